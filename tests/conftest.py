@@ -1,0 +1,61 @@
+"""Fixtures and settings shared by all rooms."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[1]
+_NEED_A_WINDOW = {"display", "make_napari_viewer", "make_napari_viewer_proxy"}
+
+# Before anything imports napari or the hub's client: leaked widgets fail the test that leaked
+# them, and no test reaches the network.
+os.environ.setdefault("NAPARI_STRICT_QT", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def _has_display() -> bool:
+    if not sys.platform.startswith("linux"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def pytest_sessionstart() -> None:
+    # pytest-xvfb has set DISPLAY by now if it could. Without a screen Qt's default platform
+    # aborts the whole process; widgets alone, without a viewer, work offscreen.
+    if not _has_display():
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if _has_display():
+        return
+    skip = pytest.mark.skip(reason="needs a window, and there is neither a display nor Xvfb")
+    for item in items:
+        if _NEED_A_WINDOW.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def display() -> str:
+    """Name of the display; a test that opens a window without napari's fixtures asks for it.
+
+    Such tests, and all that use napari's viewer fixtures, are skipped where there is no display.
+    """
+    return os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY", "")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real two-condition images, or skip.
+
+    They are not part of the repository. The folder is looked for in the environment variable
+    ``PHENLDIFF_DATA`` and then beside the checkout.
+    """
+    folder = Path(os.environ.get("PHENLDIFF_DATA", _ROOT.parent / "shared" / "data"))
+    if not (folder / "bbbc013_translocation").is_dir():
+        pytest.skip(f"no real images in {folder} (set PHENLDIFF_DATA)")
+    return folder
