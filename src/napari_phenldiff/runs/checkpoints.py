@@ -1,0 +1,112 @@
+"""Folders of files that are there whole or not at all, whenever the writer is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+Content = bytes | Callable[[Path], object]
+"""What goes into a file: its bytes, or a function that writes the file at the path it is given."""
+
+MANIFEST = "manifest.json"
+_LEFTOVER = ".tmp-"
+_PREVIOUS = ".previous-"
+_STEP = re.compile(r"step_(\d{6,})")
+
+
+def write_folder(target: Path, files: Mapping[str, Content]) -> None:
+    """Write `files` into the folder `target`, replacing what it held.
+
+    The files are written beside it, synchronised to disk, listed with their sizes in a manifest,
+    and moved into place in one go. A process that is killed on the way leaves a hidden folder,
+    which :func:`remove_leftovers` removes, and the old folder where :func:`recover` finds it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f"{_LEFTOVER}{target.name}-{uuid.uuid4().hex[:8]}")
+    aside.mkdir()
+    try:
+        sizes = {}
+        for name, content in files.items():
+            path = aside / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if callable(content):
+                content(path)
+            else:
+                path.write_bytes(content)
+        for path in sorted(aside.rglob("*")):
+            if path.is_file():
+                _synchronise(path)
+                sizes[path.relative_to(aside).as_posix()] = path.stat().st_size
+        (aside / MANIFEST).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
+        _synchronise(aside / MANIFEST)
+        previous = target.with_name(f"{_PREVIOUS}{target.name}")
+        if target.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            os.rename(target, previous)
+        os.rename(aside, target)
+        shutil.rmtree(previous, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def recover(target: Path) -> Path:
+    """Return where the newest whole version of the folder `target` is.
+
+    That is `target` itself, except when a writer was killed in the instant between moving the old
+    version away and the new one in.
+    """
+    previous = target.with_name(f"{_PREVIOUS}{target.name}")
+    return previous if not target.exists() and is_complete(previous) else target
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether all files that the manifest of `folder` lists are there in their full size."""
+    try:
+        sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def steps_in(folder: Path) -> list[tuple[int, Path]]:
+    """Return the complete checkpoints in `folder`, oldest first, as (step, path)."""
+    found = []
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            match = _STEP.fullmatch(path.name)
+            if match and is_complete(path):
+                found.append((int(match[1]), path))
+    return sorted(found)
+
+
+def keep_last(folder: Path, count: int) -> None:
+    """Remove all but the newest `count` checkpoints in `folder`."""
+    for _, path in steps_in(folder)[:-count]:
+        # Hidden first, so that a half removed one is never taken for a checkpoint.
+        aside = path.with_name(f"{_LEFTOVER}{path.name}-{uuid.uuid4().hex[:8]}")
+        os.rename(path, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left in `folder`; nobody else may be writing there."""
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            superseded = path.name.startswith(_PREVIOUS) and is_complete(
+                path.with_name(path.name.removeprefix(_PREVIOUS))
+            )
+            if superseded or path.name.startswith(_LEFTOVER):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _synchronise(path: Path) -> None:
+    """Have the system put a file on the disk, so that it also survives a loss of power."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,170 @@
+"""What a fine-tuning and a translation are asked to do, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_phenldiff.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+ConditionName = Annotated[str, Field(min_length=1)]
+
+
+class TrainingConfig(BaseModel):
+    """Everything that decides how a base model is fine-tuned on an experiment.
+
+    Parameters
+    ----------
+    conditions : tuple of str
+        Names of at least two different conditions. The first is the source and the second the
+        target that a translation uses when none are named.
+    base : str
+        ``"bundled"``, a folder in diffusers' layout, or the id of a model on a hub.
+    strategy : {"lora"}
+        Which weights learn.
+    rank : int
+        Rank of the low-rank updates.
+    images_per_condition : int, optional
+        Number of images drawn from each condition; None takes all.
+    steps : int
+        Optimisation steps.
+    batch_size : int
+        Latents per step.
+    learning_rate : float
+        Peak learning rate of the adapted weights.
+    token_learning_rate : float
+        Peak learning rate of the condition tokens.
+    tokens_per_condition : int
+        Learned tokens that stand for one condition.
+    condition_dropout : float
+        Probability, per sample, that the condition is replaced by the null tokens.
+    ema : float
+        Decay of the exponential moving average that is saved; 0 saves the weights as they are.
+    warmup : int
+        Steps over which the learning rates rise to their peak.
+    weight_decay : float
+        Decoupled weight decay of the adapted weights.
+    max_grad_norm : float
+        Gradients are clipped to this norm.
+    precision : {"auto", "float32", "bfloat16"}
+        Precision of the network's passes. "auto" takes bfloat16 where the device is faster with it.
+    seed : int
+        Seed of the choice of images, of the initial weights and of the noise.
+    checkpoint_every : int
+        Steps between two checkpoints.
+    preview_every : int
+        Steps between two previews; 0 makes none.
+    device : str
+        ``"auto"`` or a torch device such as ``"cpu"`` or ``"cuda:1"``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conditions: Annotated[tuple[ConditionName, ...], Field(min_length=2)]
+    base: Annotated[str, Field(min_length=1)] = "bundled"
+    strategy: Literal["lora"] = "lora"
+    rank: Annotated[int, Field(ge=1)] = 16
+    images_per_condition: Annotated[int, Field(ge=2)] | None = None
+    steps: Annotated[int, Field(ge=1)] = 600
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+    token_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    tokens_per_condition: Annotated[int, Field(ge=1)] = 4
+    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    warmup: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-2
+    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    checkpoint_every: Annotated[int, Field(ge=1)] = 100
+    preview_every: Annotated[int, Field(ge=0)] = 0
+    device: Annotated[str, Field(min_length=1)] = "auto"
+
+    @model_validator(mode="after")
+    def _conditions_differ(self) -> TrainingConfig:
+        if len(set(self.conditions)) != len(self.conditions):
+            raise ValueError(f"the conditions must differ, got {', '.join(self.conditions)}")
+        return self
+
+
+class TranslationConfig(BaseModel):
+    """Everything that decides how images are translated between two conditions.
+
+    Parameters
+    ----------
+    source, target : str
+        Condition that the images are in, and the one that they are translated to. They may be the
+        same: a translation that should change nothing.
+    strength : float
+        Position between the source's (0) and the target's (1) tokens; may lie beyond.
+    guidance : float
+        How far the prediction is pushed away from the reference and towards the target; 1 is none.
+    guidance_from : {"null", "source"}
+        Reference of the guidance: the null tokens, or the source's.
+    depth : float
+        Part of the noise schedule that is inverted, in (0, 1]; 1 is all of it. Less keeps more of
+        the image.
+    inference_steps : int
+        Steps into which the whole schedule is divided.
+    fixed_point_iterations : int
+        Evaluations of the network per step of the inversion; more invert more exactly.
+    seed : int
+        Seed of whatever is random.
+    batch_size : int
+        Tiles that go through the network at once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: ConditionName
+    target: ConditionName
+    strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    guidance_from: Literal["null", "source"] = "null"
+    depth: Annotated[float, Field(gt=0, le=1)] = 0.7
+    inference_steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    fixed_point_iterations: Annotated[int, Field(ge=1)] = 3
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    batch_size: Annotated[int, Field(ge=1)] = 8
+
+
+def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
+    """Return `model` made from `values`, or tell in one sentence why it cannot be.
+
+    Parameters
+    ----------
+    model : type
+        A pydantic model.
+    values : mapping
+        Its fields, as read from a file or the command line.
+    where : str
+        What the message starts with: the file, or the command, that the values come from.
+
+    Raises
+    ------
+    InputError
+        If the values do not describe such a model.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {in_one_sentence(error)}.") from error
+
+
+def in_one_sentence(error: ValidationError) -> str:
+    """Tell all that is wrong with some values, for example ``steps: ... (got -3)``."""
+    parts = []
+    for problem in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        text = text[:1].lower() + text[1:]
+        got = (
+            "" if problem["type"] in ("missing", "value_error") else f" (got {problem['input']!r})"
+        )
+        parts.append(f"{field}: {text}{got}" if field else f"{text}{got}")
+    return "; ".join(parts)

@@ -1,0 +1,172 @@
+"""What happens during a run, as values that are written one a line and read while being written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time as clock
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Timed:
+    """Seconds since the epoch at which an event was made; the last argument, by keyword only."""
+
+    time: float = field(default_factory=clock.time)
+
+    def to_json(self) -> str:
+        """Return the event as one line of strict JSON, without the line's end."""
+        values = {"event": type(self).__name__.lower()}
+        for key, value in asdict(self).items():
+            # JSON knows neither NaN nor infinity; a loss that diverged is written as null.
+            lost = isinstance(value, float) and not math.isfinite(value)
+            values[key] = None if lost else value
+        return json.dumps(values, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loading(_Timed):
+    """Something that takes a while is being prepared; `message` says what."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned(_Timed):
+    """Something that the user should know, and that stops nothing."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step(_Timed):
+    """Optimisation step number `step`, from 1 to `total`, is done."""
+
+    step: int
+    total: int
+    loss: float
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview(_Timed):
+    """A preview was written to `path`, relative to the run folder."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saved(_Timed):
+    """A checkpoint or the adapter was written to `path`, relative to the run folder."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(_Timed):
+    """`done` of `total` pieces of some work other than training are done."""
+
+    done: int
+    total: int
+    message: str = ""
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(_Timed):
+    """The work ended before its time; `message` says why and what to do."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(_Timed):
+    """The work ended after `step` steps, as planned or because somebody asked it to stop."""
+
+    step: int
+    stopped: bool = False
+
+
+Event = Loading | Warned | Step | Preview | Saved | Progress | Failed | Finished
+
+_KINDS: dict[str, type[Event]] = {
+    kind.__name__.lower(): kind
+    for kind in (Loading, Warned, Step, Preview, Saved, Progress, Failed, Finished)
+}
+
+
+def event_from_json(line: str) -> Event:
+    """Return the event that `line` describes.
+
+    Fields that this version does not know are left out, so that a newer run can be watched.
+
+    Raises
+    ------
+    ValueError
+        If the line is damaged, or the kind of event is not known.
+    """
+    values = json.loads(line)
+    if not isinstance(values, dict) or values.get("event") not in _KINDS:
+        raise ValueError(f"not an event: {line!r}")
+    kind = _KINDS[values["event"]]
+    known = {f.name for f in fields(kind)}
+    given = {key: value for key, value in values.items() if key in known}
+    if kind is Step and given.get("loss", 0.0) is None:
+        given["loss"] = math.nan
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ValueError(f"not an event: {line!r}") from error
+
+
+def append_event(path: Path, event: Event) -> None:
+    """Append `event` to the file `path` as one line, in one write to the system.
+
+    A process that is killed right after this call has the event in the file. If an earlier writer
+    was killed in the middle of a line, that line is ended first, so that it spoils no other.
+    """
+    with open(path, "ab+", buffering=0) as file:
+        line = event.to_json().encode() + b"\n"
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
+        file.write(line)
+
+
+def read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
+    """Read the events that were written since `start`.
+
+    Parameters
+    ----------
+    path : Path
+        File of events, which need not exist yet.
+    start : int
+        Offset in bytes, as the previous call returned it.
+
+    Returns
+    -------
+    events : list of Event
+        Complete lines only. A last line that is still being written is left for the next call, and
+        a line that a killed process left half written is skipped.
+    offset : int
+        Where the next call shall start.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            data = file.read()
+    except FileNotFoundError:
+        return [], start
+    complete = data.rfind(b"\n") + 1
+    events: list[Event] = []
+    for line in data[:complete].splitlines():
+        try:
+            events.append(event_from_json(line.decode()))
+        except ValueError:
+            continue
+    return events, start + complete

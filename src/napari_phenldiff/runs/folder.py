@@ -1,0 +1,524 @@
+"""A fine-tuning as a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import sha256_of_array, write_atomic
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.tiff import read_tiff, write_tiff
+from napari_phenldiff.runs import checkpoints, lock
+from napari_phenldiff.runs.config import TrainingConfig, validated
+from napari_phenldiff.runs.events import Event, Failed, Finished, append_event, read_events
+from napari_phenldiff.runs.process import LOCK_NAME, LOG_NAME
+
+State = Literal["created", "running", "stopped", "failed", "finished", "interrupted"]
+
+_FORMAT = 1
+_KEPT_CHECKPOINTS = 2
+_PACKAGES = ("napari-phenldiff", "torch", "diffusers", "peft", "accelerate", "numpy", "tifffile")
+
+
+class ImageRecord(BaseModel):
+    """An image that a run was trained on.
+
+    Attributes
+    ----------
+    condition, name : str
+        Where it belongs and what it is called.
+    sha256 : str
+        Hash of its pixels.
+    path : str, optional
+        The file that holds it: absolute, or relative to the run folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    condition: str
+    name: str
+    sha256: str
+    path: str | None = None
+
+
+class _Record(BaseModel):
+    """What config.json holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = _FORMAT
+    created: float
+    config: TrainingConfig
+    channel_names: tuple[str, ...]
+    scaling: dict[str, Any]
+    digest: str
+    versions: dict[str, str]
+    z: int | Literal["max", "mean", "sum"] | None = None
+
+
+class _Images(BaseModel):
+    """What images.json holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: tuple[ImageRecord, ...]
+
+
+class Run:
+    """A fine-tuning: what was asked for, what happened, and what came out.
+
+    The folder alone is enough to translate images on another machine. To resume training, the
+    images must still be where they were.
+
+    Make one with :meth:`create` or :meth:`from_experiment`, or open one that exists with
+    :meth:`open`.
+    """
+
+    def __init__(self, path: Path, record: _Record, scaling: IntensityScaling) -> None:
+        self.path = path
+        self._record = record
+        self.scaling = scaling
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    # ---- making and opening ------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        config: TrainingConfig,
+        *,
+        scaling: IntensityScaling,
+        channel_names: Sequence[str],
+        images: Iterable[ImageRecord | Mapping[str, Any]] = (),
+        digest: str = "",
+        versions: Mapping[str, str] | None = None,
+        z: int | Literal["max", "mean", "sum"] | None = None,
+        stored: Mapping[str, Image] | None = None,
+    ) -> Run:
+        """Make a run folder, whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            The folder, which must not exist or be empty.
+        config : TrainingConfig
+            What is asked for.
+        scaling : IntensityScaling
+            How grey values become numbers in [-1, 1].
+        channel_names : sequence of str
+            Channels that images must have, in order.
+        images : iterable of ImageRecord or mapping
+            The images trained on.
+        digest : str
+            ``Experiment.digest()`` of them.
+        versions : mapping, optional
+            Versions of packages; looked up by default.
+        z : int or {"max", "mean", "sum"}, optional
+            What was taken from images that have planes in depth.
+        stored : mapping, optional
+            Images to write into the run folder, by their path relative to it.
+
+        Raises
+        ------
+        InputError
+            If the folder is not empty, or a record is not one.
+        """
+        path = Path(os.path.abspath(path))
+        check_output_folder(path)
+        record = _Record(
+            created=time.time(),
+            config=config,
+            channel_names=tuple(channel_names),
+            scaling=scaling.to_dict(),
+            digest=digest,
+            versions=dict(_versions() if versions is None else versions),
+            z=z,
+        )
+        records = [
+            r if isinstance(r, ImageRecord) else validated(ImageRecord, r, where="image record")
+            for r in images
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        aside.mkdir()
+        try:
+            for name, image in (stored or {}).items():
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                write_tiff(aside / name, image)
+            _write_json(aside / "images.json", _Images(images=tuple(records)))
+            _write_json(aside / "config.json", record)
+            if path.exists():
+                path.rmdir()
+            os.rename(aside, path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        return cls(path, record, scaling)
+
+    @classmethod
+    def from_experiment(
+        cls,
+        path: str | os.PathLike[str],
+        config: TrainingConfig,
+        *,
+        experiment: Experiment,
+        scaling: IntensityScaling,
+        z: int | Literal["max", "mean", "sum"] | None = None,
+    ) -> Run:
+        """Make a run folder for the images of `experiment`.
+
+        Images are referred to by the path of their file and the hash of their pixels. Those that
+        their file does not give back (layers of a viewer, one file per channel) are written into
+        the run folder, so that it can be resumed.
+
+        Raises
+        ------
+        InputError
+            If the folder is not empty.
+        """
+        check_output_folder(Path(path))
+        records: list[ImageRecord] = []
+        stored: dict[str, Image] = {}
+        for number, condition in enumerate(experiment.conditions):
+            in_files = _readable_from_files(condition.images, z)
+            for index, image in enumerate(condition.images):
+                if in_files[index] and image.path is not None:
+                    where = os.path.abspath(image.path)
+                else:
+                    where = f"images/{number:02d}/{index:05d}.tif"
+                    stored[where] = image
+                records.append(
+                    ImageRecord(
+                        condition=condition.name,
+                        name=image.name,
+                        sha256=sha256_of_array(image.data),
+                        path=where,
+                    )
+                )
+        return cls.create(
+            path,
+            config,
+            scaling=scaling,
+            channel_names=experiment.channel_names,
+            images=records,
+            digest=experiment.digest(),
+            z=z,
+            stored=stored,
+        )
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Open a run folder.
+
+        Raises
+        ------
+        InputError
+            If it is not one, or its config.json is damaged.
+        """
+        path = Path(os.path.abspath(path))
+        if not is_run(path):
+            raise InputError(
+                f"{path} is not a run folder (it has no config.json); give the folder that "
+                "`phenldiff train --out` wrote."
+            )
+        record = _read_json(path / "config.json", _Record)
+        try:
+            scaling = IntensityScaling.from_dict(record.scaling)
+        except (InputError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path / 'config.json'} is damaged (scaling: {error}); train again."
+            ) from error
+        return cls(path, record, scaling)
+
+    # ---- what was asked for ------------------------------------------------------------------
+
+    @property
+    def config(self) -> TrainingConfig:
+        """What was asked for."""
+        return self._record.config
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the conditions, source and target first."""
+        return self._record.config.conditions
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Channels that images must have, in order."""
+        return self._record.channel_names
+
+    @property
+    def digest(self) -> str:
+        """Hash over all images trained on."""
+        return self._record.digest
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that the run was made with."""
+        return dict(self._record.versions)
+
+    @property
+    def created(self) -> float:
+        """When the run was made, in seconds since the epoch."""
+        return self._record.created
+
+    @cached_property
+    def images(self) -> tuple[ImageRecord, ...]:
+        """The images trained on."""
+        return _read_json(self.path / "images.json", _Images).images
+
+    @property
+    def trained_images(self) -> frozenset[str]:
+        """Hashes of the pixels of the images trained on (``sha256_of_array``)."""
+        return frozenset(record.sha256 for record in self.images)
+
+    def load_experiment(self) -> Experiment:
+        """Read the images trained on and verify that they are the same as then.
+
+        Raises
+        ------
+        InputError
+            If one is missing or has changed.
+        """
+        wanted: dict[str, list[ImageRecord]] = defaultdict(list)
+        for record in self.images:
+            if record.path is None:
+                raise InputError(
+                    f"{self.path}: image {record.name} of condition {record.condition} existed in "
+                    "memory only, so this run cannot be resumed; start a new one."
+                )
+            wanted[record.path].append(record)
+        found: dict[tuple[str, str], Image] = {}
+        for relative, records in wanted.items():
+            path = self.path / relative  # an absolute path stays what it is
+            if not path.is_file():
+                raise InputError(
+                    f"{path} is missing, and this run was trained on it; put it back, or start a "
+                    "new run."
+                )
+            by_hash = {sha256_of_array(i.data): i for i in read_tiff(path, z=self._record.z)}
+            for record in records:
+                if record.sha256 not in by_hash:
+                    raise InputError(
+                        f"{path} has changed since this run was trained on it; put the old file "
+                        "back, or start a new run."
+                    )
+                found[record.condition, record.name] = replace(
+                    by_hash[record.sha256], name=record.name, channel_names=self.channel_names
+                )
+        groups: dict[str, list[Image]] = {name: [] for name in self.conditions}
+        for record in self.images:
+            groups.setdefault(record.condition, []).append(found[record.condition, record.name])
+        return Experiment.from_images(groups)
+
+    # ---- what happens ------------------------------------------------------------------------
+
+    @property
+    def events_path(self) -> Path:
+        """File of the events, one a line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """File that a training process started by a program prints into."""
+        return self.path / LOG_NAME
+
+    def append(self, event: Event) -> None:
+        """Write down that something happened."""
+        append_event(self.events_path, event)
+
+    def events(self, start: int = 0) -> tuple[list[Event], int]:
+        """Return what happened since offset `start`, and the offset for the next call."""
+        return read_events(self.events_path, start)
+
+    @property
+    def state(self) -> State:
+        """Where the run is.
+
+        "interrupted" is a run whose process went away without a word (killed, power lost): like
+        one that was stopped or failed, it can be resumed.
+        """
+        held = lock.holder(self._lock_path)
+        if held is not None and held.alive:
+            return "running"
+        events, _ = self.events()
+        if not events:
+            return "created"
+        match events[-1]:
+            case Failed():
+                return "failed"
+            case Finished(stopped=stopped):
+                return "stopped" if stopped else "finished"
+            case _:
+                return "interrupted"
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / LOCK_NAME
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one who trains this run, for as long as the context lasts.
+
+        Raises
+        ------
+        InputError
+            If another process trains it.
+        """
+        with lock.hold(self._lock_path, what=f"run {self.path}"):
+            checkpoints.remove_leftovers(self.path)
+            checkpoints.remove_leftovers(self.path / "checkpoints")
+            yield
+
+    # ---- stopping ----------------------------------------------------------------------------
+
+    @property
+    def _stop_path(self) -> Path:
+        return self.path / "stop"
+
+    def request_stop(self) -> None:
+        """Ask whoever trains this run to save its state and end."""
+        self._stop_path.touch()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked for an end."""
+        return self._stop_path.exists()
+
+    def clear_stop(self, *, before: float | None = None) -> None:
+        """Forget that somebody asked for an end.
+
+        Parameters
+        ----------
+        before : float, optional
+            Forget only what was asked before this time (seconds since the epoch).
+        """
+        try:
+            if before is None or self._stop_path.stat().st_mtime < before:
+                self._stop_path.unlink()
+        except FileNotFoundError:
+            pass
+
+    # ---- what comes out ----------------------------------------------------------------------
+
+    def save_checkpoint(self, step: int, files: Mapping[str, checkpoints.Content]) -> Path:
+        """Write what resuming after `step` needs, and forget all but the last two checkpoints.
+
+        Parameters
+        ----------
+        step : int
+            Steps done.
+        files : mapping
+            By name, the bytes of each file or a function that writes it at the path it is given.
+
+        Returns
+        -------
+        Path
+            ``checkpoints/step_000100/``, which appears whole or not at all.
+        """
+        folder = self.path / "checkpoints"
+        target = folder / f"step_{step:06d}"
+        checkpoints.write_folder(target, files)
+        checkpoints.keep_last(folder, _KEPT_CHECKPOINTS)
+        return target
+
+    def latest_checkpoint(self) -> tuple[int, Path] | None:
+        """Return (step, folder) of the newest complete checkpoint, None if there is none."""
+        found = checkpoints.steps_in(self.path / "checkpoints")
+        return found[-1] if found else None
+
+    def save_adapter(self, files: Mapping[str, checkpoints.Content]) -> Path:
+        """Replace the result of this run; see :meth:`save_checkpoint` for `files`."""
+        checkpoints.write_folder(self.path / "adapter", files)
+        return self.path / "adapter"
+
+    @property
+    def adapter_path(self) -> Path:
+        """Folder of the result, which does not exist before :meth:`save_adapter`."""
+        return checkpoints.recover(self.path / "adapter")
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is a result that images can be translated with."""
+        return checkpoints.is_complete(self.adapter_path)
+
+
+def is_run(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder looks like a run: cheap, for listing the runs in a folder."""
+    return (Path(path) / "config.json").is_file()
+
+
+def check_output_folder(path: Path) -> None:
+    """Raise InputError unless `path` can become a new folder."""
+    if path.is_dir():
+        if any(path.iterdir()):
+            raise InputError(f"{path} exists and is not empty; name a new folder for the output.")
+    elif path.exists():
+        raise InputError(f"{path} is a file; name a new folder for the output.")
+
+
+def _readable_from_files(images: Sequence[Image], z: Any) -> list[bool]:
+    """Tell for each image whether reading its file gives the same pixels again."""
+    by_file: dict[Path, list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        if image.path is not None and Path(image.path).is_file():
+            by_file[Path(image.path)].append(index)
+    same = [False] * len(images)
+    for path, indices in by_file.items():
+        try:
+            planes = read_tiff(path, z=z)
+        except InputError:
+            continue
+        for index in indices:
+            data = images[index].data
+            same[index] = any(
+                p.data.dtype == data.dtype and np.array_equal(p.data, data) for p in planes
+            )
+    return same
+
+
+def _versions() -> dict[str, str]:
+    """Return versions of what a result depends on, without importing any of it."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _write_json(path: Path, model: BaseModel) -> None:
+    with write_atomic(path) as aside:
+        aside.write_text(model.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path, model: Any) -> Any:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged or cannot be read ({error}); restore it, or train again."
+        ) from error
+    return validated(model, values, where=f"{path} is damaged")

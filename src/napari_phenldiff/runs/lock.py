@@ -1,0 +1,163 @@
+"""Who is working in a folder right now, told by a small file that outlives a killed process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from napari_phenldiff.errors import InputError
+
+HEARTBEAT_SECONDS = 10.0
+"""The holder touches its lock this often."""
+
+SILENCE_SECONDS = 120.0
+"""A holder that cannot be looked up, and was not heard of for so long, is taken to be gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that a lock file names.
+
+    Attributes
+    ----------
+    pid : int
+        Its id, or 0 if the file could not be read (it may be just being written).
+    host : str
+        The machine it runs on.
+    started : float
+        When it started, in seconds since the epoch.
+    heard : float
+        When it was last heard of, in seconds since the epoch.
+    token : str
+        Tells this holding from every other one.
+    """
+
+    pid: int
+    host: str
+    started: float
+    heard: float
+    token: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still works.
+
+        A process on this machine is looked up. Ids are used again, so one that started at another
+        time counts only if the lock is still being touched. Processes on other machines are judged
+        by that alone.
+        """
+        heard_lately = abs(time.time() - self.heard) < SILENCE_SECONDS
+        if self.host != socket.gethostname():
+            return heard_lately
+        try:
+            process = psutil.Process(self.pid)
+            # A child that died and that nobody waited for yet keeps its id.
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            same = abs(process.create_time() - self.started) < 2.0
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            return True
+        return same or heard_lately
+
+
+def holder(path: Path) -> Holder | None:
+    """Return the process that the lock file `path` names, dead or alive; None without a lock."""
+    try:
+        heard = path.stat().st_mtime
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        v = json.loads(text)
+        return Holder(int(v["pid"]), str(v["host"]), float(v["started"]), heard, str(v["token"]))
+    except (ValueError, TypeError, KeyError):
+        return Holder(0, "", 0.0, heard, "")
+
+
+@contextmanager
+def hold(path: Path, *, what: str) -> Iterator[None]:
+    """Hold the lock file `path` for as long as the context lasts.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; its folder must exist.
+    what : str
+        What the lock protects, for the message: "run /data/run1".
+
+    Raises
+    ------
+    InputError
+        If another process that is still alive holds it.
+    """
+    found = holder(path)
+    if found is not None:
+        if found.alive:
+            raise _taken(found, what)
+        _remove_stale(path, found, what)
+    token = uuid.uuid4().hex
+    content = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": psutil.Process().create_time(),
+        "token": token,
+    }
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(json.dumps(content))
+    except FileExistsError:
+        raise _taken(holder(path), what) from None
+
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):
+                os.utime(path)
+
+    heart = threading.Thread(target=beat, name="phenldiff-lock", daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        done.set()
+        heart.join()
+        now = holder(path)
+        if now is not None and now.token == token:
+            path.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path, stale: Holder, what: str) -> None:
+    """Remove the lock of a dead process, and only that one.
+
+    Somebody else may have found the same stale lock and taken its place meanwhile. Moving the file
+    away is atomic, so what was moved can be looked at and, if it is a fresh one, be put back.
+    """
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return
+    moved = holder(aside)
+    if moved is not None and moved.token != stale.token:
+        with suppress(OSError):
+            os.rename(aside, path)
+        raise _taken(moved, what)
+    aside.unlink(missing_ok=True)
+
+
+def _taken(by: Holder | None, what: str) -> InputError:
+    who = f"process {by.pid} on {by.host}" if by is not None and by.pid else "another process"
+    return InputError(f"{what} is in use by {who}; stop that one first, or wait until it ends.")

@@ -1,0 +1,164 @@
+"""Start, watch and stop a command of this package in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from napari_phenldiff.runs.events import Event, Failed, Finished, read_events
+from napari_phenldiff.runs.lock import holder
+
+LOCK_NAME = "run.lock"
+LOG_NAME = "train.log"
+
+
+class ChildProcess:
+    """A ``python -m napari_phenldiff ...`` that lives on when the program that started it ends.
+
+    Use :meth:`start`. The widgets never train in their own process: a crash of CUDA or a lack of
+    memory would take the viewer down with it, and memory of the GPU would stay taken.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self.log = log
+
+    @classmethod
+    def start(cls, args: Sequence[str | os.PathLike[str]], *, log: Path) -> ChildProcess:
+        """Start a command.
+
+        Parameters
+        ----------
+        args : sequence of str
+            Command and options, for example ``["train", "--resume", run.path]``.
+        log : Path
+            File that what the process prints is appended to.
+        """
+        command = [sys.executable, "-m", "napari_phenldiff", *map(os.fspath, args)]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        # A group of its own, so that Ctrl-C in the terminal that napari was started from, or the
+        # end of that terminal, does not reach it.
+        flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        with open(log, "ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                creationflags=flags,
+                env=environment,
+            )
+        return cls(process, Path(log))
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the process runs."""
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code.
+
+        Raises
+        ------
+        TimeoutError
+            If the process still runs after `timeout` seconds.
+        """
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"process {self.pid} still runs after {timeout} s") from None
+
+    def terminate(self) -> None:
+        """Ask the process to end; a training then saves its state first."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    def tail(self, lines: int = 10) -> str:
+        """Return the last lines of what the process printed."""
+        return tail(self.log, lines)
+
+
+def tail(log: Path, lines: int = 10) -> str:
+    """Return the last `lines` non-empty lines of a file, or "" without one."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    kept = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(kept[-lines:])
+
+
+def follow(
+    path: Path,
+    process: ChildProcess | None,
+    *,
+    interval: float = 0.2,
+    should_stop: Callable[[], bool] = lambda: False,
+    start: int = 0,
+) -> Iterator[Event]:
+    """Yield events as another process writes them.
+
+    Parameters
+    ----------
+    path : Path
+        The file of events, ``RUN/events.jsonl``. It need not exist yet.
+    process : ChildProcess, optional
+        The process that writes it. Without one, whoever holds the lock beside the file: this is
+        how a run that somebody else started, here or on another machine, is watched.
+    interval : float
+        Seconds between two looks.
+    should_stop : callable
+        Ends the watching, not the process, when it returns True.
+    start : int
+        Offset to start at. Whoever resumes a run passes the offset that ``run.events()`` returned
+        before the process was started, because the file still holds how the last one ended.
+
+    Yields
+    ------
+    Event
+        Up to and including ``Finished`` or ``Failed``. If the process goes away without a word,
+        the last one is a ``Failed`` with the end of its log.
+    """
+    path = Path(path)
+    offset = start
+    while not should_stop():
+        # Looked up before reading: whatever a process wrote before its end is then read.
+        gone = _is_gone(path, process)
+        events, offset = read_events(path, offset)
+        yield from events
+        if events and isinstance(events[-1], (Failed, Finished)):
+            return
+        if gone:
+            yield Failed(_last_words(path, process))
+            return
+        time.sleep(interval)
+
+
+def _is_gone(path: Path, process: ChildProcess | None) -> bool:
+    if process is not None:
+        return process.poll() is not None
+    found = holder(path.with_name(LOCK_NAME))
+    return found is None or not found.alive
+
+
+def _last_words(path: Path, process: ChildProcess | None) -> str:
+    log = process.log if process is not None else path.with_name(LOG_NAME)
+    code = process.poll() if process is not None else None
+    how = "" if code is None else f" (exit code {code})"
+    said = tail(log)
+    message = f"The process ended without finishing{how}; what was saved can be resumed."
+    return f"{message} Its last words:\n{said}" if said else message
