@@ -1,0 +1,1 @@
+"""What comes in and goes out: images, experiments, intensities, tiles. No torch, no Qt."""

@@ -1,0 +1,68 @@
+"""Files that are whole or absent, and fingerprints of what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+
+@contextmanager
+def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file under a temporary name and give it its own name when it is complete.
+
+    Whoever looks at `path` sees the old file, or none, or the complete new one. If the block
+    raises, the temporary file is removed and the old one stays.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write. Missing parent folders are made.
+
+    Yields
+    ------
+    pathlib.Path
+        Hidden name in the same folder with the same suffix, not existing yet: write to it and
+        close it.
+
+    Examples
+    --------
+    >>> with write_atomic("table.csv") as temporary:
+    ...     temporary.write_text("a,b")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays, since some writers choose their format by it.
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_array(array: np.ndarray) -> str:
+    """SHA-256 of an array's dtype, shape and values, as 64 hexadecimal digits.
+
+    Byte order and memory layout make no difference.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Any shape, any numeric dtype.
+    """
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{little.dtype.str}{little.shape}".encode())
+    digest.update(little.data)
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""One multichannel image, as every room of the package passes it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A two-dimensional image with named channels.
+
+    Two images are equal only if they are the same object; compare pixels with
+    :func:`napari_phenldiff.images.files.sha256_of_array`.
+
+    Parameters
+    ----------
+    data : numpy.ndarray of shape (C, Y, X)
+        Real numbers in the dtype of the source.
+    channel_names : tuple of str
+        One name per channel.
+    pixel_size : tuple of float or None
+        Micrometres per pixel along y and x; None where it is not known.
+    name : str
+        File name without suffix (followed by ``_0003`` for a plane of a stack), or name of the
+        layer. It becomes the name of the files written for this image.
+    path : pathlib.Path or None
+        File from which ``read_tiff(path)`` gives exactly these pixels under this name. None for
+        an image that exists only in memory: a layer, a projection, channels from several files.
+
+    Raises
+    ------
+    InputError
+        If the parts do not fit together.
+    """
+
+    data: np.ndarray
+    channel_names: tuple[str, ...]
+    pixel_size: tuple[float, float] | None
+    name: str
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_file_name(self.name, "image")
+        object.__setattr__(self, "channel_names", tuple(self.channel_names))
+        if self.data.ndim != 3 or 0 in self.data.shape:
+            raise InputError(
+                f'Image "{self.name}" has the shape {self.data.shape}: '
+                "give an array with the axes channel, y, x, none of them empty."
+            )
+        if self.data.dtype.kind not in "uif":
+            raise InputError(
+                f'Image "{self.name}" holds {self.data.dtype} values: '
+                "convert it to integers or floating-point numbers."
+            )
+        if len(self.channel_names) != self.n_channels:
+            raise InputError(
+                f'Image "{self.name}" has {count(self.n_channels, "channel")} but '
+                f"{count(len(self.channel_names), 'channel name')}: give one name per channel."
+            )
+        if self.pixel_size is not None and not all(
+            np.isfinite(size) and size > 0 for size in self.pixel_size
+        ):
+            raise InputError(
+                f'Image "{self.name}" has the pixel size {self.pixel_size}: '
+                "give two positive numbers in micrometres, or none."
+            )
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return int(self.data.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels, (Y, X)."""
+        return int(self.data.shape[1]), int(self.data.shape[2])
+
+
+def default_channel_names(n_channels: int) -> tuple[str, ...]:
+    """Names for channels that came without: ``("channel 0", "channel 1", ...)``."""
+    return tuple(f"channel {index}" for index in range(n_channels))
+
+
+def as_storable(array: np.ndarray) -> np.ndarray:
+    """Convert an array to a dtype that OME-TIFF can hold, without losing anything.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Any shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        The array itself where its dtype can be stored. Otherwise booleans become uint8 (0 and 1),
+        float16 becomes float32, and 64-bit integers become int32 or uint32 if their values fit
+        and float64 if not. Always in native byte order.
+    """
+    dtype = array.dtype
+    if dtype.kind == "b":
+        return array.astype(np.uint8)
+    if dtype.kind == "f":
+        return array.astype({2: "f4", 4: "f4", 8: "f8"}.get(dtype.itemsize, "f8"), copy=False)
+    if dtype.kind in "ui" and dtype.itemsize == 8:
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        for target in (np.int32, np.uint32):
+            if np.iinfo(target).min <= low and high <= np.iinfo(target).max:
+                return array.astype(target)
+        return array.astype(np.float64)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def check_file_name(name: str, what: str) -> None:
+    """Refuse a name that cannot be the name of one file or folder.
+
+    Parameters
+    ----------
+    name : str
+        Name of an image or a condition, both of which become names of files.
+    what : str
+        What is named, for the message.
+
+    Raises
+    ------
+    InputError
+        If the name is empty, is ``.`` or ``..``, or contains a slash, backslash or NUL.
+    """
+    if not name.strip() or name in {".", ".."} or any(sign in name for sign in "/\\\0"):
+        raise InputError(
+            f'The {what} name "{name}" cannot be the name of a file: '
+            "use a name that is not empty and has no slash or backslash."
+        )
+
+
+def count(number: int, noun: str) -> str:
+    """Number and noun in words fit for a message: ``"1 channel"``, ``"2 channels"``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def quoted(names: tuple[str, ...] | list[str], limit: int = 12) -> str:
+    """Names as a readable list for a message, the rest counted if there are many."""
+    shown = ", ".join(f'"{name}"' for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -1,0 +1,247 @@
+"""One intensity range per channel for a whole experiment, and the way back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image, count
+
+# Of an image whose values are not 16-bit integers, at most this many pixels per channel are
+# looked at, evenly spaced: a percentile of an experiment does not need more, and memory does.
+_MAX_PIXELS = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class IntensityScaling:
+    """Linear map of each channel's intensities to [-1, 1] and back.
+
+    There is one range per channel for all images of an experiment, never one per image: a
+    condition that is dimmer stays dimmer.
+
+    Parameters
+    ----------
+    channel_names : tuple of str
+        Channels in the order of the images' first axis.
+    low, high : tuple of float
+        Intensities that become -1 and 1, per channel, in units of the images.
+    clipped : tuple of float
+        Fraction of the experiment's pixels outside the range, per channel.
+    percentiles : tuple of float
+        Percentiles that `low` and `high` were taken from.
+    """
+
+    channel_names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    clipped: tuple[float, ...]
+    percentiles: tuple[float, float] = (0.1, 99.9)
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.channel_names), len(self.low), len(self.high), len(self.clipped)}
+        if len(lengths) != 1 or not self.channel_names:
+            raise InputError(
+                "An intensity scaling needs one low, high and clipped value for each channel."
+            )
+        for name, low, high, clipped in zip(
+            self.channel_names, self.low, self.high, self.clipped, strict=True
+        ):
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise InputError(
+                    f'The intensity range of channel "{name}" goes from {low} to {high}: '
+                    "give two finite numbers of which the first is smaller."
+                )
+            if not 0 <= clipped <= 1:
+                raise InputError(
+                    f'The clipped fraction of channel "{name}" is {clipped}: '
+                    "it must lie between 0 and 1."
+                )
+        _check_percentiles(self.percentiles)
+
+    @classmethod
+    def fit(
+        cls, images: Iterable[Image], percentiles: tuple[float, float] = (0.1, 99.9)
+    ) -> IntensityScaling:
+        """Find the range of each channel over all images.
+
+        Images are looked at one by one, so that they may come from a generator. Values that are
+        not finite are left out. A channel so sparse that both percentiles fall on one value gets
+        its whole range instead.
+
+        Parameters
+        ----------
+        images : iterable of Image
+            All with the same channels.
+        percentiles : tuple of float
+            Percentiles that become -1 and 1, 0 <= first < second <= 100.
+
+        Returns
+        -------
+        IntensityScaling
+
+        Raises
+        ------
+        InputError
+            If there is no image, if the channels differ between images, or if a channel has the
+            same value everywhere.
+        """
+        _check_percentiles(percentiles)
+        names: tuple[str, ...] | None = None
+        counts: list[list[tuple[np.ndarray, np.ndarray]]] = []
+        for image in images:
+            if names is None:
+                names = image.channel_names
+                counts = [[] for _ in names]
+            elif image.n_channels != len(names):
+                raise InputError(
+                    f'Image "{image.name}" has {count(image.n_channels, "channel")} where the '
+                    f"others have {len(names)}: all images need the same channels."
+                )
+            for channel, seen in zip(image.data, counts, strict=True):
+                seen.append(_value_counts(channel))
+        if names is None:
+            raise InputError("There is no image to take an intensity range from.")
+
+        ranges = []
+        for name, seen in zip(names, counts, strict=True):
+            values, number = _merge(seen)
+            if len(values) < 2:
+                raise InputError(
+                    f'Channel "{name}" has the same value in all pixels of all images: '
+                    "leave it out, or check that the right files were given."
+                )
+            low, high = (_percentile(values, number, percentile) for percentile in percentiles)
+            if low >= high:
+                low, high = float(values[0]), float(values[-1])
+            outside = number[(values < low) | (values > high)].sum()
+            ranges.append((low, high, float(outside / number.sum())))
+        low_values, high_values, clipped = zip(*ranges, strict=True)
+        return cls(names, low_values, high_values, clipped, tuple(percentiles))
+
+    def apply(self, data: np.ndarray) -> np.ndarray:
+        """Map intensities to [-1, 1].
+
+        Parameters
+        ----------
+        data : numpy.ndarray of shape (C, Y, X) or (N, C, Y, X)
+            Intensities in units of the images, any real dtype.
+
+        Returns
+        -------
+        numpy.ndarray of the same shape, float32
+            Values outside the range are clipped; values that are no numbers become -1.
+        """
+        low, high = self._ranges(data)
+        scaled = (data.astype(np.float64) - low) * (2 / (high - low)) - 1
+        scaled = np.clip(scaled, -1, 1).astype(np.float32)
+        return np.nan_to_num(scaled, copy=False, nan=-1.0)
+
+    def invert(self, data: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+        """Map [-1, 1] back to intensities.
+
+        Parameters
+        ----------
+        data : numpy.ndarray of shape (C, Y, X) or (N, C, Y, X)
+            Scaled values. Those outside [-1, 1] are carried on, not clipped.
+        dtype : dtype-like
+            Of the result. Integers are rounded and clipped to what the dtype can hold.
+
+        Returns
+        -------
+        numpy.ndarray of the same shape
+            Intensities in units of the images.
+        """
+        low, high = self._ranges(data)
+        dtype = np.dtype(dtype)
+        intensities = (data.astype(np.float64) + 1) * ((high - low) / 2) + low
+        if dtype.kind in "ui":
+            limits = np.iinfo(dtype)
+            intensities = np.clip(np.rint(intensities), limits.min, limits.max)
+        return intensities.astype(dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Contents as plain lists, numbers and strings, ready for JSON."""
+        return {key: list(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, contents: Mapping[str, Any]) -> IntensityScaling:
+        """Make a scaling from what :meth:`to_dict` gave.
+
+        Raises
+        ------
+        InputError
+            If a part is missing, unknown or of the wrong kind.
+        """
+        expected = {"channel_names", "low", "high", "clipped", "percentiles"}
+        if not isinstance(contents, Mapping) or set(contents) != expected:
+            raise InputError(
+                f"An intensity scaling consists of {', '.join(sorted(expected))}, no more and "
+                "no less: this one was changed or comes from another version."
+            )
+        try:
+            names = tuple(str(name) for name in contents["channel_names"])
+            low, high, clipped, percentiles = (
+                tuple(float(value) for value in contents[key])
+                for key in ("low", "high", "clipped", "percentiles")
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"An intensity scaling consists of lists of names and numbers ({error}): "
+                "this one was changed."
+            ) from error
+        if len(percentiles) != 2:
+            raise InputError("An intensity scaling has exactly two percentiles.")
+        return cls(names, low, high, clipped, (percentiles[0], percentiles[1]))
+
+    def _ranges(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Low and high of each channel, shaped to fit the axes (..., C, Y, X)."""
+        n_channels = len(self.channel_names)
+        if data.ndim not in (3, 4) or data.shape[-3] != n_channels:
+            raise InputError(
+                f"An array of shape {data.shape} was given to an intensity scaling of "
+                f"{count(n_channels, 'channel')}: give the axes channel, y, x with as many channels."
+            )
+        return np.reshape(self.low, (-1, 1, 1)), np.reshape(self.high, (-1, 1, 1))
+
+
+def _check_percentiles(percentiles: tuple[float, float]) -> None:
+    if not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise InputError(
+            f"The percentiles {percentiles[0]} and {percentiles[1]} give no intensity range: "
+            "choose two numbers from 0 to 100, the smaller one first."
+        )
+
+
+def _value_counts(channel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values of one channel of one image, ascending, and how often each occurs."""
+    if channel.dtype.kind == "u" and channel.dtype.itemsize <= 2:
+        number = np.bincount(channel.ravel())
+        values = np.flatnonzero(number)
+        return values, number[values]
+    pixels = channel.ravel()
+    pixels = pixels[:: -(-pixels.size // _MAX_PIXELS)]
+    return np.unique(pixels[np.isfinite(pixels)], return_counts=True)
+
+
+def _merge(seen: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values of all images, ascending, and how often each occurs."""
+    values, inverse = np.unique(
+        np.concatenate([values for values, _ in seen]), return_inverse=True
+    )
+    number = np.bincount(inverse, weights=np.concatenate([number for _, number in seen]))
+    return values, number.astype(np.int64)
+
+
+def _percentile(values: np.ndarray, number: np.ndarray, percentile: float) -> float:
+    """Percentile of values that occur several times, as numpy.percentile would give it."""
+    ends = np.cumsum(number)
+    position = (ends[-1] - 1) * percentile / 100
+    below = math.floor(position)
+    lower, upper = values[np.searchsorted(ends, [below, math.ceil(position)], side="right")]
+    return float(lower + (float(upper) - float(lower)) * (position - below))
