@@ -48,8 +48,8 @@ def write_folder(target: Path, files: Mapping[str, Content]) -> None:
         previous = target.with_name(f"{_PREVIOUS}{target.name}")
         if target.exists():
             shutil.rmtree(previous, ignore_errors=True)
-            os.rename(target, previous)
-        os.rename(aside, target)
+            target.rename(previous)
+        aside.rename(target)
         shutil.rmtree(previous, ignore_errors=True)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -91,7 +91,7 @@ def keep_last(folder: Path, count: int) -> None:
     for _, path in steps_in(folder)[:-count]:
         # Hidden first, so that a half removed one is never taken for a checkpoint.
         aside = path.with_name(f"{_LEFTOVER}{path.name}-{uuid.uuid4().hex[:8]}")
-        os.rename(path, aside)
+        path.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -108,5 +108,5 @@ def remove_leftovers(folder: Path) -> None:
 
 def _synchronise(path: Path) -> None:
     """Have the system put a file on the disk, so that it also survives a loss of power."""
-    with open(path, "rb+") as file:
+    with path.open("rb+") as file:
         os.fsync(file.fileno())

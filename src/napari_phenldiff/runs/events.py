@@ -8,6 +8,7 @@ import os
 import time as clock
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class _Timed:
 
     def to_json(self) -> str:
         """Return the event as one line of strict JSON, without the line's end."""
-        values = {"event": type(self).__name__.lower()}
+        values: dict[str, Any] = {"event": type(self).__name__.lower()}
         for key, value in asdict(self).items():
             # JSON knows neither NaN nor infinity; a loss that diverged is written as null.
             lost = isinstance(value, float) and not math.isfinite(value)
@@ -129,7 +130,7 @@ def append_event(path: Path, event: Event) -> None:
     A process that is killed right after this call has the event in the file. If an earlier writer
     was killed in the middle of a line, that line is ended first, so that it spoils no other.
     """
-    with open(path, "ab+", buffering=0) as file:
+    with path.open("ab+", buffering=0) as file:
         line = event.to_json().encode() + b"\n"
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
@@ -157,7 +158,7 @@ def read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
         Where the next call shall start.
     """
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             file.seek(start)
             data = file.read()
     except FileNotFoundError:

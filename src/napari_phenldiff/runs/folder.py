@@ -17,13 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array, write_atomic
-from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import read_tiff, write_tiff
 from napari_phenldiff.runs import checkpoints, lock
@@ -33,7 +32,6 @@ from napari_phenldiff.runs.process import LOCK_NAME, LOG_NAME
 
 State = Literal["created", "running", "stopped", "failed", "finished", "interrupted"]
 
-_FORMAT = 1
 _KEPT_CHECKPOINTS = 2
 _PACKAGES = ("napari-phenldiff", "torch", "diffusers", "peft", "accelerate", "numpy", "tifffile")
 
@@ -64,14 +62,13 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = _FORMAT
+    format: Literal[1] = 1
     created: float
     config: TrainingConfig
     channel_names: tuple[str, ...]
     scaling: dict[str, Any]
     digest: str
     versions: dict[str, str]
-    z: int | Literal["max", "mean", "sum"] | None = None
 
 
 class _Images(BaseModel):
@@ -113,7 +110,6 @@ class Run:
         images: Iterable[ImageRecord | Mapping[str, Any]] = (),
         digest: str = "",
         versions: Mapping[str, str] | None = None,
-        z: int | Literal["max", "mean", "sum"] | None = None,
         stored: Mapping[str, Image] | None = None,
     ) -> Run:
         """Make a run folder, whole or not at all.
@@ -134,8 +130,6 @@ class Run:
             ``Experiment.digest()`` of them.
         versions : mapping, optional
             Versions of packages; looked up by default.
-        z : int or {"max", "mean", "sum"}, optional
-            What was taken from images that have planes in depth.
         stored : mapping, optional
             Images to write into the run folder, by their path relative to it.
 
@@ -144,7 +138,7 @@ class Run:
         InputError
             If the folder is not empty, or a record is not one.
         """
-        path = Path(os.path.abspath(path))
+        path = Path(path).resolve()
         check_output_folder(path)
         record = _Record(
             created=time.time(),
@@ -153,7 +147,6 @@ class Run:
             scaling=scaling.to_dict(),
             digest=digest,
             versions=dict(_versions() if versions is None else versions),
-            z=z,
         )
         records = [
             r if isinstance(r, ImageRecord) else validated(ImageRecord, r, where="image record")
@@ -170,7 +163,7 @@ class Run:
             _write_json(aside / "config.json", record)
             if path.exists():
                 path.rmdir()
-            os.rename(aside, path)
+            aside.rename(path)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -184,13 +177,12 @@ class Run:
         *,
         experiment: Experiment,
         scaling: IntensityScaling,
-        z: int | Literal["max", "mean", "sum"] | None = None,
     ) -> Run:
         """Make a run folder for the images of `experiment`.
 
         Images are referred to by the path of their file and the hash of their pixels. Those that
-        their file does not give back (layers of a viewer, one file per channel) are written into
-        the run folder, so that it can be resumed.
+        no file gives back (layers of a viewer, projections, one file per channel) are written
+        into the run folder, so that it can be resumed.
 
         Raises
         ------
@@ -200,19 +192,20 @@ class Run:
         check_output_folder(Path(path))
         records: list[ImageRecord] = []
         stored: dict[str, Image] = {}
-        for number, condition in enumerate(experiment.conditions):
-            in_files = _readable_from_files(condition.images, z)
-            for index, image in enumerate(condition.images):
-                if in_files[index] and image.path is not None:
-                    where = os.path.abspath(image.path)
+        for condition in experiment.conditions:
+            for image in condition.images:
+                # The hash is that of the pixels that reading the file will give.
+                data = as_storable(image.data)
+                if image.path is not None:
+                    where = str(Path(image.path).resolve())
                 else:
-                    where = f"images/{number:02d}/{index:05d}.tif"
-                    stored[where] = image
+                    where = f"images/{condition.name}/{image.name}.tif"
+                    stored[where] = replace(image, data=data)
                 records.append(
                     ImageRecord(
                         condition=condition.name,
                         name=image.name,
-                        sha256=sha256_of_array(image.data),
+                        sha256=sha256_of_array(data),
                         path=where,
                     )
                 )
@@ -223,7 +216,6 @@ class Run:
             channel_names=experiment.channel_names,
             images=records,
             digest=experiment.digest(),
-            z=z,
             stored=stored,
         )
 
@@ -236,7 +228,7 @@ class Run:
         InputError
             If it is not one, or its config.json is damaged.
         """
-        path = Path(os.path.abspath(path))
+        path = Path(path).resolve()
         if not is_run(path):
             raise InputError(
                 f"{path} is not a run folder (it has no config.json); give the folder that "
@@ -317,7 +309,7 @@ class Run:
                     f"{path} is missing, and this run was trained on it; put it back, or start a "
                     "new run."
                 )
-            by_hash = {sha256_of_array(i.data): i for i in read_tiff(path, z=self._record.z)}
+            by_hash = {sha256_of_array(i.data): i for i in read_tiff(path)}
             for record in records:
                 if record.sha256 not in by_hash:
                     raise InputError(
@@ -476,26 +468,6 @@ def check_output_folder(path: Path) -> None:
             raise InputError(f"{path} exists and is not empty; name a new folder for the output.")
     elif path.exists():
         raise InputError(f"{path} is a file; name a new folder for the output.")
-
-
-def _readable_from_files(images: Sequence[Image], z: Any) -> list[bool]:
-    """Tell for each image whether reading its file gives the same pixels again."""
-    by_file: dict[Path, list[int]] = defaultdict(list)
-    for index, image in enumerate(images):
-        if image.path is not None and Path(image.path).is_file():
-            by_file[Path(image.path)].append(index)
-    same = [False] * len(images)
-    for path, indices in by_file.items():
-        try:
-            planes = read_tiff(path, z=z)
-        except InputError:
-            continue
-        for index in indices:
-            data = images[index].data
-            same[index] = any(
-                p.data.dtype == data.dtype and np.array_equal(p.data, data) for p in planes
-            )
-    return same
 
 
 def _versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from napari_phenldiff.errors import InputError
 
@@ -115,7 +115,7 @@ def hold(path: Path, *, what: str) -> Iterator[None]:
         "token": token,
     }
     try:
-        with open(path, "x", encoding="utf-8") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(json.dumps(content))
     except FileExistsError:
         raise _taken(holder(path), what) from None
@@ -147,13 +147,13 @@ def _remove_stale(path: Path, stale: Holder, what: str) -> None:
     """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        os.rename(path, aside)
+        path.rename(aside)
     except FileNotFoundError:
         return
     moved = holder(aside)
     if moved is not None and moved.token != stale.token:
         with suppress(OSError):
-            os.rename(aside, path)
+            aside.rename(path)
         raise _taken(moved, what)
     aside.unlink(missing_ok=True)
 

@@ -38,12 +38,12 @@ class ChildProcess:
         log : Path
             File that what the process prints is appended to.
         """
-        command = [sys.executable, "-m", "napari_phenldiff", *map(os.fspath, args)]
+        command = [sys.executable, "-m", "napari_phenldiff", *(os.fspath(arg) for arg in args)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         # A group of its own, so that Ctrl-C in the terminal that napari was started from, or the
         # end of that terminal, does not reach it.
         flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-        with open(log, "ab") as output:
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -93,7 +93,7 @@ class ChildProcess:
 def tail(log: Path, lines: int = 10) -> str:
     """Return the last `lines` non-empty lines of a file, or "" without one."""
     try:
-        with open(log, "rb") as file:
+        with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
