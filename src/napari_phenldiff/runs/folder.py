@@ -2,81 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import shutil
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import sha256_of_array, write_atomic
-from napari_phenldiff.images.image import Image, as_storable
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.tiff import read_tiff, write_tiff
+from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.runs import checkpoints, lock
 from napari_phenldiff.runs.config import TrainingConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, append_event, read_events
 from napari_phenldiff.runs.process import LOCK_NAME, LOG_NAME
+from napari_phenldiff.runs.records import (
+    ImageRecord,
+    ImageRecords,
+    RunRecord,
+    package_versions,
+    read_experiment,
+    read_model,
+    record_images,
+    write_model,
+)
 
 State = Literal["created", "running", "stopped", "failed", "finished", "interrupted"]
 
 _KEPT_CHECKPOINTS = 2
-_PACKAGES = ("napari-phenldiff", "torch", "diffusers", "peft", "accelerate", "numpy", "tifffile")
-
-
-class ImageRecord(BaseModel):
-    """An image that a run was trained on.
-
-    Attributes
-    ----------
-    condition, name : str
-        Where it belongs and what it is called.
-    sha256 : str
-        Hash of its pixels.
-    path : str, optional
-        The file that holds it: absolute, or relative to the run folder.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    condition: str
-    name: str
-    sha256: str
-    path: str | None = None
-
-
-class _Record(BaseModel):
-    """What config.json holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
-    created: float
-    config: TrainingConfig
-    channel_names: tuple[str, ...]
-    scaling: dict[str, Any]
-    digest: str
-    versions: dict[str, str]
-
-
-class _Images(BaseModel):
-    """What images.json holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: tuple[ImageRecord, ...]
 
 
 class Run:
@@ -89,7 +47,7 @@ class Run:
     :meth:`open`.
     """
 
-    def __init__(self, path: Path, record: _Record, scaling: IntensityScaling) -> None:
+    def __init__(self, path: Path, record: RunRecord, scaling: IntensityScaling) -> None:
         self.path = path
         self._record = record
         self.scaling = scaling
@@ -140,13 +98,13 @@ class Run:
         """
         path = Path(path).resolve()
         check_output_folder(path)
-        record = _Record(
+        record = RunRecord(
             created=time.time(),
             config=config,
             channel_names=tuple(channel_names),
             scaling=scaling.to_dict(),
             digest=digest,
-            versions=dict(_versions() if versions is None else versions),
+            versions=dict(package_versions() if versions is None else versions),
         )
         records = [
             r if isinstance(r, ImageRecord) else validated(ImageRecord, r, where="image record")
@@ -159,8 +117,8 @@ class Run:
             for name, image in (stored or {}).items():
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 write_tiff(aside / name, image)
-            _write_json(aside / "images.json", _Images(images=tuple(records)))
-            _write_json(aside / "config.json", record)
+            write_model(aside / "images.json", ImageRecords(images=tuple(records)))
+            write_model(aside / "config.json", record)
             if path.exists():
                 path.rmdir()
             aside.rename(path)
@@ -190,25 +148,7 @@ class Run:
             If the folder is not empty.
         """
         check_output_folder(Path(path))
-        records: list[ImageRecord] = []
-        stored: dict[str, Image] = {}
-        for condition in experiment.conditions:
-            for image in condition.images:
-                # The hash is that of the pixels that reading the file will give.
-                data = as_storable(image.data)
-                if image.path is not None:
-                    where = str(Path(image.path).resolve())
-                else:
-                    where = f"images/{condition.name}/{image.name}.tif"
-                    stored[where] = replace(image, data=data)
-                records.append(
-                    ImageRecord(
-                        condition=condition.name,
-                        name=image.name,
-                        sha256=sha256_of_array(data),
-                        path=where,
-                    )
-                )
+        records, stored = record_images(experiment)
         return cls.create(
             path,
             config,
@@ -234,7 +174,7 @@ class Run:
                 f"{path} is not a run folder (it has no config.json); give the folder that "
                 "`phenldiff train --out` wrote."
             )
-        record = _read_json(path / "config.json", _Record)
+        record = read_model(path / "config.json", RunRecord)
         try:
             scaling = IntensityScaling.from_dict(record.scaling)
         except (InputError, ValueError, KeyError, TypeError) as error:
@@ -278,7 +218,7 @@ class Run:
     @cached_property
     def images(self) -> tuple[ImageRecord, ...]:
         """The images trained on."""
-        return _read_json(self.path / "images.json", _Images).images
+        return read_model(self.path / "images.json", ImageRecords).images
 
     @property
     def trained_images(self) -> frozenset[str]:
@@ -293,36 +233,7 @@ class Run:
         InputError
             If one is missing or has changed.
         """
-        wanted: dict[str, list[ImageRecord]] = defaultdict(list)
-        for record in self.images:
-            if record.path is None:
-                raise InputError(
-                    f"{self.path}: image {record.name} of condition {record.condition} existed in "
-                    "memory only, so this run cannot be resumed; start a new one."
-                )
-            wanted[record.path].append(record)
-        found: dict[tuple[str, str], Image] = {}
-        for relative, records in wanted.items():
-            path = self.path / relative  # an absolute path stays what it is
-            if not path.is_file():
-                raise InputError(
-                    f"{path} is missing, and this run was trained on it; put it back, or start a "
-                    "new run."
-                )
-            by_hash = {sha256_of_array(i.data): i for i in read_tiff(path)}
-            for record in records:
-                if record.sha256 not in by_hash:
-                    raise InputError(
-                        f"{path} has changed since this run was trained on it; put the old file "
-                        "back, or start a new run."
-                    )
-                found[record.condition, record.name] = replace(
-                    by_hash[record.sha256], name=record.name, channel_names=self.channel_names
-                )
-        groups: dict[str, list[Image]] = {name: [] for name in self.conditions}
-        for record in self.images:
-            groups.setdefault(record.condition, []).append(found[record.condition, record.name])
-        return Experiment.from_images(groups)
+        return read_experiment(self.path, self.images, self.conditions, self.channel_names)
 
     # ---- what happens ------------------------------------------------------------------------
 
@@ -468,29 +379,3 @@ def check_output_folder(path: Path) -> None:
             raise InputError(f"{path} exists and is not empty; name a new folder for the output.")
     elif path.exists():
         raise InputError(f"{path} is a file; name a new folder for the output.")
-
-
-def _versions() -> dict[str, str]:
-    """Return versions of what a result depends on, without importing any of it."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _write_json(path: Path, model: BaseModel) -> None:
-    with write_atomic(path) as aside:
-        aside.write_text(model.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path, model: Any) -> Any:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged or cannot be read ({error}); restore it, or train again."
-        ) from error
-    return validated(model, values, where=f"{path} is damaged")

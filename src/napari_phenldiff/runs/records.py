@@ -1,0 +1,190 @@
+"""What a run folder says about itself: its json files, and the images that it was trained on."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import sha256_of_array, write_atomic
+from napari_phenldiff.images.image import Image, as_storable
+from napari_phenldiff.images.tiff import read_tiff
+from napari_phenldiff.runs.config import Model, TrainingConfig, validated
+
+_PACKAGES = ("napari-phenldiff", "torch", "diffusers", "peft", "accelerate", "numpy", "tifffile")
+
+
+class ImageRecord(BaseModel):
+    """An image that a run was trained on.
+
+    Attributes
+    ----------
+    condition, name : str
+        Where it belongs and what it is called.
+    sha256 : str
+        Hash of its pixels (``sha256_of_array``).
+    path : str, optional
+        The file that holds it: absolute, or relative to the run folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    condition: str
+    name: str
+    sha256: str
+    path: str | None = None
+
+
+class RunRecord(BaseModel):
+    """What config.json holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    created: float
+    config: TrainingConfig
+    channel_names: tuple[str, ...]
+    scaling: dict[str, Any]
+    digest: str
+    versions: dict[str, str]
+
+
+class ImageRecords(BaseModel):
+    """What images.json holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: tuple[ImageRecord, ...]
+
+
+def record_images(experiment: Experiment) -> tuple[list[ImageRecord], dict[str, Image]]:
+    """Tell how the images of `experiment` can be found again.
+
+    Returns
+    -------
+    records : list of ImageRecord
+        One per image.
+    stored : dict of str to Image
+        The images that no file gives back (layers of a viewer, projections, one file per channel),
+        by the path, relative to the run folder, at which they are to be written.
+    """
+    records: list[ImageRecord] = []
+    stored: dict[str, Image] = {}
+    for condition in experiment.conditions:
+        for image in condition.images:
+            # The hash is that of the pixels that reading the file will give.
+            data = as_storable(image.data)
+            if image.path is not None:
+                where = str(Path(image.path).resolve())
+            else:
+                where = f"images/{condition.name}/{image.name}.tif"
+                stored[where] = replace(image, data=data)
+            records.append(
+                ImageRecord(
+                    condition=condition.name,
+                    name=image.name,
+                    sha256=sha256_of_array(data),
+                    path=where,
+                )
+            )
+    return records, stored
+
+
+def read_experiment(
+    root: Path,
+    records: Iterable[ImageRecord],
+    conditions: Sequence[str],
+    channel_names: tuple[str, ...],
+) -> Experiment:
+    """Read recorded images and verify that they are the same as when they were recorded.
+
+    Parameters
+    ----------
+    root : Path
+        The run folder.
+    records : iterable of ImageRecord
+        The images.
+    conditions : sequence of str
+        Order of the conditions.
+    channel_names : tuple of str
+        Names that the channels get.
+
+    Raises
+    ------
+    InputError
+        If an image is missing or has changed.
+    """
+    records = list(records)
+    by_path: dict[str, list[ImageRecord]] = defaultdict(list)
+    for record in records:
+        if record.path is None:
+            raise InputError(
+                f"{root}: image {record.name} of condition {record.condition} existed in memory "
+                "only, so this run cannot be resumed; start a new one."
+            )
+        by_path[record.path].append(record)
+    found: dict[tuple[str, str], Image] = {}
+    for relative, in_file in by_path.items():
+        path = root / relative  # an absolute path stays what it is
+        if not path.is_file():
+            raise InputError(
+                f"{path} is missing, and this run was trained on it; put it back, or start a new "
+                "run."
+            )
+        by_hash = {sha256_of_array(image.data): image for image in read_tiff(path)}
+        for record in in_file:
+            if record.sha256 not in by_hash:
+                raise InputError(
+                    f"{path} has changed since this run was trained on it; put the old file back, "
+                    "or start a new run."
+                )
+            found[record.condition, record.name] = replace(
+                by_hash[record.sha256], name=record.name, channel_names=channel_names
+            )
+    groups: dict[str, list[Image]] = {name: [] for name in conditions}
+    for record in records:
+        groups.setdefault(record.condition, []).append(found[record.condition, record.name])
+    return Experiment.from_images(groups)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of what a result depends on, without importing any of it."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_model(path: Path, model: BaseModel) -> None:
+    """Write a model as json, whole or not at all."""
+    with write_atomic(path) as aside:
+        aside.write_text(model.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read_model(path: Path, model: type[Model]) -> Model:
+    """Read a model that :func:`write_model` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or does not describe such a model.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged or cannot be read ({error}); restore it, or train again."
+        ) from error
+    return validated(model, values, where=f"{path} is damaged")
