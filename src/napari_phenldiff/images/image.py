@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,16 @@ class Image:
 def default_channel_names(n_channels: int) -> tuple[str, ...]:
     """Names for channels that came without: ``("channel 0", "channel 1", ...)``."""
     return tuple(f"channel {index}" for index in range(n_channels))
+
+
+def color_names(n_samples: int) -> tuple[str, ...]:
+    """Names for the samples of a colour image."""
+    return ("red", "green", "blue", "alpha")[:n_samples]
+
+
+def file_safe(name: str) -> str:
+    """Name with what cannot be in a file's name replaced by ``-``."""
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]+', "-", name).strip() or "unnamed"
 
 
 def as_storable(array: np.ndarray) -> np.ndarray:

@@ -231,9 +231,7 @@ def _value_counts(channel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _merge(seen: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Distinct values of all images, ascending, and how often each occurs."""
-    values, inverse = np.unique(
-        np.concatenate([values for values, _ in seen]), return_inverse=True
-    )
+    values, inverse = np.unique(np.concatenate([values for values, _ in seen]), return_inverse=True)
     number = np.bincount(inverse, weights=np.concatenate([number for _, number in seen]))
     return values, number.astype(np.int64)
 

@@ -36,9 +36,7 @@ class TileGrid:
     padding: tuple[int, int] = (0, 0)
 
     @classmethod
-    def cover(
-        cls, shape: tuple[int, int], tile: int, overlap: int, multiple: int = 1
-    ) -> TileGrid:
+    def cover(cls, shape: tuple[int, int], tile: int, overlap: int, multiple: int = 1) -> TileGrid:
         """Lay as few tiles as possible, evenly spaced, over an image.
 
         Parameters
@@ -160,10 +158,9 @@ def _weights(starts: list[int], tile: int, overlap: int) -> dict[int, np.ndarray
     position = np.arange(length) + 0.5
     steps = [np.ones(length)]
     for before, after in pairwise(starts):
+        # `cover` sees to it that neighbours share at least `overlap` pixels.
         middle = (after + before + tile) / 2
-        # Never wider than what the two tiles share, or one of them would be asked for pixels
-        # that it does not have.
-        width = max(min(overlap, before + tile - after), 1e-6)
+        width = max(overlap, 1e-6)
         ramp = np.clip((position - middle) / width + 0.5, 0, 1)
         steps.append(0.5 - 0.5 * np.cos(np.pi * ramp))
     steps.append(np.zeros(length))

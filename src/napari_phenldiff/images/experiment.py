@@ -1,0 +1,429 @@
+"""Images of two or more conditions, wherever they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import sha256_of_array
+from napari_phenldiff.images.image import Image, check_file_name, count, quoted
+from napari_phenldiff.images.layers import images_from_layers
+from napari_phenldiff.images.table import images_from_table
+from napari_phenldiff.images.tiff import Projection, read_tiff, tiff_files
+
+# Fewer images than this per condition are a reason for a warning, not for an error.
+_FEW_IMAGES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Images of cells that were treated alike.
+
+    Parameters
+    ----------
+    name : str
+        Name of the condition; it also names folders.
+    images : tuple of Image
+        At least one, with different names.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or if two have the same name.
+    """
+
+    name: str
+    images: tuple[Image, ...]
+
+    def __post_init__(self) -> None:
+        check_file_name(self.name, "condition")
+        object.__setattr__(self, "images", tuple(self.images))
+        if not self.images:
+            raise InputError(f'Condition "{self.name}" has no images: give some, or leave it out.')
+        twice = _first_repeated([image.name for image in self.images])
+        if twice is not None:
+            raise InputError(
+                f'Condition "{self.name}" has two images named "{twice}": give them different '
+                "names, since their results are saved under these."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Conditions to be compared.
+
+    Parameters
+    ----------
+    conditions : tuple of Condition
+        At least one, with different names. Whether they can be trained on is told by
+        :meth:`check`.
+
+    Raises
+    ------
+    InputError
+        If there is no condition, or if two have the same name.
+    """
+
+    conditions: tuple[Condition, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "conditions", tuple(self.conditions))
+        if not self.conditions:
+            raise InputError("There are no images: give at least one condition.")
+        twice = _first_repeated(list(self.names))
+        if twice is not None:
+            raise InputError(f'Condition "{twice}" was given twice: name each condition once.')
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        conditions: Sequence[str] | None = None,
+        z: int | Projection | None = None,
+    ) -> Experiment:
+        """Read a folder with one sub-folder of TIFF files per condition.
+
+        Other files, hidden ones, and sub-folders without TIFF files are passed over.
+
+        Parameters
+        ----------
+        folder : path-like
+            Folder to read.
+        conditions : sequence of str, optional
+            Sub-folders to read, in this order; by default all, by name.
+        z : int, "max", "mean" or "sum", optional
+            Plane or projection for files with a z axis, see
+            :func:`napari_phenldiff.images.tiff.read_tiff`.
+
+        Returns
+        -------
+        Experiment
+            Images are sorted by the names of their files.
+
+        Raises
+        ------
+        InputError
+            If the folder or a condition is missing or empty, or if a file cannot be read.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder: give one with a sub-folder per condition.")
+        files = {
+            path.name: tiff_files(path)
+            for path in sorted(folder.iterdir())
+            if path.is_dir() and not path.name.startswith(".")
+        }
+        known = [name for name, paths in files.items() if paths]
+        if not known:
+            direct = " directly" if tiff_files(folder) else ""
+            raise InputError(
+                f"{folder} has no sub-folders with TIFF files{' but files' + direct if direct else ''}"
+                ": put the files of each condition into a sub-folder named after it."
+            )
+        if conditions is None:
+            conditions = known
+        for name in conditions:
+            if name not in known:
+                raise InputError(
+                    f'{folder} has no TIFF files for condition "{name}": '
+                    f"there are some for {quoted(known)}."
+                )
+        return cls.from_images(
+            {
+                name: [image for path in files[name] for image in read_tiff(path, z=z)]
+                for name in conditions
+            }
+        )
+
+    @classmethod
+    def from_table(
+        cls,
+        csv: str | os.PathLike[str],
+        *,
+        condition_column: str | Sequence[str],
+        channel_columns: Mapping[str, str],
+        root: str | os.PathLike[str] | None = None,
+        path_columns: Mapping[str, str] | None = None,
+        conditions: Sequence[str] | None = None,
+    ) -> Experiment:
+        """Read a table with one row per field and one file per channel.
+
+        Parameters
+        ----------
+        csv : path-like
+            Table with a header, separated by commas, semicolons or tabs.
+        condition_column : str or sequence of str
+            Column with the condition, or several whose values are joined by ``_`` (compound and
+            concentration, say). Slashes in the values become ``-``.
+        channel_columns : mapping of str to str
+            Channel names, in the order wanted, and the columns with their file names.
+        root : path-like, optional
+            Folder that the paths in the table start from; by default the table's own.
+        path_columns : mapping of str to str, optional
+            Columns with the folders of the files, by channel name.
+        conditions : sequence of str, optional
+            Conditions to read, in this order; by default all, in the order of the table. Files of
+            the others are not opened.
+
+        Returns
+        -------
+        Experiment
+            An image is named after the file of its first channel.
+
+        Raises
+        ------
+        InputError
+            If the table, a column, a condition or a file is missing or cannot be read.
+
+        Examples
+        --------
+        BBBC021, two compounds out of many:
+
+        >>> Experiment.from_table(
+        ...     "BBBC021_v1_image.csv",
+        ...     condition_column=["Image_Metadata_Compound", "Image_Metadata_Concentration"],
+        ...     channel_columns={
+        ...         "DNA": "Image_FileName_DAPI",
+        ...         "tubulin": "Image_FileName_Tubulin",
+        ...         "actin": "Image_FileName_Actin",
+        ...     },
+        ...     path_columns={
+        ...         "DNA": "Image_PathName_DAPI",
+        ...         "tubulin": "Image_PathName_Tubulin",
+        ...         "actin": "Image_PathName_Actin",
+        ...     },
+        ...     conditions=["DMSO_0.0", "latrunculin B_3.0"],
+        ... )  # doctest: +SKIP
+        """
+        if isinstance(condition_column, str):
+            condition_column = [condition_column]
+        return cls.from_images(
+            images_from_table(
+                Path(csv),
+                condition_columns=condition_column,
+                channel_columns=channel_columns,
+                root=None if root is None else Path(root),
+                path_columns=path_columns or {},
+                conditions=conditions,
+            )
+        )
+
+    @classmethod
+    def from_images(cls, images: Mapping[str, Sequence[Image]]) -> Experiment:
+        """Take images that are in memory, by condition."""
+        return cls(tuple(Condition(name, tuple(group)) for name, group in images.items()))
+
+    @classmethod
+    def from_layers(cls, layers: Mapping[str, Sequence[Any]]) -> Experiment:
+        """Copy the images out of napari's image layers, by condition.
+
+        Parameters
+        ----------
+        layers : mapping of str to sequence of layers
+            Layers of each condition, see
+            :func:`napari_phenldiff.images.layers.images_from_layers`.
+
+        Raises
+        ------
+        InputError
+            If layers that belong together differ in shape.
+        """
+        return cls.from_images(
+            {name: images_from_layers(name, group) for name, group in layers.items()}
+        )
+
+    def __getitem__(self, name: str) -> Condition:
+        for condition in self.conditions:
+            if condition.name == name:
+                return condition
+        raise InputError(f'There is no condition "{name}": choose from {quoted(self.names)}.')
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the conditions."""
+        return tuple(condition.name for condition in self.conditions)
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Images of all conditions, one condition after the other."""
+        return tuple(image for condition in self.conditions for image in condition.images)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels, as the first image has them."""
+        return self.conditions[0].images[0].channel_names
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels of the first image."""
+        return len(self.channel_names)
+
+    def select(self, names: Sequence[str]) -> Experiment:
+        """Keep these conditions, in this order.
+
+        Raises
+        ------
+        InputError
+            If one is unknown or named twice.
+        """
+        return Experiment(tuple(self[name] for name in names))
+
+    def subset(self, images_per_condition: int, seed: int) -> Experiment:
+        """Choose images of each condition at random.
+
+        The choice in one condition does not depend on which others there are.
+
+        Parameters
+        ----------
+        images_per_condition : int
+            How many to keep; a condition with fewer keeps all.
+        seed : int
+            The same seed chooses the same images.
+
+        Returns
+        -------
+        Experiment
+            With the images of each condition sorted by name.
+        """
+        if images_per_condition < 1:
+            raise InputError(
+                f"{images_per_condition} images per condition cannot be chosen: choose at least 1."
+            )
+        chosen = {}
+        for condition in self.conditions:
+            images = sorted(condition.images, key=lambda image: image.name)
+            name_as_number = int.from_bytes(hashlib.sha256(condition.name.encode()).digest()[:8])
+            order = np.random.default_rng([seed, name_as_number]).permutation(len(images))
+            chosen[condition.name] = [images[i] for i in sorted(order[:images_per_condition])]
+        return Experiment.from_images(chosen)
+
+    def check(self) -> None:
+        """Refuse an experiment that cannot be trained on.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than two conditions or a condition has fewer than two images, if
+            channels differ, if a channel has one value everywhere, or if values are not finite.
+        """
+        if len(self.conditions) < 2:
+            raise InputError(
+                f"There is only the condition {quoted(self.names)}: "
+                "at least two are needed, a source and a target."
+            )
+        for condition in self.conditions:
+            if len(condition.images) < 2:
+                raise InputError(
+                    f'Condition "{condition.name}" has only one image: give at least 2, '
+                    "better 50 to 200."
+                )
+        self._check_channels()
+        ranges = np.array(
+            [[(channel.min(), channel.max()) for channel in image.data] for image in self.images],
+            dtype=np.float64,
+        )  # (images, channels, 2)
+        broken = np.flatnonzero(~np.isfinite(ranges).all(axis=(1, 2)))
+        if broken.size:
+            raise InputError(
+                f'Image "{self.images[broken[0]].name}" has values that are infinite or no '
+                "numbers: mend it, or leave it out."
+            )
+        constant = np.flatnonzero(ranges[..., 0].min(axis=0) == ranges[..., 1].max(axis=0))
+        if constant.size:
+            raise InputError(
+                f'Channel "{self.channel_names[constant[0]]}" has the same value in all pixels of '
+                "all images: leave it out, or check that the right files were given."
+            )
+
+    def _check_channels(self) -> None:
+        """Refuse images whose channels are not those of the first image."""
+        first = self.conditions[0].images[0]
+        known = f'image "{first.name}" of condition "{self.names[0]}"'
+        for condition in self.conditions:
+            for image in condition.images:
+                if image.channel_names == first.channel_names:
+                    continue
+                this = f'image "{image.name}" of condition "{condition.name}"'
+                if image.n_channels != first.n_channels:
+                    raise InputError(
+                        f"{_capital(this)} has {count(image.n_channels, 'channel')} but {known} "
+                        f"has {first.n_channels}: all images need the same channels."
+                    )
+                raise InputError(
+                    f"{_capital(this)} has the channels {quoted(image.channel_names)} but {known} "
+                    f"has {quoted(first.channel_names)}: give them the same names in the same order."
+                )
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say what may be wrong with an experiment that can be trained on.
+
+        Returns
+        -------
+        tuple of str
+            Sentences for the user: different pixel sizes or data types, few images, an image that
+            is in two conditions. Empty if all is well.
+        """
+        found = []
+        sizes = {image.pixel_size for image in self.images}
+        # What was written by different programs agrees to a few digits only.
+        if len({size and tuple(float(f"{s:.3g}") for s in size) for size in sizes}) > 1:
+            shown = sorted("unknown" if s is None else f"{s[0]:.3g} × {s[1]:.3g} µm" for s in sizes)
+            found.append(
+                f"The pixel sizes differ between images: {', '.join(dict.fromkeys(shown))}."
+            )
+        dtypes = sorted({str(image.data.dtype) for image in self.images})
+        if len(dtypes) > 1:
+            found.append(
+                f"The images have different data types ({', '.join(dtypes)}): "
+                "make sure that their intensities can be compared."
+            )
+        for condition in self.conditions:
+            if len(condition.images) < _FEW_IMAGES:
+                found.append(
+                    f'Condition "{condition.name}" has only '
+                    f"{count(len(condition.images), 'image')}: 50 to 200 are better."
+                )
+        homes: dict[str, set[str]] = {}
+        for condition in self.conditions:
+            for image in condition.images:
+                homes.setdefault(sha256_of_array(image.data), set()).add(condition.name)
+        shared = sum(len(names) > 1 for names in homes.values())
+        if shared:
+            found.append(
+                f"The same pixels are in more than one condition: {count(shared, 'image')}."
+            )
+        return tuple(found)
+
+    def digest(self) -> str:
+        """SHA-256 over the names of conditions and images and all pixels, in their order."""
+        contents = [
+            [
+                condition.name,
+                [[image.name, sha256_of_array(image.data)] for image in condition.images],
+            ]
+            for condition in self.conditions
+        ]
+        return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+
+
+def _first_repeated(names: Sequence[str]) -> str | None:
+    """First name that was there before, or None."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,182 @@
+"""Images out of napari's layers, without importing napari."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image, as_storable, color_names, file_safe
+from napari_phenldiff.images.metadata import micrometres
+from napari_phenldiff.images.tiff import read_tiff
+
+LAYER_METADATA_KEY = "napari-phenldiff"
+"""Key of a layer's metadata under which the viewer keeps what follows.
+
+``condition`` and ``channel`` (str), ``channel_index`` (int), ``images`` (names of the fields along
+the slider) and ``paths`` (their files, each a str or None).
+"""
+
+
+def images_from_layers(condition: str, layers: Sequence[Any]) -> list[Image]:
+    """Copy images out of layers.
+
+    Layers with the metadata of this package are put together by the images that they say they
+    show. All others are the channels of the same fields, in the order given, and lend the
+    channels their names.
+
+    Parameters
+    ----------
+    condition : str
+        Name of the condition, for messages.
+    layers : sequence of layers
+        Objects like napari's image layers, with ``data``, ``name``, ``metadata``, ``scale`` and
+        ``units``, and where they have them ``rgb``, ``multiscale`` and ``axis_labels``. The data
+        are (Y, X), (N, Y, X) for fields along the slider, or (N, C, Y, X); with ``rgb`` the
+        colours come last. An axis labelled "c" or "channel" holds channels wherever it is.
+
+    Returns
+    -------
+    list of Image
+        An image has a path only if the layer still shows what is in the file.
+
+    Raises
+    ------
+    InputError
+        If there is no layer, if layers that belong together differ in shape or hold the same
+        channel, or if a layer has a z axis or too many axes.
+    """
+    if not layers:
+        raise InputError(f'Condition "{condition}" has no layers: choose at least one.')
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    if all(_own_metadata(layer).get("images") for layer in layers):
+        for layer in layers:
+            names = tuple(str(name) for name in _own_metadata(layer)["images"])
+            groups.setdefault(names, []).append(layer)
+    else:
+        groups[()] = list(layers)
+    files: dict[Path, list[Image]] = {}
+    return [
+        image for names, group in groups.items() for image in _images_of_group(names, group, files)
+    ]
+
+
+def _images_of_group(
+    names: tuple[str, ...], layers: list[Any], files: dict[Path, list[Image]]
+) -> list[Image]:
+    """Images whose channels are spread over these layers."""
+    if names:
+        layers = sorted(layers, key=lambda layer: _own_metadata(layer).get("channel_index", 0))
+    stacks, channel_names = [], []
+    for layer in layers:
+        stack, channels = _channels(layer)
+        if stacks and stack[:, 0].shape != stacks[0][:, 0].shape:
+            raise InputError(
+                f'Layer "{layer.name}" has the shape {stack[:, 0].shape} but layer '
+                f'"{layers[0].name}" has {stacks[0][:, 0].shape}: '
+                "channels of the same fields need the same shape."
+            )
+        for channel in channels:
+            if channel in channel_names:
+                raise InputError(
+                    f'Layer "{layer.name}" holds the channel "{channel}" again: '
+                    "choose one layer per channel."
+                )
+        stacks.append(stack)
+        channel_names += channels
+    data = np.ascontiguousarray(as_storable(np.concatenate(stacks, axis=1)))
+
+    if len(names) != len(data):
+        base = file_safe(str(layers[0].name))
+        names = (base,) if len(data) == 1 else tuple(f"{base}_{i:04d}" for i in range(len(data)))
+    paths = list(_own_metadata(layers[0]).get("paths") or ())
+    if len(paths) != len(data):
+        paths = [None] * len(data)
+    return [
+        Image(
+            data=field,
+            channel_names=tuple(channel_names),
+            pixel_size=_pixel_size(layers[0]),
+            name=file_safe(name),
+            path=_unchanged_file(path, name, field, files),
+        )
+        for field, name, path in zip(data, names, paths, strict=True)
+    ]
+
+
+def _own_metadata(layer: Any) -> Mapping[str, Any]:
+    contents = (getattr(layer, "metadata", None) or {}).get(LAYER_METADATA_KEY)
+    return contents if isinstance(contents, Mapping) else {}
+
+
+def _channels(layer: Any) -> tuple[np.ndarray, list[str]]:
+    """Data of one layer with the axes field, channel, y, x, and the names of its channels."""
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    data = np.asarray(data)
+    name = str(_own_metadata(layer).get("channel") or layer.name)
+    colors = bool(getattr(layer, "rgb", False))
+    labels = [str(label).lower() for label in getattr(layer, "axis_labels", ())]
+    if colors:
+        data = np.moveaxis(data, -1, -3)
+        labels = [*labels[:-2], "c", *labels[-2:]]
+    if len(labels) != data.ndim:
+        labels = [""] * data.ndim
+    for axis, label in enumerate(labels[:-2]):
+        if label == "z" and data.shape[axis] > 1:
+            raise InputError(
+                f'Layer "{layer.name}" has {data.shape[axis]} z planes: project it along z first, '
+                "or choose a plane."
+            )
+    channel_axes = [i for i, label in enumerate(labels[:-2]) if label in {"c", "channel"}]
+    if not channel_axes and data.ndim == 4:
+        channel_axes = [1]
+    if channel_axes:
+        data = np.moveaxis(data, channel_axes[0], -3)
+    else:
+        data = np.expand_dims(data, -3)
+    if data.ndim == 3:
+        data = data[None]
+    if data.ndim != 4:
+        raise InputError(
+            f'Layer "{layer.name}" has the shape {np.shape(layer.data)}: '
+            "choose a layer with the axes y, x or field, y, x."
+        )
+    if data.shape[1] == 1:
+        return data, [name]
+    suffixes = color_names(data.shape[1]) if colors else [str(i) for i in range(data.shape[1])]
+    return data, [f"{name} {suffix}" for suffix in suffixes]
+
+
+def _pixel_size(layer: Any) -> tuple[float, float] | None:
+    """Micrometres per pixel, None where the layer's units are pixels."""
+    units = [micrometres(str(unit)) for unit in (getattr(layer, "units", None) or ())][-2:]
+    scale = [abs(float(step)) for step in layer.scale][-2:]
+    if len(units) != 2 or None in units or 0 in scale:
+        return None
+    y, x = (step * (unit or 0) for step, unit in zip(scale, units, strict=True))
+    return y, x
+
+
+def _unchanged_file(
+    path: str | None, name: str, data: np.ndarray, files: dict[Path, list[Image]]
+) -> Path | None:
+    """Path of an image's file if the file still gives these pixels, else None.
+
+    A layer may have been cropped or painted on since it was opened, and the file changed.
+    """
+    if path is None:
+        return None
+    file = Path(path)
+    if file not in files:
+        try:
+            files[file] = read_tiff(file)
+        except InputError:
+            files[file] = []
+    for image in files[file]:
+        same_kind = image.name == name and image.data.dtype == data.dtype
+        if same_kind and np.array_equal(image.data, data):
+            return file
+    return None

@@ -1,0 +1,170 @@
+"""Channel names and pixel sizes as the different kinds of TIFF tell them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import tifffile
+
+_MICROMETRES = {
+    "m": 1e6, "meter": 1e6, "metre": 1e6,
+    "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
+    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
+    "um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "micrometer": 1.0, "micrometre": 1.0,
+    "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
+    "a": 1e-4, "å": 1e-4, "angstrom": 1e-4,
+    "pm": 1e-6, "picometer": 1e-6, "picometre": 1e-6,
+    "in": 25.4e3, "inch": 25.4e3,
+}  # fmt: skip
+
+# Programs that know no pixel size write the resolution of a screen or a printer, 72 to 600 dots
+# per inch: pixels of 42 micrometres and more.
+_LARGEST_PLAUSIBLE_PIXEL = 20.0
+
+_FILE_NAME = re.compile(r"\.(tiff?|png|jpe?g|lif|nd2|czi|lsm|oib|oif|ics|dv|stk|flex|c01)\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file says about its channels.
+
+    Parameters
+    ----------
+    channel_names : tuple of str or None
+        One per channel, empty string for a channel without a name; None if the file names none.
+    pixel_size : tuple of float or None
+        Micrometres per pixel along y and x.
+    """
+
+    channel_names: tuple[str, ...] | None = None
+    pixel_size: tuple[float, float] | None = None
+
+
+def micrometres(unit: str) -> float | None:
+    """Micrometres in one of a unit of length; None for pixels and anything unknown.
+
+    Parameters
+    ----------
+    unit : str
+        Name or sign, as OME, ImageJ and napari write it, such as ``"µm"`` or ``"nanometer"``.
+    """
+    # ImageJ escapes what is not ASCII; units in words come in singular and plural.
+    unit = unit.strip().replace("\\u00B5", "µ").lower()
+    return _MICROMETRES.get(unit, _MICROMETRES.get(unit.removesuffix("s")))
+
+
+def file_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
+    """Read what an open file says about the channels of one of its series.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file.
+    series : int
+        Index of the series.
+    """
+    if tif.is_ome and tif.ome_metadata:
+        return _ome_metadata(tif.ome_metadata, series)
+    if tif.is_imagej:
+        return _imagej_metadata(tif)
+    pixel_size = _resolution_tags(tif, None)
+    if pixel_size and max(pixel_size) > _LARGEST_PLAUSIBLE_PIXEL:
+        pixel_size = None
+    return Metadata(None, pixel_size)
+
+
+def ome_descriptions(xml: str) -> list[str]:
+    """Texts of the descriptions of all images in OME-XML."""
+    found = ElementTree.fromstring(xml).findall("{*}Image/{*}Description")
+    return [element.text or "" for element in found]
+
+
+def _ome_metadata(xml: str, series: int) -> Metadata:
+    """Read one image of OME-XML; tifffile keeps the series in the order of the images."""
+    images = ElementTree.fromstring(xml).findall("{*}Image")
+    if not images:
+        return Metadata()
+    pixels = images[min(series, len(images) - 1)].find("{*}Pixels")
+    if pixels is None:
+        return Metadata()
+    names: list[str] = []
+    for channel in pixels.findall("{*}Channel"):
+        samples = int(channel.get("SamplesPerPixel", 1))
+        name = channel.get("Name", "").strip()
+        # Colour is one channel in OME and three here.
+        names += [name] if samples == 1 else [f"{name} {i}".strip() for i in "rgba"[:samples]]
+    sizes = []
+    for axis in "YX":
+        factor = micrometres(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        value = _positive(pixels.get(f"PhysicalSize{axis}"))
+        sizes.append(value * factor if value and factor else None)
+    return Metadata(tuple(names) or None, _both(sizes))
+
+
+def _imagej_metadata(tif: tifffile.TiffFile) -> Metadata:
+    contents = tif.imagej_metadata or {}
+    factor = micrometres(str(contents.get("unit", "")))
+    n_channels = int(contents.get("channels", 1))
+    labels = contents.get("Labels") or []
+    if isinstance(labels, str):
+        labels = [labels]
+    return Metadata(
+        _names_from_labels(labels, n_channels),
+        _resolution_tags(tif, factor) if factor else None,
+    )
+
+
+def _names_from_labels(labels: Sequence[Any], n_channels: int) -> tuple[str, ...] | None:
+    """Channel names from ImageJ's labels of the planes, of which the channels vary fastest.
+
+    A label is a free text. It names a channel only where it is the same in all planes of that
+    channel, and where it is not the name of the file that the plane once came from.
+    """
+    names = [str(label or "").strip() for label in labels[:n_channels]]
+    if n_channels < 2 or len(names) < n_channels or len(set(names)) < n_channels:
+        return None
+    if any(str(label or "").strip() != names[i % n_channels] for i, label in enumerate(labels)):
+        return None
+    if any(_FILE_NAME.search(name) for name in names):
+        return None
+    return tuple(names)
+
+
+def _resolution_tags(tif: tifffile.TiffFile, unit: float | None) -> tuple[float, float] | None:
+    """Pixel size from the tags that give pixels per unit of length.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file.
+    unit : float or None
+        Micrometres in the unit of length, or None to go by the tag that says inch or centimetre.
+    """
+    tags = tif.pages.first.tags
+    if unit is None:
+        code = tags.valueof("ResolutionUnit", 2)
+        unit = {2: _MICROMETRES["inch"], 3: _MICROMETRES["cm"]}.get(int(code))
+    sizes = []
+    for name in ("YResolution", "XResolution"):
+        numerator, denominator = tags.valueof(name, (0, 1))
+        value = _positive(denominator / numerator if numerator else None)
+        sizes.append(value * unit if value and unit else None)
+    return _both(sizes)
+
+
+def _positive(value: object) -> float | None:
+    """Positive finite number, or None for anything else."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def _both(sizes: Sequence[float | None]) -> tuple[float, float] | None:
+    y, x = sizes
+    return None if y is None or x is None else (y, x)

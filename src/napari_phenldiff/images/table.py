@@ -1,0 +1,128 @@
+"""Images listed in a table: one row per field, one file per channel."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image, file_safe, quoted
+from napari_phenldiff.images.tiff import read_image
+
+
+def images_from_table(
+    table: Path,
+    *,
+    condition_columns: Sequence[str],
+    channel_columns: Mapping[str, str],
+    root: Path | None,
+    path_columns: Mapping[str, str],
+    conditions: Sequence[str] | None,
+) -> dict[str, list[Image]]:
+    """Read the images of a table; see :meth:`Experiment.from_table` for the parameters.
+
+    Returns
+    -------
+    dict of str to list of Image
+        Images by condition. They have a path only if there is one channel and thus one file.
+    """
+    rows = _rows(table, [*condition_columns, *channel_columns.values(), *path_columns.values()])
+    groups: dict[str, list[tuple[int, dict[str, str]]]] = {}
+    for line, row in rows:
+        values = [row[column].strip() for column in condition_columns]
+        if not all(values):
+            raise InputError(f"{table} names no condition in line {line}: fill in the column.")
+        groups.setdefault(file_safe("_".join(values)), []).append((line, row))
+    for name in conditions or ():
+        if name not in groups:
+            raise InputError(f'{table} has no condition "{name}": it has {quoted(tuple(groups))}.')
+    root = table.parent if root is None else root
+    found: dict[str, list[Image]] = {}
+    for name in conditions or groups:
+        fields = []
+        for line, row in groups[name]:
+            files = {
+                channel: root
+                / _path(row.get(path_columns.get(channel, ""), ""))
+                / _path(row[column])
+                for channel, column in channel_columns.items()
+            }
+            for file in files.values():
+                if not file.is_file():
+                    raise InputError(
+                        f"{table} names in line {line} the file {file}, which does not exist: "
+                        "check the name, and the folder that the table's paths start from (root)."
+                    )
+            fields.append(files)
+        firsts = [next(iter(files.values())) for files in fields]
+        found[name] = [
+            _read_field(files, image_name)
+            for files, image_name in zip(fields, _image_names(firsts), strict=True)
+        ]
+    return found
+
+
+def _rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Lines of a table with their numbers, after a look at its header."""
+    if not columns:
+        raise InputError("Name the columns of the table that hold the condition and the files.")
+    try:
+        # The byte order mark is Excel's.
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), restval="")
+            names = reader.fieldnames or []
+            for column in columns:
+                if column not in names:
+                    raise InputError(
+                        f'{table} has no column "{column}": it has {quoted(tuple(names))}.'
+                    )
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{table} cannot be read as a table ({error}): give a CSV file."
+        ) from error
+    if not rows:
+        raise InputError(f"{table} has a header but no rows: give one row per field.")
+    return rows
+
+
+def _path(text: str) -> Path:
+    """Path from a table, which may have been written on Windows."""
+    text = text.strip()
+    return Path(PureWindowsPath(text).as_posix() if "\\" in text else text)
+
+
+def _image_names(files: Sequence[Path]) -> list[str]:
+    """Names of files without suffix, led by those of their folders where they repeat."""
+    stems = [file.stem for file in files]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f"{file.parent.name}_{file.stem}" for file in files]
+
+
+def _read_field(files: Mapping[str, Path], name: str) -> Image:
+    """Put the channels of one field together."""
+    channels = [read_image(file) for file in files.values()]
+    first = channels[0]
+    for channel, file in zip(channels, files.values(), strict=True):
+        if channel.n_channels != 1:
+            raise InputError(
+                f"{file} has {channel.n_channels} channels: a table needs one file per channel."
+            )
+        if channel.shape != first.shape:
+            raise InputError(
+                f"{file} has {channel.shape[0]} × {channel.shape[1]} pixels but {first.path} has "
+                f"{first.shape[0]} × {first.shape[1]}: channels of one field need the same size."
+            )
+    return Image(
+        data=np.concatenate([channel.data for channel in channels]),
+        channel_names=tuple(files),
+        pixel_size=next((c.pixel_size for c in channels if c.pixel_size), None),
+        name=name,
+        path=first.path if len(files) == 1 and name == first.name else None,
+    )
