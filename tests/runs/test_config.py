@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
+
+
+def test_a_config_comes_back_from_json_as_it_was():
+    config = TrainingConfig(conditions=("a", "b", "c"), images_per_condition=50, seed=3)
+    assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        TrainingConfig(conditions=("a", "b")).steps = 5
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"conditions": ["a"]}, "conditions"),
+        ({"conditions": ["a", "a"]}, "must differ, got a, a"),
+        ({"conditions": ["a", ""]}, "conditions.1"),
+        ({"conditions": ["a", "b"], "steps": 0}, r"steps: .*\(got 0\)"),
+        ({"conditions": ["a", "b"], "images_per_condition": 1}, "images_per_condition"),
+        ({"conditions": ["a", "b"], "learning_rate": float("nan")}, "learning_rate"),
+        ({"conditions": ["a", "b"], "ema": 1.0}, "ema"),
+        ({"conditions": ["a", "b"], "strategy": "magic"}, r"strategy: .*'lora'.*\(got 'magic'\)"),
+        ({"conditions": ["a", "b"], "seed": -1}, "seed"),
+        ({"conditions": ["a", "b"], "stepps": 5}, "stepps"),
+        ({}, "conditions: field required"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_sentence(values, told):
+    with pytest.raises(InputError, match=told) as caught:
+        validated(TrainingConfig, values, where="train")
+    message = str(caught.value)
+    assert message.startswith("train: ")
+    assert "\n" not in message
+    assert "pydantic" not in message
+
+
+def test_all_faults_are_told_at_once():
+    values = {"conditions": ["a", "b"], "steps": -1, "rank": 0}
+    with pytest.raises(InputError, match=r"rank: .*; steps: |steps: .*; rank: "):
+        validated(TrainingConfig, values, where="train")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"depth": 0}, {"depth": 1.1}, {"strength": float("inf")}, {"inference_steps": 0},
+     {"guidance": -1}, {"guidance_from": "target"}],
+)  # fmt: skip
+def test_a_translation_that_cannot_be_is_refused(wrong):
+    (field,) = wrong
+    with pytest.raises(InputError, match=field):
+        validated(TranslationConfig, {"source": "a", "target": "b", **wrong}, where="translate")
+
+
+def test_a_translation_may_go_beyond_the_target_and_to_the_source_itself():
+    config = TranslationConfig(source="a", target="a", strength=1.5, depth=1)
+    assert json.loads(config.model_dump_json())["strength"] == 1.5
