@@ -1,0 +1,55 @@
+"""Which device and which precision, decided in one place."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from napari_phenldiff.errors import InputError
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """Turn the user's wish into a device that is there.
+
+    Parameters
+    ----------
+    wanted : str
+        ``"auto"`` (CUDA, else Apple's MPS, else the CPU) or a torch device name.
+
+    Raises
+    ------
+    InputError
+        If the device is unknown or absent.
+    """
+    cuda = torch.cuda.is_available()
+    mps = torch.backends.mps.is_available()
+    if wanted == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise InputError(f"Unknown device {wanted!r}; use auto, cpu, cuda or mps.") from None
+    if (device.type == "cuda" and not cuda) or (device.type == "mps" and not mps):
+        raise InputError(f"The device {wanted!r} is not available here; use auto or cpu.")
+    return device
+
+
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """Type of the network's passes; weights that learn stay float32."""
+    if wanted == "float32":
+        return torch.float32
+    if wanted == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    # without matrix units bfloat16 is emulated on a CPU, and slower
+    has_tiles = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if has_tiles else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Mixed precision where `dtype` is not float32."""
+    if dtype is torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype)

@@ -1,0 +1,47 @@
+"""An exponential moving average of the weights that learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class MovingAverage:
+    """Average of parameters, with a warm-up so that short trainings are averaged too.
+
+    Parameters
+    ----------
+    parameters : iterable of torch.nn.Parameter
+        Those that learn.
+    decay : float
+        Limit of the decay; 0 follows the parameters exactly.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], decay: float) -> None:
+        self.parameters = list(parameters)
+        self.decay = decay
+        self.averages = [p.detach().clone().float() for p in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the parameters after optimisation step `step` (counted from 1)."""
+        decay = min(self.decay, step / (step + 10))
+        for average, parameter in zip(self.averages, self.parameters, strict=True):
+            average.lerp_(parameter.detach().float(), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the averages in place of the parameters, and the parameters back afterwards."""
+        online = [p.detach().clone() for p in self.parameters]
+        self._copy(self.averages)
+        try:
+            yield
+        finally:
+            self._copy(online)
+
+    @torch.no_grad()
+    def _copy(self, values: list[torch.Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)

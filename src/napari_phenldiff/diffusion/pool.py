@@ -1,0 +1,145 @@
+"""Images to pre-train on: simulated fields, and channels made from unlabelled grey tiles.
+
+Few archives hold aligned channels, but most phenotypes are about how channels relate. So grey tiles
+are combined: the same structure blurred, hollowed or reduced to its edges makes channels that belong
+together; tiles of one source make channels that do not. Everything is drawn with a wide range of
+sizes, intensities, noise and missing channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from napari_phenldiff.images.simulate import PHENOTYPES
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePool:
+    """Images ``(N, C, Y, X)`` uint8 from which batches are drawn with fresh augmentation.
+
+    Calling it, ``pool(rng, n)``, gives ``(n, C, Y, X)`` float32 in [-1, 1]: flipped, channels
+    permuted, dimmed, some of them missing, with changed contrast and added noise.
+    """
+
+    images: np.ndarray
+
+    def __call__(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        chosen = self.images[rng.integers(0, len(self.images), n)].astype(np.float32) / 255
+        return np.stack([_augment(image, rng) for image in chosen]) * 2 - 1
+
+
+def _augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    channels = len(image)
+    image = np.rot90(image, rng.integers(4), axes=(1, 2))
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    image = image[rng.permutation(channels)]
+    gamma = np.exp(rng.normal(0, 0.2, (channels, 1, 1)))
+    gain = np.exp(-np.abs(rng.normal(0, 0.4, (channels, 1, 1))))
+    image = np.clip(image, 0, 1) ** gamma * gain
+    image = image * (rng.random((channels, 1, 1)) > 0.12)
+    noise = rng.choice([0, 0.005, 0.015]) * rng.standard_normal(image.shape)
+    return np.clip(image + noise, 0, 1).astype(np.float32)
+
+
+def compose_tiles(
+    tiles: np.ndarray, groups: np.ndarray, n: int, *, channels: int = 3, seed: int = 0
+) -> np.ndarray:
+    """Make images of several channels from grey tiles.
+
+    Parameters
+    ----------
+    tiles : numpy.ndarray
+        ``(N, Y, X)`` of any integer or float type; each is brought to its own full scale (they come
+        from many microscopes and no intensities are compared here).
+    groups : numpy.ndarray
+        ``(N,)`` integers: tiles with the same number may stand together in one image.
+    n : int
+        Number of images to make.
+    channels : int
+        Channels of each.
+    seed : int
+        Equal seeds give equal images.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, channels, Y, X)`` uint8.
+    """
+    rng = np.random.default_rng([seed, 1])
+    members = {g: np.flatnonzero(groups == g) for g in np.unique(groups)}
+    # rare sources are seen more often than their share, common ones less
+    weights = np.array([1 / np.sqrt(len(members[g])) for g in groups])
+    anchors = rng.choice(len(tiles), n, p=weights / weights.sum())
+    out = np.zeros((n, channels, *tiles.shape[1:]), np.uint8)
+    for i, anchor in enumerate(anchors):
+        base = _full_scale(tiles[anchor], rng)
+        for c in range(channels):
+            kind = rng.choice(["same", "related", "other", "empty"], p=[0.2, 0.4, 0.25, 0.15])
+            if c == 0 or kind == "same":
+                plane = base * rng.uniform(0.6, 1.0) if c else base
+            elif kind == "related":
+                plane = _related(base, rng)
+            elif kind == "other":
+                plane = _full_scale(tiles[rng.choice(members[groups[anchor]])], rng)
+            else:
+                plane = np.zeros_like(base)
+            out[i, c] = np.rint(np.clip(plane, 0, 1) * 255)
+    return out
+
+
+def simulated_fields(n: int, *, size: int = 128, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Simulated fields of all phenotypes at doses from none to full.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, channels, size, size)`` uint8; objects differ in size by a factor of up to 2.2.
+    """
+    rng = np.random.default_rng([seed, 2])
+    out = np.zeros((n, channels, size, size), np.uint8)
+    kinds = list(PHENOTYPES.values())
+    for i in range(n):
+        kind = kinds[i % len(kinds)]
+        drawn = int(rng.integers(round(0.65 * size), round(1.4 * size)))
+        planes, _ = kind.draw(rng, drawn, float(rng.choice([0, 1, rng.random()])))
+        zoomed = ndi.zoom(planes, (1, size / drawn, size / drawn), order=1)
+        blurred = ndi.gaussian_filter(zoomed, (0, *[rng.uniform(0.3, 1.2)] * 2))
+        out[i, : len(planes)] = np.rint(np.clip(blurred * rng.uniform(0.6, 1.1), 0, 1) * 255)
+    return out
+
+
+def _full_scale(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Between its darkest pixels and its brightest, in [0, 1], some of them enlarged."""
+    low, high = np.percentile(tile, (0.5, 99.8))
+    plane = (tile.astype(np.float32) - low * rng.uniform(0.6, 1)) / max(high - low, 1e-6)
+    if rng.random() < 0.4:
+        size = len(plane)
+        cut = int(rng.integers(size // 2, size))
+        y, x = rng.integers(0, size - cut + 1, 2)
+        plane = ndi.zoom(plane[y : y + cut, x : x + cut], size / cut, order=1)
+    return np.clip(plane, 0, 1)
+
+
+def _related(plane: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another stain of the same structure."""
+    kind = rng.integers(5)
+    wide = ndi.gaussian_filter(plane, rng.uniform(1.5, 7))
+    wide = wide / max(float(wide.max()), 1e-3)
+    if kind == 0:
+        return wide
+    if kind == 1:  # around the structure, not in it
+        return np.clip(wide * 1.3 - rng.uniform(0.6, 1.2) * plane, 0, 1)
+    if kind == 2:  # in it and around it, in some proportion
+        share = rng.random()
+        return share * plane + (1 - share) * np.clip(wide - 0.8 * plane, 0, 1)
+    if kind == 3:  # its edges
+        edges = ndi.gaussian_gradient_magnitude(plane, rng.uniform(0.8, 2))
+        return np.asarray(edges / max(float(np.percentile(edges, 99.8)), 1e-3))
+    # grains where the structure is
+    grains = ndi.gaussian_filter(rng.standard_normal(plane.shape), rng.uniform(0.7, 2))
+    grains = np.clip(grains / grains.std() - rng.uniform(0, 1.5), 0, None) / 2
+    return np.asarray(grains * (wide > 0.3))

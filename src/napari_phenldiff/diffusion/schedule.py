@@ -1,0 +1,150 @@
+"""DDIM steps written with angles, and their exact inverse.
+
+With ``phi = arccos(sqrt(alpha_bar))`` a noisy latent is ``x = cos(phi) x0 + sin(phi) noise``, and
+one deterministic DDIM step from ``phi_t`` to ``phi_s`` rotates in the plane of ``x`` and
+``v = cos(phi) noise - sin(phi) x0``::
+
+    x_s = cos(phi_s - phi_t) x_t + sin(phi_s - phi_t) v(x_t, t)
+
+whatever the network predicts, once its prediction has been turned into ``v``. The inverse needs
+``v`` at the unknown ``x_t``; it is found by fixed-point iteration from ``x_s``. For
+``epsilon`` the same is done with the equivalent step in ``epsilon``, which converges faster there
+than through ``v`` (which divides by ``cos(phi)``). diffusers' own inverse scheduler mixes the
+angles of two time steps for v-prediction and does not converge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+from napari_phenldiff.errors import InputError
+
+PredictionType = Literal["epsilon", "v_prediction"]
+Predict = Callable[[torch.Tensor, int], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The time steps of one inversion or generation.
+
+    Attributes
+    ----------
+    timesteps : tuple of int
+        Increasing time steps of the training schedule at which the network is asked.
+    angles : tuple of float
+        ``phi`` before the first step (0: the clean latent) and at each of `timesteps`; one longer.
+    prediction_type : {"epsilon", "v_prediction"}
+        What the network predicts.
+    """
+
+    timesteps: tuple[int, ...]
+    angles: tuple[float, ...]
+    prediction_type: PredictionType
+
+    @classmethod
+    def from_alphas(
+        cls,
+        alphas_cumprod: np.ndarray,
+        prediction_type: str,
+        *,
+        steps: int,
+        depth: float = 1.0,
+    ) -> Schedule:
+        """Spread `steps` evenly ("trailing") over the first `depth` of the training schedule.
+
+        Parameters
+        ----------
+        alphas_cumprod : numpy.ndarray
+            ``alpha_bar`` of the training schedule.
+        prediction_type : str
+            As in the scheduler's config.
+        steps : int
+            Number of steps if all of the schedule were inverted; at `depth` 0.5 half as many.
+        depth : float
+            Part of the schedule that is inverted, in (0, 1].
+
+        Raises
+        ------
+        InputError
+            On a depth, number of steps or prediction type that cannot be used.
+        """
+        total = len(alphas_cumprod)
+        if not 0 < depth <= 1:
+            raise InputError(f"The depth is {depth}; choose more than 0 and at most 1.")
+        if not 1 <= steps <= total:
+            raise InputError(f"{steps} inference steps were asked for; choose 1 to {total}.")
+        if prediction_type not in get_args(PredictionType):
+            raise InputError(
+                f"The base model predicts {prediction_type!r}; only epsilon and v_prediction work."
+            )
+        taken = max(1, round(steps * depth))
+        timesteps = np.rint(np.linspace(0, depth * total, taken + 1)[1:]).astype(int) - 1
+        phi = np.arccos(np.sqrt(np.clip(alphas_cumprod[timesteps], 0, 1)))
+        return cls(
+            tuple(int(t) for t in timesteps),
+            (0.0, *(float(value) for value in phi)),
+            prediction_type,  # type: ignore[arg-type]
+        )
+
+    def invert(
+        self, latents: torch.Tensor, predict: Predict, *, iterations: int = 3
+    ) -> tuple[torch.Tensor, float]:
+        """From clean latents to the code that `generate` turns into them.
+
+        Parameters
+        ----------
+        latents : torch.Tensor
+            ``(N, C, Y, X)`` float32.
+        predict : callable
+            ``predict(x, t)``: the network's own output, same shape.
+        iterations : int
+            Evaluations of the network per step; 1 is plain DDIM inversion.
+
+        Returns
+        -------
+        code : torch.Tensor
+            Noisy latents at the last time step.
+        residual : float
+            Largest relative change of the last fixed-point iteration over all steps: how far from
+            exact the inverse is. NaN with one iteration, which cannot tell.
+        """
+        x, worst = latents, float("nan")
+        for k, t in enumerate(self.timesteps):
+            start, previous = x, None
+            for _ in range(iterations):
+                previous, x = x, self._inverse_step(start, predict(x, t), k)
+            if iterations > 1 and previous is not None:
+                change = float((x - previous).norm() / x.norm())
+                worst = change if np.isnan(worst) else max(worst, change)
+        return x, worst
+
+    def generate(self, code: torch.Tensor, predict: Predict) -> torch.Tensor:
+        """From a code at the last time step to clean latents (deterministic DDIM)."""
+        x = code
+        for k in range(len(self.timesteps) - 1, -1, -1):
+            x = self._step(x, predict(x, self.timesteps[k]), k)
+        return x
+
+    def noise_to(self, latents: torch.Tensor, noise: torch.Tensor, k: int) -> torch.Tensor:
+        """Latents with `noise` added, as at `timesteps[k]`."""
+        phi = self.angles[k + 1]
+        return float(np.cos(phi)) * latents + float(np.sin(phi)) * noise
+
+    def _step(self, x: torch.Tensor, output: torch.Tensor, k: int) -> torch.Tensor:
+        low, high = self.angles[k], self.angles[k + 1]
+        if self.prediction_type == "v_prediction":
+            return float(np.cos(high - low)) * x - float(np.sin(high - low)) * output
+        clean = (x - float(np.sin(high)) * output) / float(np.cos(high))
+        return float(np.cos(low)) * clean + float(np.sin(low)) * output
+
+    def _inverse_step(self, x: torch.Tensor, output: torch.Tensor, k: int) -> torch.Tensor:
+        low, high = self.angles[k], self.angles[k + 1]
+        if self.prediction_type == "v_prediction":
+            return (x + float(np.sin(high - low)) * output) / float(np.cos(high - low))
+        clean = (x - float(np.sin(low)) * output) / float(np.cos(low))
+        return float(np.cos(high)) * clean + float(np.sin(high)) * output
