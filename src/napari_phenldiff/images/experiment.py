@@ -13,14 +13,21 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.checks import (
+    check_channels,
+    check_numbers,
+    check_values,
+    warnings_about_copies,
+    warnings_about_files,
+    warnings_about_numbers,
+)
 from napari_phenldiff.images.files import sha256_of_array
-from napari_phenldiff.images.image import Image, check_file_name, count, quoted
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import images_from_layers
+from napari_phenldiff.images.naming import check_file_name, quoted
 from napari_phenldiff.images.table import images_from_table
-from napari_phenldiff.images.tiff import Projection, read_tiff, tiff_files
-
-# Fewer images than this per condition are a reason for a warning, not for an error.
-_FEW_IMAGES = 20
+from napari_phenldiff.images.tiff import read_tiff, tiff_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +131,9 @@ class Experiment:
         }
         known = [name for name, paths in files.items() if paths]
         if not known:
-            direct = " directly" if tiff_files(folder) else ""
             raise InputError(
-                f"{folder} has no sub-folders with TIFF files{' but files' + direct if direct else ''}"
-                ": put the files of each condition into a sub-folder named after it."
+                f"{folder} has no sub-folders with TIFF files: "
+                "put the images of each condition into a sub-folder named after it."
             )
         if conditions is None:
             conditions = known
@@ -315,53 +321,9 @@ class Experiment:
             If there are fewer than two conditions or a condition has fewer than two images, if
             channels differ, if a channel has one value everywhere, or if values are not finite.
         """
-        if len(self.conditions) < 2:
-            raise InputError(
-                f"There is only the condition {quoted(self.names)}: "
-                "at least two are needed, a source and a target."
-            )
-        for condition in self.conditions:
-            if len(condition.images) < 2:
-                raise InputError(
-                    f'Condition "{condition.name}" has only one image: give at least 2, '
-                    "better 50 to 200."
-                )
-        self._check_channels()
-        ranges = np.array(
-            [[(channel.min(), channel.max()) for channel in image.data] for image in self.images],
-            dtype=np.float64,
-        )  # (images, channels, 2)
-        broken = np.flatnonzero(~np.isfinite(ranges).all(axis=(1, 2)))
-        if broken.size:
-            raise InputError(
-                f'Image "{self.images[broken[0]].name}" has values that are infinite or no '
-                "numbers: mend it, or leave it out."
-            )
-        constant = np.flatnonzero(ranges[..., 0].min(axis=0) == ranges[..., 1].max(axis=0))
-        if constant.size:
-            raise InputError(
-                f'Channel "{self.channel_names[constant[0]]}" has the same value in all pixels of '
-                "all images: leave it out, or check that the right files were given."
-            )
-
-    def _check_channels(self) -> None:
-        """Refuse images whose channels are not those of the first image."""
-        first = self.conditions[0].images[0]
-        known = f'image "{first.name}" of condition "{self.names[0]}"'
-        for condition in self.conditions:
-            for image in condition.images:
-                if image.channel_names == first.channel_names:
-                    continue
-                this = f'image "{image.name}" of condition "{condition.name}"'
-                if image.n_channels != first.n_channels:
-                    raise InputError(
-                        f"{_capital(this)} has {count(image.n_channels, 'channel')} but {known} "
-                        f"has {first.n_channels}: all images need the same channels."
-                    )
-                raise InputError(
-                    f"{_capital(this)} has the channels {quoted(image.channel_names)} but {known} "
-                    f"has {quoted(first.channel_names)}: give them the same names in the same order."
-                )
+        check_numbers(self)
+        check_channels(self)
+        check_values(self)
 
     def warnings(self) -> tuple[str, ...]:
         """Say what may be wrong with an experiment that can be trained on.
@@ -372,36 +334,11 @@ class Experiment:
             Sentences for the user: different pixel sizes or data types, few images, an image that
             is in two conditions. Empty if all is well.
         """
-        found = []
-        sizes = {image.pixel_size for image in self.images}
-        # What was written by different programs agrees to a few digits only.
-        if len({size and tuple(float(f"{s:.3g}") for s in size) for size in sizes}) > 1:
-            shown = sorted("unknown" if s is None else f"{s[0]:.3g} × {s[1]:.3g} µm" for s in sizes)
-            found.append(
-                f"The pixel sizes differ between images: {', '.join(dict.fromkeys(shown))}."
-            )
-        dtypes = sorted({str(image.data.dtype) for image in self.images})
-        if len(dtypes) > 1:
-            found.append(
-                f"The images have different data types ({', '.join(dtypes)}): "
-                "make sure that their intensities can be compared."
-            )
-        for condition in self.conditions:
-            if len(condition.images) < _FEW_IMAGES:
-                found.append(
-                    f'Condition "{condition.name}" has only '
-                    f"{count(len(condition.images), 'image')}: 50 to 200 are better."
-                )
-        homes: dict[str, set[str]] = {}
-        for condition in self.conditions:
-            for image in condition.images:
-                homes.setdefault(sha256_of_array(image.data), set()).add(condition.name)
-        shared = sum(len(names) > 1 for names in homes.values())
-        if shared:
-            found.append(
-                f"The same pixels are in more than one condition: {count(shared, 'image')}."
-            )
-        return tuple(found)
+        return (
+            *warnings_about_files(self),
+            *warnings_about_numbers(self),
+            *warnings_about_copies(self),
+        )
 
     def digest(self) -> str:
         """SHA-256 over the names of conditions and images and all pixels, in their order."""
@@ -423,7 +360,3 @@ def _first_repeated(names: Sequence[str]) -> str | None:
             return name
         seen.add(name)
     return None
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

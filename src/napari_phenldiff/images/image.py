@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import check_file_name, count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,23 +82,8 @@ class Image:
         return int(self.data.shape[1]), int(self.data.shape[2])
 
 
-def default_channel_names(n_channels: int) -> tuple[str, ...]:
-    """Names for channels that came without: ``("channel 0", "channel 1", ...)``."""
-    return tuple(f"channel {index}" for index in range(n_channels))
-
-
-def color_names(n_samples: int) -> tuple[str, ...]:
-    """Names for the samples of a colour image."""
-    return ("red", "green", "blue", "alpha")[:n_samples]
-
-
-def file_safe(name: str) -> str:
-    """Name with what cannot be in a file's name replaced by ``-``."""
-    return re.sub(r'[\\/:*?"<>|\x00-\x1f]+', "-", name).strip() or "unnamed"
-
-
 def as_storable(array: np.ndarray) -> np.ndarray:
-    """Convert an array to a dtype that OME-TIFF can hold, without losing anything.
+    """Convert an array to a dtype that OME-TIFF can hold.
 
     Parameters
     ----------
@@ -109,8 +94,8 @@ def as_storable(array: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         The array itself where its dtype can be stored. Otherwise booleans become uint8 (0 and 1),
-        float16 becomes float32, and 64-bit integers become int32 or uint32 if their values fit
-        and float64 if not. Always in native byte order.
+        float16 becomes float32, wider floats float64, and 64-bit integers become int32 or uint32
+        if their values fit and float64 if not. Always in native byte order.
     """
     dtype = array.dtype
     if dtype.kind == "b":
@@ -124,36 +109,3 @@ def as_storable(array: np.ndarray) -> np.ndarray:
                 return array.astype(target)
         return array.astype(np.float64)
     return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-def check_file_name(name: str, what: str) -> None:
-    """Refuse a name that cannot be the name of one file or folder.
-
-    Parameters
-    ----------
-    name : str
-        Name of an image or a condition, both of which become names of files.
-    what : str
-        What is named, for the message.
-
-    Raises
-    ------
-    InputError
-        If the name is empty, is ``.`` or ``..``, or contains a slash, backslash or NUL.
-    """
-    if not name.strip() or name in {".", ".."} or any(sign in name for sign in "/\\\0"):
-        raise InputError(
-            f'The {what} name "{name}" cannot be the name of a file: '
-            "use a name that is not empty and has no slash or backslash."
-        )
-
-
-def count(number: int, noun: str) -> str:
-    """Number and noun in words fit for a message: ``"1 channel"``, ``"2 channels"``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def quoted(names: tuple[str, ...] | list[str], limit: int = 12) -> str:
-    """Names as a readable list for a message, the rest counted if there are many."""
-    shown = ", ".join(f'"{name}"' for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

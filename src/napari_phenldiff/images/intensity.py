@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.image import Image, count
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
 
 # Of an image whose values are not 16-bit integers, at most this many pixels per channel are
 # looked at, evenly spaced: a percentile of an experiment does not need more, and memory does.
@@ -122,7 +123,7 @@ class IntensityScaling:
             outside = number[(values < low) | (values > high)].sum()
             ranges.append((low, high, float(outside / number.sum())))
         low_values, high_values, clipped = zip(*ranges, strict=True)
-        return cls(names, low_values, high_values, clipped, tuple(percentiles))
+        return cls(names, low_values, high_values, clipped, (percentiles[0], percentiles[1]))
 
     def apply(self, data: np.ndarray) -> np.ndarray:
         """Map intensities to [-1, 1].
@@ -204,8 +205,8 @@ class IntensityScaling:
         n_channels = len(self.channel_names)
         if data.ndim not in (3, 4) or data.shape[-3] != n_channels:
             raise InputError(
-                f"An array of shape {data.shape} was given to an intensity scaling of "
-                f"{count(n_channels, 'channel')}: give the axes channel, y, x with as many channels."
+                f"An intensity scaling of {count(n_channels, 'channel')} was given an array of "
+                f"shape {data.shape}: give the axes channel, y, x with as many channels."
             )
         return np.reshape(self.low, (-1, 1, 1)), np.reshape(self.high, (-1, 1, 1))
 

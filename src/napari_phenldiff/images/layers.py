@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.image import Image, as_storable, color_names, file_safe
+from napari_phenldiff.images.axes import without_opaque_alpha
+from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.metadata import micrometres
+from napari_phenldiff.images.naming import color_names, file_safe
 from napari_phenldiff.images.tiff import read_tiff
 
 LAYER_METADATA_KEY = "napari-phenldiff"
@@ -70,7 +72,8 @@ def _images_of_group(
     """Images whose channels are spread over these layers."""
     if names:
         layers = sorted(layers, key=lambda layer: _own_metadata(layer).get("channel_index", 0))
-    stacks, channel_names = [], []
+    stacks: list[np.ndarray] = []
+    channel_names: list[str] = []
     for layer in layers:
         stack, channels = _channels(layer)
         if stacks and stack[:, 0].shape != stacks[0][:, 0].shape:
@@ -100,7 +103,7 @@ def _images_of_group(
             data=field,
             channel_names=tuple(channel_names),
             pixel_size=_pixel_size(layers[0]),
-            name=file_safe(name),
+            name=name,
             path=_unchanged_file(path, name, field, files),
         )
         for field, name, path in zip(data, names, paths, strict=True)
@@ -112,42 +115,43 @@ def _own_metadata(layer: Any) -> Mapping[str, Any]:
     return contents if isinstance(contents, Mapping) else {}
 
 
-def _channels(layer: Any) -> tuple[np.ndarray, list[str]]:
-    """Data of one layer with the axes field, channel, y, x, and the names of its channels."""
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    data = np.asarray(data)
+def _channels(layer: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Bring one layer to the axes field, channel, y, x, and name its channels."""
+    data = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     name = str(_own_metadata(layer).get("channel") or layer.name)
-    colors = bool(getattr(layer, "rgb", False))
     labels = [str(label).lower() for label in getattr(layer, "axis_labels", ())]
-    if colors:
+    is_color = bool(getattr(layer, "rgb", False))
+    if is_color:
         data = np.moveaxis(data, -1, -3)
-        labels = [*labels[:-2], "c", *labels[-2:]]
-    if len(labels) != data.ndim:
-        labels = [""] * data.ndim
-    for axis, label in enumerate(labels[:-2]):
-        if label == "z" and data.shape[axis] > 1:
-            raise InputError(
-                f'Layer "{layer.name}" has {data.shape[axis]} z planes: project it along z first, '
-                "or choose a plane."
-            )
-    channel_axes = [i for i, label in enumerate(labels[:-2]) if label in {"c", "channel"}]
+        labels.insert(-2, "c")
+    # The axes before y and x, as far as they have names.
+    leading = labels[:-2] if len(labels) == data.ndim else [""] * (data.ndim - 2)
+    if "z" in leading and data.shape[leading.index("z")] > 1:
+        raise InputError(
+            f'Layer "{layer.name}" has {data.shape[leading.index("z")]} z planes: '
+            "project it along z first."
+        )
+    channel_axes = [axis for axis, label in enumerate(leading) if label in {"c", "channel"}]
     if not channel_axes and data.ndim == 4:
         channel_axes = [1]
     if channel_axes:
         data = np.moveaxis(data, channel_axes[0], -3)
-    else:
+    elif data.ndim in (2, 3):
         data = np.expand_dims(data, -3)
     if data.ndim == 3:
         data = data[None]
-    if data.ndim != 4:
+    if data.ndim != 4 or data.dtype.kind not in "buif":
         raise InputError(
-            f'Layer "{layer.name}" has the shape {np.shape(layer.data)}: '
-            "choose a layer with the axes y, x or field, y, x."
+            f'Layer "{layer.name}" has {data.dtype} values in the shape {np.shape(layer.data)}: '
+            "choose an image layer with the axes y, x or field, y, x."
         )
-    if data.shape[1] == 1:
-        return data, [name]
-    suffixes = color_names(data.shape[1]) if colors else [str(i) for i in range(data.shape[1])]
-    return data, [f"{name} {suffix}" for suffix in suffixes]
+    if is_color:
+        data = without_opaque_alpha(data)
+    n_channels = data.shape[1]
+    if n_channels == 1:
+        return data, (name,)
+    parts = color_names(n_channels) if is_color else [str(index) for index in range(n_channels)]
+    return data, tuple(f"{name} {part}" for part in parts)
 
 
 def _pixel_size(layer: Any) -> tuple[float, float] | None:

@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from napari_phenldiff.images.naming import color_names
+
 _MICROMETRES = {
     "m": 1e6, "meter": 1e6, "metre": 1e6,
     "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
@@ -96,7 +98,8 @@ def _ome_metadata(xml: str, series: int) -> Metadata:
         samples = int(channel.get("SamplesPerPixel", 1))
         name = channel.get("Name", "").strip()
         # Colour is one channel in OME and three here.
-        names += [name] if samples == 1 else [f"{name} {i}".strip() for i in "rgba"[:samples]]
+        colors = color_names(samples) if samples > 1 and name else ("",) * samples
+        names += [f"{name} {color}".strip() for color in colors]
     sizes = []
     for axis in "YX":
         factor = micrometres(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
@@ -107,7 +110,9 @@ def _ome_metadata(xml: str, series: int) -> Metadata:
 
 def _imagej_metadata(tif: tifffile.TiffFile) -> Metadata:
     contents = tif.imagej_metadata or {}
-    factor = micrometres(str(contents.get("unit", "")))
+    unit = str(contents.get("unit", ""))
+    # Inches are what a screenshot or a scan came with, not a calibration.
+    factor = None if unit.startswith("in") else micrometres(unit)
     n_channels = int(contents.get("channels", 1))
     labels = contents.get("Labels") or []
     if isinstance(labels, str):

@@ -9,7 +9,8 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.image import Image, file_safe, quoted
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import file_safe, quoted
 from napari_phenldiff.images.tiff import read_image
 
 

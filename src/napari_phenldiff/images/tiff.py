@@ -6,27 +6,34 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.axes import (
+    Projection,
+    named_axes,
+    reduce_z,
+    to_ncyx,
+    without_opaque_alpha,
+)
 from napari_phenldiff.images.files import sha256_of_array, write_atomic
-from napari_phenldiff.images.image import Image, as_storable, default_channel_names
-from napari_phenldiff.images.metadata import Metadata, file_metadata, ome_descriptions
+from napari_phenldiff.images.image import Image, as_storable
+from napari_phenldiff.images.integrity import check_pixels, check_structure
+from napari_phenldiff.images.metadata import file_metadata, ome_descriptions
+from napari_phenldiff.images.naming import color_names, default_channel_names
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
-Projection = Literal["max", "mean", "sum"]
-
-# An axis that the file does not name is taken for channels up to this length.
-_MOST_UNNAMED_CHANNELS = 8
-
 _PROVENANCE_KEY = "napari-phenldiff"
+
+_log = logging.getLogger(__name__)
 
 # tifffile logs what it stumbles over. Whoever sets up logging still gets that; a bare command line
 # gets the one sentence of an InputError instead.
@@ -40,8 +47,9 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
     channels, z is reduced as asked for, and every other axis (time, position...) gives one image
     per step. An axis without a name, as plain multi-page files have it, is taken for channels
     if it is the only one besides y and x and not longer than 8, or the last of several; else for a
-    stack of images. A constant alpha sample is left out. Series beside the first (positions of an
-    OME-TIFF) are read too if they have the same axes and dtype, else (labels, thumbnails) not.
+    stack of images. An opaque alpha sample is left out. Series beside the first are read too if
+    they have the same shape, axes and dtype (positions of an OME-TIFF), and left out with a logged
+    warning if not (labels, thumbnails).
 
     Parameters
     ----------
@@ -64,37 +72,30 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
         `z` does not say what to do with it.
     """
     path = Path(path)
-    images: list[tuple[np.ndarray, Metadata]] = []
+    images: list[Image] = []
     with _open(path) as tif:
         try:
-            all_series = tif.series
-            first = all_series[0]
-            for index, series in enumerate(all_series):
-                if (series.axes, series.dtype) != (first.axes, first.dtype):
+            check_structure(tif)
+            for index, series in enumerate(tif.series):
+                if not _alike(series, tif.series[0]):
+                    _log.warning("%s: series %d is unlike the first and left out", path, index)
                     continue
-                _check_complete(series, path)
-                stack = _to_ncyx(series.asarray(), _axes(series), z, path)
-                metadata = file_metadata(tif, index)
-                images += [(data, metadata) for data in stack]
-        except (InputError, MemoryError):
+                check_pixels(tif, series)
+                images += _images(tif, index, z, path)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        except MemoryError:
             raise
         # A damaged file can fail in any part of the decoder, with any kind of error.
         except Exception as error:
             raise InputError(
-                f"{path} cannot be read ({_one_line(error)}): check that it is a complete TIFF file."
+                f"{path} cannot be read ({_one_line(error)}): check that the file is complete."
             ) from error
-    # A projection cannot be read again from its file alone.
-    kept_path = path if z is None else None
-    return [
-        Image(
-            data=data,
-            channel_names=_channel_names(metadata, len(data)),
-            pixel_size=metadata.pixel_size,
-            name=path.stem if len(images) == 1 else f"{path.stem}_{index:04d}",
-            path=kept_path,
-        )
-        for index, (data, metadata) in enumerate(images)
-    ]
+    if not images:
+        raise InputError(f"{path} holds no image: check that the file is complete.")
+    if len(images) == 1:
+        return images
+    return [replace(image, name=f"{path.stem}_{i:04d}") for i, image in enumerate(images)]
 
 
 def read_image(path: str | PathLike[str], *, z: int | Projection | None = None) -> Image:
@@ -200,6 +201,8 @@ def tiff_files(folder: str | PathLike[str]) -> list[Path]:
 def _open(path: Path) -> tifffile.TiffFile:
     if not path.exists():
         raise InputError(f"{path} does not exist: check the name.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder where a TIFF file is needed: name a file in it.")
     try:
         return tifffile.TiffFile(path)
     except MemoryError:
@@ -211,103 +214,42 @@ def _open(path: Path) -> tifffile.TiffFile:
         ) from error
 
 
-def _check_complete(series: tifffile.TiffPageSeries, path: Path) -> None:
-    """Refuse a file that ends before its pixels do; decoders may fill what is missing with zeros."""
-    if series.is_multifile or any(page is None for page in series.pages):
-        raise InputError(
-            f"{path} is incomplete or one part of an image that is spread over several files: "
-            "save the image as one file."
-        )
-    size = series.parent.filehandle.size
-    if series.dataoffset is not None:
-        end = series.dataoffset + series.nbytes
-    else:
-        end = max(
-            offset + length
-            for page in series.pages
-            for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True)
-        )
-    if end > size:
-        raise InputError(
-            f"{path} ends after {size} of at least {end} bytes: it is truncated, copy it again."
-        )
+def _alike(series: tifffile.TiffPageSeries, other: tifffile.TiffPageSeries) -> bool:
+    """Whether two series may be two fields of one experiment."""
+    return (series.axes, series.shape, series.dtype) == (other.axes, other.shape, other.dtype)
 
 
-def _axes(series: tifffile.TiffPageSeries) -> str:
-    """Axes of a series, one letter each: Y, X, Z, C, S for colour samples, N for stacks."""
+def _images(
+    tif: tifffile.TiffFile, index: int, z: int | Projection | None, path: Path
+) -> list[Image]:
+    """Images of one series, all under the name of the file."""
+    series = tif.series[index]
     page = series.keyframe
-    axes = series.axes
-    if page.samplesperpixel == 1:
-        # Without colour, S is somebody's name for series, scene or site.
-        axes = axes.replace("S", "N")
-    axes = "".join(axis if axis in "YXZCSQI" else "N" for axis in axes)
-    # Q and I are tifffile's letters for an axis that the file does not name.
-    unnamed = [index for index, axis in enumerate(axes) if axis in "QI"]
-    if unnamed and not set(axes) & set("ZCS"):
-        last = unnamed[-1]
-        only = len(axes) == 3
-        if not only or series.shape[last] <= _MOST_UNNAMED_CHANNELS:
-            axes = axes[:last] + "C" + axes[last + 1 :]
-    return axes.replace("Q", "N").replace("I", "N")
+    axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
+    data = series.asarray()
+    projected = "Z" in axes
+    if projected:
+        data = reduce_z(data, axes.index("Z"), z)
+    # Interleaved samples are colours. Planar ones may be: tifffile itself writes three or four
+    # 8-bit channels that way unless told otherwise.
+    color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
+    data = to_ncyx(data, axes.replace("Z", ""))
+    if color:
+        data = without_opaque_alpha(data)
+    data = np.ascontiguousarray(as_storable(data))
 
-
-def _to_ncyx(data: np.ndarray, axes: str, z: int | Projection | None, path: Path) -> np.ndarray:
-    """Bring an array to the axes image, channel, y, x."""
-    if axes.count("Y") != 1 or axes.count("X") != 1:
-        raise InputError(f"{path} has the axes {axes}: an image needs y and x.")
-    if "Z" in axes:
-        data = _without_z(data, axes.index("Z"), z, path)
-        axes = axes.replace("Z", "")
-    order = [index for letter in "NCSYX" for index, axis in enumerate(axes) if axis == letter]
-    data = data.transpose(order)
-    stack, channels = (
-        data.shape[: axes.count("N")],
-        data.shape[axes.count("N") : -2],
-    )
-    data = data.reshape(int(np.prod(stack)), int(np.prod(channels)), *data.shape[-2:])
-    if axes.count("S") and "C" not in axes and axes.endswith("S") and data.shape[1] in (2, 4):
-        alpha = data[:, -1]
-        if alpha.min() == alpha.max():
-            data = data[:, :-1]
-    return np.ascontiguousarray(as_storable(data))
-
-
-def _without_z(data: np.ndarray, axis: int, z: int | Projection | None, path: Path) -> np.ndarray:
-    """Choose one plane or project along z."""
-    depth = data.shape[axis]
-    if depth == 1:
-        return data.squeeze(axis)
-    if z is None:
-        raise InputError(
-            f"{path} has {depth} z planes: choose one (0 to {depth - 1}) or a projection "
-            f"({', '.join(get_args(Projection))})."
-        )
-    if isinstance(z, int):
-        if not 0 <= z < depth:
-            raise InputError(f"{path} has no z plane {z}: choose one from 0 to {depth - 1}.")
-        return data.take(z, axis)
-    if z == "max":
-        return data.max(axis)
-    # Integers would lose the fraction of a mean and overflow in a sum.
-    dtype = data.dtype if data.dtype.kind == "f" else np.dtype(np.float64)
-    if z == "mean":
-        projected = data.mean(axis, dtype=dtype)
-    elif z == "sum":
-        projected = data.sum(axis, dtype=dtype)
-    else:
-        raise InputError(
-            f'There is no z projection "{z}": choose one of {", ".join(get_args(Projection))}.'
-        )
-    return projected if data.dtype.kind == "f" else projected.astype(np.float32)
-
-
-def _channel_names(metadata: Metadata, n_channels: int) -> tuple[str, ...]:
-    """Names from the file where it has one for each channel, numbers for the others."""
-    names = metadata.channel_names or ()
-    numbers = default_channel_names(n_channels)
-    if len(names) != n_channels:
-        return numbers
-    return tuple(name or number for name, number in zip(names, numbers, strict=True))
+    metadata = file_metadata(tif, index)
+    n_channels = data.shape[1]
+    names = color_names(n_channels) if color else default_channel_names(n_channels)
+    told = metadata.channel_names or ()
+    if color:
+        told = told[:n_channels]  # without the alpha
+    if len(told) == n_channels:
+        names = tuple(name or default for name, default in zip(told, names, strict=True))
+    return [
+        Image(field, names, metadata.pixel_size, path.stem, path=None if projected else path)
+        for field in data
+    ]
 
 
 def _plain(value: object) -> object:

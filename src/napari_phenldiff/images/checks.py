@@ -1,0 +1,136 @@
+"""What makes an experiment unfit for training, and what is only worth a warning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import sha256_of_array
+from napari_phenldiff.images.naming import count, quoted
+
+if TYPE_CHECKING:
+    from napari_phenldiff.images.experiment import Experiment
+
+# Fewer images than this per condition are a reason for a warning, not for an error.
+_FEW_IMAGES = 20
+
+
+def check_numbers(experiment: Experiment) -> None:
+    """Refuse fewer than two conditions, or fewer than two images in one.
+
+    Raises
+    ------
+    InputError
+        Naming the condition.
+    """
+    if len(experiment.conditions) < 2:
+        raise InputError(
+            f"There is only one condition, {quoted(experiment.names)}: "
+            "at least two are needed, a source and a target."
+        )
+    for condition in experiment.conditions:
+        if len(condition.images) < 2:
+            raise InputError(
+                f'Condition "{condition.name}" has only one image: '
+                "give at least 2, better 50 to 200."
+            )
+
+
+def check_channels(experiment: Experiment) -> None:
+    """Refuse images whose channels are not those of the first image.
+
+    Raises
+    ------
+    InputError
+        Naming the image, and what differs.
+    """
+    first = experiment.conditions[0].images[0]
+    known = f'image "{first.name}" of condition "{experiment.names[0]}" has'
+    for condition in experiment.conditions:
+        for image in condition.images:
+            this = f'Image "{image.name}" of condition "{condition.name}" has'
+            if image.n_channels != first.n_channels:
+                raise InputError(
+                    f"{this} {count(image.n_channels, 'channel')} but {known} "
+                    f"{first.n_channels}: all images need the same channels."
+                )
+            if image.channel_names != first.channel_names:
+                raise InputError(
+                    f"{this} the channels {quoted(image.channel_names)} but {known} "
+                    f"{quoted(first.channel_names)}: give all images the same channels in the "
+                    "same order, under the same names."
+                )
+
+
+def check_values(experiment: Experiment) -> None:
+    """Refuse values that are no numbers, and channels that are constant over all images.
+
+    Raises
+    ------
+    InputError
+        Naming the image or the channel.
+    """
+    images = experiment.images
+    low, high = (
+        np.array([reduce(image.data, axis=(1, 2)) for image in images], dtype=np.float64)
+        for reduce in (np.min, np.max)
+    )  # (images, channels)
+    broken = ~np.isfinite(low + high).all(axis=1)
+    if broken.any():
+        raise InputError(
+            f'Image "{images[int(broken.argmax())].name}" has pixels that are infinite or not a '
+            "number: replace these, or leave the image out."
+        )
+    constant = low.min(axis=0) == high.max(axis=0)
+    if constant.any():
+        raise InputError(
+            f'Channel "{experiment.channel_names[int(constant.argmax())]}" has the same value in '
+            "all pixels of all images: leave it out, or check that the right files were given."
+        )
+
+
+def warnings_about_files(experiment: Experiment) -> list[str]:
+    """Tell of pixel sizes and data types that differ between images."""
+    found = []
+    # Programs round differently: three digits are enough to be the same.
+    sizes = {
+        "unknown" if size is None else f"{size[0]:.3g} × {size[1]:.3g} µm"
+        for size in (image.pixel_size for image in experiment.images)
+    }
+    if len(sizes) > 1:
+        found.append(
+            f"The pixel sizes differ between images ({', '.join(sorted(sizes))}): "
+            "make sure that cells have the same size in all of them."
+        )
+    dtypes = {str(image.data.dtype) for image in experiment.images}
+    if len(dtypes) > 1:
+        found.append(
+            f"The data types differ between images ({', '.join(sorted(dtypes))}): "
+            "make sure that their intensities can be compared."
+        )
+    return found
+
+
+def warnings_about_numbers(experiment: Experiment) -> list[str]:
+    """Tell of conditions with few images."""
+    return [
+        f'Condition "{condition.name}" has only {count(len(condition.images), "image")}: '
+        "50 to 200 are better."
+        for condition in experiment.conditions
+        if len(condition.images) < _FEW_IMAGES
+    ]
+
+
+def warnings_about_copies(experiment: Experiment) -> list[str]:
+    """Tell of pixels that are in more than one condition."""
+    homes: dict[str, set[str]] = {}
+    for condition in experiment.conditions:
+        for image in condition.images:
+            homes.setdefault(sha256_of_array(image.data), set()).add(condition.name)
+    shared = sum(len(names) > 1 for names in homes.values())
+    if not shared:
+        return []
+    verb = "is" if shared == 1 else "are"
+    return [f"{count(shared, 'image').capitalize()} {verb} in more than one condition."]

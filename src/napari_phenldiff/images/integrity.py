@@ -1,0 +1,99 @@
+"""Is a TIFF file whole? If it is not, tifffile reads what there is and only logs what it misses."""
+
+from __future__ import annotations
+
+import struct
+
+import tifffile
+
+from napari_phenldiff.errors import InputError
+
+# Tags with what read_tiff goes by: the description (OME-XML, ImageJ, axes), ImageJ's labels.
+_DESCRIPTIVE_TAGS = {270, 50839}
+
+# Bytes of one value, by TIFF's code of the data type.
+_VALUE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1}
+
+
+def check_structure(tif: tifffile.TiffFile) -> None:
+    """Refuse a file that is cut off between two pages or within its description.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file, at least one page of which can be read.
+
+    Raises
+    ------
+    InputError
+        If the chain of pages leads out of the file, so that tifffile would return the pages before,
+        or if the description lies outside, so that tifffile would do without.
+    """
+    n_pages = len(tif.pages)  # follows the chain to its end
+    tif.filehandle.seek(tif.pages.next_page_offset or 0)
+    pointer = tif.filehandle.read(tif.tiff.offsetsize)
+    if any(pointer) or len(pointer) < tif.tiff.offsetsize:
+        raise InputError(
+            f"The file ends within page {n_pages + 1}: it is truncated, copy it again."
+        )
+    if any(end > tif.filehandle.size for end in _ends_of_descriptions(tif)):
+        raise InputError("The file ends within its description: it is truncated, copy it again.")
+
+
+def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """Refuse a file that lacks pixels, for which tifffile may fill in zeros.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file.
+    series : tifffile.TiffPageSeries
+        What is to be read from it.
+
+    Raises
+    ------
+    InputError
+        If a plane is missing or in another file, or if pixels lie outside the file.
+    """
+    pages = list(series.pages)
+    if series.is_multifile or None in pages:
+        raise InputError(
+            "Planes are missing: the file is incomplete or one of several that make up an image, "
+            "which must be saved as a single file."
+        )
+    if series.dataoffset is not None:
+        end = series.dataoffset + series.nbytes
+    else:
+        end = max(
+            offset + length
+            for page in pages
+            if page is not None
+            for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True)
+        )
+    if end > tif.filehandle.size:
+        raise InputError(
+            f"The file has {tif.filehandle.size} of at least {end} bytes: it is truncated, "
+            "copy it again."
+        )
+
+
+def _ends_of_descriptions(tif: tifffile.TiffFile) -> list[int]:
+    """Where in the file the values of the first page's descriptive tags end.
+
+    tifffile has dropped the tags whose values it could not read, so the directory of the page is
+    read here once more.
+    """
+    layout, file = tif.tiff, tif.filehandle
+    file.seek(tif.pages.first.offset)
+    (n_tags,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    directory = file.read(n_tags * layout.tagsize)
+    ends = []
+    for start in range(0, len(directory), layout.tagsize):
+        tag = directory[start : start + layout.tagsize]
+        code, kind = struct.unpack(layout.tagformat1, tag[:4])
+        count, value = struct.unpack(layout.tagformat2, tag[4:])
+        size = count * _VALUE_SIZES.get(kind, 0)
+        # Short values stand in the directory itself.
+        if code in _DESCRIPTIVE_TAGS and size > layout.tagoffsetthreshold:
+            ends.append(struct.unpack(layout.offsetformat, value)[0] + size)
+    return ends

@@ -1,0 +1,56 @@
+"""Names of channels, files and things, and how messages tell them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from napari_phenldiff.errors import InputError
+
+
+def default_channel_names(n_channels: int) -> tuple[str, ...]:
+    """Name channels that came without: ``("channel 0", "channel 1", ...)``."""
+    return tuple(f"channel {index}" for index in range(n_channels))
+
+
+def color_names(n_samples: int) -> tuple[str, ...]:
+    """Name the samples of a colour image."""
+    return ("red", "green", "blue", "alpha")[:n_samples]
+
+
+def file_safe(name: str) -> str:
+    """Replace what cannot be in the name of a file by ``-``."""
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]+', "-", name).strip(" .") or "unnamed"
+
+
+def check_file_name(name: str, what: str) -> None:
+    """Refuse a name that cannot be the name of one file or folder.
+
+    Parameters
+    ----------
+    name : str
+        Name of an image or a condition, both of which become names of files.
+    what : str
+        What is named, for the message.
+
+    Raises
+    ------
+    InputError
+        If the name is empty, is ``.`` or ``..``, or contains a slash, backslash or NUL.
+    """
+    if not name.strip() or name in {".", ".."} or any(sign in name for sign in "/\\\0"):
+        raise InputError(
+            f'The {what} name "{name}" cannot be the name of a file: '
+            "use a name that is not empty and has no slash or backslash."
+        )
+
+
+def count(number: int, noun: str) -> str:
+    """Put a number and a noun into words: ``"1 channel"``, ``"2 channels"``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def quoted(names: Sequence[str], limit: int = 12) -> str:
+    """List names for a message, only the first ones if there are many."""
+    shown = ", ".join(f'"{name}"' for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

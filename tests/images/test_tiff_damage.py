@@ -1,0 +1,136 @@
+"""Files that are broken: one sentence with the file's name, never wrong pixels."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import read_tiff, write_tiff
+
+DATA = np.random.default_rng(0).integers(0, 60_000, (4, 40, 50)).astype(np.uint16)
+
+
+def write_plain(path):
+    tifffile.imwrite(path, DATA, photometric="minisblack", metadata={"axes": "TYX"})
+
+
+def write_pages(path):
+    with tifffile.TiffWriter(path) as writer:
+        for plane in DATA:
+            writer.write(plane, compression="lzw", metadata=None)
+
+
+def write_imagej(path):
+    tifffile.imwrite(path, DATA, imagej=True, metadata={"axes": "TYX"})
+
+
+def write_ome(path):
+    tifffile.imwrite(path, DATA, ome=True, metadata={"axes": "TYX"})
+
+
+def write_own(path):
+    write_tiff(path, Image(DATA, tuple("abcd"), None, "any"))
+
+
+def write_libtiff_like(path):
+    """The directory of pages comes after the pixels, as libtiff writes it."""
+    write_plain(path)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        first = tif.pages.first.offset
+        length = 2 + 12 * len(tif.pages.first.tags) + 4
+    content[4:8] = len(content).to_bytes(4, "little")
+    content += content[first : first + length]
+    path.write_bytes(content)
+
+
+WRITERS = [write_plain, write_pages, write_imagej, write_ome, write_own, write_libtiff_like]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("kept", [0.999, 0.9, 0.7, 0.5, 0.3, 0.1, 0.02, 0.001, 0])
+def test_truncated_files(tmp_path, write, kept, caplog):
+    path = tmp_path / "field.tif"
+    write(path)
+    assert sum(image.n_channels for image in read_tiff(path)) == 4
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with caplog.at_level(logging.CRITICAL), pytest.raises(InputError, match=r"field\.tif") as error:
+        read_tiff(path)
+    message = str(error.value)
+    assert "\n" not in message
+    assert len(message.removeprefix(str(path))) < 250
+
+
+def test_damaged_pixels(tmp_path, caplog):
+    path = tmp_path / "field.tif"
+    write_own(path)
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages.first.dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 200] = bytes(200)
+    path.write_bytes(content)
+    with caplog.at_level(logging.CRITICAL), pytest.raises(InputError, match="cannot be read"):
+        read_tiff(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"II", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(1000)])
+def test_files_that_are_no_tiff(tmp_path, content):
+    path = tmp_path / "picture.tif"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"picture\.tif cannot be opened as a TIFF"):
+        read_tiff(path)
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.tif does not exist"):
+        read_tiff(tmp_path / "gone.tif")
+    with pytest.raises(InputError, match="is a folder"):
+        read_tiff(tmp_path)
+
+
+def test_one_file_of_several(tmp_path):
+    """Half of an OME-TIFF that was spread over two files."""
+    first, second = tmp_path / "first.ome.tif", tmp_path / "second.ome.tif"
+    tifffile.imwrite(first, DATA[:2], ome=True, metadata={"axes": "TYX"})
+    with tifffile.TiffFile(first) as tif:
+        xml = tif.ome_metadata
+    uuid = "urn:uuid:00000000-0000-0000-0000-00000000000"
+    head, tail = xml.split("<TiffData")
+    tail = tail.split("/>", 1)[1]
+    parts = "".join(
+        f'<TiffData FirstT="{2 * i}" IFD="0" PlaneCount="2">'
+        f'<UUID FileName="{path.name}">{uuid}{i}</UUID></TiffData>'
+        for i, path in enumerate((first, second))
+    )
+    xml = (head + parts + tail).replace('SizeT="2"', 'SizeT="4"')
+    for planes, path in ((DATA[:2], first), (DATA[2:], second)):
+        tifffile.imwrite(path, planes, description=xml.encode(), metadata=None)
+    assert tifffile.imread(first).shape == DATA.shape
+    with pytest.raises(InputError, match="must be saved as a single file"):
+        read_tiff(first)
+    second.unlink()
+    with pytest.raises(InputError, match="Planes are missing"):
+        read_tiff(first)
+
+
+def test_nothing_but_the_sentence_is_printed(tmp_path):
+    path = tmp_path / "field.tif"
+    write_pages(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    code = f"""
+from napari_phenldiff.images.tiff import read_tiff
+try:
+    read_tiff({str(path)!r})
+except ValueError as error:
+    print(type(error).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("InputError\n", "")
