@@ -95,7 +95,9 @@ def test_how_an_earlier_process_ended_is_not_how_this_one_ends(tmp_path: Path, r
     run.append(Finished(3, stopped=True))
     start = run.events()[1]
     with run.lock():
-        threading.Timer(0.05, lambda: (run.append(Step(4, 5, 0.1)), run.append(Finished(5)))).start()
+        threading.Timer(
+            0.05, lambda: (run.append(Step(4, 5, 0.1)), run.append(Finished(5)))
+        ).start()
         events = list(follow(run.events_path, None, interval=0.01, start=start))
     assert [type(e) for e in events] == [Step, Finished]
 

@@ -1,0 +1,88 @@
+"""The ``phenldiff`` command.
+
+One module per sub-command. Each imports the rooms of the package inside its functions, so that
+``--help`` answers at once and a wrong argument is refused before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from napari_phenldiff import __version__
+from napari_phenldiff.cli import demo, measure, simulate, train, translate
+from napari_phenldiff.cli.failures import explain, is_expected
+from napari_phenldiff.errors import InputError
+
+_DESCRIPTION = """\
+See the same cells as they would look in another condition: fine-tune a latent diffusion model on
+two sets of fluorescence images, translate images from one condition to the other, and measure what
+changed.
+"""
+
+_EPILOG = """\
+the usual way:
+  phenldiff train DATA --source untreated --target treated --out run
+  phenldiff translate run DATA --source untreated --target treated --out result --held-out
+  phenldiff measure translocation DATA/untreated DATA/treated result/translated --out table.csv
+
+without data of your own:
+  phenldiff demo
+
+`phenldiff COMMAND --help` tells more about each command.
+
+exit codes:
+  0  done, or stopped on request with everything saved
+  2  something that was given cannot be used; the message says what and what to do
+  1  unexpected failure
+  130, 143  ended by Ctrl-C or SIGTERM; what was done until then is saved
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``phenldiff`` command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the name of the command; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code, see ``phenldiff --help``.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.command(args))
+    except InputError as error:
+        _complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except Exception as error:
+        if not is_expected(error):
+            traceback.print_exc()
+        _complain(explain(error))
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="phenldiff",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"phenldiff {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (train, translate, measure, simulate, demo):
+        module.add_parser(commands)
+    return parser
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"phenldiff: {message}\n")

@@ -1,0 +1,46 @@
+"""What went wrong, told to somebody who can do something about it."""
+
+from __future__ import annotations
+
+import errno
+
+from napari_phenldiff.errors import InputError
+
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def explain(error: BaseException) -> str:
+    """Return a sentence about `error`, with what to do where that is known."""
+    if isinstance(error, InputError):
+        return str(error)
+    if is_out_of_memory(error):
+        return (
+            "There is not enough memory: use a smaller --batch-size (or --device cpu, if the "
+            "GPU's memory is too small), or end other programs and try again."
+        )
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return (
+            f"The disk is full or a size limit was reached{where}: make room and try again; what "
+            "was saved before can be resumed."
+        )
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: no permission to read or write there; choose another place."
+    return f"Unexpected failure: {type(error).__name__}: {error}"
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether `error` is told well enough without a traceback."""
+    return not explain(error).startswith("Unexpected")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the GPU or off it; torch is recognised without importing it."""
+    if isinstance(error, MemoryError):
+        return True
+    if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )

@@ -1,0 +1,128 @@
+"""Image files that a command is given, read one at a time, and stacks written as they came."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_phenldiff.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_phenldiff.images.axes import Projection
+    from napari_phenldiff.images.image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """Images in files, read anew each time they are iterated over, one file at a time.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The files.
+    z : int or str, optional
+        Plane or projection for files with planes in depth.
+    """
+
+    paths: tuple[Path, ...]
+    z: int | Projection | None = None
+
+    def __iter__(self) -> Iterator[Image]:
+        from napari_phenldiff.images.tiff import read_tiff
+
+        for path in self.paths:
+            yield from read_tiff(path, z=self.z)
+
+
+def find_files(given: Path, condition: str | None = None) -> list[Path]:
+    """Return the TIFFs that a path given by the user means, sorted by name.
+
+    Parameters
+    ----------
+    given : Path
+        A TIFF, a folder of TIFFs, or a folder with a sub-folder per condition.
+    condition : str, optional
+        The sub-folder to take in the last case.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    from napari_phenldiff.images.tiff import TIFF_SUFFIXES, tiff_files
+
+    if given.is_file():
+        if given.suffix.lower() not in TIFF_SUFFIXES:
+            raise InputError(f"{given} is not a TIFF; give a .tif or .tiff file, or a folder.")
+        return [given]
+    if not given.is_dir():
+        raise InputError(f"{given} does not exist; check the path.")
+    files = tiff_files(given)
+    if files:
+        return files
+    if condition is not None and (given / condition).is_dir():
+        return find_files(given / condition)
+    folders = condition_folders(given)
+    if condition is not None and folders:
+        names = ", ".join(folder.name for folder in folders)
+        raise InputError(f"{given} has no sub-folder {condition}; there are {names}.")
+    raise InputError(f"{given} holds no TIFFs; give a .tif file or a folder with some.")
+
+
+def condition_folders(given: Path) -> list[Path]:
+    """Return the sub-folders of `given` that hold TIFFs, sorted by name."""
+    from napari_phenldiff.images.tiff import tiff_files
+
+    return [
+        path
+        for path in sorted(given.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and tiff_files(path)
+    ]
+
+
+def write_planes(path: Path, planes: Sequence[Image], provenance: Mapping[str, Any]) -> None:
+    """Write one image, or several of one stack, as OME-TIFF; complete or absent.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    planes : sequence of Image
+        With equal shapes, dtypes and channels. One gives axes CYX, several TCYX.
+    provenance : mapping
+        How they were made, see :func:`napari_phenldiff.images.tiff.read_provenance`.
+    """
+    from napari_phenldiff.images.files import write_atomic
+    from napari_phenldiff.images.tiff import write_tiff
+
+    if len(planes) == 1:
+        write_tiff(path, planes[0], provenance=provenance)
+        return
+    import numpy as np
+    import tifffile
+
+    first = planes[0]
+    metadata: dict[str, Any] = {
+        "axes": "TCYX",
+        "Name": path.stem,
+        # tifffile wants the names of all planes' channels of the stack.
+        "Channel": {"Name": list(first.channel_names)},
+        "Description": json.dumps({"napari-phenldiff": provenance}, default=os.fspath),
+    }
+    if first.pixel_size is not None:
+        for axis, size in zip("YX", first.pixel_size, strict=True):
+            metadata[f"PhysicalSize{axis}"] = float(size)
+            metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    with write_atomic(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            np.stack([plane.data for plane in planes]),
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=metadata,
+        )

@@ -1,0 +1,60 @@
+"""Ctrl-C and SIGTERM as a wish, not as an exception."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+class Interruption:
+    """While this context lasts, the first Ctrl-C or SIGTERM only sets a flag.
+
+    A second one ends the process the usual way, for whoever cannot wait. Works in the main thread
+    only, as signals do.
+
+    Attributes
+    ----------
+    signum : int or None
+        The signal that came.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.signum: int | None = None
+        self._message = message
+        self._before: dict[int, Any] = {}
+
+    def __bool__(self) -> bool:
+        """Whether a signal came."""
+        return self.signum is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What the process shall end with: 0, or 128 + signal, as shells do."""
+        return 0 if self.signum is None else 128 + self.signum
+
+    def __enter__(self) -> Interruption:
+        for name in _SIGNALS:
+            number = getattr(signal, name, None)
+            # A signal that is ignored (nohup) stays ignored.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            raise KeyboardInterrupt
+        self.signum = signum
+        sys.stderr.write(f"\n{self._message}\n")

@@ -1,0 +1,100 @@
+"""Events of a run, told to somebody at a terminal or to a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from napari_phenldiff.runs.events import (
+    Event,
+    Failed,
+    Finished,
+    Loading,
+    Progress,
+    Step,
+    Warned,
+)
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(line: str) -> None:
+    """Write a line to standard output, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in words: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Reporter:
+    """Show events as a progress bar on a terminal, as a line now and then elsewhere.
+
+    Use it as a context and call it with each event.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._last_line = -SECONDS_BETWEEN_LINES
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __call__(self, event: Event) -> None:
+        """Show one event. Failures are left to whoever ends the command."""
+        match event:
+            case Loading(message):
+                self._write(f"{message} ...")
+            case Warned(message):
+                self._write(f"warning: {message}")
+            case Step(step, total, loss, left):
+                self._advance("step", step, total, f"loss {loss:.4f}", left)
+            case Progress(done, total, message, left):
+                self._advance("image", done, total, message, left)
+            case Finished(step, stopped):
+                self.__exit__(None, None, None)
+                say(f"{'Stopped' if stopped else 'Finished'} after {step}.")
+            case Failed():
+                self.__exit__(None, None, None)
+
+    def _write(self, line: str) -> None:
+        if self._bar is None:
+            say(line)
+        else:
+            self._bar.write(line)
+
+    def _advance(self, what: str, done: int, total: int, note: str, left: float | None) -> None:
+        remaining = "" if left is None else f"{duration(left)} left"
+        if sys.stdout.isatty():
+            if self._bar is None:
+                from tqdm import tqdm
+
+                # The estimate comes with the event: it knows about warm-up and resumed steps.
+                form = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}"
+                self._bar = tqdm(total=total, desc=what, file=sys.stdout, bar_format=form)
+            self._bar.n = done
+            self._bar.set_postfix_str(", ".join(filter(None, (note, remaining))))
+            return
+        now = time.monotonic()
+        if now - self._last_line >= SECONDS_BETWEEN_LINES or done == total:
+            self._last_line = now
+            say(", ".join(filter(None, (f"{what} {done}/{total}", note, remaining))))

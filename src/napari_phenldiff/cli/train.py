@@ -1,0 +1,278 @@
+"""``phenldiff train``: fine-tune a base model on the conditions of an experiment."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_phenldiff.cli import options
+from napari_phenldiff.cli.failures import explain
+from napari_phenldiff.cli.interruption import Interruption
+from napari_phenldiff.cli.progress import Reporter, say
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.config import TrainingConfig, validated
+from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Step, Warned
+
+if TYPE_CHECKING:
+    from napari_phenldiff.images.axes import Projection
+    from napari_phenldiff.images.experiment import Experiment
+    from napari_phenldiff.runs.folder import Run
+
+_EPILOG = """\
+DATA is a folder with one sub-folder of TIFFs per condition:
+
+  DATA/untreated/a.tif  DATA/untreated/b.tif ...
+  DATA/treated/c.tif    DATA/treated/d.tif ...
+
+All images need the same channels. 50 to 200 images per condition are a good number. RUN gets all
+that `phenldiff translate` needs; the images stay where they are.
+
+examples:
+  phenldiff train DATA --source untreated --target treated --out run
+  phenldiff train DATA --source dmso --target drug --images-per-condition 100 --steps 1000 --out run
+  phenldiff train --resume run
+
+Ctrl-C ends the training after the current step and saves it; `--resume` goes on from there.
+"""
+
+_FIELDS: dict[str, tuple[type, str, str]] = {
+    "base": (str, "BASE", "base model: bundled, a folder in diffusers' layout, or a hub id"),
+    "strategy": (str, "NAME", "which weights learn: lora"),
+    "images_per_condition": (
+        int,
+        "N",
+        "take N images of each condition, drawn at random (default: all)",
+    ),
+    "steps": (int, "N", "optimisation steps"),
+    "batch_size": (int, "N", "tiles per step; less needs less memory"),
+    "seed": (int, "S", "seed of everything random"),
+    "device": (str, "DEVICE", "auto, cpu, cuda, cuda:1, mps ..."),
+}
+
+_ADVANCED: dict[str, tuple[type, str, str]] = {
+    "rank": (int, "R", "rank of the low-rank updates"),
+    "learning_rate": (float, "LR", "learning rate of the adapted weights"),
+    "token_learning_rate": (float, "LR", "learning rate of the condition tokens"),
+    "tokens_per_condition": (int, "N", "learned tokens per condition"),
+    "condition_dropout": (float, "P", "how often the condition is left out while training"),
+    "ema": (float, "D", "decay of the averaged weights that are saved; 0 for none"),
+    "warmup": (int, "N", "steps until the full learning rate"),
+    "weight_decay": (float, "W", "weight decay of the adapted weights"),
+    "max_grad_norm": (float, "G", "norm that gradients are clipped to"),
+    "precision": (str, "P", "auto, float32 or bfloat16"),
+    "checkpoint_every": (int, "N", "steps between two checkpoints"),
+    "preview_every": (int, "N", "steps between two previews; 0 for none"),
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser's sub-commands."""
+    parser = commands.add_parser(
+        "train",
+        help="fine-tune a base model on two conditions",
+        description="Fine-tune a base model on the images of two or more conditions.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "data", nargs="?", type=Path, metavar="DATA", help="folder with a sub-folder per condition"
+    )
+    parser.add_argument("--source", metavar="NAME", help="condition to translate from")
+    parser.add_argument("--target", metavar="NAME", help="condition to translate to")
+    parser.add_argument(
+        "--condition",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further condition to learn; may be given several times",
+    )
+    parser.add_argument("--out", type=Path, metavar="RUN", help="new folder for the run")
+    parser.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with a run, with the options it has"
+    )
+    options.add_z(parser)
+    options.add_fields(parser, TrainingConfig, _FIELDS)
+    options.add_fields(parser.add_argument_group("advanced"), TrainingConfig, _ADVANCED)
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    if args.resume is not None:
+        _refuse_options_of_new_run(args)
+        return resume(args.resume)
+    missing = [f"--{name}" for name in ("source", "target", "out") if not getattr(args, name)]
+    if args.data is None:
+        missing.insert(0, "DATA")
+    if missing:
+        raise InputError(
+            f"train needs {', '.join(missing)}; see `phenldiff train --help`, or use "
+            "`phenldiff train --resume RUN` to go on with a run."
+        )
+    conditions = (args.source, args.target, *args.condition)
+    values = {**options.given(args, TrainingConfig), "conditions": conditions}
+    config = validated(TrainingConfig, values, where="train")
+    return train(args.data, config, args.out, z=args.z)
+
+
+def train(
+    data: Path, config: TrainingConfig, out: Path, *, z: int | Projection | None = None
+) -> int:
+    """Make a run from the folder `data` and train it; return the exit code.
+
+    Everything that can be refused is refused before anything is written.
+    """
+    from napari_phenldiff.runs.folder import check_output_folder
+
+    check_output_folder(out)
+    say(f"Reading {data} ...")
+    experiment, warnings = read_experiment(data, config, z=z)
+    run, more = new_run(experiment, config, out)
+    return carry_out(run, lambda: experiment, warnings=[*warnings, *more], is_new=True)
+
+
+def resume(path: Path) -> int:
+    """Go on with a run from its last checkpoint, or from the start; return the exit code."""
+    from napari_phenldiff.runs.folder import Run
+
+    run = Run.open(path)
+    if run.state == "finished":
+        say(f"{path} is finished; there is nothing to resume.")
+        return 0
+    return carry_out(run, run.load_experiment)
+
+
+def read_experiment(
+    data: Path, config: TrainingConfig, *, z: int | Projection | None = None
+) -> tuple[Experiment, list[str]]:
+    """Read the images that `config` asks for, and tell what the user should know about them."""
+    from napari_phenldiff.images.experiment import Experiment
+
+    experiment = Experiment.from_folder(data, conditions=config.conditions, z=z)
+    experiment = experiment.select(config.conditions)
+    experiment.check()
+    warnings = list(experiment.warnings())
+    if config.images_per_condition is not None:
+        for condition in experiment.conditions:
+            if len(condition.images) < config.images_per_condition:
+                warnings.append(
+                    f"condition {condition.name} has only {len(condition.images)} images; all of "
+                    "them are used."
+                )
+        experiment = experiment.subset(config.images_per_condition, config.seed)
+        experiment.check()
+    return experiment, warnings
+
+
+def new_run(experiment: Experiment, config: TrainingConfig, out: Path) -> tuple[Run, list[str]]:
+    """Make the run folder for an experiment, and tell what the user should know."""
+    from napari_phenldiff.images.intensity import IntensityScaling
+    from napari_phenldiff.runs.folder import Run
+
+    images = (image for condition in experiment.conditions for image in condition.images)
+    scaling = IntensityScaling.fit(images)
+    warnings = [
+        f"{clipped:.1%} of the pixels of channel {name} lie outside its intensity range and are "
+        "clipped."
+        for name, clipped in zip(scaling.channel_names, scaling.clipped, strict=True)
+        if clipped > 0.01
+    ]
+    return Run.from_experiment(out, config, experiment=experiment, scaling=scaling), warnings
+
+
+def carry_out(
+    run: Run,
+    read_images: Callable[[], Experiment],
+    *,
+    warnings: list[str] | None = None,
+    is_new: bool = False,
+) -> int:
+    """Train a run, write down what happens, and return the exit code.
+
+    Whatever goes wrong is written into the run as its last event, since nobody may be looking at
+    this process. A new run that is refused before its first step is removed again.
+
+    Parameters
+    ----------
+    run : Run
+        The run, which nobody else may be training.
+    read_images : callable
+        Returns the experiment.
+    warnings : list of str
+        What the user should know.
+    is_new : bool
+        Whether this command made the run folder.
+    """
+    refused: InputError | None = None
+    message = "Ending after this step ... (once more ends at once)"
+    with run.lock(), Interruption(message) as interruption, Reporter() as report:
+        run.clear_stop(before=_process_start())
+        last: Event | None = None
+        try:
+            for text in warnings or []:
+                _note(run, report, Warned(text))
+            for event in _training(run, read_images, interruption):
+                last = event if isinstance(event, (Step, Finished, Failed)) else last
+                _note(run, report, event)
+        except Exception as error:
+            if is_new and last is None and isinstance(error, InputError):
+                refused = error
+            else:
+                with suppress(OSError):
+                    run.append(Failed(explain(error)))
+                raise
+        finally:
+            run.clear_stop()
+    if refused is not None:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise refused
+    if isinstance(last, Failed):
+        raise RuntimeError(last.message)
+    if isinstance(last, Finished) and last.stopped:
+        say(f"Go on with: phenldiff train --resume {run.path}")
+    else:
+        say(f"The run is in {run.path}.")
+    return interruption.exit_code
+
+
+def _training(
+    run: Run, read_images: Callable[[], Experiment], interruption: Interruption
+) -> Iterator[Event]:
+    yield Loading("Reading the images")
+    experiment = read_images()
+    yield Loading("Loading the base model")
+    from napari_phenldiff.diffusion.finetune import finetune
+
+    yield from finetune(
+        experiment,
+        run.config,
+        run,
+        should_stop=lambda: bool(interruption) or run.stop_requested,
+        resume=run.latest_checkpoint() is not None,
+    )
+
+
+def _note(run: Run, report: Reporter, event: Event) -> None:
+    run.append(event)
+    report(event)
+
+
+def _process_start() -> float:
+    import psutil  # type: ignore[import-untyped]
+
+    return float(psutil.Process().create_time())
+
+
+def _refuse_options_of_new_run(args: argparse.Namespace) -> None:
+    given = [options.flag(key) for key in options.given(args, TrainingConfig)]
+    given += [f"--{key}" for key in ("source", "target", "condition", "out") if getattr(args, key)]
+    given += ["--z"] if args.z is not None else []
+    given += ["DATA"] if args.data is not None else []
+    if given:
+        raise InputError(
+            f"A run is resumed with the options it was started with; leave out {', '.join(given)}."
+        )

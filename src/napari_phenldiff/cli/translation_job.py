@@ -1,0 +1,211 @@
+"""Files that are translated one after the other, and the account of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_phenldiff import __version__
+from napari_phenldiff.cli.images import write_planes
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.events import Event, Progress
+
+if TYPE_CHECKING:
+    from napari_phenldiff.cli.interruption import Interruption
+    from napari_phenldiff.diffusion.translate import Translation
+    from napari_phenldiff.images.axes import Projection
+    from napari_phenldiff.images.image import Image
+    from napari_phenldiff.runs.folder import Run
+
+
+@dataclass(slots=True)
+class FileToTranslate:
+    """An input file and which of its images are translated.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    hashes : list of str
+        Of the pixels of each image in the file.
+    wanted : list of bool
+        Which of the images are translated.
+    """
+
+    path: Path
+    hashes: list[str]
+    wanted: list[bool]
+
+    @property
+    def output_name(self) -> str:
+        """Name of the files that the results are written to."""
+        return f"{self.path.stem}.tif"
+
+
+def check_files(
+    run: Run, paths: list[Path], held_out: bool, z: int | Projection | None
+) -> tuple[list[FileToTranslate], list[str]]:
+    """Read all files once; return what is to be done, and what the user should know."""
+    from napari_phenldiff.images.files import sha256_of_array
+    from napari_phenldiff.images.tiff import read_tiff
+
+    twice = [name for name, count in Counter(path.stem for path in paths).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{paths[0].parent} has several files named {twice[0]} that differ in their suffix "
+            "only; rename one, since the results would have one name."
+        )
+    files: list[FileToTranslate] = []
+    left_out = trained_on = 0
+    names_differ = False
+    for path in paths:
+        images = read_tiff(path, z=z)
+        for image in images:
+            names_differ = _check_channels(run, path, image) or names_differ
+        hashes = [sha256_of_array(image.data) for image in images]
+        known = [digest in run.trained_images for digest in hashes]
+        file = FileToTranslate(path, hashes, [not (held_out and seen) for seen in known])
+        trained_on += sum(known)
+        left_out += file.wanted.count(False)
+        if any(file.wanted):
+            files.append(file)
+    if not files:
+        raise InputError(
+            "The run was trained on all of these images, so --held-out leaves none; give others."
+        )
+    warnings = []
+    if names_differ:
+        warnings.append(
+            "the channels have other names than those trained on; they are taken to be "
+            f"{', '.join(run.channel_names)}, in this order."
+        )
+    if left_out:
+        warnings.append(f"{left_out} images that the run was trained on are left out.")
+    elif trained_on:
+        warnings.append(
+            f"the run was trained on {trained_on} of these images; --held-out leaves them out."
+        )
+    return files, warnings
+
+
+def _check_channels(run: Run, path: Path, image: Image) -> bool:
+    """Refuse an image with other channels; return whether they only have other names.
+
+    Names that have nothing in common with those trained on are another way of naming the same
+    channels (or none); some that are the same in other places are a mistake.
+    """
+    names, known = image.channel_names, run.channel_names
+    if names == known:
+        return False
+    if len(names) == len(known) and not set(names) & set(known):
+        return True
+    raise InputError(
+        f"{path} has the channels {', '.join(names)}, but the run was trained on "
+        f"{', '.join(known)}; give images with these, in this order."
+    )
+
+
+class TranslationJob:
+    """Files being translated one after the other, and what is known of those that are done."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: TranslationConfig,
+        files: list[FileToTranslate],
+        out: Path,
+        z: int | Projection | None,
+    ) -> None:
+        self._run = run
+        self._config = config
+        self._files = files
+        self._out = out
+        self._z = z
+        self._total = sum(sum(file.wanted) for file in files)
+        self.done: list[dict[str, Any]] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether all images are translated."""
+        return len(self.done) == self._total
+
+    def events(self, device: str, interruption: Interruption) -> Iterator[Event]:
+        """Translate and write file by file until done or interrupted."""
+        from napari_phenldiff.diffusion.translate import Translator
+
+        translator = Translator.from_run(self._run, device=device)
+        results = iter(translator.translate(self._images(), self._config))
+        start = time.monotonic()
+        count = 0
+        for file in self._files:
+            translations: list[Translation] = []
+            for _ in range(sum(file.wanted)):
+                if interruption:
+                    return
+                translations.append(next(results))
+                count += 1
+                left = (time.monotonic() - start) / count * (self._total - count)
+                yield Progress(count, self._total, translations[-1].name, left)
+            self._write(file, translations)
+
+    def _images(self) -> Iterator[Image]:
+        """Read the wanted images again, one file at a time."""
+        from napari_phenldiff.images.tiff import read_tiff
+
+        for file in self._files:
+            images = read_tiff(file.path, z=self._z)
+            yield from (i for i, wanted in zip(images, file.wanted, strict=True) if wanted)
+
+    def _write(self, file: FileToTranslate, translations: list[Translation]) -> None:
+        hashes = [digest for digest, wanted in zip(file.hashes, file.wanted, strict=True) if wanted]
+        provenance = {
+            **self._provenance(),
+            "source_file": str(file.path.resolve()),
+            "source_sha256": hashes,
+        }
+        for kind, planes in (
+            ("reconstructed", [t.reconstructed for t in translations]),
+            ("translated", [t.translated for t in translations]),
+        ):
+            target = self._out / kind / file.output_name
+            write_planes(target, planes, {"kind": kind, **provenance})
+        for translation, digest in zip(translations, hashes, strict=True):
+            self.done.append(
+                {
+                    "image": translation.name,
+                    "file": file.output_name,
+                    "source_file": str(file.path.resolve()),
+                    "source_sha256": digest,
+                    "residual": _finite(translation.residual),
+                    "seconds": _finite(translation.seconds),
+                }
+            )
+
+    def _provenance(self) -> dict[str, Any]:
+        return {
+            "software": f"napari-phenldiff {__version__}",
+            "run": str(self._run.path),
+            "run_digest": self._run.digest,
+            "base": self._run.config.base,
+            "settings": self._config.model_dump(),
+        }
+
+    def write_summary(self) -> None:
+        """Write translation.json about what is done so far."""
+        from napari_phenldiff.images.files import write_atomic
+
+        summary = {**self._provenance(), "complete": self.complete, "images": self.done}
+        with write_atomic(self._out / "translation.json") as aside:
+            aside.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def _finite(value: float) -> float | None:
+    """Return a number that JSON can hold."""
+    return float(value) if math.isfinite(value) else None
