@@ -1,0 +1,1 @@
+"""What changed, in numbers: segmentation, profiles of measurements, statistics and figures."""

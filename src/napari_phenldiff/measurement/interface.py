@@ -1,0 +1,148 @@
+"""What a profile of measurements is: settings, thresholds, and one row per image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.measurement.segment import SegmentationSettings, unmeasurable
+from napari_phenldiff.measurement.threshold import Settings
+
+Channel = int | str
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What was measured in one image.
+
+    Parameters
+    ----------
+    values : dict
+        Values of the profile's columns; a column that is not in it could not be measured.
+    cells : dict of str to numpy.ndarray
+        Columns of the table of cells, one value per cell; empty for a profile without cells.
+    reason : str
+        Why something could not be measured; empty if everything was.
+    """
+
+    values: dict[str, Any]
+    cells: dict[str, np.ndarray] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Profile(ABC, Generic[S]):
+    """A set of measurements that belong together.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in commands and files.
+    title : str
+        What it is called in a menu.
+    main_column : str
+        The column that tells the phenotype, in which conditions are compared by default.
+    axis_label : str
+        The main column in words, with its unit, for figures.
+    columns : dict of str to str
+        The columns of the table of images and their pandas dtypes.
+    cell_columns : tuple of str
+        The columns of the table of cells; empty if the profile has no cells.
+    settings_type : type
+        Class of its settings.
+    """
+
+    name: str
+    title: str
+    main_column: str
+    axis_label: str
+    columns: Mapping[str, str]
+    cell_columns: tuple[str, ...] = ()
+    settings_type: type[S]
+
+    @abstractmethod
+    def segmented(self, settings: S) -> dict[str, tuple[Channel, SegmentationSettings]]:
+        """Name what is cut out, and from which channel, so that thresholds can be fitted."""
+
+    @abstractmethod
+    def measure(self, image: Image, settings: S, thresholds: Mapping[str, float]) -> ImageResult:
+        """Measure one image.
+
+        Parameters
+        ----------
+        image : Image
+        settings : Settings
+        thresholds : mapping of str to float
+            Threshold for each name of `segmented`; NaN where none could be found.
+
+        Raises
+        ------
+        InputError
+            If the image lacks a channel that the settings name.
+        """
+
+    @abstractmethod
+    def labels(self, image: Image, settings: S, thresholds: Mapping[str, float]) -> np.ndarray:
+        """Give the objects that `measure` measures, to be looked at.
+
+        Returns
+        -------
+        numpy.ndarray of shape (Y, X), int32
+            0 is background; the numbers are those of the table of cells.
+        """
+
+
+def channel_index(image: Image, channel: Channel) -> int:
+    """Find a channel by its name or its number.
+
+    Parameters
+    ----------
+    image : Image
+    channel : int or str
+        A name is looked for as it is, then without regard to case; a number counts from 0.
+
+    Raises
+    ------
+    InputError
+        If the image has no such channel.
+    """
+    names = image.channel_names
+    if isinstance(channel, str):
+        if channel in names:
+            return names.index(channel)
+        folded = [name.casefold() for name in names]
+        if folded.count(channel.casefold()) == 1:
+            return folded.index(channel.casefold())
+    elif 0 <= channel < image.n_channels:
+        return channel
+    wanted = f'"{channel}"' if isinstance(channel, str) else f"number {channel}"
+    raise InputError(
+        f'Image "{image.name}" has no channel {wanted}: choose one of {quoted(names)} '
+        f"or a number from 0 to {image.n_channels - 1}."
+    )
+
+
+def measurable_plane(image: Image, channel: Channel) -> tuple[np.ndarray, str]:
+    """Give a channel of an image and, if nothing can be measured in it, the reason.
+
+    Returns
+    -------
+    plane : numpy.ndarray of shape (Y, X)
+    reason : str
+        Empty if the channel can be measured.
+
+    Raises
+    ------
+    InputError
+        If the image has no such channel.
+    """
+    index = channel_index(image, channel)
+    reason = unmeasurable(image.data[index])
+    return image.data[index], f"{image.channel_names[index]}: {reason}" if reason else ""

@@ -1,0 +1,250 @@
+"""Masks and nuclei, cut out of one channel."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from napari_phenldiff.measurement.threshold import Settings, ThresholdSettings, foreground, smoothed
+
+# More pixels than this at the largest value are no structure but a full detector.
+_SATURATED = 0.25
+_FEWEST_LEVELS = 16
+_SMALLEST_SIDE = 3
+
+
+class SegmentationSettings(Settings):
+    """How objects are cut out of one channel.
+
+    Attributes
+    ----------
+    threshold : ThresholdSettings
+        What is foreground.
+    background_radius : int
+        Background that varies over more than this many pixels is subtracted beforehand (white
+        top-hat with a square of that radius). 0 is off.
+    max_hole : int
+        Holes in the foreground of up to this many pixels are filled.
+    min_size : int
+        Smaller objects are dropped, in pixels.
+    split : bool
+        Cut touching objects apart where they are narrow. Only for objects, not for areas.
+    split_depth : float
+        Two objects are cut apart if the neck between them is thinner, by this many pixels on
+        each side, than the thinner of them.
+    half_maximum : bool
+        Draw the outline of each object at half of its own brightness above the background. The
+        threshold then only decides what is an object, and nuclei that are stained differently
+        are still outlined alike. Only for objects, not for areas.
+    """
+
+    threshold: ThresholdSettings = ThresholdSettings()
+    background_radius: int = Field(default=0, ge=0)
+    max_hole: int = Field(default=0, ge=0)
+    min_size: int = Field(default=0, ge=0)
+    split: bool = False
+    split_depth: float = Field(default=0.75, gt=0, allow_inf_nan=False)
+    half_maximum: bool = False
+
+
+def unmeasurable(plane: np.ndarray) -> str | None:
+    """Say why nothing can be measured in a channel, if nothing can.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image.
+
+    Returns
+    -------
+    str or None
+        The reason in a few words; None if the channel can be measured.
+    """
+    if min(plane.shape) < _SMALLEST_SIDE:
+        return f"smaller than {_SMALLEST_SIDE} x {_SMALLEST_SIDE} pixels"
+    if plane.dtype.kind == "f" and not np.isfinite(plane).all():
+        return "holds values that are not finite"
+    low, high = plane.min(), plane.max()
+    if low == high:
+        return "constant"
+    if high < 0:
+        return "all values are negative"
+    at_limit = float(np.mean(plane == high))
+    if at_limit > _SATURATED and _looks_saturated(plane):
+        return f"saturated: {at_limit:.0%} of the pixels have the largest value"
+    return None
+
+
+def _looks_saturated(plane: np.ndarray) -> bool:
+    """Tell a full detector from the few grey levels of a mask or of an almost empty field."""
+    levels = len(np.unique(plane))
+    full = plane.dtype.kind in "ui" and plane.max() == np.iinfo(plane.dtype).max
+    return levels >= _FEWEST_LEVELS or (full and levels > 2)
+
+
+def prepare(plane: np.ndarray, settings: SegmentationSettings) -> np.ndarray:
+    """Bring a channel to the scale in which thresholds are found and applied.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image, in grey values.
+    settings : SegmentationSettings
+        Its `background_radius` and `threshold.scale` are used.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), float64
+        Grey values less background, divided by the scale.
+    """
+    prepared = plane.astype(np.float64)
+    if settings.background_radius:
+        from scipy import ndimage as ndi
+
+        side = 2 * settings.background_radius + 1
+        # A square, since its opening is separable: the cost does not grow with the radius.
+        prepared -= ndi.grey_opening(prepared, size=(side, side))
+    return prepared / settings.threshold.scale
+
+
+def segment_area(plane: np.ndarray, settings: SegmentationSettings, threshold: float) -> np.ndarray:
+    """Cut the area out of a channel that its structures occupy.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image, in grey values.
+    settings : SegmentationSettings
+        `split` and `half_maximum` are for objects and not used.
+    threshold : float
+        In units of the scaled grey values, as `fit_threshold` gives it.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), bool
+    """
+    mask = foreground(prepare(plane, settings), threshold, settings.threshold.smoothing)
+    mask = _fill_holes(mask, settings.max_hole)
+    if settings.min_size > 1:
+        mask = drop_small(components(mask), settings.min_size) > 0
+    return mask
+
+
+def segment_objects(
+    plane: np.ndarray, settings: SegmentationSettings, threshold: float
+) -> np.ndarray:
+    """Cut compact objects such as nuclei out of a channel, one label for each.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image, in grey values.
+    settings : SegmentationSettings
+        All of it is used.
+    threshold : float
+        In units of the scaled grey values, as `fit_threshold` gives it.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), int32
+        0 is background, objects are 1, 2, ... without gaps.
+    """
+    image = smoothed(prepare(plane, settings), settings.threshold.smoothing)
+    mask = _fill_holes(image >= threshold, settings.max_hole)
+    labels = _split(mask, settings.split_depth) if settings.split else components(mask)
+    if settings.half_maximum:
+        inner = _above_half_maximum(labels, image)
+        # What is dim inside of an object, a nucleolus, still belongs to it.
+        labels = np.where(_fill_holes(inner, settings.max_hole), labels, 0)
+    return drop_small(labels, settings.min_size)
+
+
+def components(mask: np.ndarray) -> np.ndarray:
+    """Label the connected pieces of a mask, diagonal neighbours included.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of shape (Y, X), bool
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), int32
+    """
+    from scipy import ndimage as ndi
+
+    labels = np.empty(mask.shape, np.int32)
+    ndi.label(mask, structure=np.ones((3, 3)), output=labels)
+    return labels
+
+
+def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:
+    """Drop the objects of fewer pixels and number the others anew, without gaps.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X), int
+    min_size : int
+        Smallest number of pixels that an object keeps its place with.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), int32
+    """
+    sizes = np.bincount(labels.ravel())
+    keep = sizes >= max(min_size, 1)
+    keep[0] = False
+    numbers = np.zeros(len(sizes), np.int32)
+    numbers[keep] = np.arange(1, np.count_nonzero(keep) + 1)
+    return numbers[labels]
+
+
+def _fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
+    """Fill the holes of up to `max_hole` pixels that do not touch the border of the image."""
+    if not max_hole:
+        return mask
+    from scipy import ndimage as ndi
+
+    holes, _ = ndi.label(ndi.binary_fill_holes(mask) & ~mask)
+    sizes = np.bincount(holes.ravel())
+    small = sizes <= max_hole
+    small[0] = False
+    return mask | small[holes]
+
+
+def _split(mask: np.ndarray, depth: float) -> np.ndarray:
+    """Label a mask by watershed on the distance to its edge, cut at necks that are deep enough."""
+    from scipy import ndimage as ndi
+    from skimage.morphology import h_maxima
+    from skimage.segmentation import watershed
+
+    pieces = components(mask)
+    if mask.all() or not mask.any():
+        return pieces
+    # Smoothed, since a ragged outline gives the distance ridges of its own.
+    distance = ndi.gaussian_filter(ndi.distance_transform_edt(mask), 1.0)
+    distance[~mask] = 0
+    markers = components(h_maxima(distance, depth).astype(bool) & mask)
+    # A piece thinner than the depth has no such maximum: it stays whole, as its own marker.
+    without = mask & ~np.isin(pieces, np.unique(pieces[markers > 0]))
+    markers = np.where(without, pieces + markers.max(), markers)
+    return watershed(-distance, markers, mask=mask).astype(np.int32)
+
+
+def _above_half_maximum(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Mask of what is brighter than half of its own object's upper quartile over background."""
+    from scipy import ndimage as ndi
+
+    inside = labels > 0
+    if inside.all() or not inside.any():
+        return inside
+    background = np.median(image[~inside])
+    bright = ndi.labeled_comprehension(
+        image, labels, np.arange(1, labels.max() + 1), _upper_quartile, np.float64, np.nan
+    )
+    level = background + 0.5 * (np.concatenate([[np.inf], bright]) - background)
+    return image >= level[labels]
+
+
+def _upper_quartile(values: np.ndarray) -> float:
+    """Brightness of an object that neither its rim nor a hot pixel decides."""
+    return float(np.percentile(values, 75))

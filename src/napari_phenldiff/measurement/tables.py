@@ -1,0 +1,144 @@
+"""The tables that a measurement gives, and their files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.measurement.interface import Profile
+from napari_phenldiff.measurement.threshold import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """Tables of what was measured, and with what.
+
+    Parameters
+    ----------
+    profile : Profile
+        The profile that was used.
+    images : pandas.DataFrame
+        One row per image: ``image``, ``condition`` (the group), the profile's columns, and
+        ``reason``. What could not be measured is missing (NaN), and `reason` says why; it is
+        empty otherwise.
+    cells : pandas.DataFrame or None
+        One row per cell, with ``image``, ``condition`` and ``label``; None for a profile without
+        cells.
+    settings : Settings
+        Settings of the profile.
+    thresholds : mapping of str to float
+        Thresholds that were used for the whole experiment; those found per image are in the
+        table.
+    """
+
+    profile: Profile[Any]
+    images: pd.DataFrame
+    cells: pd.DataFrame | None
+    settings: Settings
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def main_column(self) -> str:
+        """The column in which conditions are compared by default."""
+        return self.profile.main_column
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the groups, in the order in which they were given."""
+        return tuple(self.images["condition"].unique())
+
+    def values(self, condition: str, column: str | None = None) -> np.ndarray:
+        """Values of a group, one per image, in the order of its images.
+
+        Parameters
+        ----------
+        condition : str
+            Name of the group.
+        column : str, optional
+            Column of the table of images; by default the main column.
+
+        Returns
+        -------
+        numpy.ndarray of shape (N,), float64
+            NaN where an image could not be measured.
+
+        Raises
+        ------
+        InputError
+            If there is no such group or column.
+        """
+        column = column or self.main_column
+        if column not in self.images:
+            raise InputError(
+                f'There is no column "{column}": choose one of {quoted(list(self.images))}.'
+            )
+        if condition not in self.conditions:
+            raise InputError(
+                f'No condition "{condition}" was measured: choose one of {quoted(self.conditions)}.'
+            )
+        chosen = self.images.loc[self.images["condition"] == condition, column]
+        return chosen.to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def write(self, path: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Write the tables as CSV, and the settings beside them.
+
+        Parameters
+        ----------
+        path : path-like
+            The table of images, for example ``T.csv``. The table of cells becomes
+            ``T_cells.csv``, settings and thresholds become ``T_settings.json``.
+
+        Returns
+        -------
+        tuple of pathlib.Path
+            The files that were written, the table of images last: where it is, all of it is.
+        """
+        path = Path(path)
+        written = [path.with_name(f"{path.stem}_settings.json")]
+        settings = {
+            "profile": self.profile.name,
+            "settings": self.settings.model_dump(mode="json"),
+            # JSON has no NaN, which stands for a threshold that could not be found.
+            "thresholds": {n: None if math.isnan(t) else t for n, t in self.thresholds.items()},
+        }
+        with write_atomic(written[0]) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if self.cells is not None:
+            written.append(path.with_name(f"{path.stem}_cells{path.suffix}"))
+            with write_atomic(written[-1]) as temporary:
+                self.cells.to_csv(temporary, index=False)
+        written.append(path)
+        with write_atomic(path) as temporary:
+            self.images.to_csv(temporary, index=False)
+        return tuple(written)
+
+
+def image_table(profile: Profile[Any], rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Make the table of images from one row per image; what a row lacks is missing."""
+    import pandas as pd
+
+    names = ["image", "condition", *profile.columns, "reason"]
+    table = pd.DataFrame.from_records(rows, columns=names)
+    return table.astype(dict(profile.columns))
+
+
+def cell_table(profile: Profile[Any], cells: list[dict[str, Any]]) -> pd.DataFrame:
+    """Make the table of cells from the columns of each image."""
+    import pandas as pd
+
+    names = ["image", "condition", *profile.cell_columns]
+    tables = [pd.DataFrame(columns) for columns in cells if len(columns["label"])]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=names)
