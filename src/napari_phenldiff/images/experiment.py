@@ -85,9 +85,7 @@ class Experiment:
         object.__setattr__(self, "conditions", tuple(self.conditions))
         if not self.conditions:
             raise InputError("There are no images: give at least one condition.")
-        twice = _first_repeated(list(self.names))
-        if twice is not None:
-            raise InputError(f'Condition "{twice}" was given twice: name each condition once.')
+        _without_repeats(self.names)
 
     @classmethod
     def from_folder(
@@ -135,19 +133,20 @@ class Experiment:
                 f"{folder} has no sub-folders with TIFF files: "
                 "put the images of each condition into a sub-folder named after it."
             )
-        if conditions is None:
-            conditions = known
-        for name in conditions:
+        for name in conditions or ():
             if name not in known:
                 raise InputError(
                     f'{folder} has no TIFF files for condition "{name}": '
                     f"there are some for {quoted(known)}."
                 )
-        return cls.from_images(
-            {
-                name: [image for path in files[name] for image in read_tiff(path, z=z)]
-                for name in conditions
-            }
+        return cls(
+            tuple(
+                Condition(
+                    name,
+                    tuple(image for path in files[name] for image in read_tiff(path, z=z)),
+                )
+                for name in _without_repeats(known if conditions is None else conditions)
+            )
         )
 
     @classmethod
@@ -219,7 +218,7 @@ class Experiment:
                 channel_columns=channel_columns,
                 root=None if root is None else Path(root),
                 path_columns=path_columns or {},
-                conditions=conditions,
+                conditions=None if conditions is None else _without_repeats(conditions),
             )
         )
 
@@ -352,8 +351,16 @@ class Experiment:
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
 
+def _without_repeats(conditions: Sequence[str]) -> Sequence[str]:
+    """Return names of conditions as they are, if none is there twice."""
+    twice = _first_repeated(conditions)
+    if twice is not None:
+        raise InputError(f'Condition "{twice}" was given twice: name each condition once.')
+    return conditions
+
+
 def _first_repeated(names: Sequence[str]) -> str | None:
-    """First name that was there before, or None."""
+    """Return the first name that was there before, or None."""
     seen: set[str] = set()
     for name in names:
         if name in seen:

@@ -119,13 +119,15 @@ def _channels(layer: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """Bring one layer to the axes field, channel, y, x, and name its channels."""
     data = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     name = str(_own_metadata(layer).get("channel") or layer.name)
-    labels = [str(label).lower() for label in getattr(layer, "axis_labels", ())]
+    # The axes before y and x; where they have no labels, only their number is known.
+    leading = [str(label).lower() for label in getattr(layer, "axis_labels", ())][:-2]
     is_color = bool(getattr(layer, "rgb", False))
+    n_leading = data.ndim - (3 if is_color else 2)
+    if len(leading) != n_leading:
+        leading = [""] * n_leading
     if is_color:
         data = np.moveaxis(data, -1, -3)
-        labels.insert(-2, "c")
-    # The axes before y and x, as far as they have names.
-    leading = labels[:-2] if len(labels) == data.ndim else [""] * (data.ndim - 2)
+        leading.append("c")
     if "z" in leading and data.shape[leading.index("z")] > 1:
         raise InputError(
             f'Layer "{layer.name}" has {data.shape[leading.index("z")]} z planes: '

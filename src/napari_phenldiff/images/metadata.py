@@ -70,7 +70,10 @@ def file_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
         Index of the series.
     """
     if tif.is_ome and tif.ome_metadata:
-        return _ome_metadata(tif.ome_metadata, series)
+        try:
+            return _ome_metadata(tif.ome_metadata, series)
+        except ElementTree.ParseError:
+            return Metadata()  # tifffile too goes on without it
     if tif.is_imagej:
         return _imagej_metadata(tif)
     pixel_size = _resolution_tags(tif, None)

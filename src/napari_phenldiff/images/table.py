@@ -30,6 +30,14 @@ def images_from_table(
     dict of str to list of Image
         Images by condition. They have a path only if there is one channel and thus one file.
     """
+    if not condition_columns or not channel_columns:
+        raise InputError("Name the columns of the table that hold the condition and the files.")
+    for channel in path_columns:
+        if channel not in channel_columns:
+            raise InputError(
+                f'There is a column of folders for "{channel}" but none of files: '
+                f"the channels are {quoted(tuple(channel_columns))}."
+            )
     rows = _rows(table, [*condition_columns, *channel_columns.values(), *path_columns.values()])
     groups: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for line, row in rows:
@@ -45,12 +53,10 @@ def images_from_table(
     for name in conditions or groups:
         fields = []
         for line, row in groups[name]:
-            files = {
-                channel: root
-                / _path(row.get(path_columns.get(channel, ""), ""))
-                / _path(row[column])
-                for channel, column in channel_columns.items()
-            }
+            files = {}
+            for channel, column in channel_columns.items():
+                folder = row[path_columns[channel]] if channel in path_columns else ""
+                files[channel] = root / _path(folder) / _path(row[column])
             for file in files.values():
                 if not file.is_file():
                     raise InputError(
@@ -68,8 +74,6 @@ def images_from_table(
 
 def _rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """Lines of a table with their numbers, after a look at its header."""
-    if not columns:
-        raise InputError("Name the columns of the table that hold the condition and the files.")
     try:
         # The byte order mark is Excel's.
         with table.open(newline="", encoding="utf-8-sig") as file:
