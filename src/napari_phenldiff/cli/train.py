@@ -115,6 +115,10 @@ def run(args: argparse.Namespace) -> int:
         )
     conditions = (args.source, args.target, *args.condition)
     values = {**options.given(args, TrainingConfig), "conditions": conditions}
+    base = values.get("base", "bundled")
+    if base != "bundled" and Path(base).is_dir():
+        # The run may be resumed, and its adapter used, from another working folder.
+        values["base"] = str(Path(base).resolve())
     config = validated(TrainingConfig, values, where="train")
     return train(args.data, config, args.out, z=args.z)
 

@@ -1,0 +1,121 @@
+"""STAND-IN for `napari_phenldiff.diffusion` in tests of the command line: no torch, no method.
+
+"Training" counts to the number of steps and keeps the count; "translating" turns each image into
+its negative. The environment variable FAKE_DIFFUSION makes it fail on purpose, hang, or take its
+time (``slow``). Run as a script, this is ``phenldiff`` with the stand-in in place, for tests that
+need a real process.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.events import Event, Finished, Loading, Saved, Step
+from napari_phenldiff.runs.folder import Run
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named like torch's."""
+
+
+def _fail(kind: str) -> None:
+    match kind:
+        case "memory":
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        case "defect":
+            raise ZeroDivisionError("division by zero")
+        case "disk":
+            raise OSError(errno.ENOSPC, "No space left on device", "weights.safetensors")
+        case "hang":
+            time.sleep(60)
+        case "refuse":
+            raise InputError("The base model takes 1 channel at most; leave some out.")
+
+
+def finetune(experiment, config, run: Run, *, should_stop, resume=False) -> Iterator[Event]:
+    how = os.environ.get("FAKE_DIFFUSION", "")
+    yield Loading("pretending")
+    if how == "refuse":
+        _fail(how)
+    step = 0
+    if resume:
+        _, folder = run.latest_checkpoint()
+        step = json.loads((folder / "state.json").read_text())["step"]
+    stopped = False
+    while step < config.steps and not stopped:
+        step += 1
+        if step == 4:
+            _fail(how)
+        if how == "slow":
+            time.sleep(0.02)
+        stopped = should_stop()
+        yield Step(step, config.steps, 1.0 / step, 0.1)
+        if step % config.checkpoint_every == 0 or stopped:
+            state = json.dumps({"step": step}).encode()
+            path = run.save_checkpoint(step, {"state.json": state})
+            yield Saved(step, path.relative_to(run.path).as_posix())
+    run.save_adapter({"adapter.json": json.dumps({"step": step}).encode()})
+    yield Saved(step, "adapter")
+    yield Finished(step, stopped=stopped)
+
+
+@dataclass(frozen=True)
+class Translation:
+    name: str
+    translated: Image
+    reconstructed: Image
+    residual: float
+    seconds: float
+
+
+class Translator:
+    @classmethod
+    def from_run(cls, run: Run, *, device: str = "auto") -> Translator:
+        return cls()
+
+    def translate(
+        self, images: Iterable[Image], config: TranslationConfig
+    ) -> Iterator[Translation]:
+        how = os.environ.get("FAKE_DIFFUSION", "")
+        if how == "refuse":
+            _fail(how)
+        for number, image in enumerate(images):
+            if number == 2:
+                _fail(how)
+            if how == "slow":
+                time.sleep(0.2)
+            inverse = image.data.max() - image.data
+            yield Translation(
+                image.name,
+                replace(image, data=inverse.astype(image.data.dtype), path=None),
+                replace(image, path=None),
+                0.01,
+                0.5,
+            )
+
+
+def modules() -> dict[str, ModuleType]:
+    """Return what is to be put into sys.modules."""
+    made = {}
+    for name, content in (("finetune", finetune), ("translate", Translator)):
+        module = ModuleType(f"napari_phenldiff.diffusion.{name}")
+        setattr(module, content.__name__, content)
+        made[module.__name__] = module
+    return made
+
+
+if __name__ == "__main__":
+    sys.modules.update(modules())
+    from napari_phenldiff.cli import main
+
+    sys.exit(main())

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_phenldiff.cli.measure import PROFILE_NAMES, find_groups, real_groups
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.measurement.profiles import PROFILES
+
+
+def disc(name: str, radius: float) -> Image:
+    """A bright disc in the first channel, a dim one in the second."""
+    y, x = np.mgrid[:48, :48] - 24
+    inside = np.hypot(y, x) < radius
+    noise = np.random.default_rng(int(radius * 10)).integers(0, 4, (2, 48, 48))
+    pixels = noise + np.stack([200 * inside, 90 * inside])
+    return Image(pixels.astype(np.uint8), ("DNA", "actin"), None, name)
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> Path:
+    for condition, radius in (("small", 5), ("large", 12)):
+        for i in range(3):
+            path = tmp_path / "discs" / condition / f"{condition}_{i}.tif"
+            write_tiff(path, disc(path.stem, radius + i / 10))
+    return tmp_path / "discs"
+
+
+def test_there_is_a_row_per_image_and_the_condition_is_the_folder(discs, tmp_path, phenldiff):
+    table = tmp_path / "tables" / "t.csv"
+    code, out, _ = phenldiff("measure", "area", discs, "--channel", "actin", "--out", table)
+    assert code == 0
+    rows = pd.read_csv(table)
+    assert list(rows["image"]) == [f"{c}_{i}" for c in ("large", "small") for i in range(3)]
+    assert list(rows["condition"]) == ["large"] * 3 + ["small"] * 3
+    assert set(rows["channel"]) == {"actin"}
+    expected = np.pi * np.array([12, 12.1, 12.2, 5, 5.1, 5.2]) ** 2
+    np.testing.assert_allclose(rows["area_px"], expected, rtol=0.13)
+    assert rows["threshold"].nunique() == 1
+    assert str(table) in out
+    assert "large: 3 images, median area_fraction 0.2" in out
+    assert sorted(p.name for p in table.parent.iterdir()) == ["t.csv", "t_settings.json"]
+
+
+def test_a_profile_with_cells_gets_a_second_table(data, tmp_path, phenldiff):
+    from napari_phenldiff.images.simulate import simulate_pairs
+
+    for pair in simulate_pairs("translocation", 2, seed=1):
+        write_tiff(tmp_path / "cells" / f"{pair.source.name}.tif", pair.source)
+    table = tmp_path / "t.csv"
+    code, _, _ = phenldiff("measure", "translocation", tmp_path / "cells", "--out", table)
+    assert code == 0
+    rows, cells = pd.read_csv(table), pd.read_csv(tmp_path / "t_cells.csv")
+    assert list(rows["condition"]) == ["cells", "cells"]
+    assert len(cells) == rows["n_cells"].sum()
+
+
+def test_settings_from_the_command_line(discs, tmp_path, phenldiff):
+    table = tmp_path / "t.csv"
+    args = ("measure", "area", discs, "--out", table, "--channel", 1)
+    code, _, _ = phenldiff(*args, "--threshold", "0.2", "--scale", 255)
+    assert code == 0
+    assert set(pd.read_csv(table)["threshold"]) == {0.2}
+    code, _, _ = phenldiff(*args, "--per-image", "--threshold", "minimum-cross-entropy", "--log")
+    assert code == 0
+    assert pd.read_csv(table)["threshold"].nunique() > 1
+
+
+def test_the_settings_of_one_measurement_serve_another(discs, tmp_path, phenldiff):
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    assert phenldiff("measure", "area", discs, "--out", first, "--channel", "actin")[0] == 0
+    settings = tmp_path / "first_settings.json"
+    args = ("measure", "area", discs / "small", "--out", second, "--settings", settings)
+    assert phenldiff(*args)[0] == 0
+    both = pd.read_csv(first), pd.read_csv(second)
+    assert set(both[0]["threshold"]) == set(both[1]["threshold"])
+    assert set(both[1]["channel"]) == {"actin"}
+    code, _, err = phenldiff(*args, "--smoothing", 1)
+    assert (code, "leave out other settings" in err) == (2, True)
+    code, _, err = phenldiff(
+        "measure", "translocation", discs, "--out", second, "--settings", settings
+    )
+    assert (code, "is for the profile area" in err) == (2, True)
+
+
+def test_thresholds_come_from_the_images_that_no_model_made(discs, tmp_path, phenldiff):
+    bright = replace(disc("x", 5), data=disc("x", 5).data + np.uint8(40))
+    for kind in ("translated", "reconstructed"):
+        write_tiff(tmp_path / "result" / kind / "x.tif", bright, provenance={"kind": kind})
+    groups = find_groups([str(discs), str(tmp_path / "result")])
+    assert list(groups) == ["large", "small", "reconstructed", "translated"]
+    assert real_groups(groups) == ("large", "small")
+    assert real_groups(find_groups([str(tmp_path / "result")])) == ("reconstructed", "translated")
+
+    thresholds = []
+    for number, fit_on in enumerate(((), ("--fit-on", "translated"))):
+        table = tmp_path / f"{number}.csv"
+        args = ("measure", "area", discs, tmp_path / "result", "--out", table, *fit_on)
+        assert phenldiff(*args)[0] == 0
+        (threshold,) = set(pd.read_csv(table)["threshold"])
+        thresholds.append(threshold)
+    assert thresholds[0] < thresholds[1]
+
+
+def test_groups_are_named_by_folder_or_by_the_user(discs, tmp_path):
+    groups = find_groups([f"source={discs / 'small'}", f"both={discs}"])
+    assert {name: len(g.paths) for name, g in groups.items()} == {
+        "source": 3, "both/large": 3, "both/small": 3
+    }  # fmt: skip
+    files = [str(discs / "small" / f"small_{i}.tif") for i in range(2)]
+    groups = find_groups(files)
+    assert [len(g.paths) for g in groups.values()] == [2]
+    assert list(groups) == ["small"]
+    # a path may contain an equals sign
+    odd = shutil.copytree(discs / "small", tmp_path / "dose=1")
+    assert list(find_groups([str(odd)])) == ["dose=1"]
+    copied = shutil.copytree(discs, tmp_path / "copy")
+    with pytest.raises(InputError, match="would both be called small; give one of them as NAME="):
+        find_groups([str(discs / "small"), str(copied / "small")])
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("magic", "discs"), '"magic": choose one of'),
+        (("area", "nothing"), "does not exist"),
+        (("area", "discs", "--channel", "tubulin"), '"tubulin"'),
+        (("area", "discs", "--threshold", "magic"), "magic"),
+        (("area", "discs", "--smoothing", "-1"), "smoothing"),
+        (("area", "discs", "--marker-channel", "1"), "no --marker-channel"),
+        (("area", "discs", "--fit-on", "medium"), '"medium"'),
+        (("area", "discs", "--settings", "nothing.json"), "nothing.json"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(discs, tmp_path, phenldiff, monkeypatch, args, told):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = phenldiff("measure", *args, "--out", tmp_path / "t.csv")
+    assert code == 2
+    assert told in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_table_is_no_folder(discs, phenldiff):
+    code, _, err = phenldiff("measure", "area", discs, "--out", discs)
+    assert (code, "is a folder" in err) == (2, True)
+
+
+def test_a_truncated_file_is_told_before_a_table_is_written(discs, tmp_path, phenldiff):
+    path = discs / "small" / "small_1.tif"
+    path.write_bytes(path.read_bytes()[:300])
+    code, _, err = phenldiff("measure", "area", discs, "--out", tmp_path / "t.csv")
+    assert (code, "small_1.tif" in err) == (2, True)
+    assert not list(tmp_path.glob("t*"))
+
+
+def test_the_help_names_all_profiles():
+    assert set(PROFILE_NAMES) == set(PROFILES)
