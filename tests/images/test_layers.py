@@ -153,6 +153,9 @@ def test_path_is_kept_while_layer_and_file_agree(tmp_path):
     names = [path.stem for path in paths]
     layers = [own_layer(painted[i], c, i, names, paths) for i, c in enumerate(["DNA", "actin"])]
     assert [image.path for image in images_from_layers("x", layers)] == [paths[0], None, None, None]
+    # Under another name the file would not be found again.
+    renamed = [own_layer(data[i, 0], c, i, ["B01"], paths[:1]) for i, c in enumerate("ab")]
+    assert images_from_layers("x", renamed)[0].path is None
     # Of two channels in the file only one is left.
     assert {image.path for image in images_from_layers("x", layers[:1])} == {None}
 

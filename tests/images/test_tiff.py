@@ -66,6 +66,7 @@ def test_one_plane_is_one_channel(path):
         ((8,), None, 1, 8),
         ((9,), None, 9, 1),
         ((5, 2), None, 5, 2),
+        ((2, 9), None, 2, 9),
         ((1, 2), None, 1, 2),
         ((4, 3, 2), None, 12, 2),
         ((5,), "CYX", 1, 5),
@@ -175,6 +176,7 @@ def test_z_of_one_plane_needs_no_choice(path):
     data = pixels(1, 2)
     tifffile.imwrite(path, data, metadata={"axes": "ZCYX"})
     np.testing.assert_array_equal(read_image(path).data, data[0])
+    assert read_image(path).path == path
 
 
 def test_choice_of_z_does_no_harm_where_there_is_none(path):
@@ -226,7 +228,14 @@ def test_imagej_labels_of_single_planes_name_no_channels(path):
 
 @pytest.mark.parametrize(
     ("unit", "pixel_size"),
-    [("micron", 0.5), ("\\u00B5m", 0.5), ("nm", 0.0005), ("pixel", None), ("inch", None)],
+    [
+        ("micron", 0.5),
+        ("microns", 0.5),
+        ("\\u00B5m", 0.5),
+        ("nm", 0.0005),
+        ("pixel", None),
+        ("inch", None),
+    ],
 )
 def test_imagej_units(path, unit, pixel_size):
     tifffile.imwrite(path, pixels(), imagej=True, resolution=(2, 2), metadata={"unit": unit})
@@ -270,6 +279,17 @@ def test_ome_with_one_channel_is_squeezed_and_unsqueezed(path):
     image = read_image(path)
     np.testing.assert_array_equal(image.data, data)
     assert image.channel_names == ("marker",)
+
+
+def test_ome_that_is_no_xml(path, caplog):
+    data = pixels(2)
+    xml = "<?xml version='1.0'?><OME><Image></OME>"
+    with caplog.at_level(logging.CRITICAL):
+        tifffile.imwrite(path, data, description=xml, metadata=None, photometric="minisblack")
+        image = read_image(path)
+        assert read_provenance(path) is None
+    np.testing.assert_array_equal(image.data, data)
+    assert image.channel_names == ("channel 0", "channel 1")
 
 
 def test_ome_without_names(path):

@@ -127,7 +127,7 @@ def write_tiff(
     path : path-like
         File to write; one that exists is replaced.
     image : Image
-        What to write. A dtype that OME-TIFF does not know is converted without loss, see
+        What to write. A dtype that OME-TIFF does not know is converted, see
         :func:`napari_phenldiff.images.image.as_storable`.
     provenance : mapping, optional
         How the image was made: anything that JSON can hold, and numpy numbers and paths. It goes
@@ -227,8 +227,9 @@ def _images(
     page = series.keyframe
     axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
     data = series.asarray()
-    projected = "Z" in axes
-    if projected:
+    # What was chosen along z is not what reading the path alone gives.
+    path_again = path if z is None or "Z" not in axes else None
+    if "Z" in axes:
         data = reduce_z(data, axes.index("Z"), z)
     # Interleaved samples are colours. Planar ones may be: tifffile itself writes three or four
     # 8-bit channels that way unless told otherwise.
@@ -246,10 +247,7 @@ def _images(
         told = told[:n_channels]  # without the alpha
     if len(told) == n_channels:
         names = tuple(name or default for name, default in zip(told, names, strict=True))
-    return [
-        Image(field, names, metadata.pixel_size, path.stem, path=None if projected else path)
-        for field in data
-    ]
+    return [Image(field, names, metadata.pixel_size, path.stem, path_again) for field in data]
 
 
 def _plain(value: object) -> object:
