@@ -55,6 +55,7 @@ _FIELDS: dict[str, tuple[type, str, str]] = {
 
 _ADVANCED: dict[str, tuple[type, str, str]] = {
     "rank": (int, "R", "rank of the low-rank updates"),
+    "layers": (str, "WHICH", "layers that get low-rank updates: attention or everywhere"),
     "learning_rate": (float, "LR", "learning rate of the adapted weights"),
     "token_learning_rate": (float, "LR", "learning rate of the condition tokens"),
     "tokens_per_condition": (int, "N", "learned tokens per condition"),

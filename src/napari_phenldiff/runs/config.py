@@ -28,6 +28,9 @@ class TrainingConfig(BaseModel):
         Which weights learn.
     rank : int
         Rank of the low-rank updates.
+    layers : {"attention", "everywhere"}
+        Whether only the attention's projections get low-rank updates, as in the paper, or the
+        convolutions and feed-forward layers too.
     images_per_condition : int, optional
         Number of images drawn from each condition; None takes all.
     steps : int
@@ -68,6 +71,7 @@ class TrainingConfig(BaseModel):
     base: Annotated[str, Field(min_length=1)] = "bundled"
     strategy: Literal["lora"] = "lora"
     rank: Annotated[int, Field(ge=1)] = 16
+    layers: Literal["attention", "everywhere"] = "everywhere"
     images_per_condition: Annotated[int, Field(ge=2)] | None = None
     steps: Annotated[int, Field(ge=1)] = 600
     batch_size: Annotated[int, Field(ge=1)] = 16
