@@ -1,0 +1,190 @@
+"""What runs in the background, as models that live longer than the dock that started them.
+
+A dock that the user closes is gone without a word (``closeEvent`` does not reach it), so no job
+belongs to one. A widget that opens asks `jobs` for the job of its kind and shows it.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from psygnal import Signal
+
+from napari_phenldiff.runs.events import (
+    Event,
+    Failed,
+    Finished,
+    Loading,
+    Preview,
+    Progress,
+    Saved,
+    Step,
+    Warned,
+)
+
+
+class JobState(StrEnum):
+    """Where a job stands; the value is what the user reads."""
+
+    STARTING = "Starting"
+    RUNNING = "Running"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+    FINISHED = "Finished"
+
+    @property
+    def live(self) -> bool:
+        """Whether the job still goes on."""
+        return self in (JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of background work, told by its events.
+
+    All methods are called in the GUI's thread. `changed` is emitted after every event, and
+    `ended` once.
+
+    Attributes
+    ----------
+    kind : str
+        What kind of work: ``"train"``, ``"translate"``, ``"measure"``.
+    title : str
+        What is done, in the user's words: "Fine-tuning untreated → treated".
+    on_stop : callable
+        Asks the work to stop; called again, it insists.
+    path : Path, optional
+        Where the result appears.
+    state, message
+        Where the job stands, and what it does or why it failed.
+    done, total : int
+        Pieces of work; total is 0 as long as it isn't known.
+    seconds_left : float, optional
+        Estimate by whoever does the work.
+    losses : list of (int, float)
+        Step and loss, for a training.
+    warnings : list of str
+        What the user should know and stopped nothing.
+    result : object
+        What the job leaves for `ended`.
+    """
+
+    kind: str
+    title: str
+    on_stop: Callable[[], None] = lambda: None
+    path: Path | None = None
+    state: JobState = JobState.STARTING
+    message: str = ""
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    result: Any = None
+
+    changed: ClassVar[Signal] = Signal()
+    ended: ClassVar[Signal] = Signal()
+
+    def apply(self, event: Event) -> None:
+        """Take one event in. What comes after the end is ignored."""
+        if not self.state.live:
+            return
+        match event:
+            case Loading(message=message):
+                self.message = message
+            case Warned(message=message):
+                self.warnings.append(message)
+            case Step(step=step, total=total, loss=loss, seconds_left=left):
+                self._advance(step, total, left)
+                if math.isfinite(loss):
+                    self.losses.append((step, loss))
+            case Progress(done=done, total=total, message=message, seconds_left=left):
+                self._advance(done, total, left)
+                self.message = message
+            case Saved(step=step):
+                self.message = f"Saved at step {step}"
+            case Preview():
+                pass
+            case Failed(message=message):
+                # Who asked for the end is not told that the work has failed.
+                stopped = self.state is JobState.STOPPING
+                self._end(JobState.STOPPED if stopped else JobState.FAILED, message)
+                return
+            case Finished(step=step, stopped=stopped):
+                self.done = max(self.done, step)
+                self._end(JobState.STOPPED if stopped else JobState.FINISHED, "")
+                return
+        self.changed.emit()
+
+    def stop(self) -> None:
+        """Ask the work to stop. It ends when it says so by an event."""
+        if self.state.live:
+            self.state = JobState.STOPPING
+            self.on_stop()
+            self.changed.emit()
+
+    def _advance(self, done: int, total: int, seconds_left: float | None) -> None:
+        if self.state is JobState.STARTING:
+            self.state = JobState.RUNNING
+            self.message = ""
+        self.done, self.total, self.seconds_left = done, total, seconds_left
+
+    def _end(self, state: JobState, message: str) -> None:
+        self.state = state
+        self.message = message
+        self.seconds_left = None
+        self.changed.emit()
+        self.ended.emit()
+
+
+class Jobs:
+    """The latest job of each kind, per viewer."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[weakref.ref[Any], Job]] = []
+
+    def add(self, job: Job, viewer: object) -> None:
+        """Remember a job as the latest of its kind in this viewer."""
+        self._entries = [
+            (ref, old)
+            for ref, old in self._entries
+            if ref() is not None and not (ref() is viewer and old.kind == job.kind)
+        ]
+        self._entries.append((weakref.ref(viewer), job))
+
+    def latest(self, kind: str, viewer: object) -> Job | None:
+        """Return the latest job of a kind in this viewer, running or ended."""
+        for ref, job in self._entries:
+            if ref() is viewer and job.kind == kind:
+                return job
+        return None
+
+    def live(self) -> Iterator[Job]:
+        """Yield the jobs that still go on."""
+        return (job for _, job in list(self._entries) if job.state.live)
+
+
+jobs = Jobs()
+"""The jobs of this process."""
+
+
+def duration(seconds: float | None) -> str:
+    """Tell a time that is left, roughly, as people say it: "2 min 10 s"."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 10:
+        return f"{minutes} min {rest // 10 * 10} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

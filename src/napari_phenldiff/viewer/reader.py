@@ -1,0 +1,120 @@
+"""Open TIFFs and folders of conditions as layers, one per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import fspath
+from pathlib import Path
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import TIFF_SUFFIXES, read_tiff, tiff_files
+from napari_phenldiff.viewer.controls import suggest_pair
+from napari_phenldiff.viewer.tuples import LayerDataTuple, condition_layers, display_limits
+
+PathOrPaths = str | Path | Sequence[str | Path]
+
+
+def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerDataTuple]] | None:
+    """Return the reader if all that was dropped are TIFFs or folders with TIFFs, else None.
+
+    napari calls this (see ``napari.yaml``); it looks at names only, so it is fast.
+    """
+    paths = _as_paths(path)
+    if paths and all(_is_tiff(p) or _holds_tiffs(p) for p in paths):
+        return read_layers
+    return None
+
+
+def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
+    """Read files and folders as the layers of an experiment.
+
+    Parameters
+    ----------
+    path : path or sequence of paths
+        A folder with one sub-folder per condition; a folder of TIFFs (one condition); a TIFF (one
+        condition, an image or a stack of them); or several of these. Several files from one folder
+        are the images of one condition, named after the folder.
+
+    Returns
+    -------
+    list of LayerDataTuple
+        Per condition one layer per channel. Contrast limits are the same for a channel in all
+        conditions, and only the first condition is visible, because the images of two conditions
+        on top of each other show nothing.
+
+    Raises
+    ------
+    InputError
+        If a file can't be read, nothing is found, or conditions differ in their channels.
+    """
+    return experiment_layers(read_conditions(path))
+
+
+def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple]:
+    """Make the layers of several conditions; see `read_layers`."""
+    channels = {
+        tuple(image.channel_names): f"{image.name} of {name}"
+        for name, images in conditions.items()
+        for image in images
+    }
+    if len({len(names) for names in channels}) > 1:
+        told = "; ".join(f"{where} has {', '.join(names)}" for names, where in channels.items())
+        raise InputError(
+            f"Images opened together need the same channels, but {told}: open them one by one."
+        )
+    limits = display_limits([image for images in conditions.values() for image in images])
+    first, _ = suggest_pair(list(conditions)) or (0, 0)
+    layers: list[LayerDataTuple] = []
+    for index, (name, images) in enumerate(conditions.items()):
+        layers += condition_layers(name, images, limits, visible=index == first)
+    return layers
+
+
+def read_conditions(path: PathOrPaths) -> dict[str, list[Image]]:
+    """Read files and folders as images per condition; see `read_layers`."""
+    conditions: dict[str, list[Image]] = {}
+    files: dict[Path, list[Path]] = {}
+    for entry in _as_paths(path):
+        if not entry.is_dir():
+            files.setdefault(entry.parent, []).append(entry)
+        elif tiff_files(entry):
+            _add(conditions, entry.name, _read(tiff_files(entry)))
+        else:
+            for condition in Experiment.from_folder(entry).conditions:
+                _add(conditions, condition.name, list(condition.images))
+    for folder, members in files.items():
+        name = members[0].name.split(".")[0] if len(members) == 1 else folder.name
+        _add(conditions, name, _read(members))
+    if not conditions:
+        raise InputError("There is no TIFF to open; choose .tif files or folders that hold some.")
+    return conditions
+
+
+def _add(conditions: dict[str, list[Image]], name: str, images: list[Image]) -> None:
+    free, count = name, 1
+    while free in conditions:
+        count += 1
+        free = f"{name} ({count})"
+    conditions[free] = images
+
+
+def _read(paths: Sequence[Path]) -> list[Image]:
+    return [image for path in paths for image in read_tiff(path)]
+
+
+def _as_paths(path: PathOrPaths) -> list[Path]:
+    if isinstance(path, (str, Path)):
+        return [Path(path)]
+    return [Path(fspath(p)) for p in path]
+
+
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in TIFF_SUFFIXES
+
+
+def _holds_tiffs(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    return bool(tiff_files(path)) or any(tiff_files(p) for p in path.iterdir() if p.is_dir())

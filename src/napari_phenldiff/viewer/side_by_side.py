@@ -1,0 +1,204 @@
+"""Real, reconstructed and translated images side by side, with one camera.
+
+napari's grid does it, once the layers lie in the right order, every pane has the same number of
+layers, and the stride is that number. Nobody wants to know about strides, so this is one switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+from psygnal import Signal
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.layers import LayerInfo, is_plain_image
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+_SPACING = 0.02
+"""Gap between the panes, as a part of their size."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Before:
+    """How the viewer was before the panes were shown."""
+
+    order: tuple[Layer, ...]
+    visible: tuple[tuple[Layer, bool], ...]
+    captions: tuple[tuple[Layer, bool, Any], ...]
+    grid: tuple[int, tuple[int, int], bool, float]
+    scale_bar_gridded: bool
+
+
+class SideBySide:
+    """The switch that shows groups of layers in panes next to each other, and takes that back.
+
+    Use `side_by_side`, which gives the same switch for the same viewer at any time. `switched` is
+    emitted with the new state, also when the user ends it with napari's own grid button or adds or
+    removes a layer, after which the panes would no longer fit.
+    """
+
+    switched = Signal(bool)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        # The viewer owns its switch, see `side_by_side`, and must not be kept alive by it.
+        self._viewer_ref = ref(viewer)
+        self._before: _Before | None = None
+
+    @property
+    def _viewer(self) -> ViewerModel:
+        viewer = self._viewer_ref()
+        assert viewer is not None, "only a viewer that exists has a switch to use"
+        return viewer
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the panes are shown."""
+        return self._before is not None
+
+    def on(self, panes: Sequence[Sequence[Layer]]) -> None:
+        """Show one pane per group of layers, left to right, and hide all other layers.
+
+        Parameters
+        ----------
+        panes : sequence of sequence of napari.layers.Layer
+            The layers of each pane, the same channels in the same order in all of them.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than two panes or they differ in their number of layers.
+        """
+        if len(panes) < 2 or len({len(pane) for pane in panes}) != 1 or not panes[0]:
+            raise InputError("Side by side needs two or more groups with the same channels.")
+        self.off()
+        viewer, shown = self._viewer, [layer for pane in panes for layer in pane]
+        grid, bar = viewer.canvas.grid, viewer.canvas.overlays.scale_bar
+        self._before = _Before(
+            order=tuple(viewer.layers),
+            visible=tuple((layer, layer.visible) for layer in viewer.layers),
+            captions=tuple((x, x.name_overlay.visible, x.name_overlay.color) for x in shown),
+            grid=(grid.stride, grid.shape, grid.enabled, grid.spacing),
+            scale_bar_gridded=bar.gridded,
+        )
+        _reorder(viewer, shown)
+        for layer in viewer.layers:
+            layer.visible = layer in shown
+        for layer in shown:
+            # All channels of a pane are named, each in its colour: a caption and a legend in one.
+            layer.name_overlay.color = _colour_of(layer)
+            layer.name_overlay.visible = True
+        grid.stride = len(panes[0])
+        grid.shape = (1, len(panes))
+        grid.spacing = _SPACING
+        grid.enabled = True
+        bar.gridded = True
+        viewer.reset_view()
+        viewer.layers.events.inserted.connect(self._on_layers_changed)
+        viewer.layers.events.removed.connect(self._on_layers_changed)
+        grid.events.enabled.connect(self._on_grid_switched)
+        self.switched.emit(True)
+
+    def off(self) -> None:
+        """Restore what `on` changed; without effect if the panes are not shown."""
+        self._restore(reorder=True)
+
+    def _restore(self, *, reorder: bool) -> None:
+        if self._before is None:
+            return
+        before, self._before = self._before, None
+        viewer = self._viewer
+        grid = viewer.canvas.grid
+        viewer.layers.events.inserted.disconnect(self._on_layers_changed)
+        viewer.layers.events.removed.disconnect(self._on_layers_changed)
+        grid.events.enabled.disconnect(self._on_grid_switched)
+        grid.stride, grid.shape, grid.enabled, grid.spacing = before.grid
+        viewer.canvas.overlays.scale_bar.gridded = before.scale_bar_gridded
+        for layer, visible, colour in before.captions:
+            layer.name_overlay.visible = visible
+            layer.name_overlay.color = colour
+        for layer, visible in before.visible:
+            layer.visible = visible
+        if reorder:
+            _reorder(viewer, [layer for layer in before.order if layer in viewer.layers])
+        viewer.reset_view()
+        self.switched.emit(False)
+
+    def _on_layers_changed(self, event: Any = None) -> None:
+        # Not the time to move layers: whoever adds or removes several is still counting them.
+        self._restore(reorder=False)
+
+    def _on_grid_switched(self, event: Any = None) -> None:
+        if not self._viewer.canvas.grid.enabled:
+            self.off()
+
+
+_SWITCHES: WeakKeyDictionary[Any, SideBySide] = WeakKeyDictionary()
+
+
+def side_by_side(viewer: ViewerModel) -> SideBySide:
+    """Return the switch of a viewer, which outlives every widget."""
+    if viewer not in _SWITCHES:
+        _SWITCHES[viewer] = SideBySide(viewer)
+    return _SWITCHES[viewer]
+
+
+def translation_panes(layers: Iterable[Layer], translation: str) -> list[list[Layer]]:
+    """Sort the layers of one translation into real, reconstructed and translated.
+
+    Parameters
+    ----------
+    layers : iterable of napari layers
+        The layers of the viewer.
+    translation : str
+        Identity of the translation (`LayerInfo.translation`).
+
+    Returns
+    -------
+    list of list of napari.layers.Image
+        A pane each for the real, reconstructed and translated image, with the channels that all of
+        them still have. A kind of which no layer is left has no pane; with no panes to compare, the
+        list is empty.
+    """
+    layers = [layer for layer in layers if is_plain_image(layer)]
+    by_id = {str(layer.unique_id): layer for layer in layers}
+    kinds: dict[str, dict[int, Layer]] = {"real": {}, "reconstructed": {}, "translated": {}}
+    for layer in layers:
+        info = LayerInfo.of(layer)
+        if info.translation == translation:
+            kinds[info.role][info.channel_index] = layer
+            if info.real_layer in by_id:
+                kinds["real"][info.channel_index] = by_id[info.real_layer]
+    present = [channels for channels in kinds.values() if channels]
+    if len(present) < 2:
+        return []
+    common = sorted(set.intersection(*(set(channels) for channels in present)))
+    return [[channels[c] for c in common] for channels in present] if common else []
+
+
+def latest_translation(layers: Iterable[Layer]) -> str | None:
+    """Return the identity of the translation whose layers lie on top, None without any."""
+    for layer in reversed(list(layers)):
+        if is_plain_image(layer):
+            translation = LayerInfo.of(layer).translation
+            if translation is not None:
+                return translation
+    return None
+
+
+def _reorder(viewer: ViewerModel, first: Sequence[Layer]) -> None:
+    """Move the given layers to the beginning of the list, in this order."""
+    for place, layer in enumerate(first):
+        index = viewer.layers.index(layer)
+        if index != place:
+            viewer.layers.move(index, place)
+
+
+def _colour_of(layer: Layer) -> Any:
+    """Return a colour for the caption: the brightest of the layer's colormap."""
+    return layer.colormap.map([1.0])[0]

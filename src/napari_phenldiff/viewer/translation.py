@@ -1,0 +1,185 @@
+"""What the user asks for when translating: checked, written down for the child, read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import default_channel_names
+from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.viewer.layers import LayerGroup
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TranslationRequest:
+    """A translation as the user has filled it in, valid or not.
+
+    Attributes
+    ----------
+    run : Path or None
+        Run folder.
+    group : LayerGroup or None
+        The layers to translate.
+    source, target : str
+        Conditions of the run: the one that the cells are in, and the one to see them in.
+    field : int or None
+        Which image of the stack; None for all.
+    strength, guidance, depth, inference_steps, seed
+        As in `TranslationConfig`.
+    """
+
+    run: Path | None
+    group: LayerGroup | None
+    source: str
+    target: str
+    field: int | None = None
+    strength: float = 1.0
+    guidance: float = 4.0
+    depth: float = 0.7
+    inference_steps: int = 50
+    seed: int = 0
+
+    def validation_error(self) -> str | None:
+        """Return why this can't be translated, if it can't; None if it looks right."""
+        if self.run is None:
+            return "Choose a run: the folder that a fine-tuning has written."
+        if not is_run(self.run):
+            return f"{self.run.name} is not a run; choose a folder that a fine-tuning has written."
+        try:
+            run = Run.open(self.run)
+        except InputError as error:
+            return str(error)
+        if not run.has_adapter:
+            return f"{run.path.name} has no result yet; let its fine-tuning go on first."
+        if self.group is None:
+            return "Open the images to translate: drop TIFFs or a folder of them on the viewer."
+        if len(self.group.parts) > 1:
+            return f"The images of {self.group.name} differ in size; open those of one size."
+        for name in (self.source, self.target):
+            if name not in run.conditions:
+                return f"Choose a source and a target; the run knows {', '.join(run.conditions)}."
+        ours = self.group.channel_names
+        unnamed = ours == default_channel_names(len(run.channel_names))
+        if ours != run.channel_names and not unnamed:
+            return (
+                f"{self.group.name} has the channels {', '.join(ours)}, the run was trained on "
+                f"{', '.join(run.channel_names)}; translate images with the same channels."
+            )
+        return None
+
+    def config(self) -> TranslationConfig:
+        """Return the validated configuration."""
+        return TranslationConfig(
+            source=self.source,
+            target=self.target,
+            strength=self.strength,
+            guidance=self.guidance,
+            depth=self.depth,
+            inference_steps=self.inference_steps,
+            seed=self.seed,
+        )
+
+    def write_input(self, folder: Path) -> list[str]:
+        """Write the images of the layers as TIFFs, to be translated by a child process.
+
+        Parameters
+        ----------
+        folder : Path
+            Where to; one file per image.
+
+        Returns
+        -------
+        list of str
+            Names of the files, in the order of the images in the layers.
+
+        Raises
+        ------
+        InputError
+            If nothing is chosen, or the channels of the layers don't fit each other.
+        """
+        if self.group is None:
+            raise InputError("Choose the images to translate.")
+        images = self.group.images()
+        if self.field is not None:
+            images = images[self.field : self.field + 1]
+        names = []
+        for index, image in enumerate(images):
+            # Numbered, because two images of a stack may have the same name.
+            names.append(f"{index:05d}_{image.name}.tif")
+            write_tiff(folder / names[-1], image)
+        return names
+
+    def arguments(self, folder: Path, out: Path) -> list[str]:
+        """Return the arguments of ``phenldiff`` for the images in `folder`."""
+        config = self.config()
+        return [
+            "translate",
+            str(self.run),
+            str(folder),
+            *("--source", config.source, "--target", config.target, "--out", str(out)),
+            *("--strength", str(config.strength), "--guidance", str(config.guidance)),
+            *("--depth", str(config.depth), "--inference-steps", str(config.inference_steps)),
+            *("--seed", str(config.seed)),
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TranslationResult:
+    """What the child process has written.
+
+    Attributes
+    ----------
+    translated, reconstructed : tuple of Image
+        In the order of the input, with its names.
+    provenance : dict
+        How they were made, for the metadata of the layers.
+    """
+
+    translated: tuple[Image, ...]
+    reconstructed: tuple[Image, ...]
+    provenance: dict[str, Any]
+
+
+def read_output(request: TranslationRequest, names: list[str], out: Path) -> TranslationResult:
+    """Read the images that ``phenldiff translate`` has written.
+
+    Parameters
+    ----------
+    request : TranslationRequest
+        What was asked for.
+    names : list of str
+        Names of the files, as `TranslationRequest.write_input` returned them.
+    out : Path
+        Folder that the child process wrote to.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged.
+    """
+    kinds: dict[str, tuple[Image, ...]] = {}
+    for kind in ("translated", "reconstructed"):
+        images = (read_image(out / kind / name) for name in names)
+        kinds[kind] = tuple(
+            replace(image, name=image.name.partition("_")[2], path=None) for image in images
+        )
+    assert request.run is not None
+    run = Run.open(request.run)
+    provenance: dict[str, Any] = {
+        "run": str(run.path),
+        "base": run.config.base,
+        "trained_on": run.digest,
+        "versions": run.versions,
+        "source_images": [image.name for image in kinds["translated"]],
+        **request.config().model_dump(),
+    }
+    record = out / "translation.json"
+    if record.is_file():
+        provenance["record"] = json.loads(record.read_text(encoding="utf-8"))
+    return TranslationResult(kinds["translated"], kinds["reconstructed"], provenance)

@@ -1,0 +1,157 @@
+"""Images as the layers that napari shall add: one per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.viewer.colors import channel_colormaps
+from napari_phenldiff.viewer.layers import LayerInfo
+
+LayerDataTuple = tuple[Any, dict[str, Any], str]
+"""Data, arguments of ``add_<type>`` and type of one layer, as napari's readers return it."""
+
+Limits = Sequence[tuple[float, float]]
+"""Contrast limits per channel."""
+
+
+def display_limits(images: Sequence[Image]) -> tuple[tuple[float, float], ...]:
+    """Choose contrast limits per channel, the same for all images of an experiment.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        All images of all conditions: with limits of its own, a dimmer condition would look as
+        bright as the others.
+
+    Returns
+    -------
+    tuple of (float, float)
+        Low and high per channel; high is always above low, which napari asks for.
+    """
+    return tuple(_channel_limits(images, c) for c in range(images[0].n_channels))
+
+
+def _channel_limits(images: Sequence[Image], channel: int) -> tuple[float, float]:
+    name = images[0].channel_names[channel : channel + 1]
+    planes = (
+        replace(image, data=image.data[channel : channel + 1], channel_names=name)
+        for image in images
+    )
+    try:
+        scaling = IntensityScaling.fit(planes)
+    except InputError:
+        # A channel without any contrast can't be trained on, but it can be looked at.
+        value = float(images[0].data[channel].flat[0])
+        value = value if np.isfinite(value) else 0.0
+        return value, value + 1.0
+    return scaling.low[0], scaling.high[0]
+
+
+def condition_layers(
+    condition: str, images: Sequence[Image], limits: Limits, *, visible: bool = True
+) -> list[LayerDataTuple]:
+    """Make the layers of one condition: one per channel, images of a shape stacked.
+
+    Parameters
+    ----------
+    condition : str
+        Name of the condition.
+    images : sequence of Image
+        Its images, all with the same channels.
+    limits : sequence of (float, float)
+        Contrast limits per channel.
+    visible : bool
+        Whether the layers are shown at first.
+
+    Returns
+    -------
+    list of LayerDataTuple
+        Named ``condition: channel``. Data of shape (Y, X) for one image, otherwise (N, Y, X).
+    """
+    lots: dict[tuple[int, ...], list[Image]] = {}
+    for image in images:
+        lots.setdefault(image.data.shape, []).append(image)
+    tuples: list[LayerDataTuple] = []
+    for part, lot in enumerate(lots.values()):
+        size = "" if len(lots) == 1 else f" ({lot[0].data.shape[2]} × {lot[0].data.shape[1]})"
+        infos = [
+            LayerInfo(
+                condition,
+                channel,
+                index,
+                tuple(image.name for image in lot),
+                tuple(None if image.path is None else str(image.path) for image in lot),
+                part=part,
+            )
+            for index, channel in enumerate(lot[0].channel_names)
+        ]
+        names = [f"{condition}: {info.channel}{size}" for info in infos]
+        tuples += stack_layers(names, infos, lot, limits, visible=visible)
+    return tuples
+
+
+def stack_layers(
+    names: Sequence[str],
+    infos: Sequence[LayerInfo],
+    images: Sequence[Image],
+    limits: Limits,
+    *,
+    visible: bool = True,
+    colormaps: Sequence[Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> list[LayerDataTuple]:
+    """Make one layer per channel of images that have the same shape.
+
+    Parameters
+    ----------
+    names, infos, limits : sequence
+        Name, description and contrast limits of the layer, per channel.
+    images : sequence of Image
+        The images along the first axis. One image makes a layer without that axis.
+    visible : bool
+        Whether the layers are shown at first.
+    colormaps : sequence, optional
+        Per channel; chosen by the channels' names if not given.
+    extra : mapping, optional
+        More arguments for every layer.
+
+    Returns
+    -------
+    list of LayerDataTuple
+        One per channel.
+    """
+    colours = colormaps or channel_colormaps(images[0].channel_names)
+    stacked = len(images) > 1
+    tuples: list[LayerDataTuple] = []
+    for c, (name, info) in enumerate(zip(names, infos, strict=True)):
+        planes = [image.data[c] for image in images]
+        data = np.stack(planes) if stacked else np.ascontiguousarray(planes[0])
+        arguments: dict[str, Any] = {
+            "name": name,
+            "colormap": colours[c],
+            "contrast_limits": limits[c],
+            "blending": "additive",
+            "visible": visible,
+            "metadata": info.to_metadata(),
+            "axis_labels": ("field", "y", "x") if stacked else ("y", "x"),
+            **spatial_arguments(images[0].pixel_size, stacked=stacked),
+            **(extra or {}),
+        }
+        tuples.append((data, arguments, "image"))
+    return tuples
+
+
+def spatial_arguments(pixel_size: tuple[float, float] | None, *, stacked: bool) -> dict[str, Any]:
+    """Return scale and units of a layer with the given pixel size in micrometres (y, x)."""
+    if pixel_size is None:
+        return {}
+    lead = (1.0,) if stacked else ()
+    units = ("pixel",) if stacked else ()
+    return {"scale": (*lead, *pixel_size), "units": (*units, "um", "um")}

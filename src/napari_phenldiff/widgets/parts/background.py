@@ -1,0 +1,78 @@
+"""Run a job's work in a thread, so that whatever happens there arrives as an event."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from napari.qt.threading import create_worker
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.events import Event, Failed
+from napari_phenldiff.viewer.jobs import Job
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the work hands to `Job.result`; to be yielded before the event that ends the job."""
+
+    value: Any
+
+
+ShouldStop = Callable[[], bool]
+Work = Callable[[ShouldStop], Iterator[Event | Result]]
+
+
+def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambda: None) -> None:
+    """Run a generator of events in a thread and apply them to a job in the GUI's thread.
+
+    Parameters
+    ----------
+    job : Job
+        The job, new.
+    work : callable
+        Called in the thread with a function that turns True when the thread shall end (the viewer
+        is closed); it returns an iterator of events, of which the last is Finished or Failed.
+    after : callable
+        Called in the GUI's thread when the thread has ended, for whatever reason.
+
+    Notes
+    -----
+    Nothing may be raised from here on: a RuntimeError in a worker that is a generator is swallowed,
+    without a signal, and running out of GPU memory is such an error. It is caught here and told.
+    """
+    abort = [False]
+
+    # A function in the form that napari expects; its name is what napari shows when it is closed
+    # while the job runs.
+    def guarded() -> Iterator[Event | Result]:
+        try:
+            yield from work(lambda: abort[0] or worker.abort_requested)
+        except InputError as error:
+            yield Failed(str(error))
+        except Exception as error:
+            _log.exception("%s has failed", job.title)
+            yield Failed(f"An unexpected error: {type(error).__name__}: {error}")
+
+    guarded.__qualname__ = job.title
+
+    def on_event(event: Event | Result) -> None:
+        if isinstance(event, Result):
+            job.result = event.value
+        else:
+            job.apply(event)
+
+    def on_finished() -> None:
+        abort[0] = True
+        after()
+        # Without effect unless the work ended without saying so: then the viewer is being closed.
+        job.apply(Failed("It was ended because the viewer was closed."))
+
+    worker = create_worker(guarded, _start_thread=False)
+    worker.yielded.connect(on_event)
+    worker.finished.connect(on_finished)
+    worker.start()

@@ -1,0 +1,44 @@
+"""TIFFs dropped on a dock, opened by this plugin without a question."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+
+from napari_phenldiff.viewer.reader import get_reader
+from napari_phenldiff.widgets.parts.form import Panel
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+
+class DropPanel(Panel):
+    """A dock that opens the TIFFs and folders dropped on it as layers.
+
+    Dropped on the canvas, TIFFs make napari ask which of the plugins that know TIFFs shall open
+    them, and each file is opened on its own. Here they are opened together, as one experiment.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.setAcceptDrops(True)
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Accept what can be opened."""
+        if event is not None and get_reader(_paths_in(event)) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Open what was dropped."""
+        if event is not None and get_reader(_paths_in(event)) is not None:
+            event.acceptProposedAction()
+            paths = _paths_in(event)
+            # Stacked in the words of napari: the reader gets all paths in one call.
+            self.viewer.open(paths, plugin="napari-phenldiff", stack=len(paths) > 1)
+
+
+def _paths_in(event: QDropEvent) -> list[str]:
+    data = event.mimeData()
+    return [url.toLocalFile() for url in data.urls()] if data is not None else []

@@ -1,0 +1,58 @@
+"""A matplotlib figure in a dock, loaded only when there is one to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from napari_phenldiff.widgets.parts.form import note
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class FigureView(QWidget):
+    """Holds one figure at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._canvas: Any = None
+        self._words = note()
+        self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._layout.addWidget(self._words)
+        self.figure: Figure | None = None
+        self.setMinimumHeight(260)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setToolTip("Each large dot is an image, each small one a cell.")
+
+    def say(self, text: str) -> None:
+        """Show a sentence as long as there is no figure."""
+        self._words.setText(text)
+        self._words.setVisible(self._canvas is None)
+
+    def show_figure(self, figure: Figure) -> None:
+        """Show a figure in place of the one before."""
+        # matplotlib takes a second to import; nobody waits for it before there is something to see.
+        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+
+        if self._canvas is not None:
+            self._layout.removeWidget(self._canvas)
+            self._canvas.deleteLater()
+        self._words.setVisible(False)
+        self.figure = figure
+        self._canvas = FigureCanvasQTAgg(figure)
+        self._canvas.setMinimumSize(1, 1)
+        self._layout.addWidget(self._canvas)
+
+    def save(self, path: Path) -> None:
+        """Write the figure in the format that the suffix names: SVG, PNG or PDF."""
+        from napari_phenldiff.images.files import write_atomic
+
+        assert self.figure is not None, "there is no figure yet"
+        with write_atomic(path) as temporary:
+            self.figure.savefig(temporary, dpi=200, bbox_inches="tight")

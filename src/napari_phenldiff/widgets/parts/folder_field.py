@@ -1,0 +1,91 @@
+"""A field for a folder: typed, browsed for, or dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
+
+
+class FolderField(QWidget):
+    """Path of a folder, with a button to browse.
+
+    Parameters
+    ----------
+    placeholder : str
+        What the empty field says.
+    new : bool
+        Whether the folder need not exist: one is made, not opened.
+    """
+
+    changed = Signal()
+
+    def __init__(self, placeholder: str = "", *, new: bool = False) -> None:
+        super().__init__()
+        self._new = new
+        self.edit = QLineEdit()
+        self.edit.setPlaceholderText(placeholder)
+        self.edit.setClearButtonEnabled(False)
+        self.edit.setMinimumWidth(60)
+        self.button = QPushButton("…")
+        self.button.setFixedWidth(28)
+        self.button.setToolTip("Browse for a folder")
+        self.button.clicked.connect(self._browse)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.edit, 1)
+        layout.addWidget(self.button)
+        self.edit.textChanged.connect(self._on_text)
+        self.setFocusProxy(self.edit)
+        self.setAcceptDrops(True)
+        self.edit.setAcceptDrops(False)
+
+    def path(self) -> Path | None:
+        """Return the folder, None if the field is empty."""
+        text = self.edit.text().strip()
+        return Path(text).expanduser() if text else None
+
+    def set_path(self, path: Path | None) -> None:
+        """Show another folder."""
+        text = "" if path is None else str(path)
+        if path is not None and path.is_relative_to(Path.home()):
+            # What tells runs apart is the end of the path, which else would be cut off.
+            text = str(Path("~") / path.relative_to(Path.home()))
+        self.edit.setText(text)
+
+    def _on_text(self) -> None:
+        # A long path is cut off in the field; the tooltip has it whole.
+        self.edit.setToolTip(str(self.path() or ""))
+        self.changed.emit()
+
+    def _browse(self) -> None:
+        start = self.path() or Path.home()
+        if self._new:
+            chosen, _ = QFileDialog.getSaveFileName(
+                self, "New folder", str(start), options=QFileDialog.Option.ShowDirsOnly
+            )
+        else:
+            chosen = QFileDialog.getExistingDirectory(self, "Choose a folder", str(start))
+        if chosen:
+            self.set_path(Path(chosen))
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Accept a folder."""
+        if event is not None and _folder_in(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Take the folder that was dropped."""
+        folder = None if event is None else _folder_in(event)
+        if event is not None and folder is not None:
+            self.set_path(folder)
+            event.acceptProposedAction()
+
+
+def _folder_in(event: QDropEvent) -> Path | None:
+    data = event.mimeData()
+    paths = [Path(url.toLocalFile()) for url in data.urls()] if data is not None else []
+    return next((path for path in paths if path.is_dir()), None)

@@ -1,0 +1,190 @@
+"""A dock's body: headed forms that scroll, above a foot that stays in view."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QFrame,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+_LABEL_WIDTH = 96
+"""Width of the labels in pixels, the same in all sections, so that the fields line up."""
+
+_FIELD_WIDTH = 80
+"""Least width of a field in pixels; the dock can be made as narrow as label and field."""
+
+
+class Panel(QWidget):
+    """A dock: sections in a scroll area, and `foot` below them.
+
+    On a small screen the form scrolls and the button that starts the work stays visible.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        body = QWidget()
+        self.body = QVBoxLayout(body)
+        self.body.setContentsMargins(8, 4, 8, 4)
+        self.body.setSpacing(4)
+        self.body.addStretch(1)
+        self._scroll = scroll = QScrollArea()
+        scroll.setWidget(body)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.foot = QVBoxLayout()
+        self.foot.setContentsMargins(8, 4, 8, 8)
+        self.foot.setSpacing(6)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(scroll, 1)
+        layout.addLayout(self.foot)
+        self.setMinimumWidth(_LABEL_WIDTH + 200)
+        self._wheel = _WheelGuard(self)
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for the names of most conditions and files."""
+        return QSize(_LABEL_WIDTH + 280, 640)
+
+    def add(self, widget: QWidget) -> None:
+        """Add a widget below the sections there are."""
+        self.body.insertWidget(self.body.count() - 1, widget)
+
+    def reveal(self, widget: QWidget) -> None:
+        """Scroll to a widget, once the layout knows how high it is."""
+        QTimer.singleShot(0, self, lambda: self._scroll.ensureWidgetVisible(widget, 0, 8))
+
+    def section(self, title: str) -> Form:
+        """Add a headed form below the sections there are."""
+        heading = QLabel(title)
+        font = heading.font()
+        font.setBold(True)
+        heading.setFont(font)
+        heading.setContentsMargins(0, 6, 0, 0)
+        form = Form(self._wheel)
+        self.add(heading)
+        self.add(form)
+        return form
+
+    def fold(self, title: str) -> Form:
+        """Add a form that is folded in at first."""
+        form = Form(self._wheel)
+        fold = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+        fold.setDuration(0)
+        for layout, top in ((fold.layout(), 4), (fold.content().layout(), 0)):
+            assert layout is not None
+            layout.setContentsMargins(0, top, 0, 0)
+        fold.addWidget(form)
+        fold.toggleButton().setToolTip(f"Show or hide: {title.lower()}")
+        self.add(fold)
+        return form
+
+
+class Form(QWidget):
+    """Rows of label and field, aligned with those of the other forms of a panel."""
+
+    def __init__(self, wheel: _WheelGuard) -> None:
+        super().__init__()
+        self._wheel = wheel
+        self._layout = QFormLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setVerticalSpacing(4)
+        self._layout.setHorizontalSpacing(8)
+        self._layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self._layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+
+    def row(self, text: str, field: QWidget, tooltip: str) -> QLabel:
+        """Add a field; both it and its label explain themselves by the tooltip."""
+        label = QLabel(text)
+        label.setFixedWidth(_LABEL_WIDTH)
+        label.setWordWrap(True)
+        label.setToolTip(tooltip)
+        label.setBuddy(field)
+        field.setToolTip(tooltip)
+        for child in field.findChildren(QWidget):
+            if not child.toolTip():
+                child.setToolTip(tooltip)
+        field.setAccessibleName(text)
+        field.setMinimumWidth(_FIELD_WIDTH)
+        field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._wheel.guard(field)
+        self._layout.addRow(label, field)
+        return label
+
+    def wide(self, widget: QWidget) -> None:
+        """Add a widget over the whole width."""
+        self._layout.addRow(widget)
+
+    def show_row(self, field: QWidget, visible: bool) -> None:
+        """Show or hide a field with its label."""
+        self._layout.setRowVisible(field, visible)
+
+    def clear(self) -> None:
+        """Remove all rows."""
+        while self._layout.rowCount():
+            self._layout.removeRow(0)
+
+
+class _WheelGuard(QObject):
+    """Keep a turn of the wheel, meant to scroll the form, from changing a value on the way."""
+
+    def guard(self, field: QWidget) -> None:
+        for widget in (field, *field.findChildren(QWidget)):
+            if isinstance(widget, (QAbstractSpinBox, QComboBox)):
+                widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+                widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if (
+            event is not None
+            and event.type() == QEvent.Type.Wheel
+            and isinstance(watched, QWidget)
+            and not watched.hasFocus()
+        ):
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)
+
+
+def whole_box(value: int, low: int, high: int, *, step: int = 1, lowest: str = "") -> QSpinBox:
+    """Return a field for a whole number; `lowest` is shown in place of the lowest value."""
+    box = QSpinBox()
+    box.setRange(low, high)
+    box.setSingleStep(step)
+    box.setSpecialValueText(lowest)
+    box.setValue(value)
+    box.setGroupSeparatorShown(True)
+    return box
+
+
+def number_box(
+    value: float, low: float, high: float, *, step: float = 0.1, decimals: int = 2
+) -> QDoubleSpinBox:
+    """Return a field for a number."""
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setRange(low, high)
+    box.setSingleStep(step)
+    box.setValue(value)
+    return box
+
+
+def note(text: str = "") -> QLabel:
+    """Return a label for a sentence: it wraps, and its text can be copied."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label

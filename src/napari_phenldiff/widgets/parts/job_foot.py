@@ -1,0 +1,214 @@
+"""The foot of a dock: the button that starts and stops, why it can't, and how the job goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.compat import isalive
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QPlainTextEdit,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_phenldiff.viewer.jobs import Job, JobState, duration
+from napari_phenldiff.widgets.parts.form import note
+from napari_phenldiff.widgets.parts.loss_curve import LossCurve
+from napari_phenldiff.widgets.parts.theme import theme_color
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_REFRESH_MS = 200
+"""A job may tell of many steps a second; five looks a second are enough for people."""
+
+
+class JobFoot(QWidget):
+    """Button, message, progress and loss of one kind of job.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose theme the colours are taken from.
+    start_text, stop_text : str
+        What the button says when nothing runs, and when it does.
+    noun : str
+        What is counted: "step", "image".
+    with_loss : bool
+        Whether a loss curve is shown.
+    """
+
+    start_requested = Signal()
+    ended = Signal()
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        start_text: str,
+        stop_text: str,
+        noun: str,
+        *,
+        with_loss: bool = False,
+    ) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._start_text, self._stop_text, self._noun = start_text, stop_text, noun
+        self._start_tooltip = ""
+        self._start_style = ""
+        self._error: str | None = None
+        self._shown_state: JobState | None = None
+        self.job: Job | None = None
+        self.curve = LossCurve() if with_loss else None
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.bar.setToolTip("How much of the work is done")
+        self.status = note()
+        self.details = QPlainTextEdit()
+        self.details.setReadOnly(True)
+        self.details.setMaximumHeight(90)
+        self.details.setToolTip("What the background process printed last")
+        self.button = QPushButton(start_text)
+        self.button.setMinimumHeight(28)
+        self.button.clicked.connect(self._on_click)
+        self.message = note()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        if self.curve is not None:
+            layout.addWidget(self.curve)
+        for widget in (self.bar, self.status, self.details, self.button, self.message):
+            layout.addWidget(widget)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_REFRESH_MS)
+        self._timer.timeout.connect(self.refresh)
+        viewer.events.theme.connect(self._on_theme)
+        self._on_theme()
+        self.refresh()
+
+    # ---- what the widget tells ---------------------------------------------------------------
+
+    def set_start(self, text: str, tooltip: str) -> None:
+        """Say what the button would do now."""
+        self._start_text, self._start_tooltip = text, tooltip
+        self.refresh()
+
+    def set_error(self, error: str | None) -> None:
+        """Say beside the button why it can't be pressed; None if it can."""
+        self._error = error
+        self.refresh()
+
+    def set_job(self, job: Job | None) -> None:
+        """Show a job: one just started, or one found again by a dock that was reopened."""
+        if self.job is not None:
+            self.job.changed.disconnect(self._on_changed, missing_ok=True)
+            self.job.ended.disconnect(self._on_ended, missing_ok=True)
+        self.job = job
+        if job is not None:
+            job.changed.connect(self._on_changed)
+            job.ended.connect(self._on_ended)
+            if job.state.live:
+                self._timer.start()
+        self.refresh()
+
+    # ---- what is shown -----------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show how things are now."""
+        job = self.job
+        live = job is not None and job.state.live
+        self.status.setVisible(job is not None)
+        self.bar.setVisible(live)
+        self.details.setVisible(False)
+        if self.curve is not None:
+            self.curve.setVisible(job is not None and bool(job.losses or live))
+        if job is not None:
+            self._show_job(job)
+        if live and job is not None:
+            insist = job.state is JobState.STOPPING
+            self.button.setText("Stop now" if insist else self._stop_text)
+            self.button.setToolTip(
+                "End the background process at once" if insist else "Ask the job to stop"
+            )
+            self.button.setEnabled(True)
+            self.button.setStyleSheet("")
+            self.message.setVisible(False)
+            return
+        self.button.setStyleSheet(self._start_style)
+        self.button.setText(self._start_text)
+        self.button.setToolTip(self._error or self._start_tooltip)
+        self.button.setEnabled(self._error is None)
+        self.message.setText(self._error or "")
+        self.message.setVisible(self._error is not None)
+
+    def _show_job(self, job: Job) -> None:
+        self._shown_state = job.state
+        self.bar.setRange(0, job.total)
+        self.bar.setValue(min(job.done, job.total))
+        first, _, rest = self._words(job).partition("\n")
+        for warning in job.warnings[-3:]:
+            first += f"\n⚠ {warning}"
+        self.status.setText(first)
+        failed = job.state is JobState.FAILED
+        color = theme_color(self._viewer, "error" if failed else "text").name()
+        self.status.setStyleSheet(f"color: {color};")
+        if rest and not job.state.live:
+            self.details.setVisible(True)
+            if self.details.toPlainText() != rest:
+                self.details.setPlainText(rest)
+        if self.curve is not None:
+            self.curve.set_losses(job.losses, job.total)
+
+    def _words(self, job: Job) -> str:
+        left = duration(job.seconds_left)
+        count = f"{self._noun} {job.done:,} of {job.total:,}"
+        match job.state:
+            case JobState.STARTING:
+                return f"{job.title}: {job.message or 'starting'} …"
+            case JobState.RUNNING:
+                parts = [f"{job.title}: {count}", f"{left} left" if left else "", job.message]
+                return " · ".join(part for part in parts if part)
+            case JobState.STOPPING:
+                return f"{job.title}: stopping …"
+            case JobState.STOPPED:
+                where = f" after {count}" if job.total else ""
+                return f"{job.title}: stopped{where}."
+            case JobState.FAILED:
+                return f"{job.title} has failed. {job.message}"
+            case JobState.FINISHED:
+                return f"{job.title}: finished."
+
+    # ---- events ------------------------------------------------------------------------------
+
+    def _on_click(self) -> None:
+        if self.job is not None and self.job.state.live:
+            self.job.stop()
+        else:
+            self.start_requested.emit()
+
+    def _on_changed(self) -> None:
+        # The timer shows progress; only a change of state is worth showing at once.
+        if isalive(self) and self.job is not None and self.job.state is not self._shown_state:
+            self.refresh()
+
+    def _on_ended(self) -> None:
+        if isalive(self):
+            self._timer.stop()
+            self.refresh()
+            self.ended.emit()
+
+    def _on_theme(self, event: object = None) -> None:
+        if not isalive(self):
+            return
+        warning, accent = (theme_color(self._viewer, n).name() for n in ("warning", "current"))
+        self.message.setStyleSheet(f"color: {warning};")
+        # The one button that matters in a dock; while it says Stop it looks like any other.
+        self._start_style = f"QPushButton:enabled {{ background-color: {accent}; }}"
+        if self.curve is not None:
+            self.curve.set_colors(
+                theme_color(self._viewer, "text"), theme_color(self._viewer, "current")
+            )
+        self.refresh()

@@ -1,0 +1,124 @@
+"""Measure in a thread of this process: no torch is needed, and it takes seconds."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from napari.qt.threading import create_worker
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.events import Event, Finished, Loading, Progress
+from napari_phenldiff.viewer.jobs import Job, JobState, jobs
+from napari_phenldiff.viewer.measuring import (
+    Measured,
+    MeasuringRequest,
+    four_group_figure,
+    object_layers,
+    run_measurement,
+)
+from napari_phenldiff.widgets.parts.background import Result, ShouldStop, run_in_background
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from napari.viewer import Viewer
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.2
+"""Seconds between two looks at how far the measurement is."""
+
+
+class _StoppedError(Exception):
+    """Raised inside of the measurement when the user wants it to end."""
+
+
+def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
+    """Measure open layers; the objects are added as labels layers when it is done."""
+    cancelled: list[bool] = []
+    job = Job("measure", "Measuring", on_stop=lambda: cancelled.append(True))
+    taken = request.snapshot()
+    shown = [name for name, g in request.groups().items() if any(x.visible for x in g.layers)]
+    progress = [(0, 0, "")]
+
+    def on_image(done: int, total: int, what: str) -> None:
+        progress[0] = done, total, what
+        if cancelled:
+            raise _StoppedError
+
+    def work(should_stop: ShouldStop) -> Iterator[Event | Result]:
+        yield Loading("reading the layers")
+        # The measurement runs beside this generator, which can then tell how far it is.
+        with ThreadPoolExecutor(1, "phenldiff-measure") as executor:
+            future = executor.submit(run_measurement, taken, on_image)
+            while not future.done():
+                if should_stop():
+                    cancelled.append(True)
+                time.sleep(_LOOK_EVERY)
+                done, total, what = progress[0]
+                if done:
+                    yield Progress(done, total, what)
+            try:
+                measured = future.result()
+            except _StoppedError:
+                yield Finished(progress[0][0], stopped=True)
+                return
+        yield Result((measured, object_layers(measured, visible=shown)))
+        yield Finished(progress[0][1])
+
+    viewer_ref = weakref.ref(viewer)
+
+    def on_ended() -> None:
+        there = viewer_ref()
+        if there is None or job.state is not JobState.FINISHED or job.result is None:
+            return
+        measured, layers = job.result
+        job.result = measured
+        for data, arguments, _ in layers:
+            # A measurement made again takes the place of the one before.
+            if arguments["name"] in there.layers:
+                arguments["visible"] = there.layers[arguments["name"]].visible
+                there.layers.remove(arguments["name"])
+            # Outlines, because what was cut out has to be judged by the image under it.
+            there.add_labels(data, **arguments).contour = 1
+
+    job.ended.connect(on_ended)
+    jobs.add(job, viewer)
+    run_in_background(job, work)
+    return job
+
+
+def draw_in_background(
+    measured: Measured, *, dark: bool, show: Callable[[Figure | str], None]
+) -> None:
+    """Draw the figure of a measurement in a thread: its intervals take a second or two.
+
+    Parameters
+    ----------
+    measured : Measured
+        What was measured.
+    dark : bool
+        Whether the figure is put on dark ground.
+    show : callable
+        Called in the GUI's thread with the figure, or with why there is none.
+    """
+
+    def draw() -> Figure | str:
+        try:
+            # Imported here, so that showing the figure does not have to wait for it.
+            import matplotlib.backends.backend_agg  # noqa: F401
+
+            return four_group_figure(measured, theme="dark" if dark else "light")
+        except InputError as error:
+            return str(error)
+        except Exception as error:
+            _log.exception("the figure could not be drawn")
+            return f"The figure could not be drawn: {type(error).__name__}: {error}"
+
+    worker = create_worker(draw, _start_thread=False)
+    worker.returned.connect(show)
+    worker.start()

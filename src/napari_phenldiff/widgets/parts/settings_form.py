@@ -1,0 +1,199 @@
+"""A form made from a configuration's fields: one row each, explained by its docstring."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox, QWidget
+
+from napari_phenldiff.widgets.parts.choices import choice_box
+from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box
+
+_MANUAL = "a number"
+
+
+class SettingsForm(QObject):
+    """Rows for the fields of a pydantic model and of the models in it.
+
+    Parameters
+    ----------
+    plain : Form
+        Gets the model's own fields.
+    nested : Form
+        Gets the fields of the models in it, which are for those who want to know.
+    parent : QObject
+        The widget that the form belongs to.
+    """
+
+    changed = Signal()
+
+    def __init__(self, plain: Form, nested: Form, parent: QObject) -> None:
+        super().__init__(parent)
+        self._plain, self._nested = plain, nested
+        self._fields: dict[tuple[str, ...], QWidget] = {}
+        self._numbers: dict[tuple[str, ...], QDoubleSpinBox] = {}
+        self._model: type[BaseModel] | None = None
+
+    @property
+    def has_nested(self) -> bool:
+        """Whether there are fields of models in the model."""
+        return any(len(path) > 1 for path in self._fields)
+
+    def show_model(self, model: type[BaseModel], channel_names: Sequence[str]) -> None:
+        """Make rows for a model.
+
+        Parameters
+        ----------
+        model : type
+            A pydantic model of which all fields have defaults.
+        channel_names : sequence of str
+            What a field whose name ends in "channel" is chosen from.
+        """
+        self._plain.clear()
+        self._nested.clear()
+        self._fields.clear()
+        self._numbers.clear()
+        self._model = model
+        self._add(model(), (), channel_names)
+
+    def values(self) -> dict[str, Any]:
+        """Return what is filled in, in the form that ``model_validate`` takes."""
+        values: dict[str, Any] = {}
+        for path, field in self._fields.items():
+            inner = values
+            for part in path[:-1]:
+                inner = inner.setdefault(part, {})
+            number = self._numbers.get(path)
+            inner[path[-1]] = _value_of(field, number)
+        return values
+
+    def model(self) -> BaseModel:
+        """Return what is filled in, validated."""
+        assert self._model is not None, "show_model was not called"
+        return self._model.model_validate(self.values())
+
+    def _add(self, defaults: BaseModel, path: tuple[str, ...], channels: Sequence[str]) -> None:
+        texts = described_fields(type(defaults))
+        for name, info in type(defaults).model_fields.items():
+            value = getattr(defaults, name)
+            where = (*path, name)
+            if isinstance(value, BaseModel):
+                self._add(value, where, channels)
+                continue
+            form = self._nested if path else self._plain
+            field = self._field(where, info, value, channels)
+            text = name.removesuffix("_channel").replace("_", " ").capitalize()
+            form.row(text, field, texts.get(name, text))
+            self._fields[where] = field
+            if where in self._numbers:
+                form.row("", self._numbers[where], "The threshold itself, in grey values.")
+                self._hide_unless_manual(form, field, self._numbers[where])
+
+    @staticmethod
+    def _hide_unless_manual(form: Form, words: QWidget, number: QWidget) -> None:
+        assert isinstance(words, QComboBox)
+        form.show_row(number, False)
+        words.currentIndexChanged.connect(
+            lambda: form.show_row(number, words.currentData() is None)
+        )
+
+    def _field(
+        self, where: tuple[str, ...], info: FieldInfo, value: Any, channels: Sequence[str]
+    ) -> QWidget:
+        name = where[-1]
+        if name.endswith("channel"):
+            combo = choice_box()
+            for index, channel in enumerate(channels):
+                combo.addItem(channel, index)
+            if isinstance(value, int):
+                combo.setCurrentIndex(min(value, combo.count() - 1))
+            combo.currentIndexChanged.connect(self.changed)
+            return combo
+        options = _literals(info.annotation)
+        if options:
+            combo = choice_box()
+            for option in options:
+                combo.addItem(option.replace("-", " "), option)
+            if _takes_number(info.annotation):
+                combo.addItem(_MANUAL, None)
+                number = number_box(0.0, 0.0, 1e6, step=1.0)
+                self._numbers[where] = number
+                number.valueChanged.connect(self.changed)
+            combo.setCurrentIndex(max(0, combo.findData(value)))
+            combo.currentIndexChanged.connect(self.changed)
+            return combo
+        if isinstance(value, bool):
+            box = QCheckBox()
+            box.setChecked(value)
+            box.toggled.connect(self.changed)
+            return box
+        low, high = _bounds(info)
+        spin = (
+            whole_box(value, int(low), int(high))
+            if isinstance(value, int)
+            else number_box(value, low, high)
+        )
+        spin.valueChanged.connect(self.changed)
+        return spin
+
+
+def _value_of(field: QWidget, number: QDoubleSpinBox | None) -> Any:
+    if isinstance(field, QComboBox):
+        data = field.currentData()
+        return number.value() if data is None and number is not None else data
+    if isinstance(field, QCheckBox):
+        return field.isChecked()
+    assert isinstance(field, QSpinBox | QDoubleSpinBox)
+    return field.value()
+
+
+def _literals(annotation: Any) -> tuple[str, ...]:
+    """Return the words that a field may hold, also where it may hold a number instead."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return tuple(word for part in get_args(annotation) for word in _literals(part))
+
+
+def _takes_number(annotation: Any) -> bool:
+    return any(
+        part is float or _takes_number(part)
+        for part in get_args(annotation)
+        if not isinstance(part, str)
+    )
+
+
+def _bounds(info: FieldInfo) -> tuple[float, float]:
+    low, high = 0.0, 100_000.0
+    for limit in info.metadata:
+        low = getattr(limit, "ge", None) or low
+        above = getattr(limit, "gt", None)
+        low = low if above is None else above + 0.01
+        high = getattr(limit, "le", None) or high
+    return low, high
+
+
+def described_fields(model: type) -> dict[str, str]:
+    """Read what a numpydoc docstring says about each attribute.
+
+    Returns
+    -------
+    dict of str to str
+        By name; several attributes that are described together have the same text.
+    """
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in (model.__doc__ or "").splitlines():
+        head = re.match(r"^    (\w+(?:, \w+)*) : ", line)
+        if head:
+            names = head[1].split(", ")
+        elif line.startswith("        ") and names:
+            for name in names:
+                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+        elif not line.strip():
+            names = []
+    return found

@@ -1,0 +1,241 @@
+"""Start the jobs: prepare in a thread, start a child process, follow what it writes.
+
+These are functions and not methods of the docks, because a job goes on when its dock is closed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warned
+from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.runs.process import ChildProcess, follow
+from napari_phenldiff.viewer.jobs import Job, JobState, jobs
+from napari_phenldiff.viewer.layers import LayerGroup
+from napari_phenldiff.viewer.results import add_translation
+from napari_phenldiff.viewer.training import TrainingRequest
+from napari_phenldiff.viewer.translation import TranslationRequest, read_output
+from napari_phenldiff.widgets.parts.background import Result, ShouldStop, run_in_background
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_INPUT_ERROR = 2
+"""Exit code of a command that can't use what it was given; its last line says why."""
+
+
+def launch(arguments: Sequence[str], log: Path) -> ChildProcess:
+    """Start ``phenldiff`` with these arguments in a process of its own."""
+    return ChildProcess.start(arguments, log=log)
+
+
+class _Child:
+    """The process of a job, which may not have been started yet when the user wants it to stop."""
+
+    def __init__(self) -> None:
+        self.process: ChildProcess | None = None
+        self.cancelled = False
+
+    def start(self, arguments: Sequence[str], log: Path) -> ChildProcess:
+        self.process = launch(arguments, log)
+        return self.process
+
+    def kill(self) -> None:
+        self.cancelled = True
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+
+
+# ---- fine-tuning -----------------------------------------------------------------------------
+
+
+def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
+    """Fine-tune in a child process, which goes on even when napari is closed."""
+    config = request.config()
+    out = request.out
+    assert out is not None
+    child = _Child()
+    asked: list[bool] = []
+
+    def stop() -> None:
+        child.cancelled = True
+        if not asked and is_run(out):
+            Run.open(out).request_stop()
+        elif child.process is not None:
+            _end(child.process, insist=len(asked) > 1)
+        asked.append(True)
+
+    job = Job(
+        "train",
+        f"Fine-tuning {config.conditions[0]} → {config.conditions[1]}",
+        on_stop=stop,
+        path=out,
+    )
+    prepared = _snapshot(request)
+
+    def work(should_stop: ShouldStop) -> Iterator[Event]:
+        with tempfile.TemporaryDirectory(prefix="phenldiff-") as folder:
+            if prepared.folder is None:
+                yield Loading("reading the layers")
+                for warning in prepared.prepare_layers():
+                    yield Warned(warning)
+                arguments, log = ["train", "--resume", str(out)], Run.open(out).log_path
+            else:
+                arguments, log = prepared.arguments(), Path(folder) / "train.log"
+            if child.cancelled:
+                yield Finished(0, stopped=True)
+                return
+            yield Loading("starting the background process")
+            process = child.start(arguments, log)
+            for event in follow(out / "events.jsonl", process, should_stop=should_stop):
+                yield _refusal(event, process)
+
+    jobs.add(job, viewer)
+    run_in_background(job, work)
+    return job
+
+
+def resume_training(viewer: Viewer, path: Path) -> Job:
+    """Go on with a run from its last checkpoint, or look on if somebody is at it already."""
+    run = Run.open(path)
+    child = _Child()
+    asked: list[bool] = []
+
+    def stop() -> None:
+        child.cancelled = True
+        if not asked:
+            run.request_stop()
+        elif child.process is not None:
+            _end(child.process, insist=len(asked) > 1)
+        asked.append(True)
+
+    source, target = run.conditions[:2]
+    job = Job("train", f"Fine-tuning {source} → {target}", on_stop=stop, path=path)
+    running = run.state == "running"
+
+    def work(should_stop: ShouldStop) -> Iterator[Event]:
+        events, offset = run.events()
+        # The curve goes on where it was; the last word of the run was not that of this job.
+        yield from (e for e in events if not isinstance(e, (Failed, Finished)))
+        process = None
+        if not running:
+            yield Loading("starting the background process")
+            process = child.start(["train", "--resume", str(path)], run.log_path)
+        for event in follow(run.events_path, process, should_stop=should_stop, start=offset):
+            yield _refusal(event, process)
+
+    jobs.add(job, viewer)
+    run_in_background(job, work)
+    return job
+
+
+def _refusal(event: Event, process: ChildProcess | None) -> Event:
+    """Return what the process has said if it ended because of the user's input, else the event."""
+    if isinstance(event, Failed) and process is not None and process.poll() == _INPUT_ERROR:
+        said = process.tail(1).removeprefix("phenldiff: ")
+        return replace(event, message=said or event.message)
+    return event
+
+
+def _end(process: ChildProcess, *, insist: bool) -> None:
+    if insist:
+        process.kill()
+    else:
+        process.terminate()
+
+
+def _snapshot(request: TrainingRequest) -> TrainingRequest:
+    """Return the request with layers that a thread may read."""
+    source, target = (
+        choice
+        if choice is None or choice.group is None
+        else replace(choice, group=choice.group.snapshot())
+        for choice in (request.source, request.target)
+    )
+    return replace(request, source=source, target=target)
+
+
+# ---- translation -----------------------------------------------------------------------------
+
+
+def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
+    """Translate in a child process, and add the result to the viewer when it is there."""
+    error = request.validation_error()
+    if error is not None or request.group is None:
+        raise InputError(error or "Choose the images to translate.")
+    real = request.group
+    child = _Child()
+    job = Job(
+        "translate",
+        f"Translating {real.name} → {request.target}",
+        on_stop=child.kill,
+        path=request.run,
+    )
+    prepared = replace(request, group=real.snapshot())
+
+    def work(should_stop: ShouldStop) -> Iterator[Event | Result]:
+        with tempfile.TemporaryDirectory(prefix="phenldiff-") as folder:
+            images, out = Path(folder) / "images", Path(folder) / "out"
+            yield Loading("writing the images for the background process")
+            names = prepared.write_input(images)
+            if child.cancelled:
+                yield Finished(0, stopped=True)
+                return
+            yield Loading("loading the model")
+            process = child.start(prepared.arguments(images, out), Path(folder) / "log")
+            try:
+                for event in follow(out / "events.jsonl", process, should_stop=should_stop):
+                    if isinstance(event, Finished) and not event.stopped:
+                        _await_end(process)
+                        yield Result(read_output(prepared, names, out))
+                    yield _refusal(event, process)
+            finally:
+                child.kill()
+
+    viewer_ref = weakref.ref(viewer)
+
+    def on_ended() -> None:
+        there = viewer_ref()
+        if there is not None and job.state is JobState.FINISHED and job.result is not None:
+            _show_translation(there, job, real, request)
+
+    job.ended.connect(on_ended)
+    jobs.add(job, viewer)
+    # The viewer may be closed in the middle: nobody would see the result.
+    run_in_background(job, work, after=child.kill)
+    return job
+
+
+def _await_end(process: ChildProcess) -> None:
+    """Wait until the process that has said its last word has written its last file."""
+    try:
+        process.wait(timeout=60)
+    except TimeoutError:
+        process.kill()
+
+
+def _show_translation(
+    viewer: Viewer, job: Job, real: LayerGroup, request: TranslationRequest
+) -> None:
+    result = job.result
+    try:
+        job.result = add_translation(
+            viewer,
+            real.parts[0],
+            result.translated,
+            result.reconstructed,
+            source=request.source,
+            target=request.target,
+            provenance=result.provenance,
+            field=request.field if real.n_images > 1 else None,
+        )
+    except InputError as error:
+        job.result = None
+        job.state, job.message = JobState.FAILED, str(error)
+        job.changed.emit()

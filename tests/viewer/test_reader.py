@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.viewer.layers import LayerInfo, group_layers
+from napari_phenldiff.viewer.reader import get_reader, read_layers
+
+
+def test_a_folder_of_conditions_becomes_one_layer_per_condition_and_channel(
+    experiment_folder: Path, open_in
+):
+    layers = open_in(experiment_folder)
+
+    assert [layer.name for layer in layers] == [
+        "treated: DNA",
+        "treated: marker",
+        "untreated: DNA",
+        "untreated: marker",
+    ]
+    assert {layer.data.shape for layer in layers} == {(3, 24, 32)}
+    first = read_image(experiment_folder / "treated" / "treated_0.tif")
+    np.testing.assert_array_equal(layers[1].data[0], first.data[1])
+
+
+def test_layers_are_scaled_in_micrometres_and_know_their_condition(
+    experiment_folder: Path, open_in
+):
+    layer = open_in(experiment_folder)[3]
+
+    np.testing.assert_allclose(layer.scale, (1.0, 0.5, 0.25))
+    assert [str(unit) for unit in layer.units] == ["pixel", "micrometer", "micrometer"]
+    assert layer.axis_labels == ("field", "y", "x")
+    info = LayerInfo.of(layer)
+    assert (info.condition, info.channel, info.channel_index) == ("untreated", "marker", 1)
+    assert info.images == ("untreated_0", "untreated_1", "untreated_2")
+    assert info.paths[2] == str(experiment_folder / "untreated" / "untreated_2.tif")
+
+
+def test_a_channel_has_the_same_limits_and_colour_in_all_conditions(
+    experiment_folder: Path, open_in
+):
+    treated_dna, treated_marker, untreated_dna, untreated_marker = open_in(experiment_folder)
+
+    # The dim condition has to look dim: its own brightest pixel is below 50.
+    assert untreated_dna.contrast_limits == treated_dna.contrast_limits
+    assert untreated_dna.contrast_limits[1] > 150
+    assert treated_dna.colormap.name == untreated_dna.colormap.name == "bop blue"
+    assert treated_marker.colormap.name == untreated_marker.colormap.name == "green"
+
+
+def test_only_the_control_is_visible_at_first(experiment_folder: Path, open_in):
+    assert [layer.visible for layer in open_in(experiment_folder)] == [False, False, True, True]
+
+
+def test_a_single_file_is_a_condition_of_its_own(experiment_folder: Path, open_in):
+    layers = open_in(experiment_folder / "treated" / "treated_1.tif")
+
+    assert [layer.name for layer in layers] == ["treated_1: DNA", "treated_1: marker"]
+    assert layers[0].data.shape == (24, 32)
+    assert layers[0].axis_labels == ("y", "x")
+    assert all(layer.visible for layer in layers)
+
+
+def test_files_from_one_folder_are_one_condition(experiment_folder: Path, open_in):
+    layers = open_in(*sorted((experiment_folder / "treated").iterdir())[:2])
+
+    assert [layer.name for layer in layers] == ["treated: DNA", "treated: marker"]
+    assert layers[0].data.shape == (2, 24, 32)
+
+
+def test_condition_folders_dropped_together_are_one_experiment(experiment_folder: Path, open_in):
+    layers = open_in(experiment_folder / "untreated", experiment_folder / "treated")
+
+    assert [group.name for group in group_layers(layers)] == ["untreated", "treated"]
+    assert layers[0].contrast_limits == layers[2].contrast_limits
+
+
+def test_two_folders_of_one_name_stay_apart(experiment_folder: Path, tmp_path: Path, open_in):
+    again = tmp_path / "again" / "treated"
+    again.mkdir(parents=True)
+    for file in (experiment_folder / "treated").iterdir():
+        (again / file.name).write_bytes(file.read_bytes())
+
+    layers = open_in(experiment_folder / "treated", again)
+
+    assert [group.name for group in group_layers(layers)] == ["treated", "treated (2)"]
+
+
+def test_images_of_different_shapes_go_into_layers_of_their_own(
+    tmp_path: Path, make_image, open_in
+):
+    write_tiff(tmp_path / "a.tif", make_image("a", seed=1))
+    write_tiff(tmp_path / "b.tif", make_image("b", seed=2, shape=(40, 48)))
+    write_tiff(tmp_path / "c.tif", make_image("c", seed=3))
+
+    layers = open_in(tmp_path)
+
+    assert [layer.data.shape for layer in layers] == [(2, 24, 32)] * 2 + [(40, 48)] * 2
+    assert layers[2].name == f"{tmp_path.name}: DNA (48 × 40)"
+    (group,) = group_layers(layers)
+    assert group.n_images == 3
+    assert group.channel_names == ("DNA", "marker")
+    assert sorted(image.name for image in group.images()) == ["a", "b", "c"]
+
+
+def test_an_empty_channel_can_be_looked_at(tmp_path: Path):
+    data = np.zeros((2, 16, 16), np.uint16)
+    data[0] += np.arange(16, dtype=np.uint16)
+    write_tiff(tmp_path / "blank.tif", Image(data, ("DNA", "blank"), None, "blank"))
+
+    layers = read_layers(tmp_path / "blank.tif")
+
+    assert layers[1][1]["contrast_limits"] == (0.0, 1.0)
+    assert "scale" not in layers[1][1]
+
+
+def test_different_channels_are_refused_with_their_names(tmp_path: Path, make_image):
+    write_tiff(tmp_path / "x" / "a.tif", make_image("a"))
+    write_tiff(tmp_path / "y" / "b.tif", make_image("b", channels=("DNA",)))
+
+    with pytest.raises(InputError, match=r"a of x has DNA, marker; b of y has DNA"):
+        read_layers([tmp_path / "x", tmp_path / "y"])
+
+
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "broken.tif").write_bytes(b"II*\x00\xff\xff")
+
+    with pytest.raises(InputError, match=r"broken\.tif"):
+        read_layers(tmp_path / "broken.tif")
+
+
+def test_what_is_no_tiff_is_left_to_others(tmp_path: Path, experiment_folder: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("nothing")
+
+    assert get_reader(str(tmp_path / "empty")) is None
+    assert get_reader(str(tmp_path / "notes.txt")) is None
+    assert get_reader([str(experiment_folder), str(tmp_path / "notes.txt")]) is None
+    assert get_reader([]) is None
+    assert get_reader("A.TIFF") is read_layers
+    assert get_reader(str(experiment_folder)) is read_layers
+    assert get_reader([str(experiment_folder / "treated")]) is read_layers
+
+
+def test_an_empty_choice_is_refused():
+    with pytest.raises(InputError, match="no TIFF"):
+        read_layers([])

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.results import add_translation
+from napari_phenldiff.viewer.side_by_side import (
+    latest_translation,
+    side_by_side,
+    translation_panes,
+)
+
+
+@pytest.fixture
+def translated(experiment_folder: Path, open_in, viewer: ViewerModel) -> str:
+    """Layers of two conditions and of one translation, which is returned."""
+    open_in(experiment_folder)
+    group = next(g for g in group_layers(viewer.layers) if g.name == "untreated")
+    images = group.images()
+    return add_translation(
+        viewer,
+        group.layers,
+        images,
+        images,
+        source="untreated",
+        target="treated",
+        provenance={},
+    )
+
+
+def state(viewer: ViewerModel) -> dict:
+    grid = viewer.canvas.grid
+    return {
+        "order": [layer.name for layer in viewer.layers],
+        "visible": [layer.visible for layer in viewer.layers],
+        "captions": [layer.name_overlay.visible for layer in viewer.layers],
+        "grid": (grid.enabled, grid.stride, grid.shape, grid.spacing),
+        "scale bar": viewer.canvas.overlays.scale_bar.gridded,
+    }
+
+
+def test_panes_hold_the_same_channels_of_each_kind(viewer: ViewerModel, translated: str):
+    panes = translation_panes(viewer.layers, translated)
+
+    assert [[layer.name for layer in pane] for pane in panes] == [
+        ["untreated: DNA", "untreated: marker"],
+        ["untreated (reconstructed): DNA", "untreated (reconstructed): marker"],
+        ["untreated → treated: DNA", "untreated → treated: marker"],
+    ]
+
+
+def test_each_pane_shows_its_layers_and_no_other(viewer: ViewerModel, translated: str):
+    viewer.layers.reverse()
+    panes = translation_panes(viewer.layers, translated)
+
+    side_by_side(viewer).on(panes)
+
+    grid = viewer.canvas.grid
+    assert grid.actual_shape(viewer.layers) == (1, 3)
+    for column, pane in enumerate(panes):
+        shown = [viewer.layers[i] for i in grid.contents_at((0, column), viewer.layers)]
+        assert shown == pane
+    visible = [layer for layer in viewer.layers if layer.visible]
+    assert visible == [layer for pane in panes for layer in pane]
+    assert all(layer.name_overlay.visible for layer in visible)
+    green = panes[0][1].name_overlay.color
+    np.testing.assert_allclose(green, (0, 1, 0, 1))
+
+
+def test_off_restores_what_was(viewer: ViewerModel, translated: str):
+    viewer.layers.reverse()
+    viewer.layers[1].visible = False
+    viewer.canvas.grid.stride = 4
+    before = state(viewer)
+    switch = side_by_side(viewer)
+
+    switch.on(translation_panes(viewer.layers, translated))
+    assert state(viewer) != before
+    switch.off()
+
+    assert state(viewer) == before
+    assert not switch.is_on
+
+
+def test_on_again_does_not_forget_how_it_was(viewer: ViewerModel, translated: str):
+    before = state(viewer)
+    switch = side_by_side(viewer)
+
+    for _ in range(2):
+        switch.on(translation_panes(viewer.layers, translated))
+    switch.off()
+
+    assert state(viewer) == before
+
+
+def test_the_grid_button_of_napari_ends_it(viewer: ViewerModel, translated: str):
+    before = state(viewer)
+    told: list[bool] = []
+    switch = side_by_side(viewer)
+    switch.switched.connect(told.append)
+    switch.on(translation_panes(viewer.layers, translated))
+
+    viewer.canvas.grid.enabled = False
+
+    assert told == [True, False]
+    assert state(viewer) == before
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "clear"])
+def test_a_change_of_layers_ends_it(viewer: ViewerModel, translated: str, change: str):
+    switch = side_by_side(viewer)
+    switch.on(translation_panes(viewer.layers, translated))
+
+    if change == "add":
+        viewer.add_labels(np.zeros((4, 4), int))
+    elif change == "remove":
+        viewer.layers.remove("untreated → treated: DNA")
+    else:
+        viewer.layers.clear()
+
+    assert not switch.is_on
+    assert not viewer.canvas.grid.enabled
+    expected = {"add": 9, "remove": 7, "clear": 0}[change]
+    assert len(viewer.layers) == expected
+    assert not any(layer.name_overlay.visible for layer in viewer.layers)
+    visible = {layer.name for layer in viewer.layers if layer.visible}
+    assert "treated: DNA" not in visible
+
+
+def test_panes_are_reduced_to_what_is_left(viewer: ViewerModel, translated: str):
+    viewer.layers.remove("untreated: DNA")
+    panes = translation_panes(viewer.layers, translated)
+    assert [[layer.name.split(": ")[1] for layer in pane] for pane in panes] == [["marker"]] * 3
+
+    viewer.layers.remove("untreated: marker")
+    assert len(translation_panes(viewer.layers, translated)) == 2
+
+    for layer in list(viewer.layers):
+        if "(reconstructed)" in layer.name:
+            viewer.layers.remove(layer)
+    assert translation_panes(viewer.layers, translated) == []
+
+
+def test_the_latest_translation_is_the_topmost(viewer: ViewerModel, translated: str):
+    assert latest_translation(viewer.layers) == translated
+    assert latest_translation([]) is None
+    assert latest_translation(list(viewer.layers)[:4]) is None
+
+
+def test_uneven_panes_are_refused(viewer: ViewerModel, translated: str):
+    layers = list(viewer.layers)
+    with pytest.raises(InputError, match="same channels"):
+        side_by_side(viewer).on([layers[:2], layers[2:3]])
+    with pytest.raises(InputError, match="two or more"):
+        side_by_side(viewer).on([layers])
+    assert not viewer.canvas.grid.enabled
+
+
+def test_a_viewer_has_one_switch():
+    viewer = ViewerModel()
+
+    assert side_by_side(viewer) is side_by_side(viewer)
+    assert side_by_side(viewer) is not side_by_side(ViewerModel())
+
+
+def test_a_switch_goes_with_its_viewer():
+    viewer = ViewerModel()
+    switch = weakref.ref(side_by_side(viewer))
+
+    del viewer
+    gc.collect()
+
+    assert switch() is None
