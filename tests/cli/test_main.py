@@ -150,6 +150,6 @@ def test_the_end_is_told(capsys):
     report(Step(3, 9, 0.5), Finished(3, stopped=True))
     report(Failed("told by the command"))
     text = capsys.readouterr().out
-    assert "Finished after 2." in text
-    assert "Stopped after 3." in text
+    assert "Finished after 2 images." in text
+    assert "Stopped after 3 steps." in text
     assert "told by the command" not in text

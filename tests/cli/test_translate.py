@@ -98,7 +98,7 @@ def test_images_trained_on_can_be_left_out(data, trained, tmp_path, phenldiff):
     out = tmp_path / "out"
     code, said, _ = phenldiff("translate", trained, data, *NAMES, "--out", out, "--held-out")
     assert code == 0
-    assert "3 images that the run was trained on are left out" in said
+    assert "Left out 3 images that the run was trained on" in said
     assert {p.stem for p in (out / "translated").iterdir()} == {f"u{i}" for i in range(5)} - used
 
     code, said, _ = phenldiff("translate", trained, data, *NAMES, "--out", tmp_path / "all")

@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 from typing import Any
 
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.events import (
     Event,
     Failed,
@@ -44,6 +45,7 @@ class Reporter:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._what = ""
         self._last_line = -SECONDS_BETWEEN_LINES
 
     def __enter__(self) -> Reporter:
@@ -72,7 +74,8 @@ class Reporter:
                 self._advance("image", done, total, message, left)
             case Finished(step, stopped):
                 self.__exit__(None, None, None)
-                say(f"{'Stopped' if stopped else 'Finished'} after {step}.")
+                how = "Stopped" if stopped else "Finished"
+                say(f"{how} after {count(step, self._what)}." if self._what else f"{how}.")
             case Failed():
                 self.__exit__(None, None, None)
 
@@ -83,6 +86,7 @@ class Reporter:
             self._bar.write(line)
 
     def _advance(self, what: str, done: int, total: int, note: str, left: float | None) -> None:
+        self._what = what
         remaining = "" if left is None else f"{duration(left)} left"
         if sys.stdout.isatty():
             if self._bar is None:

@@ -14,6 +14,7 @@ from napari_phenldiff.cli.failures import explain
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TrainingConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Step, Warned
 
@@ -165,8 +166,8 @@ def read_experiment(
         for condition in experiment.conditions:
             if len(condition.images) < config.images_per_condition:
                 warnings.append(
-                    f"condition {condition.name} has only {len(condition.images)} images; all of "
-                    "them are used."
+                    f"Condition {condition.name} has only {count(len(condition.images), 'image')}; "
+                    "all of them are used."
                 )
         experiment = experiment.subset(config.images_per_condition, config.seed)
         experiment.check()
@@ -220,7 +221,7 @@ def carry_out(
         try:
             for text in warnings or []:
                 _note(run, report, Warned(text))
-            for event in _training(run, read_images, interruption):
+            for event in _training(run, read_images, interruption, reading=not is_new):
                 last = event if isinstance(event, (Step, Finished, Failed)) else last
                 _note(run, report, event)
         except Exception as error:
@@ -245,9 +246,10 @@ def carry_out(
 
 
 def _training(
-    run: Run, read_images: Callable[[], Experiment], interruption: Interruption
+    run: Run, read_images: Callable[[], Experiment], interruption: Interruption, *, reading: bool
 ) -> Iterator[Event]:
-    yield Loading("Reading the images")
+    if reading:
+        yield Loading("Reading the images")
     experiment = read_images()
     yield Loading("Loading the base model")
     from napari_phenldiff.diffusion.finetune import finetune

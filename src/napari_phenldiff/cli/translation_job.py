@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_phenldiff import __version__
 from napari_phenldiff.cli.images import write_planes
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Progress
 
@@ -56,7 +57,7 @@ def check_files(
     from napari_phenldiff.images.files import sha256_of_array
     from napari_phenldiff.images.tiff import read_tiff
 
-    twice = [name for name, count in Counter(path.stem for path in paths).items() if count > 1]
+    twice = [name for name, n in Counter(path.stem for path in paths).items() if n > 1]
     if twice:
         raise InputError(
             f"{paths[0].parent} has several files named {twice[0]} that differ in their suffix "
@@ -83,14 +84,14 @@ def check_files(
     warnings = []
     if names_differ:
         warnings.append(
-            "the channels have other names than those trained on; they are taken to be "
+            "The channels have other names than those trained on; they are taken to be "
             f"{', '.join(run.channel_names)}, in this order."
         )
     if left_out:
-        warnings.append(f"{left_out} images that the run was trained on are left out.")
+        warnings.append(f"Left out {count(left_out, 'image')} that the run was trained on.")
     elif trained_on:
         warnings.append(
-            f"the run was trained on {trained_on} of these images; --held-out leaves them out."
+            f"The run was trained on {trained_on} of these images; --held-out leaves them out."
         )
     return files, warnings
 
@@ -143,16 +144,16 @@ class TranslationJob:
         translator = Translator.from_run(self._run, device=device)
         results = iter(translator.translate(self._images(), self._config))
         start = time.monotonic()
-        count = 0
+        done = 0
         for file in self._files:
             translations: list[Translation] = []
             for _ in range(sum(file.wanted)):
                 if interruption:
                     return
                 translations.append(next(results))
-                count += 1
-                left = (time.monotonic() - start) / count * (self._total - count)
-                yield Progress(count, self._total, translations[-1].name, left)
+                done += 1
+                left = (time.monotonic() - start) / done * (self._total - done)
+                yield Progress(done, self._total, translations[-1].name, left)
             self._write(file, translations)
 
     def _images(self) -> Iterator[Image]:
