@@ -348,6 +348,16 @@ def test_a_second_trainer_is_refused_and_a_killed_one_is_replaced(
     assert steps.index(reached + 1, reached) >= reached
 
 
+def test_nobody_needs_to_read_what_is_printed(data, tmp_path, start):
+    """As in ``phenldiff train ... | head -1``."""
+    path = tmp_path / "run"
+    process = start("train", data, *NAMES, "--out", path, "--steps", 30)
+    process.stdout.close()
+    assert process.wait(60) in (0, 120)
+    assert Run.open(path).state == "finished"
+    process.stdout = None
+
+
 def test_a_second_ctrl_c_ends_a_step_that_hangs(data, tmp_path, start, monkeypatch):
     monkeypatch.setenv("FAKE_DIFFUSION", "hang")
     path = tmp_path / "run"

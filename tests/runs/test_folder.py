@@ -17,6 +17,7 @@ from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Failed, Finished, Loading, Step
 from napari_phenldiff.runs.folder import Run, is_run
 
@@ -97,6 +98,14 @@ def test_a_run_is_not_made_over_something_else(tmp_path: Path, experiment, confi
     with pytest.raises(InputError, match=r"there .*name a new folder"):
         Run.from_experiment(there, config, experiment=experiment, scaling=scaling)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_conditions_must_be_in_the_experiment(tmp_path: Path, experiment):
+    config = TrainingConfig(conditions=("untreated", "cured"))
+    scaling = IntensityScaling.fit(experiment.images)
+    with pytest.raises(InputError, match='"cured"'):
+        Run.from_experiment(tmp_path / "run", config, experiment=experiment, scaling=scaling)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_cannot_be_written_leaves_nothing(tmp_path, experiment, config, monkeypatch):

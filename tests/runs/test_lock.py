@@ -51,6 +51,16 @@ def test_a_lock_is_released_when_its_holder_fails(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lock_that_could_not_be_written_is_none(tmp_path: Path, monkeypatch):
+    def full(content: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("napari_phenldiff.runs.lock.json.dumps", full)
+    with pytest.raises(OSError, match="No space left"):
+        hold(tmp_path / "run.lock", what="run x").__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path, python):
     path = tmp_path / "run.lock"
     first = python(HOLD, path)

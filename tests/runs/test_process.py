@@ -131,7 +131,10 @@ def test_a_command_runs_apart_from_this_process(tmp_path: Path):
     finally:
         child.kill()
     assert child.poll() == 2
-    assert "is not a run folder" in child.tail()
+    # What the command refused is told as it is, without the circumstances.
+    (failed,) = follow(tmp_path / "events.jsonl", child)
+    assert isinstance(failed, Failed)
+    assert failed.message.startswith(f"{tmp_path / 'nothing'} is not a run folder")
 
 
 def test_waiting_may_end_before_the_process(tmp_path: Path, work):

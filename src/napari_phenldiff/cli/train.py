@@ -240,9 +240,9 @@ def carry_out(
         raise RuntimeError(last.message)
     if isinstance(last, Finished) and last.stopped:
         say(f"Go on with: phenldiff train --resume {run.path}")
-    else:
-        say(f"The run is in {run.path}.")
-    return interruption.exit_code
+        return interruption.exit_code
+    say(f"The run is in {run.path}.")
+    return 0
 
 
 def _training(

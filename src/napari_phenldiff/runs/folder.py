@@ -145,9 +145,11 @@ class Run:
         Raises
         ------
         InputError
-            If the folder is not empty.
+            If the folder is not empty, or a condition of `config` is not in the experiment.
         """
         check_output_folder(Path(path))
+        for name in config.conditions:
+            _ = experiment[name]  # refuses an unknown one
         records, stored = record_images(experiment)
         return cls.create(
             path,

@@ -119,6 +119,9 @@ def hold(path: Path, *, what: str) -> Iterator[None]:
             file.write(json.dumps(content))
     except FileExistsError:
         raise _taken(holder(path), what) from None
+    except BaseException:
+        path.unlink(missing_ok=True)  # an empty one would count as held for a while
+        raise
 
     done = threading.Event()
 

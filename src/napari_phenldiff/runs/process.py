@@ -15,6 +15,10 @@ from napari_phenldiff.runs.lock import holder
 LOCK_NAME = "run.lock"
 LOG_NAME = "train.log"
 
+# How `phenldiff` ends when it cannot use what it was given: its last line is the reason.
+_REFUSED = 2
+_PREFIX = "phenldiff: "
+
 
 class ChildProcess:
     """A ``python -m napari_phenldiff ...`` that lives on when the program that started it ends.
@@ -39,7 +43,8 @@ class ChildProcess:
             File that what the process prints is appended to.
         """
         command = [sys.executable, "-m", "napari_phenldiff", *(os.fspath(arg) for arg in args)]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        log = Path(log)
         # A group of its own, so that Ctrl-C in the terminal that napari was started from, or the
         # end of that terminal, does not reach it.
         flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
@@ -53,7 +58,7 @@ class ChildProcess:
                 creationflags=flags,
                 env=environment,
             )
-        return cls(process, Path(log))
+        return cls(process, log)
 
     @property
     def pid(self) -> int:
@@ -130,8 +135,8 @@ def follow(
     Yields
     ------
     Event
-        Up to and including ``Finished`` or ``Failed``. If the process goes away without a word,
-        the last one is a ``Failed`` with the end of its log.
+        Up to and including ``Finished`` or ``Failed``. If the process goes away without writing
+        either, the last one is a ``Failed`` made from what it printed.
     """
     path = Path(path)
     offset = start
@@ -158,6 +163,9 @@ def _is_gone(path: Path, process: ChildProcess | None) -> bool:
 def _last_words(path: Path, process: ChildProcess | None) -> str:
     log = process.log if process is not None else path.with_name(LOG_NAME)
     code = process.poll() if process is not None else None
+    refusal = tail(log, 1)
+    if code == _REFUSED and refusal.startswith(_PREFIX):
+        return refusal.removeprefix(_PREFIX)
     how = "" if code is None else f" (exit code {code})"
     said = tail(log)
     message = f"The process ended without finishing{how}; what was saved can be resumed."
