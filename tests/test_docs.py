@@ -1,0 +1,57 @@
+"""What the README and the documentation tell to type exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import napari_phenldiff
+from napari_phenldiff import cli
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(language: str) -> Iterator[tuple[str, str]]:
+    for page in _PAGES:
+        for name, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
+            if name == language:
+                yield page.relative_to(_ROOT).as_posix(), block
+
+
+def _commands() -> list[tuple[str, str]]:
+    lines = (
+        (page, line.strip())
+        for page, block in _blocks("sh")
+        for line in block.replace("\\\n", " ").splitlines()
+    )
+    return [(page, line) for page, line in lines if line.startswith("phenldiff ")]
+
+
+@pytest.mark.parametrize(("page", "block"), list(_blocks("python")))
+def test_imported_names_are_public(page, block):
+    imported = [
+        alias.name
+        for node in ast.walk(ast.parse(block, filename=page))
+        if isinstance(node, ast.ImportFrom) and node.module == "napari_phenldiff"
+        for alias in node.names
+    ]
+    assert imported
+    assert set(imported) <= set(napari_phenldiff.__all__)
+
+
+@pytest.mark.parametrize(("page", "line"), _commands())
+def test_commands_are_understood(page, line):
+    # The parser exits when it does not understand, and says why.
+    cli._parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+def test_pages_have_examples():
+    assert len(_commands()) > 5
+    assert len(list(_blocks("python"))) > 1
