@@ -214,20 +214,19 @@ def _fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
 def _split(mask: np.ndarray, depth: float) -> np.ndarray:
     """Label a mask by watershed on the distance to its edge, cut at necks that are deep enough."""
     from scipy import ndimage as ndi
-    from skimage.morphology import h_maxima
+    from skimage.morphology import local_maxima, reconstruction
     from skimage.segmentation import watershed
 
-    pieces = components(mask)
     if mask.all() or not mask.any():
-        return pieces
-    # Smoothed, since a ragged outline gives the distance ridges of its own.
+        return components(mask)
+    # Smoothed, since a ragged outline gives the distance ridges of its own; far lower outside, so
+    # that every piece, however thin, keeps a maximum.
     distance = ndi.gaussian_filter(ndi.distance_transform_edt(mask), 1.0)
-    distance[~mask] = 0
-    markers = components(h_maxima(distance, depth).astype(bool) & mask)
-    # A piece thinner than the depth has no such maximum: it stays whole, as its own marker.
-    without = mask & ~np.isin(pieces, np.unique(pieces[markers > 0]))
-    markers = np.where(without, pieces + markers.max(), markers)
-    return watershed(-distance, markers, mask=mask).astype(np.int32)
+    distance[~mask] = -2 * depth
+    # The maxima that rise by the depth above the saddle to a higher one. (scikit-image's
+    # h_maxima gives more than one for some floating-point maxima.)
+    peaks = local_maxima(reconstruction(distance - depth, distance))
+    return watershed(-distance, components(peaks & mask), mask=mask).astype(np.int32)
 
 
 def _above_half_maximum(labels: np.ndarray, image: np.ndarray) -> np.ndarray:

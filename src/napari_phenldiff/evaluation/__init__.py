@@ -1,0 +1,1 @@
+"""Judge translations, and put what was found on one page."""

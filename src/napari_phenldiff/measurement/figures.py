@@ -1,0 +1,293 @@
+"""Figures of measurements: the four groups that show whether a change is real."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.compare import Comparison, Recovery, compare, recovery
+from napari_phenldiff.measurement.panel import translation_panel as translation_panel
+from napari_phenldiff.measurement.tables import Measurement
+from napari_phenldiff.measurement.theme import Theme, ThemeName, themed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Half of the width that a group takes, of 1 between groups.
+_SPREAD = 0.36
+_MOST_CELLS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    name: str
+    role: str
+    place: float
+    color: str
+    hollow: bool
+
+
+def four_groups(
+    measurement: Measurement,
+    *,
+    source: str,
+    target: str,
+    translated: str | None = None,
+    reconstructed: str | None = None,
+    column: str | None = None,
+    recovered: Recovery | None = None,
+    theme: ThemeName = "light",
+    seed: int = 0,
+) -> Figure:
+    """Show one measurement on real and translated images of both conditions.
+
+    Each large dot is an image, with the median of its group as a line; cells lie small behind
+    them. Tests and effects are of images. Above the pairs stand the shift (Hodges-Lehmann) and
+    the p-value of Mann-Whitney's test, of Wilcoxon's for translated against reconstructed, which
+    show the same cells; in the title, which part of the real shift translation recovers.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    source, target : str
+        Names of the groups of real images.
+    translated : str, optional
+        Name of the group of source images translated to the target condition.
+    reconstructed : str, optional
+        Name of the group of the same source images translated to their own condition, in the
+        same order. Without it, translated images are compared with the real source images.
+    column : str, optional
+        Column of the table of images; by default the main column of the profile.
+    recovered : Recovery, optional
+        The recovery in that column, if it was estimated already; otherwise it is here.
+    theme : {"light", "dark"}
+    seed : int
+        Seed of bootstrap and jitter.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not bound to pyplot: `savefig` it, or give it to a canvas.
+
+    Raises
+    ------
+    InputError
+        If there is no such group or column, or `reconstructed` and `translated` do not hold the
+        same number of images.
+    """
+    from matplotlib.figure import Figure
+
+    column = column or measurement.main_column
+    with themed(theme) as colors:
+        groups = _groups(colors, source, target, reconstructed, translated)
+        values = {group.name: measurement.values(group.name, column) for group in groups}
+        # The figure draws itself later, under other defaults: all that counts is set in here.
+        figure = Figure(figsize=(1.2 + 1.25 * len(groups), 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        rng = np.random.default_rng(seed)
+        for group in groups:
+            _draw_cells(axes, measurement, group, column, colors, rng)
+            _draw_images(axes, values[group.name], group, colors, rng)
+        _limit(axes, measurement, list(values), column)
+
+        real = compare(values[source], values[target], seed=seed, n_resamples=0)
+        _bracket(axes, groups[0], groups[1], real, colors)
+        if translated is not None:
+            if reconstructed is not None:
+                made = compare(
+                    values[reconstructed],
+                    values[translated],
+                    seed=seed,
+                    paired=True,
+                    n_resamples=0,
+                )
+                _bracket(axes, groups[2], groups[3], made, colors)
+            recovered = recovered or recovery(
+                values[source],
+                values[target],
+                values[translated],
+                reconstructed=None if reconstructed is None else values[reconstructed],
+                seed=seed,
+            )
+            axes.set_title(recovery_text(recovered), loc="left", fontsize=9, pad=10)
+        _dress(axes, groups, values, measurement, column, colors)
+        has_cells = measurement.cells is not None and column in measurement.cells
+        figure.supxlabel(
+            f"dots: images{', specks: cells' if has_cells else ''}, lines: medians of images",
+            fontsize=7.5,
+            color=colors.faint,
+        )
+        return figure
+
+
+def recovery_text(recovered: Recovery) -> str:
+    """Put a recovery into words, with its interval: ``"recovery 81 % (74 to 89 %)"``."""
+    if recovered.reason:
+        return f"recovery not defined: {recovered.reason}"
+    return (
+        f"recovery {100 * recovered.value:.0f} % "
+        f"({100 * recovered.low:.0f} to {100 * recovered.high:.0f} %)"
+    )
+
+
+def p_text(comparison: Comparison) -> str:
+    """Put a p-value into words, with the smallest possible one where that is not tiny."""
+    if math.isnan(comparison.p_value):
+        return "p unknown"
+    text = f"p = {_number(comparison.p_value)}"
+    if comparison.min_p_value > 1e-3:
+        text += f"\n(least possible {_number(comparison.min_p_value)})"
+    return text
+
+
+def _number(value: float) -> str:
+    if value and abs(value) < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:.2g}"
+
+
+def _groups(
+    colors: Theme, source: str, target: str, reconstructed: str | None, translated: str | None
+) -> list[_Group]:
+    if reconstructed is not None and translated is None:
+        raise InputError("There are reconstructed but no translated images: give both, or neither.")
+    groups = [
+        _Group(source, f"real\n{source}", 0.0, colors.source, False),
+        _Group(target, f"real\n{target}", 1.0, colors.target, False),
+    ]
+    # A gap between what was seen and what a model made.
+    if reconstructed is not None:
+        role = f"reconstructed\n{source}"
+        groups.append(_Group(reconstructed, role, 2.3, colors.reconstructed, True))
+    if translated is not None:
+        role = f"translated\nto {target}"
+        groups.append(_Group(translated, role, groups[-1].place + 1, colors.translated, True))
+    return groups
+
+
+def _draw_cells(
+    axes: Axes,
+    measurement: Measurement,
+    group: _Group,
+    column: str,
+    colors: Theme,
+    rng: np.random.Generator,
+) -> None:
+    values = _cells_of(measurement, group.name, column)
+    if values.size > _MOST_CELLS:
+        values = rng.choice(values, _MOST_CELLS, replace=False)
+    places = group.place + _jitter(values, rng)
+    axes.scatter(places, values, s=3, color=colors.faint, alpha=0.35, linewidths=0, zorder=1)
+
+
+def _draw_images(
+    axes: Axes, values: np.ndarray, group: _Group, colors: Theme, rng: np.random.Generator
+) -> None:
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return
+    axes.scatter(
+        group.place + _jitter(values, rng),
+        values,
+        s=22 if values.size > 60 else 34,
+        facecolor=colors.ground if group.hollow else group.color,
+        edgecolor=group.color if group.hollow else colors.ground,
+        linewidths=1.3 if group.hollow else 0.5,
+        alpha=0.9,
+        zorder=2,
+    )
+    ends = group.place - _SPREAD, group.place + _SPREAD
+    median = np.median(values)
+    # The line lies over many dots, but behind few of them, which it would hide.
+    above = 2 if values.size > 20 else 0
+    axes.plot(ends, [median, median], color=colors.ground, linewidth=4, zorder=1.5 + above)
+    axes.plot(ends, [median, median], color=colors.text, linewidth=2, zorder=1.6 + above)
+
+
+def _jitter(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sideways offsets, wide where values are dense, so that dots show their distribution."""
+    from scipy.stats import gaussian_kde
+
+    if values.size < 3 or np.ptp(values) == 0:
+        return rng.uniform(-0.15, 0.15, values.size) if values.size > 1 else np.zeros(values.size)
+    density = gaussian_kde(values)(values)
+    # Few values need less width to be told apart.
+    width = _SPREAD * min(1.0, 0.35 + values.size / 60)
+    return rng.uniform(-1, 1, values.size) * width * density / density.max()
+
+
+def _limit(axes: Axes, measurement: Measurement, names: list[str], column: str) -> None:
+    """Let the images and most of the cells decide the range, with room above for the tests."""
+    ends: list[float] = []
+    for name in names:
+        images = measurement.values(name, column)
+        images = images[~np.isnan(images)]
+        if images.size:
+            ends += [images.min(), images.max()]
+        cells = _cells_of(measurement, name, column)
+        if cells.size:
+            # A box plot's whiskers: a stray cell must not flatten the others.
+            lower, upper = np.percentile(cells, [25, 75])
+            reach = 1.5 * (upper - lower)
+            ends += [max(cells.min(), lower - reach), min(cells.max(), upper + reach)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    room = (high - low) or 1.0
+    axes.set_ylim(low - 0.06 * room, high + 0.3 * room)
+
+
+def _cells_of(measurement: Measurement, name: str, column: str) -> np.ndarray:
+    """Values of the cells of a group; none if the profile has no cells or no such column."""
+    cells = measurement.cells
+    if cells is None or column not in cells:
+        return np.empty(0)
+    values = cells.loc[cells["condition"] == name, column].to_numpy(dtype=np.float64)
+    return values[~np.isnan(values)]
+
+
+def _bracket(axes: Axes, left: _Group, right: _Group, result: Comparison, colors: Theme) -> None:
+    height, tick = 0.83, 0.015
+    axes.plot(
+        [left.place, left.place, right.place, right.place],
+        [height - tick, height, height, height - tick],
+        color=colors.text,
+        linewidth=0.8,
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+    )
+    axes.text(
+        (left.place + right.place) / 2,
+        height + 0.01,
+        f"shift {result.shift:+.2g}\n{p_text(result)}",
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color=colors.text,
+        linespacing=1.25,
+        transform=axes.get_xaxis_transform(),
+    )
+
+
+def _dress(
+    axes: Axes,
+    groups: list[_Group],
+    values: dict[str, np.ndarray],
+    measurement: Measurement,
+    column: str,
+    colors: Theme,
+) -> None:
+    counts = [int(np.isfinite(values[group.name]).sum()) for group in groups]
+    axes.set_xticks(
+        [group.place for group in groups],
+        [f"{group.role}\nn = {count}" for group, count in zip(groups, counts, strict=True)],
+    )
+    axes.set_xlim(groups[0].place - 0.55, groups[-1].place + 0.55)
+    axes.tick_params(axis="x", length=0, labelsize=8.5)
+    axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)
+    axes.set_axisbelow(True)
+    is_main = column == measurement.main_column
+    axes.set_ylabel(measurement.profile.axis_label if is_main else column.replace("_", " "))

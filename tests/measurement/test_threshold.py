@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from scipy import ndimage as ndi
+
+from napari_phenldiff.measurement.threshold import (
+    PixelPool,
+    ThresholdSettings,
+    fit_threshold,
+    foreground,
+    smoothed,
+)
+
+METHODS = ["otsu", "otsu3", "minimum-cross-entropy", "robust-background"]
+
+
+def two_peaks(n=20_000, fraction=0.2, seed=0):
+    rng = np.random.default_rng(seed)
+    high = rng.normal(100, 5, round(n * fraction))
+    return np.concatenate([rng.normal(20, 5, n - high.size), high])
+
+
+@pytest.mark.parametrize("method", ["otsu", "minimum-cross-entropy"])
+@pytest.mark.parametrize("log_transform", [False, True])
+def test_parts_two_peaks(method, log_transform):
+    settings = ThresholdSettings(method=method, log_transform=log_transform)
+    assert 38 < fit_threshold(two_peaks(), settings) < 85
+
+
+def test_three_classes_take_the_middle_one_as_foreground():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(m, 3, 5000) for m in (20, 60, 120)])
+    lower = fit_threshold(values, ThresholdSettings(method="otsu3"))
+    assert 30 < lower < 52
+    assert fit_threshold(values, ThresholdSettings(method="otsu")) > 60
+
+
+def test_robust_background_is_two_deviations_above_the_trimmed_mean():
+    values = np.random.default_rng(0).normal(50, 4, 100_000)
+    threshold = fit_threshold(values, ThresholdSettings(method="robust-background"))
+    # A normal distribution cut at its 5th and 95th percentile has 0.79 of its deviation.
+    assert threshold == pytest.approx(50 + 2 * 4 * 0.7895, abs=0.1)
+    outliers = np.concatenate([values, np.full(3000, 4000.0)])
+    with_outliers = fit_threshold(outliers, ThresholdSettings(method="robust-background"))
+    assert with_outliers == pytest.approx(threshold, abs=1)
+
+
+def test_a_number_is_the_threshold():
+    assert fit_threshold(np.empty(0), ThresholdSettings(method=39)) == 39.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("values", [np.empty(0), np.full(100, 7.0)])
+def test_no_threshold_in_constant_values(method, values):
+    assert math.isnan(fit_threshold(values, ThresholdSettings(method=method)))
+
+
+def test_no_three_classes_of_two_values():
+    values = np.repeat([0.0, 1.0], 50)
+    assert math.isnan(fit_threshold(values, ThresholdSettings(method="otsu3")))
+
+
+def test_no_logarithm_of_negative_values():
+    settings = ThresholdSettings(log_transform=True)
+    assert math.isnan(fit_threshold(two_peaks() - 200, settings))
+
+
+def test_smoothing_takes_nothing_from_beyond_the_edges():
+    image = np.full((20, 30), 7.0)
+    np.testing.assert_allclose(smoothed(image, 5.0), image)
+
+
+def test_smoothing_of_one_sigma():
+    image = np.random.default_rng(0).normal(size=(60, 60))
+    ours = smoothed(image, 1.3488)[15:-15, 15:-15]
+    np.testing.assert_allclose(ours, ndi.gaussian_filter(image, 1.0)[15:-15, 15:-15])
+    assert smoothed(image, 0) is image
+
+
+def test_the_threshold_itself_is_foreground():
+    image = np.array([[1.0, 2.0, 3.0]])
+    np.testing.assert_array_equal(foreground(image, 2.0), [[False, True, True]])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"method": "magic"}, {"method": math.nan}, {"scale": 0}, {"smoothing": -1}, {"sigma": 1}],
+)
+def test_settings_are_checked(wrong):
+    with pytest.raises(ValidationError):
+        ThresholdSettings(**wrong)
+
+
+def test_pool_keeps_everything_below_its_limit():
+    pool = PixelPool(limit=100)
+    pool.add(np.arange(60).reshape(6, 10))
+    pool.add(np.arange(40))
+    np.testing.assert_array_equal(pool.values, [*range(60), *range(40)])
+    assert PixelPool().values.size == 0
+
+
+def test_pool_does_not_grow_and_stays_fair():
+    pools = PixelPool(limit=20_000), PixelPool(limit=20_000)
+    for number in range(50):
+        # Columns differ, so that taking every n-th pixel would be unfair.
+        image = np.tile(np.arange(64.0), (64, 1)) + number
+        for pool in pools:
+            pool.add(image)
+    values = pools[0].values
+    assert 5_000 < values.size <= 20_000
+    assert values.mean() == pytest.approx(31.5 + 24.5, abs=1.0)
+    np.testing.assert_array_equal(values, pools[1].values)
+
+
+def test_threshold_of_a_pool_is_that_of_all_pixels():
+    values = two_peaks(200_000)
+    pool = PixelPool(limit=50_000)
+    for part in np.array_split(values, 10):
+        pool.add(part)
+    settings = ThresholdSettings()
+    whole = fit_threshold(values, settings)
+    assert fit_threshold(pool.values, settings) == pytest.approx(whole, rel=0.02)
