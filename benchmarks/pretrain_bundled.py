@@ -48,7 +48,13 @@ def main() -> None:
     parser.add_argument("--simulated", type=int, default=3600)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    pool = build_pool(arguments.data, arguments.composed, arguments.simulated, arguments.seed)
+    kept = arguments.out / "training" / "pool.npy"
+    if kept.exists():
+        pool = ImagePool(np.load(kept, allow_pickle=False))
+    else:
+        pool = build_pool(arguments.data, arguments.composed, arguments.simulated, arguments.seed)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.save(kept, pool.images)
     print(f"{len(pool.images)} images", flush=True)
     config = PretrainingConfig(steps=arguments.steps, seed=arguments.seed)
     for event in pretrain(pool, config, arguments.out):

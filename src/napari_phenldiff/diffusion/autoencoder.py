@@ -58,7 +58,7 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         self.register_buffer("basis", torch.from_numpy(basis), persistent=False)
         self.register_buffer("parity", torch.from_numpy(parity), persistent=False)
         # a parameter, though it never learns: diffusers asks a model for its dtype through those
-        self.weights = torch.nn.Parameter(torch.tensor(list(scale)), requires_grad=False)
+        self.weights = torch.nn.Parameter(torch.tensor(list(scale), dtype=torch.float32), requires_grad=False)
 
     @property
     def latent_channels(self) -> int:
@@ -117,7 +117,7 @@ def lapped_basis(coefficients: int, correlation: float = 0.95) -> tuple[np.ndarr
     one, sign = _lapped_basis_1d(correlation)
     order = sorted(
         ((u, v) for u in range(_BLOCK) for v in range(_BLOCK)),
-        key=lambda uv: ((uv[0] + 1) * (uv[1] + 1), uv[0] ** 2 + uv[1] ** 2, uv),
+        key=lambda uv: (uv[0] ** 2 + uv[1] ** 2, uv),
     )[:coefficients]
     basis = np.stack([np.outer(one[u], one[v]) for u, v in order])[:, None]
     parity = np.array([[sign[u], sign[v]] for u, v in order])

@@ -28,8 +28,8 @@ class MovingAverage:
     def update(self, step: int) -> None:
         """Take in the parameters after optimisation step `step` (counted from 1)."""
         decay = min(self.decay, step / (step + 10))
-        for average, parameter in zip(self.averages, self.parameters, strict=True):
-            average.lerp_(parameter.detach().float(), 1 - decay)
+        values = [parameter.detach().float() for parameter in self.parameters]
+        torch._foreach_lerp_(self.averages, values, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -159,7 +159,9 @@ def pretrain(
     ).to(device)
     encoder.calibrate(descriptors)
     weights = [p for p in (*unet.parameters(), *encoder.parameters()) if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(
+        weights, lr=config.learning_rate, weight_decay=1e-2, fused=device.type != "mps"
+    )
     average = MovingAverage(weights, config.ema)
     done = _restore(out, unet, encoder, optimizer, average, config)
     alphas = scheduler.alphas_cumprod.to(device)

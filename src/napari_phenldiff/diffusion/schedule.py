@@ -93,7 +93,7 @@ class Schedule:
 
     def invert(
         self, latents: torch.Tensor, predict: Predict, *, iterations: int = 3
-    ) -> tuple[torch.Tensor, float]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """From clean latents to the code that `generate` turns into them.
 
         Parameters
@@ -109,18 +109,19 @@ class Schedule:
         -------
         code : torch.Tensor
             Noisy latents at the last time step.
-        residual : float
-            Largest relative change of the last fixed-point iteration over all steps: how far from
-            exact the inverse is. NaN with one iteration, which cannot tell.
+        residual : torch.Tensor
+            ``(N,)``: the largest relative change that the last fixed-point iteration made at any
+            step, which bounds how far from exact the inverse is. NaN with one iteration, which
+            cannot tell.
         """
-        x, worst = latents, float("nan")
+        x = latents
+        worst = torch.full((len(x),), float("nan") if iterations < 2 else 0.0)
         for k, t in enumerate(self.timesteps):
-            start, previous = x, None
+            start = previous = x
             for _ in range(iterations):
                 previous, x = x, self._inverse_step(start, predict(x, t), k)
-            if iterations > 1 and previous is not None:
-                change = float((x - previous).norm() / x.norm())
-                worst = change if np.isnan(worst) else max(worst, change)
+            change = (x - previous).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
+            worst = torch.maximum(worst, change.cpu())
         return x, worst
 
     def generate(self, code: torch.Tensor, predict: Predict) -> torch.Tensor:

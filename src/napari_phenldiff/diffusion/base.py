@@ -1,0 +1,295 @@
+"""Base models: the bundled one, a folder, or a hub id, behind one door.
+
+All of them are folders in diffusers' layout (``unet/``, ``vae/``, ``scheduler/``, and for bases made
+with `pretrain` also ``conditioner/``). What differs between them is read from their configs, never
+from their name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
+from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
+from napari_phenldiff.errors import InputError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_WEIGHTS = "diffusion_pytorch_model*.safetensors"
+
+
+class Autoencoder(Protocol):
+    """What the method needs from an autoencoder."""
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Scaled latents ``(N, L, y, x)`` of images ``(N, C, Y, X)`` in [-1, 1]."""
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images of scaled latents."""
+
+
+class _PosteriorMean:
+    """A diffusers `AutoencoderKL` as `Autoencoder`: the mean of the posterior, never a sample."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        self._vae = vae
+        self._scale = float(vae.config.scaling_factor)
+        self._shift = float(vae.config.get("shift_factor") or 0.0)
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        mean: torch.Tensor = self._vae.encode(images).latent_dist.mean
+        return (mean - self._shift) * self._scale
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        images: torch.Tensor = self._vae.decode(latents / self._scale + self._shift).sample
+        return images
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BaseModel:
+    """A pretrained latent diffusion model.
+
+    Attributes
+    ----------
+    reference : str
+        What it was loaded by.
+    unet : UNet2DConditionModel
+        Float32 weights.
+    autoencoder : Autoencoder
+        Between images and scaled latents.
+    encoder : DescriptorEncoder or None
+        Where condition tokens may start from.
+    alphas_cumprod : numpy.ndarray
+        Of the training schedule.
+    prediction_type : str
+        ``epsilon`` or ``v_prediction``.
+    image_channels : int
+        Channels an image may have at most.
+    factor : int
+        Pixels per latent along one axis.
+    device : torch.device
+        Where the weights are.
+    """
+
+    reference: str
+    unet: UNet2DConditionModel
+    autoencoder: Autoencoder
+    encoder: DescriptorEncoder | None
+    alphas_cumprod: np.ndarray
+    prediction_type: str
+    image_channels: int
+    factor: int
+    device: torch.device
+
+    @classmethod
+    def load(cls, reference: str = "bundled", *, device: torch.device | str = "cpu") -> BaseModel:
+        """Load a base model.
+
+        Parameters
+        ----------
+        reference : str
+            ``"bundled"``, a folder, or ``owner/name`` or ``owner/name@revision`` of a hub. The
+            network is used for the last alone.
+        device : torch.device or str
+            Where to put it.
+
+        Raises
+        ------
+        InputError
+            If there is no such base, or it is not one that can be used.
+        """
+        place = Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
+        if reference != "bundled":
+            place = Path(reference).expanduser()
+        if not place.exists():
+            if _is_hub_id(reference):
+                place = _download(reference)
+            else:
+                raise InputError(
+                    f"There is no base model at {reference}; give bundled, a folder in diffusers' "
+                    "layout, or the id of a model on a hub (owner/name)."
+                )
+        return _from_folder(place, reference).to(device)
+
+    def to(self, device: torch.device | str) -> BaseModel:
+        """The same base with its weights on another device."""
+        device = torch.device(device)
+        inner = getattr(self.autoencoder, "_vae", self.autoencoder)
+        for model in (self.unet, inner, self.encoder):
+            if model is not None:
+                model.to(device)
+        return replace(self, device=device)
+
+    @property
+    def tile(self) -> int:
+        """Native side of an image in pixels."""
+        return int(self.unet.config.sample_size) * self.factor
+
+    @property
+    def multiple(self) -> int:
+        """Sides of images must be divisible by this number of pixels."""
+        return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    @property
+    def token_width(self) -> int:
+        """Width of a condition token."""
+        return int(self.unet.config.cross_attention_dim)
+
+    def encode(self, images: np.ndarray, *, batch_size: int = 16) -> torch.Tensor:
+        """Latents of images.
+
+        Parameters
+        ----------
+        images : numpy.ndarray
+            ``(N, C, Y, X)`` float32 in [-1, 1] with at most `image_channels` channels; missing ones
+            are black. Sides divisible by `multiple`.
+        batch_size : int
+            Images at once.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(N, L, Y / factor, X / factor)`` float32 on `device`.
+        """
+        check_channels(images.shape[1], self)
+        missing = self.image_channels - images.shape[1]
+        padded = np.pad(images, ((0, 0), (0, missing), (0, 0), (0, 0)), constant_values=-1)
+        with torch.no_grad():
+            parts = [
+                self.autoencoder.encode(torch.from_numpy(part).to(self.device))
+                for part in np.array_split(padded, max(1, -(-len(padded) // batch_size)))
+            ]
+        return torch.cat(parts)
+
+    def decode(self, latents: torch.Tensor, channels: int) -> np.ndarray:
+        """Images ``(N, channels, Y, X)`` float32 in [-1, 1] of latents."""
+        with torch.no_grad():
+            images = self.autoencoder.decode(latents.float())
+        clipped: np.ndarray = images[:, :channels].clamp(-1, 1).cpu().numpy()
+        return clipped
+
+
+def check_channels(channels: int, base: BaseModel) -> None:
+    """Raise `InputError` if images have more channels than the base takes."""
+    if channels > base.image_channels:
+        raise InputError(
+            f"The images have {channels} channels but the base model {base.reference} takes at "
+            f"most {base.image_channels}; keep those that matter."
+        )
+
+
+def _is_hub_id(reference: str) -> bool:
+    # "folder/name" with an existing folder is a path that was mistyped, not a model on a hub
+    return bool(_HUB_ID.fullmatch(reference)) and not Path(reference).parent.exists()
+
+
+def _download(reference: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = reference.partition("@")
+    patterns = ["*/config.json", "scheduler/*.json", "unet/*.safetensors", "vae/*.safetensors"]
+    try:
+        return Path(
+            snapshot_download(name, revision=revision or None, allow_patterns=patterns)
+        )
+    except Exception as error:
+        raise InputError(
+            f"The base model {reference} is no folder here and could not be fetched from the hub "
+            f"({type(error).__name__}); download it elsewhere and give its folder."
+        ) from error
+
+
+def _from_folder(folder: Path, reference: str) -> BaseModel:
+    vae_config = _config(folder, "vae", reference)
+    unet_config = _config(folder, "unet", reference)
+    schedule = _config(folder, "scheduler", reference, "scheduler_config.json")
+    _expect(unet_config, "UNet2DConditionModel", reference)
+    autoencoder: Autoencoder
+    if vae_config.get("_class_name") == "LappedAutoencoder":
+        autoencoder = _load(LappedAutoencoder, folder / "vae", reference)
+        channels, factor = int(vae_config["image_channels"]), 8
+        latent_channels = autoencoder.latent_channels
+    else:
+        _expect(vae_config, "AutoencoderKL", reference)
+        autoencoder = _PosteriorMean(_load(AutoencoderKL, folder / "vae", reference))
+        channels = int(vae_config["in_channels"])
+        factor = 2 ** (len(vae_config["block_out_channels"]) - 1)
+        latent_channels = int(vae_config["latent_channels"])
+    unet = _load(UNet2DConditionModel, folder / "unet", reference)
+    if unet.config.in_channels != latent_channels or not isinstance(
+        unet.config.cross_attention_dim, int
+    ):
+        raise InputError(
+            f"The parts of the base model {reference} do not fit together: its UNet takes "
+            f"{unet.config.in_channels} latent channels, its autoencoder makes {latent_channels}."
+        )
+    encoder = None
+    if (folder / "conditioner" / "config.json").exists():
+        encoder = _load(DescriptorEncoder, folder / "conditioner", reference)
+    scheduler = DDIMScheduler.from_config(schedule)
+    for model in (unet, encoder):
+        if model is not None:
+            model.requires_grad_(False).eval()
+    return BaseModel(
+        reference=reference,
+        unet=unet,
+        autoencoder=autoencoder,
+        encoder=encoder,
+        alphas_cumprod=scheduler.alphas_cumprod.double().numpy(),
+        prediction_type=str(scheduler.config.prediction_type),
+        image_channels=channels,
+        factor=factor,
+        device=torch.device("cpu"),
+    )
+
+
+def _config(
+    folder: Path, part: str, reference: str, name: str = "config.json"
+) -> dict[str, Any]:
+    path = folder / part / name
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{reference} is not a base model: it has no {part}/{name}; give a folder in "
+            "diffusers' layout (unet, vae, scheduler)."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"The file {path} of the base model cannot be read: {error}.") from error
+    if not isinstance(config, dict):
+        raise InputError(f"The file {path} of the base model is not a configuration.")
+    return config
+
+
+def _expect(config: dict[str, Any], name: str, reference: str) -> None:
+    if config.get("_class_name") != name:
+        raise InputError(
+            f"The base model {reference} has a {config.get('_class_name')} where a {name} is "
+            "needed; Stable Diffusion 1 and 2 and bases made with phenldiff work."
+        )
+
+
+def _load(kind: Any, folder: Path, reference: str) -> Any:
+    if not any(folder.glob(_WEIGHTS)):
+        raise InputError(
+            f"The base model {reference} has no safetensors weights in {folder.name}/; other "
+            "formats can run code and are not read, so convert it first."
+        )
+    try:
+        # half of a file's precision is kept on disk only
+        return kind.from_pretrained(
+            str(folder), use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
+        )
+    except Exception as error:
+        raise InputError(
+            f"The {folder.name} of the base model {reference} cannot be loaded "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from error

@@ -1,0 +1,265 @@
+"""Fine-tune a base model on the conditions of an experiment (paper, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+
+from napari_phenldiff.diffusion.adaptation import Lora, adapter_files
+from napari_phenldiff.diffusion.base import BaseModel, check_channels
+from napari_phenldiff.diffusion.conditioning import ConditionTokens, initial_tokens
+from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
+from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.latents import (
+    MAX_TILES,
+    cache_latents,
+    pick_tiles,
+    training_side,
+    training_tiles,
+)
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.events import Event, Finished, Loading, Preview, Saved, Step, Warned
+from napari_phenldiff.runs.folder import Run
+
+_STATE = "state.safetensors"
+
+
+def finetune(
+    experiment: Experiment,
+    config: TrainingConfig,
+    run: Run,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume: bool = False,
+) -> Iterator[Event]:
+    """Teach a base model the difference between conditions.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        At least the conditions of `config`, in which all images are used.
+    config : TrainingConfig
+        What to do. Equal seeds give equal weights on the same machine, also across a resume.
+    run : Run
+        Where checkpoints, previews and the adapter are written. The events are not appended to it:
+        whoever iterates does that.
+    should_stop : callable
+        Asked after every step. A stopped training has saved its checkpoint and adapter.
+    resume : bool
+        Go on from the newest checkpoint, if there is one.
+
+    Yields
+    ------
+    Event
+        Loading, Warned, Step, Preview, Saved and one Finished.
+
+    Raises
+    ------
+    InputError
+        If the base cannot be loaded, takes fewer channels, or the checkpoint is damaged.
+    """
+    device = choose_device(config.device)
+    base = BaseModel.load(config.base, device=device)
+    check_channels(experiment.n_channels, base)
+    training = _Training(base, config)
+    yield Loading("Encoding the images")
+    shortened = training.encode(experiment, run)
+    if shortened:
+        yield Warned(shortened)
+    done = training.restore(run) if resume else 0
+    if done > config.steps:
+        raise InputError(f"The run {run.path} has done {done} steps already.")
+    started, step = time.monotonic(), done
+    for step in range(done + 1, config.steps + 1):
+        loss = training.step(step)
+        left = (time.monotonic() - started) / (step - done) * (config.steps - step)
+        yield Step(step=step, total=config.steps, loss=loss, seconds_left=left)
+        stopping = should_stop()
+        if step % config.checkpoint_every == 0 or step == config.steps or stopping:
+            yield Saved(step=step, path=training.save(run, step))
+        if config.preview_every and (step % config.preview_every == 0):
+            yield Preview(step=step, path=training.preview(run, step))
+        if stopping:
+            break
+    if not run.has_adapter:  # resumed after the last step, killed before the adapter was there
+        training.save(run, step)
+    yield Finished(step=step, stopped=step < config.steps)
+
+
+class _Training:
+    """Everything that changes from step to step."""
+
+    def __init__(self, base: BaseModel, config: TrainingConfig) -> None:
+        self.base, self.config = base, config
+        self.dtype = choose_precision(config.precision, base.device)
+        torch.manual_seed(config.seed)  # peft draws its initial weights from the global stream
+        self.lora = Lora.from_config(config)
+        self.adapted = self.lora.add_to(base.unet)
+        self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
+
+    def encode(self, experiment: Experiment, run: Run) -> str:
+        """Cache latents and set up tokens and optimiser; returns a warning or nothing."""
+        config, base = self.config, self.base
+        side = training_side((image.shape for image in experiment.images), base)
+        self.latents: list[torch.Tensor] = []
+        warning = ""
+        for name in config.conditions:
+            tiles = training_tiles(experiment[name].images, run.scaling, side)
+            if len(tiles) > MAX_TILES:
+                warning = (
+                    f"The images give up to {len(tiles)} tiles a condition; "
+                    f"{MAX_TILES} of them, drawn at random, are trained on."
+                )
+            tiles = pick_tiles(tiles, MAX_TILES, config.seed)
+            self.latents.append(cache_latents(base, tiles))
+            if len(self.latents) == 1:
+                self.example = tiles[:1]
+        encoder = None if base.encoder is None else base.encoder.to("cpu")
+        values, null = initial_tokens(
+            [views[0] for views in self.latents],
+            encoder,
+            tokens=config.tokens_per_condition,
+            width=base.token_width,
+            generator=torch.Generator().manual_seed(config.seed),
+        )
+        self.tokens = ConditionTokens(config.conditions, values, null).to(base.device)
+        learned = list(self.tokens.parameters())
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": self.adapted, "rate": config.learning_rate},
+                {"params": learned, "rate": config.token_learning_rate, "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=base.device.type != "mps",
+        )
+        self.average = MovingAverage([*self.adapted, *learned], config.ema)
+        return warning
+
+    def step(self, number: int) -> float:
+        """One optimisation step; its loss."""
+        config, device = self.config, self.base.device
+        # every step draws from its own stream, so that a resumed training goes on with the very
+        # numbers that an uninterrupted one would have seen
+        generator = torch.Generator().manual_seed(_stream(config.seed, number))
+        clean, index = self._draw(generator)
+        n = len(clean)
+        t = torch.randint(0, len(self.alphas), (n,), generator=generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        dropped = torch.rand(n, generator=generator) < config.condition_dropout
+        signal = self.alphas[t].sqrt().view(-1, 1, 1, 1)
+        spread = (1 - self.alphas[t]).sqrt().view(-1, 1, 1, 1)
+        target = noise
+        if self.base.prediction_type == "v_prediction":
+            target = signal * noise - spread * clean
+        rate = self._rate(number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * rate
+        with autocast(device, self.dtype):
+            tokens = self.tokens(index.to(device), dropped.to(device))
+            output = self.base.unet(
+                signal * clean + spread * noise, t, encoder_hidden_states=tokens
+            ).sample
+        loss = torch.nn.functional.mse_loss(output.float(), target)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.average.parameters, config.max_grad_norm)
+        self.optimizer.step()
+        self.average.update(number)
+        return float(loss.detach())
+
+    def _draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents, and which condition they belong to: conditions are seen equally often."""
+        n, conditions = self.config.batch_size, len(self.latents)
+        index = (torch.arange(n) + torch.randint(conditions, (1,), generator=generator)) % conditions
+        chosen = []
+        for condition in index.tolist():
+            views = self.latents[condition]
+            view = int(torch.randint(views.shape[0], (1,), generator=generator))
+            tile = int(torch.randint(views.shape[1], (1,), generator=generator))
+            chosen.append(views[view, tile])
+        return torch.stack(chosen).to(self.base.device), index
+
+    def _rate(self, number: int) -> float:
+        """Warm-up, then a cosine down to a tenth."""
+        config = self.config
+        if number <= config.warmup:
+            return number / config.warmup
+        progress = (number - config.warmup) / max(1, config.steps - config.warmup)
+        return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def save(self, run: Run, number: int) -> str:
+        """Write checkpoint and adapter; the adapter's path within the run."""
+        state: dict[str, torch.Tensor] = {}
+        for i, parameter in enumerate(self.average.parameters):
+            state[f"online.{i}"] = parameter.detach()
+            state[f"average.{i}"] = self.average.averages[i]
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[f"{key}.{i}"] = self.optimizer.state[parameter][key]
+        contents = save({key: value.contiguous().cpu() for key, value in state.items()})
+        run.save_checkpoint(number, {_STATE: contents})
+        with self.average.applied():
+            adapter = run.save_adapter(
+                adapter_files(self.base.unet, self.tokens, self.lora, self.config.base)
+            )
+        return adapter.relative_to(run.path).as_posix()
+
+    def restore(self, run: Run) -> int:
+        """Load the newest checkpoint; returns the steps done, 0 without one."""
+        newest = run.latest_checkpoint()
+        if newest is None:
+            return 0
+        done, folder = newest
+        try:
+            state = load_file(str(folder / _STATE))
+            with torch.no_grad():
+                for i, parameter in enumerate(self.average.parameters):
+                    parameter.copy_(state[f"online.{i}"])
+                    self.average.averages[i].copy_(state[f"average.{i}"])
+                    self.optimizer.state[parameter] = {
+                        "step": torch.tensor(float(done)),
+                        "exp_avg": state[f"exp_avg.{i}"].to(parameter),
+                        "exp_avg_sq": state[f"exp_avg_sq.{i}"].to(parameter),
+                    }
+        except Exception as error:
+            raise InputError(
+                f"The checkpoint {folder} cannot be read ({type(error).__name__}); delete that "
+                "folder to go on from the one before."
+            ) from error
+        return done
+
+    def preview(self, run: Run, number: int) -> str:
+        """Translate one training tile to the second condition; the file's path within the run."""
+        from napari_phenldiff.diffusion.translate import Translator
+        from napari_phenldiff.images.image import Image
+        from napari_phenldiff.runs.config import TranslationConfig
+
+        source, target = self.config.conditions[:2]
+        names = run.channel_names
+        tile = run.scaling.invert(self.example, np.float32)[0]
+        path = Path("previews") / f"step_{number:06d}.tif"
+        with self.average.applied():
+            translator = Translator(self.base, self.tokens, run.scaling, names)
+            quick = TranslationConfig(
+                source=source, target=target, inference_steps=20, fixed_point_iterations=2
+            )
+            (result,) = translator.translate([Image(tile, names, None, path.stem)], quick)
+        self.base.unet.train(False)
+        both = np.concatenate([tile, result.translated.data])
+        labels = [f"{kind} {name}" for kind in ("real", "translated") for name in names]
+        write_tiff(run.path / path, Image(both, tuple(labels), None, path.stem))
+        return path.as_posix()
+
+
+def _stream(seed: int, number: int) -> int:
+    """Seed of one step's stream, different for every pair of arguments."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,240 @@
+"""Translate images between conditions: invert, generate, decode (paper, section 3.3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import torch
+
+from napari_phenldiff.diffusion.adaptation import load_adapter
+from napari_phenldiff.diffusion.base import BaseModel, check_channels
+from napari_phenldiff.diffusion.conditioning import ConditionTokens
+from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
+from napari_phenldiff.diffusion.schedule import Predict, Schedule
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.tiles import TileGrid
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.folder import Run
+
+_OVERLAP = 0.25
+"""Of a tile: what neighbouring tiles of a larger field share."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Translation:
+    """One image as it would look in the target condition.
+
+    Attributes
+    ----------
+    name : str
+        Of the image.
+    translated, reconstructed : Image
+        In the target, and through the same model in the source condition; shape, dtype, channel
+        names and pixel size of the image. The reconstruction is what to compare with: both have
+        gone through the autoencoder and the intensity scaling.
+    residual : float
+        How far from exact the inversion was, see `Schedule.invert`; the worst of the image's tiles.
+    seconds : float
+        Time it took, shared evenly among the images of a batch.
+    """
+
+    name: str
+    translated: Image
+    reconstructed: Image
+    residual: float
+    seconds: float
+
+
+class Translator:
+    """A fine-tuned model that translates images.
+
+    Parameters
+    ----------
+    base : BaseModel
+        With the adapter's updates on its UNet.
+    tokens : ConditionTokens
+        Learned condition tokens.
+    scaling : IntensityScaling
+        Of the experiment that was trained on.
+    channel_names : tuple of str
+        Channels of the images, in order.
+    precision : str
+        ``auto``, ``float32`` or ``bfloat16``: of the network's passes. Latents stay float32.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        tokens: ConditionTokens,
+        scaling: IntensityScaling,
+        channel_names: tuple[str, ...],
+        *,
+        precision: str = "auto",
+    ) -> None:
+        check_channels(len(channel_names), base)
+        self.base = base
+        self.tokens = tokens.to(base.device)
+        self.scaling = scaling
+        self.channel_names = channel_names
+        self._dtype = choose_precision(precision, base.device)
+
+    @classmethod
+    def from_run(
+        cls, run: Run | str | PathLike[str], *, device: str = "auto", precision: str = "auto"
+    ) -> Translator:
+        """Load the result of a fine-tuning.
+
+        Raises
+        ------
+        InputError
+            If the folder is no run, has no adapter yet, or its base is missing.
+        """
+        opened = run if isinstance(run, Run) else Run.open(run)
+        if not opened.has_adapter:
+            raise InputError(f"The run {opened.path} has no adapter yet; train it first.")
+        base = BaseModel.load(opened.config.base, device=choose_device(device))
+        tokens = load_adapter(opened.adapter_path, base.unet)
+        return cls(base, tokens, opened.scaling, opened.channel_names, precision=precision)
+
+    def invert(
+        self, latents: torch.Tensor, config: TranslationConfig
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Code of latents under the source condition, and the residual of each ``(N,)``."""
+        return self._schedule(config).invert(
+            latents,
+            self._predict(config, strength=0.0),
+            iterations=config.fixed_point_iterations,
+        )
+
+    def generate(
+        self, code: torch.Tensor, config: TranslationConfig, *, strength: float | None = None
+    ) -> torch.Tensor:
+        """Latents from a code, `strength` of the way from source (0) to target (1)."""
+        strength = config.strength if strength is None else strength
+        return self._schedule(config).generate(code, self._predict(config, strength=strength))
+
+    def translate(
+        self, images: Iterable[Image], config: TranslationConfig
+    ) -> Iterator[Translation]:
+        """Translate images, as many at once as fill a batch.
+
+        Parameters
+        ----------
+        images : iterable of Image
+            Of any size, in the source condition, with the run's channels.
+        config : TranslationConfig
+            From what to what, and how.
+
+        Yields
+        ------
+        Translation
+            In the order of `images`.
+
+        Raises
+        ------
+        InputError
+            On images with other channels and conditions that were not trained.
+        """
+        for name in (config.source, config.target):
+            if name not in self.tokens.conditions:
+                raise InputError(
+                    f"The run knows no condition {name!r}; it was trained on "
+                    f"{', '.join(self.tokens.conditions)}."
+                )
+        waiting: list[tuple[Image, TileGrid]] = []
+        for image in images:
+            if image.n_channels != len(self.channel_names):
+                raise InputError(
+                    f"{image.name} has {image.n_channels} channels, the run was trained on "
+                    f"{len(self.channel_names)} ({', '.join(self.channel_names)})."
+                )
+            tile = self.base.tile
+            grid = TileGrid.cover(
+                image.shape, tile, round(_OVERLAP * tile), multiple=self.base.multiple
+            )
+            full = sum(len(g) for _, g in waiting) >= config.batch_size
+            if waiting and (full or grid.tile_shape != waiting[0][1].tile_shape):
+                yield from self._translate_batch(waiting, config)
+                waiting = []
+            waiting.append((image, grid))
+        if waiting:
+            yield from self._translate_batch(waiting, config)
+
+    def _translate_batch(
+        self, batch: list[tuple[Image, TileGrid]], config: TranslationConfig
+    ) -> Iterator[Translation]:
+        started = time.monotonic()
+        tiles = np.concatenate([grid.cut(self.scaling.apply(image.data)) for image, grid in batch])
+        parts = [
+            self._translate_tiles(tiles[i : i + config.batch_size], config)
+            for i in range(0, len(tiles), config.batch_size)
+        ]
+        translated, reconstructed, residuals = (
+            np.concatenate([part[k] for part in parts]) for k in range(3)
+        )
+        seconds = (time.monotonic() - started) / len(batch)
+        end = 0
+        for image, grid in batch:
+            start, end = end, end + len(grid)
+            yield Translation(
+                name=image.name,
+                translated=self._restore(image, grid, translated[start:end]),
+                reconstructed=self._restore(image, grid, reconstructed[start:end]),
+                residual=float(residuals[start:end].max()),
+                seconds=seconds,
+            )
+
+    def _translate_tiles(
+        self, tiles: np.ndarray, config: TranslationConfig
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        channels = tiles.shape[1]
+        code, residual = self.invert(self.base.encode(tiles), config)
+        results = [
+            self.base.decode(self.generate(code, config, strength=strength), channels)
+            for strength in (config.strength, 0.0)
+        ]
+        return results[0], results[1], residual.numpy()
+
+    def _restore(self, image: Image, grid: TileGrid, tiles: np.ndarray) -> Image:
+        """Back to a field in the image's grey values."""
+        data = self.scaling.invert(grid.blend(tiles), image.data.dtype)
+        return Image(data, image.channel_names, image.pixel_size, image.name)
+
+    def _schedule(self, config: TranslationConfig) -> Schedule:
+        return Schedule.from_alphas(
+            self.base.alphas_cumprod,
+            self.base.prediction_type,
+            steps=config.inference_steps,
+            depth=config.depth,
+        )
+
+    def _predict(self, config: TranslationConfig, *, strength: float) -> Predict:
+        """The network under conditions, guided; unguided source where `strength` is 0."""
+        source = self.tokens.mixed(config.source, config.target, 0.0)
+        wanted = self.tokens.mixed(config.source, config.target, strength)
+        reference = self.tokens.null if config.guidance_from == "null" else source
+
+        def ask(x: torch.Tensor, t: int, tokens: list[torch.Tensor]) -> torch.Tensor:
+            stacked = torch.cat([token.expand(len(x), -1, -1) for token in tokens])
+            repeated = x.repeat(len(tokens), 1, 1, 1)
+            with torch.no_grad(), autocast(self.base.device, self._dtype):
+                output: torch.Tensor = self.base.unet(
+                    repeated, t, encoder_hidden_states=stacked
+                ).sample
+            return output.float()
+
+        def predict(x: torch.Tensor, t: int) -> torch.Tensor:
+            if strength == 0:
+                return ask(x, t, [source])
+            if config.guidance == 1:
+                return ask(x, t, [wanted])
+            away, towards = ask(x, t, [reference, wanted]).chunk(2)
+            return away + config.guidance * (towards - away)
+
+        return predict

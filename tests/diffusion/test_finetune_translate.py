@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.finetune import finetune
+from napari_phenldiff.diffusion.translate import Translator
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
+from napari_phenldiff.runs.events import Finished, Preview, Saved, Step
+from napari_phenldiff.runs.folder import Run
+
+EXACT = TranslationConfig(
+    source="untreated",
+    target="treated",
+    inference_steps=20,
+    depth=0.6,
+    fixed_point_iterations=6,
+    guidance=2.0,
+)
+
+
+def make_run(folder: Path, experiment: Experiment, base: Path, **settings) -> Run:
+    values = {"steps": 4, "batch_size": 4, "rank": 2, "checkpoint_every": 2} | settings
+    config = TrainingConfig(conditions=("untreated", "treated"), base=str(base), **values)
+    scaling = IntensityScaling.fit(experiment.images)
+    return Run.from_experiment(folder, config, experiment=experiment, scaling=scaling)
+
+
+def train(run: Run, experiment: Experiment, **options):
+    return list(finetune(experiment, run.config, run, **options))
+
+
+@pytest.mark.parametrize("kind", ["tiny_base", "tiny_stable_diffusion"])
+def test_the_whole_way(kind, request, tmp_path, experiment):
+    base = request.getfixturevalue(kind)
+    run = make_run(tmp_path / "run", experiment, base, precision="float32")
+    events = train(run, experiment)
+    assert [e.step for e in events if isinstance(e, Step)] == [1, 2, 3, 4]
+    assert [e.step for e in events if isinstance(e, Saved)] == [2, 4]
+    assert events[-1].step == 4 and not events[-1].stopped
+
+    translator = Translator.from_run(run.path, device="cpu", precision="float32")
+    images = experiment["untreated"].images
+    results = list(translator.translate(images, EXACT))
+    assert [r.name for r in results] == [i.name for i in images]
+    for image, result in zip(images, results, strict=True):
+        for made in (result.translated, result.reconstructed):
+            assert made.data.shape == image.data.shape
+            assert made.data.dtype == image.data.dtype
+            assert made.channel_names == image.channel_names
+            assert made.pixel_size == image.pixel_size
+        assert np.isfinite(result.residual)
+        assert not np.array_equal(result.translated.data, result.reconstructed.data)
+
+
+def test_reconstruction_is_the_autoencoders(tiny_base, tmp_path, experiment):
+    """Inversion and generation under the source cancel, whatever the network learned."""
+    run = make_run(tmp_path / "run", experiment, tiny_base, precision="float32")
+    train(run, experiment)
+    translator = Translator.from_run(run, device="cpu", precision="float32")
+    image = experiment["untreated"].images[0]
+    (result,) = translator.translate([image], EXACT)
+    base = BaseModel.load(str(tiny_base))
+    pixels = run.scaling.apply(image.data)[None]
+    floor = run.scaling.invert(base.decode(base.encode(pixels), 2)[0], np.uint8)
+    difference = floor.astype(int) - result.reconstructed.data
+    assert np.abs(difference).max() <= 2
+
+
+def test_strength_zero_is_the_reconstruction(tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base)
+    train(run, experiment)
+    translator = Translator.from_run(run, device="cpu")
+    config = EXACT.model_copy(update={"strength": 0.0})
+    (result,) = translator.translate([experiment["untreated"].images[0]], config)
+    assert np.array_equal(result.translated.data, result.reconstructed.data)
+
+
+def test_larger_and_smaller_fields_keep_their_size(tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base)
+    train(run, experiment)
+    rng = np.random.default_rng(1)
+    fields = [
+        Image(rng.integers(0, 4000, (2, y, x), np.uint16), ("DNA", "marker"), None, f"{y}x{x}")
+        for y, x in ((70, 45), (20, 27), (32, 32))
+    ]
+    quick = EXACT.model_copy(update={"inference_steps": 4, "fixed_point_iterations": 2})
+    results = list(Translator.from_run(run, device="cpu").translate(fields, quick))
+    assert [r.translated.data.shape for r in results] == [f.data.shape for f in fields]
+    assert {r.translated.data.dtype for r in results} == {np.dtype(np.uint16)}
+
+
+def test_same_seed_same_weights_also_across_a_resume(tiny_base, tmp_path, experiment):
+    adapters = {}
+    for name in ("straight", "again", "resumed", "other"):
+        seed = 1 if name == "other" else 0
+        run = make_run(tmp_path / name, experiment, tiny_base, seed=seed)
+        if name == "resumed":
+            asked = iter([False, True])
+            events = train(run, experiment, should_stop=lambda asked=asked: next(asked))
+            assert events[-1] == Finished(2, stopped=True, time=events[-1].time)
+            assert run.has_adapter
+            train(run, experiment, resume=True)
+        else:
+            train(run, experiment)
+        adapters[name] = (run.adapter_path / "pytorch_lora_weights.safetensors").read_bytes()
+    assert adapters["straight"] == adapters["again"] == adapters["resumed"]
+    assert adapters["straight"] != adapters["other"]
+
+
+def test_training_lowers_the_loss_and_moves_only_the_adapter(tiny_base, tmp_path, experiment):
+    before = BaseModel.load(str(tiny_base)).unet.state_dict()
+    run = make_run(
+        tmp_path / "run", experiment, tiny_base, steps=80, batch_size=8, rank=8, learning_rate=1e-2, warmup=5
+    )
+    losses = [e.loss for e in train(run, experiment) if isinstance(e, Step)]
+    assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:20])
+    after = Translator.from_run(run, device="cpu").base.unet.state_dict()
+    for key, value in before.items():
+        kept = after.get(key, after.get(key.replace(".weight", ".base_layer.weight")))
+        if kept is None:
+            kept = after[key.replace(".bias", ".base_layer.bias")]
+        assert torch.equal(value, kept), key
+
+
+def test_previews_are_written(tiny_base, tmp_path, experiment):
+    from napari_phenldiff.images.tiff import read_image
+
+    run = make_run(tmp_path / "run", experiment, tiny_base, preview_every=4)
+    (preview,) = [e for e in train(run, experiment) if isinstance(e, Preview)]
+    image = read_image(run.path / preview.path)
+    assert image.channel_names == (
+        "real DNA",
+        "real marker",
+        "translated DNA",
+        "translated marker",
+    )
+
+
+def test_adapter_of_another_base_is_refused(
+    tiny_base, tiny_stable_diffusion, tmp_path, experiment
+):
+    run = make_run(tmp_path / "run", experiment, tiny_base)
+    train(run, experiment)
+    settings = json.loads((run.path / "config.json").read_text())
+    text = json.dumps(settings).replace(str(tiny_base), str(tiny_stable_diffusion))
+    (run.path / "config.json").write_text(text)
+    with pytest.raises(InputError, match="another base"):
+        Translator.from_run(run.path, device="cpu")
+
+
+def test_unknown_condition_and_wrong_channels_are_told(tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base)
+    train(run, experiment)
+    translator = Translator.from_run(run, device="cpu")
+    image = experiment["untreated"].images[0]
+    with pytest.raises(InputError, match="no condition 'drug'"):
+        list(translator.translate([image], EXACT.model_copy(update={"target": "drug"})))
+    grey = Image(image.data[:1], ("DNA",), None, "grey")
+    with pytest.raises(InputError, match="1 channels"):
+        list(translator.translate([grey], EXACT))
+
+
+def test_too_many_channels_for_the_base(tiny_base, tmp_path):
+    rng = np.random.default_rng(0)
+
+    def image(name: str) -> Image:
+        return Image(rng.integers(0, 99, (4, 32, 32), np.uint8), tuple("abcd"), None, name)
+
+    experiment = Experiment.from_images(
+        {"untreated": [image("a"), image("b")], "treated": [image("c"), image("d")]}
+    )
+    run = make_run(tmp_path / "run", experiment, tiny_base)
+    with pytest.raises(InputError, match="4 channels .* at most 3"):
+        train(run, experiment)

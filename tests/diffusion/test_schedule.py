@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_phenldiff.diffusion.schedule import Schedule
+from napari_phenldiff.errors import InputError
+
+ALPHAS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+
+
+def network(prediction_type: str):
+    """A smooth non-linear stand-in for a UNet that depends on the time step."""
+    torch.manual_seed(0)
+    mix = torch.randn(6, 6, dtype=torch.float64) / 6**0.5
+
+    def predict(x: torch.Tensor, t: int) -> torch.Tensor:
+        return torch.sin(torch.einsum("ij,njyx->niyx", mix, x) + t / 300)
+
+    return predict
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("depth", [1.0, 0.6])
+def test_more_iterations_invert_more_exactly(prediction_type, depth):
+    schedule = Schedule.from_alphas(ALPHAS, prediction_type, steps=50, depth=depth)
+    latents = torch.randn(3, 6, 4, 4, dtype=torch.float64)
+    predict = network(prediction_type)
+    errors = []
+    for iterations in (1, 3, 8):
+        code, residual = schedule.invert(latents, predict, iterations=iterations)
+        back = schedule.generate(code, predict)
+        errors.append(float((back - latents).square().mean().sqrt()))
+        assert residual.shape == (3,)
+        assert bool(residual.isnan().all()) == (iterations == 1)
+    assert errors[0] > 20 * errors[1] > 400 * errors[2]
+    assert errors[2] < 1e-5
+
+
+def test_steps_match_diffusers_ddim():
+    """The angles are another way to write DDIM, not another method."""
+    from diffusers import DDIMScheduler
+
+    for prediction_type in ("epsilon", "v_prediction"):
+        scheduler = DDIMScheduler(
+            beta_schedule="linear",
+            beta_start=1e-4,
+            beta_end=0.02,
+            prediction_type=prediction_type,
+            clip_sample=False,
+            timestep_spacing="trailing",
+        )
+        scheduler.set_timesteps(20)
+        schedule = Schedule.from_alphas(
+            scheduler.alphas_cumprod.double().numpy(), prediction_type, steps=20
+        )
+        assert list(schedule.timesteps[::-1]) == scheduler.timesteps.tolist()
+        predict = network(prediction_type)
+        ours = theirs = torch.randn(1, 6, 4, 4, dtype=torch.float64)
+        ours = schedule.generate(ours, predict)
+        for t in scheduler.timesteps:
+            theirs = scheduler.step(predict(theirs, int(t)), t, theirs).prev_sample
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_depth_is_the_part_that_is_inverted():
+    half = Schedule.from_alphas(ALPHAS, "epsilon", steps=50, depth=0.5)
+    assert len(half.timesteps) == 25
+    assert half.timesteps[-1] == 499
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"depth": 0.0}, "depth"),
+        ({"depth": 1.5}, "depth"),
+        ({"steps": 0}, "steps"),
+        ({"prediction_type": "sample"}, "sample"),
+    ],
+)
+def test_bad_settings_are_told(change, word):
+    settings = {"prediction_type": "epsilon", "steps": 10, "depth": 1.0} | change
+    with pytest.raises(InputError, match=word):
+        Schedule.from_alphas(ALPHAS, **settings)
