@@ -147,7 +147,9 @@ class MeasureWidget(DropPanel):
             self._settings(),
         )
 
-    def _settings(self) -> Settings:
+    def _settings(self) -> Settings | None:
+        if self.source.currentData() is None:
+            return None  # no images are open whose channels could be named
         try:
             settings = self.settings.model()
         except ValidationError as error:

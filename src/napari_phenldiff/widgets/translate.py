@@ -21,7 +21,7 @@ from napari_phenldiff.viewer.side_by_side import (
     translation_panes,
 )
 from napari_phenldiff.viewer.translation import TranslationRequest
-from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
+from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.folder_field import FolderField
@@ -245,7 +245,13 @@ class TranslateWidget(DropPanel):
         """List the conditions of the run."""
         run = _open_run(self.run_field.path())
         conditions = run.conditions if run is not None else ()
-        fill_pair(self.source, self.target, [(name, name) for name in conditions])
+        for index, combo in enumerate((self.source, self.target)):
+            fill_choices(combo, [(name, name) for name in conditions])
+            combo.setCurrentIndex(min(index, len(conditions) - 1))
+        for index in range(self.images.count()):
+            if conditions and self.images.itemData(index).infos[0][0].condition == conditions[0]:
+                self.images.setCurrentIndex(index)
+                break
         self.run_note.setText("" if run is None else _describe(run))
         self.run_note.setVisible(run is not None)
         self._on_images()

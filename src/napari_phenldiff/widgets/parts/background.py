@@ -70,7 +70,7 @@ def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambd
         abort[0] = True
         after()
         # Without effect unless the work ended without saying so: then the viewer is being closed.
-        job.apply(Failed("It was ended because the viewer was closed."))
+        job.apply(Failed("The viewer was closed."))
 
     worker = create_worker(guarded, _start_thread=False)
     worker.yielded.connect(on_event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -64,7 +65,12 @@ class Panel(QWidget):
 
     def reveal(self, widget: QWidget) -> None:
         """Scroll to a widget, once the layout knows how high it is."""
-        QTimer.singleShot(0, self, lambda: self._scroll.ensureWidgetVisible(widget, 0, 8))
+
+        def scroll() -> None:
+            if isalive(self):
+                self._scroll.ensureWidgetVisible(widget, 0, 8)
+
+        QTimer.singleShot(0, scroll)
 
     def section(self, title: str) -> Form:
         """Add a headed form below the sections there are."""

@@ -26,9 +26,6 @@ from napari_phenldiff.widgets.parts.background import Result, ShouldStop, run_in
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_INPUT_ERROR = 2
-"""Exit code of a command that can't use what it was given; its last line says why."""
-
 
 def launch(arguments: Sequence[str], log: Path) -> ChildProcess:
     """Start ``phenldiff`` with these arguments in a process of its own."""
@@ -93,8 +90,7 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
                 return
             yield Loading("starting the background process")
             process = child.start(arguments, log)
-            for event in follow(out / "events.jsonl", process, should_stop=should_stop):
-                yield _refusal(event, process)
+            yield from follow(out / "events.jsonl", process, should_stop=should_stop)
 
     jobs.add(job, viewer)
     run_in_background(job, work)
@@ -127,20 +123,11 @@ def resume_training(viewer: Viewer, path: Path) -> Job:
         if not running:
             yield Loading("starting the background process")
             process = child.start(["train", "--resume", str(path)], run.log_path)
-        for event in follow(run.events_path, process, should_stop=should_stop, start=offset):
-            yield _refusal(event, process)
+        yield from follow(run.events_path, process, should_stop=should_stop, start=offset)
 
     jobs.add(job, viewer)
     run_in_background(job, work)
     return job
-
-
-def _refusal(event: Event, process: ChildProcess | None) -> Event:
-    """Return what the process has said if it ended because of the user's input, else the event."""
-    if isinstance(event, Failed) and process is not None and process.poll() == _INPUT_ERROR:
-        said = process.tail(1).removeprefix("phenldiff: ")
-        return replace(event, message=said or event.message)
-    return event
 
 
 def _end(process: ChildProcess, *, insist: bool) -> None:
@@ -194,7 +181,7 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
                     if isinstance(event, Finished) and not event.stopped:
                         _await_end(process)
                         yield Result(read_output(prepared, names, out))
-                    yield _refusal(event, process)
+                    yield event
             finally:
                 child.kill()
 

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.simulate import simulate_pairs
+from napari_phenldiff.measurement.area import AreaSettings
+from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.measuring import (
+    MeasuringRequest,
+    object_layers,
+    run_measurement,
+    translations,
+)
+from napari_phenldiff.viewer.reader import experiment_layers
+from napari_phenldiff.viewer.results import add_translation
+
+
+@pytest.fixture
+def request_of(viewer: ViewerModel) -> Callable[..., MeasuringRequest]:
+    """Open simulated images of two conditions and ask for a measurement of them."""
+    pairs = list(simulate_pairs("translocation", 4, size=96))
+    conditions = {
+        "untreated": [pair.source for pair in pairs[:2]],
+        "treated": [pair.target for pair in pairs[2:]],
+    }
+    for data, arguments, _ in experiment_layers(conditions):
+        viewer.add_image(data, **arguments)
+
+    def make(profile: str, **more) -> MeasuringRequest:
+        source, target = group_layers(viewer.layers)
+        return MeasuringRequest(profile, source, target, **more)
+
+    return make
+
+
+def test_areas_become_labels_with_features(request_of):
+    request = request_of("area", settings=AreaSettings(channel=1)).snapshot()
+    told: list[tuple[int, int, str]] = []
+
+    measured = run_measurement(request, lambda *now: told.append(now))
+    untreated, treated = object_layers(measured, visible=["treated"])
+
+    assert list(measured.measurement.images["channel"].unique()) == ["marker"]
+    assert told[0] == (1, 4, "")
+    assert told[-1] == (4, 4, "outlining the objects")
+    data, arguments, kind = untreated
+    assert kind == "labels"
+    assert data.shape == (2, 96, 96)
+    assert arguments["name"] == "untreated: objects"
+    assert not arguments["visible"]
+    assert treated[1]["visible"]
+    features = arguments["features"]
+    assert list(features.columns) == ["label", "image"]
+    assert len(features) == data.max() + 1
+    metadata = arguments["metadata"]["napari-phenldiff-measurement"]
+    assert metadata["profile"] == "area"
+    assert metadata["settings"]["channel"] == 1
+
+
+def test_thresholds_come_from_the_real_images_alone(request_of, viewer: ViewerModel):
+    real = run_measurement(request_of("translocation")).measurement.thresholds
+    source = group_layers(viewer.layers)[0]
+    dark = [
+        Image(image.data // 4, image.channel_names, image.pixel_size, image.name)
+        for image in source.images()
+    ]
+    add_translation(
+        viewer, source.layers, dark, dark, source="untreated", target="treated", provenance={}
+    )
+    (groups,) = translations(viewer.layers).values()
+
+    measured = run_measurement(request_of("translocation", **groups))
+
+    assert measured.measurement.thresholds == real
+    assert set(measured.request.groups()) == {
+        "untreated",
+        "treated",
+        "reconstructed",
+        "translated",
+    }
+
+
+def test_objects_of_one_translated_image_lie_at_its_place(request_of, viewer: ViewerModel):
+    source = group_layers(viewer.layers)[0]
+    image = source.images()[1:]
+    add_translation(
+        viewer,
+        source.layers,
+        image,
+        image,
+        source="untreated",
+        target="treated",
+        provenance={},
+        field=1,
+    )
+    (groups,) = translations(viewer.layers).values()
+
+    layers = object_layers(run_measurement(request_of("translocation", **groups)))
+
+    data, arguments, _ = layers[-1]
+    assert data.shape == (1, 96, 96)
+    assert arguments["translate"] == (1.0, 0.0, 0.0)
+    np.testing.assert_array_equal(data[0] > 0, layers[0][0][1] > 0)
+
+
+def test_the_latest_translation_comes_first(request_of, viewer: ViewerModel):
+    source = group_layers(viewer.layers)[0]
+    images = source.images()
+    made = [
+        add_translation(
+            viewer, source.layers, images, images, source="a", target="b", provenance={}
+        )
+        for _ in range(2)
+    ]
+
+    assert list(translations(viewer.layers)) == made[::-1]
+
+
+def test_what_is_wrong_is_told(request_of, viewer: ViewerModel):
+    request = request_of("area")
+    twice = MeasuringRequest("area", request.source, request.source)
+    assert "same condition" in (twice.validation_error() or "")
+    assert "two conditions" in (MeasuringRequest("area", None, None).validation_error() or "")
+    viewer.add_image(np.zeros((2, 8, 8)), name="other: GFP")
+    other = MeasuringRequest("area", request.source, group_layers(viewer.layers)[2])
+    with pytest.raises(InputError, match="other has GFP"):
+        run_measurement(other)
+
+
+def test_what_the_listener_raises_ends_the_measurement(request_of):
+    def enough(done: int, total: int, what: str) -> None:
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        run_measurement(request_of("translocation"), enough)

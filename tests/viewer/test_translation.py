@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.translation import TranslationRequest, read_output
+
+
+@pytest.fixture
+def run(experiment_folder: Path, tmp_path: Path) -> Run:
+    experiment = Experiment.from_folder(experiment_folder)
+    run = Run.from_experiment(
+        tmp_path / "run",
+        TrainingConfig(conditions=("untreated", "treated")),
+        experiment=experiment,
+        scaling=IntensityScaling.fit(experiment.images),
+    )
+    run.save_adapter({"adapter.safetensors": b"weights"})
+    return run
+
+
+@pytest.fixture
+def good(run: Run, experiment_folder: Path, open_in, viewer: ViewerModel) -> TranslationRequest:
+    open_in(experiment_folder)
+    group = group_layers(viewer.layers)[1]
+    return TranslationRequest(run.path, group, "untreated", "treated", seed=5)
+
+
+def test_a_good_request_has_no_error(good: TranslationRequest):
+    assert good.validation_error() is None
+    assert good.config().seed == 5
+
+
+def test_what_is_wrong_is_told_before_it_starts(
+    good: TranslationRequest, viewer: ViewerModel, tmp_path: Path, run: Run
+):
+    def error_with(**changes) -> str:
+        return replace(good, **changes).validation_error() or ""
+
+    viewer.add_image(np.zeros((2, 8, 8)), name="other: GFP")
+    viewer.add_image(np.zeros((2, 2, 8, 8)), name="unnamed", channel_axis=1)
+    _, _, other, unnamed = group_layers(viewer.layers)
+
+    assert "Choose a run" in error_with(run=None)
+    assert "is not a run" in error_with(run=tmp_path)
+    assert "Open the images" in error_with(group=None)
+    assert "the run knows untreated, treated" in error_with(target="")
+    assert "has the channels GFP" in error_with(group=other)
+    assert error_with(group=unnamed) == ""
+    (run.path / "config.json").write_text("{}")
+    assert "config.json" in error_with()
+
+
+def test_images_of_different_sizes_are_refused(
+    run: Run, tmp_path: Path, make_image, open_in, viewer: ViewerModel
+):
+    write_tiff(tmp_path / "mixed" / "a.tif", make_image("a"))
+    write_tiff(tmp_path / "mixed" / "b.tif", make_image("b", shape=(40, 48)))
+    open_in(tmp_path / "mixed")
+
+    request = TranslationRequest(run.path, group_layers(viewer.layers)[0], "untreated", "treated")
+
+    assert "differ in size" in (request.validation_error() or "")
+
+
+def test_images_are_written_in_order_and_read_back(good: TranslationRequest, tmp_path: Path):
+    names = good.write_input(tmp_path / "in")
+    assert names == [f"0000{i}_untreated_{i}.tif" for i in range(3)]
+    out = tmp_path / "out"
+    for name in names:
+        image = read_image(tmp_path / "in" / name)
+        write_tiff(out / "reconstructed" / name, image)
+        write_tiff(out / "translated" / name, replace(image, data=image.data // 2))
+    (out / "translation.json").write_text(json.dumps({"images": [{"residual": 0.5}]}))
+
+    result = read_output(good, names, out)
+
+    assert [image.name for image in result.translated] == [f"untreated_{i}" for i in range(3)]
+    assert good.group is not None
+    for real, made, kept in zip(
+        good.group.images(), result.translated, result.reconstructed, strict=True
+    ):
+        np.testing.assert_array_equal(made.data, real.data // 2)
+        np.testing.assert_array_equal(kept.data, real.data)
+        assert made.path is None
+    provenance = result.provenance
+    assert (provenance["source"], provenance["target"], provenance["seed"]) == (
+        "untreated",
+        "treated",
+        5,
+    )
+    assert provenance["base"] == "bundled"
+    assert provenance["record"]["images"][0]["residual"] == 0.5
+    assert "napari-phenldiff" in provenance["versions"]
+    json.dumps(provenance)
+
+
+def test_one_image_of_a_stack_is_written_alone(good: TranslationRequest, tmp_path: Path):
+    names = replace(good, field=1).write_input(tmp_path)
+
+    assert names == ["00000_untreated_1.tif"]
+
+
+def test_a_missing_result_is_told_by_name(good: TranslationRequest, tmp_path: Path):
+    with pytest.raises(InputError, match=r"00000_a\.tif"):
+        read_output(good, ["00000_a.tif"], tmp_path)

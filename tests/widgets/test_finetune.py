@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.viewer.jobs import JobState, jobs
+from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB, FineTuneWidget
+from napari_phenldiff.widgets.parts import tasks
+from napari_phenldiff.widgets.parts.data_source import FOLDER
+
+
+@pytest.fixture
+def dock(qtbot, model: ViewerModel, tmp_path: Path) -> FineTuneWidget:
+    widget = FineTuneWidget(model)
+    qtbot.addWidget(widget)
+    widget.out.set_path(tmp_path / "run")
+    widget.steps.setValue(4)
+    widget.show()
+    return widget
+
+
+def test_the_open_conditions_can_be_chosen_and_the_control_is_the_source(dock: FineTuneWidget):
+    assert dock.data.source.currentText() == "untreated (4 images)"
+    assert dock.data.target.currentText() == "treated (4 images)"
+    assert dock.data.summary.text() == "Channels: DNA, marker"
+    assert dock.validation_error() is None
+    assert dock.job_foot.button.isEnabled()
+    assert dock.job_foot.button.text() == "Start fine-tuning"
+
+
+def test_a_run_folder_is_suggested_until_one_is_named(qtbot, model: ViewerModel, home: Path):
+    dock = FineTuneWidget(model)
+    qtbot.addWidget(dock)
+    assert dock.out.path() == home / "phenldiff-runs" / "untreated-to-treated-001"
+
+    dock.data.source.setCurrentIndex(0)
+    dock.data.target.setCurrentIndex(1)
+    assert dock.out.path() == home / "phenldiff-runs" / "treated-to-untreated-001"
+
+    dock.out.set_path(home / "mine")
+    dock.data.target.setCurrentIndex(0)
+    assert dock.out.path() == home / "mine"
+
+
+def test_why_it_cannot_start_stands_beside_the_button(qtbot, dock: FineTuneWidget, model):
+    dock.data.target.setCurrentIndex(dock.data.source.currentIndex())
+
+    assert not dock.job_foot.button.isEnabled()
+    assert dock.job_foot.message.isVisible()
+    assert "same condition" in dock.job_foot.message.text()
+
+    model.layers.clear()
+    qtbot.waitUntil(lambda: dock.data.source.count() == 0)
+    assert "among the open layers" in dock.job_foot.message.text()
+    assert "Drop TIFFs" in dock.data.summary.text()
+
+
+def test_layers_are_followed_as_they_come_and_go(qtbot, dock: FineTuneWidget, model: ViewerModel):
+    model.add_image(np.zeros((5, 8, 8)), name="drug: DNA")
+    qtbot.waitUntil(lambda: dock.data.source.findText("drug (5 images)") >= 0)
+    assert dock.data.source.currentText() == "untreated (4 images)"
+
+    model.layers["drug: DNA"].name = "other: DNA"
+    qtbot.waitUntil(lambda: dock.data.source.findText("other (5 images)") >= 0)
+
+
+def test_only_what_belongs_to_the_base_model_is_shown(dock: FineTuneWidget, tmp_path: Path):
+    assert not dock.base_folder.isVisible()
+    assert not dock.base_hub.isVisible()
+
+    dock.base_kind.setCurrentText(BASE_FOLDER)
+    assert dock.base_folder.isVisible()
+    assert "base model" in (dock.validation_error() or "")
+    dock.base_folder.set_path(tmp_path / "base")
+    assert dock.request().base == str(tmp_path / "base")
+
+    dock.base_kind.setCurrentText(HUB)
+    dock.base_hub.setText(" owner/name ")
+    assert dock.base_hub.isVisible()
+    assert not dock.base_folder.isVisible()
+    assert dock.request().base == "owner/name"
+
+
+def test_layers_are_trained_on_in_a_child_process(
+    dock: FineTuneWidget, child, until_ended, tmp_path: Path
+):
+    dock.per_condition.setValue(3)
+    dock.seed.setValue(5)
+    dock.job_foot.button.click()
+    assert dock.job_foot.button.text() == "Stop"
+    assert not dock.job_foot.curve.isHidden()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FINISHED
+    assert job.losses == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3)), (4, 0.25)]
+    assert dock.job_foot.status.text().startswith("Fine-tuning untreated → treated: finished.")
+    run = Run.open(tmp_path / "run")
+    assert child.calls == [["train", "--resume", str(run.path)]]
+    assert run.config.images_per_condition == 3
+    assert run.config.seed == 5
+    assert len(run.images) == 6
+    # What is there now is finished; the button can't overwrite it.
+    assert not dock.job_foot.button.isEnabled()
+    assert "is a run already" in dock.job_foot.message.text()
+
+
+def test_a_folder_is_trained_on_in_a_child_process(
+    dock: FineTuneWidget, child, until_ended, data_folder: Path, tmp_path: Path
+):
+    dock.data.kind.setCurrentText(FOLDER)
+    assert "in this folder" not in (dock.validation_error() or "")
+    dock.data.folder.set_path(data_folder)
+    assert dock.data.source.currentText() == "untreated (4 images)"
+    dock.start()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FINISHED, job.message
+    assert child.calls[0][:2] == ["train", str(data_folder)]
+    assert Run.open(tmp_path / "run").state == "finished"
+
+
+def test_stop_keeps_a_run_that_can_be_resumed(
+    qtbot, dock: FineTuneWidget, child, until_ended, tmp_path: Path
+):
+    child.plan(steps=1000, delay=0.02)
+    dock.job_foot.button.click()
+    qtbot.waitUntil(lambda: dock.job_foot.job.done >= 2, timeout=20_000)
+    qtbot.waitUntil(lambda: "left" in dock.job_foot.status.text())
+    assert "step" in dock.job_foot.status.text()
+    assert dock.job_foot.bar.maximum() == 1000
+    dock.job_foot.button.click()
+    assert dock.job_foot.button.text() == "Stop now"
+    job = until_ended(dock)
+
+    assert job.state is JobState.STOPPED
+    assert Run.open(tmp_path / "run").state == "stopped"
+    qtbot.waitUntil(lambda: dock.job_foot.button.text() == "Resume")
+    assert dock.job_foot.button.isEnabled()
+
+    child.plan(steps=2)
+    dock.job_foot.button.click()
+    resumed = until_ended(dock)
+    assert resumed.state is JobState.FINISHED
+    # The curve goes on where it was.
+    assert len(resumed.losses) == len(job.losses) + 2
+
+
+def test_stop_insists_when_the_child_does_not_listen(
+    qtbot, dock: FineTuneWidget, child, until_ended
+):
+    child.plan(steps=2, delay=60)
+    dock.job_foot.button.click()
+    qtbot.waitUntil(lambda: dock.job_foot.job.message == "Loading the base model", timeout=20_000)
+    dock.job_foot.button.click()
+    dock.job_foot.button.click()
+
+    assert until_ended(dock).state is JobState.STOPPED
+    assert child.processes[0].poll() is not None
+
+
+def test_a_crash_is_told_with_the_last_words_of_the_child(dock: FineTuneWidget, child, until_ended):
+    child.plan(end="crash")
+    dock.start()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FAILED
+    assert dock.job_foot.details.isVisible()
+    assert "illegal memory access" in dock.job_foot.details.toPlainText()
+    assert "has failed" in dock.job_foot.status.text()
+    # It died in the middle of a run: that can go on.
+    assert dock.job_foot.button.text() == "Resume"
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [("refuse", "The images are not to my taste; give others."), ("fail", "not enough memory")],
+)
+def test_what_the_child_says_is_what_is_shown(
+    dock: FineTuneWidget, child, until_ended, end: str, words: str
+):
+    child.plan(end=end)
+    dock.start()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FAILED
+    assert words in dock.job_foot.status.text()
+    assert not dock.job_foot.details.isVisible()
+
+
+def test_bad_images_are_told_in_a_sentence(dock: FineTuneWidget, model, until_ended, tmp_path):
+    for name in ("treated: marker", "untreated: marker"):
+        model.layers[name].data = np.zeros_like(model.layers[name].data)
+    dock.start()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FAILED
+    assert '"marker" has the same value' in job.message or "marker" in job.message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, OSError])
+def test_whatever_is_raised_in_the_thread_is_told(
+    dock: FineTuneWidget, monkeypatch: pytest.MonkeyPatch, until_ended, error
+):
+    def launch(arguments, log):
+        raise error("out of something")
+
+    monkeypatch.setattr(tasks, "launch", launch)
+    dock.start()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FAILED
+    assert f"{error.__name__}: out of something" in job.message
+
+
+def test_a_dock_opened_again_finds_the_job(
+    qtbot, model: ViewerModel, child, until_ended, tmp_path: Path
+):
+    child.plan(steps=1000, delay=0.02)
+    dock = FineTuneWidget(model)
+    dock.out.set_path(tmp_path / "run")
+    dock.start()
+    job = dock.job_foot.job
+    qtbot.waitUntil(lambda: job.done >= 1, timeout=20_000)
+    dock.close()
+    dock.deleteLater()
+    del dock
+    qtbot.wait(50)
+
+    reopened = FineTuneWidget(model)
+    qtbot.addWidget(reopened)
+
+    assert reopened.job_foot.job is job
+    assert jobs.latest("train", model) is job
+    assert reopened.job_foot.button.text() == "Stop"
+    done = job.done
+    qtbot.waitUntil(lambda: job.done > done)
+    reopened.job_foot.button.click()
+    assert until_ended(reopened).state is JobState.STOPPED
+
+
+def test_a_run_of_somebody_else_can_be_watched_and_stopped(
+    qtbot, dock: FineTuneWidget, child, until_ended, data_folder: Path, tmp_path: Path
+):
+    child.plan(steps=1000, delay=0.02)
+    arguments = ["train", str(data_folder), "--source", "untreated", "--target", "treated"]
+    child.launch([*arguments, "--out", str(tmp_path / "run"), "--steps", "9"], tmp_path / "log")
+    qtbot.waitUntil(lambda: (tmp_path / "run" / "run.lock").exists(), timeout=20_000)
+    dock.refresh()
+    assert dock.job_foot.button.text() == "Watch"
+
+    dock.start()
+    assert len(child.calls) == 1
+    qtbot.waitUntil(lambda: dock.job_foot.job.done >= 1, timeout=20_000)
+    dock.job_foot.button.click()
+
+    assert until_ended(dock).state is JobState.STOPPED
+
+
+def test_progress_is_shown_at_most_five_times_a_second(
+    qtbot, dock: FineTuneWidget, child, until_ended, monkeypatch
+):
+    shown: list[int] = []
+    monkeypatch.setattr(dock.job_foot.curve, "set_losses", lambda *_: shown.append(1))
+    child.plan(steps=300, delay=0.0)
+    dock.start()
+    job = until_ended(dock)
+
+    assert len(job.losses) == 300
+    assert len(shown) < 60

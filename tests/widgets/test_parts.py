@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, Field
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QColor, QWheelEvent
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLineEdit,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+)
+
+from napari_phenldiff.widgets.finetune import FineTuneWidget
+from napari_phenldiff.widgets.measure import MeasureWidget
+from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
+from napari_phenldiff.widgets.parts.folder_field import FolderField
+from napari_phenldiff.widgets.parts.form import Panel, whole_box
+from napari_phenldiff.widgets.parts.loss_curve import LossCurve, running_mean
+from napari_phenldiff.widgets.parts.settings_form import SettingsForm, described_fields
+from napari_phenldiff.widgets.translate import TranslateWidget
+
+
+def test_a_folder_can_be_typed_or_dropped(qtbot, tmp_path: Path, home: Path, drop):
+    field = FolderField("here")
+    qtbot.addWidget(field)
+    assert field.path() is None
+    field.edit.setText("~/runs ")
+    assert field.path() == home / "runs"
+
+    (tmp_path / "file.tif").touch()
+    drop(field, tmp_path / "file.tif")
+    assert field.path() == home / "runs"
+    drop(field, tmp_path / "file.tif", tmp_path)
+    assert field.path() == tmp_path
+
+    field.set_path(home / "runs" / "one")
+    assert field.edit.text() == str(Path("~/runs/one"))
+    assert field.edit.toolTip() == str(home / "runs" / "one")
+
+
+def test_a_choice_is_kept_while_it_can_be_chosen(qtbot):
+    combo = choice_box()
+    qtbot.addWidget(combo)
+    changes: list[int] = []
+    combo.currentIndexChanged.connect(changes.append)
+
+    fill_choices(combo, [("a", 1), ("b", 2)])
+    combo.setCurrentIndex(1)
+    changes.clear()
+    fill_choices(combo, [("b", 3), ("c", 4)])
+    assert (combo.currentText(), combo.currentData()) == ("b", 3)
+    assert changes == []
+    fill_choices(combo, [("c", 4)])
+    assert (combo.currentText(), changes) == ("c", [0])
+    fill_choices(combo, [])
+    assert combo.currentIndex() == -1
+
+
+def test_a_pair_is_suggested_once_and_then_left_to_the_user(qtbot):
+    source, target = choice_box(), choice_box()
+    for combo in (source, target):
+        qtbot.addWidget(combo)
+    choices = [("drug", 1), ("control", 2), ("other", 3)]
+
+    fill_pair(source, target, choices)
+    assert (source.currentText(), target.currentText()) == ("control", "drug")
+    source.setCurrentText("other")
+    fill_pair(source, target, [*choices, ("more", 4)])
+    assert (source.currentText(), target.currentText()) == ("other", "drug")
+
+
+def test_the_mean_of_the_loss_is_unbiased_from_the_start():
+    assert running_mean([]) == []
+    assert running_mean([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
+    noisy = running_mean([1.0, 0.0] * 100)
+    assert noisy[0] == 1.0
+    assert noisy[-1] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "losses", [[], [(1, 0.5)], [(s, 1 / s) for s in range(1, 5000)], [(1, 0.0), (2, 0.0)]]
+)
+def test_the_curve_can_be_painted(qtbot, losses):
+    curve = LossCurve()
+    qtbot.addWidget(curve)
+    curve.resize(200, 100)
+    line = QColor("red")
+    curve.set_colors(QColor("black"), line)
+    curve.set_losses(losses, 6000)
+
+    image = curve.grab().toImage()
+
+    colours = {image.pixelColor(x, y).name() for x in range(200) for y in range(100)}
+    assert (line.name() in colours) == (len(losses) > 1)
+
+
+def test_the_wheel_scrolls_the_form_and_changes_no_value(qtbot):
+    panel = Panel()
+    qtbot.addWidget(panel)
+    box = whole_box(5, 0, 10)
+    panel.section("Section").row("Value", box, "A value.")
+    panel.show()
+    assert not box.hasFocus()
+
+    turn = QWheelEvent(
+        QPointF(2, 2),
+        QPointF(box.mapToGlobal(QPoint(2, 2))),
+        QPoint(0, 0),
+        QPoint(0, 120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(box, turn)
+
+    assert box.value() == 5
+
+
+class Inner(BaseModel):
+    """Settings of a part.
+
+    Attributes
+    ----------
+    method : {"a", "b-c"} or float
+        How it is done,
+        in two lines.
+    """
+
+    method: Literal["a", "b-c"] | float = "b-c"
+
+
+class Outer(BaseModel):
+    """Settings.
+
+    Attributes
+    ----------
+    dna_channel, other_channel : int or str
+        Which channels.
+    count : int
+        How many.
+    """
+
+    dna_channel: int | str = 0
+    other_channel: int | str = 5
+    count: int = Field(default=3, ge=1)
+    ratio: float = Field(default=0.5, ge=0, le=1)
+    exact: bool = True
+    inner: Inner = Inner()
+
+
+def test_a_docstring_explains_the_fields():
+    assert described_fields(Outer) == {
+        "dna_channel": "Which channels.",
+        "other_channel": "Which channels.",
+        "count": "How many.",
+    }
+    assert described_fields(Inner) == {"method": "How it is done, in two lines."}
+
+
+def test_a_form_is_made_from_settings(qtbot):
+    panel = Panel()
+    qtbot.addWidget(panel)
+    form = SettingsForm(panel.section("Plain"), panel.fold("Nested"), panel)
+    told: list[bool] = []
+    form.changed.connect(lambda: told.append(True))
+
+    form.show_model(Outer, ["DNA", "GFP"])
+
+    assert form.model() == Outer(other_channel=1)
+    dna, other, count, ratio, exact, method = form._fields.values()
+    assert isinstance(dna, QComboBox)
+    assert [dna.itemText(i) for i in range(dna.count())] == ["DNA", "GFP"]
+    assert count.toolTip() == "How many."
+    assert isinstance(count, QSpinBox)
+    assert count.minimum() == 1
+    assert isinstance(ratio, QDoubleSpinBox)
+    assert ratio.maximum() == 1.0
+    assert isinstance(exact, QCheckBox)
+    assert method.currentText() == "b c"
+    told.clear()
+    count.setValue(7)
+    other.setCurrentIndex(0)
+    method.setCurrentText("a")
+    exact.setChecked(False)
+    assert len(told) == 4
+    changed = Outer(other_channel=0, count=7, exact=False, inner=Inner(method="a"))
+    assert form.model() == changed
+
+    form.show_model(Inner, [])
+    assert form.values() == {"method": "b-c"}
+
+
+def test_every_field_of_every_dock_explains_itself(qtbot, model):
+    for kind in (FineTuneWidget, TranslateWidget, MeasureWidget):
+        dock = kind(model)
+        qtbot.addWidget(dock)
+        controls = [
+            child
+            for control in (QComboBox, QAbstractSpinBox, QPushButton, QCheckBox, QSlider, QLineEdit)
+            for child in dock.findChildren(control)
+            if not child.objectName().startswith("qt_")
+        ]
+        assert len(controls) > 10
+        silent = [
+            (type(child).__name__, child.parent())
+            for child in controls
+            if not child.toolTip() and not isinstance(child.parent(), QComboBox | QAbstractSpinBox)
+        ]
+        assert silent == []
