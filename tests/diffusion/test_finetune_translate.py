@@ -46,7 +46,8 @@ def test_the_whole_way(kind, request, tmp_path, experiment):
     events = train(run, experiment)
     assert [e.step for e in events if isinstance(e, Step)] == [1, 2, 3, 4]
     assert [e.step for e in events if isinstance(e, Saved)] == [2, 4]
-    assert events[-1].step == 4 and not events[-1].stopped
+    assert events[-1].step == 4
+    assert not events[-1].stopped
 
     translator = Translator.from_run(run.path, device="cpu", precision="float32")
     images = experiment["untreated"].images
@@ -120,7 +121,14 @@ def test_same_seed_same_weights_also_across_a_resume(tiny_base, tmp_path, experi
 def test_training_lowers_the_loss_and_moves_only_the_adapter(tiny_base, tmp_path, experiment):
     before = BaseModel.load(str(tiny_base)).unet.state_dict()
     run = make_run(
-        tmp_path / "run", experiment, tiny_base, steps=80, batch_size=8, rank=8, learning_rate=1e-2, warmup=5
+        tmp_path / "run",
+        experiment,
+        tiny_base,
+        steps=80,
+        batch_size=8,
+        rank=8,
+        learning_rate=1e-2,
+        warmup=5,
     )
     losses = [e.loss for e in train(run, experiment) if isinstance(e, Step)]
     assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:20])
@@ -146,9 +154,7 @@ def test_previews_are_written(tiny_base, tmp_path, experiment):
     )
 
 
-def test_adapter_of_another_base_is_refused(
-    tiny_base, tiny_stable_diffusion, tmp_path, experiment
-):
+def test_adapter_of_another_base_is_refused(tiny_base, tiny_stable_diffusion, tmp_path, experiment):
     run = make_run(tmp_path / "run", experiment, tiny_base)
     train(run, experiment)
     settings = json.loads((run.path / "config.json").read_text())
@@ -180,5 +186,5 @@ def test_too_many_channels_for_the_base(tiny_base, tmp_path):
         {"untreated": [image("a"), image("b")], "treated": [image("c"), image("d")]}
     )
     run = make_run(tmp_path / "run", experiment, tiny_base)
-    with pytest.raises(InputError, match="4 channels .* at most 3"):
+    with pytest.raises(InputError, match=r"4 channels .* at most 3"):
         train(run, experiment)

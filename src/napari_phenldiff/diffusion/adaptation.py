@@ -76,7 +76,7 @@ class Lora:
 def adapter_files(
     unet: UNet2DConditionModel, tokens: ConditionTokens, lora: Lora, base: str
 ) -> Mapping[str, bytes]:
-    """What to write into an adapter folder, by file name."""
+    """Return what belongs into an adapter folder, by file name."""
     weights = {
         key: value.detach().float().contiguous().cpu()
         for key, value in get_peft_model_state_dict(unet).items()

@@ -58,7 +58,9 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         self.register_buffer("basis", torch.from_numpy(basis), persistent=False)
         self.register_buffer("parity", torch.from_numpy(parity), persistent=False)
         # a parameter, though it never learns: diffusers asks a model for its dtype through those
-        self.weights = torch.nn.Parameter(torch.tensor(list(scale), dtype=torch.float32), requires_grad=False)
+        self.weights = torch.nn.Parameter(
+            torch.tensor(list(scale), dtype=torch.float32), requires_grad=False
+        )
 
     @property
     def latent_channels(self) -> int:

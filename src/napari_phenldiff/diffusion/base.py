@@ -1,8 +1,8 @@
 """Base models: the bundled one, a folder, or a hub id, behind one door.
 
-All of them are folders in diffusers' layout (``unet/``, ``vae/``, ``scheduler/``, and for bases made
-with `pretrain` also ``conditioner/``). What differs between them is read from their configs, never
-from their name.
+All of them are folders in diffusers' layout (``unet/``, ``vae/``, ``scheduler/``, and for bases
+made with `pretrain` also ``conditioner/``). What differs between them is read from their configs,
+never from their name.
 """
 
 from __future__ import annotations
@@ -29,11 +29,18 @@ _WEIGHTS = "diffusion_pytorch_model*.safetensors"
 class Autoencoder(Protocol):
     """What the method needs from an autoencoder."""
 
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Scaled latents ``(N, L, y, x)`` of images ``(N, C, Y, X)`` in [-1, 1]."""
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Images of scaled latents."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move the weights to a device."""
 
 
 class _PosteriorMean:
@@ -43,6 +50,7 @@ class _PosteriorMean:
         self._vae = vae
         self._scale = float(vae.config.scaling_factor)
         self._shift = float(vae.config.get("shift_factor") or 0.0)
+        self.latent_channels = int(vae.config.latent_channels)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         mean: torch.Tensor = self._vae.encode(images).latent_dist.mean
@@ -51,6 +59,9 @@ class _PosteriorMean:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         images: torch.Tensor = self._vae.decode(latents / self._scale + self._shift).sample
         return images
+
+    def to(self, device: torch.device) -> None:
+        self._vae.to(device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,10 +131,9 @@ class BaseModel:
         return _from_folder(place, reference).to(device)
 
     def to(self, device: torch.device | str) -> BaseModel:
-        """The same base with its weights on another device."""
+        """Move the weights to another device and return the base."""
         device = torch.device(device)
-        inner = getattr(self.autoencoder, "_vae", self.autoencoder)
-        for model in (self.unet, inner, self.encoder):
+        for model in (self.unet, self.autoencoder, self.encoder):
             if model is not None:
                 model.to(device)
         return replace(self, device=device)
@@ -197,9 +207,7 @@ def _download(reference: str) -> Path:
     name, _, revision = reference.partition("@")
     patterns = ["*/config.json", "scheduler/*.json", "unet/*.safetensors", "vae/*.safetensors"]
     try:
-        return Path(
-            snapshot_download(name, revision=revision or None, allow_patterns=patterns)
-        )
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except Exception as error:
         raise InputError(
             f"The base model {reference} is no folder here and could not be fetched from the hub "
@@ -216,20 +224,19 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
     if vae_config.get("_class_name") == "LappedAutoencoder":
         autoencoder = _load(LappedAutoencoder, folder / "vae", reference)
         channels, factor = int(vae_config["image_channels"]), 8
-        latent_channels = autoencoder.latent_channels
     else:
         _expect(vae_config, "AutoencoderKL", reference)
         autoencoder = _PosteriorMean(_load(AutoencoderKL, folder / "vae", reference))
         channels = int(vae_config["in_channels"])
         factor = 2 ** (len(vae_config["block_out_channels"]) - 1)
-        latent_channels = int(vae_config["latent_channels"])
     unet = _load(UNet2DConditionModel, folder / "unet", reference)
-    if unet.config.in_channels != latent_channels or not isinstance(
+    if unet.config.in_channels != autoencoder.latent_channels or not isinstance(
         unet.config.cross_attention_dim, int
     ):
         raise InputError(
             f"The parts of the base model {reference} do not fit together: its UNet takes "
-            f"{unet.config.in_channels} latent channels, its autoencoder makes {latent_channels}."
+            f"{unet.config.in_channels} latent channels, its autoencoder makes "
+            f"{autoencoder.latent_channels}."
         )
     encoder = None
     if (folder / "conditioner" / "config.json").exists():
@@ -251,9 +258,7 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
     )
 
 
-def _config(
-    folder: Path, part: str, reference: str, name: str = "config.json"
-) -> dict[str, Any]:
+def _config(folder: Path, part: str, reference: str, name: str = "config.json") -> dict[str, Any]:
     path = folder / part / name
     try:
         config = json.loads(path.read_text())

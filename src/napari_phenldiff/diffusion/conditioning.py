@@ -5,8 +5,8 @@ latent variant learns one vector and pads it with 76 zeros, which dilutes it; he
 padding and no text encoder).
 
 A base may come with a `DescriptorEncoder`: it was pre-trained to be told, per image, simple
-statistics of the latents (how bright, how fine-grained, how correlated the channels are). Tokens for
-a new condition then start from the average statistics of that condition's images, so the base
+statistics of the latents (how bright, how fine-grained, how correlated the channels are). Tokens
+for a new condition then start from the average statistics of that condition's images, so the base
 already tells two conditions apart before the first step of fine-tuning. Bases without one (Stable
 Diffusion) start from small random tokens.
 """
@@ -115,9 +115,7 @@ class ConditionTokens(nn.Module):
         Initial tokens of the null condition ``(tokens, width)``.
     """
 
-    def __init__(
-        self, conditions: Sequence[str], values: torch.Tensor, null: torch.Tensor
-    ) -> None:
+    def __init__(self, conditions: Sequence[str], values: torch.Tensor, null: torch.Tensor) -> None:
         super().__init__()
         self.conditions = tuple(conditions)
         self.values = nn.Parameter(values.clone())

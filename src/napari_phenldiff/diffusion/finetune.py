@@ -180,7 +180,8 @@ class _Training:
     def _draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Latents, and which condition they belong to: conditions are seen equally often."""
         n, conditions = self.config.batch_size, len(self.latents)
-        index = (torch.arange(n) + torch.randint(conditions, (1,), generator=generator)) % conditions
+        first = torch.randint(conditions, (1,), generator=generator)
+        index = (torch.arange(n) + first) % conditions
         chosen = []
         for condition in index.tolist():
             views = self.latents[condition]

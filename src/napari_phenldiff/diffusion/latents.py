@@ -25,9 +25,7 @@ def training_side(shapes: Iterable[tuple[int, int]], base: BaseModel) -> int:
     return min(base.tile, -(-largest // base.multiple) * base.multiple)
 
 
-def training_tiles(
-    images: Iterable[Image], scaling: IntensityScaling, side: int
-) -> np.ndarray:
+def training_tiles(images: Iterable[Image], scaling: IntensityScaling, side: int) -> np.ndarray:
     """Cut images into square tiles ``(N, C, side, side)`` float32 in [-1, 1]."""
     tiles = []
     for image in images:

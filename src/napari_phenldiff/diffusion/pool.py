@@ -1,9 +1,9 @@
 """Images to pre-train on: simulated fields, and channels made from unlabelled grey tiles.
 
 Few archives hold aligned channels, but most phenotypes are about how channels relate. So grey tiles
-are combined: the same structure blurred, hollowed or reduced to its edges makes channels that belong
-together; tiles of one source make channels that do not. Everything is drawn with a wide range of
-sizes, intensities, noise and missing channels.
+are combined: the same structure blurred, hollowed or reduced to its edges makes channels that
+belong together; tiles of one source make channels that do not. Everything is drawn with a wide
+range of sizes, intensities, noise and missing channels.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ class ImagePool:
     images: np.ndarray
 
     def __call__(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draw `n` images."""
         chosen = self.images[rng.integers(0, len(self.images), n)].astype(np.float32) / 255
         return np.stack([_augment(image, rng) for image in chosen]) * 2 - 1
 
 
 def _augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     channels = len(image)
-    image = np.rot90(image, rng.integers(4), axes=(1, 2))
+    image = np.rot90(image, int(rng.integers(4)), axes=(1, 2))
     if rng.random() < 0.5:
         image = image[:, ::-1]
     image = image[rng.permutation(channels)]
@@ -92,7 +93,7 @@ def compose_tiles(
 
 
 def simulated_fields(n: int, *, size: int = 128, channels: int = 3, seed: int = 0) -> np.ndarray:
-    """Simulated fields of all phenotypes at doses from none to full.
+    """Draw simulated fields of all phenotypes at doses from none to full.
 
     Returns
     -------

@@ -183,7 +183,8 @@ def pretrain(
         tokens = torch.where(dropped.view(-1, 1, 1), encoder.null[None], encoder(standardised))
         t = torch.randint(0, len(alphas), (n,), generator=generator).to(device)
         noise = torch.randn(latents.shape, generator=generator).to(device)
-        signal, spread = alphas[t].sqrt().view(-1, 1, 1, 1), (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
+        signal = alphas[t].sqrt().view(-1, 1, 1, 1)
+        spread = (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
         noisy, target = signal * latents + spread * noise, signal * noise - spread * latents
         with autocast(device, dtype):
             output = unet(noisy, t, encoder_hidden_states=tokens).sample
@@ -281,7 +282,7 @@ def _restore(
     from safetensors import safe_open
 
     state = load_file(str(file))
-    with safe_open(str(file), "pt") as opened:  # type: ignore[no-untyped-call]
+    with safe_open(str(file), "pt") as opened:
         step = int(opened.metadata()["step"])
     with torch.no_grad():
         for i, parameter in enumerate(average.parameters):

@@ -215,7 +215,7 @@ class Translator:
         )
 
     def _predict(self, config: TranslationConfig, *, strength: float) -> Predict:
-        """The network under conditions, guided; unguided source where `strength` is 0."""
+        """Ask the network under conditions, guided; unguided source where `strength` is 0."""
         source = self.tokens.mixed(config.source, config.target, 0.0)
         wanted = self.tokens.mixed(config.source, config.target, strength)
         reference = self.tokens.null if config.guidance_from == "null" else source

@@ -313,9 +313,7 @@ def _stroke(
 PHENOTYPES: Mapping[str, Phenotype] = {
     kind.name: kind
     for kind in (
-        Phenotype(
-            "translocation", "untreated", "treated", ("DNA", "marker"), _draw_translocation
-        ),
+        Phenotype("translocation", "untreated", "treated", ("DNA", "marker"), _draw_translocation),
         Phenotype("golgi", "control", "scattered", ("Golgi", "tubulin", "DNA"), _draw_golgi),
         Phenotype("neurons", "wild_type", "mutant", ("neurons", "DNA"), _draw_neurons),
     )
