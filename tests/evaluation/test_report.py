@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation.report import Picture, Section, write_page, write_report
+from napari_phenldiff.evaluation.page import Picture, Section, write_page
+from napari_phenldiff.evaluation.report import write_report
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.area import AreaSettings
 from napari_phenldiff.measurement.profiles import measure

@@ -75,6 +75,14 @@ def test_four_groups(measurement, theme):
     assert np.ptp(shown[..., :3]) > 0.7
 
 
+def test_ticks_that_are_added_later_are_themed(measurement):
+    axes = four_groups(measurement, source="untreated", target="treated", theme="dark").axes[0]
+    axes.set_yticks(np.linspace(*axes.get_ylim(), 40))
+    ticks = axes.yaxis.get_major_ticks()
+    assert len(ticks) == 40
+    assert {tick.label1.get_color() for tick in ticks} == {THEMES["dark"].text}
+
+
 def test_two_and_three_groups_and_another_column(measurement):
     pair = four_groups(measurement, source="untreated", target="treated", column="ratio")
     assert pair.axes[0].get_ylabel() == "ratio"
@@ -160,6 +168,15 @@ def test_panel_of_any_number_of_channels(make_plane, n_channels):
     assert len(figure.axes) == 2 + 2 * shown
     assert "5 µm" in texts(figure)
     assert "2 more not shown" in texts(figure.legends[0]) if n_channels == 5 else True
+    pixels(figure)
+
+
+def test_panel_of_an_image_with_holes(make_cells):
+    real = make_cells(1.0)
+    data = real.data.copy()
+    data[:, :9] = np.nan
+    figure = translation_panel([replace(real, data=data)], [real])
+    assert not np.asarray(figure.axes[0].images[0].get_array())[:9].any()
     pixels(figure)
 
 

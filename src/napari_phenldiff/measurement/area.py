@@ -48,7 +48,7 @@ class Area(Profile[AreaSettings]):
     main_column = "area_fraction"
     axis_label = "area occupied (fraction of the field)"
     columns: Mapping[str, str] = {
-        "channel": "str",
+        "channel": "string",
         "threshold": "float64",
         "area_px": "Int64",
         "perimeter_px": "float64",

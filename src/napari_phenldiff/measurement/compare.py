@@ -71,7 +71,7 @@ class Recovery:
         Translated effect divided by real effect, with its 95 % interval: 0 is no change, 1 is
         all of it. NaN where it is not defined.
     translated_effect, real_effect : float
-        Hodges-Lehmann shifts, in units of the values.
+        Hodges-Lehmann shifts between the groups, in units of the values.
     reason : str
         Why recovery is not defined; empty if it is.
     """

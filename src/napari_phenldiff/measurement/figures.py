@@ -96,17 +96,8 @@ def four_groups(
         _limit(axes, measurement, list(values), column)
 
         real = compare(values[source], values[target], seed=seed, n_resamples=0)
-        _bracket(axes, groups[0], groups[1], real, colors)
+        _bracket(axes, groups[0], groups[1], real.shift, real, colors)
         if translated is not None:
-            if reconstructed is not None:
-                made = compare(
-                    values[reconstructed],
-                    values[translated],
-                    seed=seed,
-                    paired=True,
-                    n_resamples=0,
-                )
-                _bracket(axes, groups[2], groups[3], made, colors)
             recovered = recovered or recovery(
                 values[source],
                 values[target],
@@ -114,6 +105,12 @@ def four_groups(
                 reconstructed=None if reconstructed is None else values[reconstructed],
                 seed=seed,
             )
+            if reconstructed is not None:
+                before, after = values[reconstructed], values[translated]
+                made = compare(before, after, seed=seed, paired=True, n_resamples=0)
+                # The shift that recovery is a part of, so that the numbers fit together.
+                shift = recovered.translated_effect
+                _bracket(axes, groups[2], groups[3], shift, made, colors)
             axes.set_title(recovery_text(recovered), loc="left", fontsize=9, pad=10)
         _dress(axes, groups, values, measurement, column, colors)
         has_cells = measurement.cells is not None and column in measurement.cells
@@ -249,7 +246,9 @@ def _cells_of(measurement: Measurement, name: str, column: str) -> np.ndarray:
     return values[~np.isnan(values)]
 
 
-def _bracket(axes: Axes, left: _Group, right: _Group, result: Comparison, colors: Theme) -> None:
+def _bracket(
+    axes: Axes, left: _Group, right: _Group, shift: float, tested: Comparison, colors: Theme
+) -> None:
     height, tick = 0.83, 0.015
     axes.plot(
         [left.place, left.place, right.place, right.place],
@@ -262,7 +261,7 @@ def _bracket(axes: Axes, left: _Group, right: _Group, result: Comparison, colors
     axes.text(
         (left.place + right.place) / 2,
         height + 0.01,
-        f"shift {result.shift:+.2g}\n{p_text(result)}",
+        f"shift {shift:+.2g}\n{p_text(tested)}" if math.isfinite(shift) else p_text(tested),
         ha="center",
         va="bottom",
         fontsize=8,
@@ -286,7 +285,9 @@ def _dress(
         [f"{group.role}\nn = {count}" for group, count in zip(groups, counts, strict=True)],
     )
     axes.set_xlim(groups[0].place - 0.55, groups[-1].place + 0.55)
-    axes.tick_params(axis="x", length=0, labelsize=8.5)
+    # Set here and not only by the theme's defaults: a larger canvas adds ticks later.
+    axes.tick_params(color=colors.faint, labelcolor=colors.text, labelsize=8.5)
+    axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)
     axes.set_axisbelow(True)
     is_main = column == measurement.main_column

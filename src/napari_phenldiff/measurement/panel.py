@@ -84,7 +84,9 @@ def translation_panel(
     # Change is shown against at least a tenth of the brightness, lest nothing looks like much.
     scales = [
         max(
-            float(np.percentile(np.abs(np.concatenate(flat)), 99.8)), 0.1 * (high[c] - low[c]), 1e-9
+            float(np.nanpercentile(np.abs(np.concatenate(flat)), 99.8)),
+            0.1 * (high[c] - low[c]),
+            1e-9,
         )
         for c, flat in enumerate(zip(*([x.ravel() for x in row] for row in changes), strict=True))
     ]
@@ -175,13 +177,13 @@ def composite(image: Image, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray of shape (Y, X, 3), float64
-        Between 0 and 1.
+        Between 0 and 1; black where a value is not a number.
     """
     chosen = image.data[: len(low)].astype(np.float64)
     span = np.maximum(high - low, np.finfo(np.float64).tiny)
     brightness = np.clip((chosen - low[:, None, None]) / span[:, None, None], 0, 1)
     colors = np.array(_CHANNEL_COLORS[len(low)])
-    return np.clip(np.einsum("cyx,cr->yxr", brightness, colors), 0, 1)
+    return np.clip(np.einsum("cyx,cr->yxr", np.nan_to_num(brightness), colors), 0, 1)
 
 
 def _check(
@@ -218,7 +220,7 @@ def _changes(
 
 def _shown_range(real: Sequence[Image], n_channels: int) -> tuple[np.ndarray, np.ndarray]:
     ranges = [
-        np.percentile(np.concatenate([image.data[c].ravel() for image in real]), _SHOWN_RANGE)
+        np.nanpercentile(np.concatenate([image.data[c].ravel() for image in real]), _SHOWN_RANGE)
         for c in range(n_channels)
     ]
     low, high = np.array(ranges, dtype=np.float64).T
@@ -244,7 +246,7 @@ def _add_colorbar(
     place = layout.add_at(figure, x, layout.bottom - 0.15, layout.width - 2 * margin, 0.07)
     bar = figure.colorbar(shown, cax=place, orientation="horizontal", ticks=[-end, 0, end])
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=7, length=2, pad=1.5, color=colors.faint)
+    bar.ax.tick_params(labelsize=7, length=2, pad=1.5, color=colors.faint, labelcolor=colors.text)
     bar.set_label("grey values", fontsize=7, labelpad=1)
 
 
