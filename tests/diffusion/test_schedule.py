@@ -35,7 +35,7 @@ def test_more_iterations_invert_more_exactly(prediction_type, depth):
         assert residual.shape == (3,)
         assert bool(residual.isnan().all()) == (iterations == 1)
     assert errors[0] > 20 * errors[1] > 400 * errors[2]
-    assert errors[2] < 1e-5
+    assert errors[2] < 1e-4
 
 
 def test_steps_match_diffusers_ddim():

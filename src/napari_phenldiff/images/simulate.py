@@ -219,7 +219,9 @@ def _draw_translocation(
         distance = _polar(cell, size, own)
         nucleus = _inside(distance, 1.0, 0.05)
         body = _inside(distance, own.uniform(1.9, 2.6), 0.12)
-        log_ratio = -0.3 + 1.2 * dose + field_shift + own.normal(0, 1.1)
+        # cells differ in where the marker is, and in how much of it the treatment moves
+        response = 1.2 * dose * own.uniform(0.4, 1.6)
+        log_ratio = -0.3 + response + field_shift + own.normal(0, 1.1)
         amount = cell["stain"] * own.uniform(0.35, 0.6)
         # the amount of marker is the cell's own; the condition only moves it
         areas = nucleus.sum() + 1e-9, (body * (1 - nucleus)).sum() + 1e-9
@@ -282,9 +284,9 @@ def _draw_neurons(
             start, curve = own.uniform(0, 2 * np.pi), own.normal(0, 0.12, 90).cumsum()
             level = cell["stain"] * own.uniform(0.3, 0.6)
             beads, width = own.uniform(0, 1, 90), own.uniform(0.6, 1.1)
-            if keep < 0.55 * dose:
+            if keep < 0.45 * dose:
                 continue
-            length *= 1 - 0.5 * dose
+            length *= 1 - 0.4 * dose
             steps = np.arange(int(length))
             angle = start + curve[: len(steps)]
             ys = cell["y"] + cell["radius"] * np.sin(start) + np.cumsum(np.sin(angle))

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.simulate import PHENOTYPES, get_phenotype, simulate_pairs
+
+KEY = {"translocation": "ratio", "golgi": "area", "neurons": "area"}
+
+
+@pytest.mark.parametrize("phenotype", PHENOTYPES)
+def test_same_seed_same_fields_and_series_share_their_beginning(phenotype):
+    three = list(simulate_pairs(phenotype, 3, seed=4))
+    again = list(simulate_pairs(phenotype, 2, seed=4))
+    later = list(simulate_pairs(phenotype, 1, seed=4, first=2))
+    for a, b in zip([*three[:2], three[2]], [*again, *later], strict=True):
+        assert a.source.name == b.source.name == a.target.name
+        assert np.array_equal(a.source.data, b.source.data)
+        assert np.array_equal(a.target.data, b.target.data)
+    other = next(iter(simulate_pairs(phenotype, 1, seed=5)))
+    assert not np.array_equal(other.source.data, three[0].source.data)
+
+
+@pytest.mark.parametrize("phenotype", PHENOTYPES)
+def test_pairs_show_the_same_cells(phenotype):
+    """What the phenotype does not touch is the same to the last pixel, noise included."""
+    kind = get_phenotype(phenotype)
+    dna = kind.channel_names.index("DNA")
+    for pair in simulate_pairs(phenotype, 4, seed=1):
+        assert pair.source.data.dtype == np.uint8
+        assert pair.source.data.shape == (len(kind.channel_names), 128, 128)
+        assert np.array_equal(pair.source.data[dna], pair.target.data[dna])
+        changed = [c for c in range(len(kind.channel_names)) if c != dna]
+        assert any(not np.array_equal(pair.source.data[c], pair.target.data[c]) for c in changed)
+
+
+@pytest.mark.parametrize("phenotype", PHENOTYPES)
+def test_fields_vary_more_than_the_conditions_do(phenotype):
+    key = KEY[phenotype]
+    truths = [pair.truth for pair in simulate_pairs(phenotype, 40, seed=2)]
+    source = np.log([truth["source"][key] for truth in truths])
+    target = np.log([truth["target"][key] for truth in truths])
+    effect = (target - source).mean()
+    assert np.sign(effect) == (-1 if phenotype == "neurons" else 1)
+    # two fields of one condition differ by more than one field under the two conditions
+    spread = np.abs(np.subtract.outer(source, source))[np.triu_indices(40, 1)]
+    assert np.quantile(spread, 0.75) > 0.6 * abs(effect)
+    assert (target - source).std() > 0.05
+
+
+def test_marker_is_moved_not_made():
+    """Translocation keeps each field's amount of marker (away from saturation)."""
+    for pair in simulate_pairs("translocation", 5, seed=3):
+        source, target = pair.source.data[1].astype(float), pair.target.data[1].astype(float)
+        assert target.sum() == pytest.approx(source.sum(), rel=0.12)
+
+
+def test_wrong_wishes_are_told():
+    with pytest.raises(InputError, match="translocation, golgi, neurons"):
+        simulate_pairs("mitosis", 3)
+    with pytest.raises(InputError, match="at least 1"):
+        simulate_pairs("golgi", 0)
+    with pytest.raises(InputError, match="32"):
+        simulate_pairs("golgi", 1, size=16)
