@@ -73,14 +73,14 @@ class TrainingConfig(BaseModel):
     rank: Annotated[int, Field(ge=1)] = 16
     layers: Literal["attention", "everywhere"] = "everywhere"
     images_per_condition: Annotated[int, Field(ge=2)] | None = None
-    steps: Annotated[int, Field(ge=1)] = 600
+    steps: Annotated[int, Field(ge=1)] = 400
     batch_size: Annotated[int, Field(ge=1)] = 16
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
-    token_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    token_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     tokens_per_condition: Annotated[int, Field(ge=1)] = 4
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    warmup: Annotated[int, Field(ge=0)] = 50
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    warmup: Annotated[int, Field(ge=0)] = 20
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-2
     max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -129,8 +129,8 @@ class TranslationConfig(BaseModel):
     target: ConditionName
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
-    guidance_from: Literal["null", "source"] = "null"
-    depth: Annotated[float, Field(gt=0, le=1)] = 0.7
+    guidance_from: Literal["null", "source"] = "source"
+    depth: Annotated[float, Field(gt=0, le=1)] = 0.8
     inference_steps: Annotated[int, Field(ge=1, le=1000)] = 50
     fixed_point_iterations: Annotated[int, Field(ge=1)] = 3
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -1,0 +1,204 @@
+"""How much of a real phenotype is shown, and how well the cells stay the same.
+
+    python benchmarks/real_phenotypes.py DATA --out DIR [--set NAME ...] [--guidance G ...]
+
+For each data set below DATA: fine-tune on 100 tiles per condition, translate source tiles that were
+not trained on at several strengths of guidance, and measure. Writes DIR/NAME.md (a table), and
+DIR/NAME.png (real, reconstructed and translated tiles, and what changed). A run that is there
+already is not trained again.
+
+recovery
+    effect of the translation (translated against reconstructed) over the real effect (target
+    against source), medians over tiles, with a bootstrap interval.
+identity
+    correlation of translated and reconstructed tile in the channel that should not change (nuclei),
+    median over tiles; and nuclei found in translated over those found in reconstructed tiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_phenldiff.diffusion.finetune import finetune
+from napari_phenldiff.diffusion.translate import Translation, Translator
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import sha256_of_array
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.measurement.compare import compare, recovery
+from napari_phenldiff.measurement.figures import translation_panel
+from napari_phenldiff.measurement.profiles import PROFILES, Measurement, measure
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
+from napari_phenldiff.runs.events import Step
+from napari_phenldiff.runs.folder import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A data set and what is measured in it."""
+
+    folder: str
+    source: str
+    target: str
+    profile: str
+    column: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    constant_channel: int | None = None
+
+
+TASKS = {
+    "bbbc013": Task(
+        "bbbc013_translocation",
+        "untreated",
+        "treated",
+        "translocation",
+        "log2_ratio",
+        constant_channel=0,
+    ),
+    "neurites": Task("neurite_axotomy", "uncut", "cut", "area", "area_fraction", {"channel": 0}),
+    "hela": Task("hela_sirna", "RLUC_siRNA", "UBC_siRNA", "area", "area_fraction", {"channel": 2}),
+    "hela_control": Task(
+        "hela_sirna", "RLUC_siRNA", "kinase_siRNA", "area", "area_fraction", {"channel": 2}
+    ),
+}
+
+
+def trained_run(task: Task, data: Path, out: Path, arguments: argparse.Namespace) -> Run:
+    """Fine-tune, or open what was fine-tuned before."""
+    if out.exists():
+        return Run.open(out)
+    experiment = Experiment.from_folder(data / task.folder, conditions=[task.source, task.target])
+    # some sets have hardly more than 100 tiles: keep at least two fifths of them for testing
+    smallest = min(len(condition.images) for condition in experiment.conditions)
+    training = experiment.subset(min(arguments.images, smallest * 3 // 5), arguments.seed)
+    config = TrainingConfig(
+        conditions=(task.source, task.target),
+        base=arguments.base,
+        steps=arguments.steps,
+        seed=arguments.seed,
+    )
+    scaling = IntensityScaling.fit(training.images)
+    run = Run.from_experiment(out, config, experiment=training, scaling=scaling)
+    started = time.monotonic()
+    for event in finetune(training, config, run):
+        run.append(event)
+        if isinstance(event, Step) and event.step % 50 == 0:
+            seconds = time.monotonic() - started
+            print(f"  step {event.step}, loss {event.loss:.3f}, {seconds:.0f} s", flush=True)
+    return run
+
+
+def held_out(task: Task, data: Path, run: Run, limit: int) -> dict[str, list[Image]]:
+    """Tiles of both conditions that were not trained on, spread over the set."""
+    experiment = Experiment.from_folder(data / task.folder, conditions=[task.source, task.target])
+    tiles = {}
+    for condition in experiment.conditions:
+        unseen = [
+            image
+            for image in condition.images
+            if sha256_of_array(image.data) not in run.trained_images
+        ]
+        tiles[condition.name] = unseen[:: max(1, len(unseen) // limit)][:limit]
+    return tiles
+
+
+def row(task: Task, tiles: dict[str, list[Image]], results: list[Translation]) -> dict[str, Any]:
+    """One line of the table."""
+    groups = {
+        **tiles,
+        "reconstructed": [r.reconstructed for r in results],
+        "translated": [r.translated for r in results],
+    }
+    settings = PROFILES[task.profile].settings_type(**task.settings)
+    measured = measure(task.profile, groups, settings, fit_on=[task.source, task.target])
+    values = {name: measured.values(name, task.column) for name in groups}
+    shown = recovery(
+        values[task.source],
+        values[task.target],
+        values["translated"],
+        reconstructed=values["reconstructed"],
+    )
+    test = compare(values["reconstructed"], values["translated"], paired=True)
+    line: dict[str, Any] = {
+        **{name: round(float(np.nanmedian(value)), 3) for name, value in values.items()},
+        "recovery": f"{shown.value:.2f} ({shown.low:.2f} to {shown.high:.2f})",
+        "p": f"{test.p_value:.1e}",
+        "residual": f"{max(r.residual for r in results):.1e}",
+    }
+    if task.constant_channel is not None:
+        line["identity"] = round(_identity(results, task.constant_channel), 3)
+        line["nuclei"] = round(_nuclei(measured, "translated", "reconstructed"), 3)
+    return line
+
+
+def _identity(results: list[Translation], channel: int) -> float:
+    return float(
+        np.median(
+            [
+                np.corrcoef(
+                    r.translated.data[channel].ravel(), r.reconstructed.data[channel].ravel()
+                )[0, 1]
+                for r in results
+            ]
+        )
+    )
+
+
+def _nuclei(measured: Measurement, over: str, under: str) -> float:
+    counts = measured.images.groupby("condition", observed=True)["n_cells"].sum()
+    return float(counts[over] / counts[under])
+
+
+def main() -> None:
+    """Read the arguments, run the tasks, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--set", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--guidance", nargs="+", type=float, default=[1, 2, 3, 4, 6])
+    parser.add_argument("--depth", nargs="+", type=float, default=[0.8])
+    parser.add_argument("--base", default="bundled")
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=TrainingConfig.model_fields["steps"].default)
+    parser.add_argument("--tiles", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    for name in arguments.set:
+        task = TASKS[name]
+        print(name, flush=True)
+        run = trained_run(task, arguments.data, arguments.out / f"{name}_run", arguments)
+        tiles = held_out(task, arguments.data, run, arguments.tiles)
+        translator = Translator.from_run(run)
+        lines = []
+        for depth in arguments.depth:
+            for guidance in arguments.guidance:
+                config = TranslationConfig(
+                    source=task.source, target=task.target, guidance=guidance, depth=depth
+                )
+                results = list(translator.translate(tiles[task.source], config))
+                line = row(task, tiles, results)
+                lines.append({"depth": depth, "guidance": guidance, **line})
+                print(" ", lines[-1], flush=True)
+                figure = translation_panel(
+                    tiles[task.source][:10],
+                    [r.translated for r in results[:10]],
+                    reconstructed=[r.reconstructed for r in results[:10]],
+                    source=task.source,
+                    target=task.target,
+                )
+                figure.savefig(arguments.out / f"{name}_depth{depth}_guidance{guidance}.png")
+        table = pd.DataFrame(lines)
+        text = " | ".join(table.columns) + "\n" + " | ".join("---" for _ in table.columns) + "\n"
+        text += "\n".join(" | ".join(str(value) for value in line) for line in table.to_numpy())
+        (arguments.out / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
