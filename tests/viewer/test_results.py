@@ -39,19 +39,20 @@ def test_results_are_named_coloured_and_scaled_like_the_real_ones(viewer, untrea
 
     added = list(viewer.layers)[4:]
     assert [layer.name for layer in added] == [
-        "untreated (reconstructed): DNA",
-        "untreated (reconstructed): marker",
-        "untreated → treated: DNA",
-        "untreated → treated: marker",
+        "reconstructed: DNA",
+        "reconstructed: marker",
+        "→ treated: DNA",
+        "→ treated: marker",
     ]
     assert [layer.colormap.name for layer in added] == ["magenta", "green"] * 2
     assert [layer.gamma for layer in added] == [0.5, 1.0] * 2
     assert all(np.allclose(layer.scale, untreated.layers[0].scale) for layer in added)
+    assert [layer.blending for layer in added] == ["opaque", "additive"] * 2
     infos = [LayerInfo.of(layer) for layer in added]
     assert [info.role for info in infos] == ["reconstructed"] * 2 + ["translated"] * 2
     assert [info.condition for info in infos] == ["untreated"] * 2 + ["treated"] * 2
     assert {info.translation for info in infos} == {identity}
-    assert infos[3].provenance == {"seed": 7}
+    assert infos[3].provenance == {"source": "untreated", "target": "treated", "seed": 7}
     assert infos[3].images == ("untreated_0", "untreated_1", "untreated_2")
 
 

@@ -51,8 +51,8 @@ def test_panes_hold_the_same_channels_of_each_kind(viewer: ViewerModel, translat
 
     assert [[layer.name for layer in pane] for pane in panes] == [
         ["untreated: DNA", "untreated: marker"],
-        ["untreated (reconstructed): DNA", "untreated (reconstructed): marker"],
-        ["untreated → treated: DNA", "untreated → treated: marker"],
+        ["reconstructed: DNA", "reconstructed: marker"],
+        ["→ treated: DNA", "→ treated: marker"],
     ]
 
 
@@ -121,7 +121,7 @@ def test_a_change_of_layers_ends_it(viewer: ViewerModel, translated: str, change
     if change == "add":
         viewer.add_labels(np.zeros((4, 4), int))
     elif change == "remove":
-        viewer.layers.remove("untreated → treated: DNA")
+        viewer.layers.remove("→ treated: DNA")
     else:
         viewer.layers.clear()
 
@@ -143,7 +143,7 @@ def test_panes_are_reduced_to_what_is_left(viewer: ViewerModel, translated: str)
     assert len(translation_panes(viewer.layers, translated)) == 2
 
     for layer in list(viewer.layers):
-        if "(reconstructed)" in layer.name:
+        if "reconstructed" in layer.name:
             viewer.layers.remove(layer)
     assert translation_panes(viewer.layers, translated) == []
 

@@ -17,6 +17,9 @@ from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.measure import MeasureWidget
 from napari_phenldiff.widgets.translate import TranslateWidget
 
+# What napari lets scikit-image warn of when it makes the first colours for labels.
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")
+
 NAME = "napari-phenldiff"
 DOCKS = {"Fine-tune": FineTuneWidget, "Translate": TranslateWidget, "Measure": MeasureWidget}
 

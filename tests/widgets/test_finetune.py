@@ -130,7 +130,7 @@ def test_stop_keeps_a_run_that_can_be_resumed(
     dock.job_foot.button.click()
     qtbot.waitUntil(lambda: dock.job_foot.job.done >= 2, timeout=20_000)
     qtbot.waitUntil(lambda: "left" in dock.job_foot.status.text())
-    assert "step" in dock.job_foot.status.text()
+    assert "Step" in dock.job_foot.status.text()
     assert dock.job_foot.bar.maximum() == 1000
     dock.job_foot.button.click()
     assert dock.job_foot.button.text() == "Stop now"

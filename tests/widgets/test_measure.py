@@ -14,6 +14,9 @@ from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.results import add_translation
 from napari_phenldiff.widgets.measure import MeasureWidget
 
+# What napari lets scikit-image warn of when it makes the first colours for labels.
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")
+
 
 @pytest.fixture
 def dock(qtbot, model: ViewerModel) -> MeasureWidget:

@@ -23,6 +23,9 @@ from napari_phenldiff.widgets.finetune import BASE_FOLDER
 from napari_phenldiff.widgets.parts.data_source import FOLDER
 from napari_phenldiff.widgets.translate import ALL_FIELDS
 
+# What napari lets scikit-image warn of when it makes the first colours for labels.
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")
+
 NAME = "napari-phenldiff"
 MINUTES = 60_000
 
@@ -98,8 +101,8 @@ def test_fine_tune_translate_measure(
     assert not job.warnings, "none of these images was trained on"
 
     real = viewer.layers["untreated: FKHR-GFP"]
-    reconstructed = viewer.layers["untreated (reconstructed): FKHR-GFP"]
-    translated = viewer.layers["untreated → treated: FKHR-GFP"]
+    reconstructed = viewer.layers["reconstructed: FKHR-GFP"]
+    translated = viewer.layers["→ treated: FKHR-GFP"]
     for layer in (reconstructed, translated):
         assert layer.data.shape == real.data.shape == (4, 128, 128)
         assert layer.data.dtype == real.data.dtype == np.uint8

@@ -10,6 +10,7 @@ from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.jobs import Job, JobState, jobs
 from napari_phenldiff.viewer.layers import LayerInfo
 from napari_phenldiff.viewer.side_by_side import side_by_side
+from napari_phenldiff.widgets.parts import tasks
 from napari_phenldiff.widgets.translate import ALL_FIELDS, TranslateWidget
 
 
@@ -81,10 +82,10 @@ def test_the_image_under_the_slider_is_translated_and_appears_there(
 
     assert job.state is JobState.FINISHED, job.message
     assert added(model) == [
-        "untreated (reconstructed): DNA",
-        "untreated (reconstructed): marker",
-        "untreated → treated: DNA",
-        "untreated → treated: marker",
+        "reconstructed: DNA",
+        "reconstructed: marker",
+        "→ treated: DNA",
+        "→ treated: marker",
     ]
     real, translated = model.layers["untreated: marker"], model.layers[-1]
     np.testing.assert_array_equal(translated.data[0], 255 - real.data[2])
@@ -203,7 +204,7 @@ def test_layers_may_be_renamed_moved_and_removed_meanwhile(
     job = until_ended(dock)
 
     assert job.state is JobState.FINISHED, job.message
-    translated = model.layers["untreated → treated: marker"]
+    translated = model.layers["→ treated: marker"]
     translated.gamma = 0.7
     assert model.layers["renamed"].gamma == 0.7
     qtbot.waitUntil(dock.compare.isEnabled)
@@ -240,8 +241,6 @@ def test_the_run_that_was_just_trained_is_suggested(qtbot, model: ViewerModel, r
 def test_a_file_that_is_missing_is_told(
     dock: TranslateWidget, child, until_ended, monkeypatch: pytest.MonkeyPatch
 ):
-    from napari_phenldiff.widgets.parts import tasks
-
     def read_output(*_):
         raise RuntimeError("no such file")
 
@@ -251,3 +250,17 @@ def test_a_file_that_is_missing_is_told(
 
     assert job.state is JobState.FAILED
     assert "no such file" in job.message
+
+
+def test_a_viewer_that_takes_no_layers_any_more_is_told(
+    dock: TranslateWidget, child, until_ended, monkeypatch: pytest.MonkeyPatch
+):
+    def add_translation(*_, **__):
+        raise RuntimeError("the canvas has been deleted")
+
+    monkeypatch.setattr(tasks, "add_translation", add_translation)
+    dock.start()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FAILED
+    assert "the canvas has been deleted" in dock.job_foot.status.text()

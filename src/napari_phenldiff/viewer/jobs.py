@@ -109,7 +109,7 @@ class Job:
                 self._advance(done, total, left)
                 self.message = message
             case Saved(step=step):
-                self.message = f"Saved at step {step}"
+                self.message = f"saved at step {step}"
             case Preview():
                 pass
             case Failed(message=message):
@@ -129,6 +129,12 @@ class Job:
             self.state = JobState.STOPPING
             self.on_stop()
             self.changed.emit()
+
+    def fail(self, message: str) -> None:
+        """Tell that the work was done and its result can't be used after all."""
+        self.result = None
+        self.state, self.message = JobState.FAILED, message
+        self.changed.emit()
 
     def _advance(self, done: int, total: int, seconds_left: float | None) -> None:
         if self.state is JobState.STARTING:

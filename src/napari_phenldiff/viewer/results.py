@@ -73,9 +73,10 @@ def add_translation(
     gammas = [layer.gamma for layer in real]
     identity = uuid.uuid4().hex
     kinds: tuple[tuple[Role, str, Sequence[Image]], ...] = (
-        ("reconstructed", f"{source} (reconstructed)", reconstructed),
-        ("translated", f"{source} → {target}", translated),
+        ("reconstructed", "reconstructed", reconstructed),
+        ("translated", f"→ {target}", translated),
     )
+    provenance = {"source": source, "target": target, **provenance}
     linked: list[list[Layer]] = [[layer] if layer in viewer.layers else [] for layer in real]
     for role, title, images in kinds:
         infos = [
@@ -96,6 +97,10 @@ def add_translation(
         tuples = stack_layers(names, infos, images, limits, colormaps=colours)
         for channel_layers, gamma, (data, arguments, _) in zip(linked, gammas, tuples, strict=True):
             arguments["gamma"] = gamma
+            if channel_layers is linked[0]:
+                # The lowest channel covers what lies below: hiding the translated layers brings the
+                # reconstructed ones to light, and hiding these the real ones, all in place.
+                arguments["blending"] = "opaque"
             if field is not None:
                 _put_into_stack(arguments, field)
                 data = data[None]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _SPACING = 0.02
 """Gap between the panes, as a part of their size."""
 
+_CAPTION_SIZE = 8.0
+"""Size of the captions in points: three panes are narrow."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Before:
@@ -30,7 +33,7 @@ class _Before:
 
     order: tuple[Layer, ...]
     visible: tuple[tuple[Layer, bool], ...]
-    captions: tuple[tuple[Layer, bool, Any], ...]
+    captions: tuple[tuple[Layer, bool, Any, float], ...]
     grid: tuple[int, tuple[int, int], bool, float]
     scale_bar_gridded: bool
 
@@ -82,7 +85,10 @@ class SideBySide:
         self._before = _Before(
             order=tuple(viewer.layers),
             visible=tuple((layer, layer.visible) for layer in viewer.layers),
-            captions=tuple((x, x.name_overlay.visible, x.name_overlay.color) for x in shown),
+            captions=tuple(
+                (x, x.name_overlay.visible, x.name_overlay.color, x.name_overlay.font_size)
+                for x in shown
+            ),
             grid=(grid.stride, grid.shape, grid.enabled, grid.spacing),
             scale_bar_gridded=bar.gridded,
         )
@@ -92,6 +98,7 @@ class SideBySide:
         for layer in shown:
             # All channels of a pane are named, each in its colour: a caption and a legend in one.
             layer.name_overlay.color = _colour_of(layer)
+            layer.name_overlay.font_size = _CAPTION_SIZE
             layer.name_overlay.visible = True
         grid.stride = len(panes[0])
         grid.shape = (1, len(panes))
@@ -119,9 +126,10 @@ class SideBySide:
         grid.events.enabled.disconnect(self._on_grid_switched)
         grid.stride, grid.shape, grid.enabled, grid.spacing = before.grid
         viewer.canvas.overlays.scale_bar.gridded = before.scale_bar_gridded
-        for layer, visible, colour in before.captions:
+        for layer, visible, colour, size in before.captions:
             layer.name_overlay.visible = visible
             layer.name_overlay.color = colour
+            layer.name_overlay.font_size = size
         for layer, visible in before.visible:
             layer.visible = visible
         if reorder:

@@ -186,7 +186,8 @@ class MeasureWidget(DropPanel):
         found: list[tuple[str, object]] = []
         for kinds in translations(self.viewer.layers).values():
             group = kinds.get("translated") or kinds["reconstructed"]
-            text = f"{len(found) + 1}: {group.layers[0].name.split(':')[0]} ({group.n_images})"
+            made = group.infos[0][0].provenance
+            text = f"{len(found) + 1}: {made['source']} → {made['target']} ({group.n_images})"
             found.append((text, kinds))
         before = self.translation.count()
         fill_choices(self.translation, [(NO_TRANSLATION, None), *found])
@@ -235,6 +236,7 @@ class MeasureWidget(DropPanel):
             self.figure.say(figure)
         else:
             self.figure.show_figure(figure)
+            self.reveal(self.results)
         self.save_figure.setEnabled(not isinstance(figure, str))
 
     def _on_theme(self, event: object = None) -> None:

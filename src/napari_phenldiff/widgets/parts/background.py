@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from napari.qt.threading import create_worker
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Failed
-from napari_phenldiff.viewer.jobs import Job
+from napari_phenldiff.viewer.jobs import Job, JobState
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +25,37 @@ class Result:
     """What the work hands to `Job.result`; to be yielded before the event that ends the job."""
 
     value: Any
+
+
+def when_finished(job: Job, viewer: Viewer, show: Callable[[Viewer, Any], Any]) -> None:
+    """Show the result of a job in its viewer, once it is there and if the viewer still is.
+
+    Parameters
+    ----------
+    job : Job
+        The job, not started yet.
+    viewer : napari.viewer.Viewer
+        Where the result goes. It is not kept alive by the job.
+    show : callable
+        Called in the GUI's thread with the viewer and `Job.result`; what it returns is the result
+        from then on.
+    """
+    viewer_ref = ref(viewer)
+
+    def on_ended() -> None:
+        there = viewer_ref()
+        if there is None or job.state is not JobState.FINISHED:
+            return
+        try:
+            job.result = show(there, job.result)
+        except InputError as error:
+            job.fail(str(error))
+        except Exception as error:
+            # The viewer may be half closed. Nobody catches what a callback raises.
+            _log.exception("the result of %s could not be shown", job.title)
+            job.fail(f"The result could not be shown: {type(error).__name__}: {error}")
+
+    job.ended.connect(on_ended)
 
 
 ShouldStop = Callable[[], bool]

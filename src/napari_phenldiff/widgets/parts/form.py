@@ -70,7 +70,7 @@ class Panel(QWidget):
             if isalive(self):
                 self._scroll.ensureWidgetVisible(widget, 0, 8)
 
-        QTimer.singleShot(0, scroll)
+        QTimer.singleShot(50, scroll)
 
     def section(self, title: str) -> Form:
         """Add a headed form below the sections there are."""

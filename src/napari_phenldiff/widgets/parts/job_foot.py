@@ -148,10 +148,10 @@ class JobFoot(QWidget):
         self._shown_state = job.state
         self.bar.setRange(0, job.total)
         self.bar.setValue(min(job.done, job.total))
-        first, _, rest = self._words(job).partition("\n")
-        for warning in job.warnings[-3:]:
-            first += f"\n⚠ {warning}"
-        self.status.setText(first)
+        # What a process printed last goes below; the sentence before it is for everybody.
+        message, _, rest = job.message.partition("\n")
+        lines = [self._words(job, message), *(f"⚠ {text}" for text in job.warnings[-3:])]
+        self.status.setText("\n".join(lines))
         failed = job.state is JobState.FAILED
         color = theme_color(self._viewer, "error" if failed else "text").name()
         self.status.setStyleSheet(f"color: {color};")
@@ -162,22 +162,22 @@ class JobFoot(QWidget):
         if self.curve is not None:
             self.curve.set_losses(job.losses, job.total)
 
-    def _words(self, job: Job) -> str:
+    def _words(self, job: Job, message: str) -> str:
         left = duration(job.seconds_left)
         count = f"{self._noun} {job.done:,} of {job.total:,}"
         match job.state:
             case JobState.STARTING:
-                return f"{job.title}: {job.message or 'starting'} …"
+                return f"{job.title}\n{_capital(message) or 'Starting'} …"
             case JobState.RUNNING:
-                parts = [f"{job.title}: {count}", f"{left} left" if left else "", job.message]
-                return " · ".join(part for part in parts if part)
+                parts = [_capital(count), f"{left} left" if left else "", message]
+                return f"{job.title}\n" + " · ".join(part for part in parts if part)
             case JobState.STOPPING:
-                return f"{job.title}: stopping …"
+                return f"{job.title}\nStopping …"
             case JobState.STOPPED:
                 where = f" after {count}" if job.total else ""
                 return f"{job.title}: stopped{where}."
             case JobState.FAILED:
-                return f"{job.title} has failed. {job.message}"
+                return f"{job.title} has failed. {message}"
             case JobState.FINISHED:
                 return f"{job.title}: finished."
 
@@ -207,8 +207,13 @@ class JobFoot(QWidget):
         self.message.setStyleSheet(f"color: {warning};")
         # The one button that matters in a dock; while it says Stop it looks like any other.
         self._start_style = f"QPushButton:enabled {{ background-color: {accent}; }}"
+        self.bar.setStyleSheet(f"QProgressBar::chunk {{ background-color: {accent}; }}")
         if self.curve is not None:
             self.curve.set_colors(
                 theme_color(self._viewer, "text"), theme_color(self._viewer, "current")
             )
         self.refresh()
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from napari.qt.threading import create_worker
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Finished, Loading, Progress
-from napari_phenldiff.viewer.jobs import Job, JobState, jobs
+from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.measuring import (
     Measured,
     MeasuringRequest,
@@ -21,7 +20,13 @@ from napari_phenldiff.viewer.measuring import (
     object_layers,
     run_measurement,
 )
-from napari_phenldiff.widgets.parts.background import Result, ShouldStop, run_in_background
+from napari_phenldiff.viewer.tuples import LayerDataTuple
+from napari_phenldiff.widgets.parts.background import (
+    Result,
+    ShouldStop,
+    run_in_background,
+    when_finished,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +47,7 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
     cancelled: list[bool] = []
     job = Job("measure", "Measuring", on_stop=lambda: cancelled.append(True))
     taken = request.snapshot()
-    shown = [name for name, g in request.groups().items() if any(x.visible for x in g.layers)]
+    shown = _on_top(viewer, request)
     progress = [(0, 0, "")]
 
     def on_image(done: int, total: int, what: str) -> None:
@@ -70,26 +75,32 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
         yield Result((measured, object_layers(measured, visible=shown)))
         yield Finished(progress[0][1])
 
-    viewer_ref = weakref.ref(viewer)
-
-    def on_ended() -> None:
-        there = viewer_ref()
-        if there is None or job.state is not JobState.FINISHED or job.result is None:
-            return
-        measured, layers = job.result
-        job.result = measured
-        for data, arguments, _ in layers:
-            # A measurement made again takes the place of the one before.
-            if arguments["name"] in there.layers:
-                arguments["visible"] = there.layers[arguments["name"]].visible
-                there.layers.remove(arguments["name"])
-            # Outlines, because what was cut out has to be judged by the image under it.
-            there.add_labels(data, **arguments).contour = 1
-
-    job.ended.connect(on_ended)
+    when_finished(job, viewer, _show_objects)
     jobs.add(job, viewer)
     run_in_background(job, work)
     return job
+
+
+def _show_objects(viewer: Viewer, result: tuple[Measured, list[LayerDataTuple]]) -> Measured:
+    measured, layers = result
+    for data, arguments, _ in layers:
+        # A measurement made again takes the place of the one before.
+        if arguments["name"] in viewer.layers:
+            arguments["visible"] = viewer.layers[arguments["name"]].visible
+            viewer.layers.remove(arguments["name"])
+        # Outlines, because what was cut out has to be judged by the image under it.
+        viewer.add_labels(data, **arguments).contour = 1
+    return measured
+
+
+def _on_top(viewer: Viewer, request: MeasuringRequest) -> list[str]:
+    """Return the name of the group that is seen: the one with the topmost visible layer."""
+    for layer in reversed(viewer.layers):
+        if layer.visible:
+            for name, group in request.groups().items():
+                if layer in group.layers:
+                    return [name]
+    return []
 
 
 def draw_in_background(

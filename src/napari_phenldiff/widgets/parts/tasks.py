@@ -6,7 +6,7 @@ These are functions and not methods of the docks, because a job goes on when its
 from __future__ import annotations
 
 import tempfile
-import weakref
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +16,23 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warned
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.runs.process import ChildProcess, follow
-from napari_phenldiff.viewer.jobs import Job, JobState, jobs
-from napari_phenldiff.viewer.layers import LayerGroup
+from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.results import add_translation
 from napari_phenldiff.viewer.training import TrainingRequest
-from napari_phenldiff.viewer.translation import TranslationRequest, read_output
-from napari_phenldiff.widgets.parts.background import Result, ShouldStop, run_in_background
+from napari_phenldiff.viewer.translation import TranslationRequest, TranslationResult, read_output
+from napari_phenldiff.widgets.parts.background import (
+    Result,
+    ShouldStop,
+    run_in_background,
+    when_finished,
+)
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+
+_PATIENCE = 30.0
+"""Seconds that a process has for going away after its last word."""
 
 
 def launch(arguments: Sequence[str], log: Path) -> ChildProcess:
@@ -90,7 +98,8 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
                 return
             yield Loading("starting the background process")
             process = child.start(arguments, log)
-            yield from follow(out / "events.jsonl", process, should_stop=should_stop)
+            for event in follow(out / "events.jsonl", process, should_stop=should_stop):
+                yield _when_released(event, out)
 
     jobs.add(job, viewer)
     run_in_background(job, work)
@@ -123,11 +132,24 @@ def resume_training(viewer: Viewer, path: Path) -> Job:
         if not running:
             yield Loading("starting the background process")
             process = child.start(["train", "--resume", str(path)], run.log_path)
-        yield from follow(run.events_path, process, should_stop=should_stop, start=offset)
+        for event in follow(run.events_path, process, should_stop=should_stop, start=offset):
+            yield _when_released(event, path)
 
     jobs.add(job, viewer)
     run_in_background(job, work)
     return job
+
+
+def _when_released(event: Event, path: Path) -> Event:
+    """Return an event; the last one only when the run is free for whoever resumes it then.
+
+    The process still holds its lock for a moment after it has written its last word.
+    """
+    if isinstance(event, (Failed, Finished)) and is_run(path):
+        run, until = Run.open(path), time.monotonic() + _PATIENCE
+        while run.state == "running" and time.monotonic() < until:
+            time.sleep(0.05)
+    return event
 
 
 def _end(process: ChildProcess, *, insist: bool) -> None:
@@ -185,34 +207,8 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
             finally:
                 child.kill()
 
-    viewer_ref = weakref.ref(viewer)
-
-    def on_ended() -> None:
-        there = viewer_ref()
-        if there is not None and job.state is JobState.FINISHED and job.result is not None:
-            _show_translation(there, job, real, request)
-
-    job.ended.connect(on_ended)
-    jobs.add(job, viewer)
-    # The viewer may be closed in the middle: nobody would see the result.
-    run_in_background(job, work, after=child.kill)
-    return job
-
-
-def _await_end(process: ChildProcess) -> None:
-    """Wait until the process that has said its last word has written its last file."""
-    try:
-        process.wait(timeout=60)
-    except TimeoutError:
-        process.kill()
-
-
-def _show_translation(
-    viewer: Viewer, job: Job, real: LayerGroup, request: TranslationRequest
-) -> None:
-    result = job.result
-    try:
-        job.result = add_translation(
+    def show(viewer: Viewer, result: TranslationResult) -> str:
+        return add_translation(
             viewer,
             real.parts[0],
             result.translated,
@@ -222,7 +218,17 @@ def _show_translation(
             provenance=result.provenance,
             field=request.field if real.n_images > 1 else None,
         )
-    except InputError as error:
-        job.result = None
-        job.state, job.message = JobState.FAILED, str(error)
-        job.changed.emit()
+
+    when_finished(job, viewer, show)
+    jobs.add(job, viewer)
+    # The viewer may be closed in the middle: nobody would see the result.
+    run_in_background(job, work, after=child.kill)
+    return job
+
+
+def _await_end(process: ChildProcess) -> None:
+    """Wait until the process that has said its last word has written its last file."""
+    try:
+        process.wait(timeout=_PATIENCE)
+    except TimeoutError:
+        process.kill()
