@@ -71,7 +71,7 @@ class TrainingConfig(BaseModel):
     base: Annotated[str, Field(min_length=1)] = "bundled"
     strategy: Literal["lora"] = "lora"
     rank: Annotated[int, Field(ge=1)] = 16
-    layers: Literal["attention", "everywhere"] = "everywhere"
+    layers: Literal["attention", "everywhere"] = "attention"
     images_per_condition: Annotated[int, Field(ge=2)] | None = None
     steps: Annotated[int, Field(ge=1)] = 400
     batch_size: Annotated[int, Field(ge=1)] = 16
