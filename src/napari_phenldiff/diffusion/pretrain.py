@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder, fit_scale
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe
@@ -263,7 +263,8 @@ def save_half(model: torch.nn.Module, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().half().contiguous().cpu() for k, v in model.state_dict().items()}
     with write_atomic(folder / "diffusion_pytorch_model.safetensors") as temporary:
-        save_file(weights, str(temporary), metadata={"format": "pt"})
+        # through bytes: files that safetensors makes itself are readable by their owner alone
+        temporary.write_bytes(save(weights, metadata={"format": "pt"}))
     model.save_config(folder)  # type: ignore[operator]
 
 
