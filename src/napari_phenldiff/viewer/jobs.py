@@ -72,6 +72,8 @@ class Job:
         Step and loss, for a training.
     warnings : list of str
         What the user should know and stopped nothing.
+    can_insist : bool
+        Whether a second `stop` does more than the first.
     result : object
         What the job leaves for `ended`.
     """
@@ -87,6 +89,7 @@ class Job:
     seconds_left: float | None = None
     losses: list[tuple[int, float]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    can_insist: bool = True
     result: Any = None
 
     changed: ClassVar[Signal] = Signal()

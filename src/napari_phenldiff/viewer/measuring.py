@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,13 +90,12 @@ class MeasuringRequest:
         def taken(group: LayerGroup | None) -> LayerGroup | None:
             return None if group is None else group.snapshot()
 
-        return MeasuringRequest(
-            self.profile,
-            taken(self.source),
-            taken(self.target),
-            taken(self.reconstructed),
-            taken(self.translated),
-            self.settings,
+        return replace(
+            self,
+            source=taken(self.source),
+            target=taken(self.target),
+            reconstructed=taken(self.reconstructed),
+            translated=taken(self.translated),
         )
 
 
@@ -108,15 +107,18 @@ class MeasuredGroup:
     ----------
     name : str
         Name of the group.
+    image_names : tuple of str
+        Names of the images, in their order.
     images : list of Image
-        What was measured.
+        What was measured; empty in a result that is kept.
     objects : list of numpy.ndarray of shape (Y, X), int
-        Per image, its objects, from 1 on; 0 is background.
+        Per image, its objects, from 1 on; 0 is background. Empty in a result that is kept.
     field : int or None
         If the layers show one image of a longer stack, its place.
     """
 
     name: str
+    image_names: tuple[str, ...]
     images: list[Image]
     objects: list[np.ndarray]
     field: int | None
@@ -124,11 +126,27 @@ class MeasuredGroup:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """Tables, objects, and what was asked for."""
+    """Tables and objects of a measurement.
 
-    request: MeasuringRequest
+    Attributes
+    ----------
+    source, target : str
+        Names of the groups of real images.
+    measurement : Measurement
+        The tables.
+    groups : tuple of MeasuredGroup
+        What was measured, group by group, in the order of the tables.
+    """
+
+    source: str
+    target: str
     measurement: Measurement
     groups: tuple[MeasuredGroup, ...]
+
+    def without_pixels(self) -> Measured:
+        """Return what a dock shows for hours, without the images that it doesn't."""
+        groups = tuple(replace(group, images=[], objects=[]) for group in self.groups)
+        return replace(self, groups=groups)
 
 
 def run_measurement(
@@ -171,8 +189,10 @@ def run_measurement(
                 labels(request.profile, image, request.settings, thresholds=measurement.thresholds)
             )
             on_image(done := done + 1, total, "outlining the objects")
-        groups.append(MeasuredGroup(name, group, objects, _field(request.groups()[name])))
-    return Measured(request, measurement, tuple(groups))
+        names = tuple(image.name for image in group)
+        groups.append(MeasuredGroup(name, names, group, objects, _field(request.groups()[name])))
+    source, target = request.real()
+    return Measured(source, target, measurement, tuple(groups))
 
 
 def _field(group: LayerGroup) -> int | None:
@@ -228,7 +248,7 @@ def _objects_of(
         **spatial_arguments(first.pixel_size, stacked=stacked),
         "metadata": {
             "napari-phenldiff-measurement": {
-                "profile": measured.request.profile,
+                "profile": measured.measurement.profile.name,
                 "settings": measured.measurement.settings.model_dump(mode="json"),
                 "thresholds": dict(measured.measurement.thresholds),
                 "images": [group.images[index].name for index in lot],
@@ -292,13 +312,11 @@ def four_group_figure(measured: Measured, *, theme: ThemeName) -> Figure:
     """
     from napari_phenldiff.measurement.figures import four_groups
 
-    request, groups = measured.request, measured.request.groups()
-    assert request.source is not None
-    assert request.target is not None
+    groups = [group.name for group in measured.groups]
     return four_groups(
         measured.measurement,
-        source=request.source.name,
-        target=request.target.name,
+        source=measured.source,
+        target=measured.target,
         translated=TRANSLATED if TRANSLATED in groups else None,
         reconstructed=RECONSTRUCTED if RECONSTRUCTED in groups else None,
         theme=theme,

@@ -18,6 +18,12 @@ from napari_phenldiff.viewer.layers import LayerGroup
 MIN_IMAGES = 2
 """A condition of a single image has no variation to learn."""
 
+_MUCH_CLIPPED = 0.01
+"""Fraction of pixels outside of the intensity range that is worth telling."""
+
+_MAX_PEEK = 32 * 2**20
+"""Larger files, in bytes, are not read only to know the names of their channels."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConditionChoice:
@@ -62,6 +68,8 @@ def conditions_in_folder(folder: Path) -> tuple[ConditionChoice, ...]:
 
 
 def _channels(path: Path) -> tuple[str, ...]:
+    if path.stat().st_size > _MAX_PEEK:
+        return ()
     try:
         return read_tiff(path)[0].channel_names
     except InputError:
@@ -108,7 +116,8 @@ class TrainingRequest:
         if self.source.name == self.target.name:
             return "Source and target are the same condition; choose two different ones."
         for choice in (self.source, self.target):
-            if choice.n_images < MIN_IMAGES and not self._may_be_stacks():
+            # A file in a folder may be a stack of many images.
+            if choice.n_images < MIN_IMAGES and self.folder is None:
                 return (
                     f"Condition {choice.name} has one image; fine-tuning needs at least "
                     f"{MIN_IMAGES}, and about 100 to learn well."
@@ -128,9 +137,6 @@ class TrainingRequest:
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             return f"{self.out.name} exists and is not empty; name a new folder for the run."
         return None
-
-    def _may_be_stacks(self) -> bool:
-        return self.folder is not None
 
     def config(self) -> TrainingConfig:
         """Return the validated configuration.
@@ -194,10 +200,11 @@ class TrainingRequest:
             experiment = experiment.subset(config.images_per_condition, config.seed)
         experiment.check()
         yield from experiment.warnings()
-        images = [image for condition in experiment.conditions for image in condition.images]
-        Run.from_experiment(
-            self.out, config, experiment=experiment, scaling=IntensityScaling.fit(images)
-        )
+        scaling = IntensityScaling.fit(experiment.images)
+        for name, clipped in zip(scaling.channel_names, scaling.clipped, strict=True):
+            if clipped > _MUCH_CLIPPED:
+                yield f"{clipped:.1%} of the pixels of channel {name} are clipped in training."
+        Run.from_experiment(self.out, config, experiment=experiment, scaling=scaling)
 
 
 def suggest_run_folder(parent: Path, source: str, target: str) -> Path:

@@ -248,12 +248,12 @@ class MeasureWidget(DropPanel):
         if self._measured is None:
             return
         for group in self._measured.groups:
-            if row < len(group.images):
+            if row < len(group.image_names):
                 place = row if group.field is None else group.field
                 if self.viewer.dims.ndim > 2:
                     self.viewer.dims.set_current_step(self.viewer.dims.ndim - 3, place)
                 return
-            row -= len(group.images)
+            row -= len(group.image_names)
 
     # ---- saving ------------------------------------------------------------------------------
 

@@ -128,12 +128,14 @@ class JobFoot(QWidget):
         if job is not None:
             self._show_job(job)
         if live and job is not None:
-            insist = job.state is JobState.STOPPING
-            self.button.setText("Stop now" if insist else self._stop_text)
+            stopping = job.state is JobState.STOPPING
+            self.button.setText("Stop now" if stopping else self._stop_text)
             self.button.setToolTip(
-                "End the background process at once" if insist else "Ask the job to stop"
+                "End the background process at once; what it has not saved yet is lost"
+                if stopping
+                else "Ask the job to stop"
             )
-            self.button.setEnabled(True)
+            self.button.setEnabled(not stopping or job.can_insist)
             self.button.setStyleSheet("")
             self.message.setVisible(False)
             return

@@ -90,7 +90,7 @@ def _show_objects(viewer: Viewer, result: tuple[Measured, list[LayerDataTuple]])
             viewer.layers.remove(arguments["name"])
         # Outlines, because what was cut out has to be judged by the image under it.
         viewer.add_labels(data, **arguments).contour = 1
-    return measured
+    return measured.without_pixels()
 
 
 def _on_top(viewer: Viewer, request: MeasuringRequest) -> list[str]:

@@ -5,6 +5,7 @@ These are functions and not methods of the docks, because a job goes on when its
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -72,8 +73,8 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
         child.cancelled = True
         if not asked and is_run(out):
             Run.open(out).request_stop()
-        elif child.process is not None:
-            _end(child.process, insist=len(asked) > 1)
+        else:
+            child.kill()
         asked.append(True)
 
     job = Job(
@@ -85,21 +86,22 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
     prepared = _snapshot(request)
 
     def work(should_stop: ShouldStop) -> Iterator[Event]:
-        with tempfile.TemporaryDirectory(prefix="phenldiff-") as folder:
-            if prepared.folder is None:
-                yield Loading("reading the layers")
-                for warning in prepared.prepare_layers():
-                    yield Warned(warning)
-                arguments, log = ["train", "--resume", str(out)], Run.open(out).log_path
-            else:
-                arguments, log = prepared.arguments(), Path(folder) / "train.log"
-            if child.cancelled:
-                yield Finished(0, stopped=True)
-                return
-            yield Loading("starting the background process")
-            process = child.start(arguments, log)
-            for event in follow(out / "events.jsonl", process, should_stop=should_stop):
-                yield _when_released(event, out)
+        if prepared.folder is None:
+            yield Loading("reading the layers")
+            for warning in prepared.prepare_layers():
+                yield Warned(warning)
+            arguments, log = ["train", "--resume", str(out)], Run.open(out).log_path
+        else:
+            arguments, log = prepared.arguments(), _new_log()
+        if child.cancelled:
+            yield Finished(0, stopped=True)
+            return
+        yield Loading("starting the background process")
+        process = child.start(arguments, log)
+        for event in follow(out / "events.jsonl", process, should_stop=should_stop):
+            yield _when_released(event, out)
+        if prepared.folder is not None and process.poll() is not None:
+            log.unlink(missing_ok=True)
 
     jobs.add(job, viewer)
     run_in_background(job, work)
@@ -114,15 +116,17 @@ def resume_training(viewer: Viewer, path: Path) -> Job:
 
     def stop() -> None:
         child.cancelled = True
-        if not asked:
+        if asked:
+            child.kill()
+        else:
             run.request_stop()
-        elif child.process is not None:
-            _end(child.process, insist=len(asked) > 1)
         asked.append(True)
 
     source, target = run.conditions[:2]
     job = Job("train", f"Fine-tuning {source} → {target}", on_stop=stop, path=path)
     running = run.state == "running"
+    # A process that somebody else has started is asked, and not killed.
+    job.can_insist = not running
 
     def work(should_stop: ShouldStop) -> Iterator[Event]:
         events, offset = run.events()
@@ -152,11 +156,11 @@ def _when_released(event: Event, path: Path) -> Event:
     return event
 
 
-def _end(process: ChildProcess, *, insist: bool) -> None:
-    if insist:
-        process.kill()
-    else:
-        process.terminate()
+def _new_log() -> Path:
+    """Make a file for what a process prints that outlives this one; its run is not there yet."""
+    handle, name = tempfile.mkstemp(prefix="phenldiff-train-", suffix=".log")
+    os.close(handle)
+    return Path(name)
 
 
 def _snapshot(request: TrainingRequest) -> TrainingRequest:
