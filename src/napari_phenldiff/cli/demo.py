@@ -73,9 +73,9 @@ def add_parser(commands: Any) -> None:
         help=f"{', '.join(PHENOTYPE_NAMES)} (default: translocation)",
     )
     numbers = {
-        "images": (60, "simulated images per condition to train on"),
-        "held_out": (16, "cells to translate and measure"),
-        "steps": (400, "optimisation steps"),
+        "images": (80, "simulated images per condition to train on"),
+        "held_out": (24, "cells to translate and measure"),
+        "steps": (250, "optimisation steps"),
         "seed": (0, "seed of everything random"),
     }
     for name, (default, text) in numbers.items():
