@@ -94,7 +94,7 @@ def test_fine_tune_translate_measure(
     assert translating.run_field.path() == run.path
     qtbot.waitUntil(lambda: translating.images.count() == 2)
     translating.fields.setCurrentText(ALL_FIELDS)
-    translating.inference_steps.setValue(4)
+    translating.inference_steps.setValue(20)  # with fewer the inversion is not exact
     translating.job_foot.button.click()
     job = until_ended(translating, 8 * MINUTES)
     assert job.state is JobState.FINISHED, job.message
@@ -108,7 +108,7 @@ def test_fine_tune_translate_measure(
         assert layer.data.dtype == real.data.dtype == np.uint8
     assert (reconstructed.data != translated.data).any()
     same = np.corrcoef(real.data.ravel(), reconstructed.data.ravel())[0, 1]
-    assert same > 0.5, "the reconstruction shows the same cells"
+    assert same > 0.9, "the reconstruction shows the same cells"
     record = LayerInfo.of(translated).provenance["record"]
     assert len(record["images"]) == 4
     assert all(image["residual"] is not None for image in record["images"])

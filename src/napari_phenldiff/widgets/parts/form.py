@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -26,6 +25,10 @@ _FIELD_WIDTH = 80
 """Least width of a field in pixels; the dock can be made as narrow as label and field."""
 
 
+_MARGIN = 8
+"""Pixels around what is scrolled to."""
+
+
 class Panel(QWidget):
     """A dock: sections in a scroll area, and `foot` below them.
 
@@ -44,6 +47,13 @@ class Panel(QWidget):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._revealed: QWidget | None = None
+        self._forget = QTimer(self)
+        self._forget.setSingleShot(True)
+        self._forget.setInterval(1000)
+        bar = scroll.verticalScrollBar()
+        assert bar is not None
+        bar.rangeChanged.connect(self._on_range)
         self.foot = QVBoxLayout()
         self.foot.setContentsMargins(8, 4, 8, 8)
         self.foot.setSpacing(6)
@@ -64,13 +74,14 @@ class Panel(QWidget):
         self.body.insertWidget(self.body.count() - 1, widget)
 
     def reveal(self, widget: QWidget) -> None:
-        """Scroll to a widget, once the layout knows how high it is."""
+        """Scroll to a widget that has just appeared, also while the layout makes room for it."""
+        self._revealed = widget
+        self._scroll.ensureWidgetVisible(widget, 0, _MARGIN)
+        self._forget.start()
 
-        def scroll() -> None:
-            if isalive(self):
-                self._scroll.ensureWidgetVisible(widget, 0, 8)
-
-        QTimer.singleShot(50, scroll)
+    def _on_range(self) -> None:
+        if self._forget.isActive() and self._revealed is not None:
+            self._scroll.ensureWidgetVisible(self._revealed, 0, _MARGIN)
 
     def section(self, title: str) -> Form:
         """Add a headed form below the sections there are."""
