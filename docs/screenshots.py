@@ -26,6 +26,7 @@ from qtpy.QtWidgets import QApplication, QTabBar
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import get_phenotype, simulate_pairs
+from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.viewer.controls import suggest_pair
 from napari_phenldiff.viewer.jobs import Job, JobState
 from napari_phenldiff.viewer.reader import experiment_layers, read_conditions
@@ -59,7 +60,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with a sub-folder per condition")
     parser.add_argument("--run", type=Path, help="show this run, do not make one")
     parser.add_argument("--base", default="bundled", help="base model to fine-tune")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=TrainingConfig.model_fields["steps"].default)
     parser.add_argument("--images", type=int, default=100, help="per condition, to train on")
     parser.add_argument("--held-out", type=int, default=12, help="per condition, to translate")
     parser.add_argument(

@@ -15,6 +15,8 @@ from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.layers import LayerGroup
 
+_DEFAULT = TrainingConfig.model_fields
+
 MIN_IMAGES = 2
 """A condition of a single image has no variation to learn."""
 
@@ -96,13 +98,13 @@ class TrainingRequest:
     target: ConditionChoice | None
     folder: Path | None
     out: Path | None
-    base: str = "bundled"
-    strategy: str = "lora"
+    base: str = _DEFAULT["base"].default
+    strategy: str = _DEFAULT["strategy"].default
     images_per_condition: int | None = None
-    steps: int = 600
-    seed: int = 0
-    batch_size: int = 16
-    device: str = "auto"
+    steps: int = _DEFAULT["steps"].default
+    seed: int = _DEFAULT["seed"].default
+    batch_size: int = _DEFAULT["batch_size"].default
+    device: str = _DEFAULT["device"].default
 
     def validation_error(self) -> str | None:
         """Return why this can't be trained, if it can't; None if it looks right.

@@ -15,6 +15,8 @@ from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.layers import LayerGroup
 
+_DEFAULT = TranslationConfig.model_fields
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TranslationRequest:
@@ -39,11 +41,11 @@ class TranslationRequest:
     source: str
     target: str
     field: int | None = None
-    strength: float = 1.0
-    guidance: float = 4.0
-    depth: float = 0.7
-    inference_steps: int = 50
-    seed: int = 0
+    strength: float = _DEFAULT["strength"].default
+    guidance: float = _DEFAULT["guidance"].default
+    depth: float = _DEFAULT["depth"].default
+    inference_steps: int = _DEFAULT["inference_steps"].default
+    seed: int = _DEFAULT["seed"].default
 
     def validation_error(self) -> str | None:
         """Return why this can't be translated, if it can't; None if it looks right."""
