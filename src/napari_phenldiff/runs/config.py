@@ -128,7 +128,7 @@ class TranslationConfig(BaseModel):
     source: ConditionName
     target: ConditionName
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     guidance_from: Literal["null", "source"] = "source"
     depth: Annotated[float, Field(gt=0, le=1)] = 0.8
     inference_steps: Annotated[int, Field(ge=1, le=1000)] = 50
