@@ -73,7 +73,7 @@ class TrainingConfig(BaseModel):
     rank: Annotated[int, Field(ge=1)] = 16
     layers: Literal["attention", "everywhere"] = "attention"
     images_per_condition: Annotated[int, Field(ge=2)] | None = None
-    steps: Annotated[int, Field(ge=1)] = 400
+    steps: Annotated[int, Field(ge=1)] = 250
     batch_size: Annotated[int, Field(ge=1)] = 16
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     token_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
