@@ -86,6 +86,40 @@ def test_strength_zero_is_the_reconstruction(tiny_base, tmp_path, experiment):
     assert np.array_equal(result.translated.data, result.reconstructed.data)
 
 
+def test_an_anchor_keeps_more_of_the_image(tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base, steps=20, learning_rate=1e-2)
+    train(run, experiment)
+    translator = Translator.from_run(run, device="cpu", precision="float32")
+    image = experiment["untreated"].images[0]
+    changes = []
+    for anchor in (0.0, 0.5, 1.0):
+        config = EXACT.model_copy(update={"anchor": anchor, "guidance": 4.0})
+        (result,) = translator.translate([image], config)
+        difference = result.translated.data.astype(float) - result.reconstructed.data
+        changes.append(np.abs(difference).mean())
+    assert changes[0] > changes[1] > changes[2] > 0
+
+
+@pytest.mark.parametrize("reference", ["null", "source"])
+def test_both_references_of_the_guidance_work(reference, tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base)
+    train(run, experiment)
+    translator = Translator.from_run(run, device="cpu", precision="float32")
+    image = experiment["untreated"].images[0]
+    plain, guided = (
+        next(
+            iter(
+                translator.translate(
+                    [image],
+                    EXACT.model_copy(update={"guidance": g, "guidance_from": reference}),
+                )
+            )
+        ).translated.data
+        for g in (1.0, 5.0)
+    )
+    assert not np.array_equal(plain, guided)
+
+
 def test_larger_and_smaller_fields_keep_their_size(tiny_base, tmp_path, experiment):
     run = make_run(tmp_path / "run", experiment, tiny_base)
     train(run, experiment)

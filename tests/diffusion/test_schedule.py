@@ -29,11 +29,12 @@ def test_more_iterations_invert_more_exactly(prediction_type, depth):
     predict = network(prediction_type)
     errors = []
     for iterations in (1, 3, 8):
-        code, residual = schedule.invert(latents, predict, iterations=iterations)
-        back = schedule.generate(code, predict)
+        inversion = schedule.invert(latents, predict, iterations=iterations)
+        back = schedule.generate(inversion.code, predict)
         errors.append(float((back - latents).square().mean().sqrt()))
-        assert residual.shape == (3,)
-        assert bool(residual.isnan().all()) == (iterations == 1)
+        assert len(inversion.path) == len(schedule.timesteps) + 1
+        assert inversion.residual.shape == (3,)
+        assert bool(inversion.residual.isnan().all()) == (iterations == 1)
     assert errors[0] > 20 * errors[1] > 400 * errors[2]
     assert errors[2] < 1e-4
 
@@ -62,6 +63,16 @@ def test_steps_match_diffusers_ddim():
         for t in scheduler.timesteps:
             theirs = scheduler.step(predict(theirs, int(t)), t, theirs).prev_sample
         assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_following_the_path_leads_back_exactly(prediction_type):
+    """Also where the inversion itself was rough."""
+    schedule = Schedule.from_alphas(ALPHAS, prediction_type, steps=10, depth=0.7)
+    latents = torch.randn(2, 6, 4, 4, dtype=torch.float64)
+    inversion = schedule.invert(latents, network(prediction_type), iterations=1)
+    back = schedule.generate(inversion.code, lambda _, t: schedule.output_along(inversion.path, t))
+    assert torch.allclose(back, latents, atol=1e-9)
 
 
 def test_depth_is_the_part_that_is_inverted():

@@ -45,6 +45,11 @@ _FIELDS: dict[str, tuple[type, str, str]] = {
     ),
     "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
     "guidance_from": (str, "WHAT", "push away from: null (no condition) or source"),
+    "anchor": (
+        float,
+        "A",
+        "how firmly to hold to the path of the inversion, 0 to 1; more keeps cells as they are",
+    ),
     "depth": (
         float,
         "D",

@@ -28,6 +28,28 @@ PredictionType = Literal["epsilon", "v_prediction"]
 Predict = Callable[[torch.Tensor, int], torch.Tensor]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Inversion:
+    """Where clean latents came from.
+
+    Attributes
+    ----------
+    path : tuple of torch.Tensor
+        Latents ``(N, C, Y, X)`` from the clean ones to the code, one more than there are steps.
+    residual : torch.Tensor
+        ``(N,)``: the largest relative change that the last fixed-point iteration made at any step,
+        which bounds how far from exact the inverse is. NaN with one iteration, which cannot tell.
+    """
+
+    path: tuple[torch.Tensor, ...]
+    residual: torch.Tensor
+
+    @property
+    def code(self) -> torch.Tensor:
+        """Noisy latents at the last time step."""
+        return self.path[-1]
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """The time steps of one inversion or generation.
@@ -91,9 +113,7 @@ class Schedule:
             prediction_type,  # type: ignore[arg-type]
         )
 
-    def invert(
-        self, latents: torch.Tensor, predict: Predict, *, iterations: int = 3
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def invert(self, latents: torch.Tensor, predict: Predict, *, iterations: int = 3) -> Inversion:
         """From clean latents to the code that `generate` turns into them.
 
         Parameters
@@ -107,14 +127,10 @@ class Schedule:
 
         Returns
         -------
-        code : torch.Tensor
-            Noisy latents at the last time step.
-        residual : torch.Tensor
-            ``(N,)``: the largest relative change that the last fixed-point iteration made at any
-            step, which bounds how far from exact the inverse is. NaN with one iteration, which
-            cannot tell.
+        Inversion
         """
         x = latents
+        path = [x]
         worst = torch.full((len(x),), float("nan") if iterations < 2 else 0.0)
         for k, t in enumerate(self.timesteps):
             start = previous = x
@@ -122,7 +138,8 @@ class Schedule:
                 previous, x = x, self._inverse_step(start, predict(x, t), k)
             change = (x - previous).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
             worst = torch.maximum(worst, change.cpu())
-        return x, worst
+            path.append(x)
+        return Inversion(tuple(path), worst)
 
     def generate(self, code: torch.Tensor, predict: Predict) -> torch.Tensor:
         """From a code at the last time step to clean latents (deterministic DDIM)."""
@@ -131,10 +148,15 @@ class Schedule:
             x = self._step(x, predict(x, self.timesteps[k]), k)
         return x
 
-    def noise_to(self, latents: torch.Tensor, noise: torch.Tensor, k: int) -> torch.Tensor:
-        """Latents with `noise` added, as at `timesteps[k]`."""
-        phi = self.angles[k + 1]
-        return float(np.cos(phi)) * latents + float(np.sin(phi)) * noise
+    def output_along(self, path: tuple[torch.Tensor, ...], t: int) -> torch.Tensor:
+        """Return what a network has to say at `t` to stay exactly on the path of an inversion."""
+        k = self.timesteps.index(t)
+        low, high = self.angles[k], self.angles[k + 1]
+        if self.prediction_type == "v_prediction":
+            wanted = float(np.cos(high - low)) * path[k + 1] - path[k]
+            return wanted / float(np.sin(high - low))
+        ratio = float(np.cos(low) / np.cos(high))
+        return (path[k] - ratio * path[k + 1]) / (float(np.sin(low)) - ratio * float(np.sin(high)))
 
     def _step(self, x: torch.Tensor, output: torch.Tensor, k: int) -> torch.Tensor:
         low, high = self.angles[k], self.angles[k + 1]

@@ -14,7 +14,7 @@ from napari_phenldiff.diffusion.adaptation import load_adapter
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
-from napari_phenldiff.diffusion.schedule import Predict, Schedule
+from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -102,22 +102,23 @@ class Translator:
         tokens = load_adapter(opened.adapter_path, base.unet)
         return cls(base, tokens, opened.scaling, opened.channel_names, precision=precision)
 
-    def invert(
-        self, latents: torch.Tensor, config: TranslationConfig
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Code of latents under the source condition, and the residual of each ``(N,)``."""
+    def invert(self, latents: torch.Tensor, config: TranslationConfig) -> Inversion:
+        """Invert latents ``(N, C, Y, X)`` under the source condition."""
+        tokens = self.tokens.mixed(config.source, config.target, 0.0)
         return self._schedule(config).invert(
             latents,
-            self._predict(config, strength=0.0),
+            lambda x, t: self._ask(x, t, tokens)[0],
             iterations=config.fixed_point_iterations,
         )
 
     def generate(
-        self, code: torch.Tensor, config: TranslationConfig, *, strength: float | None = None
+        self, inversion: Inversion, config: TranslationConfig, *, strength: float | None = None
     ) -> torch.Tensor:
-        """Latents from a code, `strength` of the way from source (0) to target (1)."""
+        """Generate latents, `strength` of the way from source (0) to target (1)."""
         strength = config.strength if strength is None else strength
-        return self._schedule(config).generate(code, self._predict(config, strength=strength))
+        schedule = self._schedule(config)
+        predict = self._predict(schedule, inversion, config, strength=strength)
+        return schedule.generate(inversion.code, predict)
 
     def translate(
         self, images: Iterable[Image], config: TranslationConfig
@@ -194,12 +195,12 @@ class Translator:
         self, tiles: np.ndarray, config: TranslationConfig
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         channels = tiles.shape[1]
-        code, residual = self.invert(self.base.encode(tiles), config)
+        inversion = self.invert(self.base.encode(tiles), config)
         results = [
-            self.base.decode(self.generate(code, config, strength=strength), channels)
+            self.base.decode(self.generate(inversion, config, strength=strength), channels)
             for strength in (config.strength, 0.0)
         ]
-        return results[0], results[1], residual.numpy()
+        return results[0], results[1], inversion.residual.numpy()
 
     def _restore(self, image: Image, grid: TileGrid, tiles: np.ndarray) -> Image:
         """Back to a field in the image's grey values."""
@@ -214,27 +215,44 @@ class Translator:
             depth=config.depth,
         )
 
-    def _predict(self, config: TranslationConfig, *, strength: float) -> Predict:
-        """Ask the network under conditions, guided; unguided source where `strength` is 0."""
+    def _ask(self, x: torch.Tensor, t: int, *tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Ask the network about the same latents under several tokens ``(tokens, width)``."""
+        stacked = torch.cat([token.expand(len(x), -1, -1) for token in tokens])
+        with torch.no_grad(), autocast(self.base.device, self._dtype):
+            output: torch.Tensor = self.base.unet(
+                x.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked
+            ).sample
+        return output.float().chunk(len(tokens))
+
+    def _predict(
+        self,
+        schedule: Schedule,
+        inversion: Inversion,
+        config: TranslationConfig,
+        *,
+        strength: float,
+    ) -> Predict:
+        """Guide the network, and hold the generation to the path of the inversion.
+
+        The prediction under the source is replaced, by the part `config.anchor`, with what would
+        lead back to the image along the path it came. Only the difference that the target makes
+        is left to move the cells, not the drift that follows from having moved.
+        """
         source = self.tokens.mixed(config.source, config.target, 0.0)
         wanted = self.tokens.mixed(config.source, config.target, strength)
-        reference = self.tokens.null if config.guidance_from == "null" else source
-
-        def ask(x: torch.Tensor, t: int, tokens: list[torch.Tensor]) -> torch.Tensor:
-            stacked = torch.cat([token.expand(len(x), -1, -1) for token in tokens])
-            repeated = x.repeat(len(tokens), 1, 1, 1)
-            with torch.no_grad(), autocast(self.base.device, self._dtype):
-                output: torch.Tensor = self.base.unet(
-                    repeated, t, encoder_hidden_states=stacked
-                ).sample
-            return output.float()
 
         def predict(x: torch.Tensor, t: int) -> torch.Tensor:
             if strength == 0:
-                return ask(x, t, [source])
-            if config.guidance == 1:
-                return ask(x, t, [wanted])
-            away, towards = ask(x, t, [reference, wanted]).chunk(2)
-            return away + config.guidance * (towards - away)
+                (stay,) = self._ask(x, t, source)
+                change = torch.zeros_like(stay)
+            elif config.guidance_from == "source":
+                stay, towards = self._ask(x, t, source, wanted)
+                change = config.guidance * (towards - stay)
+            else:
+                stay, away, towards = self._ask(x, t, source, self.tokens.null, wanted)
+                change = away + config.guidance * (towards - away) - stay
+            if config.anchor:
+                stay = torch.lerp(stay, schedule.output_along(inversion.path, t), config.anchor)
+            return stay + change
 
         return predict

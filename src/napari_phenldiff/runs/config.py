@@ -110,6 +110,9 @@ class TranslationConfig(BaseModel):
         How far the prediction is pushed away from the reference and towards the target; 1 is none.
     guidance_from : {"null", "source"}
         Reference of the guidance: the null tokens, or the source's.
+    anchor : float
+        How firmly the generation is held to the path that the image was inverted along, in
+        [0, 1]. What the target does not change stays as it was; with 0 it may drift.
     depth : float
         Part of the noise schedule that is inverted, in (0, 1]; 1 is all of it. Less keeps more of
         the image.
@@ -128,8 +131,9 @@ class TranslationConfig(BaseModel):
     source: ConditionName
     target: ConditionName
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6.0
     guidance_from: Literal["null", "source"] = "source"
+    anchor: Annotated[float, Field(ge=0, le=1)] = 0.7
     depth: Annotated[float, Field(gt=0, le=1)] = 0.8
     inference_steps: Annotated[int, Field(ge=1, le=1000)] = 50
     fixed_point_iterations: Annotated[int, Field(ge=1)] = 3

@@ -32,7 +32,7 @@ class TranslationRequest:
         Conditions of the run: the one that the cells are in, and the one to see them in.
     field : int or None
         Which image of the stack; None for all.
-    strength, guidance, depth, inference_steps, seed
+    strength, guidance, anchor, depth, inference_steps, seed
         As in `TranslationConfig`.
     """
 
@@ -43,6 +43,7 @@ class TranslationRequest:
     field: int | None = None
     strength: float = _DEFAULT["strength"].default
     guidance: float = _DEFAULT["guidance"].default
+    anchor: float = _DEFAULT["anchor"].default
     depth: float = _DEFAULT["depth"].default
     inference_steps: int = _DEFAULT["inference_steps"].default
     seed: int = _DEFAULT["seed"].default
@@ -82,6 +83,7 @@ class TranslationRequest:
             target=self.target,
             strength=self.strength,
             guidance=self.guidance,
+            anchor=self.anchor,
             depth=self.depth,
             inference_steps=self.inference_steps,
             seed=self.seed,
@@ -126,8 +128,8 @@ class TranslationRequest:
             str(folder),
             *("--source", config.source, "--target", config.target, "--out", str(out)),
             *("--strength", str(config.strength), "--guidance", str(config.guidance)),
-            *("--depth", str(config.depth), "--inference-steps", str(config.inference_steps)),
-            *("--seed", str(config.seed)),
+            *("--anchor", str(config.anchor), "--depth", str(config.depth)),
+            *("--inference-steps", str(config.inference_steps), "--seed", str(config.seed)),
         ]
 
 

@@ -114,6 +114,7 @@ class TranslateWidget(DropPanel):
     def _add_advanced(self) -> None:
         fields = TranslationConfig.model_fields
         self.guidance = number_box(fields["guidance"].default, 0.0, 30.0, step=0.5)
+        self.anchor = number_box(fields["anchor"].default, 0.0, 1.0, step=0.1)
         self.schedule_depth = number_box(fields["depth"].default, 0.01, 1.0, step=0.05)
         self.inference_steps = whole_box(fields["inference_steps"].default, 1, 1000)
         self.seed = whole_box(0, 0, 2**31 - 1)
@@ -123,6 +124,12 @@ class TranslateWidget(DropPanel):
             self.guidance,
             "How hard the model is pushed towards the target. More changes the phenotype more, "
             "and in the end also what should stay.",
+        )
+        form.row(
+            "Anchor",
+            self.anchor,
+            "How firmly the cells are held to what they were. Less lets them drift; 1 holds all "
+            "that the target does not change.",
         )
         form.row(
             "Depth",
@@ -151,6 +158,7 @@ class TranslateWidget(DropPanel):
             field=field,
             strength=self.strength.value(),
             guidance=self.guidance.value(),
+            anchor=self.anchor.value(),
             depth=self.schedule_depth.value(),
             inference_steps=self.inference_steps.value(),
             seed=self.seed.value(),
