@@ -8,6 +8,7 @@ from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.conditioning import describe, initial_tokens
 from napari_phenldiff.diffusion.pool import ImagePool, compose_tiles, simulated_fields
 from napari_phenldiff.diffusion.pretrain import PretrainingConfig, pretrain
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Finished, Saved, Step
 
 TINY = PretrainingConfig(
@@ -30,6 +31,12 @@ def test_a_stopped_pretraining_goes_on_and_makes_a_base(pool, tmp_path):
     assert [e.step for e in second if isinstance(e, Step)] == [4, 5, 6]
     assert isinstance(second[-2], Saved)
     assert second[-1] == Finished(6, time=second[-1].time)
+
+    with pytest.raises(InputError, match="6 steps already"):
+        list(pretrain(pool, TINY, tmp_path))
+    wider = TINY.model_copy(update={"widths": (64, 64), "steps": 9})
+    with pytest.raises(InputError, match="other settings"):
+        list(pretrain(pool, wider, tmp_path))
 
     base = BaseModel.load(str(tmp_path))
     assert (base.tile, base.image_channels, base.prediction_type) == (32, 3, "v_prediction")

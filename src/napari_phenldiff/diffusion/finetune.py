@@ -23,6 +23,7 @@ from napari_phenldiff.diffusion.latents import (
     training_side,
     training_tiles,
 )
+from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.tiff import write_tiff
@@ -200,14 +201,7 @@ class _Training:
 
     def save(self, run: Run, number: int) -> str:
         """Write checkpoint and adapter; the adapter's path within the run."""
-        state: dict[str, torch.Tensor] = {}
-        for i, parameter in enumerate(self.average.parameters):
-            state[f"online.{i}"] = parameter.detach()
-            state[f"average.{i}"] = self.average.averages[i]
-            for key in ("exp_avg", "exp_avg_sq"):
-                state[f"{key}.{i}"] = self.optimizer.state[parameter][key]
-        contents = save({key: value.contiguous().cpu() for key, value in state.items()})
-        run.save_checkpoint(number, {_STATE: contents})
+        run.save_checkpoint(number, {_STATE: save(pack_state(self.average, self.optimizer))})
         with self.average.applied():
             adapter = run.save_adapter(
                 adapter_files(self.base.unet, self.tokens, self.lora, self.config.base)
@@ -222,15 +216,7 @@ class _Training:
         done, folder = newest
         try:
             state = load_file(str(folder / _STATE))
-            with torch.no_grad():
-                for i, parameter in enumerate(self.average.parameters):
-                    parameter.copy_(state[f"online.{i}"])
-                    self.average.averages[i].copy_(state[f"average.{i}"])
-                    self.optimizer.state[parameter] = {
-                        "step": torch.tensor(float(done)),
-                        "exp_avg": state[f"exp_avg.{i}"].to(parameter),
-                        "exp_avg_sq": state[f"exp_avg_sq.{i}"].to(parameter),
-                    }
+            unpack_state(state, self.average, self.optimizer, done)
         except Exception as error:
             raise InputError(
                 f"The checkpoint {folder} cannot be read ({type(error).__name__}); delete that "

@@ -17,12 +17,15 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict
+from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder, fit_scale
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe
 from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.state import pack_state, unpack_state
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.events import Event, Finished, Saved, Step
 
@@ -163,7 +166,7 @@ def pretrain(
         weights, lr=config.learning_rate, weight_decay=1e-2, fused=device.type != "mps"
     )
     average = MovingAverage(weights, config.ema)
-    done = _restore(out, unet, encoder, optimizer, average, config)
+    done = _restore(out, config, optimizer, average)
     alphas = scheduler.alphas_cumprod.to(device)
     rng = np.random.default_rng([config.seed, done])
     generator = torch.Generator().manual_seed(config.seed + done)
@@ -240,16 +243,11 @@ def _save(
     step: int,
 ) -> None:
     """Write the base (averaged, half precision) and the state to resume from."""
-    state = {f"online.{i}": p.detach() for i, p in enumerate(average.parameters)}
-    state |= {f"average.{i}": a for i, a in enumerate(average.averages)}
-    for i, parameter in enumerate(average.parameters):
-        for key in ("exp_avg", "exp_avg_sq"):
-            state[f"{key}.{i}"] = optimizer.state[parameter][key]
     folder = out / "training"
     folder.mkdir(parents=True, exist_ok=True)
     with write_atomic(folder / "state.safetensors") as temporary:
-        contiguous = {k: v.contiguous().cpu() for k, v in state.items()}
-        save_file(contiguous, str(temporary), metadata={"step": str(step)})
+        state = pack_state(average, optimizer)
+        save_file(state, str(temporary), metadata={"step": str(step)})
     with write_atomic(folder / "config.json") as temporary:
         temporary.write_text(json.dumps(config.model_dump(), indent=2))
     with average.applied():
@@ -270,28 +268,24 @@ def save_half(model: torch.nn.Module, folder: Path) -> None:
 
 def _restore(
     out: Path,
-    unet: UNet2DConditionModel,
-    encoder: DescriptorEncoder,
+    config: PretrainingConfig,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage,
-    config: PretrainingConfig,
 ) -> int:
     """Load the state of an earlier training, if there is one; returns the steps done."""
     file = out / "training" / "state.safetensors"
     if not file.exists():
         return 0
-    from safetensors import safe_open
-
-    state = load_file(str(file))
-    with safe_open(str(file), "pt") as opened:
-        step = int(opened.metadata()["step"])
-    with torch.no_grad():
-        for i, parameter in enumerate(average.parameters):
-            parameter.copy_(state[f"online.{i}"])
-            average.averages[i].copy_(state[f"average.{i}"])
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": state[f"exp_avg.{i}"].to(parameter),
-                "exp_avg_sq": state[f"exp_avg_sq.{i}"].to(parameter),
-            }
+    try:
+        state = load_file(str(file))
+        with safe_open(str(file), "pt") as opened:
+            step = int(opened.metadata()["step"])
+        unpack_state(state, average, optimizer, step)
+    except Exception as error:
+        raise InputError(
+            f"{out} holds a training with other settings, or a damaged one "
+            f"({type(error).__name__}); give another folder."
+        ) from error
+    if step >= config.steps:
+        raise InputError(f"The training in {out} has done {step} steps already; ask for more.")
     return step
