@@ -1,0 +1,45 @@
+"""What an optimisation needs to go on where it was, as tensors that safetensors can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from napari_phenldiff.diffusion.ema import MovingAverage
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def pack_state(average: MovingAverage, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Collect weights, their averages and Adam's moments, on the CPU."""
+    state: dict[str, torch.Tensor] = {}
+    for i, parameter in enumerate(average.parameters):
+        state[f"online.{i}"] = parameter.detach()
+        state[f"average.{i}"] = average.averages[i]
+        for key in _MOMENTS:
+            state[f"{key}.{i}"] = optimizer.state[parameter][key]
+    return {key: value.contiguous().cpu() for key, value in state.items()}
+
+
+@torch.no_grad()
+def unpack_state(
+    state: Mapping[str, torch.Tensor],
+    average: MovingAverage,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> None:
+    """Put back what `pack_state` collected after optimisation step `step`.
+
+    Raises
+    ------
+    KeyError, RuntimeError
+        If the state belongs to other weights.
+    """
+    for i, parameter in enumerate(average.parameters):
+        parameter.copy_(state[f"online.{i}"])
+        average.averages[i].copy_(state[f"average.{i}"])
+        moments = {key: state[f"{key}.{i}"].to(parameter) for key in _MOMENTS}
+        # fused optimisers want their counter where the weights are
+        counter = torch.tensor(float(step), device=parameter.device)
+        optimizer.state[parameter] = {"step": counter, **moments}
