@@ -43,9 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--composed", type=int, default=9000)
-    parser.add_argument("--simulated", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--composed", type=int, default=7000)
+    parser.add_argument("--simulated", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     kept = arguments.out / "training" / "pool.npy"
