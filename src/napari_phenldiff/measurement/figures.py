@@ -287,7 +287,8 @@ def _dress(
     axes.set_xlim(groups[0].place - 0.55, groups[-1].place + 0.55)
     # Set here and not only by the theme's defaults: a larger canvas adds ticks later.
     axes.tick_params(color=colors.faint, labelcolor=colors.text, labelsize=8.5)
-    axes.tick_params(axis="x", length=0)
+    # small enough for "reconstructed" beside "translated" in a dock
+    axes.tick_params(axis="x", length=0, labelsize=7)
     axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)
     axes.set_axisbelow(True)
     is_main = column == measurement.main_column
