@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -143,8 +142,7 @@ class TranslationJob:
 
         translator = Translator.from_run(self._run, device=device)
         results = iter(translator.translate(self._images(), self._config))
-        start = time.monotonic()
-        done = 0
+        spent, done = 0.0, 0
         for file in self._files:
             translations: list[Translation] = []
             for _ in range(sum(file.wanted)):
@@ -152,7 +150,9 @@ class TranslationJob:
                     return
                 translations.append(next(results))
                 done += 1
-                left = (time.monotonic() - start) / done * (self._total - done)
+                # the images of a batch come all at once: a clock would charge them to the first
+                spent += translations[-1].seconds
+                left = spent / done * (self._total - done)
                 yield Progress(done, self._total, translations[-1].name, left)
             self._write(file, translations)
 
