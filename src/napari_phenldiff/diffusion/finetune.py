@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from napari_phenldiff.diffusion.latents import (
     training_side,
     training_tiles,
 )
+from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
@@ -162,7 +162,7 @@ class _Training:
         target = noise
         if self.base.prediction_type == "v_prediction":
             target = signal * noise - spread * clean
-        rate = self._rate(number)
+        rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=0.1)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * rate
         with autocast(device, self.dtype):
@@ -190,14 +190,6 @@ class _Training:
             tile = int(torch.randint(views.shape[1], (1,), generator=generator))
             chosen.append(views[view, tile])
         return torch.stack(chosen).to(self.base.device), index
-
-    def _rate(self, number: int) -> float:
-        """Warm-up, then a cosine down to a tenth."""
-        config = self.config
-        if number <= config.warmup:
-            return number / config.warmup
-        progress = (number - config.warmup) / max(1, config.steps - config.warmup)
-        return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress))
 
     def save(self, run: Run, number: int) -> str:
         """Write checkpoint and adapter; the adapter's path within the run."""
@@ -240,7 +232,6 @@ class _Training:
                 source=source, target=target, inference_steps=20, fixed_point_iterations=2
             )
             (result,) = translator.translate([Image(tile, names, None, path.stem)], quick)
-        self.base.unet.train(False)
         both = np.concatenate([tile, result.translated.data])
         labels = [f"{kind} {name}" for kind in ("real", "translated") for name in names]
         write_tiff(run.path / path, Image(both, tuple(labels), None, path.stem))

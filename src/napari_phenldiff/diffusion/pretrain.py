@@ -8,7 +8,6 @@ any condition is learned, and tokens of a new condition have somewhere to start 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder, fit_scale
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe
 from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
@@ -173,7 +173,9 @@ def pretrain(
     started, shown = time.monotonic(), 0.0
     for step in range(done + 1, config.steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _rate(step, config)
+            group["lr"] = config.learning_rate * warmed_cosine(
+                step, steps=config.steps, warmup=config.warmup, floor=0.01
+            )
         images = torch.from_numpy(sample(rng, config.batch_size)).to(device)
         with torch.no_grad():
             latents = vae.encode(images)
@@ -208,14 +210,6 @@ def pretrain(
         if stopping:
             break
     yield Finished(step=step, stopped=step < config.steps)
-
-
-def _rate(step: int, config: PretrainingConfig) -> float:
-    """Warm-up, then a cosine to a hundredth."""
-    if step <= config.warmup:
-        return step / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _fit_autoencoder(
