@@ -11,34 +11,55 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from napari_phenldiff.diffusion.pool import ImagePool, compose_tiles, simulated_fields
-from napari_phenldiff.diffusion.pretrain import PretrainingConfig, pretrain
-from napari_phenldiff.runs.events import Saved, Step
+from napari_phenldiff.cli.pretrain import carry_out
+from napari_phenldiff.diffusion.pool import compose_tiles, simulated_fields, write_pool
+from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
+from napari_phenldiff.diffusion.pretraining_folder import PoolRecord, PretrainingFolder, Source
+from napari_phenldiff.runs.records import package_versions
 
 
-def build_pool(data: Path, composed: int, simulated: int, seed: int) -> ImagePool:
-    """Mix composed real tiles and simulated fields."""
+def read_tiles(data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Grey tiles, and a number for each that says which collection it comes from."""
     folder = data / "pretrain_microscopy_gray128"
     with np.load(folder / "tiles.npz", allow_pickle=False) as archive:
         tiles, source = archive["images"], archive["source"]
     with (folder / "sources.csv").open(newline="") as file:
         names = [row["group"] for row in csv.DictReader(file)]
-    groups = np.unique(names, return_inverse=True)[1][source]
-    return ImagePool(
-        np.concatenate(
-            [
-                compose_tiles(tiles, groups, composed, seed=seed),
-                simulated_fields(simulated, seed=seed),
-            ]
-        )
+    return tiles, np.unique(names, return_inverse=True)[1][source]
+
+
+def begin(out: Path, data: Path, config: PretrainingConfig) -> PretrainingFolder:
+    """Make the folder, with a pool of composed real tiles and simulated fields."""
+    tiles, groups = read_tiles(data)
+    sources = (
+        Source(
+            name="pretrain_microscopy_gray128",
+            images=len(tiles),
+            crops=config.crops,
+            channels=1,
+            composed=True,
+        ),
+        Source(
+            name="simulated fields", images=config.simulated, crops=config.simulated, channels=3
+        ),
+    )
+    shape = (config.crops + config.simulated, config.image_channels, config.tile, config.tile)
+    parts = (
+        compose_tiles(tiles, groups, config.crops, seed=config.seed),
+        simulated_fields(config.simulated, seed=config.seed),
+    )
+    record = PoolRecord(asked={}, sources=sources, versions=package_versions())
+    return PretrainingFolder.create(
+        out, config, record, lambda path: write_pool(path, shape, parts)
     )
 
 
-def main() -> None:
+def main() -> int:
     """Read the arguments, train, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -48,22 +69,20 @@ def main() -> None:
     parser.add_argument("--simulated", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    kept = arguments.out / "training" / "pool.npy"
-    if kept.exists():
-        pool = ImagePool(np.load(kept, allow_pickle=False))
+    config = PretrainingConfig(
+        steps=arguments.steps,
+        seed=arguments.seed,
+        crops=arguments.composed,
+        compose=True,
+        simulated=arguments.simulated,
+    )
+    folder = PretrainingFolder(arguments.out)
+    if folder.exists:
+        folder.begin(config)
     else:
-        pool = build_pool(arguments.data, arguments.composed, arguments.simulated, arguments.seed)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.save(kept, pool.images)
-    print(f"{len(pool.images)} images", flush=True)
-    config = PretrainingConfig(steps=arguments.steps, seed=arguments.seed)
-    for event in pretrain(pool, config, arguments.out):
-        if isinstance(event, Step) and event.step % 50 == 0:
-            left = f"{event.seconds_left:.0f} s left" if event.seconds_left else ""
-            print(f"step {event.step}/{event.total} loss {event.loss:.4f} {left}", flush=True)
-        elif isinstance(event, Saved):
-            print(f"saved {event.path} at step {event.step}", flush=True)
+        folder = begin(arguments.out, arguments.data, config)
+    return carry_out(folder)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,12 +8,18 @@ range of sizes, intensities, noise and missing channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage as ndi
 
+from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.simulate import PHENOTYPES
+
+# Images that are made at once: 25 MB of three channels of 128 x 128 pixels.
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,11 @@ class ImagePool:
     """
 
     images: np.ndarray
+
+    @classmethod
+    def open(cls, path: Path) -> ImagePool:
+        """Take the images from a file that `write_pool` wrote, reading those that are drawn."""
+        return cls(np.load(path, mmap_mode="r", allow_pickle=False))
 
     def __call__(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draw `n` images."""
@@ -111,6 +122,49 @@ def simulated_fields(n: int, *, size: int = 128, channels: int = 3, seed: int = 
         blurred = ndi.gaussian_filter(zoomed, (0, *[rng.uniform(0.3, 1.2)] * 2))
         out[i, : len(planes)] = np.rint(np.clip(blurred * rng.uniform(0.6, 1.1), 0, 1) * 255)
     return out
+
+
+def in_chunks(
+    make: Callable[[int, int], np.ndarray], n: int, seed: int, chunk: int = _CHUNK
+) -> Iterator[np.ndarray]:
+    """Make `n` images, not all of them at once.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(n, seed)`` makes images ``(n, C, Y, X)``.
+    n, seed : int
+        How many to make, and from what.
+    chunk : int
+        How many at most at once.
+    """
+    for number, start in enumerate(range(0, n, chunk)):
+        stream = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        yield make(min(chunk, n - start), stream)
+
+
+def write_pool(path: Path, shape: tuple[int, int, int, int], parts: Iterable[np.ndarray]) -> None:
+    """Write images one after the other, so that never all of them are in memory.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A .npy file, which appears when it is complete.
+    shape : tuple of int
+        ``(N, C, Y, X)``, N as many as all parts have together.
+    parts : iterable of numpy.ndarray
+        Images ``(n, C, Y, X)`` uint8.
+    """
+    with write_atomic(path) as temporary:
+        pool = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        done = 0
+        for part in parts:
+            pool[done : done + len(part)] = part
+            done += len(part)
+        if done != len(pool):
+            raise ValueError(f"{done} images for a pool of {len(pool)}")
+        pool.flush()
+        del pool  # some systems do not rename a file that is mapped
 
 
 def _full_scale(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:

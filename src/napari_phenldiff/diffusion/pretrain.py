@@ -7,120 +7,42 @@ any condition is learned, and tokens of a new condition have somewhere to start 
 
 from __future__ import annotations
 
-import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
-from pydantic import BaseModel, ConfigDict
-from safetensors import safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 
-from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder, fit_scale
-from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe
-from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
+from napari_phenldiff.diffusion.device import autocast, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
+from napari_phenldiff.diffusion.model_card import model_card
+from napari_phenldiff.diffusion.network import Networks
+from napari_phenldiff.diffusion.network import build_scheduler as build_scheduler
+from napari_phenldiff.diffusion.network import build_unet as build_unet
+from napari_phenldiff.diffusion.network import save_half as save_half
+from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig as PretrainingConfig
+from napari_phenldiff.diffusion.pretraining_config import base_folder, with_shape_of
+from napari_phenldiff.diffusion.pretraining_folder import PretrainingFolder
+from napari_phenldiff.diffusion.preview_sheet import PREVIEW_IMAGES, generate, write_sheet
+from napari_phenldiff.diffusion.processes import Processes
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
-from napari_phenldiff.runs.events import Event, Finished, Saved, Step
+from napari_phenldiff.runs.events import Event, Finished, Preview, Saved, Step
 
 Sample = Callable[[np.random.Generator, int], np.ndarray]
 
-
-class PretrainingConfig(BaseModel):
-    """How a base model is made.
-
-    Parameters
-    ----------
-    image_channels : int
-        Channels the base takes; images with fewer are padded with black.
-    tile : int
-        Native size in pixels.
-    coefficients : int
-        Latent channels per image channel, of 64.
-    widths, layers, heads
-        Channels of the UNet's levels, ResNet blocks per level, attention heads per level.
-    token_width, tokens : int
-        Width and number of the tokens of one condition.
-    steps, batch_size, learning_rate, warmup, ema, seed
-        Of the optimisation.
-    descriptor_dropout : float
-        Probability, per sample, of the null tokens.
-    descriptor_noise : float
-        Gaussian noise on standardised descriptors, so that averages of many images mean something.
-    checkpoint_every : int
-        Steps between checkpoints.
-    precision, device : str
-        As in a fine-tuning.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image_channels: int = 3
-    tile: int = 128
-    coefficients: int = 16
-    widths: tuple[int, ...] = (128, 160, 224)
-    layers: int = 1
-    heads: tuple[int, ...] = (4, 5, 7)
-    token_width: int = 192
-    tokens: int = 4
-    steps: int = 6000
-    batch_size: int = 16
-    learning_rate: float = 4e-4
-    warmup: int = 200
-    ema: float = 0.999
-    seed: int = 0
-    descriptor_dropout: float = 0.15
-    descriptor_noise: float = 0.3
-    checkpoint_every: int = 500
-    precision: str = "auto"
-    device: str = "auto"
-
-
-def build_unet(config: PretrainingConfig) -> UNet2DConditionModel:
-    """Network of random weights for latents of a `LappedAutoencoder`.
-
-    Condition tokens enter by cross-attention on every level and, pooled, through the time embedding
-    (``addition_embed_type="text"``), which scales and shifts every ResNet block: a condition is a
-    property of the whole image as much as of its places.
-    """
-    levels = len(config.widths)
-    latent_channels = config.image_channels * config.coefficients
-    return UNet2DConditionModel(
-        sample_size=config.tile // 8,
-        in_channels=latent_channels,
-        out_channels=latent_channels,
-        block_out_channels=config.widths,
-        layers_per_block=config.layers,
-        down_block_types=("CrossAttnDownBlock2D",) * levels,
-        up_block_types=("CrossAttnUpBlock2D",) * levels,
-        cross_attention_dim=config.token_width,
-        # the number of heads, despite its name (a known misnomer in diffusers' configs)
-        attention_head_dim=config.heads,
-        use_linear_projection=True,
-        resnet_time_scale_shift="scale_shift",
-        addition_embed_type="text",
-        addition_embed_type_num_heads=4,
-    )
-
-
-def build_scheduler() -> DDIMScheduler:
-    """Schedule of the bases made here: linear, v-prediction, no clipping of latents."""
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_schedule="linear",
-        beta_start=1e-4,
-        beta_end=0.02,
-        prediction_type="v_prediction",
-        clip_sample=False,
-        timestep_spacing="trailing",
-        set_alpha_to_one=True,
-    )
+# Images that scales are taken from: so many, or as many as this many numbers make.
+_EXAMPLES = 1024
+_EXAMPLE_NUMBERS = 2**26
+# Batches that are drawn while the network is busy with one.
+_AHEAD = 2
 
 
 def pretrain(
@@ -129,157 +51,237 @@ def pretrain(
     out: Path,
     *,
     should_stop: Callable[[], bool] = lambda: False,
+    processes: Processes | None = None,
 ) -> Iterator[Event]:
     """Train a base model and write it to `out` in diffusers' layout.
 
     Parameters
     ----------
     sample : callable
-        ``sample(rng, n)`` draws images ``(n, image_channels, tile, tile)`` float32 in [-1, 1].
+        ``sample(rng, n)`` draws images ``(n, image_channels, tile, tile)`` float32 in [-1, 1]. It
+        is called from another thread.
     config : PretrainingConfig
-        All settings.
+        All settings. Equal seeds give equal weights on the same machine, also across a resume.
     out : pathlib.Path
         Folder of the base. The state of the training is kept in ``out/training`` and resumed from
         if it is there.
     should_stop : callable
         Asked after every step; a stopped training has been saved and can be resumed.
+    processes : Processes, optional
+        Those that share each batch, if there are several. The first of them writes.
 
     Yields
     ------
     Event
-        Step, Saved, Finished.
+        Step, Saved, Preview, Finished.
+
+    Raises
+    ------
+    InputError
+        If `out` holds a training with other settings, if its checkpoint is damaged, or if the base
+        to start from cannot be trained on.
     """
-    torch.manual_seed(config.seed)
-    device = choose_device(config.device)
-    dtype = choose_precision(config.precision, device)
-    rng = np.random.default_rng(config.seed)
-    vae = _fit_autoencoder(sample, config, rng).to(device)
-    unet, scheduler = build_unet(config).to(device), build_scheduler()
-    first = torch.from_numpy(sample(rng, 1024)).to(device)
-    descriptors = describe(vae.encode(first), config.coefficients)
-    encoder = DescriptorEncoder(
-        descriptors.shape[1], config.coefficients, config.tokens, config.token_width
-    ).to(device)
-    encoder.calibrate(descriptors)
-    weights = [p for p in (*unet.parameters(), *encoder.parameters()) if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        weights, lr=config.learning_rate, weight_decay=1e-2, fused=device.type != "mps"
-    )
-    average = MovingAverage(weights, config.ema)
-    done = _restore(out, config, optimizer, average)
-    alphas = scheduler.alphas_cumprod.to(device)
-    rng = np.random.default_rng([config.seed, done])
-    generator = torch.Generator().manual_seed(config.seed + done)
-    started, shown = time.monotonic(), 0.0
-    for step in range(done + 1, config.steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * warmed_cosine(
-                step, steps=config.steps, warmup=config.warmup, floor=0.01
-            )
-        images = torch.from_numpy(sample(rng, config.batch_size)).to(device)
-        with torch.no_grad():
-            latents = vae.encode(images)
-            standardised = encoder.standardise(latents)
-        n = len(latents)
-        standardised = standardised + config.descriptor_noise * torch.randn(
-            standardised.shape, generator=generator
-        ).to(device)
-        dropped = torch.rand(n, generator=generator).to(device) < config.descriptor_dropout
-        tokens = torch.where(dropped.view(-1, 1, 1), encoder.null[None], encoder(standardised))
-        t = torch.randint(0, len(alphas), (n,), generator=generator).to(device)
-        noise = torch.randn(latents.shape, generator=generator).to(device)
-        signal = alphas[t].sqrt().view(-1, 1, 1, 1)
-        spread = (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
-        noisy, target = signal * latents + spread * noise, signal * noise - spread * latents
-        with autocast(device, dtype):
-            output = unet(noisy, t, encoder_hidden_states=tokens).sample
-        loss = torch.nn.functional.mse_loss(output.float(), target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        average.update(step)
-        value = float(loss.detach())
-        shown = value if not shown else 0.98 * shown + 0.02 * value
+    processes = Processes.start(config.device) if processes is None else processes
+    writes = processes.rank == 0
+    folder = PretrainingFolder(out)
+    share = processes.share(config.batch_size)
+    if config.start != "random" and folder.latest_checkpoint() is None:
+        with_shape_of(config.start, config.model_dump())
+    if writes or folder.exists:
+        folder.begin(config)
+    training = _Training(sample, config, folder, processes)
+    done = training.restore(folder)
+    started, step, shown = time.monotonic(), done, 0.0
+    for batch in _drawn_ahead(lambda number: training.draw(number, share), done + 1, config.steps):
+        step += 1
+        (loss,) = processes.mean([training.step(step, batch)])
+        shown = loss if not shown else 0.98 * shown + 0.02 * loss
         left = (time.monotonic() - started) / (step - done) * (config.steps - step)
         yield Step(step=step, total=config.steps, loss=shown, seconds_left=left)
-        stopping = should_stop()
-        if step % config.checkpoint_every == 0 or step == config.steps or stopping:
-            _save(out, config, vae, unet, encoder, scheduler, optimizer, average, step)
-            yield Saved(step=step, path=str(out))
+        stopping = processes.any(should_stop())
+        last = step == config.steps
+        if writes and (step % config.checkpoint_every == 0 or last or stopping):
+            yield Saved(step=step, path=training.save(folder, step))
+        if writes and config.preview_every and (step % config.preview_every == 0 or last):
+            yield Preview(step=step, path=training.preview(folder, step))
         if stopping:
             break
+    if writes and step >= config.steps and not (out / "README.md").exists():
+        with write_atomic(out / "README.md") as temporary:
+            card = model_card(out.resolve().name, config, folder.record)
+            temporary.write_text(card, encoding="utf-8")
     yield Finished(step=step, stopped=step < config.steps)
 
 
-def _fit_autoencoder(
-    sample: Sample, config: PretrainingConfig, rng: np.random.Generator
-) -> LappedAutoencoder:
-    images = torch.from_numpy(sample(rng, 1024))
-    # dropped channels are black and would make the spread look smaller than it is
-    lit = images.flatten(0, 1)
-    lit = lit[lit.flatten(1).std(1) > 0.02][:, None]
-    shift = float(lit.mean())
-    plain = LappedAutoencoder(1, config.coefficients, (1.0,) * config.coefficients, shift)
-    scale = fit_scale(plain.encode(lit), config.coefficients)
-    return LappedAutoencoder(config.image_channels, config.coefficients, scale, shift)
+class _Batch(NamedTuple):
+    """One process's part of a batch, on the CPU."""
+
+    images: torch.Tensor
+    noise: torch.Tensor
+    time: torch.Tensor
+    dropped: torch.Tensor
+    wobble: torch.Tensor
 
 
-def _save(
-    out: Path,
-    config: PretrainingConfig,
-    vae: LappedAutoencoder,
-    unet: UNet2DConditionModel,
-    encoder: DescriptorEncoder,
-    scheduler: DDIMScheduler,
-    optimizer: torch.optim.Optimizer,
-    average: MovingAverage,
-    step: int,
-) -> None:
-    """Write the base (averaged, half precision) and the state to resume from."""
-    folder = out / "training"
-    folder.mkdir(parents=True, exist_ok=True)
-    with write_atomic(folder / "state.safetensors") as temporary:
-        state = pack_state(average, optimizer)
-        save_file(state, str(temporary), metadata={"step": str(step)})
-    with write_atomic(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config.model_dump(), indent=2))
-    with average.applied():
-        for name, model in (("unet", unet), ("conditioner", encoder), ("vae", vae)):
-            save_half(model, out / name)
-    scheduler.save_pretrained(out / "scheduler")
+class _Denoiser(torch.nn.Module):
+    """What learns, as one module: several processes average the gradients of one."""
+
+    def __init__(self, networks: Networks, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.unet, self.encoder, self.dtype = networks.unet, networks.encoder, dtype
+
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        t: torch.Tensor,
+        standardised: torch.Tensor,
+        dropped: torch.Tensor,
+    ) -> torch.Tensor:
+        """Answer, being told descriptors except where they are dropped."""
+        told = self.encoder(standardised)
+        tokens = torch.where(dropped.view(-1, 1, 1), self.encoder.null[None], told)
+        with autocast(noisy.device, self.dtype):
+            output: torch.Tensor = self.unet(noisy, t, encoder_hidden_states=tokens).sample
+        return output.float()
 
 
-def save_half(model: torch.nn.Module, folder: Path) -> None:
-    """Write a diffusers model as float16 safetensors with its config."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.detach().half().contiguous().cpu() for k, v in model.state_dict().items()}
-    with write_atomic(folder / "diffusion_pytorch_model.safetensors") as temporary:
-        # through bytes: files that safetensors makes itself are readable by their owner alone
-        temporary.write_bytes(save(weights, metadata={"format": "pt"}))
-    model.save_config(folder)  # type: ignore[operator]
+class _Training:
+    """Everything that changes from step to step."""
+
+    def __init__(
+        self,
+        sample: Sample,
+        config: PretrainingConfig,
+        folder: PretrainingFolder,
+        processes: Processes,
+    ) -> None:
+        self.sample, self.config, self.device = sample, config, processes.device
+        self.networks = self._networks(folder).to(self.device)
+        self.alphas = self.networks.scheduler.alphas_cumprod.to(self.device)
+        weights = self.networks.learned
+        self.optimizer = torch.optim.AdamW(
+            weights,
+            lr=config.learning_rate,
+            weight_decay=1e-2,
+            fused=self.device.type != "mps",
+        )
+        self.average = MovingAverage(weights, config.ema)
+        dtype = choose_precision(config.precision, self.device)
+        self.denoiser = processes.prepare(_Denoiser(self.networks, dtype))
+
+    def _networks(self, folder: PretrainingFolder) -> Networks:
+        config = self.config
+        torch.manual_seed(config.seed)  # initial weights come from the global stream
+        if folder.latest_checkpoint() is not None:
+            return Networks.load(folder.path)
+        if config.start != "random":
+            return Networks.load(base_folder(config.start))
+        size = config.image_channels * config.tile**2
+        rng = np.random.default_rng([config.seed, 0])
+        examples = self.sample(rng, max(1, min(_EXAMPLES, _EXAMPLE_NUMBERS // size)))
+        return Networks.random(config, torch.from_numpy(examples))
+
+    def restore(self, folder: PretrainingFolder) -> int:
+        """Load the newest checkpoint; returns the steps done, 0 without one."""
+        newest = folder.latest_checkpoint()
+        if newest is None:
+            return 0
+        done, file = newest
+        try:
+            state = load_file(str(file))
+            unpack_state(state, self.average, self.optimizer, done)
+            for name, value in self.networks.fixed.items():
+                value.copy_(state[name])
+        except Exception as error:
+            raise InputError(
+                f"The checkpoint {file.parent} cannot be read ({type(error).__name__}); delete "
+                "that folder to go on from the one before."
+            ) from error
+        return done
+
+    def draw(self, number: int, share: range) -> _Batch:
+        """Draw what step `number` needs of the samples in `share`.
+
+        Every sample of every step has its own streams: a resumed training goes on with the very
+        numbers that an uninterrupted one would have seen, and so do several processes.
+        """
+        config, networks = self.config, self.networks
+        side, latent_channels = config.tile // 8, networks.autoencoder.latent_channels
+        parts = []
+        for k in share:
+            image = self.sample(np.random.default_rng([config.seed, number, k]), 1)
+            seed = np.random.SeedSequence([config.seed, number, k, 1])
+            generator = torch.Generator().manual_seed(
+                int(seed.generate_state(1, np.uint64)[0] >> 1)
+            )
+            parts.append(
+                (
+                    torch.from_numpy(image),
+                    torch.randn(1, latent_channels, side, side, generator=generator),
+                    torch.randint(0, len(self.alphas), (1,), generator=generator),
+                    torch.rand(1, generator=generator) < config.descriptor_dropout,
+                    torch.randn(1, len(networks.encoder.mean), generator=generator),
+                )
+            )
+        return _Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def step(self, number: int, batch: _Batch) -> float:
+        """One optimisation step; the loss of this process's part of the batch."""
+        config, networks = self.config, self.networks
+        images, noise, t, dropped, wobble = (part.to(self.device) for part in batch)
+        rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=0.01)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate
+        with torch.no_grad():
+            latents = networks.autoencoder.encode(images)
+            standardised = networks.encoder.standardise(latents)
+        standardised = standardised + config.descriptor_noise * wobble
+        signal = self.alphas[t].sqrt().view(-1, 1, 1, 1)
+        spread = (1 - self.alphas[t]).sqrt().view(-1, 1, 1, 1)
+        target = noise
+        if networks.scheduler.config.prediction_type == "v_prediction":
+            target = signal * noise - spread * latents
+        output = self.denoiser(signal * latents + spread * noise, t, standardised, dropped)
+        loss = torch.nn.functional.mse_loss(output, target)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.average.parameters, 1.0)
+        self.optimizer.step()
+        self.average.update(number)
+        return float(loss.detach())
+
+    def save(self, folder: PretrainingFolder, number: int) -> str:
+        """Write the base (averaged, half precision), then the checkpoint; the latter's path."""
+        with self.average.applied():
+            self.networks.save(folder.path)
+        fixed = {name: value.cpu() for name, value in self.networks.fixed.items()}
+        state = {**pack_state(self.average, self.optimizer), **fixed}
+        return folder.save_checkpoint(number, lambda path: save_file(state, str(path)))
+
+    def preview(self, folder: PretrainingFolder, number: int) -> str:
+        """Draw a sheet of real and generated images; its path within the folder."""
+        rng = np.random.default_rng([self.config.seed, 0, 1])
+        real = self.sample(rng, PREVIEW_IMAGES)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        side, channels = self.config.tile // 8, self.networks.autoencoder.latent_channels
+        noise = torch.randn(PREVIEW_IMAGES, channels, side, side, generator=generator)
+        with self.average.applied():
+            made = generate(
+                self.networks, torch.from_numpy(real).to(self.device), noise.to(self.device)
+            )
+        path = Path("training") / "previews" / f"step_{number:06d}.png"
+        write_sheet(folder.path / path, real, made.cpu().numpy())
+        return path.as_posix()
 
 
-def _restore(
-    out: Path,
-    config: PretrainingConfig,
-    optimizer: torch.optim.Optimizer,
-    average: MovingAverage,
-) -> int:
-    """Load the state of an earlier training, if there is one; returns the steps done."""
-    file = out / "training" / "state.safetensors"
-    if not file.exists():
-        return 0
-    try:
-        state = load_file(str(file))
-        with safe_open(str(file), "pt") as opened:
-            step = int(opened.metadata()["step"])
-        unpack_state(state, average, optimizer, step)
-    except Exception as error:
-        raise InputError(
-            f"{out} holds a training with other settings, or a damaged one "
-            f"({type(error).__name__}); give another folder."
-        ) from error
-    if step >= config.steps:
-        raise InputError(f"The training in {out} has done {step} steps already; ask for more.")
-    return step
+def _drawn_ahead(draw: Callable[[int], _Batch], first: int, last: int) -> Iterator[_Batch]:
+    """Return an iterator over batches `first` to `last`, drawn while others are trained on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="phenldiff-batches") as thread:
+        upcoming = deque(
+            thread.submit(draw, number) for number in range(first, min(first + _AHEAD, last + 1))
+        )
+        for number in range(first, last + 1):
+            batch = upcoming.popleft().result()
+            if number + _AHEAD <= last:
+                upcoming.append(thread.submit(draw, number + _AHEAD))
+            yield batch

@@ -1,0 +1,68 @@
+"""The page that goes with a base: what it was made from, and what only its maker knows."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from napari_phenldiff import __version__
+from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
+from napari_phenldiff.diffusion.pretraining_folder import PoolRecord
+
+
+def model_card(name: str, config: PretrainingConfig, record: PoolRecord | None) -> str:
+    """Text of a base's README.
+
+    Parameters
+    ----------
+    name : str
+        Of the base.
+    config : PretrainingConfig
+        How it was made.
+    record : PoolRecord or None
+        What it was made from, if that is known. Folders are named, not told with their path.
+
+    Returns
+    -------
+    str
+        Markdown, with gaps for what only the maker can tell.
+    """
+    use = (
+        "A base model of fluorescence images, made with `phenldiff pretrain` "
+        f"(napari-phenldiff {__version__}). Use it with `phenldiff train --base {name}`."
+    )
+    limits = (
+        "*To fill in: what it was not shown, and where it failed.* A translated image is a model's "
+        "hypothesis and no observation. It is not for diagnosis."
+    )
+    licence = "*To fill in: that of the weights; licence and attribution of each collection below.*"
+    training = (
+        f"{config.steps} steps of {config.batch_size} images, seed {config.seed}, started from "
+        f"{_start(config)}."
+    )
+    lines = [f"# {name}", "", use, ""]
+    lines += ["## Intended use", "", "*To fill in: cells, stains, microscopes; who made it.*", ""]
+    lines += ["## Limits", "", limits, "", "## Licence", "", licence, ""]
+    lines += ["## Data", "", *_data(record), "", "## Training", "", training, ""]
+    lines += ["| setting | value |", "|---|---|"]
+    for key, value in config.model_dump(exclude={"start", "steps", "device"}).items():
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+        lines.append(f"| {key} | {text} |")
+    if record is not None:
+        lines += ["", "Versions: " + ", ".join(f"{k} {v}" for k, v in record.versions.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _data(record: PoolRecord | None) -> list[str]:
+    if record is None:
+        return ["*To fill in: the images were given by a program.*"]
+    rows = ["| collection | images | channels | pieces of them |", "|---|---|---|---|"]
+    for source in record.sources:
+        channels = f"{source.channels}, composed" if source.composed else str(source.channels)
+        rows.append(f"| {source.name} | {source.images} | {channels} | {source.crops} |")
+    return rows
+
+
+def _start(config: PretrainingConfig) -> str:
+    if config.start == "random":
+        return "random weights"
+    return f"the base {'bundled' if config.start == 'bundled' else PurePath(config.start).name}"

@@ -1,0 +1,168 @@
+"""What a pre-training is asked to do, validated. Imports no torch, so that options show it fast."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napari_phenldiff.errors import InputError
+
+_GROUPS = 32  # of the group normalisation in every block of the UNet
+_POOLING_HEADS = 4  # see network.build_unet
+
+
+class PretrainingConfig(BaseModel):
+    """How a base model is made.
+
+    Parameters
+    ----------
+    image_channels : int
+        Channels the base takes; images with fewer are padded with black.
+    tile : int
+        Native size in pixels.
+    coefficients : int
+        Latent channels per image channel, of 64.
+    widths, layers, heads
+        Channels of the UNet's levels, ResNet blocks per level, attention heads per level.
+    token_width, tokens : int
+        Width and number of the tokens of one condition.
+    start : str
+        ``"random"``, ``"bundled"`` or the folder of a base whose weights are trained on.
+    crops : int
+        Pieces of the size of a tile that are drawn from the images, once, into the pool.
+    compose : bool
+        Make images of several channels from grey ones.
+    simulated : int
+        Simulated fields that are added to the pool.
+    steps, batch_size, learning_rate, warmup, ema, seed
+        Of the optimisation. The batch is that of all processes together.
+    descriptor_dropout : float
+        Probability, per sample, of the null tokens.
+    descriptor_noise : float
+        Gaussian noise on standardised descriptors, so that averages of many images mean something.
+    checkpoint_every : int
+        Steps between checkpoints.
+    preview_every : int
+        Steps between two previews; 0 makes none.
+    precision, device : str
+        As in a fine-tuning.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_channels: Annotated[int, Field(ge=1, le=64)] = 3
+    tile: Annotated[int, Field(ge=16, multiple_of=8)] = 128
+    coefficients: Annotated[int, Field(ge=1, le=64)] = 16
+    widths: Annotated[
+        tuple[Annotated[int, Field(ge=_GROUPS, multiple_of=_GROUPS)], ...], Field(min_length=1)
+    ] = (128, 160, 224)
+    layers: Annotated[int, Field(ge=1)] = 1
+    heads: tuple[Annotated[int, Field(ge=1)], ...] = (4, 5, 7)
+    token_width: Annotated[int, Field(ge=_POOLING_HEADS, multiple_of=_POOLING_HEADS)] = 192
+    tokens: Annotated[int, Field(ge=1)] = 4
+    start: Annotated[str, Field(min_length=1)] = "random"
+    crops: Annotated[int, Field(ge=1)] = 10_000
+    compose: bool = False
+    simulated: Annotated[int, Field(ge=0)] = 0
+    steps: Annotated[int, Field(ge=1)] = 6000
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4e-4
+    warmup: Annotated[int, Field(ge=0)] = 200
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    descriptor_dropout: Annotated[float, Field(ge=0, le=1)] = 0.15
+    descriptor_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
+    checkpoint_every: Annotated[int, Field(ge=1)] = 500
+    preview_every: Annotated[int, Field(ge=0)] = 500
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Annotated[str, Field(min_length=1)] = "auto"
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> PretrainingConfig:
+        levels = len(self.widths)
+        if len(self.heads) != levels:
+            raise ValueError(f"there are {levels} widths and {len(self.heads)} heads")
+        for width, heads in zip(self.widths, self.heads, strict=True):
+            if width % heads:
+                raise ValueError(f"a width of {width} cannot be shared by {heads} heads")
+        multiple = 8 * 2 ** (levels - 1)
+        if self.tile % multiple:
+            raise ValueError(f"with {levels} levels the tile must be a multiple of {multiple}")
+        return self
+
+    @model_validator(mode="after")
+    def _simulated_fit(self) -> PretrainingConfig:
+        if self.simulated and self.image_channels < 3:
+            raise ValueError(
+                f"simulated fields have up to 3 channels and the base {self.image_channels}"
+            )
+        return self
+
+
+def base_folder(reference: str) -> Path:
+    """Folder of the base that a training starts from: the bundled one, or one that was given."""
+    if reference == "bundled":
+        return Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
+    return Path(reference).expanduser()
+
+
+def shape_of(reference: str) -> dict[str, Any]:
+    """Read the settings of the networks from the configuration of a base that was made here.
+
+    Raises
+    ------
+    InputError
+        If there is none, or if it was not made by a pre-training of this package: others have no
+        encoder of descriptors, and their autoencoder is trained.
+    """
+    folder = base_folder(reference)
+    try:
+        vae, unet, encoder = (
+            json.loads((folder / part / "config.json").read_text(encoding="utf-8"))
+            for part in ("vae", "unet", "conditioner")
+        )
+        if vae["_class_name"] != "LappedAutoencoder":
+            raise ValueError(f"its autoencoder is a {vae['_class_name']}")
+        return {
+            "image_channels": vae["image_channels"],
+            "tile": unet["sample_size"] * 8,
+            "coefficients": vae["coefficients"],
+            "widths": tuple(unet["block_out_channels"]),
+            "layers": unet["layers_per_block"],
+            "heads": tuple(unet["attention_head_dim"]),
+            "token_width": unet["cross_attention_dim"],
+            "tokens": encoder["tokens"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"no {error.filename}" if isinstance(error, FileNotFoundError) else error
+        raise InputError(
+            f"{reference} is no base that can be trained on ({reason}): give bundled, or a folder "
+            "that `phenldiff pretrain` wrote."
+        ) from error
+
+
+def with_shape_of(reference: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete settings by the shape of the base that is started from.
+
+    Raises
+    ------
+    InputError
+        If a setting contradicts it, or if the base cannot be trained on.
+    """
+    shape = shape_of(reference)
+    for key, value in shape.items():
+        if key in values and values[key] != value:
+            raise InputError(
+                f"The base {reference} has {key} {_told(value)}, not {_told(values[key])}: leave "
+                "this setting out, or start from random weights."
+            )
+    return {**values, **shape}
+
+
+def _told(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
