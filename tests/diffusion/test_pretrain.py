@@ -124,7 +124,7 @@ def test_a_damaged_checkpoint_is_told(pool, tmp_path):
     list(pretrain(pool, tiny(checkpoint_every=3), tmp_path))
     newest = tmp_path / "training" / "checkpoints" / "step_000006" / "state.safetensors"
     newest.write_bytes(b"x" * newest.stat().st_size)
-    with pytest.raises(InputError, match="step_000006 cannot be read.*delete that folder"):
+    with pytest.raises(InputError, match=r"step_000006 cannot be read.*delete that folder"):
         list(pretrain(pool, tiny(checkpoint_every=3), tmp_path))
 
 
@@ -160,7 +160,7 @@ def test_a_base_can_be_trained_on(pool, made, tmp_path):
 
 
 def test_a_base_of_another_kind_cannot_be_trained_on(pool, made, tiny_stable_diffusion, tmp_path):
-    with pytest.raises(InputError, match="no base that can be trained on.*phenldiff pretrain"):
+    with pytest.raises(InputError, match=r"no base that can be trained on.*phenldiff pretrain"):
         list(pretrain(pool, tiny(start=str(tiny_stable_diffusion)), tmp_path / "out"))
     wide = tiny(start=str(made), widths=(64, 64))
     with pytest.raises(InputError, match="widths 32,32, not 64,64"):

@@ -9,6 +9,7 @@ are fine enough: over the range that is kept their steps are smaller than the no
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -205,8 +206,8 @@ def draw_crops(
     crops : int
         How many to take, of all collections together. Files that cannot be used make them fewer.
     tile : int
-        Side of a crop in pixels. Fields smaller than that are padded by reflection if no side is
-        smaller than half of it, and else left out.
+        Side of a crop in pixels. Fields a little smaller than that are enlarged, like other crops
+        are; those that are too small for it are left out, since mirrored ones teach symmetry.
     seed : int
         Equal seeds take equal crops.
     scratch : pathlib.Path
@@ -228,6 +229,7 @@ def draw_crops(
         If an image has too many channels, or if there is none that can be used.
     """
     plan = list(_plan(collections, crops, seed))
+    least = math.ceil(tile / _ZOOM)
     groups: dict[tuple[int, int], Group] = {}
     unreadable: list[str] = []
     small: list[str] = []
@@ -239,8 +241,8 @@ def draw_crops(
             # in an archive of thousands of files some are broken, or no images at all
             unreadable.append(str(error))
             images = []
-        usable = [image for image in images if 2 * min(image.shape) >= tile]
-        small += [f"{image.name} ({path})" for image in images if 2 * min(image.shape) < tile]
+        usable = [image for image in images if min(image.shape) >= least]
+        small += [f"{image.name} ({path})" for image in images if min(image.shape) < least]
         rng = np.random.default_rng([seed, 2, number, index])
         for turn, i in enumerate(rng.permutation(len(usable))):
             data = usable[i].data
@@ -258,8 +260,8 @@ def draw_crops(
         report(done, len(plan), path.name)
     kept = tuple(group for _, group in sorted(groups.items()) if group.crops)
     if not kept:
-        first = unreadable[0] if unreadable else f"{small[0]} is smaller than {tile // 2} pixels."
-        raise InputError(f"None of the {count(len(plan), 'file')} can be used; the first: {first}")
+        first = unreadable[0] if unreadable else _too_small(small, tile, least)
+        raise InputError(f"Of {count(len(plan), 'file')} none can be used; the first: {first}")
     notes = []
     if unreadable:
         notes.append(
@@ -268,8 +270,8 @@ def draw_crops(
         )
     if small:
         notes.append(
-            f"{count(len(small), 'image')} with a side below {tile // 2} pixels, half a tile, "
-            f"{'was' if len(small) == 1 else 'were'} left out; the first: {small[0]}."
+            f"{count(len(small), 'image')} {'was' if len(small) == 1 else 'were'} left out; the "
+            f"first: {_too_small(small, tile, least)}"
         )
     return Archive(kept, tuple(notes))
 
@@ -294,9 +296,6 @@ def _crops(data: np.ndarray, tile: int, n: int, rng: np.random.Generator) -> lis
     """Random pieces of a field as ``(C, tile, tile)`` float32, some of them zoomed."""
     if n == 0:
         return []
-    missing = [max(0, tile - size) for size in data.shape[1:]]
-    if any(missing):
-        data = np.pad(data, ((0, 0), *[(m // 2, m - m // 2) for m in missing]), mode="reflect")
     data = _finite(data.astype(np.float32))
     weights = 1 / (data.std((1, 2)) + 1e-6)
     taken = []
@@ -314,6 +313,13 @@ def _crops(data: np.ndarray, tile: int, n: int, rng: np.random.Generator) -> lis
             piece = ndi.zoom(piece, (1, tile / side, tile / side), order=1)
         taken.append(piece)
     return taken
+
+
+def _too_small(names: Sequence[str], tile: int, least: int) -> str:
+    return (
+        f"{names[0]} has a side below {least} pixels, too little for tiles of {tile}: give a "
+        "smaller --tile, if many are as small."
+    )
 
 
 def _finite(data: np.ndarray) -> np.ndarray:

@@ -8,6 +8,9 @@ from napari_phenldiff import __version__
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
 from napari_phenldiff.diffusion.pretraining_folder import PoolRecord
 
+# said above the table, or no matter for whoever uses the base
+_NOT_TOLD = {"start", "steps", "device", "checkpoint_every", "preview_every"}
+
 
 def model_card(name: str, config: PretrainingConfig, record: PoolRecord | None) -> str:
     """Text of a base's README.
@@ -44,7 +47,7 @@ def model_card(name: str, config: PretrainingConfig, record: PoolRecord | None) 
     lines += ["## Limits", "", limits, "", "## Licence", "", licence, ""]
     lines += ["## Data", "", *_data(record), "", "## Training", "", training, ""]
     lines += ["| setting | value |", "|---|---|"]
-    for key, value in config.model_dump(exclude={"start", "steps", "device"}).items():
+    for key, value in config.model_dump(exclude=_NOT_TOLD).items():
         text = ", ".join(map(str, value)) if isinstance(value, tuple) else value
         lines.append(f"| {key} | {text} |")
     if record is not None:
