@@ -84,21 +84,28 @@ def test_a_perfect_network_ends_where_the_schedule_says(tiny_base, experiment):
     np.testing.assert_allclose(images, np.repeat(expected, 2, 0), atol=1e-3)
 
 
-def test_number_of_network_passes(tiny_base, experiment, monkeypatch):
+def test_number_of_network_passes(tiny_base, experiment):
     translator = make_translator(tiny_base, experiment)
     asked = []
-    original = Translator._ask
+    original = translator.base.unet
 
-    def watch(self, x, t, *tokens):
-        asked.append((len(x), t, len(tokens)))
-        return original(self, x, t, *tokens)
+    class Watched:
+        config = original.config
 
-    monkeypatch.setattr(Translator, "_ask", watch)
+        def __call__(self, x, t, encoder_hidden_states):
+            asked.append((len(x), t))
+            return original(x, t, encoder_hidden_states=encoder_hidden_states)
+
+    translator.base = replace(translator.base, unet=Watched())
     sample(translator, "treated", 3, seed=0, inference_steps=2, batch_size=2)
     schedule = Schedule.from_alphas(translator.base.alphas_cumprod, "v_prediction", steps=2)
-    last, middle = schedule.timesteps[1], schedule.timesteps[0]
-    assert asked == [(2, last, 1), (2, middle, 1), (1, last, 1), (1, middle, 1)]
+    middle, last = schedule.timesteps
+    assert asked == [(2, last), (2, middle), (1, last), (1, middle)]
     assert last == len(translator.base.alphas_cumprod) - 1
+    # guidance asks twice at once
+    asked.clear()
+    sample(translator, "treated", 1, seed=0, inference_steps=1, guidance=2.0)
+    assert asked == [(2, last)]
 
 
 def test_unknown_condition(tiny_base, experiment):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -21,7 +21,7 @@ def flag(field: str) -> str:
 def add_fields(
     parser: argparse._ActionsContainer,
     model: type[BaseModel],
-    fields: Mapping[str, tuple[type, str, str]],
+    fields: Mapping[str, tuple[Callable[[str], Any], str, str]],
 ) -> None:
     """Add one option per field of a configuration.
 
@@ -35,7 +35,7 @@ def add_fields(
     model : type
         The configuration, from which the defaults shown are taken.
     fields : mapping
-        By field: type, metavar and help.
+        By field: type (or what reads the text), metavar and help.
     """
     for field, (kind, metavar, text) in fields.items():
         default = model.model_fields[field].default
@@ -49,6 +49,13 @@ def add_fields(
 def given(args: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
     """Return those fields of a configuration that were given on the command line."""
     return {key: value for key, value in vars(args).items() if key in model.model_fields}
+
+
+def names(text: str) -> str | tuple[str, ...]:
+    """Read names separated by commas; ``auto`` stays as it is and ``none`` is no name at all."""
+    if text == "auto":
+        return text
+    return () if text == "none" else tuple(part.strip() for part in text.split(","))
 
 
 def add_z(parser: argparse._ActionsContainer) -> None:

@@ -72,6 +72,7 @@ _ADVANCED: dict[str, tuple[type, str, str]] = {
     "ema": (float, "D", "decay of the averaged weights that are saved; 0 for none"),
     "descriptor_dropout": (float, "P", "how often the network is told nothing about an image"),
     "descriptor_noise": (float, "S", "noise on what it is told"),
+    "given_share": (float, "P", "how often some channels are shown without noise"),
     "precision": (str, "P", "auto, float32 or bfloat16"),
     "checkpoint_every": (int, "N", "steps between two checkpoints"),
 }

@@ -40,9 +40,14 @@ examples:
 Ctrl-C ends the training after the current step and saves it; `--resume` goes on from there.
 """
 
-_FIELDS: dict[str, tuple[type, str, str]] = {
+_FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "base": (str, "BASE", "base model: bundled, a folder in diffusers' layout, or a hub id"),
     "strategy": (str, "NAME", "which weights learn: lora"),
+    "reference_channels": (
+        options.names,
+        "NAMES",
+        "channels, separated by commas, in which the conditions do not differ, or none",
+    ),
     "images_per_condition": (
         int,
         "N",
@@ -54,7 +59,7 @@ _FIELDS: dict[str, tuple[type, str, str]] = {
     "device": (str, "DEVICE", "auto, cpu, cuda, cuda:1, mps ..."),
 }
 
-_ADVANCED: dict[str, tuple[type, str, str]] = {
+_ADVANCED: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "rank": (int, "R", "rank of the low-rank updates"),
     "layers": (str, "WHICH", "layers that get low-rank updates: attention or everywhere"),
     "learning_rate": (float, "LR", "learning rate of the adapted weights"),

@@ -7,7 +7,7 @@ section 3.2), the condition tokens, and what is needed to put both onto the base
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,33 @@ class Lora:
         return {"strategy": "lora", "rank": self.rank, "layers": list(self.layers)}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapter:
+    """What a saved adapter adds to the network that it was put onto.
+
+    Attributes
+    ----------
+    tokens : ConditionTokens
+        Learned condition tokens.
+    reference_channels : tuple of str
+        Channels that were given in training and are not translated.
+    separation : dict
+        By channel: how well it alone separates the conditions, see `references.separations`.
+    """
+
+    tokens: ConditionTokens
+    reference_channels: tuple[str, ...]
+    separation: dict[str, float]
+
+
 def adapter_files(
-    unet: UNet2DConditionModel, tokens: ConditionTokens, lora: Lora, base: str
+    unet: UNet2DConditionModel,
+    tokens: ConditionTokens,
+    lora: Lora,
+    base: str,
+    *,
+    separation: Mapping[str, float],
+    reference_channels: Sequence[str],
 ) -> Mapping[str, bytes]:
     """Return what belongs into an adapter folder, by file name."""
     weights = {
@@ -85,7 +110,13 @@ def adapter_files(
         "values": tokens.values.detach().float().contiguous().cpu(),
         "null": tokens.null.detach().float().contiguous().cpu(),
     }
-    settings = {**lora.to_dict(), "base": base, "conditions": list(tokens.conditions)}
+    settings = {
+        **lora.to_dict(),
+        "base": base,
+        "conditions": list(tokens.conditions),
+        "separation": {name: round(value, 4) for name, value in separation.items()},
+        "reference_channels": list(reference_channels),
+    }
     return {
         WEIGHTS: save(weights),
         TOKENS: save(learned),
@@ -93,8 +124,8 @@ def adapter_files(
     }
 
 
-def load_adapter(folder: Path, unet: UNet2DConditionModel) -> ConditionTokens:
-    """Put a saved adapter onto a network and return its condition tokens.
+def load_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
+    """Put a saved adapter onto a network and return the rest of it.
 
     Raises
     ------
@@ -107,6 +138,8 @@ def load_adapter(folder: Path, unet: UNet2DConditionModel) -> ConditionTokens:
         learned = load_file(str(folder / TOKENS))
         lora = Lora(int(settings["rank"]), tuple(str(name) for name in settings["layers"]))
         tokens = ConditionTokens(settings["conditions"], learned["values"], learned["null"])
+        references = tuple(str(name) for name in settings.get("reference_channels", ()))
+        separation = {str(name): float(v) for name, v in settings.get("separation", {}).items()}
     except Exception as error:
         raise InputError(
             f"The adapter in {folder} cannot be read ({type(error).__name__}); train the run again."
@@ -120,7 +153,7 @@ def load_adapter(folder: Path, unet: UNet2DConditionModel) -> ConditionTokens:
         raise _misfit(folder)
     unet.requires_grad_(False)
     tokens.requires_grad_(False)
-    return tokens
+    return Adapter(tokens, references, separation)
 
 
 def _misfit(folder: Path) -> InputError:

@@ -149,6 +149,18 @@ class BaseModel:
         return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
     @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return int(self.autoencoder.latent_channels)
+
+    @property
+    def coefficients(self) -> int | None:
+        """Latent channels per image channel; None where the autoencoder mixes image channels."""
+        if isinstance(self.autoencoder, LappedAutoencoder):
+            return self.latent_channels // self.image_channels
+        return None
+
+    @property
     def token_width(self) -> int:
         """Width of a condition token."""
         return int(self.unet.config.cross_attention_dim)

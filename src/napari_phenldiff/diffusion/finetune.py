@@ -23,6 +23,14 @@ from napari_phenldiff.diffusion.latents import (
     training_tiles,
 )
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
+from napari_phenldiff.diffusion.noising import add_noise, noise_loss
+from napari_phenldiff.diffusion.references import (
+    choose_references,
+    given_latents,
+    highest_without_phenotype,
+    in_words,
+    separations,
+)
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
@@ -32,6 +40,9 @@ from napari_phenldiff.runs.events import Event, Finished, Loading, Preview, Save
 from napari_phenldiff.runs.folder import Run
 
 _STATE = "state.safetensors"
+_JOINT = 0.25
+"""Share of the samples in which reference channels are noised like the others, so that the network
+can still draw whole images."""
 
 
 def finetune(
@@ -73,9 +84,9 @@ def finetune(
     check_channels(experiment.n_channels, base)
     training = _Training(base, config)
     yield Loading("Encoding the images")
-    shortened = training.encode(experiment, run)
-    if shortened:
-        yield Warned(shortened)
+    for warning in training.encode(experiment, run):
+        yield Warned(warning)
+    yield Loading(training.in_words())
     done = training.restore(run) if resume else 0
     if done > config.steps:
         raise InputError(f"The run {run.path} has done {done} steps already.")
@@ -107,26 +118,49 @@ class _Training:
         self.adapted = self.lora.add_to(base.unet)
         self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
 
-    def encode(self, experiment: Experiment, run: Run) -> str:
-        """Cache latents and set up tokens and optimiser; returns a warning or nothing."""
+    def encode(self, experiment: Experiment, run: Run) -> list[str]:
+        """Cache latents, choose references, set up tokens and optimiser; returns warnings."""
         config, base = self.config, self.base
         side = training_side((image.shape for image in experiment.images), base)
         self.latents: list[torch.Tensor] = []
-        warning = ""
+        origins: list[np.ndarray] = []
+        warnings: list[str] = []
         for name in config.conditions:
-            tiles = training_tiles(experiment[name].images, run.scaling, side)
+            tiles, origin = training_tiles(experiment[name].images, run.scaling, side)
             if len(tiles) > MAX_TILES:
-                warning = (
+                text = (
                     f"The images give up to {len(tiles)} tiles a condition; "
                     f"{MAX_TILES} of them, drawn at random, are trained on."
                 )
-            tiles = pick_tiles(tiles, MAX_TILES, config.seed)
-            self.latents.append(cache_latents(base, tiles))
+                warnings = [text]
+            kept = pick_tiles(len(tiles), MAX_TILES, config.seed)
+            self.latents.append(cache_latents(base, tiles[kept]))
+            origins.append(origin[kept])
             if len(self.latents) == 1:
                 self.example = tiles[:1]
+        upright = [views[0] for views in self.latents]
+        self.separation: tuple[float, ...] = ()
+        if base.coefficients is not None:
+            self.separation = separations(
+                upright,
+                origins,
+                coefficients=base.coefficients,
+                channels=experiment.n_channels,
+            )
+        self.limit = highest_without_phenotype([len(np.unique(origin)) for origin in origins])
+        self.references = choose_references(
+            config.reference_channels,
+            run.channel_names,
+            self.separation,
+            base,
+            limit=self.limit,
+        )
+        self.channel_names = run.channel_names
+        self.padding = given_latents(base, run.channel_names)
+        self.given = given_latents(base, run.channel_names, self.references)
         encoder = None if base.encoder is None else base.encoder.to("cpu")
         values, null = initial_tokens(
-            [views[0] for views in self.latents],
+            upright,
             encoder,
             tokens=config.tokens_per_condition,
             width=base.token_width,
@@ -144,7 +178,11 @@ class _Training:
             fused=base.device.type != "mps",
         )
         self.average = MovingAverage([*self.adapted, *learned], config.ema)
-        return warning
+        return warnings
+
+    def in_words(self) -> str:
+        """Tell what was found out about the channels."""
+        return in_words(self.channel_names, self.separation, self.references, limit=self.limit)
 
     def step(self, number: int) -> float:
         """One optimisation step; its loss."""
@@ -157,20 +195,18 @@ class _Training:
         t = torch.randint(0, len(self.alphas), (n,), generator=generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         dropped = torch.rand(n, generator=generator) < config.condition_dropout
-        signal = self.alphas[t].sqrt().view(-1, 1, 1, 1)
-        spread = (1 - self.alphas[t]).sqrt().view(-1, 1, 1, 1)
-        target = noise
-        if self.base.prediction_type == "v_prediction":
-            target = signal * noise - spread * clean
+        joint = torch.rand(n, generator=generator).to(device) < _JOINT
+        given = torch.where(joint.view(-1, 1, 1, 1), self.padding, self.given)
+        noisy, target = add_noise(
+            clean, noise, self.alphas[t], given, prediction_type=self.base.prediction_type
+        )
         rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=0.1)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * rate
         with autocast(device, self.dtype):
             tokens = self.tokens(index.to(device), dropped.to(device))
-            output = self.base.unet(
-                signal * clean + spread * noise, t, encoder_hidden_states=tokens
-            ).sample
-        loss = torch.nn.functional.mse_loss(output.float(), target)
+            output = self.base.unet(noisy, t, encoder_hidden_states=tokens).sample
+        loss = noise_loss(output, target, given)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.average.parameters, config.max_grad_norm)
@@ -196,7 +232,14 @@ class _Training:
         run.save_checkpoint(number, {_STATE: save(pack_state(self.average, self.optimizer))})
         with self.average.applied():
             adapter = run.save_adapter(
-                adapter_files(self.base.unet, self.tokens, self.lora, self.config.base)
+                adapter_files(
+                    self.base.unet,
+                    self.tokens,
+                    self.lora,
+                    self.config.base,
+                    separation=dict(zip(run.channel_names, self.separation, strict=False)),
+                    reference_channels=self.references,
+                )
             )
         return adapter.relative_to(run.path).as_posix()
 
@@ -227,7 +270,9 @@ class _Training:
         tile = run.scaling.invert(self.example, np.float32)[0]
         path = Path("previews") / f"step_{number:06d}.tif"
         with self.average.applied():
-            translator = Translator(self.base, self.tokens, run.scaling, names)
+            translator = Translator(
+                self.base, self.tokens, run.scaling, names, reference_channels=self.references
+            )
             quick = TranslationConfig(
                 source=source, target=target, inference_steps=20, fixed_point_iterations=2
             )

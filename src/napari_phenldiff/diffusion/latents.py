@@ -25,13 +25,24 @@ def training_side(shapes: Iterable[tuple[int, int]], base: BaseModel) -> int:
     return min(base.tile, -(-largest // base.multiple) * base.multiple)
 
 
-def training_tiles(images: Iterable[Image], scaling: IntensityScaling, side: int) -> np.ndarray:
-    """Cut images into square tiles ``(N, C, side, side)`` float32 in [-1, 1]."""
+def training_tiles(
+    images: Iterable[Image], scaling: IntensityScaling, side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut images into square tiles.
+
+    Returns
+    -------
+    tiles : numpy.ndarray
+        ``(N, C, side, side)`` float32 in [-1, 1].
+    index : numpy.ndarray
+        ``(N,)`` integers: which image each was cut from.
+    """
     tiles = []
     for image in images:
         grid = TileGrid.cover(image.shape, side, overlap=0, multiple=side)
         tiles.append(grid.cut(scaling.apply(image.data)))
-    return np.concatenate(tiles)
+    index = np.repeat(np.arange(len(tiles)), [len(part) for part in tiles])
+    return np.concatenate(tiles), index
 
 
 def cache_latents(base: BaseModel, tiles: np.ndarray) -> torch.Tensor:
@@ -59,9 +70,8 @@ def cache_latents(base: BaseModel, tiles: np.ndarray) -> torch.Tensor:
     return torch.stack(views)
 
 
-def pick_tiles(tiles: np.ndarray, limit: int, seed: int) -> np.ndarray:
-    """At most `limit` of the tiles, chosen at random, in their order."""
-    if len(tiles) <= limit:
-        return tiles
-    chosen = np.random.default_rng(seed).choice(len(tiles), limit, replace=False)
-    return tiles[np.sort(chosen)]
+def pick_tiles(n: int, limit: int, seed: int) -> np.ndarray:
+    """Numbers of at most `limit` of `n` tiles, chosen at random, in their order."""
+    if n <= limit:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))

@@ -2,7 +2,8 @@
 
 The network learns to denoise latents while being told each image's descriptor (see
 `conditioning.describe`), dropped for some of the images. So cross-attention carries meaning before
-any condition is learned, and tokens of a new condition have somewhere to start from.
+any condition is learned, and tokens of a new condition have somewhere to start from. Of some of
+the images it sees a part of the channels without noise, and learns how the others look beside them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from napari_phenldiff.diffusion.network import Networks
 from napari_phenldiff.diffusion.network import build_scheduler as build_scheduler
 from napari_phenldiff.diffusion.network import build_unet as build_unet
 from napari_phenldiff.diffusion.network import save_half as save_half
+from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig as PretrainingConfig
 from napari_phenldiff.diffusion.pretraining_config import base_folder, with_shape_of
 from napari_phenldiff.diffusion.pretraining_folder import PretrainingFolder
@@ -121,6 +123,7 @@ class _Batch(NamedTuple):
     time: torch.Tensor
     dropped: torch.Tensor
     wobble: torch.Tensor
+    given: torch.Tensor
 
 
 class _Denoiser(torch.nn.Module):
@@ -221,6 +224,7 @@ class _Training:
                     torch.randint(0, len(self.alphas), (1,), generator=generator),
                     torch.rand(1, generator=generator) < config.descriptor_dropout,
                     torch.randn(1, len(networks.encoder.mean), generator=generator),
+                    _some_channels(config.image_channels, config.given_share, generator),
                 )
             )
         return _Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -228,7 +232,7 @@ class _Training:
     def step(self, number: int, batch: _Batch) -> float:
         """One optimisation step; the loss of this process's part of the batch."""
         config, networks = self.config, self.networks
-        images, noise, t, dropped, wobble = (part.to(self.device) for part in batch)
+        images, noise, t, dropped, wobble, channels = (part.to(self.device) for part in batch)
         rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=0.01)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * rate
@@ -236,13 +240,11 @@ class _Training:
             latents = networks.autoencoder.encode(images)
             standardised = networks.encoder.standardise(latents)
         standardised = standardised + config.descriptor_noise * wobble
-        signal = self.alphas[t].sqrt().view(-1, 1, 1, 1)
-        spread = (1 - self.alphas[t]).sqrt().view(-1, 1, 1, 1)
-        target = noise
-        if networks.scheduler.config.prediction_type == "v_prediction":
-            target = signal * noise - spread * latents
-        output = self.denoiser(signal * latents + spread * noise, t, standardised, dropped)
-        loss = torch.nn.functional.mse_loss(output, target)
+        given = channels.repeat_interleave(config.coefficients, 1)[..., None, None]
+        kind = str(networks.scheduler.config.prediction_type)
+        noisy, target = add_noise(latents, noise, self.alphas[t], given, prediction_type=kind)
+        output = self.denoiser(noisy, t, standardised, dropped)
+        loss = noise_loss(output, target, given)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.average.parameters, 1.0)
@@ -272,6 +274,16 @@ class _Training:
         path = Path("training") / "previews" / f"step_{number:06d}.png"
         write_sheet(folder.path / path, real, made.cpu().numpy())
         return path.as_posix()
+
+
+def _some_channels(channels: int, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Choose the channels ``(1, channels)`` bool that are given: none, or some but not all."""
+    given = torch.rand(1, channels, generator=generator) < 0.5
+    one = torch.randint(0, channels, (1,), generator=generator)
+    if given.all() or not given.any():
+        given = torch.nn.functional.one_hot(one, channels).bool()
+    any_given = torch.rand(1, generator=generator) < share
+    return given & any_given if channels > 1 else torch.zeros_like(given)
 
 
 def _drawn_ahead(draw: Callable[[int], _Batch], first: int, last: int) -> Iterator[_Batch]:

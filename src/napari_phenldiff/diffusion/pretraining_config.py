@@ -45,6 +45,9 @@ class PretrainingConfig(BaseModel):
         Probability, per sample, of the null tokens.
     descriptor_noise : float
         Gaussian noise on standardised descriptors, so that averages of many images mean something.
+    given_share : float
+        Part of the samples of which some channels are given and only the others noised, so that
+        bases know how channels belong together (see `references`).
     checkpoint_every : int
         Steps between checkpoints.
     preview_every : int
@@ -77,6 +80,7 @@ class PretrainingConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     descriptor_dropout: Annotated[float, Field(ge=0, le=1)] = 0.15
     descriptor_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
+    given_share: Annotated[float, Field(ge=0, le=1)] = 0.6
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
     preview_every: Annotated[int, Field(ge=0)] = 500
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

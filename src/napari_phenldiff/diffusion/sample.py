@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Schedule
 from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.errors import InputError
@@ -65,16 +66,19 @@ def sample(
         base.alphas_cumprod, base.prediction_type, steps=inference_steps
     )
     wanted = tokens.mixed(condition, condition, 0.0)
+    # reference channels are drawn like all others; only channels that do not exist are known
+    channels = len(translator.channel_names)
+    missing = given_latents(base, translator.channel_names)
+    black = base.encode(np.full((1, channels, base.tile, base.tile), -1, np.float32))
 
     def predict(x: torch.Tensor, t: int) -> torch.Tensor:
         if guidance == 1:
-            return translator._ask(x, t, wanted)[0]
-        away, towards = translator._ask(x, t, tokens.null, wanted)
+            return translator.ask(x, t, wanted, clean=black, given=missing)[0]
+        away, towards = translator.ask(x, t, tokens.null, wanted, clean=black, given=missing)
         return away + guidance * (towards - away)
 
     side = base.tile // base.factor
     shape = (base.autoencoder.latent_channels, side, side)
-    channels = len(translator.channel_names)
     images = np.empty((n, channels, base.tile, base.tile), np.float32)
     for start in range(0, n, batch_size):
         noise = [_noise(seed, i, shape) for i in range(start, min(start + batch_size, n))]

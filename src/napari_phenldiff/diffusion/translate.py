@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -14,6 +14,7 @@ from napari_phenldiff.diffusion.adaptation import load_adapter
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
+from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
@@ -64,6 +65,8 @@ class Translator:
         Of the experiment that was trained on.
     channel_names : tuple of str
         Channels of the images, in order.
+    reference_channels : sequence of str
+        Channels that are given to the network and not translated.
     precision : str
         ``auto``, ``float32`` or ``bfloat16``: of the network's passes. Latents stay float32.
     """
@@ -75,6 +78,7 @@ class Translator:
         scaling: IntensityScaling,
         channel_names: tuple[str, ...],
         *,
+        reference_channels: Sequence[str] = (),
         precision: str = "auto",
     ) -> None:
         check_channels(len(channel_names), base)
@@ -82,6 +86,8 @@ class Translator:
         self.tokens = tokens.to(base.device)
         self.scaling = scaling
         self.channel_names = channel_names
+        self.reference_channels = tuple(reference_channels)
+        self._given = given_latents(base, channel_names, reference_channels)
         self._dtype = choose_precision(precision, base.device)
 
     @classmethod
@@ -99,15 +105,22 @@ class Translator:
         if not opened.has_adapter:
             raise InputError(f"The run {opened.path} has no adapter yet; train it first.")
         base = BaseModel.load(opened.config.base, device=choose_device(device))
-        tokens = load_adapter(opened.adapter_path, base.unet)
-        return cls(base, tokens, opened.scaling, opened.channel_names, precision=precision)
+        adapter = load_adapter(opened.adapter_path, base.unet)
+        return cls(
+            base,
+            adapter.tokens,
+            opened.scaling,
+            opened.channel_names,
+            reference_channels=adapter.reference_channels,
+            precision=precision,
+        )
 
     def invert(self, latents: torch.Tensor, config: TranslationConfig) -> Inversion:
         """Invert latents ``(N, C, Y, X)`` under the source condition."""
         tokens = self.tokens.mixed(config.source, config.target, 0.0)
         return self._schedule(config).invert(
             latents,
-            lambda x, t: self._ask(x, t, tokens)[0],
+            lambda x, t: self.ask(x, t, tokens, clean=latents)[0],
             iterations=config.fixed_point_iterations,
         )
 
@@ -118,7 +131,8 @@ class Translator:
         strength = config.strength if strength is None else strength
         schedule = self._schedule(config)
         predict = self._predict(schedule, inversion, config, strength=strength)
-        return schedule.generate(inversion.code, predict)
+        generated = schedule.generate(inversion.code, predict)
+        return torch.where(self._given, inversion.path[0], generated)
 
     def translate(
         self, images: Iterable[Image], config: TranslationConfig
@@ -215,14 +229,43 @@ class Translator:
             depth=config.depth,
         )
 
-    def _ask(self, x: torch.Tensor, t: int, *tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Ask the network about the same latents under several tokens ``(tokens, width)``."""
+    def ask(
+        self,
+        x: torch.Tensor,
+        t: int,
+        *tokens: torch.Tensor,
+        clean: torch.Tensor,
+        given: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """Ask the network about the same noisy latents under several tokens.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            ``(N, L, Y, X)``.
+        t : int
+            Time step.
+        *tokens : torch.Tensor
+            ``(tokens, width)`` each.
+        clean : torch.Tensor
+            What the network sees where latents are given; broadcasts to `x`.
+        given : torch.Tensor, optional
+            Where they are, see `given_latents`; by default the reference channels and the channels
+            that the images do not have.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            The network's output float32 under each, 0 where latents are given.
+        """
+        given = self._given if given is None else given
+        seen = torch.where(given, clean, x)
         stacked = torch.cat([token.expand(len(x), -1, -1) for token in tokens])
         with torch.no_grad(), autocast(self.base.device, self._dtype):
             output: torch.Tensor = self.base.unet(
-                x.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked
+                seen.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked
             ).sample
-        return output.float().chunk(len(tokens))
+        return output.float().masked_fill(given, 0).chunk(len(tokens))
 
     def _predict(
         self,
@@ -241,15 +284,17 @@ class Translator:
         source = self.tokens.mixed(config.source, config.target, 0.0)
         wanted = self.tokens.mixed(config.source, config.target, strength)
 
+        clean = inversion.path[0]
+
         def predict(x: torch.Tensor, t: int) -> torch.Tensor:
             if strength == 0:
-                (stay,) = self._ask(x, t, source)
+                (stay,) = self.ask(x, t, source, clean=clean)
                 change = torch.zeros_like(stay)
             elif config.guidance_from == "source":
-                stay, towards = self._ask(x, t, source, wanted)
+                stay, towards = self.ask(x, t, source, wanted, clean=clean)
                 change = config.guidance * (towards - stay)
             else:
-                stay, away, towards = self._ask(x, t, source, self.tokens.null, wanted)
+                stay, away, towards = self.ask(x, t, source, self.tokens.null, wanted, clean=clean)
                 change = away + config.guidance * (towards - away) - stay
             if config.anchor:
                 stay = torch.lerp(stay, schedule.output_along(inversion.path, t), config.anchor)

@@ -11,7 +11,7 @@ from napari_phenldiff.errors import InputError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-ConditionName = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class TrainingConfig(BaseModel):
@@ -31,6 +31,10 @@ class TrainingConfig(BaseModel):
     layers : {"attention", "everywhere"}
         Whether only the attention's projections get low-rank updates, as in the paper, or the
         convolutions and feed-forward layers too.
+    reference_channels : "auto" or tuple of str
+        Channels in which the conditions do not differ. They are given to the network as they are
+        and stay as they are in a translation. "auto" finds them: those whose own statistics do not
+        separate the conditions. None are, with ``()``.
     images_per_condition : int, optional
         Number of images drawn from each condition; None takes all.
     steps : int
@@ -67,11 +71,12 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    conditions: Annotated[tuple[ConditionName, ...], Field(min_length=2)]
+    conditions: Annotated[tuple[Name, ...], Field(min_length=2)]
     base: Annotated[str, Field(min_length=1)] = "bundled"
     strategy: Literal["lora"] = "lora"
     rank: Annotated[int, Field(ge=1)] = 16
     layers: Literal["attention", "everywhere"] = "attention"
+    reference_channels: Literal["auto"] | tuple[Name, ...] = "auto"
     images_per_condition: Annotated[int, Field(ge=2)] | None = None
     steps: Annotated[int, Field(ge=1)] = 250
     batch_size: Annotated[int, Field(ge=1)] = 16
@@ -128,8 +133,8 @@ class TranslationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: ConditionName
-    target: ConditionName
+    source: Name
+    target: Name
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6.0
     guidance_from: Literal["null", "source"] = "source"

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.noising import add_noise, noise_loss
+from napari_phenldiff.diffusion.references import (
+    choose_references,
+    given_latents,
+    highest_without_phenotype,
+    in_words,
+    separations,
+)
+from napari_phenldiff.errors import InputError
+
+C = 16
+
+
+@pytest.fixture(scope="module")
+def base():
+    return BaseModel.load("bundled")
+
+
+def latents(n, *, gains=(1.0, 1.0), seed=0):
+    """Two channels of noise whose spread differs from image to image, times a gain each."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, 2, C, 8, 8, generator=generator)
+    z = z * torch.exp(0.1 * torch.randn(n, 2, 1, 1, 1, generator=generator))
+    return (z * torch.tensor(gains).view(1, 2, 1, 1, 1)).flatten(1, 2)
+
+
+def separate(first, second, images=None):
+    images = images or [np.arange(len(first)), np.arange(len(second))]
+    return separations([first, second], images, coefficients=C, channels=2)
+
+
+def test_only_the_channel_that_differs_separates_the_conditions():
+    same, different = separate(latents(60), latents(60, gains=(1.0, 1.5), seed=1))
+    assert abs(same - 0.5) < 0.15
+    assert different > 0.95
+
+
+def test_separation_is_the_same_each_time():
+    a, b = latents(20), latents(20, seed=1)
+    assert separate(a, b) == separate(a, b)
+
+
+def test_tiles_of_one_image_are_not_evidence():
+    """Ten images per condition, each with a texture of its own, are ten images and no more."""
+    generator = torch.Generator().manual_seed(3)
+    texture = torch.exp(0.3 * torch.randn(20, 2 * C, 1, 1, generator=generator))
+    z = latents(200) * texture.repeat_interleave(10, 0)
+    index = np.repeat(np.arange(10), 10)
+    as_if_all_were_images = separate(z[:100], z[100:])
+    grouped = separate(z[:100], z[100:], [index, index])
+    assert min(as_if_all_were_images) > 0.8  # what would have been believed
+    assert max(grouped) < highest_without_phenotype([10, 10])
+
+
+def test_too_few_images_make_no_reference():
+    assert separate(latents(7), latents(40, seed=1)) == (1.0, 1.0)
+
+
+def test_of_many_conditions_the_pair_that_differs_most_counts():
+    three = [latents(30), latents(30, seed=1), latents(30, gains=(1.0, 1.6), seed=2)]
+    same, different = separations(three, [np.arange(30)] * 3, coefficients=C, channels=2)
+    assert same < 0.8 < different
+
+
+def test_with_few_images_more_separation_is_asked_for():
+    assert highest_without_phenotype([100, 100]) == 0.7
+    assert highest_without_phenotype([10, 10]) == pytest.approx(0.83, abs=0.01)
+    assert highest_without_phenotype([200, 10, 12]) == highest_without_phenotype([12, 10])
+
+
+def test_auto_takes_channels_that_do_not_separate(base):
+    assert choose_references("auto", ("DNA", "GFP"), (0.55, 0.95), base, limit=0.7) == ("DNA",)
+    assert choose_references("auto", ("DNA", "GFP"), (0.8, 0.95), base, limit=0.7) == ()
+
+
+def test_auto_always_leaves_one_channel_to_translate(base):
+    assert choose_references("auto", ("DNA", "GFP"), (0.52, 0.5), base, limit=0.7) == ("GFP",)
+    assert choose_references("auto", ("GFP",), (0.5,), base, limit=0.7) == ()
+
+
+def test_somebodys_choice_stands(base):
+    assert choose_references(("GFP",), ("DNA", "GFP"), (0.55, 0.95), base, limit=0.7) == ("GFP",)
+    assert choose_references((), ("DNA", "GFP"), (0.55, 0.95), base, limit=0.7) == ()
+
+
+def test_channels_that_do_not_exist_are_refused(base):
+    with pytest.raises(InputError, match=r"no channel 'RFP'.*DNA, GFP"):
+        choose_references(("RFP",), ("DNA", "GFP"), (0.5, 0.9), base, limit=0.7)
+
+
+def test_all_channels_as_references_are_refused(base):
+    with pytest.raises(InputError, match="none is left to translate"):
+        choose_references(("DNA", "GFP"), ("DNA", "GFP"), (0.5, 0.9), base, limit=0.7)
+
+
+def test_words_say_which_and_whether_there_is_anything_to_see():
+    text = in_words(("DNA", "GFP"), (0.55, 0.95), ("DNA",), limit=0.7)
+    assert "DNA 0.55 (reference), GFP 0.95" in text
+    assert "no phenotype" not in text
+    assert "no phenotype" in in_words(("DNA",), (0.55,), (), limit=0.7)
+
+
+def test_given_latents_are_references_and_missing_channels(base):
+    given = given_latents(base, ("DNA", "GFP"), ("DNA",)).flatten().tolist()
+    assert given == [True] * 16 + [False] * 16 + [True] * 16
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_given_latents_are_not_noised_and_not_asked_for(kind):
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.randn(2, 4, 3, 3, generator=generator)
+    noise = torch.randn(2, 4, 3, 3, generator=generator)
+    given = torch.tensor([True, False, False, False]).view(1, 4, 1, 1)
+    alphas = torch.tensor([0.3, 0.8])
+    noisy, target = add_noise(clean, noise, alphas, given, prediction_type=kind)
+    assert torch.equal(noisy[:, :1], clean[:, :1])
+    a, s = alphas.sqrt().view(-1, 1, 1, 1), (1 - alphas).sqrt().view(-1, 1, 1, 1)
+    torch.testing.assert_close(noisy[:, 1:], (a * clean + s * noise)[:, 1:])
+    wrong_where_given = torch.where(given, target + 5, target)
+    assert noise_loss(wrong_where_given, target, given) == 0
+    assert noise_loss(target + 1, target, given) == pytest.approx(1)
