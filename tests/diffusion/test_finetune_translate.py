@@ -93,11 +93,11 @@ def test_an_anchor_keeps_more_of_the_image(tiny_base, tmp_path, experiment):
     image = experiment["untreated"].images[0]
     changes = []
     for anchor in (0.0, 0.5, 1.0):
-        config = EXACT.model_copy(update={"anchor": anchor, "guidance": 4.0})
+        config = EXACT.model_copy(update={"anchor": anchor, "guidance": 1.0})
         (result,) = translator.translate([image], config)
         difference = result.translated.data.astype(float) - result.reconstructed.data
         changes.append(np.abs(difference).mean())
-    assert changes[0] > changes[1] > changes[2] > 0
+    assert changes[0] > changes[1] > changes[2] > 0, changes
 
 
 @pytest.mark.parametrize("reference", ["null", "source"])
