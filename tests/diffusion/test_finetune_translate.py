@@ -15,7 +15,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
-from napari_phenldiff.runs.events import Finished, Preview, Saved, Step
+from napari_phenldiff.runs.events import Finished, Loading, Preview, Saved, Step
 from napari_phenldiff.runs.folder import Run
 
 EXACT = TranslationConfig(
@@ -84,6 +84,38 @@ def test_strength_zero_is_the_reconstruction(tiny_base, tmp_path, experiment):
     config = EXACT.model_copy(update={"strength": 0.0})
     (result,) = translator.translate([experiment["untreated"].images[0]], config)
     assert np.array_equal(result.translated.data, result.reconstructed.data)
+
+
+def test_a_reference_channel_stays_as_it_is(tiny_base, tmp_path, experiment):
+    settings = {"reference_channels": ("DNA",), "steps": 20, "learning_rate": 1e-2}
+    run = make_run(tmp_path / "run", experiment, tiny_base, **settings)
+    train(run, experiment)
+    translator = Translator.from_run(run.path, device="cpu")
+    assert translator.reference_channels == ("DNA",)
+    images = experiment["untreated"].images[:2]
+    scaled = np.stack([run.scaling.apply(image.data) for image in images])
+    kept = translator.base.decode(translator.base.encode(scaled), scaled.shape[1])
+    for image, plane, result in zip(images, kept, translator.translate(images, EXACT), strict=True):
+        expected = run.scaling.invert(plane, image.data.dtype)
+        dna = image.channel_names.index("DNA")
+        assert np.array_equal(result.translated.data[dna], expected[dna])
+        assert np.array_equal(result.reconstructed.data[dna], expected[dna])
+        others = np.delete(result.translated.data.astype(float), dna, 0)
+        assert np.abs(others - np.delete(result.reconstructed.data, dna, 0)).max() > 1
+
+
+def test_what_is_known_of_the_channels_is_kept_and_told(tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base, steps=1)
+    told = [e.message for e in train(run, experiment) if isinstance(e, Loading)]
+    assert any("separates the conditions" in message for message in told)
+    settings = json.loads((run.adapter_path / "adapter.json").read_text())
+    assert set(settings["separation"]) == set(run.channel_names)
+
+
+def test_channels_that_are_mixed_cannot_be_references(tiny_stable_diffusion, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_stable_diffusion, reference_channels=("DNA",))
+    with pytest.raises(InputError, match="mixes channels"):
+        train(run, experiment)
 
 
 def test_an_anchor_keeps_more_of_the_image(tiny_base, tmp_path, experiment):

@@ -86,7 +86,7 @@ def finetune(
     yield Loading("Encoding the images")
     for warning in training.encode(experiment, run):
         yield Warned(warning)
-    yield Loading(training.in_words())
+    yield Loading(in_words(run.channel_names, training.separation, training.references))
     done = training.restore(run) if resume else 0
     if done > config.steps:
         raise InputError(f"The run {run.path} has done {done} steps already.")
@@ -147,15 +147,18 @@ class _Training:
                 coefficients=base.coefficients,
                 channels=experiment.n_channels,
             )
-        self.limit = highest_without_phenotype([len(np.unique(origin)) for origin in origins])
+        limit = highest_without_phenotype([len(np.unique(origin)) for origin in origins])
+        if self.separation and max(self.separation) < limit:
+            warnings.append(
+                "No channel separates the conditions: there may be no phenotype in these images."
+            )
         self.references = choose_references(
             config.reference_channels,
             run.channel_names,
             self.separation,
             base,
-            limit=self.limit,
+            limit=limit,
         )
-        self.channel_names = run.channel_names
         self.padding = given_latents(base, run.channel_names)
         self.given = given_latents(base, run.channel_names, self.references)
         encoder = None if base.encoder is None else base.encoder.to("cpu")
@@ -179,10 +182,6 @@ class _Training:
         )
         self.average = MovingAverage([*self.adapted, *learned], config.ema)
         return warnings
-
-    def in_words(self) -> str:
-        """Tell what was found out about the channels."""
-        return in_words(self.channel_names, self.separation, self.references, limit=self.limit)
 
     def step(self, number: int) -> float:
         """One optimisation step; its loss."""

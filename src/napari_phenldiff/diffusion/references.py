@@ -149,11 +149,7 @@ def choose_references(
 
 
 def in_words(
-    channel_names: Sequence[str],
-    separation: Sequence[float],
-    references: Sequence[str],
-    *,
-    limit: float,
+    channel_names: Sequence[str], separation: Sequence[float], references: Sequence[str]
 ) -> str:
     """Tell a user what each channel says about the conditions, and what follows."""
     if not separation:
@@ -162,10 +158,7 @@ def in_words(
         f"{name} {value:.2f}{' (reference)' if name in references else ''}"
         for name, value in zip(channel_names, separation, strict=True)
     ]
-    text = f"How well each channel separates the conditions (0.5 not, 1 fully): {', '.join(parts)}"
-    if max(separation) < limit:
-        text += ". None does: there may be no phenotype to see"
-    return text
+    return f"How well each channel separates the conditions (0.5 not, 1 fully): {', '.join(parts)}"
 
 
 def given_latents(

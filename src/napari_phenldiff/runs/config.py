@@ -78,7 +78,7 @@ class TrainingConfig(BaseModel):
     layers: Literal["attention", "everywhere"] = "attention"
     reference_channels: Literal["auto"] | tuple[Name, ...] = "auto"
     images_per_condition: Annotated[int, Field(ge=2)] | None = None
-    steps: Annotated[int, Field(ge=1)] = 250
+    steps: Annotated[int, Field(ge=1)] = 300
     batch_size: Annotated[int, Field(ge=1)] = 16
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     token_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
@@ -117,7 +117,8 @@ class TranslationConfig(BaseModel):
         Reference of the guidance: the null tokens, or the source's.
     anchor : float
         How firmly the generation is held to the path that the image was inverted along, in
-        [0, 1]. What the target does not change stays as it was; with 0 it may drift.
+        [0, 1]; 0 leaves it free. Keeps more of channels that are not references, and more of the
+        source than there would really be left.
     depth : float
         Part of the noise schedule that is inverted, in (0, 1]; 1 is all of it. Less keeps more of
         the image.
@@ -136,9 +137,9 @@ class TranslationConfig(BaseModel):
     source: Name
     target: Name
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6.0
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.25
     guidance_from: Literal["null", "source"] = "source"
-    anchor: Annotated[float, Field(ge=0, le=1)] = 0.7
+    anchor: Annotated[float, Field(ge=0, le=1)] = 0.0
     depth: Annotated[float, Field(gt=0, le=1)] = 0.8
     inference_steps: Annotated[int, Field(ge=1, le=1000)] = 50
     fixed_point_iterations: Annotated[int, Field(ge=1)] = 3
