@@ -137,7 +137,7 @@ class TranslationConfig(BaseModel):
     source: Name
     target: Name
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.25
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     guidance_from: Literal["null", "source"] = "source"
     anchor: Annotated[float, Field(ge=0, le=1)] = 0.0
     depth: Annotated[float, Field(gt=0, le=1)] = 0.8
