@@ -183,18 +183,17 @@ def test_images_are_read_and_written_one_file_at_a_time(
     data, trained, tmp_path, phenldiff, monkeypatch
 ):
     """No more than one file is ahead of what is written."""
-    from napari_phenldiff.cli import translation_job
     from napari_phenldiff.images import tiff
 
     trace: list[str] = []
-    read_tiff, write_planes = tiff.read_tiff, translation_job.write_planes
+    read_tiff, write_stack = tiff.read_tiff, tiff.write_stack
     monkeypatch.setattr(
         tiff, "read_tiff", lambda p, **k: (trace.append(f"r {p.name}"), read_tiff(p, **k))[1]
     )
     monkeypatch.setattr(
-        translation_job,
-        "write_planes",
-        lambda p, *a: (trace.append(f"w {p.name}"), write_planes(p, *a))[1],
+        tiff,
+        "write_stack",
+        lambda p, *a, **k: (trace.append(f"w {p.name}"), write_stack(p, *a, **k))[1],
     )
     code, _, _ = phenldiff("translate", trained, data, *NAMES, "--out", tmp_path / "out")
     assert code == 0

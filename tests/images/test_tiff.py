@@ -11,7 +11,13 @@ import tifffile
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.tiff import read_image, read_provenance, read_tiff, write_tiff
+from napari_phenldiff.images.tiff import (
+    read_image,
+    read_provenance,
+    read_tiff,
+    write_stack,
+    write_tiff,
+)
 
 Y, X = 20, 30
 
@@ -396,6 +402,24 @@ def test_provenance(path, tmp_path):
     assert read_provenance(path) is None
     with pytest.raises(InputError, match="does not exist"):
         read_provenance(tmp_path / "missing.tif")
+
+
+def test_a_stack_that_is_written_is_read(path):
+    images = [Image(pixels(2, seed=k), ("a", "b"), (0.5, 0.25), f"any {k}") for k in range(3)]
+    write_stack(path, images, provenance={"run": "r"})
+    again = read_tiff(path)
+    assert len(again) == 3
+    for image, back in zip(images, again, strict=True):
+        np.testing.assert_array_equal(back.data, image.data)
+        assert (back.channel_names, back.pixel_size) == (("a", "b"), (0.5, 0.25))
+    assert read_provenance(path) == {"run": "r"}
+
+
+def test_a_stack_of_one_is_a_single_image(path, tmp_path):
+    image = Image(pixels(2), ("a", "b"), None, "any")
+    write_stack(path, [image])
+    write_tiff(tmp_path / "single.tif", image)
+    assert path.read_bytes() == (tmp_path / "single.tif").read_bytes()
 
 
 def test_equal_images_give_equal_files(tmp_path):

@@ -233,6 +233,14 @@ def test_the_folder_alone_is_enough_to_translate(tmp_path: Path, run, data_folde
     assert opened.trained_images == trained_images
 
 
+def test_channels_that_a_result_leaves_as_they_are(run):
+    assert run.reference_channels == ()
+    run.save_adapter({"adapter.json": b'{"reference_channels": ["DNA"]}'})
+    assert run.reference_channels == ("DNA",)
+    run.save_adapter({"adapter.json": b"{damaged"})
+    assert run.reference_channels == ()
+
+
 # ---- what happens
 
 

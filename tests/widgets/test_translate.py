@@ -37,6 +37,13 @@ def test_a_run_says_what_it_knows(dock: TranslateWidget):
     assert not dock.compare.isEnabled()
 
 
+def test_a_run_says_what_it_leaves_as_it_is(dock: TranslateWidget, run_folder: Path):
+    Run.open(run_folder).save_adapter({"adapter.json": b'{"reference_channels": ["DNA"]}'})
+    dock.run_field.set_path(None)
+    dock.run_field.set_path(run_folder)
+    assert dock.run_note.text().endswith("left as it is: DNA")
+
+
 def test_the_source_is_the_condition_of_the_images(dock: TranslateWidget):
     dock.images.setCurrentIndex(dock.images.findText("treated (4 images)"))
 

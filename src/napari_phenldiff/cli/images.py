@@ -1,13 +1,11 @@
-"""Image files that a command is given, read one at a time, and stacks written as they came."""
+"""Image files that a command is given, read one at a time."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
 
@@ -82,47 +80,3 @@ def condition_folders(given: Path) -> list[Path]:
         for path in sorted(given.iterdir())
         if path.is_dir() and not path.name.startswith(".") and tiff_files(path)
     ]
-
-
-def write_planes(path: Path, planes: Sequence[Image], provenance: Mapping[str, Any]) -> None:
-    """Write one image, or several of one stack, as OME-TIFF; complete or absent.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    planes : sequence of Image
-        With equal shapes, dtypes and channels. One gives axes CYX, several TCYX.
-    provenance : mapping
-        How they were made, see :func:`napari_phenldiff.images.tiff.read_provenance`.
-    """
-    from napari_phenldiff.images.files import write_atomic
-    from napari_phenldiff.images.tiff import write_tiff
-
-    if len(planes) == 1:
-        write_tiff(path, planes[0], provenance=provenance)
-        return
-    import numpy as np
-    import tifffile
-
-    first = planes[0]
-    metadata: dict[str, Any] = {
-        "axes": "TCYX",
-        "Name": path.stem,
-        # tifffile wants the names of all planes' channels of the stack.
-        "Channel": {"Name": list(first.channel_names)},
-        "Description": json.dumps({"napari-phenldiff": provenance}, default=os.fspath),
-    }
-    if first.pixel_size is not None:
-        for axis, size in zip("YX", first.pixel_size, strict=True):
-            metadata[f"PhysicalSize{axis}"] = float(size)
-            metadata[f"PhysicalSize{axis}Unit"] = "µm"
-    with write_atomic(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            np.stack([plane.data for plane in planes]),
-            ome=True,
-            photometric="minisblack",
-            compression="zlib",
-            metadata=metadata,
-        )

@@ -140,6 +140,8 @@ def translate(
             f"with `phenldiff train --resume {run.path}`."
         )
     paths = find_files(given, config.source)
+    if run.reference_channels:
+        say(f"Reference channels, left as they are: {', '.join(run.reference_channels)}")
     say(f"Checking {len(paths)} files ...")
     files, warnings = check_files(run, paths, held_out, z)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff import __version__
-from napari_phenldiff.cli.images import write_planes
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TranslationConfig
@@ -165,6 +164,8 @@ class TranslationJob:
             yield from (i for i, wanted in zip(images, file.wanted, strict=True) if wanted)
 
     def _write(self, file: FileToTranslate, translations: list[Translation]) -> None:
+        from napari_phenldiff.images.tiff import write_stack
+
         hashes = [digest for digest, wanted in zip(file.hashes, file.wanted, strict=True) if wanted]
         provenance = {
             **self._provenance(),
@@ -176,7 +177,7 @@ class TranslationJob:
             ("translated", [t.translated for t in translations]),
         ):
             target = self._out / kind / file.output_name
-            write_planes(target, planes, {"kind": kind, **provenance})
+            write_stack(target, planes, provenance={"kind": kind, **provenance})
         for translation, digest in zip(translations, hashes, strict=True):
             self.done.append(
                 {
@@ -195,6 +196,7 @@ class TranslationJob:
             "run": str(self._run.path),
             "run_digest": self._run.digest,
             "base": self._run.config.base,
+            "reference_channels": list(self._run.reference_channels),
             "settings": self._config.model_dump(),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -133,18 +133,54 @@ def write_tiff(
         How the image was made: anything that JSON can hold, and numpy numbers and paths. It goes
         into the description of the image, where :func:`read_provenance` finds it.
     """
+    _write(Path(path), "CYX", image.data, image, image.name, provenance)
+
+
+def write_stack(
+    path: str | PathLike[str],
+    images: Sequence[Image],
+    *,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write images as one OME-TIFF, as `write_tiff` does: one as CYX, several as TCYX.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write; one that exists is replaced.
+    images : sequence of Image
+        With equal shapes, dtypes and channels.
+    provenance : mapping, optional
+        How they were made.
+    """
+    if len(images) == 1:
+        write_tiff(path, images[0], provenance=provenance)
+        return
+    pixels = np.stack([image.data for image in images])
+    _write(Path(path), "TCYX", pixels, images[0], Path(path).stem, provenance)
+
+
+def _write(
+    path: Path,
+    axes: str,
+    pixels: np.ndarray,
+    like: Image,
+    name: str,
+    provenance: Mapping[str, Any] | None,
+) -> None:
+    """Write pixels with the channel names and the pixel size of an image."""
     metadata: dict[str, Any] = {
-        "axes": "CYX",
-        "Name": image.name,
-        "Channel": {"Name": list(image.channel_names)},
+        "axes": axes,
+        "Name": name,
+        "Channel": {"Name": list(like.channel_names)},
     }
-    if image.pixel_size is not None:
-        for axis, size in zip("YX", image.pixel_size, strict=True):
+    if like.pixel_size is not None:
+        for axis, size in zip("YX", like.pixel_size, strict=True):
             metadata[f"PhysicalSize{axis}"] = float(size)
             metadata[f"PhysicalSize{axis}Unit"] = "µm"
     if provenance is not None:
         metadata["Description"] = json.dumps({_PROVENANCE_KEY: provenance}, default=_plain)
-    data = as_storable(image.data)
+    data = as_storable(pixels)
     # tifffile would draw a random identifier, and no two runs would give the same file.
     identity = sha256_of_array(data) + json.dumps(metadata)
     metadata["UUID"] = uuid.uuid5(uuid.NAMESPACE_OID, identity).urn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -367,6 +368,15 @@ class Run:
     def has_adapter(self) -> bool:
         """Whether there is a result that images can be translated with."""
         return checkpoints.is_complete(self.adapter_path)
+
+    @property
+    def reference_channels(self) -> tuple[str, ...]:
+        """Channels that the result leaves as they are; none before there is a result."""
+        try:
+            settings = json.loads((self.adapter_path / "adapter.json").read_text(encoding="utf-8"))
+            return tuple(str(name) for name in settings["reference_channels"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()  # no result yet, or a damaged one: whoever loads it says so
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:

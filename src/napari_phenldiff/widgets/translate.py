@@ -128,8 +128,8 @@ class TranslateWidget(DropPanel):
         form.row(
             "Anchor",
             self.anchor,
-            "How firmly the cells are held to what they were. Less lets them drift; 1 holds all "
-            "that the target does not change.",
+            "How firmly the cells are held to what they were: 0 not at all, 1 holds all that the "
+            "target does not change. Too much leaves ghosts of what would be gone.",
         )
         form.row(
             "Depth",
@@ -275,7 +275,10 @@ def _open_run(path: Path | None) -> Run | None:
 
 
 def _describe(run: Run) -> str:
-    return (
+    text = (
         f"{' → '.join(run.conditions[:2])} · {', '.join(run.channel_names)} · "
         f"{run.config.steps:,} steps · {run.state}"
     )
+    if run.reference_channels:
+        text += f" · left as it is: {', '.join(run.reference_channels)}"
+    return text
