@@ -9,7 +9,8 @@ tiles, and what changed). A run that is there already is not trained again.
 
 recovery
     effect of the translation (translated against reconstructed) over the real effect (target
-    against source), medians over tiles, with a bootstrap interval.
+    against source), both as Hodges-Lehmann shifts over tiles, with a bootstrap interval. The other
+    columns are medians over tiles.
 identity
     correlation of translated and reconstructed tile per channel, median over tiles; 1 for reference
     channels.

@@ -107,7 +107,7 @@ def test_a_reference_channel_stays_as_it_is(tiny_base, tmp_path, experiment):
 def test_what_is_known_of_the_channels_is_kept_and_told(tiny_base, tmp_path, experiment):
     run = make_run(tmp_path / "run", experiment, tiny_base, steps=1)
     told = [e.message for e in train(run, experiment) if isinstance(e, Loading)]
-    assert any("separates the conditions" in message for message in told)
+    assert any("conditions are separated" in message for message in told)
     settings = json.loads((run.adapter_path / "adapter.json").read_text())
     assert set(settings["separation"]) == set(run.channel_names)
 

@@ -5,11 +5,12 @@ import torch
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.references import (
+    Separation,
     choose_references,
     given_latents,
     highest_without_phenotype,
     in_words,
-    separations,
+    separation,
 )
 from napari_phenldiff.errors import InputError
 
@@ -31,7 +32,7 @@ def latents(n, *, gains=(1.0, 1.0), seed=0):
 
 def separate(first, second, images=None):
     images = images or [np.arange(len(first)), np.arange(len(second))]
-    return separations([first, second], images, coefficients=C, channels=2)
+    return separation([first, second], images, coefficients=C, channels=2).channels
 
 
 def test_only_the_channel_that_differs_separates_the_conditions():
@@ -63,7 +64,7 @@ def test_too_few_images_make_no_reference():
 
 def test_of_many_conditions_the_pair_that_differs_most_counts():
     three = [latents(30), latents(30, seed=1), latents(30, gains=(1.0, 1.6), seed=2)]
-    same, different = separations(three, [np.arange(30)] * 3, coefficients=C, channels=2)
+    same, different = separation(three, [np.arange(30)] * 3, coefficients=C, channels=2).channels
     assert same < 0.8 < different
 
 
@@ -74,34 +75,55 @@ def test_with_few_images_more_separation_is_asked_for():
 
 
 def test_auto_takes_channels_that_do_not_separate(base):
-    assert choose_references("auto", ("DNA", "GFP"), (0.55, 0.95), base, limit=0.7) == ("DNA",)
-    assert choose_references("auto", ("DNA", "GFP"), (0.8, 0.95), base, limit=0.7) == ()
+    assert choose_references("auto", ("DNA", "GFP"), Separation((0.55, 0.95), 0.95), base) == (
+        "DNA",
+    )
+    assert choose_references("auto", ("DNA", "GFP"), Separation((0.8, 0.95), 0.95), base) == ()
 
 
-def test_auto_always_leaves_one_channel_to_translate(base):
-    assert choose_references("auto", ("DNA", "GFP"), (0.52, 0.5), base, limit=0.7) == ("GFP",)
-    assert choose_references("auto", ("GFP",), (0.5,), base, limit=0.7) == ()
+def test_where_only_all_together_separate_one_channel_is_left_to_translate(base):
+    found = Separation((0.52, 0.5), together=0.9)
+    assert choose_references("auto", ("DNA", "GFP"), found, base) == ("GFP",)
+
+
+def test_where_nothing_separates_nothing_is_translated(base):
+    found = Separation((0.52, 0.5), together=0.6)
+    assert not found.found
+    assert choose_references("auto", ("DNA", "GFP"), found, base) == ("DNA", "GFP")
+    assert choose_references((), ("DNA", "GFP"), found, base) == ()
+
+
+def test_how_channels_lie_together_separates():
+    """The same channels in both conditions, but in one of them they coincide."""
+    apart, together = latents(40), latents(40, seed=1)
+    together = torch.cat([together[:, :C], together[:, :C]], 1)
+    found = separation([apart, together], [np.arange(40)] * 2, coefficients=C, channels=2)
+    assert max(found.channels) < 0.75
+    assert found.together > 0.95
+    assert found.found
 
 
 def test_somebodys_choice_stands(base):
-    assert choose_references(("GFP",), ("DNA", "GFP"), (0.55, 0.95), base, limit=0.7) == ("GFP",)
-    assert choose_references((), ("DNA", "GFP"), (0.55, 0.95), base, limit=0.7) == ()
+    assert choose_references(("GFP",), ("DNA", "GFP"), Separation((0.55, 0.95), 0.95), base) == (
+        "GFP",
+    )
+    assert choose_references((), ("DNA", "GFP"), Separation((0.55, 0.95), 0.95), base) == ()
 
 
 def test_channels_that_do_not_exist_are_refused(base):
     with pytest.raises(InputError, match=r"no channel 'RFP'.*DNA, GFP"):
-        choose_references(("RFP",), ("DNA", "GFP"), (0.5, 0.9), base, limit=0.7)
+        choose_references(("RFP",), ("DNA", "GFP"), Separation((0.5, 0.9), 0.95), base)
 
 
 def test_all_channels_as_references_are_refused(base):
     with pytest.raises(InputError, match="none is left to translate"):
-        choose_references(("DNA", "GFP"), ("DNA", "GFP"), (0.5, 0.9), base, limit=0.7)
+        choose_references(("DNA", "GFP"), ("DNA", "GFP"), Separation((0.5, 0.9), 0.95), base)
 
 
 def test_words_say_which_channels_are_references():
-    text = in_words(("DNA", "GFP"), (0.55, 0.95), ("DNA",))
-    assert text.endswith("DNA 0.55 (reference), GFP 0.95")
-    assert "mixes channels" in in_words(("DNA",), (), ())
+    text = in_words(("DNA", "GFP"), Separation((0.55, 0.95), 0.97), ("DNA",))
+    assert text.endswith("DNA 0.55 (reference), GFP 0.95, all together 0.97")
+    assert "mixes channels" in in_words(("DNA",), Separation(), ())
 
 
 def test_given_latents_are_references_and_missing_channels(base):

@@ -25,11 +25,11 @@ from napari_phenldiff.diffusion.latents import (
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.references import (
+    Separation,
     choose_references,
     given_latents,
-    highest_without_phenotype,
     in_words,
-    separations,
+    separation,
 )
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.errors import InputError
@@ -139,28 +139,24 @@ class _Training:
             if len(self.latents) == 1:
                 self.example = tiles[:1]
         upright = [views[0] for views in self.latents]
-        self.separation: tuple[float, ...] = ()
+        self.separation = Separation()
         if base.coefficients is not None:
-            self.separation = separations(
+            self.separation = separation(
                 upright,
                 origins,
                 coefficients=base.coefficients,
                 channels=experiment.n_channels,
             )
-        limit = highest_without_phenotype([len(np.unique(origin)) for origin in origins])
-        if self.separation and max(self.separation) < limit:
-            warnings.append(
-                "No channel separates the conditions: there may be no phenotype in these images."
-            )
         self.references = choose_references(
-            config.reference_channels,
-            run.channel_names,
-            self.separation,
-            base,
-            limit=limit,
+            config.reference_channels, run.channel_names, self.separation, base
         )
+        if not self.separation.found:
+            warnings.append(_nothing_found(self.references))
         self.padding = given_latents(base, run.channel_names)
         self.given = given_latents(base, run.channel_names, self.references)
+        if self.given.all():
+            # nothing will be translated; the network still learns to draw both conditions
+            self.given = self.padding
         encoder = None if base.encoder is None else base.encoder.to("cpu")
         values, null = initial_tokens(
             upright,
@@ -236,7 +232,7 @@ class _Training:
                     self.tokens,
                     self.lora,
                     self.config.base,
-                    separation=dict(zip(run.channel_names, self.separation, strict=False)),
+                    separation=dict(zip(run.channel_names, self.separation.channels, strict=False)),
                     reference_channels=self.references,
                 )
             )
@@ -280,6 +276,16 @@ class _Training:
         labels = [f"{kind} {name}" for kind in ("real", "translated") for name in names]
         write_tiff(run.path / path, Image(both, tuple(labels), None, path.stem))
         return path.as_posix()
+
+
+def _nothing_found(references: tuple[str, ...]) -> str:
+    text = "Nothing separates the conditions: there may be no phenotype in these images."
+    if references:
+        text += (
+            " So translations will change nothing; train with --reference-channels none to see "
+            "what the model would change all the same."
+        )
+    return text
 
 
 def _stream(seed: int, number: int) -> int:

@@ -8,12 +8,14 @@ happened to be imaged.
 
 Which channels these are is estimated from the training images alone: from the statistics of one
 channel at a time (`conditioning.describe`), how well can the condition of an image be guessed that
-was not looked at?
+was not looked at? If it can be guessed from no channel, nor from all of them together, there is
+nothing to be shown, and nothing is: all channels are references, unless somebody says otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -30,14 +32,41 @@ _FEWEST = 8
 """Images per condition; with fewer nothing can be said, and no channel is given unasked."""
 
 
-def separations(
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How well images of the conditions can be told apart.
+
+    Each is the area under the ROC curve of a cross-validated linear discriminant, of more than two
+    conditions that of the pair that is separated best: 0.5 is not at all, 1 is fully.
+
+    Attributes
+    ----------
+    channels : tuple of float
+        By each channel alone; empty where the base mixes channels.
+    together : float
+        By all channels and how they correlate.
+    limit : float
+        What counts as separated, see `highest_without_phenotype`.
+    """
+
+    channels: tuple[float, ...] = ()
+    together: float = 1.0
+    limit: float = _THRESHOLD
+
+    @property
+    def found(self) -> bool:
+        """Whether anything separates the conditions."""
+        return max((*self.channels, self.together)) >= self.limit
+
+
+def separation(
     latents: Sequence[torch.Tensor],
     images: Sequence[np.ndarray],
     *,
     coefficients: int,
     channels: int,
-) -> tuple[float, ...]:
-    """Tell how well each channel alone separates the conditions.
+) -> Separation:
+    """Tell how well each channel alone, and all together, separate the conditions.
 
     Parameters
     ----------
@@ -50,22 +79,21 @@ def separations(
         Latent channels per image channel.
     channels : int
         Image channels, the first of the base.
-
-    Returns
-    -------
-    tuple of float
-        Per channel the area under the ROC curve of a cross-validated linear discriminant; of more
-        than two conditions, that of the pair that is separated best. 0.5 is no separation.
     """
-    result = []
-    for channel in range(channels):
-        part = slice(channel * coefficients, (channel + 1) * coefficients)
+
+    def best(first: int, last: int) -> float:
+        part = slice(first * coefficients, last * coefficients)
         described = [
             _per_image(describe(z[:, part], coefficients).double().cpu().numpy(), index)
             for z, index in zip(latents, images, strict=True)
         ]
-        result.append(max(_separation(a, b) for a, b in combinations(described, 2)))
-    return tuple(result)
+        return max(_separation(a, b) for a, b in combinations(described, 2))
+
+    return Separation(
+        tuple(best(channel, channel + 1) for channel in range(channels)),
+        best(0, channels),
+        highest_without_phenotype([len(np.unique(index)) for index in images]),
+    )
 
 
 def highest_without_phenotype(sizes: Sequence[int]) -> float:
@@ -90,10 +118,8 @@ def highest_without_phenotype(sizes: Sequence[int]) -> float:
 def choose_references(
     wanted: str | Sequence[str],
     channel_names: Sequence[str],
-    separation: Sequence[float],
+    found: Separation,
     base: BaseModel,
-    *,
-    limit: float,
 ) -> tuple[str, ...]:
     """Names of the reference channels.
 
@@ -103,17 +129,16 @@ def choose_references(
         ``"auto"``, or the names that somebody chose; none is a choice, too.
     channel_names : sequence of str
         Of the images.
-    separation : sequence of float
-        Of each channel, see `separations`.
+    found : Separation
+        Of the conditions.
     base : BaseModel
         What will be fine-tuned.
-    limit : float
-        See `highest_without_phenotype`.
 
     Returns
     -------
     tuple of str
-        Never all of the channels: the one that separates best is left to be translated.
+        All of the channels if nothing separates the conditions. If only all together do, the one
+        that separates best is left to be translated.
 
     Raises
     ------
@@ -123,11 +148,11 @@ def choose_references(
     if wanted == "auto":
         if base.coefficients is None:
             return ()
-        best = int(np.argmax(separation))
+        best = int(np.argmax(found.channels))
         return tuple(
             name
-            for k, (name, value) in enumerate(zip(channel_names, separation, strict=True))
-            if value < limit and k != best
+            for k, (name, value) in enumerate(zip(channel_names, found.channels, strict=True))
+            if value < found.limit and not (found.found and k == best)
         )
     chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     unknown = [name for name in chosen if name not in channel_names]
@@ -148,17 +173,17 @@ def choose_references(
     return chosen
 
 
-def in_words(
-    channel_names: Sequence[str], separation: Sequence[float], references: Sequence[str]
-) -> str:
+def in_words(channel_names: Sequence[str], found: Separation, references: Sequence[str]) -> str:
     """Tell a user what each channel says about the conditions, and what follows."""
-    if not separation:
+    if not found.channels:
         return "This base model mixes channels: none can be a reference"
     parts = [
         f"{name} {value:.2f}{' (reference)' if name in references else ''}"
-        for name, value in zip(channel_names, separation, strict=True)
+        for name, value in zip(channel_names, found.channels, strict=True)
     ]
-    return f"How well each channel separates the conditions (0.5 not, 1 fully): {', '.join(parts)}"
+    if len(parts) > 1:
+        parts.append(f"all together {found.together:.2f}")
+    return f"How well the conditions are separated (0.5 not, 1 fully): {', '.join(parts)}"
 
 
 def given_latents(
