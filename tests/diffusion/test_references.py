@@ -58,8 +58,13 @@ def test_tiles_of_one_image_are_not_evidence():
     assert max(grouped) < highest_without_phenotype([10, 10])
 
 
-def test_too_few_images_make_no_reference():
+def test_too_few_images_make_no_reference(base):
     assert separate(latents(7), latents(40, seed=1)) == (1.0, 1.0)
+    for n in (2, 3, 4, 7):
+        few = [latents(n), latents(n, seed=1)]
+        found = separation(few, [np.arange(n)] * 2, coefficients=C, channels=2)
+        assert found.found
+        assert choose_references("auto", ("DNA", "GFP"), found, base) == ()
 
 
 def test_of_many_conditions_the_pair_that_differs_most_counts():

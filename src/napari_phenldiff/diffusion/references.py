@@ -112,7 +112,7 @@ def highest_without_phenotype(sizes: Sequence[int]) -> float:
     """
     first, second = sorted(sizes)[:2]
     deviation = np.sqrt((first + second + 1) / (12 * first * second))
-    return float(max(_THRESHOLD, 0.5 + _DEVIATIONS * deviation))
+    return float(min(1.0, max(_THRESHOLD, 0.5 + _DEVIATIONS * deviation)))
 
 
 def choose_references(
