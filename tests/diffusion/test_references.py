@@ -86,6 +86,22 @@ def test_auto_takes_channels_that_do_not_separate(base):
     assert choose_references("auto", ("DNA", "GFP"), Separation((0.8, 0.95), 0.95), base) == ()
 
 
+@pytest.mark.parametrize(
+    ("dna", "gfp", "is_reference"),
+    [
+        (0.69, 0.72, True),
+        (0.71, 0.72, False),
+        (0.75, 0.96, True),  # wells, not a phenotype
+        (0.80, 0.96, False),
+        (0.80, 1.00, False),
+        (0.73, 0.90, True),
+        (0.76, 0.90, False),
+    ],
+)
+def test_a_channel_far_behind_the_best_is_a_reference(dna, gfp, is_reference):
+    assert Separation((dna, gfp), 1.0).references == (is_reference, False)
+
+
 def test_where_only_all_together_separate_one_channel_is_left_to_translate(base):
     found = Separation((0.52, 0.5), together=0.9)
     assert choose_references("auto", ("DNA", "GFP"), found, base) == ("GFP",)
