@@ -43,6 +43,7 @@ from real_phenotypes import TASKS, Task, held_out, row, trained_run
 
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
 from napari_phenldiff.diffusion.finetune import finetune
+from napari_phenldiff.diffusion.latents import training_tiles
 from napari_phenldiff.diffusion.pretrain import save_half
 from napari_phenldiff.diffusion.sample import sample
 from napari_phenldiff.diffusion.translate import Translator
@@ -52,7 +53,6 @@ from napari_phenldiff.evaluation.memorisation import nearest_training
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.tiles import TileGrid
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run
@@ -101,11 +101,7 @@ def finished_run(task: Task, path: Path, base: str, arguments: argparse.Namespac
 
 def pixels(images: Sequence[Image], scaling: IntensityScaling, side: int, limit: int) -> np.ndarray:
     """Tiles ``(N, C, side, side)`` as the model sees them, at most `limit`, spread over all."""
-    tiles = []
-    for image in images:
-        grid = TileGrid.cover(image.shape, side, overlap=0, multiple=side)
-        tiles.append(grid.cut(scaling.apply(image.data)))
-    every = np.concatenate(tiles)
+    every, _ = training_tiles(images, scaling, side)
     chosen = np.linspace(0, len(every) - 1, min(limit, len(every))).round().astype(int)
     return every[chosen]
 

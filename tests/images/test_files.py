@@ -5,7 +5,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from napari_phenldiff.images.files import sha256_of, sha256_of_array, write_atomic
+from napari_phenldiff.images.files import (
+    make_folder_atomic,
+    sha256_of,
+    sha256_of_array,
+    write_atomic,
+)
 
 
 def test_write_atomic_makes_folders_and_leaves_one_file(tmp_path):
@@ -51,3 +56,20 @@ def test_sha256_of_array_is_about_values_not_memory():
     changed = array.copy()
     changed[1, 2, 3] += 1
     assert sha256_of_array(changed) != digest
+
+
+def test_a_folder_is_whole_or_absent(tmp_path):
+    with make_folder_atomic(tmp_path / "sub" / "new") as aside:
+        (aside / "a").write_text("1")
+        assert not (tmp_path / "sub" / "new").exists()
+    assert (tmp_path / "sub" / "new" / "a").read_text() == "1"
+    with pytest.raises(FileNotFoundError), make_folder_atomic(tmp_path / "other") as aside:
+        (aside / "missing" / "a").write_text("1")
+    assert [path.name for path in tmp_path.iterdir()] == ["sub"]
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with make_folder_atomic(tmp_path / "empty") as aside:
+        (aside / "a").write_text("1")
+    assert (tmp_path / "empty" / "a").exists()

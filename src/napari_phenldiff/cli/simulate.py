@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,15 +100,13 @@ def write_simulation(
     paired : bool
         Whether images of the same name show the same cells.
     """
+    from napari_phenldiff.images.files import make_folder_atomic
     from napari_phenldiff.images.tiff import write_tiff
     from napari_phenldiff.runs.folder import check_output_folder
 
     check_output_folder(out)
     fields = _fields(phenotype, n_images, seed=seed, size=size, paired=paired, first=first)
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with make_folder_atomic(out) as aside:
         rows = []
         with Reporter() as report:
             for number, (condition, image, truth) in enumerate(fields, start=1):
@@ -128,12 +124,6 @@ def write_simulation(
             table = csv.DictWriter(file, list(rows[0]))
             table.writeheader()
             table.writerows(rows)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def _fields(

@@ -18,8 +18,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from pydantic import BaseModel, ConfigDict
 from napari_phenldiff.diffusion.pool import ImagePool
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import make_folder_atomic
 from napari_phenldiff.runs import checkpoints, lock
 from napari_phenldiff.runs.events import Event, append_event
 from napari_phenldiff.runs.folder import check_output_folder
@@ -155,23 +154,13 @@ class PretrainingFolder:
             Writes the pool at the path it is given.
         """
         check_output_folder(path)
-        path = path.resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        aside.mkdir()
-        try:
+        with make_folder_atomic(path) as aside:
             folder = cls(aside)
             folder.training.mkdir()
             write(folder.training / "pool.npy")
             write_model(folder.training / "pool.json", record)
             write_model(folder.training / "config.json", config)
-            if path.exists():
-                path.rmdir()
-            aside.rename(path)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-        return cls(path)
+        return cls(path.resolve())
 
     def begin(self, config: PretrainingConfig) -> None:
         """Write the settings down, or see that they are those of the training that is here.

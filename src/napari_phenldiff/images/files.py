@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,34 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def make_folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a new folder under a temporary name and give it its own name when it is complete.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder to make, which does not exist or is empty. Missing parent folders are made.
+
+    Yields
+    ------
+    pathlib.Path
+        Hidden folder beside it, empty: fill it. If the block raises, it is removed.
+    """
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    aside.mkdir()
+    try:
+        yield aside
+        if path.exists():
+            path.rmdir()
+        aside.rename(path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

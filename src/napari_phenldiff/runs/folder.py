@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,6 +13,7 @@ from typing import Any, Literal
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import make_folder_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
@@ -111,21 +110,12 @@ class Run:
             r if isinstance(r, ImageRecord) else validated(ImageRecord, r, where="image record")
             for r in images
         ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        aside.mkdir()
-        try:
+        with make_folder_atomic(path) as aside:
             for name, image in (stored or {}).items():
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 write_tiff(aside / name, image)
             write_model(aside / "images.json", ImageRecords(images=tuple(records)))
             write_model(aside / "config.json", record)
-            if path.exists():
-                path.rmdir()
-            aside.rename(path)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
         return cls(path, record, scaling)
 
     @classmethod
