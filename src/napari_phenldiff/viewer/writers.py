@@ -1,0 +1,115 @@
+"""Save layers as OME-TIFFs: the channels of one image in one file, and how it was made.
+
+napari's own writer makes one file per layer and forgets channels, pixel size and provenance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_phenldiff import __version__
+from napari_phenldiff.images.layers import LAYER_METADATA_KEY, images_from_layers
+from napari_phenldiff.images.naming import file_safe
+from napari_phenldiff.images.tiff import TIFF_SUFFIXES, write_stack
+from napari_phenldiff.viewer.tuples import LayerDataTuple
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SavedLayer:
+    """What `images_from_layers` reads of a layer, from what napari gives a writer."""
+
+    data: Any
+    name: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    scale: Sequence[float] = ()
+    units: Sequence[Any] = ()
+    axis_labels: Sequence[str] = ()
+    rgb: bool = False
+    multiscale: bool = False
+
+    @classmethod
+    def of(cls, saved: LayerDataTuple) -> _SavedLayer:
+        data, arguments, _ = saved
+        known = {key: arguments[key] for key in cls.__slots__ if key in arguments}
+        known.setdefault("scale", (1.0,) * 2)
+        return cls(data=data, **{key: value for key, value in known.items() if value is not None})
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What this plugin wrote into the metadata."""
+        found = self.metadata.get(LAYER_METADATA_KEY)
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def image(self) -> tuple[Any, ...]:
+        """Equal for layers that are channels of the same images."""
+        if not self.entry:
+            return (self.name,)
+        entry = self.entry
+        return (entry["condition"], entry.get("role"), entry.get("translation"), entry.get("part"))
+
+
+def write_images(path: str, layers: list[LayerDataTuple]) -> list[str]:
+    """Write image layers, as napari's *Save Selected Layers* asks for it.
+
+    Parameters
+    ----------
+    path : str
+        File to write. Where the layers are more than one image (or stack of images), each gets a
+        file of its own with what it is added to the name.
+    layers : list of (data, arguments, "image")
+        One per layer.
+
+    Returns
+    -------
+    list of str
+        The files that were written: OME-TIFFs with channel names, pixel size, and, for layers that
+        a translation made, how (see `napari_phenldiff.images.tiff.read_provenance`).
+
+    Raises
+    ------
+    InputError
+        If a layer cannot be written as an image, or channels of one image differ in shape.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in TIFF_SUFFIXES:
+        target = target.with_name(f"{target.name}.tif")
+    groups: dict[tuple[Any, ...], list[_SavedLayer]] = {}
+    for saved in layers:
+        layer = _SavedLayer.of(saved)
+        groups.setdefault(layer.image, []).append(layer)
+    images = {key: images_from_layers(str(key[0]), group) for key, group in groups.items()}
+    written: list[str] = []
+    for key, group in groups.items():
+        file = target
+        if len(groups) > 1:
+            what = file_safe("_".join(_words(key, group[0], written)))
+            file = target.with_name(f"{target.stem}_{what}{target.suffix}")
+        write_stack(file, images[key], provenance=_provenance(group[0]))
+        written.append(str(file))
+    return written
+
+
+def _words(key: tuple[Any, ...], layer: _SavedLayer, written: Sequence[str]) -> list[str]:
+    """Return what tells this image from the others that are written with it."""
+    words = [str(key[0])]
+    if layer.entry.get("role", "real") != "real":
+        words.append(str(layer.entry["role"]))
+    if any(Path(file).stem.endswith("_".join(words)) for file in written):
+        words.append(str(len(written) + 1))
+    return words
+
+
+def _provenance(layer: _SavedLayer) -> dict[str, Any]:
+    entry = layer.entry
+    provenance = dict(entry.get("provenance") or {})
+    if entry:
+        provenance |= {
+            "kind": entry.get("role", "real"),
+            "condition": entry["condition"],
+            "images": list(entry.get("images", ())),
+        }
+    return {"saved_by": f"napari-phenldiff {__version__}", **provenance}
