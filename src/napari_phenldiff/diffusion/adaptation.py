@@ -83,13 +83,10 @@ class Adapter:
         Learned condition tokens.
     reference_channels : tuple of str
         Channels that were given in training and are not translated.
-    separation : dict
-        By channel: how well it alone separates the conditions, see `references.separations`.
     """
 
     tokens: ConditionTokens
     reference_channels: tuple[str, ...]
-    separation: dict[str, float]
 
 
 def adapter_files(
@@ -139,7 +136,6 @@ def load_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
         lora = Lora(int(settings["rank"]), tuple(str(name) for name in settings["layers"]))
         tokens = ConditionTokens(settings["conditions"], learned["values"], learned["null"])
         references = tuple(str(name) for name in settings.get("reference_channels", ()))
-        separation = {str(name): float(v) for name, v in settings.get("separation", {}).items()}
     except Exception as error:
         raise InputError(
             f"The adapter in {folder} cannot be read ({type(error).__name__}); train the run again."
@@ -153,7 +149,7 @@ def load_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
         raise _misfit(folder)
     unet.requires_grad_(False)
     tokens.requires_grad_(False)
-    return Adapter(tokens, references, separation)
+    return Adapter(tokens, references)
 
 
 def _misfit(folder: Path) -> InputError:

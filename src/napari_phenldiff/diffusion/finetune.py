@@ -32,6 +32,7 @@ from napari_phenldiff.diffusion.references import (
     separation,
 )
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
+from napari_phenldiff.diffusion.streams import stream
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.tiff import write_tiff
@@ -184,7 +185,7 @@ class _Training:
         config, device = self.config, self.base.device
         # every step draws from its own stream, so that a resumed training goes on with the very
         # numbers that an uninterrupted one would have seen
-        generator = torch.Generator().manual_seed(_stream(config.seed, number))
+        generator = stream(config.seed, number)
         clean, index = self._draw(generator)
         n = len(clean)
         t = torch.randint(0, len(self.alphas), (n,), generator=generator).to(device)
@@ -286,8 +287,3 @@ def _nothing_found(references: tuple[str, ...]) -> str:
             "what the model would change all the same."
         )
     return text
-
-
-def _stream(seed: int, number: int) -> int:
-    """Seed of one step's stream, different for every pair of arguments."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

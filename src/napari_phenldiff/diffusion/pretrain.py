@@ -34,6 +34,7 @@ from napari_phenldiff.diffusion.pretraining_folder import PretrainingFolder
 from napari_phenldiff.diffusion.preview_sheet import PREVIEW_IMAGES, generate, write_sheet
 from napari_phenldiff.diffusion.processes import Processes
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
+from napari_phenldiff.diffusion.streams import stream
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.events import Event, Finished, Preview, Saved, Step
@@ -213,10 +214,7 @@ class _Training:
         parts = []
         for k in share:
             image = self.sample(np.random.default_rng([config.seed, number, k]), 1)
-            seed = np.random.SeedSequence([config.seed, number, k, 1])
-            generator = torch.Generator().manual_seed(
-                int(seed.generate_state(1, np.uint64)[0] >> 1)
-            )
+            generator = stream(config.seed, number, k, 1)
             parts.append(
                 (
                     torch.from_numpy(image),

@@ -11,6 +11,7 @@ import torch
 
 from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Schedule
+from napari_phenldiff.diffusion.streams import stream
 from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.errors import InputError
 
@@ -89,5 +90,4 @@ def sample(
 
 def _noise(seed: int, number: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Draw the standard normal noise of one image on the CPU: the same on every device."""
-    state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
-    return torch.randn(shape, generator=torch.Generator().manual_seed(int(state >> np.uint64(1))))
+    return torch.randn(shape, generator=stream(seed, number))
