@@ -12,9 +12,10 @@ _ROOT = Path(__file__).resolve().parents[1]
 _NEED_A_WINDOW = {"display", "make_napari_viewer", "make_napari_viewer_proxy"}
 
 # Before anything imports napari or the hub's client: leaked widgets fail the test that leaked
-# them, and no test reaches the network.
+# them, no test reaches the network, and none reads or changes what the user has set in napari.
 os.environ.setdefault("NAPARI_STRICT_QT", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["NAPARI_CONFIG"] = ""
 
 
 def _has_display() -> bool:

@@ -93,6 +93,7 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         "--seed": "4",
         "--batch-size": "3",
         "--device": "cpu",
+        "--precision": "auto",
         "--images-per-condition": "2",
     }
 

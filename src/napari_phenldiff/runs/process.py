@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from napari_phenldiff.runs.events import Event, Failed, Finished, read_events
@@ -32,7 +32,13 @@ class ChildProcess:
         self.log = log
 
     @classmethod
-    def start(cls, args: Sequence[str | os.PathLike[str]], *, log: Path) -> ChildProcess:
+    def start(
+        cls,
+        args: Sequence[str | os.PathLike[str]],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> ChildProcess:
         """Start a command.
 
         Parameters
@@ -41,9 +47,11 @@ class ChildProcess:
             Command and options, for example ``["train", "--resume", run.path]``.
         log : Path
             File that what the process prints is appended to.
+        environment : mapping of str, optional
+            Environment variables besides those of this process.
         """
         command = [sys.executable, "-m", "napari_phenldiff", *(os.fspath(arg) for arg in args)]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        fixed = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         log = Path(log)
         # A group of its own, so that Ctrl-C in the terminal that napari was started from, or the
         # end of that terminal, does not reach it.
@@ -56,7 +64,7 @@ class ChildProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 creationflags=flags,
-                env=environment,
+                env={**os.environ, **(environment or {}), **fixed},
             )
         return cls(process, log)
 

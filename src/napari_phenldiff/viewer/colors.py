@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from napari_phenldiff.viewer.preferences import preferences
+
 # Stains and labels by the colour that microscopists know them in. The first match wins, so names of
 # stains stand before names of dyes ("tubulin (FITC)" is tubulin).
 _NAMED = (
@@ -27,14 +29,19 @@ def channel_colormaps(channel_names: Sequence[str]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Names of colormaps that napari has. A single channel is shown in gray: a colour would
-        only cost brightness there.
+        Names of colormaps that napari has. What the user has set in the preferences comes first.
+        A single channel is shown in gray otherwise: a colour would only cost brightness there.
     """
+    own = preferences().channel_colors
+    wanted = [
+        next((c for part, c in own if part.lower() in name.lower()), None) for name in channel_names
+    ]
     if len(channel_names) == 1:
-        return ("gray",)
-    chosen: list[str | None] = []
-    for name in channel_names:
-        colour = next((c for pattern, c in _NAMED if pattern.search(name)), None)
-        chosen.append(None if colour in chosen else colour)
+        return (wanted[0] or "gray",)
+    chosen: list[str | None] = list(wanted)
+    for index, name in enumerate(channel_names):
+        if chosen[index] is None:
+            colour = next((c for pattern, c in _NAMED if pattern.search(name)), None)
+            chosen[index] = None if colour in chosen else colour
     free = [c for c in _FALLBACK if c not in chosen]
     return tuple(c or (free.pop(0) if free else "gray") for c in chosen)

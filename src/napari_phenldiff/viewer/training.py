@@ -90,7 +90,7 @@ class TrainingRequest:
         Folder with one sub-folder per condition; None if the images are open layers.
     out : Path or None
         Run folder to make.
-    base, strategy, images_per_condition, steps, seed, batch_size, device
+    base, strategy, images_per_condition, steps, seed, batch_size, device, precision
         As in `TrainingConfig`.
     """
 
@@ -105,6 +105,7 @@ class TrainingRequest:
     seed: int = _DEFAULT["seed"].default
     batch_size: int = _DEFAULT["batch_size"].default
     device: str = _DEFAULT["device"].default
+    precision: str = _DEFAULT["precision"].default
 
     def validation_error(self) -> str | None:
         """Return why this can't be trained, if it can't; None if it looks right.
@@ -161,6 +162,7 @@ class TrainingRequest:
                 "seed": self.seed,
                 "batch_size": self.batch_size,
                 "device": self.device,
+                "precision": self.precision,
             }
         )
 
@@ -172,6 +174,7 @@ class TrainingRequest:
         arguments += ["--base", config.base, "--strategy", config.strategy]
         arguments += ["--steps", str(config.steps), "--seed", str(config.seed)]
         arguments += ["--batch-size", str(config.batch_size), "--device", config.device]
+        arguments += ["--precision", config.precision]
         if config.images_per_condition is not None:
             arguments += ["--images-per-condition", str(config.images_per_condition)]
         return arguments

@@ -11,6 +11,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.jobs import jobs
+from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.training import TrainingRequest, suggest_run_folder
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel
@@ -117,6 +118,7 @@ class FineTuneWidget(DropPanel):
         self.device = QComboBox()
         self.device.setEditable(True)
         self.device.addItems(["auto", "cpu", "cuda", "mps"])
+        self.device.setCurrentText(preferences().device)
         form = self.fold("Advanced")
         form.row("Seed", self.seed, "Decides which images are drawn and all noise.")
         form.row("Batch size", self.batch_size, "Tiles per step. Less needs less memory.")
@@ -145,6 +147,7 @@ class FineTuneWidget(DropPanel):
             seed=self.seed.value(),
             batch_size=self.batch_size.value(),
             device=self.device.currentText().strip() or "auto",
+            precision=preferences().precision,
         )
 
     def validation_error(self) -> str | None:
@@ -207,7 +210,7 @@ class FineTuneWidget(DropPanel):
         """Suggest a run folder named after the conditions, unless the user has named one."""
         source, target = self.data.choices()
         if self.out.path() == self._suggested and source is not None and target is not None:
-            parent = Path.home() / "phenldiff-runs"
+            parent = preferences().runs_folder
             self._suggested = suggest_run_folder(parent, source.name, target.name)
             self.out.set_path(self._suggested)
         self.refresh()

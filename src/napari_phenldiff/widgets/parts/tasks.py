@@ -18,6 +18,7 @@ from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warne
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.runs.process import ChildProcess, follow
 from napari_phenldiff.viewer.jobs import Job, jobs
+from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.results import add_translation
 from napari_phenldiff.viewer.training import TrainingRequest
 from napari_phenldiff.viewer.translation import TranslationRequest, TranslationResult, read_output
@@ -38,7 +39,7 @@ _PATIENCE = 30.0
 
 def launch(arguments: Sequence[str], log: Path) -> ChildProcess:
     """Start ``phenldiff`` with these arguments in a process of its own."""
-    return ChildProcess.start(arguments, log=log)
+    return ChildProcess.start(arguments, log=log, environment=preferences().environment())
 
 
 class _Child:
