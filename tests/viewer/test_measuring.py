@@ -101,7 +101,8 @@ def test_objects_of_one_translated_image_lie_at_its_place(request_of, viewer: Vi
     )
     (groups,) = translations(viewer.layers).values()
 
-    layers = object_layers(run_measurement(request_of("translocation", **groups)))
+    request = request_of("translocation", **groups).snapshot()
+    layers = object_layers(run_measurement(request))
 
     data, arguments, _ = layers[-1]
     assert data.shape == (1, 96, 96)

@@ -199,6 +199,7 @@ class LayerSnapshot:
     name: str
     metadata: dict[str, Any]
     scale: np.ndarray
+    translate: np.ndarray
     units: tuple[Any, ...]
     ndim: int
 
@@ -210,6 +211,7 @@ class LayerSnapshot:
             name=layer.name,
             metadata=info.to_metadata(),
             scale=np.array(layer.scale),
+            translate=np.array(layer.translate),
             units=tuple(layer.units),
             ndim=layer.ndim,
         )
