@@ -13,7 +13,12 @@ import torch
 from napari_phenldiff.diffusion.adaptation import load_adapter
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
-from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
+from napari_phenldiff.diffusion.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    keep_in,
+)
 from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
 from napari_phenldiff.errors import InputError
@@ -106,6 +111,7 @@ class Translator:
             raise InputError(f"The run {opened.path} has no adapter yet; train it first.")
         base = BaseModel.load(opened.config.base, device=choose_device(device))
         adapter = load_adapter(opened.adapter_path, base.unet)
+        keep_in(base.unet, choose_precision(precision, base.device))
         return cls(
             base,
             adapter.tokens,
