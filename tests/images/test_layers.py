@@ -74,7 +74,9 @@ def test_images_are_copies():
 def test_multichannel_layers(labels, axis):
     data = pixels(3, 3, 8, 9)
     images = images_from_layers("x", [layer(data, "field", axis_labels=labels)])
-    assert [image.channel_names for image in images] == [("field 0", "field 1", "field 2")] * 3
+    assert [image.channel_names for image in images] == [
+        ("channel 0", "channel 1", "channel 2")
+    ] * 3
     np.testing.assert_array_equal(images[2].data, data.take(2, 1 - axis))
 
 
@@ -91,7 +93,7 @@ def test_colour_layers(stack, labelled):
     data[..., 3] = 65535
     options = {} if labelled else {"axis_labels": ()}
     images = images_from_layers("x", [layer(data, "HE", rgb=True, **options)])
-    assert images[0].channel_names == ("HE red", "HE green", "HE blue")
+    assert images[0].channel_names == ("red", "green", "blue")
     expected = np.moveaxis(data[..., :3], -1, -3).reshape(-1, 3, 8, 9)
     np.testing.assert_array_equal([image.data for image in images], expected)
 

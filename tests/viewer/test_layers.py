@@ -10,6 +10,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.viewer.colors import channel_colormaps
 from napari_phenldiff.viewer.controls import suggest_pair
 from napari_phenldiff.viewer.layers import LayerInfo, find_group, group_layers
+from napari_phenldiff.viewer.unclear_axes import axis_kind, settle_axis, unclear_axis
 
 
 def test_metadata_survives_the_way_through_a_layer(viewer: ViewerModel):
@@ -58,13 +59,140 @@ def test_channels_that_napari_split_are_one_condition(viewer: ViewerModel):
     assert group.channel_names == ("channel 0", "channel 1")
 
 
-def test_only_scalar_images_of_two_or_three_axes_count(viewer: ViewerModel):
+def test_what_is_no_image_is_passed_over(viewer: ViewerModel):
     viewer.add_labels(np.zeros((4, 4), int))
-    viewer.add_image(np.zeros((4, 4, 3), np.uint8), rgb=True)
-    viewer.add_image(np.zeros((2, 2, 4, 4)))
     viewer.add_points([[0, 0]])
+    viewer.add_image(np.zeros((2, 2, 2, 4, 4)), name="too many axes")
 
     assert group_layers(viewer.layers) == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "n_images", "channels"),
+    [
+        ((4, 5, 3), {"rgb": True}, 1, ("red", "green", "blue")),
+        ((6, 4, 5, 4), {"rgb": True}, 6, ("red", "green", "blue")),
+        ((6, 2, 4, 5), {}, 6, ("channel 0", "channel 1")),
+        ((2, 6, 4, 5), {"axis_labels": ("c", "t", "y", "x")}, 6, ("channel 0", "channel 1")),
+        ((2, 4, 5), {"axis_labels": ("channel", "y", "x")}, 1, ("channel 0", "channel 1")),
+        ((2, 4, 5), {}, 2, ("channel 0",)),
+        ((2, 3, 4, 5), {"axis_labels": ("t", "well", "y", "x")}, 6, ("channel 0",)),
+        (
+            (3, 2, 7, 4, 5),
+            {"axis_labels": ("t", "c", "z", "y", "x")},
+            3,
+            ("channel 0", "channel 1"),
+        ),
+    ],
+)
+def test_a_layer_may_have_several_channels(
+    viewer: ViewerModel, shape, options, n_images: int, channels
+):
+    rng = np.random.default_rng(0)
+    viewer.add_image(rng.integers(0, 200, shape, dtype=np.uint8), name="control", **options)
+
+    (group,) = group_layers(viewer.layers)
+
+    assert (group.n_images, group.channel_names) == (n_images, channels)
+    assert group.sizes == ((4, 5),)
+    assert group.one_layer_per_channel == (len(channels) == 1)
+    images = group.images(z="max")
+    assert len(images) == n_images
+    assert images[0].channel_names == channels
+    assert images[0].data.shape == (len(channels), 4, 5)
+    assert len({image.name for image in images}) == n_images
+
+
+def test_channels_of_a_layer_that_names_one_are_named_after_it(viewer: ViewerModel):
+    for name in ("control: HE", "control: PAS"):
+        viewer.add_image(np.zeros((2, 4, 5, 3), np.uint8), rgb=True, name=name)
+
+    (group,) = group_layers(viewer.layers)
+
+    assert group.channel_names[::3] == ("HE red", "PAS red")
+    assert group.images()[1].channel_names == group.channel_names
+
+
+def test_layers_that_others_have_named_by_channel_are_one_condition(viewer: ViewerModel):
+    for name in ("control: GFP", "control: DNA"):
+        viewer.add_image(np.zeros((2, 4, 5)), name=name)
+
+    (group,) = group_layers(viewer.layers)
+
+    assert group.channel_names == ("GFP", "DNA")
+    assert group.images()[0].channel_names == ("GFP", "DNA")
+
+
+def test_colour_layers_of_one_name_are_two_conditions(viewer: ViewerModel):
+    for _ in range(2):
+        viewer.add_image(np.zeros((2, 4, 5, 3), np.uint8), rgb=True, name="fields")
+
+    assert [group.name for group in group_layers(viewer.layers)] == ["fields", "fields [1]"]
+
+
+def test_a_pyramid_is_taken_at_full_resolution(viewer: ViewerModel):
+    full = np.arange(2 * 64 * 64, dtype=np.uint16).reshape(2, 64, 64)
+    viewer.add_image([full, full[:, ::2, ::2]], name="control", multiscale=True)
+
+    (group,) = group_layers(viewer.layers)
+
+    assert (group.n_images, group.sizes, group.dtype) == (2, ((64, 64),), np.dtype("uint16"))
+    np.testing.assert_array_equal(group.images()[1].data[0], full[1])
+
+
+def test_planes_are_chosen_or_projected(viewer: ViewerModel):
+    stack = np.arange(2 * 5 * 16, dtype=np.uint8).reshape(2, 5, 4, 4)
+    viewer.add_image(stack, name="control", axis_labels=("field", "z", "y", "x"))
+    (group,) = group_layers(viewer.layers)
+
+    assert (group.n_planes, group.n_images) == (5, 2)
+    assert not group.one_layer_per_channel
+    np.testing.assert_array_equal(group.images(z=3)[1].data[0], stack[1, 3])
+    np.testing.assert_array_equal(group.images(z="mean")[0].data[0], stack[0].mean(axis=0))
+    with pytest.raises(InputError, match="5 z planes"):
+        group.images()
+    with pytest.raises(InputError, match="no z plane 9"):
+        group.images(z=9)
+
+
+def test_the_kind_of_an_axis_can_be_told(viewer: ViewerModel):
+    layer = viewer.add_image(np.zeros((3, 4, 5)), name="control")
+    (group,) = group_layers(viewer.layers)
+    assert unclear_axis(group) == 0
+    assert axis_kind(layer, 0) == "field"
+
+    settle_axis(layer, 0, "channel")
+    (group,) = group_layers(viewer.layers)
+    assert (group.n_images, len(group.channel_names)) == (1, 3)
+    assert layer.axis_labels == ("channel", "y", "x")
+    # What was told can be told otherwise.
+    assert unclear_axis(group) == 0
+    settle_axis(layer, 0, "z")
+    assert group_layers(viewer.layers)[0].n_planes == 3
+    settle_axis(layer, 0, "field")
+    assert group_layers(viewer.layers)[0].n_images == 3
+
+
+def test_the_second_of_two_unnamed_axes_is_unclear(viewer: ViewerModel):
+    layer = viewer.add_image(np.zeros((6, 3, 4, 5)), name="control")
+    (group,) = group_layers(viewer.layers)
+    assert unclear_axis(group) == 1
+    assert axis_kind(layer, 1) == "channel"
+
+    settle_axis(layer, 1, "z")
+
+    (group,) = group_layers(viewer.layers)
+    assert (group.n_images, group.n_planes) == (6, 3)
+
+
+def test_axes_that_are_told_are_not_asked_for(viewer: ViewerModel, experiment_folder, open_in):
+    open_in(experiment_folder)
+    viewer.add_image(np.zeros((3, 4, 5)), name="a", axis_labels=("t", "y", "x"))
+    viewer.add_image(np.zeros((3, 4, 5)), name="b: DNA")
+    viewer.add_image(np.zeros((3, 4, 5)), name="b: GFP")
+    viewer.add_image(np.zeros((3, 4, 5, 3), np.uint8), name="c", rgb=True)
+
+    assert [unclear_axis(group) for group in group_layers(viewer.layers)] == [None] * 5
 
 
 def test_a_folder_opened_twice_is_two_groups(experiment_folder: Path, open_in, viewer):

@@ -9,26 +9,31 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.axes import without_opaque_alpha
+from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.image import Image, as_storable
+from napari_phenldiff.images.layer_axes import LayerAxes, refused
 from napari_phenldiff.images.metadata import micrometres
-from napari_phenldiff.images.naming import color_names, file_safe
+from napari_phenldiff.images.naming import file_safe
 from napari_phenldiff.images.tiff import read_tiff
 
 LAYER_METADATA_KEY = "napari-phenldiff"
 """Key of a layer's metadata under which the viewer keeps what follows.
 
 ``condition`` and ``channel`` (str), ``channel_index`` (int), ``images`` (names of the fields along
-the slider) and ``paths`` (their files, each a str or None).
+the slider) and ``paths`` (their files, each a str or None). A layer of several channels has
+their names as ``channels``.
 """
 
 
-def images_from_layers(condition: str, layers: Sequence[Any]) -> list[Image]:
+def images_from_layers(
+    condition: str, layers: Sequence[Any], *, z: int | Projection | None = None
+) -> list[Image]:
     """Copy images out of layers.
 
     Layers with the metadata of this package are put together by the images that they say they
     show. All others are the channels of the same fields, in the order given, and lend the
-    channels their names.
+    channels their names. The channels of a layer that has several are named as those of a file:
+    "channel 0" or "red", after the name of the layer if there are more layers.
 
     Parameters
     ----------
@@ -38,7 +43,11 @@ def images_from_layers(condition: str, layers: Sequence[Any]) -> list[Image]:
         Objects like napari's image layers, with ``data``, ``name``, ``metadata``, ``scale`` and
         ``units``, and where they have them ``rgb``, ``multiscale`` and ``axis_labels``. The data
         are (Y, X), (N, Y, X) for fields along the slider, or (N, C, Y, X); with ``rgb`` the
-        colours come last. An axis labelled "c" or "channel" holds channels wherever it is.
+        colours come last, and alpha is left out. An axis labelled "c" or "channel" holds channels
+        wherever it is, one labelled "z" planes, and any other label counts fields.
+    z : int, "max", "mean" or "sum", optional
+        Plane (from 0) or projection for layers with a z axis. Means and sums of integers come as
+        float32. Layers without a z axis are taken as they are.
 
     Returns
     -------
@@ -49,7 +58,7 @@ def images_from_layers(condition: str, layers: Sequence[Any]) -> list[Image]:
     ------
     InputError
         If there is no layer, if layers that belong together differ in shape or hold the same
-        channel, or if a layer has a z axis or too many axes.
+        channel, or if a layer has too many axes, or a z axis and `z` doesn't say what to do.
     """
     if not layers:
         raise InputError(f'Condition "{condition}" has no layers: choose at least one.')
@@ -62,12 +71,17 @@ def images_from_layers(condition: str, layers: Sequence[Any]) -> list[Image]:
         groups[()] = list(layers)
     files: dict[Path, list[Image]] = {}
     return [
-        image for names, group in groups.items() for image in _images_of_group(names, group, files)
+        image
+        for names, group in groups.items()
+        for image in _images_of_group(names, group, files, z)
     ]
 
 
 def _images_of_group(
-    names: tuple[str, ...], layers: list[Any], files: dict[Path, list[Image]]
+    names: tuple[str, ...],
+    layers: list[Any],
+    files: dict[Path, list[Image]],
+    z: int | Projection | None,
 ) -> list[Image]:
     """Images whose channels are spread over these layers."""
     if names:
@@ -75,7 +89,7 @@ def _images_of_group(
     stacks: list[np.ndarray] = []
     channel_names: list[str] = []
     for layer in layers:
-        stack, channels = _channels(layer)
+        stack, channels = _channels(layer, z, alone=len(layers) == 1)
         if stacks and stack[:, 0].shape != stacks[0][:, 0].shape:
             raise InputError(
                 f'Layer "{layer.name}" has the shape {stack[:, 0].shape} but layer '
@@ -115,45 +129,28 @@ def _own_metadata(layer: Any) -> Mapping[str, Any]:
     return contents if isinstance(contents, Mapping) else {}
 
 
-def _channels(layer: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+def _channels(
+    layer: Any, z: int | Projection | None, *, alone: bool
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Bring one layer to the axes field, channel, y, x, and name its channels."""
-    data = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
-    name = str(_own_metadata(layer).get("channel") or layer.name)
-    # The axes before y and x; where they have no labels, only their number is known.
-    leading = [str(label).lower() for label in getattr(layer, "axis_labels", ())][:-2]
-    is_color = bool(getattr(layer, "rgb", False))
-    n_leading = data.ndim - (3 if is_color else 2)
-    if len(leading) != n_leading:
-        leading = [""] * n_leading
-    if is_color:
-        data = np.moveaxis(data, -1, -3)
-        leading.append("c")
-    if "z" in leading and data.shape[leading.index("z")] > 1:
+    axes = LayerAxes.of(layer)
+    if axes is None:
+        raise refused(layer)
+    if z is None and axes.n_planes > 1:
         raise InputError(
-            f'Layer "{layer.name}" has {data.shape[leading.index("z")]} z planes: '
-            "project it along z first."
+            f'Layer "{layer.name}" has {axes.n_planes} z planes: project it along z first.'
         )
-    channel_axes = [axis for axis, label in enumerate(leading) if label in {"c", "channel"}]
-    if not channel_axes and data.ndim == 4:
-        channel_axes = [1]
-    if channel_axes:
-        data = np.moveaxis(data, channel_axes[0], -3)
-    elif data.ndim in (2, 3):
-        data = np.expand_dims(data, -3)
-    if data.ndim == 3:
-        data = data[None]
-    if data.ndim != 4 or data.dtype.kind not in "buif":
-        raise InputError(
-            f'Layer "{layer.name}" has {data.dtype} values in the shape {np.shape(layer.data)}: '
-            "choose an image layer with the axes y, x or field, y, x."
-        )
-    if is_color:
-        data = without_opaque_alpha(data)
-    n_channels = data.shape[1]
-    if n_channels == 1:
-        return data, (name,)
-    parts = color_names(n_channels) if is_color else [str(index) for index in range(n_channels)]
-    return data, tuple(f"{name} {part}" for part in parts)
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    stack = axes.to_ncyx(np.asarray(data), z)
+    entry = _own_metadata(layer)
+    name = str(entry.get("channel") or layer.name)
+    told = tuple(str(channel) for channel in entry.get("channels") or ())
+    if len(told) == axes.n_channels:
+        return stack, told
+    parts = axes.channel_names()
+    if not parts:
+        return stack, (name,)
+    return stack, parts if alone else tuple(f"{name} {part}" for part in parts)
 
 
 def _pixel_size(layer: Any) -> tuple[float, float] | None:

@@ -1,122 +1,33 @@
-"""How images lie in the viewer: one layer per channel, named, scaled, with their condition.
-
-A layer made by this plugin says in ``layer.metadata["napari-phenldiff"]`` which condition and
-channel it is and which images lie along its first axis. A layer made by something else has no such
-entry; what can be told from its name is told here, so that both kinds are used in the same way.
-"""
+"""How images lie in the viewer: layers with one or more channels, sorted into conditions."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.layer_axes import LayerAxes
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY, images_from_layers
-from napari_phenldiff.images.naming import count, file_safe
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.viewer.layer_info import LayerInfo, Role
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-Role = Literal["real", "reconstructed", "translated"]
-
-# "untreated: DNA" (this plugin) and "untreated [1]" (napari, for the channels of one array).
-_NAME = re.compile(r"^(?P<condition>.+?)(?:: (?P<channel>.+)| \[(?P<index>\d+)\])?$")
-
-
-@dataclass(frozen=True, slots=True)
-class LayerInfo:
-    """What is known about one layer.
-
-    Attributes
-    ----------
-    condition : str
-        Condition of the cells, as they look (a translated layer has the target's).
-    channel : str
-        Name of the channel.
-    channel_index : int
-        Its place among the channels of the image.
-    images : tuple of str
-        Names of the images along the first axis; one name for a layer of shape (Y, X).
-    paths : tuple of str or None
-        The files that the images came from, in the same order; None where there is none.
-    role : {"real", "reconstructed", "translated"}
-        Whether a camera or the model made the image.
-    part : int
-        Images of one condition that differ in shape can't share a layer: which lot this is.
-    translation : str or None
-        Identity of the translation that made the layer; its layers have it in common.
-    real_layer : str or None
-        ``unique_id`` of the layer with the real image, for a layer that the model made.
-    provenance : dict
-        Run, base model, conditions, strength, seed, version: how the layer was made.
-    """
-
-    condition: str
-    channel: str
-    channel_index: int
-    images: tuple[str, ...]
-    paths: tuple[str | None, ...] = ()
-    role: Role = "real"
-    part: int = 0
-    translation: str | None = None
-    real_layer: str | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_metadata(self) -> dict[str, Any]:
-        """Return the mapping to pass to napari as ``metadata``."""
-        entry: dict[str, Any] = {
-            "condition": self.condition,
-            "channel": self.channel,
-            "channel_index": self.channel_index,
-            "images": list(self.images),
-            "paths": list(self.paths),
-            "role": self.role,
-            "part": self.part,
-        }
-        if self.role != "real":
-            entry["translation"] = self.translation
-            entry["real_layer"] = self.real_layer
-            entry["provenance"] = dict(self.provenance)
-        return {LAYER_METADATA_KEY: entry}
-
-    @classmethod
-    def of(cls, layer: Layer) -> LayerInfo:
-        """Return what the metadata of a layer says, or else what its name suggests."""
-        entry = layer.metadata.get(LAYER_METADATA_KEY)
-        if not isinstance(entry, Mapping):
-            return cls._from_name(layer)
-        return cls(
-            condition=str(entry["condition"]),
-            channel=str(entry["channel"]),
-            channel_index=int(entry["channel_index"]),
-            images=tuple(entry["images"]),
-            paths=tuple(entry.get("paths", ())),
-            role=entry.get("role", "real"),
-            part=int(entry.get("part", 0)),
-            translation=entry.get("translation"),
-            real_layer=entry.get("real_layer"),
-            provenance=entry.get("provenance", {}),
-        )
-
-    @classmethod
-    def _from_name(cls, layer: Layer) -> LayerInfo:
-        match = _NAME.match(layer.name)
-        # Conditions and images become names of folders and files.
-        condition = file_safe(match["condition"] if match else layer.name)
-        index = int(match["index"]) if match and match["index"] else 0
-        channel = match["channel"] if match and match["channel"] else f"channel {index}"
-        n_images = len(layer.data) if layer.ndim > 2 else 1
-        images = (condition,) if n_images == 1 else _numbered(condition, n_images)
-        return cls(condition, channel, index, images, (None,) * n_images)
-
-
-def _numbered(name: str, count: int) -> tuple[str, ...]:
-    return tuple(f"{name}_{i:04d}" for i in range(count))
+__all__ = [
+    "LayerGroup",
+    "LayerInfo",
+    "LayerSnapshot",
+    "Role",
+    "find_group",
+    "group_layers",
+    "is_plain_image",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +59,39 @@ class LayerGroup:
     @property
     def channel_names(self) -> tuple[str, ...]:
         """Names of the channels, in their order."""
-        return tuple(info.channel for info in self.infos[0])
+        return tuple(name for info in self.infos[0] for name in info.channel_names)
+
+    @property
+    def one_layer_per_channel(self) -> bool:
+        """Whether the layers are planes of one channel each, which others can be linked with.
+
+        Otherwise a layer has several channels or is in colour, or has z planes.
+        """
+        if self.n_planes > 1:
+            return False
+        return all(
+            len(info.channel_names) == 1 and not getattr(layer, "rgb", False)
+            for part, infos in zip(self.parts, self.infos, strict=True)
+            for layer, info in zip(part, infos, strict=True)
+        )
+
+    @property
+    def n_planes(self) -> int:
+        """Number of z planes; with more than one, `images` needs to know what to do with them."""
+        return max((axes.n_planes for axes in self._axes()), default=1)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Heights and widths of the images in pixels, each size once."""
+        return tuple(dict.fromkeys(axes.size for axes in self._axes()))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Data type of the first layer."""
+        return np.dtype(self.layers[0].dtype)
+
+    def _axes(self) -> list[LayerAxes]:
+        return [axes for layer in self.layers if (axes := LayerAxes.of(layer)) is not None]
 
     @property
     def n_images(self) -> int:
@@ -175,8 +118,13 @@ class LayerGroup:
         )
         return LayerGroup(self.name, self.role, parts, self.infos)
 
-    def images(self) -> list[Image]:
+    def images(self, z: int | Projection | None = None) -> list[Image]:
         """Return the images in the order of the layers.
+
+        Parameters
+        ----------
+        z : int, "max", "mean" or "sum", optional
+            Plane (from 0) or projection for layers with a z axis.
 
         Returns
         -------
@@ -186,9 +134,11 @@ class LayerGroup:
         Raises
         ------
         InputError
-            If the channels differ in shape or number of images.
+            If the channels differ in shape or number of images, or there are z planes and `z`
+            doesn't say what to do with them.
         """
-        return images_from_layers(self.name, self.layers)
+        # Snapshots, because these also carry what only the name of a layer tells.
+        return images_from_layers(self.name, self.snapshot().layers, z=z)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,6 +152,10 @@ class LayerSnapshot:
     translate: np.ndarray
     units: tuple[Any, ...]
     ndim: int
+    dtype: Any
+    axis_labels: tuple[str, ...] = ()
+    rgb: bool = False
+    multiscale: bool = False
 
     @classmethod
     def of(cls, layer: Layer, info: LayerInfo) -> LayerSnapshot:
@@ -214,14 +168,21 @@ class LayerSnapshot:
             translate=np.array(layer.translate),
             units=tuple(layer.units),
             ndim=layer.ndim,
+            dtype=layer.dtype,
+            axis_labels=tuple(layer.axis_labels),
+            rgb=layer.rgb,
+            multiscale=layer.multiscale,
         )
 
 
 def is_plain_image(layer: Layer) -> bool:
-    """Tell whether a layer is one channel of one image (Y, X) or of a stack (N, Y, X)."""
+    """Tell whether a layer holds images: one or a stack of them, of one channel or several.
+
+    Labels, points, volumes of more axes than anybody has named, and complex numbers do not.
+    """
     from napari.layers import Image as ImageLayer
 
-    return isinstance(layer, ImageLayer) and not layer.rgb and layer.ndim in (2, 3)
+    return isinstance(layer, ImageLayer) and LayerAxes.of(layer) is not None
 
 
 def group_layers(layers: Iterable[Layer], *roles: Role) -> tuple[LayerGroup, ...]:
@@ -230,7 +191,7 @@ def group_layers(layers: Iterable[Layer], *roles: Role) -> tuple[LayerGroup, ...
     Parameters
     ----------
     layers : iterable of napari layers
-        Layers of all kinds; what is no scalar image is passed over.
+        Layers of all kinds; those that are no images are passed over.
     *roles : {"real", "reconstructed", "translated"}
         Which images are wanted; by default the real ones.
 
@@ -271,17 +232,20 @@ _Pair = tuple["Layer", LayerInfo]
 
 def _copies(pairs: Sequence[_Pair]) -> list[list[list[_Pair]]]:
     """Split layers of one condition into copies, each a list of parts, each a list of channels."""
-    copies: list[dict[tuple[int, int], _Pair]] = []
+    copies: list[dict[tuple[int, int, str], _Pair]] = []
     for layer, info in pairs:
-        place = (info.part, info.channel_index)
+        # A layer named "control: GFP" by somebody else doesn't say which channel in the row it is.
+        told = LAYER_METADATA_KEY in layer.metadata
+        place = (info.part, info.channel_index, "" if told else info.channel)
         home = next((c for c in copies if place not in c), None)
         if home is None:
             copies.append(home := {})
         home[place] = (layer, info)
     return [
         [
-            [copy[place] for place in sorted(copy) if place[0] == part]
-            for part in sorted({part for part, _ in copy})
+            # Stable: channels without a number stay in the order of the layers.
+            [copy[place] for place in sorted(copy, key=lambda p: p[:2]) if place[0] == part]
+            for part in sorted({place[0] for place in copy})
         ]
         for copy in copies
     ]
