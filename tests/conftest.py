@@ -40,6 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True)
+def user_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder in place of the one with the user's list of runs, which no test may touch."""
+    folder = tmp_path_factory.mktemp("user")
+    monkeypatch.setenv("PHENLDIFF_USER_DATA", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def display() -> str:
     """Name of the display; a test that opens a window without napari's fixtures asks for it.

@@ -52,7 +52,8 @@ def train(args: argparse.Namespace) -> None:
     with run.lock():
         run.clear_stop()
         run.append(Loading("Loading the base model"))
-        for step in range(1, PLAN["steps"] + 1):
+        before = max((e.step for e in run.events()[0] if isinstance(e, Step)), default=0)
+        for step in range(before + 1, PLAN["steps"] + 1):
             if step == 3:
                 end_early()
             if run.stop_requested:

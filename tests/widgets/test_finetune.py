@@ -141,12 +141,13 @@ def test_stop_keeps_a_run_that_can_be_resumed(
     qtbot.waitUntil(lambda: dock.job_foot.button.text() == "Resume")
     assert dock.job_foot.button.isEnabled()
 
-    child.plan(steps=2)
+    child.plan(steps=len(job.losses) + 2)
     dock.job_foot.button.click()
     resumed = until_ended(dock)
     assert resumed.state is JobState.FINISHED
     # The curve goes on where it was.
     assert len(resumed.losses) == len(job.losses) + 2
+    assert resumed.losses[: len(job.losses)] == job.losses
 
 
 def test_stop_insists_when_the_child_does_not_listen(

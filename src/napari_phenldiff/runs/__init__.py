@@ -13,4 +13,5 @@ The run folder is the contract between whoever trains (``phenldiff train``) and 
       checkpoints/      step_000100/, step_000200/: what resuming needs, the last two
       adapter/          the result: what translating needs
       train.log         what the training process printed
+      note.txt          what somebody wrote down about it
 """

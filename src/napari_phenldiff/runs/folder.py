@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import make_folder_atomic
+from napari_phenldiff.images.files import make_folder_atomic, write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
@@ -33,6 +33,8 @@ from napari_phenldiff.runs.records import (
 )
 
 State = Literal["created", "running", "stopped", "failed", "finished", "interrupted"]
+
+NOTE_NAME = "note.txt"
 
 _KEPT_CHECKPOINTS = 2
 
@@ -255,19 +257,16 @@ class Run:
         "interrupted" is a run whose process went away without a word (killed, power lost): like
         one that was stopped or failed, it can be resumed.
         """
-        held = lock.holder(self._lock_path)
-        if held is not None and held.alive:
+        if self.is_locked:
             return "running"
         events, _ = self.events()
-        if not events:
-            return "created"
-        match events[-1]:
-            case Failed():
-                return "failed"
-            case Finished(stopped=stopped):
-                return "stopped" if stopped else "finished"
-            case _:
-                return "interrupted"
+        return state_after(events[-1] if events else None)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether somebody trains this run now."""
+        held = lock.holder(self._lock_path)
+        return held is not None and held.alive
 
     @property
     def _lock_path(self) -> Path:
@@ -315,6 +314,25 @@ class Run:
                 self._stop_path.unlink()
         except FileNotFoundError:
             pass
+
+    # ---- what people write down ---------------------------------------------------------------
+
+    @property
+    def note(self) -> str:
+        """What somebody wrote down about this run: the text of ``note.txt``, "" without one."""
+        try:
+            return (self.path / NOTE_NAME).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+
+    @note.setter
+    def note(self, text: str) -> None:
+        path = self.path / NOTE_NAME
+        if not text.strip():
+            path.unlink(missing_ok=True)
+            return
+        with write_atomic(path) as aside:
+            aside.write_text(text.strip() + "\n", encoding="utf-8")
 
     # ---- what comes out ----------------------------------------------------------------------
 
@@ -367,6 +385,19 @@ class Run:
             return tuple(str(name) for name in settings["reference_channels"])
         except (OSError, ValueError, KeyError, TypeError):
             return ()  # no result yet, or a damaged one: whoever loads it says so
+
+
+def state_after(last: Event | None) -> State:
+    """Return where a run is that nobody trains now, by the last event in it."""
+    match last:
+        case None:
+            return "created"
+        case Failed():
+            return "failed"
+        case Finished(stopped=stopped):
+            return "stopped" if stopped else "finished"
+        case _:
+            return "interrupted"
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:

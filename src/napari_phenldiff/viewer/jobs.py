@@ -106,6 +106,9 @@ class Job:
                 self.warnings.append(message)
             case Step(step=step, total=total, loss=loss, seconds_left=left):
                 self._advance(step, total, left)
+                # A training that was resumed does the steps since its last checkpoint again.
+                while self.losses and self.losses[-1][0] >= step:
+                    self.losses.pop()
                 if math.isfinite(loss):
                     self.losses.append((step, loss))
             case Progress(done=done, total=total, message=message, seconds_left=left):

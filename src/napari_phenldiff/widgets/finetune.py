@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,14 @@ from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.jobs import jobs
 from napari_phenldiff.viewer.preferences import preferences
+from napari_phenldiff.viewer.runs import past_job
 from napari_phenldiff.viewer.training import TrainingRequest, suggest_run_folder
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import whole_box
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
+from napari_phenldiff.widgets.parts.runs_list import RunsList
 from napari_phenldiff.widgets.parts.tasks import resume_training, start_training
 from napari_phenldiff.widgets.parts.theme import plain_viewer
 
@@ -48,9 +51,12 @@ class FineTuneWidget(DropPanel):
         self._add_model()
         self._add_run()
         self._add_advanced()
+        self.runs = RunsList()
+        self.fold("Runs").wide(self.runs)
         self.job_foot = JobFoot(viewer, _START, "Stop", "step", with_loss=True)
         self.foot.addWidget(self.job_foot)
         self._suggested: Path | None = None
+        self._attached = False
 
         self.data.changed.connect(self._on_conditions)
         self.base_kind.currentIndexChanged.connect(self._on_base)
@@ -59,6 +65,8 @@ class FineTuneWidget(DropPanel):
         self.out.changed.connect(self.refresh)
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
+        self.runs.chosen.connect(self._on_run)
+        self.runs.listed.connect(self._on_listed)
         self._on_conditions()
         self._on_base()
         self.job_foot.set_job(jobs.latest("train", viewer))
@@ -195,9 +203,44 @@ class FineTuneWidget(DropPanel):
         except InputError as error:
             self.job_foot.set_error(str(error))
             return
+        assert job.path is not None
+        self.runs.remember(job.path)
         self.job_foot.set_job(job)
 
     def _on_ended(self) -> None:
+        self.runs.refresh()
+        self.refresh()
+
+    def _on_listed(self) -> None:
+        """Join a run of this user that is going on, when the dock has just been opened."""
+        if self._attached:
+            return
+        self._attached = True
+        if self.job_foot.job is None:
+            running = [run.path for run in self.runs.runs if run.own and run.state == "running"]
+            with suppress(InputError):  # it has been deleted since
+                for path in running[:1]:
+                    self.job_foot.set_job(resume_training(self.viewer, path))
+        self.refresh()
+
+    def _on_run(self) -> None:
+        """Show how the selected run went, and have the button go on with it."""
+        latest = jobs.latest("train", self.viewer)
+        if latest is not None and latest.state.live:
+            return
+        run = self.runs.current()
+        if run is None:
+            self.job_foot.set_job(latest)
+            self.out.set_path(self._suggested)
+            self._on_conditions()
+            return
+        same = latest is not None and latest.path == run.path
+        try:
+            self.job_foot.set_job(latest if same else past_job(run.path))
+        except InputError as error:
+            self.job_foot.set_error(str(error))
+            return
+        self.out.set_path(run.path if run.state != "finished" else self._suggested)
         self.refresh()
 
     def _on_base(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, Signal
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Failed
@@ -111,3 +114,44 @@ def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambd
     worker.yielded.connect(on_event)
     worker.finished.connect(on_finished)
     worker.start()
+
+
+class Lookup(QObject):
+    """Asks a slow question in a thread: what is on a disk that may be far away, say.
+
+    Nobody waits for the answer and nobody has to be told of its end, so this is a plain thread and
+    no worker of napari's, which napari would mention when it is closed.
+
+    Parameters
+    ----------
+    parent : QObject
+        Who asks; an answer that comes after its end is dropped.
+    """
+
+    found = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last question is not answered yet."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def ask(self, question: Callable[[], Any]) -> None:
+        """Ask, unless the last question is not answered yet; `found` tells the answer."""
+        if self.busy:
+            return
+
+        def answer() -> None:
+            try:
+                value = question()
+            except Exception:
+                _log.exception("a look-up has failed")
+                return
+            with suppress(RuntimeError):  # the widget is gone
+                self.found.emit(value)
+
+        self._thread = threading.Thread(target=answer, name="phenldiff-lookup", daemon=True)
+        self._thread.start()

@@ -20,6 +20,7 @@ from napari_phenldiff.runs.process import ChildProcess, follow
 from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.results import add_translation
+from napari_phenldiff.viewer.runs import so_far
 from napari_phenldiff.viewer.training import TrainingRequest
 from napari_phenldiff.viewer.translation import TranslationRequest, TranslationResult, read_output
 from napari_phenldiff.widgets.parts.background import (
@@ -132,7 +133,7 @@ def resume_training(viewer: Viewer, path: Path) -> Job:
     def work(should_stop: ShouldStop) -> Iterator[Event]:
         events, offset = run.events()
         # The curve goes on where it was; the last word of the run was not that of this job.
-        yield from (e for e in events if not isinstance(e, (Failed, Finished)))
+        yield from so_far(events)
         process = None
         if not running:
             yield Loading("starting the background process")
