@@ -3,12 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.images.tiff import read_tiff, write_tiff
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.channels import match_channels
+from napari_phenldiff.viewer.conditions import conditions_of_layers
 from napari_phenldiff.viewer.training import (
     ConditionChoice,
     TrainingRequest,
@@ -20,9 +23,7 @@ from napari_phenldiff.viewer.training import (
 @pytest.fixture
 def from_layers(experiment_folder: Path, open_in, viewer, tmp_path: Path) -> TrainingRequest:
     open_in(experiment_folder)
-    treated, untreated = (
-        ConditionChoice(g.name, g.n_images, g.channel_names, g) for g in group_layers(viewer.layers)
-    )
+    treated, untreated = conditions_of_layers(viewer.layers)
     return TrainingRequest(untreated, treated, None, tmp_path / "run", steps=7, seed=3)
 
 
@@ -108,7 +109,7 @@ def test_the_command_line_understands_it(from_folder: TrainingRequest):
 
 
 def test_layers_become_a_run_that_can_be_started(from_layers: TrainingRequest):
-    warnings = list(from_layers.prepare_layers())
+    warnings = list(from_layers.prepare())
 
     assert from_layers.out is not None
     run = Run.open(from_layers.out)
@@ -127,7 +128,7 @@ def test_edited_layers_are_stored_in_the_run(from_layers: TrainingRequest):
     assert from_layers.source.group is not None
     from_layers.source.group.layers[0].data[1] = 17
 
-    list(from_layers.prepare_layers())
+    list(from_layers.prepare())
 
     assert from_layers.out is not None
     run = Run.open(from_layers.out)
@@ -137,7 +138,7 @@ def test_edited_layers_are_stored_in_the_run(from_layers: TrainingRequest):
 
 
 def test_a_seeded_choice_of_images_is_used(from_layers: TrainingRequest):
-    list(replace(from_layers, images_per_condition=2).prepare_layers())
+    list(replace(from_layers, images_per_condition=2).prepare())
 
     assert from_layers.out is not None
     assert len(Run.open(from_layers.out).images) == 4
@@ -152,7 +153,7 @@ def test_layers_that_cannot_be_trained_on_leave_no_run(
         choice.group.layers[1].data[:] = 5
 
     with pytest.raises(InputError, match="marker"):
-        list(from_layers.prepare_layers())
+        list(from_layers.prepare())
     assert not (tmp_path / "run").exists()
 
 
@@ -164,7 +165,7 @@ def test_a_free_run_folder_is_suggested(tmp_path: Path):
 
 
 def test_a_finished_run_is_not_overwritten(from_layers: TrainingRequest):
-    list(from_layers.prepare_layers())
+    list(from_layers.prepare())
 
     error = from_layers.validation_error()
 
@@ -180,3 +181,177 @@ def test_a_stack_in_a_folder_may_be_many_images(tmp_path: Path, make_image):
     request = TrainingRequest(source, target, tmp_path / "data", tmp_path / "run")
 
     assert request.validation_error() is None
+
+
+# ---- more conditions, other channels, planes -------------------------------------------------
+
+
+@pytest.fixture
+def third(experiment_folder: Path, make_image) -> None:
+    """A further condition of the folder, whose channels are called and sorted otherwise."""
+    for i in range(3):
+        image = make_image(f"dose_{i}", seed=30 + i, channels=("Marker", "dapi"))
+        write_tiff(experiment_folder / "dose" / f"{image.name}.tif", image)
+
+
+def matched(*choices: ConditionChoice):
+    return match_channels({choice.name: choice.channel_names for choice in choices})
+
+
+def test_further_conditions_are_learned_too(
+    experiment_folder: Path, make_image, open_in, viewer, tmp_path: Path
+):
+    for i in range(2):
+        write_tiff(experiment_folder / "dose" / f"{i}.tif", make_image(f"{i}", seed=30 + i))
+    open_in(experiment_folder)
+    dose, treated, untreated = conditions_of_layers(viewer.layers)
+    request = TrainingRequest(untreated, treated, None, tmp_path / "run", further=(dose,))
+
+    assert request.validation_error() is None
+    assert request.snapshot().further[0].group is not dose.group
+    list(request.snapshot().prepare())
+
+    run = Run.open(tmp_path / "run")
+    assert run.conditions == ("untreated", "treated", "dose")
+    assert len(run.load_experiment()["dose"].images) == 2
+    assert "twice" in (replace(request, further=(treated,)).validation_error() or "")
+
+
+def test_the_command_line_names_further_conditions_and_planes(
+    experiment_folder: Path, third, tmp_path: Path
+):
+    from napari_phenldiff.cli import _parser
+
+    dose, treated, untreated = conditions_in_folder(experiment_folder)
+    request = TrainingRequest(
+        untreated,
+        treated,
+        experiment_folder,
+        tmp_path / "run",
+        further=(replace(dose, channel_names=treated.channel_names),),
+        z="max",
+    )
+
+    args = _parser().parse_args(request.arguments())
+
+    assert not request.needs_preparing
+    assert args.condition == ["dose"]
+    assert args.z == "max"
+
+
+def test_other_channels_need_a_match(experiment_folder: Path, third, tmp_path: Path):
+    dose, treated, _ = conditions_in_folder(experiment_folder)
+    request = TrainingRequest(treated, dose, experiment_folder, tmp_path / "run")
+    assert "both need the same" in (request.validation_error() or "")
+
+    request = replace(request, match=matched(treated, dose))
+    assert request.validation_error() is None
+    assert request.match is not None
+    wrong = replace(request, match=request.match.with_cell(0, 0, 0))
+    assert "Marker of dose is chosen for both DNA and marker" in (wrong.validation_error() or "")
+
+
+def test_channels_of_layers_are_brought_into_one_order(
+    experiment_folder: Path, third, open_in, viewer, tmp_path: Path
+):
+    open_in(experiment_folder / "untreated", experiment_folder / "treated")
+    open_in(experiment_folder / "dose")
+    untreated, treated, dose = conditions_of_layers(viewer.layers)
+    request = TrainingRequest(
+        untreated,
+        treated,
+        None,
+        tmp_path / "run",
+        further=(dose,),
+        match=matched(untreated, treated, dose),
+    )
+
+    list(request.snapshot().prepare())
+
+    run = Run.open(tmp_path / "run")
+    assert run.channel_names == ("DNA", "marker")
+    file = read_tiff(experiment_folder / "dose" / "dose_1.tif")[0]
+    trained = run.load_experiment()["dose"].images[1]
+    np.testing.assert_array_equal(trained.data, file.data[::-1])
+    # Only the images in another order are stored.
+    assert {path.parent.name for path in (run.path / "images").rglob("*.tif")} == {"dose"}
+
+
+def test_channels_of_a_folder_are_brought_into_one_order(
+    experiment_folder: Path, third, tmp_path: Path
+):
+    dose, _, untreated = conditions_in_folder(experiment_folder)
+    request = TrainingRequest(
+        untreated, dose, experiment_folder, tmp_path / "run", match=matched(untreated, dose)
+    )
+    assert request.needs_preparing
+
+    list(request.snapshot().prepare())
+
+    run = Run.open(tmp_path / "run")
+    assert run.channel_names == ("DNA", "marker")
+    file = read_tiff(experiment_folder / "dose" / "dose_0.tif")[0]
+    np.testing.assert_array_equal(run.load_experiment()["dose"].images[0].data, file.data[::-1])
+
+
+def test_a_channel_that_is_left_out_is_not_trained_on(from_layers: TrainingRequest):
+    assert from_layers.source is not None
+    assert from_layers.target is not None
+    match = matched(from_layers.source, from_layers.target).with_cell(0, 0, None)
+
+    list(replace(from_layers, match=match).snapshot().prepare())
+
+    assert from_layers.out is not None
+    run = Run.open(from_layers.out)
+    assert run.channel_names == ("marker",)
+    assert run.load_experiment()["treated"].images[0].data.shape == (1, 24, 32)
+
+
+def test_colour_layers_become_a_run(viewer, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for name in ("control", "drug"):
+        data = rng.integers(0, 255, (3, 16, 16, 3), dtype=np.uint8)
+        viewer.add_image(data, name=name, rgb=True)
+    control, drug = conditions_of_layers(viewer.layers)
+    assert control.format() == "16 × 16 px · 8 bit"
+
+    list(TrainingRequest(control, drug, None, tmp_path / "run").snapshot().prepare())
+
+    run = Run.open(tmp_path / "run")
+    assert run.channel_names == ("red", "green", "blue")
+    stored = run.load_experiment()["drug"].images[2].data
+    np.testing.assert_array_equal(stored, np.moveaxis(viewer.layers["drug"].data[2], -1, 0))
+
+
+def test_planes_are_projected_when_it_is_said_how(viewer, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for name in ("control", "drug"):
+        data = rng.integers(0, 255, (3, 5, 16, 16), dtype=np.uint8)
+        viewer.add_image(data, name=name, axis_labels=("t", "z", "y", "x"))
+    control, drug = conditions_of_layers(viewer.layers)
+    request = TrainingRequest(control, drug, None, tmp_path / "run")
+    assert "5 z planes" in (request.validation_error() or "")
+
+    list(replace(request, z="max").snapshot().prepare())
+
+    stored = Run.open(tmp_path / "run").load_experiment()["control"].images[1].data
+    np.testing.assert_array_equal(stored[0], viewer.layers["control"].data[1].max(axis=0))
+
+
+def test_planes_of_a_folder_are_seen_in_advance(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(
+            tmp_path / name / "stack.tif",
+            np.zeros((4, 2, 16, 24), np.uint16),
+            imagej=True,
+            metadata={"axes": "ZCYX"},
+        )
+
+    choices = conditions_in_folder(tmp_path)
+
+    assert choices[0].format() == "24 × 16 px · 16 bit · 4 z planes"
+    assert choices[0].label() == "a (1 image)"
+    request = TrainingRequest(*choices, tmp_path, tmp_path / "run")
+    assert "4 z planes" in (request.validation_error() or "")
+    assert replace(request, z="mean").validation_error() is None

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.naming import count
-from napari_phenldiff.images.tiff import read_tiff, tiff_files
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.viewer.layers import LayerGroup
+from napari_phenldiff.viewer.channels import ChannelMatch
+from napari_phenldiff.viewer.conditions import ConditionChoice, conditions_in_folder
+
+__all__ = [
+    "MIN_IMAGES",
+    "ConditionChoice",
+    "TrainingRequest",
+    "conditions_in_folder",
+    "suggest_run_folder",
+]
 
 _DEFAULT = TrainingConfig.model_fields
 
@@ -22,60 +31,6 @@ MIN_IMAGES = 2
 
 _MUCH_CLIPPED = 0.01
 """Fraction of pixels outside of the intensity range that is worth telling."""
-
-_MAX_PEEK = 32 * 2**20
-"""Larger files, in bytes, are not read only to know the names of their channels."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ConditionChoice:
-    """A condition that can be chosen, from a folder or from open layers.
-
-    Attributes
-    ----------
-    name : str
-        What it is called.
-    n_images : int
-        How many images there are.
-    channel_names : tuple of str
-        Channels; empty where they were not looked at.
-    group : LayerGroup, optional
-        The layers, if it comes from the viewer.
-    """
-
-    name: str
-    n_images: int
-    channel_names: tuple[str, ...] = ()
-    group: LayerGroup | None = None
-
-    def label(self) -> str:
-        """Return the name with the number of images, as it is shown in a list."""
-        return f"{self.name} ({count(self.n_images, 'image')})"
-
-
-def conditions_in_folder(folder: Path) -> tuple[ConditionChoice, ...]:
-    """List the sub-folders that hold TIFFs, without reading more than one file of each.
-
-    The number of images is that of the files: what is inside is looked at when training starts.
-    """
-    if not folder.is_dir():
-        return ()
-    choices = []
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir() and not entry.name.startswith("."):
-            files = tiff_files(entry)
-            if files:
-                choices.append(ConditionChoice(entry.name, len(files), _channels(files[0])))
-    return tuple(choices)
-
-
-def _channels(path: Path) -> tuple[str, ...]:
-    if path.stat().st_size > _MAX_PEEK:
-        return ()
-    try:
-        return read_tiff(path)[0].channel_names
-    except InputError:
-        return ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +47,12 @@ class TrainingRequest:
         Run folder to make.
     base, strategy, images_per_condition, steps, seed, batch_size, device, precision
         As in `TrainingConfig`.
+    further : tuple of ConditionChoice
+        More conditions to learn.
+    match : ChannelMatch or None
+        Which channel is which in all these conditions; None if they are the same everywhere.
+    z : int, "max", "mean", "sum" or None
+        Plane (from 0) or projection for images with a z axis.
     """
 
     source: ConditionChoice | None
@@ -106,6 +67,22 @@ class TrainingRequest:
     batch_size: int = _DEFAULT["batch_size"].default
     device: str = _DEFAULT["device"].default
     precision: str = _DEFAULT["precision"].default
+    further: tuple[ConditionChoice, ...] = ()
+    match: ChannelMatch | None = None
+    z: int | Projection | None = None
+
+    @property
+    def conditions(self) -> tuple[ConditionChoice, ...]:
+        """Return the conditions that are chosen, source and target first."""
+        chosen = (self.source, self.target, *self.further)
+        return tuple(choice for choice in chosen if choice is not None)
+
+    @property
+    def needs_preparing(self) -> bool:
+        """Whether a run has to be prepared, because the command line alone can't say it all."""
+        if self.folder is None:
+            return True
+        return self.match is not None and not self.match.changes_nothing
 
     def validation_error(self) -> str | None:
         """Return why this can't be trained, if it can't; None if it looks right.
@@ -118,19 +95,9 @@ class TrainingRequest:
             return f"Choose two conditions; there are not enough {where} yet."
         if self.source.name == self.target.name:
             return "Source and target are the same condition; choose two different ones."
-        for choice in (self.source, self.target):
-            # A file in a folder may be a stack of many images.
-            if choice.n_images < MIN_IMAGES and self.folder is None:
-                return (
-                    f"Condition {choice.name} has one image; fine-tuning needs at least "
-                    f"{MIN_IMAGES}, and about 100 to learn well."
-                )
-        ours, theirs = self.source.channel_names, self.target.channel_names
-        if ours and theirs and ours != theirs:
-            return (
-                f"{self.source.name} has the channels {', '.join(ours)}, {self.target.name} has "
-                f"{', '.join(theirs)}; both need the same."
-            )
+        error = self._condition_error() or self._channel_error()
+        if error is not None:
+            return error
         if not self.base:
             return "Choose a base model: the bundled one, a folder, or the id of a hub model."
         if self.out is None:
@@ -139,6 +106,38 @@ class TrainingRequest:
             return f"{self.out.name} is a run already; name a new folder, or resume that run."
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             return f"{self.out.name} exists and is not empty; name a new folder for the run."
+        return None
+
+    def _condition_error(self) -> str | None:
+        names: set[str] = set()
+        for choice in self.conditions:
+            if choice.name in names:
+                return f"Condition {choice.name} is chosen twice; choose each condition once."
+            names.add(choice.name)
+            # A file in a folder may be a stack of many images.
+            if choice.n_images < MIN_IMAGES and self.folder is None:
+                return (
+                    f"Condition {choice.name} has one image; fine-tuning needs at least "
+                    f"{MIN_IMAGES}, and about 100 to learn well."
+                )
+            if choice.n_planes > 1 and self.z is None:
+                return (
+                    f"The images of {choice.name} have {choice.n_planes} z planes; choose a "
+                    "projection."
+                )
+        return None
+
+    def _channel_error(self) -> str | None:
+        if self.match is not None:
+            return self.match.validation_error()
+        first, *others = self.conditions
+        for other in others:
+            ours, theirs = first.channel_names, other.channel_names
+            if ours and theirs and ours != theirs:
+                return (
+                    f"{first.name} has the channels {', '.join(ours)}, {other.name} has "
+                    f"{', '.join(theirs)}; both need the same."
+                )
         return None
 
     def config(self) -> TrainingConfig:
@@ -150,11 +149,11 @@ class TrainingRequest:
             If something is missing; see `validation_error`.
         """
         error = self.validation_error()
-        if error is not None or self.source is None or self.target is None:
-            raise InputError(error or "Choose two conditions.")
+        if error is not None:
+            raise InputError(error)
         return TrainingConfig.model_validate(
             {
-                "conditions": (self.source.name, self.target.name),
+                "conditions": tuple(choice.name for choice in self.conditions),
                 "base": self.base,
                 "strategy": self.strategy,
                 "images_per_condition": self.images_per_condition,
@@ -171,16 +170,31 @@ class TrainingRequest:
         config = self.config()
         arguments = ["train", str(self.folder), "--source", config.conditions[0]]
         arguments += ["--target", config.conditions[1], "--out", str(self.out)]
+        for name in config.conditions[2:]:
+            arguments += ["--condition", name]
         arguments += ["--base", config.base, "--strategy", config.strategy]
         arguments += ["--steps", str(config.steps), "--seed", str(config.seed)]
         arguments += ["--batch-size", str(config.batch_size), "--device", config.device]
         arguments += ["--precision", config.precision]
         if config.images_per_condition is not None:
             arguments += ["--images-per-condition", str(config.images_per_condition)]
+        if self.z is not None:
+            arguments += ["--z", str(self.z)]
         return arguments
 
-    def prepare_layers(self) -> Iterator[str]:
-        """Write the images of the chosen layers down as a run that ``train --resume`` starts.
+    def snapshot(self) -> TrainingRequest:
+        """Return the same request with layers that another thread may read."""
+
+        def taken(choice: ConditionChoice | None) -> ConditionChoice | None:
+            if choice is None or choice.group is None:
+                return choice
+            return replace(choice, group=choice.group.snapshot())
+
+        further = tuple(taken(choice) or choice for choice in self.further)
+        return replace(self, source=taken(self.source), target=taken(self.target), further=further)
+
+    def prepare(self) -> Iterator[str]:
+        """Write the images down as a run that ``train --resume`` starts.
 
         This reads and hashes all pixels: call it in a background thread, with groups that are
         snapshots.
@@ -196,11 +210,8 @@ class TrainingRequest:
             If the images can't be trained on.
         """
         config = self.config()
-        assert self.source is not None
-        assert self.target is not None
         assert self.out is not None
-        groups = {c.name: c.group for c in (self.source, self.target) if c.group is not None}
-        experiment = Experiment.from_images({n: g.images() for n, g in groups.items()})
+        experiment = Experiment.from_images(self._images())
         if config.images_per_condition is not None:
             experiment = experiment.subset(config.images_per_condition, config.seed)
         experiment.check()
@@ -210,6 +221,19 @@ class TrainingRequest:
             if clipped > _MUCH_CLIPPED:
                 yield f"{clipped:.1%} of the pixels of channel {name} are clipped in training."
         Run.from_experiment(self.out, config, experiment=experiment, scaling=scaling)
+
+    def _images(self) -> dict[str, list[Image]]:
+        """Read the images of the conditions, and bring their channels into one order."""
+        names = [choice.name for choice in self.conditions]
+        if self.folder is None:
+            groups = {c.name: c.group for c in self.conditions if c.group is not None}
+            images = {name: group.images(self.z) for name, group in groups.items()}
+        else:
+            read = Experiment.from_folder(self.folder, conditions=names, z=self.z)
+            images = {name: list(read[name].images) for name in names}
+        if self.match is None:
+            return images
+        return {name: self.match.apply(name, images[name]) for name in names}
 
 
 def suggest_run_folder(parent: Path, source: str, target: str) -> Path:

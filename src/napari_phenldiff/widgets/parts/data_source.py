@@ -9,8 +9,11 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QComboBox
 
-from napari_phenldiff.viewer.layers import group_layers
-from napari_phenldiff.viewer.training import ConditionChoice, conditions_in_folder
+from napari_phenldiff.viewer.conditions import (
+    ConditionChoice,
+    conditions_in_folder,
+    conditions_of_layers,
+)
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_pair
 from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import Panel, note
@@ -111,10 +114,7 @@ class DataSource(QObject):
             path = self.folder.path()
             conditions = conditions_in_folder(path) if path is not None else ()
         else:
-            conditions = tuple(
-                ConditionChoice(group.name, group.n_images, group.channel_names, group)
-                for group in group_layers(self._viewer.layers)
-            )
+            conditions = conditions_of_layers(self._viewer.layers)
         fill_pair(self.source, self.target, [(c.label(), c) for c in conditions])
         self._on_choice()
 

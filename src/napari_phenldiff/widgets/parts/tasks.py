@@ -85,12 +85,13 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
         on_stop=stop,
         path=out,
     )
-    prepared = _snapshot(request)
+    prepared = request.snapshot()
+    is_prepared_here = prepared.needs_preparing
 
     def work(should_stop: ShouldStop) -> Iterator[Event]:
-        if prepared.folder is None:
-            yield Loading("reading the layers")
-            for warning in prepared.prepare_layers():
+        if is_prepared_here:
+            yield Loading("reading the images")
+            for warning in prepared.prepare():
                 yield Warned(warning)
             arguments, log = ["train", "--resume", str(out)], Run.open(out).log_path
         else:
@@ -102,7 +103,7 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
         process = child.start(arguments, log)
         for event in follow(out / "events.jsonl", process, should_stop=should_stop):
             yield _when_released(event, out)
-        if prepared.folder is not None and process.poll() is not None:
+        if not is_prepared_here and process.poll() is not None:
             log.unlink(missing_ok=True)
 
     jobs.add(job, viewer)
@@ -163,17 +164,6 @@ def _new_log() -> Path:
     handle, name = tempfile.mkstemp(prefix="phenldiff-train-", suffix=".log")
     os.close(handle)
     return Path(name)
-
-
-def _snapshot(request: TrainingRequest) -> TrainingRequest:
-    """Return the request with layers that a thread may read."""
-    source, target = (
-        choice
-        if choice is None or choice.group is None
-        else replace(choice, group=choice.group.snapshot())
-        for choice in (request.source, request.target)
-    )
-    return replace(request, source=source, target=target)
 
 
 # ---- translation -----------------------------------------------------------------------------

@@ -1,0 +1,82 @@
+"""What a TIFF holds, told by its metadata alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import tifffile
+
+from napari_phenldiff.images.axes import named_axes
+from napari_phenldiff.images.metadata import file_metadata
+from napari_phenldiff.images.naming import color_names, default_channel_names
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """What a TIFF holds.
+
+    Attributes
+    ----------
+    channel_names : tuple of str
+        Channels, as `read_tiff` names them; an alpha is taken for opaque and left out.
+    size : (int, int)
+        Height and width in pixels.
+    dtype : str
+        Data type, for example ``"uint16"``.
+    n_images : int
+        Number of images.
+    n_planes : int
+        Number of z planes; 1 without a z axis.
+    """
+
+    channel_names: tuple[str, ...]
+    size: tuple[int, int]
+    dtype: str
+    n_images: int
+    n_planes: int
+
+
+def peek_tiff(path: str | os.PathLike[str]) -> Peek | None:
+    """Look at the metadata of a TIFF, however large it is.
+
+    Returns
+    -------
+    Peek or None
+        None if the file can't be read; `read_tiff` tells why.
+    """
+    try:
+        with tifffile.TiffFile(path) as tif:
+            return _peek(tif)
+    except MemoryError:
+        raise
+    # A damaged file can fail in any part of the decoder, with any kind of error.
+    except Exception:
+        return None
+
+
+def _peek(tif: tifffile.TiffFile) -> Peek:
+    series = tif.series[0]
+    page = series.keyframe
+    axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
+    lengths = {"N": 1, "C": 1, "S": 1, "Z": 1, "Y": 0, "X": 0}
+    for axis, length in zip(axes, series.shape, strict=True):
+        lengths[axis] = max(lengths[axis], 1) * int(length)
+    color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
+    n_channels = lengths["C"] * lengths["S"]
+    if color and n_channels in (2, 4):
+        n_channels -= 1
+    names = color_names(n_channels) if color else default_channel_names(n_channels)
+    told = (file_metadata(tif, 0).channel_names or ())[: n_channels if color else None]
+    if len(told) == n_channels:
+        names = tuple(name or default for name, default in zip(told, names, strict=True))
+    alike = sum(
+        (s.axes, s.shape, s.dtype) == (series.axes, series.shape, series.dtype) for s in tif.series
+    )
+    return Peek(
+        names,
+        (lengths["Y"], lengths["X"]),
+        str(series.dtype),
+        lengths["N"] * alike,
+        lengths["Z"],
+    )

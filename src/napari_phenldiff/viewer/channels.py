@@ -1,0 +1,215 @@
+"""Which channel of one condition is which channel of another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import quoted
+
+_NUCLEAR = re.compile(
+    r"\bdna\b|dapi|hoechst|draq|nuclei\b|nucleus|nuclear|\bh2[ab]\b|histone|chromatin|sytox|to-?pro"
+    r"|propidium",
+    re.I,
+)
+"""Names of what stains nuclei: in two conditions they mean the same."""
+
+_MEAN_NOTHING = {"channel", "ch", "c", "stain", "wavelength"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMatch:
+    """For each channel of the source, the same channel of every other condition.
+
+    Attributes
+    ----------
+    channels : mapping of str to tuple of str
+        Names of all channels of each condition; the first is the source.
+    rows : tuple of tuple of (int or None)
+        Per channel of the source, and per other condition, the place of its channel there. None
+        leaves the channel out of the training.
+    by_order : frozenset of (int, int)
+        Cells, as (row, condition), that no name speaks for: it is the order alone.
+    """
+
+    channels: Mapping[str, tuple[str, ...]]
+    rows: tuple[tuple[int | None, ...], ...]
+    by_order: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the conditions, source first."""
+        return tuple(self.channels)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Places of the channels of the source that all conditions have."""
+        return tuple(index for index, row in enumerate(self.rows) if None not in row)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the channels that are trained on: those of the source."""
+        source = self.channels[self.conditions[0]]
+        return tuple(source[index] for index in self.kept)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether all conditions have the same channels, in the same order, and all are kept."""
+        same = all(names == self.names for names in self.channels.values())
+        return same and all(places == self.kept for places in self._places().values())
+
+    @property
+    def wants_a_look(self) -> bool:
+        """Whether more than spelling differs, or a channel is left out."""
+        ours, *others = self.channels.values()
+        same = all([_plain(a) for a in ours] == [_plain(b) for b in names] for names in others)
+        return not same or any(cell != index for index, row in enumerate(self.rows) for cell in row)
+
+    def with_cell(self, row: int, condition: int, place: int | None) -> ChannelMatch:
+        """Return the match with one cell put right.
+
+        Parameters
+        ----------
+        row : int
+            Channel of the source.
+        condition : int
+            Which of the other conditions, from 0.
+        place : int or None
+            Its channel; None leaves the channel out.
+        """
+        cells = list(self.rows[row])
+        cells[condition] = place
+        rows = (*self.rows[:row], tuple(cells), *self.rows[row + 1 :])
+        return replace(self, rows=rows, by_order=self.by_order - {(row, condition)})
+
+    def validation_error(self) -> str | None:
+        """Return why images can't be trained on with these channels, if they can't."""
+        source = self.channels[self.conditions[0]]
+        if not self.kept:
+            return "All channels are left out; keep at least one."
+        for column, name in enumerate(self.conditions[1:]):
+            seen: dict[int, int] = {}
+            for index in self.kept:
+                place = self.rows[index][column]
+                assert place is not None
+                if place in seen:
+                    return (
+                        f"Channel {self.channels[name][place]} of {name} is chosen for both "
+                        f"{source[seen[place]]} and {source[index]}; choose different ones, or "
+                        "leave one out."
+                    )
+                seen[place] = index
+        return None
+
+    def apply(self, condition: str, images: Sequence[Image]) -> list[Image]:
+        """Return images with the channels that are trained on, in order and under their names.
+
+        Parameters
+        ----------
+        condition : str
+            One of `conditions`.
+        images : sequence of Image
+            Its images.
+
+        Returns
+        -------
+        list of Image
+            Those that no longer show what is in their file have no path.
+
+        Raises
+        ------
+        InputError
+            If an image has other channels than the condition was said to have.
+        """
+        known = self.channels[condition]
+        places = self._places()[condition]
+        whole = places == tuple(range(len(known)))
+        for image in images:
+            if image.channel_names != known:
+                raise InputError(
+                    f'Image "{image.name}" of condition "{condition}" has the channels '
+                    f"{quoted(image.channel_names)} but others have {quoted(known)}: give all "
+                    "images of a condition the same channels."
+                )
+        if whole:
+            return [replace(image, channel_names=self.names) for image in images]
+        return [
+            replace(image, data=image.data[list(places)], channel_names=self.names, path=None)
+            for image in images
+        ]
+
+    def _places(self) -> dict[str, tuple[int, ...]]:
+        """Return, per condition, where the channels that are trained on are."""
+        source, *others = self.conditions
+        places = {source: self.kept}
+        for column, name in enumerate(others):
+            cells = (self.rows[index][column] for index in self.kept)
+            places[name] = tuple(cell for cell in cells if cell is not None)
+        return places
+
+
+def match_channels(channels: Mapping[str, tuple[str, ...]]) -> ChannelMatch:
+    """Find the channels of the source in the other conditions.
+
+    They are found by name, whatever the case and the punctuation; then nuclear stains are taken
+    for one another; then names are compared word by word; what is left goes by order.
+
+    Parameters
+    ----------
+    channels : mapping of str to tuple of str
+        Names of the channels of each condition, the source first.
+    """
+    ours, *others = channels.values()
+    columns = [_find(ours, theirs) for theirs in others]
+    rows = tuple(tuple(column.get(index) for column, _ in columns) for index in range(len(ours)))
+    by_order = frozenset(
+        (row, column) for column, (_, guessed) in enumerate(columns) for row in guessed
+    )
+    return ChannelMatch(dict(channels), rows, by_order)
+
+
+def _find(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[dict[int, int], set[int]]:
+    """Return the place of each channel in `theirs`, and which went by order alone."""
+    found: dict[int, int] = {}
+
+    def free() -> tuple[list[int], list[int]]:
+        return (
+            [i for i in range(len(ours)) if i not in found],
+            [j for j in range(len(theirs)) if j not in found.values()],
+        )
+
+    for i, name in enumerate(ours):
+        same = [j for j in free()[1] if _plain(theirs[j]) == _plain(name)]
+        # Of two channels of one name, the one that is in the same place.
+        if same:
+            found[i] = i if i in same else same[0]
+    left, right = free()
+    ours_nuclear = [i for i in left if _NUCLEAR.search(ours[i])]
+    theirs_nuclear = [j for j in right if _NUCLEAR.search(theirs[j])]
+    if len(ours_nuclear) == len(theirs_nuclear) == 1:
+        found[ours_nuclear[0]] = theirs_nuclear[0]
+    left, right = free()
+    alike = [(_likeness(ours[i], theirs[j]), -i, -j) for i in left for j in right]
+    for likeness, i, j in sorted(alike, reverse=True):
+        if likeness and -i not in found and -j not in found.values():
+            found[-i] = -j
+    left, right = free()
+    by_order = dict(zip(left, right, strict=False))
+    return {**found, **by_order}, set(by_order)
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W_]+", name.casefold())
+
+
+def _plain(name: str) -> str:
+    return " ".join(_words(name)) or name.strip()
+
+
+def _likeness(ours: str, theirs: str) -> float:
+    """Return which part of the words of two names they have in common."""
+    a, b = set(_words(ours)) - _MEAN_NOTHING, set(_words(theirs)) - _MEAN_NOTHING
+    return len(a & b) / len(a | b) if a & b else 0.0
