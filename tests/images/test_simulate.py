@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.simulate import PHENOTYPES, get_phenotype, simulate_pairs
+from napari_phenldiff.images.simulate import (
+    PHENOTYPES,
+    get_phenotype,
+    simulate_images,
+    simulate_pairs,
+)
 
 KEY = {"translocation": "ratio", "golgi": "area", "neurons": "area"}
 
@@ -20,6 +25,17 @@ def test_same_seed_same_fields_and_series_share_their_beginning(phenotype):
         assert np.array_equal(a.target.data, b.target.data)
     other = next(iter(simulate_pairs(phenotype, 1, seed=5)))
     assert not np.array_equal(other.source.data, three[0].source.data)
+
+
+@pytest.mark.parametrize("phenotype", PHENOTYPES)
+def test_one_side_of_pairs_has_the_same_images(phenotype):
+    pairs = list(simulate_pairs(phenotype, 2, seed=3, size=64, first=1))
+    for condition in ("source", "target"):
+        images = simulate_images(phenotype, condition, 2, seed=3, size=64, first=1)
+        wanted = [getattr(pair, condition) for pair in pairs]
+        assert [image.name for image in images] == [image.name for image in wanted]
+        for image, other in zip(images, wanted, strict=True):
+            assert np.array_equal(image.data, other.data)
 
 
 @pytest.mark.parametrize("phenotype", PHENOTYPES)

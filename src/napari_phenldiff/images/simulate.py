@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -109,6 +110,40 @@ def simulate_pairs(
     return _pairs(kind, n_images, seed, size, first)
 
 
+def simulate_images(
+    phenotype: str,
+    condition: Literal["source", "target"],
+    n_images: int,
+    *,
+    seed: int = 0,
+    size: int = 128,
+    first: int = 0,
+) -> list[Image]:
+    """Simulate one side of pairs: the very images of `simulate_pairs`, in half of the time.
+
+    Parameters
+    ----------
+    phenotype, n_images, seed, size, first
+        As for `simulate_pairs`.
+    condition : {"source", "target"}
+        Which of the two images of each pair.
+
+    Returns
+    -------
+    list of Image
+        uint8 images ``(C, size, size)``.
+
+    Raises
+    ------
+    InputError
+        Unknown phenotype.
+    """
+    kind = get_phenotype(phenotype)
+    dose = 0.0 if condition == "source" else 1.0
+    fields = range(first, first + n_images)
+    return [_field(kind, index, dose, seed, size)[0] for index in fields]
+
+
 def get_phenotype(name: str) -> Phenotype:
     """Look up a phenotype; `InputError` names the known ones."""
     try:
@@ -122,23 +157,26 @@ def _pairs(
     kind: Phenotype, n_images: int, seed: int, size: int, first: int
 ) -> Iterator[SimulatedPair]:
     for index in range(first, first + n_images):
-        images, truths = [], []
-        for dose in (0.0, 1.0):
-            rng = np.random.default_rng([seed, index, list(PHENOTYPES).index(kind.name)])
-            planes, truth = kind.draw(rng, size, dose)
-            # the camera has its own stream: its noise must not depend on how many numbers the
-            # drawing took, which differs between the conditions
-            camera = np.random.default_rng([seed, index, 99])
-            images.append(
-                Image(
-                    data=_photograph(planes, camera),
-                    channel_names=kind.channel_names,
-                    pixel_size=_PIXEL_SIZE,
-                    name=f"field_{index:04d}",
-                )
-            )
-            truths.append(truth)
-        yield SimulatedPair(images[0], images[1], {"source": truths[0], "target": truths[1]})
+        source, before = _field(kind, index, 0.0, seed, size)
+        target, after = _field(kind, index, 1.0, seed, size)
+        yield SimulatedPair(source, target, {"source": before, "target": after})
+
+
+def _field(
+    kind: Phenotype, index: int, dose: float, seed: int, size: int
+) -> tuple[Image, dict[str, float]]:
+    rng = np.random.default_rng([seed, index, list(PHENOTYPES).index(kind.name)])
+    planes, truth = kind.draw(rng, size, dose)
+    # the camera has its own stream: its noise must not depend on how many numbers the
+    # drawing took, which differs between the conditions
+    camera = np.random.default_rng([seed, index, 99])
+    image = Image(
+        data=_photograph(planes, camera),
+        channel_names=kind.channel_names,
+        pixel_size=_PIXEL_SIZE,
+        name=f"field_{index:04d}",
+    )
+    return image, truth
 
 
 def _photograph(planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -239,7 +277,7 @@ def _draw_golgi(
 ) -> tuple[np.ndarray, dict[str, float]]:
     planes = np.zeros((3, size, size))
     chromatin, fibres = _texture(rng, size, 2.0), _texture(rng, size, 1.0)
-    y, x = np.mgrid[:size, :size].astype(float)
+    pixels = np.arange(size, dtype=float)
     for cell in _cells(rng, size, spacing=40, radius=(8.5, 11.5)):
         own = np.random.default_rng(int(cell["seed"]))
         distance = _polar(cell, size, own)
@@ -258,9 +296,10 @@ def _draw_golgi(
             scattered = own.uniform() < dose * own.uniform(0.8, 1.0)
             angle, reach = far if scattered else near
             angle, reach = angle + cell["angle"], reach * cell["radius"]
-            spot = (y - cell["y"] - reach * np.sin(angle)) ** 2
-            spot = spot + (x - cell["x"] - reach * np.cos(angle)) ** 2
-            planes[0] += 0.55 * cell["stain"] * strength * np.exp(-spot / (2 * width**2)) * body
+            # a round spot is the product of its two profiles, which are quick to make
+            rows = np.exp(-((pixels - cell["y"] - reach * np.sin(angle)) ** 2) / (2 * width**2))
+            columns = np.exp(-((pixels - cell["x"] - reach * np.cos(angle)) ** 2) / (2 * width**2))
+            planes[0] += np.outer(0.55 * cell["stain"] * strength * rows, columns) * body
     planes[0] = 1.2 * (1 - np.exp(-planes[0] / 1.2))
     return planes, {"area": float((planes[0] > 0.2).sum())}
 

@@ -27,12 +27,12 @@ def neuron_loss() -> list[LayerDataTuple]:
 
 def _sample(phenotype: str) -> list[LayerDataTuple]:
     # Here and not above: scipy is only needed once somebody opens a sample.
-    from napari_phenldiff.images.simulate import get_phenotype, simulate_pairs
+    from napari_phenldiff.images.simulate import get_phenotype, simulate_images
 
     kind = get_phenotype(phenotype)
     # As in an experiment, the cells of the two conditions are not the same ones.
     conditions: dict[str, list[Image]] = {
-        kind.source: [pair.source for pair in simulate_pairs(phenotype, N_IMAGES)],
-        kind.target: [pair.target for pair in simulate_pairs(phenotype, N_IMAGES, first=N_IMAGES)],
+        kind.source: simulate_images(phenotype, "source", N_IMAGES),
+        kind.target: simulate_images(phenotype, "target", N_IMAGES, first=N_IMAGES),
     }
     return experiment_layers(conditions)

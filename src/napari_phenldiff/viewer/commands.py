@@ -1,0 +1,70 @@
+"""What napari's menus and its command palette run. The palette finds commands by their titles.
+
+napari hands over the viewer of the window by the annotation, so that stays a plain `Viewer`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app_model import Application
+from napari.utils.notifications import show_info
+
+from napari_phenldiff.viewer.side_by_side import (
+    latest_translation,
+    side_by_side,
+    translation_panes,
+)
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_DOCKS = {
+    "Fine-tune": "napari-phenldiff.finetune",
+    "Translate": "napari-phenldiff.translate",
+    "Measure": "napari-phenldiff.measure",
+}
+
+
+def open_finetune(viewer: Viewer) -> None:
+    """Open the dock that fine-tunes, if it is not open."""
+    _open(viewer, "Fine-tune")
+
+
+def open_translate(viewer: Viewer) -> None:
+    """Open the dock that translates, if it is not open."""
+    _open(viewer, "Translate")
+
+
+def open_measure(viewer: Viewer) -> None:
+    """Open the dock that measures, if it is not open."""
+    _open(viewer, "Measure")
+
+
+def compare(viewer: Viewer) -> None:
+    """Show real, reconstructed and translated images side by side, or go back.
+
+    The translation is the one of the selected layers, else the one that lies on top.
+    """
+    switch = side_by_side(viewer)
+    if switch.is_on:
+        switch.off()
+        return
+    selected = [layer for layer in viewer.layers if layer in viewer.layers.selection]
+    translation = latest_translation(selected) or latest_translation(viewer.layers)
+    panes = translation_panes(viewer.layers, translation) if translation else []
+    if panes:
+        switch.on(panes)
+    else:
+        show_info("There is nothing to compare yet; translate images first.")
+
+
+def _open(viewer: Viewer, name: str) -> None:
+    shown = viewer.window.dock_widgets.get(f"{name} (PhenLDiff)")
+    if shown is not None and shown.isVisible():
+        return
+    # As from the menu, and not with `add_plugin_dock_widget`: that knows its docks by other names,
+    # so there would be two. The menu's command hides a dock that is shown, hence the line above.
+    application = Application.get_app("napari")
+    assert application is not None, "napari's window is open"
+    application.commands.execute_command(_DOCKS[name]).result()
