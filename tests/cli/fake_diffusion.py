@@ -42,7 +42,9 @@ def _fail(kind: str) -> None:
             raise InputError("The base model takes 1 channel at most; leave some out.")
 
 
-def finetune(experiment, config, run: Run, *, should_stop, resume=False) -> Iterator[Event]:
+def finetune(
+    experiment, config, run: Run, *, should_stop, resume=False, validation=None
+) -> Iterator[Event]:
     how = os.environ.get("FAKE_DIFFUSION", "")
     yield Loading("pretending")
     if how == "refuse":
@@ -76,15 +78,50 @@ class Translation:
     reconstructed: Image
     residual: float
     seconds: float
+    dial: Dial | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    image: Image
+    exact: bool
+
+
+class Cancelled(Exception):
+    pass
+
+
+class Dial:
+    """Fades to the negative: twice roughly, then exactly."""
+
+    def __init__(self, translator: Translator, image: Image) -> None:
+        self._translator, self.image = translator, image
+        self.nbytes = image.data.nbytes
+
+    def turn(self, strength: float, near=None) -> Iterator[Look]:
+        data = self.image.data.astype(float)
+        moved = data + strength * (data.max() - 2 * data)
+        for exact in (False, False, True):
+            if os.environ.get("FAKE_DIFFUSION") == "slow":
+                time.sleep(0.2)
+            if self._translator.should_stop():
+                raise Cancelled
+            image = replace(self.image, data=moved.astype(self.image.data.dtype), path=None)
+            yield Look(image, exact)
 
 
 class Translator:
+    should_stop = staticmethod(lambda: False)
+
     @classmethod
-    def from_run(cls, run: Run, *, device: str = "auto") -> Translator:
+    def from_run(cls, run: Run, *, device: str = "auto", precision: str = "auto") -> Translator:
         return cls()
 
+    def dial(self, image: Image, config: TranslationConfig) -> Dial:
+        return Dial(self, image)
+
     def translate(
-        self, images: Iterable[Image], config: TranslationConfig
+        self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False
     ) -> Iterator[Translation]:
         how = os.environ.get("FAKE_DIFFUSION", "")
         if how == "refuse":
@@ -94,6 +131,8 @@ class Translator:
                 _fail(how)
             if how == "slow":
                 time.sleep(0.2)
+            if self.should_stop():
+                raise Cancelled
             inverse = image.data.max() - image.data
             yield Translation(
                 image.name,
@@ -101,6 +140,7 @@ class Translator:
                 replace(image, path=None),
                 0.01,
                 0.5,
+                Dial(self, image) if keep else None,
             )
 
 

@@ -182,7 +182,10 @@ def _carry_out(
         for text in warnings:
             note(Warned(text))
         note(Loading("Loading the model"))
-        for event in job.events(device, interruption):
+        from napari_phenldiff.diffusion.translate import Translator
+
+        translator = Translator.from_run(job.run, device=device)
+        for event in job.events(translator, lambda: bool(interruption)):
             note(event)
         job.write_summary()
     except Exception as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Progress
 
 if TYPE_CHECKING:
-    from napari_phenldiff.cli.interruption import Interruption
-    from napari_phenldiff.diffusion.translate import Translation
+    from napari_phenldiff.diffusion.dial import Dial
+    from napari_phenldiff.diffusion.translate import Translation, Translator
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.runs.folder import Run
@@ -122,7 +122,7 @@ class TranslationJob:
         out: Path,
         z: int | Projection | None,
     ) -> None:
-        self._run = run
+        self.run = run
         self._config = config
         self._files = files
         self._out = out
@@ -135,19 +135,37 @@ class TranslationJob:
         """Whether all images are translated."""
         return len(self.done) == self._total
 
-    def events(self, device: str, interruption: Interruption) -> Iterator[Event]:
-        """Translate and write file by file until done or interrupted."""
-        from napari_phenldiff.diffusion.translate import Translator
+    def events(
+        self,
+        translator: Translator,
+        stopped: Callable[[], bool],
+        *,
+        keep: Callable[[Dial], None] | None = None,
+    ) -> Iterator[Event]:
+        """Translate and write file by file until done or stopped.
 
-        translator = Translator.from_run(self._run, device=device)
-        results = iter(translator.translate(self._images(), self._config))
+        Parameters
+        ----------
+        translator : Translator
+            Of the run.
+        stopped : callable
+            Asked before each image.
+        keep : callable, optional
+            Called with the dial of each image, in the order of the images.
+        """
+        results = iter(translator.translate(self._images(), self._config, keep=keep is not None))
         spent, done = 0.0, 0
         for file in self._files:
             translations: list[Translation] = []
             for _ in range(sum(file.wanted)):
-                if interruption:
+                if stopped():
                     return
                 translations.append(next(results))
+                dial = translations[-1].dial
+                if keep is not None and dial is not None:
+                    keep(dial)
+                    # What is written needs no inversion.
+                    translations[-1] = replace(translations[-1], dial=None)
                 done += 1
                 # the images of a batch come all at once: a clock would charge them to the first
                 spent += translations[-1].seconds
@@ -193,10 +211,10 @@ class TranslationJob:
     def _provenance(self) -> dict[str, Any]:
         return {
             "software": f"napari-phenldiff {__version__}",
-            "run": str(self._run.path),
-            "run_digest": self._run.digest,
-            "base": self._run.config.base,
-            "reference_channels": list(self._run.reference_channels),
+            "run": str(self.run.path),
+            "run_digest": self.run.digest,
+            "base": self.run.config.base,
+            "reference_channels": list(self.run.reference_channels),
             "settings": self._config.model_dump(),
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -19,6 +19,7 @@ from napari_phenldiff.diffusion.device import (
     choose_precision,
     keep_in,
 )
+from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
 from napari_phenldiff.errors import InputError
@@ -48,6 +49,8 @@ class Translation:
         How far from exact the inversion was, see `Schedule.invert`; the worst of the image's tiles.
     seconds : float
         Time it took, shared evenly among the images of a batch.
+    dial : Dial or None
+        To see the image at other strengths, where that was asked for.
     """
 
     name: str
@@ -55,6 +58,11 @@ class Translation:
     reconstructed: Image
     residual: float
     seconds: float
+    dial: Dial | None = None
+
+
+class Cancelled(Exception):
+    """Raised out of a translation when `Translator.should_stop` says so."""
 
 
 class Translator:
@@ -74,6 +82,12 @@ class Translator:
         Channels that are given to the network and not translated.
     precision : str
         ``auto``, ``float32`` or ``bfloat16``: of the network's passes. Latents stay float32.
+
+    Attributes
+    ----------
+    should_stop : callable
+        Asked before every pass of the network, of which a field takes hundreds; when it returns
+        True, `Cancelled` is raised.
     """
 
     def __init__(
@@ -94,6 +108,7 @@ class Translator:
         self.reference_channels = tuple(reference_channels)
         self._given = given_latents(base, channel_names, reference_channels)
         self._dtype = choose_precision(precision, base.device)
+        self.should_stop: Callable[[], bool] = lambda: False
 
     @classmethod
     def from_run(
@@ -124,7 +139,7 @@ class Translator:
     def invert(self, latents: torch.Tensor, config: TranslationConfig) -> Inversion:
         """Invert latents ``(N, C, Y, X)`` under the source condition."""
         tokens = self.tokens.mixed(config.source, config.target, 0.0)
-        return self._schedule(config).invert(
+        return self.schedule(config).invert(
             latents,
             lambda x, t: self.ask(x, t, tokens, clean=latents)[0],
             iterations=config.fixed_point_iterations,
@@ -135,13 +150,36 @@ class Translator:
     ) -> torch.Tensor:
         """Generate latents, `strength` of the way from source (0) to target (1)."""
         strength = config.strength if strength is None else strength
-        schedule = self._schedule(config)
+        schedule = self.schedule(config)
         predict = self._predict(schedule, inversion, config, strength=strength)
         generated = schedule.generate(inversion.code, predict)
         return torch.where(self._given, inversion.path[0], generated)
 
+    def dial(self, image: Image, config: TranslationConfig) -> Dial:
+        """Invert an image, and see it at any strength from then on.
+
+        Parameters
+        ----------
+        image : Image
+            Of any size, in the source condition, with the run's channels.
+        config : TranslationConfig
+            From what to what, and how.
+
+        Returns
+        -------
+        Dial
+
+        Raises
+        ------
+        InputError
+            As `translate`.
+        """
+        (translation,) = self.translate([image], config, keep=True)
+        assert translation.dial is not None
+        return translation.dial
+
     def translate(
-        self, images: Iterable[Image], config: TranslationConfig
+        self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False
     ) -> Iterator[Translation]:
         """Translate images, as many at once as fill a batch.
 
@@ -151,6 +189,8 @@ class Translator:
             Of any size, in the source condition, with the run's channels.
         config : TranslationConfig
             From what to what, and how.
+        keep : bool
+            Keep the inversions: every `Translation` then has its `dial`.
 
         Yields
         ------
@@ -181,14 +221,14 @@ class Translator:
             )
             full = sum(len(g) for _, g in waiting) >= config.batch_size
             if waiting and (full or grid.tile_shape != waiting[0][1].tile_shape):
-                yield from self._translate_batch(waiting, config)
+                yield from self._translate_batch(waiting, config, keep)
                 waiting = []
             waiting.append((image, grid))
         if waiting:
-            yield from self._translate_batch(waiting, config)
+            yield from self._translate_batch(waiting, config, keep)
 
     def _translate_batch(
-        self, batch: list[tuple[Image, TileGrid]], config: TranslationConfig
+        self, batch: list[tuple[Image, TileGrid]], config: TranslationConfig, keep: bool
     ) -> Iterator[Translation]:
         started = time.monotonic()
         tiles = np.concatenate([grid.cut(self.scaling.apply(image.data)) for image, grid in batch])
@@ -196,38 +236,50 @@ class Translator:
             self._translate_tiles(tiles[i : i + config.batch_size], config)
             for i in range(0, len(tiles), config.batch_size)
         ]
-        translated, reconstructed, residuals = (
-            np.concatenate([part[k] for part in parts]) for k in range(3)
-        )
+        translated, reconstructed = (np.concatenate([part[k] for part in parts]) for k in range(2))
+        residuals = np.concatenate([part[2].residual.numpy() for part in parts])
         seconds = (time.monotonic() - started) / len(batch)
         end = 0
         for image, grid in batch:
             start, end = end, end + len(grid)
+            dial = None
+            if keep:
+                dial = Dial(
+                    self,
+                    image,
+                    grid,
+                    config,
+                    _part([part[2] for part in parts], start, end, whole=config.anchor > 0),
+                    reconstructed=reconstructed[start:end],
+                    translated=translated[start:end],
+                )
             yield Translation(
                 name=image.name,
-                translated=self._restore(image, grid, translated[start:end]),
-                reconstructed=self._restore(image, grid, reconstructed[start:end]),
+                translated=self.restore(image, grid, translated[start:end]),
+                reconstructed=self.restore(image, grid, reconstructed[start:end]),
                 residual=float(residuals[start:end].max()),
                 seconds=seconds,
+                dial=dial,
             )
 
     def _translate_tiles(
         self, tiles: np.ndarray, config: TranslationConfig
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, Inversion]:
         channels = tiles.shape[1]
         inversion = self.invert(self.base.encode(tiles), config)
         results = [
             self.base.decode(self.generate(inversion, config, strength=strength), channels)
             for strength in (config.strength, 0.0)
         ]
-        return results[0], results[1], inversion.residual.numpy()
+        return results[0], results[1], inversion
 
-    def _restore(self, image: Image, grid: TileGrid, tiles: np.ndarray) -> Image:
-        """Back to a field in the image's grey values."""
+    def restore(self, image: Image, grid: TileGrid, tiles: np.ndarray) -> Image:
+        """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
         data = self.scaling.invert(grid.blend(tiles), image.data.dtype)
         return Image(data, image.channel_names, image.pixel_size, image.name)
 
-    def _schedule(self, config: TranslationConfig) -> Schedule:
+    def schedule(self, config: TranslationConfig) -> Schedule:
+        """Return the time steps of an inversion or generation."""
         return Schedule.from_alphas(
             self.base.alphas_cumprod,
             self.base.prediction_type,
@@ -264,6 +316,8 @@ class Translator:
         tuple of torch.Tensor
             The network's output float32 under each, 0 where latents are given.
         """
+        if self.should_stop():
+            raise Cancelled
         given = self._given if given is None else given
         seen = torch.where(given, clean, x)
         stacked = torch.cat([token.expand(len(x), -1, -1) for token in tokens])
@@ -307,3 +361,13 @@ class Translator:
             return stay + change
 
         return predict
+
+
+def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:
+    """Return the inversion of some of the tiles, which may have been inverted in several batches.
+
+    Copies, so that the batches can be forgotten; without `whole` only the ends of the path.
+    """
+    paths = [x.path if whole else (x.path[0], x.path[-1]) for x in inversions]
+    path = tuple(torch.cat(latents)[start:end].clone() for latents in zip(*paths, strict=True))
+    return Inversion(path, torch.cat([x.residual for x in inversions])[start:end])

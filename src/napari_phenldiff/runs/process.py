@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from napari_phenldiff.runs.events import Event, Failed, Finished, read_events
@@ -38,6 +39,7 @@ class ChildProcess:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        listens: bool = False,
     ) -> ChildProcess:
         """Start a command.
 
@@ -49,6 +51,8 @@ class ChildProcess:
             File that what the process prints is appended to.
         environment : mapping of str, optional
             Environment variables besides those of this process.
+        listens : bool
+            Whether it reads what it is told, see `tell`, and ends when nobody is there to tell.
         """
         command = [sys.executable, "-m", "napari_phenldiff", *(os.fspath(arg) for arg in args)]
         fixed = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
@@ -59,7 +63,7 @@ class ChildProcess:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -72,6 +76,28 @@ class ChildProcess:
     def pid(self) -> int:
         """Id of the process."""
         return self._process.pid
+
+    def tell(self, line: str) -> bool:
+        """Write a line to the process; False if it has gone.
+
+        For one that was started with `listens`.
+        """
+        pipe = self._process.stdin
+        if pipe is None or pipe.closed or self.poll() is not None:
+            return False
+        try:
+            pipe.write(line.encode() + b"\n")
+            pipe.flush()
+        except OSError:
+            return False
+        return True
+
+    def hang_up(self) -> None:
+        """Let a process that listens know that there is nothing more to come."""
+        pipe = self._process.stdin
+        if pipe is not None and not pipe.closed:
+            with suppress(OSError):
+                pipe.close()
 
     def poll(self) -> int | None:
         """Return the exit code, or None while the process runs."""
