@@ -53,7 +53,7 @@ class FineTuneWidget(DropPanel):
         self._add_advanced()
         self.runs = RunsList()
         self.fold("Runs").wide(self.runs)
-        self.job_foot = JobFoot(viewer, _START, "Stop", "step", with_loss=True)
+        self.job_foot = JobFoot(viewer, _START, "Stop", "step", icon="finetune", with_loss=True)
         self.foot.addWidget(self.job_foot)
         self._suggested: Path | None = None
         self._attached = False

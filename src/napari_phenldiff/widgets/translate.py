@@ -26,6 +26,7 @@ from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import note, number_box, whole_box
+from napari_phenldiff.widgets.parts.icons import keep_icon
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.tasks import start_translation
 from napari_phenldiff.widgets.parts.theme import plain_viewer
@@ -53,9 +54,10 @@ class TranslateWidget(DropPanel):
         self._add_images()
         self._add_conditions()
         self._add_advanced()
-        self.job_foot = JobFoot(viewer, "Translate", "Stop", "image")
+        self.job_foot = JobFoot(viewer, "Translate", "Stop", "image", icon="translate")
         self.compare = QPushButton("Compare side by side")
         self.compare.setCheckable(True)
+        keep_icon(self.compare, "compare", viewer)
         self.foot.addWidget(self.job_foot)
         self.foot.addWidget(self.compare)
 

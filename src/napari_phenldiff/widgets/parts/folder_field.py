@@ -57,8 +57,9 @@ class FolderField(QWidget):
         self.edit.setText(text)
 
     def _on_text(self) -> None:
-        # A long path is cut off in the field; the tooltip has it whole.
-        self.edit.setToolTip(str(self.path() or ""))
+        # A long path is cut off in the field; the tooltip has it whole, before what it is for.
+        lines = [str(self.path() or ""), self.toolTip()]
+        self.edit.setToolTip("\n".join(filter(None, lines)))
         self.changed.emit()
 
     def _browse(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer, Signal
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QPlainTextEdit,
     QProgressBar,
@@ -16,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_phenldiff.viewer.jobs import Job, JobState, duration
 from napari_phenldiff.widgets.parts.form import note
+from napari_phenldiff.widgets.parts.icons import set_icon
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve
 from napari_phenldiff.widgets.parts.theme import theme_color
 
@@ -37,6 +39,8 @@ class JobFoot(QWidget):
         What the button says when nothing runs, and when it does.
     noun : str
         What is counted: "step", "image".
+    icon : str, optional
+        Icon of the button that starts, see `parts.icons`.
     with_loss : bool
         Whether a loss curve is shown.
     """
@@ -51,12 +55,14 @@ class JobFoot(QWidget):
         stop_text: str,
         noun: str,
         *,
+        icon: str = "",
         with_loss: bool = False,
     ) -> None:
         super().__init__()
         self._viewer = viewer
         self._start_text, self._stop_text, self._noun = start_text, stop_text, noun
         self._start_tooltip = ""
+        self._icon = icon
         self._start_style = ""
         self._error: str | None = None
         self._shown_state: JobState | None = None
@@ -129,6 +135,7 @@ class JobFoot(QWidget):
             self._show_job(job)
         if live and job is not None:
             stopping = job.state is JobState.STOPPING
+            set_icon(self.button, "stop", self._viewer)
             self.button.setText("Stop now" if stopping else self._stop_text)
             self.button.setToolTip(
                 "End the background process at once; what it has not saved yet is lost"
@@ -139,6 +146,10 @@ class JobFoot(QWidget):
             self.button.setStyleSheet("")
             self.message.setVisible(False)
             return
+        if self._icon:
+            set_icon(self.button, self._icon, self._viewer)
+        else:
+            self.button.setIcon(QIcon())
         self.button.setStyleSheet(self._start_style)
         self.button.setText(self._start_text)
         self.button.setToolTip(self._error or self._start_tooltip)

@@ -18,11 +18,41 @@ def plain_viewer(viewer: Any) -> Viewer:
     return getattr(viewer, "__wrapped__", viewer)
 
 
+_READABLE = 4.5
+"""Least contrast of text with its ground (WCAG 2, level AA)."""
+
+
 def theme_color(viewer: Viewer, name: str) -> QColor:
-    """Return a colour of the viewer's theme: ``"text"``, ``"current"``, ``"error"``, ..."""
+    """Return a colour of the viewer's theme: ``"text"``, ``"current"``, ``"error"``, ...
+
+    What is written in ``"warning"`` and ``"error"`` can be read in every theme: napari's yellow is
+    darkened on a light ground.
+    """
     from napari.utils.theme import get_theme
 
-    return QColor(getattr(get_theme(viewer.theme), name).as_hex())
+    theme = get_theme(viewer.theme)
+    color = QColor(getattr(theme, name).as_hex())
+    if name in ("warning", "error"):
+        ground = QColor(theme.background.as_hex())
+        for _ in range(20):
+            if contrast(color, ground) >= _READABLE:
+                break
+            color = color.lighter(110) if theme.type == "dark" else color.darker(110)
+    return color
+
+
+def contrast(one: QColor, other: QColor) -> float:
+    """Return the contrast of two colours, 1 (the same) to 21 (black and white), as in WCAG 2."""
+    dark, light = sorted(_luminance(color) for color in (one, other))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: QColor) -> float:
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (color.redF(), color.greenF(), color.blueF())
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def is_dark(viewer: Viewer) -> bool:
