@@ -20,7 +20,9 @@ from napari_phenldiff.images.naming import file_safe
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-Role = Literal["real", "reconstructed", "translated"]
+Role = Literal["real", "original", "reconstructed", "translated", "difference"]
+"""What a layer shows: an image of a camera; a copy of it, channel by channel, beside what the model
+made of it; that; or the translated less the reconstructed image."""
 
 # "untreated: DNA" (this plugin) and "untreated [1]" (napari, for the channels of one array).
 _NAME = re.compile(r"^(?P<condition>.+?)(?:: (?P<channel>.+)| \[(?P<index>\d+)\])?$")
@@ -42,8 +44,8 @@ class LayerInfo:
         Names of the images along the first axis; one name for a layer of shape (Y, X).
     paths : tuple of str or None
         The files that the images came from, in the same order; None where there is none.
-    role : {"real", "reconstructed", "translated"}
-        Whether a camera or the model made the image.
+    role : Role
+        Whether a camera or the model made the image, and what it is for.
     part : int
         Images of one condition that differ in shape can't share a layer: which lot this is.
     translation : str or None
