@@ -11,12 +11,8 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.area import AreaSettings
 from napari_phenldiff.viewer.layers import group_layers
-from napari_phenldiff.viewer.measuring import (
-    MeasuringRequest,
-    object_layers,
-    run_measurement,
-    translations,
-)
+from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations
+from napari_phenldiff.viewer.objects import object_layers
 from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.viewer.results import add_translation
 
@@ -47,8 +43,8 @@ def test_areas_become_labels_with_features(request_of):
     untreated, treated = object_layers(measured, visible=["treated"])
 
     assert list(measured.measurement.images["channel"].unique()) == ["marker"]
-    assert told[0] == (1, 4, "")
-    assert told[-1] == (4, 4, "outlining the objects")
+    assert told[0] == (0, 4, "finding the threshold over 4 images")
+    assert told[-1] == (4, 4, "")
     data, arguments, kind = untreated
     assert kind == "labels"
     assert data.shape == (2, 96, 96)

@@ -142,9 +142,11 @@ def test_table_and_csv_hold_one_row_per_image(
     dock.start()
     until_ended(dock)
 
-    shown = dock.table.model()
+    shown = dock.results.images.model()
     assert shown.rowCount() == 8
-    headings = [shown.headerData(i, dock.table.horizontalHeader().orientation()) for i in range(3)]
+    headings = [
+        shown.headerData(i, dock.results.images.horizontalHeader().orientation()) for i in range(3)
+    ]
     assert headings == ["condition", "image", "log2 ratio"]
     assert shown.index(0, 0).data() == "untreated"
     assert dock.write_table(tmp_path / "t.csv")
@@ -157,13 +159,13 @@ def test_a_row_of_the_table_leads_to_its_image(
 ):
     dock.start()
     until_ended(dock)
-    dock.table.sortByColumn(2, dock.table.horizontalHeader().sortIndicatorOrder())
+    dock.results.images.sortByColumn(2, dock.results.images.horizontalHeader().sortIndicatorOrder())
     image = dock.job_foot.job.result.measurement.images["image"]
 
     for row in (0, 5):
-        index = dock.table.model().index(row, 0)
-        dock.table.clicked.emit(index)
-        name = dock.table.model().index(row, 1).data()
+        index = dock.results.images.model().index(row, 0)
+        dock.results.images.clicked.emit(index)
+        name = dock.results.images.model().index(row, 1).data()
         place = list(image).index(name) % 4
         assert model.dims.current_step[0] == place
 
@@ -186,8 +188,8 @@ def test_four_groups_are_measured_and_drawn(
     values = measured.measurement.values
     np.testing.assert_allclose(values("translated"), values("treated"))
     np.testing.assert_allclose(values("reconstructed"), values("untreated"))
-    qtbot.waitUntil(lambda: dock.figure.figure is not None, timeout=20_000)
-    axes = dock.figure.figure.axes[0]
+    qtbot.waitUntil(lambda: dock.results.figure.figure is not None, timeout=20_000)
+    axes = dock.results.figure.figure.axes[0]
     assert axes.get_title("left").startswith("recovery")
     assert [label.get_text().split("\n")[0] for label in axes.get_xticklabels()] == [
         "real",
@@ -195,21 +197,19 @@ def test_four_groups_are_measured_and_drawn(
         "reconstructed",
         "translated",
     ]
-    dock.figure.save(tmp_path / "figure.svg")
-    assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
 
 
 def test_the_figure_follows_the_theme(qtbot, dock: MeasureWidget, model: ViewerModel, until_ended):
     dock.start()
     until_ended(dock)
-    qtbot.waitUntil(lambda: dock.figure.figure is not None, timeout=20_000)
-    dark = dock.figure.figure
+    qtbot.waitUntil(lambda: dock.results.figure.figure is not None, timeout=20_000)
+    dark = dock.results.figure.figure
     assert sum(dark.get_facecolor()[:3]) < 1
 
     model.theme = "light"
 
-    qtbot.waitUntil(lambda: dock.figure.figure is not dark, timeout=20_000)
-    assert sum(dock.figure.figure.get_facecolor()[:3]) > 2
+    qtbot.waitUntil(lambda: dock.results.figure.figure is not dark, timeout=20_000)
+    assert sum(dock.results.figure.figure.get_facecolor()[:3]) > 2
 
 
 def test_a_manual_threshold_can_be_given(dock: MeasureWidget, until_ended):
@@ -234,7 +234,7 @@ def test_a_dock_opened_again_shows_the_last_result(qtbot, model: ViewerModel, un
 
     reopened = MeasureWidget(model)
     qtbot.addWidget(reopened)
-    assert reopened.table.model().rowCount() == 8
+    assert reopened.results.images.model().rowCount() == 8
     assert not reopened.results.isHidden()
 
 

@@ -132,7 +132,7 @@ def test_fine_tune_translate_measure(
     objects = [layer for layer in viewer.layers if isinstance(layer, Labels)]
     assert len(objects) == 4
     assert all(len(layer.features) == layer.data.max() + 1 for layer in objects)
-    qtbot.waitUntil(lambda: measuring.figure.figure is not None, timeout=MINUTES)
+    qtbot.waitUntil(lambda: measuring.results.figure.figure is not None, timeout=MINUTES)
     assert len(measuring.write_table(tmp_path / "table.csv")) == 3
 
 

@@ -83,7 +83,8 @@ class Area(Profile[AreaSettings]):
 
         mask = segment_area(plane, settings.segmentation, thresholds["area"])
         if mask.all():
-            return ImageResult(values, reason="the whole field is above the threshold")
+            reason = "the whole field is above the threshold"
+            return ImageResult(values, reason=reason, objects=mask)
         area = int(mask.sum())
         length = float(perimeter(mask)) if area else 0.0
         values |= {"area_px": area, "perimeter_px": length, "area_fraction": area / mask.size}
@@ -92,7 +93,7 @@ class Area(Profile[AreaSettings]):
             values["area_um2"] = area * height * width
             if math.isclose(height, width, rel_tol=1e-3):
                 values["perimeter_um"] = length * width
-        return ImageResult(values)
+        return ImageResult(values, objects=mask)
 
     def labels(
         self, image: Image, settings: AreaSettings, thresholds: Mapping[str, float]

@@ -31,11 +31,15 @@ class ImageResult:
         Columns of the table of cells, one value per cell; empty for a profile without cells.
     reason : str
         Why something could not be measured; empty if everything was.
+    objects : numpy.ndarray of shape (Y, X), int32 or bool, optional
+        What was cut out: objects with the numbers of the table of cells, or a mask. None if
+        nothing could be.
     """
 
     values: dict[str, Any]
     cells: dict[str, np.ndarray] = field(default_factory=dict)
     reason: str = ""
+    objects: np.ndarray | None = None
 
 
 class Profile(ABC, Generic[S]):
@@ -97,6 +101,22 @@ class Profile(ABC, Generic[S]):
         numpy.ndarray of shape (Y, X), int32
             0 is background; the numbers are those of the table of cells.
         """
+
+    def surroundings(self, objects: np.ndarray, settings: S) -> np.ndarray | None:
+        """Give what is measured around the objects, to be looked at.
+
+        Parameters
+        ----------
+        objects : numpy.ndarray of shape (Y, X), int32
+            As `labels` gives them.
+        settings : Settings
+
+        Returns
+        -------
+        numpy.ndarray of shape (Y, X), int, or None
+            With the numbers of the objects that each pixel belongs to; None if nothing is.
+        """
+        return None
 
 
 def channel_index(image: Image, channel: Channel) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from napari_phenldiff.measurement.interface import (
     Profile,
     measurable_plane,
 )
-from napari_phenldiff.measurement.segment import SegmentationSettings, prepare
+from napari_phenldiff.measurement.segment import SegmentationSettings, components, prepare
 from napari_phenldiff.measurement.tables import Measurement as Measurement
 from napari_phenldiff.measurement.tables import cell_table, image_table
 from napari_phenldiff.measurement.threshold import PixelPool, Settings, fit_threshold
@@ -41,6 +41,7 @@ def measure(
     fit_on: Sequence[str] | None = None,
     thresholds: Mapping[str, float] | None = None,
     on_image: Callable[[int], None] | None = None,
+    on_objects: Callable[[str, np.ndarray], None] | None = None,
 ) -> Measurement:
     """Measure images, one row for each.
 
@@ -60,9 +61,11 @@ def measure(
         Groups that the thresholds for the whole experiment come from: the real images, so that
         translated ones are measured with the same thresholds. By default all groups.
     thresholds : mapping of str to float, optional
-        Thresholds of an earlier measurement, to be used instead of fitting.
+        Thresholds of an earlier measurement, to be used instead of fitting. What lacks is fitted.
     on_image : callable, optional
         Called with the number of images measured so far. What it raises ends the measurement.
+    on_objects : callable, optional
+        Called for each image with its condition and what `labels` would give for it.
 
     Returns
     -------
@@ -91,9 +94,10 @@ def measure(
         name: list(images) if isinstance(images, Iterator) else images
         for name, images in groups.items()
     }
-    if thresholds is None:
+    known = dict(thresholds or {})
+    if any(name not in known for name in _fitted_parts(chosen, settings)):
         fitting = (image for name in fit_on or groups for image in groups[name])
-        thresholds = fit_thresholds(chosen, fitting, settings)
+        known = fit_thresholds(chosen, fitting, settings) | known
 
     rows: list[dict[str, Any]] = []
     cells: list[dict[str, Any]] = []
@@ -101,7 +105,7 @@ def measure(
     for condition, images in groups.items():
         for image in images:
             try:
-                result = measure_image(chosen, image, settings, thresholds)
+                result = measure_image(chosen, image, settings, known)
             except InputError as error:
                 lacking.append(error)
                 result = ImageResult({}, reason=str(error))
@@ -109,6 +113,8 @@ def measure(
             rows.append({**key, **result.values, "reason": result.reason})
             if result.cells:
                 cells.append({**key, **result.cells})
+            if on_objects is not None:
+                on_objects(condition, _as_labels(result.objects, image))
             if on_image is not None:
                 on_image(len(rows))
     if not rows:
@@ -120,8 +126,14 @@ def measure(
         images=image_table(chosen, rows),
         cells=cell_table(chosen, cells) if chosen.cell_columns else None,
         settings=settings,
-        thresholds=dict(thresholds),
+        thresholds=known,
     )
+
+
+def _as_labels(objects: np.ndarray | None, image: Image) -> np.ndarray:
+    if objects is None:
+        return np.zeros(image.shape, np.int32)
+    return components(objects) if objects.dtype.kind == "b" else objects
 
 
 def measure_image(
@@ -134,7 +146,8 @@ def measure_image(
     InputError
         If the image lacks a channel that the settings name.
     """
-    return profile.measure(image, settings, _complete(profile, image, settings, thresholds))
+    complete = complete_thresholds(profile, image, settings, thresholds)
+    return profile.measure(image, settings, complete)
 
 
 def labels(
@@ -169,7 +182,7 @@ def labels(
     """
     chosen = find_profile(profile)
     settings = settings if settings is not None else chosen.settings_type()
-    complete = _complete(chosen, image, settings, thresholds or {})
+    complete = complete_thresholds(chosen, image, settings, thresholds or {})
     return chosen.labels(image, settings, complete)
 
 
@@ -192,11 +205,7 @@ def fit_thresholds(
         For each part that the profile cuts out with one threshold for the experiment. NaN if
         none can be found in these images.
     """
-    parts = {
-        name: part
-        for name, part in profile.segmented(settings).items()
-        if part[1].threshold.scope == "experiment"
-    }
+    parts = _fitted_parts(profile, settings)
     # A number needs no pixels, and reading a thousand fields takes a while.
     fitted = {n: p for n, p in parts.items() if isinstance(p[1].threshold.method, str)}
     pools = {name: PixelPool() for name in parts}
@@ -208,6 +217,35 @@ def fit_thresholds(
     return {
         name: fit_threshold(pools[name].values, segmentation.threshold)
         for name, (_, segmentation) in parts.items()
+    }
+
+
+def threshold_basis(profile: Profile[Any], settings: Settings) -> tuple[tuple[str, Hashable], ...]:
+    """Return all that the thresholds for an experiment depend on, apart from its images.
+
+    Pairs of the name of a part and what its threshold depends on; settings of which these are
+    equal have the same thresholds.
+    """
+    return tuple(
+        (
+            name,
+            (
+                channel,
+                segmentation.background_radius,
+                segmentation.threshold.model_copy(update={"smoothing": 0.0}),
+            ),
+        )
+        for name, (channel, segmentation) in _fitted_parts(profile, settings).items()
+    )
+
+
+def _fitted_parts(
+    profile: Profile[Any], settings: Settings
+) -> dict[str, tuple[Channel, SegmentationSettings]]:
+    return {
+        name: part
+        for name, part in profile.segmented(settings).items()
+        if part[1].threshold.scope == "experiment"
     }
 
 
@@ -245,7 +283,7 @@ def read_settings(path: str | os.PathLike[str]) -> tuple[str, Settings, dict[str
         settings = profile.settings_type.model_validate(content["settings"])
         thresholds = {
             name: math.nan if value is None else float(value)
-            for name, value in content["thresholds"].items()
+            for name, value in content.get("thresholds", {}).items()
         }
     except ValidationError as error:
         first = error.errors()[0]
@@ -262,10 +300,16 @@ def read_settings(path: str | os.PathLike[str]) -> tuple[str, Settings, dict[str
     return profile.name, settings, thresholds
 
 
-def _complete(
+def complete_thresholds(
     profile: Profile[Any], image: Image, settings: Settings, thresholds: Mapping[str, float]
 ) -> dict[str, float]:
-    """Add the thresholds that are found in each image to those of the experiment."""
+    """Add the thresholds that are found in each image to those of the experiment.
+
+    Raises
+    ------
+    InputError
+        If the image lacks a channel that the settings name.
+    """
     complete = dict(thresholds)
     for name, (channel, segmentation) in profile.segmented(settings).items():
         if name not in complete:

@@ -108,14 +108,7 @@ class Measurement:
         """
         path = Path(path)
         written = [path.with_name(f"{path.stem}_settings.json")]
-        settings = {
-            "profile": self.profile.name,
-            "settings": self.settings.model_dump(mode="json"),
-            # JSON has no NaN, which stands for a threshold that could not be found.
-            "thresholds": {n: None if math.isnan(t) else t for n, t in self.thresholds.items()},
-        }
-        with write_atomic(written[0]) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_settings(written[0], self.profile.name, self.settings, self.thresholds)
         if self.cells is not None:
             written.append(path.with_name(f"{path.stem}_cells{path.suffix}"))
             with write_atomic(written[-1]) as temporary:
@@ -124,6 +117,36 @@ class Measurement:
         with write_atomic(path) as temporary:
             self.images.to_csv(temporary, index=False)
         return tuple(written)
+
+
+def write_settings(
+    path: str | os.PathLike[str],
+    profile: str,
+    settings: Settings,
+    thresholds: Mapping[str, float],
+) -> None:
+    """Write what a measurement is made with, as `read_settings` reads it.
+
+    Parameters
+    ----------
+    path : path-like
+        A JSON file.
+    profile : str
+        Name of the profile.
+    settings : Settings
+        Settings of the profile.
+    thresholds : mapping of str to float
+        Thresholds for the whole experiment, as far as they are known; the others are found in
+        the images that are measured.
+    """
+    content = {
+        "profile": profile,
+        "settings": settings.model_dump(mode="json"),
+        # JSON has no NaN, which stands for a threshold that could not be found.
+        "thresholds": {n: None if math.isnan(t) else t for n, t in thresholds.items()},
+    }
+    with write_atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def image_table(profile: Profile[Any], rows: list[dict[str, Any]]) -> pd.DataFrame:

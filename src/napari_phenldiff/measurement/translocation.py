@@ -112,16 +112,17 @@ class Translocation(Profile[TranslocationSettings]):
 
         labels = segment_objects(nuclei, settings.nuclei, thresholds["nuclei"])
         if labels.all():
-            return ImageResult(values, reason="the whole field is one nucleus")
+            return ImageResult(values, reason="the whole field is one nucleus", objects=labels)
         background = float(np.percentile(marker, settings.background_percentile))
         cells = _measure_cells(marker, labels, background, settings)
         values |= {"n_cells": len(cells["label"]), "background": background}
         if not values["n_cells"]:
-            return ImageResult(values, cells, "no nucleus")
+            return ImageResult(values, cells, "no nucleus", labels)
         measured = np.isfinite(cells["ratio"])
         values["n_measured"] = int(measured.sum())
         if not measured.any():
-            return ImageResult(values, cells, "no cell has signal in its nucleus and ring")
+            reason = "no cell has signal in its nucleus and ring"
+            return ImageResult(values, cells, reason, labels)
         ratios = cells["ratio"][measured]
         values |= {
             name: float(np.median(cells[name][measured]))
@@ -129,7 +130,7 @@ class Translocation(Profile[TranslocationSettings]):
         }
         values["log2_ratio"] = math.log2(values["ratio"])
         values["fraction_translocated"] = float(np.mean(ratios > settings.translocated_above))
-        return ImageResult(values, cells)
+        return ImageResult(values, cells, objects=labels)
 
     def labels(
         self, image: Image, settings: TranslocationSettings, thresholds: Mapping[str, float]
@@ -139,6 +140,10 @@ class Translocation(Profile[TranslocationSettings]):
         if reason or math.isnan(thresholds["nuclei"]):
             return np.zeros(image.shape, np.int32)
         return segment_objects(plane, settings.nuclei, thresholds["nuclei"])
+
+    def surroundings(self, objects: np.ndarray, settings: TranslocationSettings) -> np.ndarray:
+        """Give the rings; see `Profile.surroundings`."""
+        return ring_labels(objects, settings.ring_width, settings.ring_gap)
 
 
 def ring_labels(labels: np.ndarray, width: int, gap: int) -> np.ndarray:

@@ -1,30 +1,24 @@
-"""Measure the images of open layers, and show the objects that were measured as layers."""
+"""Measure the images of open layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.profiles import (
-    Measurement,
-    labels,
-    measure,
-)
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.measurement.profiles import Measurement, find_profile, measure
 from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.viewer.fields import FieldImages, Lot
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
-from napari_phenldiff.viewer.tuples import LayerDataTuple, spatial_arguments
+from napari_phenldiff.viewer.thresholds import thresholds
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
     from napari.layers import Layer
-
-    from napari_phenldiff.measurement.theme import ThemeName
 
 RECONSTRUCTED, TRANSLATED = "reconstructed", "translated"
 """Names of the groups that the model made, in tables and figures."""
@@ -44,6 +38,8 @@ class MeasuringRequest:
         Layers of one translation, measured in the same way.
     settings : Settings or None
         Settings of the profile; None for its defaults.
+    thresholds : mapping of str to float or None
+        Thresholds of an earlier measurement to be used; those that lack are fitted.
     """
 
     profile: str
@@ -52,6 +48,15 @@ class MeasuringRequest:
     reconstructed: LayerGroup | None = None
     translated: LayerGroup | None = None
     settings: Settings | None = None
+    thresholds: Mapping[str, float] | None = None
+
+    def chosen_settings(self) -> Settings:
+        """Return the settings, or else the defaults of the profile."""
+        if self.settings is not None:
+            return self.settings
+        defaults = find_profile(self.profile).settings_type()
+        assert isinstance(defaults, Settings)
+        return defaults
 
     def groups(self) -> dict[str, LayerGroup]:
         """Return what is measured, by the name it has in tables and figure."""
@@ -65,6 +70,10 @@ class MeasuringRequest:
         if self.translated is not None:
             named[TRANSLATED] = self.translated
         return named
+
+    def images(self) -> dict[str, FieldImages]:
+        """Return the images of the groups, read out of the layers one at a time."""
+        return {name: FieldImages(group) for name, group in self.groups().items()}
 
     def real(self) -> list[str]:
         """Return the names of the groups that thresholds are fitted on."""
@@ -82,6 +91,9 @@ class MeasuringRequest:
                 f"{self.source.name} has the channels {', '.join(ours)}, {self.target.name} has "
                 f"{', '.join(theirs)}; choose conditions with the same."
             )
+        for name, group in self.groups().items():
+            if group.n_planes > 1:
+                return f"{name} has {group.n_planes} z planes; project them along z first."
         return None
 
     def snapshot(self) -> MeasuringRequest:
@@ -106,22 +118,35 @@ class MeasuredGroup:
     Attributes
     ----------
     name : str
-        Name of the group.
-    image_names : tuple of str
-        Names of the images, in their order.
-    images : list of Image
-        What was measured; empty in a result that is kept.
-    objects : list of numpy.ndarray of shape (Y, X), int
+        Name of the group, in tables and figures.
+    group : tuple of str
+        Condition, role and translation of its layers, by which they are found again.
+    lots : tuple of Lot
+        The images, in the order of the table.
+    objects : list of numpy.ndarray of shape (Y, X), int32
         Per image, its objects, from 1 on; 0 is background. Empty in a result that is kept.
-    field : int or None
-        If the layers show one image of a longer stack, its place.
     """
 
     name: str
-    image_names: tuple[str, ...]
-    images: list[Image]
-    objects: list[np.ndarray]
-    field: int | None
+    group: tuple[str, str, str | None]
+    lots: tuple[Lot, ...]
+    objects: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def image_names(self) -> tuple[str, ...]:
+        """Names of the images, in their order."""
+        return tuple(name for lot in self.lots for name in lot.names)
+
+    def layers_in(self, layers: Any) -> tuple[Layer, ...]:
+        """Return the image layers of the group that are still among some layers."""
+        for found in group_layers(layers, "real", "reconstructed", "translated"):
+            if _identity(found) == self.group:
+                return found.layers
+        return ()
+
+
+def _identity(group: LayerGroup) -> tuple[str, str, str | None]:
+    return group.name, group.role, group.translation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,17 +161,45 @@ class Measured:
         The tables.
     groups : tuple of MeasuredGroup
         What was measured, group by group, in the order of the tables.
+    identity : str
+        By which the layers with its objects are told from those of other measurements.
     """
 
     source: str
     target: str
     measurement: Measurement
     groups: tuple[MeasuredGroup, ...]
+    identity: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def without_pixels(self) -> Measured:
         """Return what a dock shows for hours, without the images that it doesn't."""
-        groups = tuple(replace(group, images=[], objects=[]) for group in self.groups)
+        groups = tuple(replace(group, objects=[]) for group in self.groups)
         return replace(self, groups=groups)
+
+    def image_at(self, row: int) -> tuple[MeasuredGroup, Lot, int]:
+        """Return group, lot and place in it of a row of the table of images.
+
+        Raises
+        ------
+        IndexError
+            If the table has no such row.
+        """
+        for group in self.groups:
+            for lot in group.lots:
+                if row < len(lot.names):
+                    return group, lot, row
+                row -= len(lot.names)
+        raise IndexError(row)
+
+    def names_of_groups(self) -> dict[str, Any]:
+        """Return the names of the four groups as figures take them."""
+        names = [group.name for group in self.groups]
+        return {
+            "source": self.source,
+            "target": self.target,
+            "translated": TRANSLATED if TRANSLATED in names else None,
+            "reconstructed": RECONSTRUCTED if RECONSTRUCTED in names else None,
+        }
 
 
 def run_measurement(
@@ -171,121 +224,36 @@ def run_measurement(
     error = request.validation_error()
     if error is not None:
         raise InputError(error)
-    images = {name: group.images() for name, group in request.groups().items()}
+    images = request.images()
     total = sum(len(group) for group in images.values())
+
+    def on_fitted(done: int, n_real: int) -> None:
+        on_image(0, total, f"finding the threshold over {count(n_real, 'image')}")
+
+    objects: dict[str, list[np.ndarray]] = {name: [] for name in images}
     measurement = measure(
         request.profile,
         images,
         request.settings,
         fit_on=request.real(),
+        thresholds=thresholds.fit(request, on_fitted),
         on_image=lambda done: on_image(done, total, ""),
+        on_objects=lambda name, found: objects[name].append(found),
     )
-    done = 0
-    groups = []
-    for name, group in images.items():
-        objects = []
-        for image in group:
-            objects.append(
-                labels(request.profile, image, request.settings, thresholds=measurement.thresholds)
-            )
-            on_image(done := done + 1, total, "outlining the objects")
-        names = tuple(image.name for image in group)
-        groups.append(MeasuredGroup(name, names, group, objects, _field(request.groups()[name])))
+    groups = [
+        MeasuredGroup(
+            name,
+            _identity(group),
+            images[name].lots,
+            objects[name],
+        )
+        for name, group in request.groups().items()
+    ]
     source, target = request.real()
     return Measured(source, target, measurement, tuple(groups))
 
 
-def _field(group: LayerGroup) -> int | None:
-    layer = group.layers[0]
-    if layer.ndim == 3 and len(layer.data) == 1:
-        return round(float(layer.translate[0]))
-    return None
-
-
-def object_layers(measured: Measured, visible: Sequence[str] = ()) -> list[LayerDataTuple]:
-    """Make labels layers of the objects that were measured, with their measurements as features.
-
-    Parameters
-    ----------
-    measured : Measured
-        What `run_measurement` returned.
-    visible : sequence of str
-        Names of the groups whose objects are shown at first.
-
-    Returns
-    -------
-    list of LayerDataTuple
-        One per group and image shape. No number occurs twice in a layer, so that a row of the
-        features belongs to one object; row 0 is the background, as napari counts.
-    """
-    tuples: list[LayerDataTuple] = []
-    for group in measured.groups:
-        lots: dict[tuple[int, ...], list[int]] = {}
-        for index, objects in enumerate(group.objects):
-            lots.setdefault(objects.shape, []).append(index)
-        for lot in lots.values():
-            tuples.append(_objects_of(measured, group, lot, visible=group.name in visible))
-    return tuples
-
-
-def _objects_of(
-    measured: Measured, group: MeasuredGroup, lot: list[int], *, visible: bool
-) -> LayerDataTuple:
-    planes, offsets, offset = [], [], 0
-    for index in lot:
-        objects = group.objects[index].astype(np.int32)
-        offsets.append(offset)
-        planes.append(np.where(objects > 0, objects + offset, 0).astype(np.int32))
-        offset += int(objects.max(initial=0))
-    stacked = len(planes) > 1 or group.field is not None
-    first = group.images[lot[0]]
-    arguments: dict[str, Any] = {
-        "name": f"{group.name}: objects",
-        "features": _features(measured, group, lot, offsets, offset),
-        "visible": visible,
-        "opacity": 0.8,
-        "axis_labels": ("field", "y", "x") if stacked else ("y", "x"),
-        **spatial_arguments(first.pixel_size, stacked=stacked),
-        "metadata": {
-            "napari-phenldiff-measurement": {
-                "profile": measured.measurement.profile.name,
-                "settings": measured.measurement.settings.model_dump(mode="json"),
-                "thresholds": dict(measured.measurement.thresholds),
-                "images": [group.images[index].name for index in lot],
-            }
-        },
-    }
-    if group.field is not None:
-        arguments["translate"] = (float(group.field), 0.0, 0.0)
-    return np.stack(planes) if stacked else planes[0], arguments, "labels"
-
-
-def _features(
-    measured: Measured, group: MeasuredGroup, lot: list[int], offsets: list[int], n_objects: int
-) -> pd.DataFrame:
-    """Return one row per label from 0 on: 0 is background, objects follow in their order."""
-    import pandas as pd
-
-    names = [group.images[index].name for index in lot]
-    counts = np.diff([*offsets, n_objects])
-    features = pd.DataFrame(
-        {
-            "label": np.arange(n_objects + 1),
-            "image": ["", *np.repeat(np.array(names, dtype=object), counts)],
-        }
-    )
-    cells = measured.measurement.cells
-    if cells is None or cells.empty:
-        return features
-    mine = cells[cells["condition"] == group.name]
-    shift: Mapping[str, int] = dict(zip(names, offsets, strict=True))
-    mine = mine[mine["image"].isin(shift)]
-    rows = mine["label"].to_numpy(dtype=int) + mine["image"].map(shift).to_numpy(dtype=int)
-    values = mine.drop(columns=["image", "condition", "label"]).set_axis(rows, axis=0)
-    return features.join(values)
-
-
-def translations(layers: Sequence[Layer]) -> dict[str, dict[str, LayerGroup]]:
+def translations(layers: Any) -> dict[str, dict[str, LayerGroup]]:
     """Return the translations among the layers, the latest first.
 
     Returns
@@ -298,26 +266,3 @@ def translations(layers: Sequence[Layer]) -> dict[str, dict[str, LayerGroup]]:
         if group.translation is not None:
             found.setdefault(group.translation, {})[group.role] = group
     return dict(reversed(found.items()))
-
-
-def four_group_figure(measured: Measured, *, theme: ThemeName) -> Figure:
-    """Draw the main column of all groups: real, reconstructed and translated.
-
-    Parameters
-    ----------
-    measured : Measured
-        What `run_measurement` returned.
-    theme : {"light", "dark"}
-        Ground that the figure is put on.
-    """
-    from napari_phenldiff.measurement.figures import four_groups
-
-    groups = [group.name for group in measured.groups]
-    return four_groups(
-        measured.measurement,
-        source=measured.source,
-        target=measured.target,
-        translated=TRANSLATED if TRANSLATED in groups else None,
-        reconstructed=RECONSTRUCTED if RECONSTRUCTED in groups else None,
-        theme=theme,
-    )

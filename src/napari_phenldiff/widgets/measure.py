@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from qtpy.compat import isalive
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QMessageBox,
-    QPushButton,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.measurement.interface import Profile
+from napari_phenldiff.measurement.profiles import PROFILES, read_settings, threshold_basis
+from napari_phenldiff.measurement.tables import write_settings
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.runs.config import in_one_sentence
 from napari_phenldiff.viewer.jobs import JobState, jobs
 from napari_phenldiff.viewer.layers import group_layers
-from napari_phenldiff.viewer.measuring import (
-    Measured,
-    MeasuringRequest,
-    translations,
-)
+from napari_phenldiff.viewer.measure_state import measure_state
+from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, translations
+from napari_phenldiff.viewer.thresholds import thresholds
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
-from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
-from napari_phenldiff.widgets.parts.measuring_task import draw_in_background, start_measuring
-from napari_phenldiff.widgets.parts.settings_form import SettingsForm
-from napari_phenldiff.widgets.parts.table import Table
-from napari_phenldiff.widgets.parts.theme import is_dark, plain_viewer
+from napari_phenldiff.widgets.parts.live_preview import LivePreview
+from napari_phenldiff.widgets.parts.measuring_task import start_measuring
+from napari_phenldiff.widgets.parts.results_view import ResultsView
+from napari_phenldiff.widgets.parts.settings_files import SettingsFiles
+from napari_phenldiff.widgets.parts.settings_form import SettingsForm, check_channels
+from napari_phenldiff.widgets.parts.theme import plain_viewer
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
     from napari.viewer import Viewer
 
 NO_TRANSLATION = "none"
+
+_CHOICES = ("source", "target", "translation")
 
 
 class MeasureWidget(DropPanel):
@@ -60,27 +52,45 @@ class MeasureWidget(DropPanel):
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
         self._channels: tuple[str, ...] | None = None
-        self._measured: Measured | None = None
+        self._state = measure_state(viewer)
         self._add_choices()
         plain = self.section("Settings")
         self.settings = SettingsForm(plain, self.fold("Segmentation"), self)
-        self._add_results()
+        self.files = SettingsFiles()
+        self.add(self.files)
+        self.preview = LivePreview(viewer, self.request)
+        self.add(self.preview)
+        self.results = ResultsView(viewer)
+        self.figure = self.results.figure
+        self.results.setVisible(False)
+        self.add(self.results)
         self.job_foot = JobFoot(viewer, "Measure", "Stop", "image")
         self.foot.addWidget(self.job_foot)
-
         self._watch = LayerWatch(viewer, self)
-        self._watch.changed.connect(self._on_layers)
-        self.profile.currentIndexChanged.connect(self._show_settings)
-        self.source.currentIndexChanged.connect(self._show_settings)
-        self.target.currentIndexChanged.connect(self.refresh)
-        self.settings.changed.connect(self.refresh)
-        self.job_foot.start_requested.connect(self.start)
-        self.job_foot.ended.connect(self._on_ended)
-        viewer.events.theme.connect(self._on_theme)
-        self._on_layers()
-        self._show_settings()
+        self._restore()
+        self._connect()
         self.job_foot.set_job(jobs.latest("measure", viewer))
         self._on_ended()
+        if self._state.touched:
+            self.preview.touch()
+
+    def _connect(self) -> None:
+        self._watch.changed.connect(self._on_layers)
+        self.profile.currentIndexChanged.connect(self._on_profile)
+        self.source.currentIndexChanged.connect(self._on_choice)
+        self.target.currentIndexChanged.connect(self._on_choice)
+        self.translation.currentIndexChanged.connect(self._on_choice)
+        for choice in (self.source, self.target, self.translation):
+            # Only when it was the user who chose.
+            choice.activated.connect(self.preview.touch)
+        self.settings.changed.connect(self._on_settings)
+        self.files.changed.connect(self._on_thresholds)
+        self.files.load_requested.connect(self._on_load)
+        self.files.save_requested.connect(self._on_save)
+        self.preview.shown.connect(self._on_preview)
+        self.preview.changed.connect(self._remember)
+        self.job_foot.start_requested.connect(self.start)
+        self.job_foot.ended.connect(self._on_ended)
 
     def _add_choices(self) -> None:
         self.profile = choice_box()
@@ -100,33 +110,6 @@ class MeasureWidget(DropPanel):
             "Thresholds come from the real images alone.",
         )
 
-    def _add_results(self) -> None:
-        self.figure = FigureView()
-        self.table = Table()
-        self.table.row_chosen.connect(self._show_image)
-        self.save_table = QPushButton("Save table…")
-        self.save_table.setToolTip("Write the tables of images and of cells as CSV")
-        self.save_table.clicked.connect(self._on_save_table)
-        self.save_figure = QPushButton("Save figure…")
-        self.save_figure.setToolTip("Write the figure as SVG, PNG or PDF")
-        self.save_figure.clicked.connect(self._on_save_figure)
-        self.results = QTabWidget()
-        for title, view, button in (
-            ("Figure", self.figure, self.save_figure),
-            ("Table", self.table, self.save_table),
-        ):
-            page = QWidget()
-            layout = QVBoxLayout(page)
-            layout.setContentsMargins(0, 4, 0, 0)
-            layout.addWidget(view, 1)
-            row = QHBoxLayout()
-            row.addStretch(1)
-            row.addWidget(button)
-            layout.addLayout(row)
-            self.results.addTab(page, title)
-        self.results.setVisible(False)
-        self.add(self.results)
-
     # ---- what is filled in -------------------------------------------------------------------
 
     def request(self) -> MeasuringRequest:
@@ -145,6 +128,7 @@ class MeasureWidget(DropPanel):
             translated.get("reconstructed"),
             translated.get("translated"),
             self._settings(),
+            self.files.thresholds(),
         )
 
     def _settings(self) -> Settings | None:
@@ -178,6 +162,8 @@ class MeasureWidget(DropPanel):
         except InputError as error:
             self.job_foot.set_error(str(error))
             return
+        self.preview.end()
+        self._remember()
         self.job_foot.set_job(job)
 
     def _on_layers(self) -> None:
@@ -193,83 +179,143 @@ class MeasureWidget(DropPanel):
         fill_choices(self.translation, [(NO_TRANSLATION, None), *found])
         if found and before <= 1:
             self.translation.setCurrentIndex(1)
+        self._show_settings()
+        self.preview.on_layers()
+        self.results.find_objects()
         self.refresh()
+
+    def _on_profile(self) -> None:
+        self._show_settings()
+        self.files.say("")
+        self.preview.touch()
+        self._remember()
+
+    def _on_choice(self) -> None:
+        self._show_settings()
+        self.preview.schedule()
+        self._remember()
+
+    def _on_settings(self) -> None:
+        self._state.settings[self.profile.currentData()] = self.settings.values()
+        if self.files.check(self._basis()):
+            self._state.thresholds.pop(self.profile.currentData(), None)
+        self.preview.touch()
+        self._remember()
+        self.refresh()
+
+    def _on_thresholds(self) -> None:
+        self.preview.touch()
+        self.refresh()
+
+    def _on_preview(self) -> None:
+        """Let a threshold that is given as a number start from the one that was found."""
+        settings = self._settings_or_none()
+        if settings is None:
+            return
+        parts = self._profile().segmented(settings)
+        for name, value in self.preview.thresholds.items():
+            for field in type(settings).model_fields:
+                if getattr(settings, field) is parts[name][1] and math.isfinite(value):
+                    self.settings.suggest_number((field, "threshold", "method"), value)
 
     def _show_settings(self) -> None:
         """Make the form for the profile, with the channels of the chosen images to choose from."""
         group = self.source.currentData()
         channels = () if group is None else group.channel_names
-        profile = PROFILES[self.profile.currentData()]
+        profile = self._profile()
         if self._channels != (profile.name, *channels):
             self._channels = (profile.name, *channels)
+            kept = self._state.settings.get(profile.name, {})
+            before = self.settings.blockSignals(True)
             self.settings.show_model(profile.settings_type, channels)
+            with suppress(InputError):  # other images may have other channels
+                self.settings.set_values(kept)
+            self.settings.blockSignals(before)
+            self.files.set_thresholds(self._state.thresholds.get(profile.name), self._basis())
         self.refresh()
+
+    def _profile(self) -> Profile[Any]:
+        return PROFILES[self.profile.currentData()]
+
+    def _settings_or_none(self) -> Settings | None:
+        try:
+            return self._settings()
+        except InputError:
+            return None
+
+    def _basis(self) -> Any:
+        """Return what thresholds of a file belong to: with something else they are dropped."""
+        settings = self._settings_or_none()
+        return None if settings is None else threshold_basis(self._profile(), settings)
 
     def _on_ended(self) -> None:
         job = self.job_foot.job
-        if job is not None and job.state is JobState.FINISHED and job.result is not None:
-            self._measured = job.result
-            self.table.show_table(self._images_table())
-            self._draw()
+        if job is not None and job.state is JobState.FINISHED and isinstance(job.result, Measured):
+            self.results.show_measured(job.result)
             self.results.setVisible(True)
             self.reveal(self.results)
         self.refresh()
 
-    def _images_table(self) -> pd.DataFrame:
-        """Return the per-image table with what is looked at first in front."""
-        assert self._measured is not None
-        measurement = self._measured.measurement
-        table = measurement.images
-        first = ["condition", "image", measurement.main_column]
-        return table[[*first, *(c for c in table.columns if c not in first)]]
+    # ---- what outlives the dock --------------------------------------------------------------
 
-    def _draw(self) -> None:
-        if self._measured is not None:
-            self.figure.say("Drawing …")
-            dark = is_dark(self.viewer)
-            draw_in_background(self._measured, dark=dark, show=self._show_figure)
+    def _remember(self) -> None:
+        state = self._state
+        state.profile = self.profile.currentData()
+        for name in _CHOICES:
+            state.choices[name] = getattr(self, name).currentText()
+        state.preview, state.touched = self.preview.box.isChecked(), self.preview.touched
 
-    def _show_figure(self, figure: Figure | str) -> None:
-        if not isalive(self):
-            return
-        if isinstance(figure, str):
-            self.figure.say(figure)
-        else:
-            self.figure.show_figure(figure)
-            self.reveal(self.results)
-        self.save_figure.setEnabled(not isinstance(figure, str))
+    def _restore(self) -> None:
+        """Fill in what was filled in when the dock was open before."""
+        state = self._state
+        if state.profile is not None:
+            self.profile.setCurrentIndex(self.profile.findData(state.profile))
+        self.preview.box.setChecked(state.preview)
+        self._on_layers()
+        for name, text in state.choices.items():
+            box = getattr(self, name)
+            if box.findText(text) >= 0:
+                box.setCurrentIndex(box.findText(text))
+        self._show_settings()
 
-    def _on_theme(self, event: object = None) -> None:
-        if isalive(self):
-            self._draw()
+    # ---- files -------------------------------------------------------------------------------
 
-    def _show_image(self, row: int) -> None:
-        """Move the slider to the image of a row of the table."""
-        if self._measured is None:
-            return
-        for group in self._measured.groups:
-            if row < len(group.image_names):
-                place = row if group.field is None else group.field
-                if self.viewer.dims.ndim > 2:
-                    self.viewer.dims.set_current_step(self.viewer.dims.ndim - 3, place)
-                return
-            row -= len(group.image_names)
+    def load_settings(self, path: Path) -> None:
+        """Take profile, settings and thresholds from a file that a measurement wrote.
 
-    # ---- saving ------------------------------------------------------------------------------
+        Raises
+        ------
+        InputError
+            If it is none, or names a channel that the open images don't have.
+        """
+        name, settings, found = read_settings(path)
+        values = settings.model_dump()
+        if self.source.currentData() is not None:
+            check_channels(values, self.source.currentData().channel_names)
+        # NaN stands for a threshold that could not be found then; it is looked for anew.
+        found = {part: value for part, value in found.items() if math.isfinite(value)}
+        self._state.settings[name] = values
+        self._state.thresholds[name] = found
+        self.profile.setCurrentIndex(self.profile.findData(name))
+        self._channels = None  # the form is filled in anew
+        self._show_settings()
+        self.preview.touch()
+        self._remember()
 
-    def _on_save_table(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(
-            self, "Save table", str(Path.home() / "phenotype.csv"), "Tables (*.csv)"
-        )
-        if name:
-            self._save(self.write_table, Path(name))
+    def save_settings(self, path: Path) -> dict[str, float]:
+        """Write profile, settings and the thresholds that are known, and return these.
 
-    def _on_save_figure(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(
-            self, "Save figure", str(Path.home() / "phenotype.svg"), "Figures (*.svg *.png *.pdf)"
-        )
-        if name:
-            self._save(self.figure.save, Path(name))
+        Raises
+        ------
+        InputError
+            If the settings contradict each other, or no images are open.
+        """
+        request = self.request()
+        if request.settings is None:
+            raise InputError("Open images first: the settings name their channels.")
+        known = thresholds.known(request) or {}
+        write_settings(path, request.profile, request.settings, known)
+        return known
 
     def write_table(self, path: Path) -> tuple[Path, ...]:
         """Write the tables of images and cells, and the settings, beside each other.
@@ -279,12 +325,21 @@ class MeasureWidget(DropPanel):
         InputError
             If nothing has been measured yet.
         """
-        if self._measured is None:
-            raise InputError("There is no table yet; measure first.")
-        return self._measured.measurement.write(path)
+        return self.results.write_table(path)
 
-    def _save(self, write: Callable[[Path], object], path: Path) -> None:
+    def _on_load(self, path: Path) -> None:
         try:
-            write(path)
-        except (OSError, ValueError) as error:
-            QMessageBox.warning(self, "Not saved", f"{path} could not be written: {error}")
+            self.load_settings(path)
+        except InputError as error:
+            self.files.say(str(error))
+        else:
+            self.files.say(f"Loaded from {path}")
+
+    def _on_save(self, path: Path) -> None:
+        try:
+            known = self.save_settings(path)
+        except (InputError, OSError) as error:
+            self.files.say(f"{path} could not be written: {error}")
+            return
+        words = "" if known else "; thresholds are not known yet and will be found when measuring"
+        self.files.say(f"Saved as {path}{words}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -48,11 +47,3 @@ class FigureView(QWidget):
         self._canvas = FigureCanvasQTAgg(figure)
         self._canvas.setMinimumSize(1, 1)
         self._layout.addWidget(self._canvas)
-
-    def save(self, path: Path) -> None:
-        """Write the figure in the format that the suffix names: SVG, PNG or PDF."""
-        from napari_phenldiff.images.files import write_atomic
-
-        assert self.figure is not None, "there is no figure yet"
-        with write_atomic(path) as temporary:
-            self.figure.savefig(temporary, dpi=200, bbox_inches="tight")

@@ -12,14 +12,11 @@ from napari.qt.threading import create_worker
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Finished, Loading, Progress
+from napari_phenldiff.viewer.figures import four_group_figure
 from napari_phenldiff.viewer.jobs import Job, jobs
-from napari_phenldiff.viewer.measuring import (
-    Measured,
-    MeasuringRequest,
-    four_group_figure,
-    object_layers,
-    run_measurement,
-)
+from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
+from napari_phenldiff.viewer.object_preview import remove_preview
+from napari_phenldiff.viewer.objects import add_objects, object_layers
 from napari_phenldiff.viewer.tuples import LayerDataTuple
 from napari_phenldiff.widgets.parts.background import (
     Result,
@@ -67,6 +64,8 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
                 done, total, what = progress[0]
                 if done:
                     yield Progress(done, total, what)
+                elif what:
+                    yield Loading(what)
             try:
                 measured = future.result()
             except _StoppedError:
@@ -83,13 +82,8 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
 
 def _show_objects(viewer: Viewer, result: tuple[Measured, list[LayerDataTuple]]) -> Measured:
     measured, layers = result
-    for data, arguments, _ in layers:
-        # A measurement made again takes the place of the one before.
-        if arguments["name"] in viewer.layers:
-            arguments["visible"] = viewer.layers[arguments["name"]].visible
-            viewer.layers.remove(arguments["name"])
-        # Outlines, because what was cut out has to be judged by the image under it.
-        viewer.add_labels(data, **arguments).contour = 1
+    remove_preview(viewer)
+    add_objects(viewer, layers)
     return measured.without_pixels()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox, QWidget
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.widgets.parts.choices import choice_box
 from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box
 
@@ -38,6 +39,7 @@ class SettingsForm(QObject):
         self._fields: dict[tuple[str, ...], QWidget] = {}
         self._numbers: dict[tuple[str, ...], QDoubleSpinBox] = {}
         self._model: type[BaseModel] | None = None
+        self._channels: Sequence[str] = ()
 
     @property
     def has_nested(self) -> bool:
@@ -59,6 +61,7 @@ class SettingsForm(QObject):
         self._fields.clear()
         self._numbers.clear()
         self._model = model
+        self._channels = tuple(channel_names)
         self._add(model(), (), channel_names)
 
     def values(self) -> dict[str, Any]:
@@ -71,6 +74,56 @@ class SettingsForm(QObject):
             number = self._numbers.get(path)
             inner[path[-1]] = _value_of(field, number)
         return values
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Fill in what `values` returned, or what a model was dumped to.
+
+        What is not in it stays. `changed` is emitted once.
+
+        Raises
+        ------
+        InputError
+                If a channel is chosen that isn't there; nothing is changed then.
+        """
+        found = [
+            (path, field, value)
+            for path, field in self._fields.items()
+            if (value := _value_at(values, path)) is not _NOTHING
+        ]
+        if self._channels:
+            check_channels({path[-1]: value for path, _, value in found}, self._channels)
+        before = self.blockSignals(True)
+        try:
+            for path, field, value in found:
+                self._fill(path, field, value)
+        finally:
+            self.blockSignals(before)
+        self.changed.emit()
+
+    def suggest_number(self, path: tuple[str, ...], value: float) -> None:
+        """Let a field that can hold a number instead of a word start from this one."""
+        number, words = self._numbers.get(path), self._fields.get(path)
+        if number is not None and isinstance(words, QComboBox) and words.currentData() is not None:
+            before = number.blockSignals(True)
+            number.setValue(value)
+            number.blockSignals(before)
+
+    def _fill(self, path: tuple[str, ...], field: QWidget, value: Any) -> None:
+        number = self._numbers.get(path)
+        if isinstance(field, QComboBox):
+            if path[-1].endswith("channel"):
+                if self._channels:
+                    field.setCurrentIndex(_channel_number(value, self._channels))
+            elif number is not None and not isinstance(value, str):
+                number.setValue(value)
+                field.setCurrentIndex(field.count() - 1)
+            else:
+                field.setCurrentIndex(max(0, field.findData(value)))
+        elif isinstance(field, QCheckBox):
+            field.setChecked(value)
+        else:
+            assert isinstance(field, QSpinBox | QDoubleSpinBox)
+            field.setValue(value)
 
     def model(self) -> BaseModel:
         """Return what is filled in, validated."""
@@ -121,7 +174,7 @@ class SettingsForm(QObject):
                 combo.addItem(option.replace("-", " "), option)
             if _takes_number(info.annotation):
                 combo.addItem(_MANUAL, None)
-                number = number_box(0.0, 0.0, 1e6, step=1.0)
+                number = _GreyValue()
                 self._numbers[where] = number
                 number.valueChanged.connect(self.changed)
             combo.setCurrentIndex(max(0, combo.findData(value)))
@@ -140,6 +193,52 @@ class SettingsForm(QObject):
         )
         spin.valueChanged.connect(self.changed)
         return spin
+
+
+class _GreyValue(QDoubleSpinBox):
+    """A field for a threshold in images of 8 bit as well as in those between 0 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(6)
+        self.setRange(-1e9, 1e9)
+        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.setKeyboardTracking(False)
+
+    def textFromValue(self, v: float) -> str:
+        """Show as many digits as the value has."""
+        return self.locale().toString(v, "g", 8)
+
+
+_NOTHING = object()
+
+
+def _value_at(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    found: Any = values
+    for name in path:
+        if not isinstance(found, Mapping) or name not in found:
+            return _NOTHING
+        found = found[name]
+    return found
+
+
+def check_channels(values: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise InputError if settings choose a channel that images with these don't have."""
+    for field, value in values.items():
+        if field.endswith("channel"):
+            _channel_number(value, names)
+
+
+def _channel_number(channel: int | str, names: Sequence[str]) -> int:
+    """Return the number of a channel that is given by number or by name."""
+    if isinstance(channel, str):
+        folded = [name.casefold() for name in names]
+        if channel.casefold() in folded:
+            return folded.index(channel.casefold())
+    elif 0 <= channel < len(names):
+        return channel
+    wanted = f'"{channel}"' if isinstance(channel, str) else f"number {channel}"
+    raise InputError(f"The open images have no channel {wanted}; they have {', '.join(names)}.")
 
 
 def _value_of(field: QWidget, number: QDoubleSpinBox | None) -> Any:

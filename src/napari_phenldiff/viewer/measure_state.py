@@ -1,0 +1,44 @@
+"""What is filled in for a measurement, per viewer: it outlives the dock that it was filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+
+@dataclass(slots=True)
+class MeasureState:
+    """What a dock that is opened again starts from.
+
+    Attributes
+    ----------
+    profile : str or None
+        Name of the profile; None before one was chosen.
+    settings : dict
+        By the name of the profile, what was filled in for it.
+    thresholds : dict
+        By the name of the profile, thresholds that came with settings from a file.
+    choices : dict
+        What was chosen as source, target and translation, as it was shown.
+    preview : bool
+        Whether the objects of the current image are to be shown.
+    touched : bool
+        Whether the user has changed something, from when on there is a preview.
+    """
+
+    profile: str | None = None
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    thresholds: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
+    preview: bool = True
+    touched: bool = False
+
+
+_STATES: WeakKeyDictionary[Any, MeasureState] = WeakKeyDictionary()
+
+
+def measure_state(viewer: Any) -> MeasureState:
+    """Return the state for a viewer, the same at any time."""
+    return _STATES.setdefault(viewer, MeasureState())

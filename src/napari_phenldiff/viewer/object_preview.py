@@ -1,0 +1,248 @@
+"""The objects of the image that is looked at, cut out with the settings as they are now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.measurement.interface import Profile, measurable_plane
+from napari_phenldiff.measurement.profiles import complete_thresholds, find_profile, threshold_basis
+from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.viewer.fields import FieldImages, Lot, points_of
+from napari_phenldiff.viewer.measuring import MeasuringRequest
+from napari_phenldiff.viewer.thresholds import thresholds
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+
+PREVIEW_METADATA_KEY = "napari-phenldiff-preview"
+"""Key of the metadata of the layer with the preview, by which it is found again."""
+
+PREVIEW_NAME = "preview: objects"
+
+# Yellow and light blue stand out on blue, green, magenta and grey, and from each other.
+_OBJECT_COLOUR = (1.0, 0.84, 0.0, 1.0)
+_RING_COLOUR = (0.55, 0.85, 1.0, 0.75)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreviewTarget:
+    """One image of the conditions that are to be measured.
+
+    Attributes
+    ----------
+    request : MeasuringRequest
+        What is asked for, as a snapshot.
+    group : str
+        Name of the group that is seen.
+    part, place : int
+        Part of the group, and place in it along the first axis of the layers.
+    """
+
+    request: MeasuringRequest
+    group: str
+    part: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectPreview:
+    """What was cut out of an image.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray of shape (Y, X), int32
+        Objects from 1 to `n_objects`; what is measured around an object has its number plus
+        `n_objects`.
+    n_objects : int
+        How many there are.
+    lot : Lot
+        Where the layers of the image lie.
+    place : int
+        The place of the image in them.
+    text : str
+        Thresholds, number and area in words, or why there is nothing to see.
+    thresholds : mapping of str to float
+        The thresholds, in units of the scaled grey values.
+    """
+
+    labels: np.ndarray
+    n_objects: int
+    lot: Lot
+    place: int
+    text: str
+    thresholds: Mapping[str, float]
+
+
+class SupersededError(Exception):
+    """Raised by a listener of `outline` when its result isn't wanted any more."""
+
+
+def preview_target(viewer: ViewerModel, request: MeasuringRequest) -> PreviewTarget:
+    """Find the image that is looked at: the topmost visible one, at the place of the slider.
+
+    Called in the GUI's thread.
+
+    Raises
+    ------
+    InputError
+        If none of the images to measure is looked at.
+    """
+    error = request.validation_error()
+    if error is not None:
+        raise InputError(error)
+    if viewer.canvas.grid.enabled:
+        raise InputError("There is no preview while layers are side by side.")
+    groups = request.groups()
+    homes = {layer: name for name, group in groups.items() for layer in group.layers}
+    top = next((x for x in reversed(viewer.layers) if x.visible and x in homes), None)
+    if top is None:
+        raise InputError("Make a layer of the conditions visible to see its objects.")
+    name = homes[top]
+    # Images of another shape may lie at other places of the slider.
+    images = FieldImages(groups[name])
+    for part, (layers, lot) in enumerate(zip(groups[name].parts, images.lots, strict=True)):
+        place = lot.place_at(points_of(viewer))
+        if place is not None and any(layer.visible for layer in layers):
+            return PreviewTarget(request.snapshot(), name, part, place)
+    raise InputError(f"{name} has no image at this place of the slider.")
+
+
+def outline(
+    target: PreviewTarget, on_step: Callable[[str], None] = lambda doing: None
+) -> ObjectPreview:
+    """Cut the objects out of one image, with the thresholds that a measurement would have.
+
+    Parameters
+    ----------
+    target : PreviewTarget
+        What `preview_target` returned.
+    on_step : callable
+        Told in a few words what takes a while; what it raises ends the work.
+
+    Raises
+    ------
+    InputError
+        If the images can't be read out of the layers, or lack a channel.
+    """
+    request = target.request
+    profile, settings = find_profile(request.profile), request.chosen_settings()
+
+    def on_image(done: int, total: int) -> None:
+        on_step(f"Finding the threshold over {count(total, 'image')} …")
+
+    fitted = thresholds.fit(request, on_image)
+    on_step("")
+    group = request.groups()[target.group]
+    images = FieldImages(group)
+    image = images.image(target.part, target.place)
+    complete = complete_thresholds(profile, image, settings, fitted)
+    on_step("")
+    objects = profile.labels(image, settings, complete)
+    on_step("")
+    n_objects = int(objects.max(initial=0))
+    text = _words(target, profile, settings, image, objects, complete)
+    around = profile.surroundings(objects, settings) if n_objects else None
+    if around is not None:
+        objects = np.where(around > 0, around + n_objects, objects).astype(np.int32)
+    return ObjectPreview(objects, n_objects, images.lots[target.part], target.place, text, complete)
+
+
+def _words(
+    target: PreviewTarget,
+    profile: Profile[Any],
+    settings: Settings,
+    image: Image,
+    objects: np.ndarray,
+    complete: dict[str, float],
+) -> str:
+    common = dict(threshold_basis(profile, settings))
+    said = []
+    for name, (channel, segmentation) in profile.segmented(settings).items():
+        _, reason = measurable_plane(image, channel)
+        if reason:
+            return f"{image.name}: nothing can be measured. {reason[:1].upper()}{reason[1:]}."
+        if math.isnan(complete[name]):
+            return f"{image.name}: no threshold for {name} can be found."
+        grey = complete[name] * segmentation.threshold.scale
+        over = " over the background" if segmentation.background_radius else ""
+        where = "for all images" if name in common else "for this image"
+        if isinstance(segmentation.threshold.method, float | int):
+            where = "as given"
+        said.append(f"{name} from {grey:.4g} grey values{over} ({where})")
+    area = np.count_nonzero(objects)
+    n_objects = int(objects.max(initial=0))
+    found = f"no objects in {image.name}"
+    if n_objects:
+        size = f"{area:,} px"
+        if image.pixel_size is not None:
+            size = f"{area * math.prod(image.pixel_size):,.4g} µm²"
+        found = f"{count(n_objects, 'object')}, {area / objects.size:.1%} of the field ({size})"
+    return f"{target.group}: {found}; {', '.join(said)}."
+
+
+def preview_layer(viewer: ViewerModel) -> Labels | None:
+    """Return the layer with the preview, None if there is none."""
+    return next((x for x in viewer.layers if PREVIEW_METADATA_KEY in x.metadata), None)
+
+
+def show_preview(viewer: ViewerModel, preview: ObjectPreview) -> None:
+    """Show a preview in its layer, which is made when there is none. Called in the GUI's thread.
+
+    What is selected stays selected.
+    """
+    lot = preview.lot
+    data = lot.like_layer(preview.labels[None])
+    geometry = lot.geometry_of(preview.place)
+    layer = preview_layer(viewer)
+    if layer is not None and layer.ndim != data.ndim:
+        viewer.layers.remove(layer)
+        layer = None
+    colours = _colours(preview)
+    if layer is None:
+        selected = set(viewer.layers.selection)
+        active = viewer.layers.selection.active
+        layer = viewer.add_labels(
+            data,
+            name=PREVIEW_NAME,
+            colormap=colours,
+            metadata={PREVIEW_METADATA_KEY: True},
+            **geometry,
+        )
+        layer.contour = 1
+        layer.editable = False
+        viewer.layers.selection.clear()
+        viewer.layers.selection.update(selected)
+        viewer.layers.selection.active = active
+        return
+    layer.data = data
+    for name, value in geometry.items():
+        if tuple(getattr(layer, name)) != tuple(value):
+            setattr(layer, name, value)
+    layer.colormap = colours
+
+
+def remove_preview(viewer: ViewerModel) -> None:
+    """Remove the layer with the preview, if there is one."""
+    layer = preview_layer(viewer)
+    if layer is not None:
+        viewer.layers.remove(layer)
+
+
+def _colours(preview: ObjectPreview) -> Any:
+    """One colour for objects, another for what is around them; outlines still part neighbours."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    n_objects = preview.n_objects
+    around = range(n_objects + 1, 2 * n_objects + 1)
+    colours: dict[int | None, Any] = dict.fromkeys(around, _RING_COLOUR)
+    colours |= {None: _OBJECT_COLOUR, 0: (0.0, 0.0, 0.0, 0.0)}
+    return DirectLabelColormap(color_dict=colours)

@@ -1,0 +1,292 @@
+"""The objects of a measurement as labels layers, and the way from a row of a table to an object.
+
+Each layer holds the objects of one condition. No number occurs twice in a layer, so that a row of
+its features belongs to one object; row 0 is the background, as napari counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_phenldiff.viewer.fields import move_sliders
+from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
+from napari_phenldiff.viewer.side_by_side import side_by_side
+from napari_phenldiff.viewer.tuples import LayerDataTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+
+MEASUREMENT_METADATA_KEY = "napari-phenldiff-measurement"
+"""Key of a labels layer's metadata with the measurement that it belongs to.
+
+``identity`` of the measurement, ``condition`` (name of the group), ``lot`` (which of its lots),
+``profile``, ``settings``, ``thresholds``, ``images``, and ``offsets``: what is added to the numbers
+of the table of cells in each of them.
+"""
+
+
+def object_layers(measured: Measured, visible: Sequence[str] = ()) -> list[LayerDataTuple]:
+    """Make labels layers of the objects that were measured, with their measurements as features.
+
+    Parameters
+    ----------
+    measured : Measured
+        What `run_measurement` returned.
+    visible : sequence of str
+        Names of the groups whose objects are shown at first.
+
+    Returns
+    -------
+    list of LayerDataTuple
+        One per group and image shape, over the images they were found in.
+    """
+    tuples: list[LayerDataTuple] = []
+    for group in measured.groups:
+        start = 0
+        for index in range(len(group.lots)):
+            end = start + len(group.lots[index].names)
+            objects = group.objects[start:end]
+            tuples.append(_lot(measured, group, index, objects, visible=group.name in visible))
+            start = end
+    return tuples
+
+
+def _lot(
+    measured: Measured,
+    group: MeasuredGroup,
+    index: int,
+    objects: Sequence[np.ndarray],
+    *,
+    visible: bool,
+) -> LayerDataTuple:
+    lot = group.lots[index]
+    offsets = [0, *np.cumsum([int(found.max(initial=0)) for found in objects]).tolist()]
+    planes = [
+        np.where(found > 0, found + offset, 0).astype(np.int32)
+        for found, offset in zip(objects, offsets, strict=False)
+    ]
+    height, width = planes[0].shape
+    size = "" if len(group.lots) == 1 else f" ({width} × {height})"
+    measurement = measured.measurement
+    arguments: dict[str, Any] = {
+        "name": f"{group.name}: objects{size}",
+        "features": _features(measured, group.name, lot.names, offsets),
+        "visible": visible,
+        "opacity": 0.8,
+        **lot.geometry,
+        "metadata": {
+            MEASUREMENT_METADATA_KEY: {
+                "identity": measured.identity,
+                "condition": group.name,
+                "lot": index,
+                "profile": measurement.profile.name,
+                "settings": measurement.settings.model_dump(mode="json"),
+                "thresholds": dict(measurement.thresholds),
+                "images": list(lot.names),
+                "offsets": offsets[:-1],
+            }
+        },
+    }
+    return lot.like_layer(np.stack(planes)), arguments, "labels"
+
+
+def _features(
+    measured: Measured, condition: str, names: Sequence[str], offsets: Sequence[int]
+) -> pd.DataFrame:
+    """Return one row per label from 0 on: 0 is background, objects follow in their order."""
+    import pandas as pd
+
+    images = np.repeat(np.array(names, dtype=object), np.diff(offsets))
+    features = pd.DataFrame({"label": np.arange(offsets[-1] + 1), "image": ["", *images]})
+    cells = measured.measurement.cells
+    if cells is None or cells.empty:
+        return features
+    mine = cells[(cells["condition"] == condition) & cells["image"].isin(names)]
+    rows = _numbers(mine, names, offsets)
+    values = mine.drop(columns=["image", "condition", "label"]).set_axis(rows, axis=0)
+    return features.join(values)
+
+
+def _numbers(cells: pd.DataFrame, names: Sequence[str], offsets: Sequence[int]) -> np.ndarray:
+    """Return the numbers in the layer of cells that all lie in these images."""
+    shift = dict(zip(names, offsets, strict=False))
+    return cells["label"].to_numpy(dtype=int) + cells["image"].map(shift).to_numpy(dtype=int)
+
+
+def measurement_of(layer: Any) -> dict[str, Any] | None:
+    """Return what a labels layer says about its measurement; None if it is from none."""
+    entry = layer.metadata.get(MEASUREMENT_METADATA_KEY)
+    return entry if isinstance(entry, dict) and "identity" in entry else None
+
+
+def add_objects(viewer: ViewerModel, layers: Iterable[LayerDataTuple]) -> list[Labels]:
+    """Add labels layers; a measurement made again takes the place of the one before.
+
+    A layer that the user has renamed is kept. The one that is shown is active afterwards, so that
+    napari's own table of features shows its objects.
+    """
+    added: list[Labels] = []
+    for data, arguments, _ in layers:
+        old = next(
+            (x for x in viewer.layers if x.name == arguments["name"] and measurement_of(x)), None
+        )
+        if old is not None:
+            arguments["visible"] = old.visible
+            viewer.layers.remove(old)
+        layer = viewer.add_labels(data, **arguments)
+        # Outlines, because what was cut out has to be judged by the image under it.
+        layer.contour = 1
+        if not data.flags.writeable:
+            layer.editable = False
+        added.append(layer)
+    shown = [layer for layer in added if layer.visible]
+    viewer.layers.selection.active = shown[0] if shown else added[0]
+    return added
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectPlace:
+    """Where an object of the table of cells is in the viewer.
+
+    Attributes
+    ----------
+    layer : napari.layers.Labels
+        The layer it is in.
+    number : int
+        Its number there.
+    place : int
+        Its image among those of the layer.
+    """
+
+    layer: Labels
+    number: int
+    place: int
+
+
+class ObjectRows:
+    """The rows of a table of cells and their objects in the viewer, both ways.
+
+    Parameters
+    ----------
+    measured : Measured
+        The measurement.
+    layers : iterable of napari layers
+        Layers of the viewer; those with objects of this measurement are used.
+    """
+
+    def __init__(self, measured: Measured, layers: Iterable[Any]) -> None:
+        self._rows: dict[Any, np.ndarray] = {}
+        cells = measured.measurement.cells
+        n_cells = 0 if cells is None else len(cells)
+        self._layer = np.full(n_cells, -1)
+        self._number = np.zeros(n_cells, int)
+        self._place = np.zeros(n_cells, int)
+        self.layers: tuple[Labels, ...] = tuple(
+            layer
+            for layer in layers
+            if (measurement_of(layer) or {}).get("identity") == measured.identity
+        )
+        if cells is None or cells.empty:
+            return
+        for index, layer in enumerate(self.layers):
+            entry = measurement_of(layer)
+            assert entry is not None
+            names, offsets = entry["images"], entry["offsets"]
+            here = (cells["condition"] == entry["condition"]) & cells["image"].isin(names)
+            rows = np.flatnonzero(here.to_numpy())
+            mine = cells.iloc[rows]
+            numbers = _numbers(mine, names, offsets)
+            self._layer[rows], self._number[rows] = index, numbers
+            self._place[rows] = np.searchsorted(offsets, numbers - 1, side="right") - 1
+            table = np.full(int(numbers.max(initial=0)) + 1, -1)
+            table[numbers] = rows
+            self._rows[layer] = table
+
+    def place_of(self, row: int) -> ObjectPlace | None:
+        """Return the object of a row; None if its layer is gone."""
+        if not 0 <= row < len(self._layer) or self._layer[row] < 0:
+            return None
+        layer = self.layers[self._layer[row]]
+        return ObjectPlace(layer, int(self._number[row]), int(self._place[row]))
+
+    def row_of(self, layer: Any, number: int) -> int | None:
+        """Return the row of an object; None for the background and what was not measured."""
+        table = self._rows.get(layer)
+        if table is None or not 0 < number < len(table) or table[number] < 0:
+            return None
+        return int(table[number])
+
+
+def show_image(viewer: ViewerModel, measured: Measured, row: int) -> None:
+    """Show the image of a row of the table of images: its place of the slider, its layers."""
+    group, lot, place = measured.image_at(row)
+    move_sliders(viewer, lot.slider(place))
+    show_group(viewer, measured, group)
+
+
+def show_object(viewer: ViewerModel, measured: Measured, found: ObjectPlace) -> None:
+    """Pick an object in the viewer: its field, its layer, its number, in view of the camera."""
+    layer = found.layer
+    entry = measurement_of(layer)
+    assert entry is not None, "only layers of measurements have objects"
+    group = next(group for group in measured.groups if group.name == entry["condition"])
+    lot = group.lots[entry["lot"]]
+    # Panes side by side have no place for one more layer.
+    side_by_side(viewer).off()
+    move_sliders(viewer, lot.slider(found.place))
+    show_group(viewer, measured, group)
+    layer.visible = True
+    viewer.layers.selection.active = layer
+    layer.selected_label = found.number
+    _bring_into_view(viewer, layer, found.number, lot.index(found.place))
+
+
+def show_group(viewer: ViewerModel, measured: Measured, group: MeasuredGroup) -> None:
+    """Show the layers of one group that was measured, and hide those of the others.
+
+    Without effect while the groups are side by side.
+    """
+    if side_by_side(viewer).is_on:
+        return
+    members = {other.name: other.layers_in(viewer.layers) for other in measured.groups}
+    # The channels that are looked at stay the same.
+    channels = {
+        LayerInfo.of(layer).channel_index
+        for layers in members.values()
+        for layer in layers
+        if layer.visible
+    }
+    for name, layers in members.items():
+        for layer in layers:
+            chosen = not channels or LayerInfo.of(layer).channel_index in channels
+            layer.visible = chosen and name == group.name
+    for layer in viewer.layers:
+        entry = measurement_of(layer)
+        if entry is not None and entry["identity"] == measured.identity:
+            layer.visible = entry["condition"] == group.name
+
+
+def _bring_into_view(
+    viewer: ViewerModel, layer: Labels, number: int, cut: tuple[slice, ...]
+) -> None:
+    """Centre the camera on an object that is not in view; its zoom stays."""
+    if viewer.dims.ndisplay != 2:
+        return
+    pixels = np.argwhere(np.asarray(layer.data[cut]) == number)[:, -2:]
+    if not len(pixels):
+        return  # somebody has painted over it
+    scale, translate = np.array(layer.scale[-2:]), np.array(layer.translate[-2:])
+    low, high = pixels.min(axis=0) * scale + translate, pixels.max(axis=0) * scale + translate
+    camera = viewer.scene.camera
+    half = np.array(viewer.canvas.size) / 2 / camera.zoom
+    centre = np.array(camera.center[-2:])
+    if (low < centre - half).any() or (high > centre + half).any():
+        y, x = (low + high) / 2
+        camera.center = (camera.center[0], y, x)

@@ -1,0 +1,243 @@
+"""The check box for the preview of objects, and the thread that cuts them out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from napari.qt.threading import create_worker
+from qtpy.compat import isalive
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.measuring import MeasuringRequest
+from napari_phenldiff.viewer.object_preview import (
+    ObjectPreview,
+    PreviewTarget,
+    SupersededError,
+    outline,
+    preview_layer,
+    preview_target,
+    remove_preview,
+    show_preview,
+)
+from napari_phenldiff.widgets.parts.form import note
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+_log = logging.getLogger(__name__)
+
+_WAIT_MS = 150
+"""Who turns a wheel changes a value many times before he looks."""
+
+_TOLD_MS = 200
+
+
+class _Task:
+    """One image to cut objects out of, in a thread; `wanted` is cleared by the GUI's."""
+
+    def __init__(self, target: PreviewTarget) -> None:
+        self.target = target
+        self.wanted = True
+        self.doing = ""
+
+    def __call__(self) -> ObjectPreview | str | None:
+        try:
+            return outline(self.target, self._on_step)
+        except SupersededError:
+            return None
+        except InputError as error:
+            return str(error)
+        except Exception as error:
+            _log.exception("the objects could not be previewed")
+            return f"The objects could not be previewed: {type(error).__name__}: {error}"
+
+    def _on_step(self, doing: str) -> None:
+        self.doing = doing
+        if not self.wanted:
+            raise SupersededError
+
+
+class LivePreview(QWidget):
+    """A check box and a note: show the objects of the current image whenever something has changed.
+
+    Nothing happens before `touch` is called, and while the box is not checked. One thread works at
+    a time; what is asked for meanwhile is done after it, the latest only.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose images are looked at.
+    request : callable
+        Returns what is to be measured now; it may raise InputError.
+    """
+
+    changed = Signal()
+    """Emitted when the user has checked or cleared the box."""
+
+    shown = Signal()
+    """Emitted when there is a new preview, or a reason why there is none."""
+
+    def __init__(self, viewer: Viewer, request: Callable[[], MeasuringRequest]) -> None:
+        super().__init__()
+        self._viewer, self._request = viewer, request
+        self._touched = False
+        self._task: _Task | None = None
+        self._there = False
+        self._watched: list[Layer] = []
+        self.thresholds: Mapping[str, float] = {}
+        self.box = QCheckBox("Preview on this image")
+        self.box.setChecked(True)
+        self.box.setToolTip(
+            "Outline the objects of the image that is looked at, with these settings, whenever a "
+            "setting or the slider has changed. For translocation the second outline is the ring."
+        )
+        self.note = note()
+        self.note.setVisible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.box)
+        layout.addWidget(self.note)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_WAIT_MS)
+        self._timer.timeout.connect(self._start)
+        self._told = QTimer(self)
+        self._told.setInterval(_TOLD_MS)
+        self._told.timeout.connect(self._tell)
+        self.box.toggled.connect(self._on_box)
+        viewer.dims.events.point.connect(self._on_event)
+        viewer.canvas.grid.events.enabled.connect(self._on_event)
+
+    @property
+    def touched(self) -> bool:
+        """Whether something has been changed, from when on there is a preview."""
+        return self._touched
+
+    def touch(self) -> None:
+        """Show a preview from now on: the user has changed something."""
+        self._touched = True
+        self.schedule()
+
+    def schedule(self) -> None:
+        """Show how things are now, in a moment, if there is to be a preview."""
+        if self._touched and self.box.isChecked():
+            if self._task is not None:
+                self._task.wanted = False
+            self._timer.start()
+
+    def end(self) -> None:
+        """Remove the preview until something is changed again."""
+        self._touched = False
+        self._clear()
+
+    def on_layers(self) -> None:
+        """Look whether the images and the preview are still there."""
+        self._watch()
+        gone = self._there and preview_layer(self._viewer) is None
+        if gone:
+            # Who removes the layer alone doesn't want it; with its images it goes by itself.
+            self._there = False
+            if self._watched:
+                self.box.setChecked(False)
+                self.changed.emit()
+                return
+        if not self._watched:
+            self.end()
+        else:
+            self.schedule()
+
+    # ---- what happens ------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if not (self._touched and self.box.isChecked()):
+            return
+        if self._task is not None:
+            return  # `_on_done` starts anew
+        try:
+            task = _Task(preview_target(self._viewer, self._request()))
+        except InputError as error:
+            self._say(str(error))
+            self._hide()
+            return
+        self._watch()
+        self._task = task
+        worker = create_worker(task, _start_thread=False)
+        worker.returned.connect(lambda result: self._on_done(task, result))
+        worker.errored.connect(lambda error: self._on_done(task, None))
+        worker.start()
+        self._told.start()
+
+    def _on_done(self, task: _Task, result: ObjectPreview | str | None) -> None:
+        if not isalive(self):
+            return
+        self._task = None
+        self._told.stop()
+        if not (self._touched and self.box.isChecked()):
+            return
+        if not task.wanted:
+            if not self._timer.isActive():
+                self._start()
+            return
+        if isinstance(result, str):
+            self._hide()
+            self._say(result)
+        elif result is not None:
+            show_preview(self._viewer, result)
+            self._there = True
+            self.thresholds = result.thresholds
+            self._say(result.text)
+
+    def _tell(self) -> None:
+        if self._task is not None and self._task.doing:
+            self._say(self._task.doing, done=False)
+
+    def _say(self, text: str, *, done: bool = True) -> None:
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
+        if done:
+            self.shown.emit()
+
+    def _clear(self) -> None:
+        self._timer.stop()
+        if self._task is not None:
+            self._task.wanted = False
+        self._hide()
+        self._say("")
+
+    def _hide(self) -> None:
+        self._there = False
+        remove_preview(self._viewer)
+
+    def _watch(self) -> None:
+        """Listen to the images that may be shown: whether they are seen, and what they hold."""
+        try:
+            groups = self._request().groups().values()
+        except InputError:
+            return
+        layers = [layer for group in groups for layer in group.layers]
+        for layer in self._watched:
+            if layer not in layers:
+                layer.events.visible.disconnect(self._on_event)
+                layer.events.data.disconnect(self._on_event)
+        for layer in layers:
+            if layer not in self._watched:
+                layer.events.visible.connect(self._on_event)
+                layer.events.data.connect(self._on_event)
+        self._watched = layers
+
+    def _on_event(self, event: object = None) -> None:
+        if isalive(self):
+            self.schedule()
+
+    def _on_box(self, checked: bool) -> None:
+        if checked:
+            self.touch()
+        else:
+            self._clear()
+        self.changed.emit()
