@@ -63,6 +63,26 @@ def test_a_cell_can_be_put_right():
     assert "at least one" in (left.with_cell(1, 0, None).validation_error() or "")
 
 
+def test_a_channel_is_left_out_and_taken_in_again_for_all_conditions():
+    match = match_channels({"a": ("DNA", "GFP"), "b": ("GFP", "DNA"), "c": ("DNA", "GFP")})
+
+    left = match.with_cell(0, 1, None)
+    assert left.rows == ((None, None), (0, 1))
+    assert left.remarks() == ["Left out: DNA (a), DNA (b), DNA (c)."]
+    again = left.with_cell(0, 0, 1)
+    assert again == match
+    assert again.remarks() == []
+
+
+def test_guesses_are_told():
+    match = match_channels({"a": ("DNA", "GFP"), "b": ("GFP", "x"), "c": ("y", "GFP", "z")})
+
+    assert match.remarks() == [
+        "Check what only the order tells: DNA = x (b), DNA = y (c).",
+        "Left out: z (c).",
+    ]
+
+
 def image(*names: str, name: str = "i", path=None) -> Image:
     data = np.stack([np.full((4, 4), ord(n[0]), np.uint8) for n in names])
     return Image(data, names, None, name, path)

@@ -26,7 +26,8 @@ def dock(qtbot, model: ViewerModel, tmp_path: Path) -> FineTuneWidget:
 def test_the_open_conditions_can_be_chosen_and_the_control_is_the_source(dock: FineTuneWidget):
     assert dock.data.source.currentText() == "untreated (4 images)"
     assert dock.data.target.currentText() == "treated (4 images)"
-    assert dock.data.summary.text() == "Channels: DNA, marker"
+    summary = dock.data.summary.text().replace("\N{NO-BREAK SPACE}", " ")
+    assert summary == "Channels: DNA, marker · 96 × 96 px · 8 bit"
     assert dock.validation_error() is None
     assert dock.job_foot.button.isEnabled()
     assert dock.job_foot.button.text() == "Start fine-tuning"

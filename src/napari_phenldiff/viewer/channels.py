@@ -78,12 +78,42 @@ class ChannelMatch:
         condition : int
             Which of the other conditions, from 0.
         place : int or None
-            Its channel; None leaves the channel out.
+            Its channel; None leaves the channel of the source out, in all conditions.
         """
-        cells = list(self.rows[row])
-        cells[condition] = place
+        others = range(len(self.conditions) - 1)
+        if place is None:
+            cells: list[int | None] = [None for _ in others]
+        else:
+            # A channel that is taken in again is taken in for all conditions that have it.
+            suggested = match_channels(self.channels).rows[row]
+            cells = [
+                suggested[column] if cell is None else cell
+                for column, cell in enumerate(self.rows[row])
+            ]
+            cells[condition] = place
         rows = (*self.rows[:row], tuple(cells), *self.rows[row + 1 :])
-        return replace(self, rows=rows, by_order=self.by_order - {(row, condition)})
+        return replace(self, rows=rows, by_order=self.by_order - {(row, c) for c in others})
+
+    def remarks(self) -> list[str]:
+        """Return what should be looked at: guesses, and channels that nothing is learned from."""
+        source, *others = self.conditions
+        remarks = []
+        guesses = [
+            f"{self.channels[source][row]} = {self.channels[others[column]][place]} "
+            f"({others[column]})"
+            for row, column in sorted(self.by_order)
+            if (place := self.rows[row][column]) is not None
+        ]
+        if guesses:
+            remarks.append(f"Check what only the order tells: {', '.join(guesses)}.")
+        left = []
+        for name, places in self._places().items():
+            names = [c for i, c in enumerate(self.channels[name]) if i not in places]
+            if names:
+                left.append(f"{', '.join(names)} ({name})")
+        if left:
+            remarks.append(f"Left out: {', '.join(left)}.")
+        return remarks
 
     def validation_error(self) -> str | None:
         """Return why images can't be trained on with these channels, if they can't."""

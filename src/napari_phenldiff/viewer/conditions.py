@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import tiff_files
+from napari_phenldiff.viewer.channels import ChannelMatch
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
 
 if TYPE_CHECKING:
@@ -66,6 +67,24 @@ class ConditionChoice:
         if self.n_planes > 1:
             words.append(f"{self.n_planes} z planes")
         return " · ".join(words)
+
+
+def describe(chosen: Sequence[ConditionChoice], match: ChannelMatch | None) -> str:
+    """Tell in a line or two what is trained on.
+
+    Parameters
+    ----------
+    chosen : sequence of ConditionChoice
+        At least one, the source first.
+    match : ChannelMatch or None
+        Which channel is which, as far as it is known.
+    """
+    source, *others = chosen
+    names = source.channel_names if match is None else match.names
+    channels = f"Channels: {', '.join(names) or ('unknown' if match is None else 'none')}"
+    text = " · ".join(part for part in (channels, source.format()) if part)
+    unlike = [f"{c.name}: {c.format()}" for c in others if c.format() != source.format()]
+    return "\n".join([text, *(line for line in unlike if not line.endswith(": "))])
 
 
 def conditions_of_layers(layers: Iterable[Layer]) -> tuple[ConditionChoice, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -10,6 +11,7 @@ from napari_phenldiff.images.layers import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.layers import LayerGroup
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
 _SETTLED: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
@@ -33,6 +35,12 @@ def unclear_axis(group: LayerGroup) -> int | None:
     return _SETTLED.get(layer)
 
 
+def unclear_layers(groups: Iterable[LayerGroup | None]) -> list[tuple[Layer, int]]:
+    """Return the layers with an axis that may be several things, and this axis."""
+    found = ((group, unclear_axis(group)) for group in groups if group is not None)
+    return [(group.layers[0], axis) for group, axis in found if axis is not None]
+
+
 def axis_kind(layer: Layer, axis: int) -> AxisKind:
     """Return what an axis of a layer is taken for."""
     axes = LayerAxes.of(layer)
@@ -43,3 +51,15 @@ def settle_axis(layer: Layer, axis: int, kind: AxisKind) -> None:
     """Tell what an axis of a layer is, by its label, which napari and other docks see too."""
     _SETTLED[layer] = axis
     layer.axis_labels = label_axis(layer.axis_labels, axis, kind)
+
+
+def plane_of_slider(viewer: ViewerModel, group: LayerGroup) -> int:
+    """Return which z plane of a group the sliders of the viewer show; 0 without a z axis."""
+    layer = group.layers[0]
+    axes = LayerAxes.of(layer)
+    if axes is None or "z" not in axes.kinds:
+        return 0
+    axis = axes.kinds.index("z")
+    # The sliders may go further than the layer, and in other steps.
+    place = layer.world_to_data(viewer.dims.point)[axis]
+    return min(max(round(float(place)), 0), axes.n_planes - 1)

@@ -156,6 +156,9 @@ class FineTuneWidget(DropPanel):
             batch_size=self.batch_size.value(),
             device=self.device.currentText().strip() or "auto",
             precision=preferences().precision,
+            further=self.data.further(),
+            match=self.data.match(),
+            z=self.data.z(),
         )
 
     def validation_error(self) -> str | None:

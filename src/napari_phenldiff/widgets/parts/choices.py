@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem
 
 from napari_phenldiff.viewer.controls import suggest_pair
 
 Choices = Sequence[tuple[str, object]]
 """What is shown, and the data that goes with it."""
+
+
+CHECK_HEIGHT = 20
+"""Height of an entry to tick, in pixels."""
 
 
 def choice_box() -> QComboBox:
@@ -20,20 +26,55 @@ def choice_box() -> QComboBox:
     return combo
 
 
+def _key(text: str, data: object) -> str:
+    """Return what a choice is known by: its name, which stays when its number of images changes."""
+    return str(getattr(data, "name", text))
+
+
+def _chosen(combo: QComboBox) -> str:
+    return _key(combo.currentText(), combo.currentData())
+
+
 def fill_choices(combo: QComboBox, choices: Choices) -> None:
     """Replace the entries of a list, keeping what is chosen if it is still there.
 
     It emits ``currentIndexChanged`` only if the choice is another one now.
     """
-    before = combo.currentText()
-    combo.blockSignals(True)
+    before = _chosen(combo)
+    keys = [_key(text, data) for text, data in choices]
+    was_quiet = combo.blockSignals(True)
     combo.clear()
     for text, data in choices:
         combo.addItem(text, data)
-    combo.setCurrentIndex(max(combo.findText(before), 0) if choices else -1)
-    combo.blockSignals(False)
-    if combo.currentText() != before:
+    combo.setCurrentIndex(keys.index(before) if before in keys else 0 if keys else -1)
+    combo.blockSignals(was_quiet)
+    if _chosen(combo) != before:
         combo.currentIndexChanged.emit(combo.currentIndex())
+
+
+def fill_checks(checks: QListWidget, choices: Choices) -> None:
+    """Replace the entries of a list to tick, keeping the ticks of those that are still there."""
+    ticked = {_key("", data) for data in ticked_choices(checks)}
+    checks.blockSignals(True)
+    checks.clear()
+    for text, data in choices:
+        item = QListWidgetItem(text, checks)
+        item.setData(Qt.ItemDataRole.UserRole, data)
+        item.setSizeHint(QSize(0, CHECK_HEIGHT))
+        item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+        on = _key("", data) in ticked
+        item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+    checks.blockSignals(False)
+
+
+def ticked_choices(checks: QListWidget) -> list[Any]:
+    """Return the data of the entries that are ticked, in their order."""
+    items = (checks.item(row) for row in range(checks.count()))
+    return [
+        item.data(Qt.ItemDataRole.UserRole)
+        for item in items
+        if item is not None and item.checkState() == Qt.CheckState.Checked
+    ]
 
 
 def fill_pair(source: QComboBox, target: QComboBox, choices: Choices) -> None:
@@ -42,7 +83,8 @@ def fill_pair(source: QComboBox, target: QComboBox, choices: Choices) -> None:
     The suggestion is made when there is nothing chosen that could be kept.
     """
     texts = [text for text, _ in choices]
-    kept = source.currentText() in texts and target.currentText() in texts
+    keys = [_key(text, data) for text, data in choices]
+    kept = _chosen(source) in keys and _chosen(target) in keys
     for combo in (source, target):
         fill_choices(combo, choices)
     pair = suggest_pair(texts)

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QListWidget
 
+from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.layer_axes import AxisKind
+from napari_phenldiff.viewer.channels import ChannelMatch, match_channels
 from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
     conditions_in_folder,
     conditions_of_layers,
+    describe,
 )
-from napari_phenldiff.widgets.parts.choices import choice_box, fill_pair
+from napari_phenldiff.viewer.unclear_axes import (
+    axis_kind,
+    plane_of_slider,
+    settle_axis,
+    unclear_layers,
+)
+from napari_phenldiff.widgets.parts.channel_table import ChannelTable
+from napari_phenldiff.widgets.parts.choices import (
+    CHECK_HEIGHT,
+    choice_box,
+    fill_checks,
+    fill_pair,
+    ticked_choices,
+)
 from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import Panel, note
 
@@ -22,6 +39,11 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 LAYERS, FOLDER = "Open layers", "Folder"
+
+_SLIDER = "slider"
+
+_MOST_ROWS = 4
+"""Further conditions that are seen at once; more of them scroll."""
 
 
 class LayerWatch(QObject):
@@ -51,6 +73,12 @@ class LayerWatch(QObject):
             viewer.layers.events.renamed,
         ):
             event.connect(self._on_event)
+        # What an axis of a layer is can be told later; layers pass their events on to the list.
+        viewer.layers.events.connect(self._on_any_event)
+
+    def _on_any_event(self, event: Any) -> None:
+        if event.type == "axis_labels":
+            self._on_event()
 
     def _on_event(self, event: object = None) -> None:
         if isalive(self):
@@ -59,6 +87,9 @@ class LayerWatch(QObject):
 
 class DataSource(QObject):
     """The fields that say where the images are and which condition is which.
+
+    What is only asked for in some cases is only shown in these: further conditions, what an axis
+    without a label is, what to do with z planes, and which channel is which.
 
     Parameters
     ----------
@@ -73,11 +104,18 @@ class DataSource(QObject):
     def __init__(self, panel: Panel, viewer: Viewer) -> None:
         super().__init__(panel)
         self._viewer = viewer
+        self._conditions: tuple[ConditionChoice, ...] = ()
+        self._edited: dict[tuple[object, ...], ChannelMatch] = {}
         self.kind = QComboBox()
         self.kind.addItems([LAYERS, FOLDER])
         self.folder = FolderField("one sub-folder per condition")
         self.source = choice_box()
         self.target = choice_box()
+        self.others = QListWidget()
+        self.stacks = QComboBox()
+        for text, kind in (("images", "field"), ("channels", "channel"), ("z planes", "z")):
+            self.stacks.addItem(text, kind)
+        self.depth = QComboBox()
         self.summary = note()
         self._form = form = panel.section("Images")
         form.row("Images from", self.kind, "Train on layers open in the viewer, or on a folder.")
@@ -88,48 +126,179 @@ class DataSource(QObject):
         )
         form.row("Source", self.source, "The condition to translate from, for example untreated.")
         form.row("Target", self.target, "The condition to see the cells in, for example treated.")
+        form.row(
+            "Further conditions",
+            self.others,
+            "Conditions that the model learns too, so that images can be translated to and from "
+            "them with the same run.",
+        )
+        form.row(
+            "Stacks hold",
+            self.stacks,
+            "What the slider of these layers goes through: their axes have no labels that tell "
+            "it. The choice is written into the labels of the axes.",
+        )
+        form.row(
+            "Depth",
+            self.depth,
+            "What is made of the z planes: the model sees images of one plane.",
+        )
         form.wide(self.summary)
+        self.table = ChannelTable(form)
+        panel.add(self.table)
         self._watch = LayerWatch(viewer, self)
         self._watch.changed.connect(self._on_layers)
         self.kind.currentIndexChanged.connect(self.refresh)
         self.folder.changed.connect(self.refresh)
         self.source.currentIndexChanged.connect(self._on_choice)
         self.target.currentIndexChanged.connect(self._on_choice)
+        self.others.itemChanged.connect(self._on_further)
+        self.stacks.activated.connect(self._on_stacks)
+        self.depth.currentIndexChanged.connect(self.changed)
+        self.table.edited.connect(self._on_table)
         self.refresh()
+
+    # ---- what is filled in -------------------------------------------------------------------
 
     def path(self) -> Path | None:
         """Return the folder, None if the images are open layers."""
-        return self.folder.path() if self.kind.currentText() == FOLDER else None
+        return self.folder.path() if self._from_folder else None
 
     def choices(self) -> tuple[ConditionChoice | None, ConditionChoice | None]:
         """Return source and target, as far as they are chosen."""
         return self.source.currentData(), self.target.currentData()
 
+    def further(self) -> tuple[ConditionChoice, ...]:
+        """Return the further conditions that are ticked."""
+        return tuple(ticked_choices(self.others))
+
+    def match(self) -> ChannelMatch | None:
+        """Return which channel is which, None where the channels are not known."""
+        return self.table.match
+
+    def z(self) -> int | Projection | None:
+        """Return what to do with z planes, None if there are none."""
+        if not self._has_planes():
+            return None
+        chosen = self.depth.currentData()
+        if chosen == _SLIDER:
+            group = self._chosen()[0].group
+            return 0 if group is None else plane_of_slider(self._viewer, group)
+        return cast("Projection", chosen)
+
+    @property
+    def _from_folder(self) -> bool:
+        return self.kind.currentText() == FOLDER
+
+    def _chosen(self) -> list[ConditionChoice]:
+        return [c for c in (*self.choices(), *self.further()) if c is not None]
+
+    def _has_planes(self) -> bool:
+        return any(choice.n_planes > 1 for choice in self._chosen())
+
+    # ---- what there is to choose from --------------------------------------------------------
+
     def refresh(self) -> None:
         """List the conditions there are now."""
-        from_folder = self.kind.currentText() == FOLDER
-        self._form.show_row(self.folder, from_folder)
-        conditions: tuple[ConditionChoice, ...]
-        if from_folder:
+        self._form.show_row(self.folder, self._from_folder)
+        if self._from_folder:
             path = self.folder.path()
-            conditions = conditions_in_folder(path) if path is not None else ()
+            self._conditions = conditions_in_folder(path) if path is not None else ()
         else:
-            conditions = conditions_of_layers(self._viewer.layers)
-        fill_pair(self.source, self.target, [(c.label(), c) for c in conditions])
+            self._conditions = conditions_of_layers(self._viewer.layers)
+        for combo in (self.source, self.target):
+            combo.blockSignals(True)
+        fill_pair(self.source, self.target, [(c.label(), c) for c in self._conditions])
+        for combo in (self.source, self.target):
+            combo.blockSignals(False)
         self._on_choice()
 
     def _on_layers(self) -> None:
-        if self.kind.currentText() == LAYERS:
+        if not self._from_folder:
             self.refresh()
 
     def _on_choice(self) -> None:
-        source, _ = self.choices()
-        if source is None:
+        """List what is left to choose as further conditions."""
+        self._list_others()
+        self._on_further()
+
+    def _on_further(self) -> None:
+        """Ask for what the chosen conditions make necessary, and say what they are."""
+        self._ask_for_stacks()
+        self._ask_for_depth()
+        self._show_table()
+        self._describe()
+        self.changed.emit()
+
+    def _list_others(self) -> None:
+        pair = {choice.name for choice in self.choices() if choice is not None}
+        others = [c for c in self._conditions if c.name not in pair]
+        fill_checks(self.others, [(c.label(), c) for c in others])
+        rows = min(max(len(others), 1), _MOST_ROWS)
+        self.others.setFixedHeight(rows * CHECK_HEIGHT + 6)
+        self._form.show_row(self.others, bool(others) and len(pair) == 2)
+
+    def _ask_for_stacks(self) -> None:
+        unclear = unclear_layers(choice.group for choice in self._chosen())
+        self._form.show_row(self.stacks, bool(unclear))
+        if unclear:
+            kind = axis_kind(*unclear[0])
+            self.stacks.setCurrentIndex(self.stacks.findData(kind))
+
+    def _on_stacks(self) -> None:
+        kind: AxisKind = self.stacks.currentData()
+        for layer, axis in unclear_layers(choice.group for choice in self._chosen()):
+            settle_axis(layer, axis, kind)
+        self.refresh()
+
+    def _ask_for_depth(self) -> None:
+        wanted = [("maximum projection", "max"), ("mean projection", "mean")]
+        if not self._from_folder:
+            wanted.append(("plane of the slider", _SLIDER))
+        if self.depth.count() != len(wanted):
+            before = self.depth.currentData()
+            self.depth.blockSignals(True)
+            self.depth.clear()
+            for text, data in wanted:
+                self.depth.addItem(text, data)
+            self.depth.setCurrentIndex(max(self.depth.findData(before), 0))
+            self.depth.blockSignals(False)
+        self._form.show_row(self.depth, self._has_planes())
+
+    def _show_table(self) -> None:
+        chosen = self._chosen()
+        channels = {choice.name: choice.channel_names for choice in chosen}
+        if len(chosen) < 2 or len(channels) < len(chosen) or not all(channels.values()):
+            self.table.show_match(None)
+            return
+        known = self._edited.get(tuple(channels.items()))
+        self.table.show_match(known or match_channels(channels))
+
+    def _on_table(self) -> None:
+        match = self.table.match
+        if match is not None:
+            # What somebody has put right stays so, whatever is looked at in between.
+            self._edited[tuple(match.channels.items())] = match
+        self._describe()
+        self.changed.emit()
+
+    def _describe(self) -> None:
+        chosen = self._chosen()
+        if chosen:
+            self.summary.setText(_unbroken(describe(chosen, self.table.match)))
+        elif self._from_folder and self.folder.path() is not None:
+            self.summary.setText(
+                "There are no sub-folders with TIFFs here: choose a folder with one per condition."
+            )
+        else:
             self.summary.setText(
                 "Drop TIFFs, or a folder with one sub-folder per condition, on the viewer, or "
                 "choose a folder above."
             )
-        else:
-            channels = ", ".join(source.channel_names) or "unknown"
-            self.summary.setText(f"Channels: {channels}")
-        self.changed.emit()
+
+
+def _unbroken(text: str) -> str:
+    """Keep a number and its unit on one line."""
+    for words in (" × ", " px", " bit", " z planes"):
+        text = text.replace(words, words.replace(" ", "\N{NO-BREAK SPACE}"))
+    return text

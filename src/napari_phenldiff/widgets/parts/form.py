@@ -140,6 +140,10 @@ class Form(QWidget):
         self._layout.addRow(label, field)
         return label
 
+    def guard(self, field: QWidget) -> None:
+        """Keep turns of the wheel from changing a field that is not in a row of its own."""
+        self._wheel.guard(field)
+
     def wide(self, widget: QWidget) -> None:
         """Add a widget over the whole width."""
         self._layout.addRow(widget)
