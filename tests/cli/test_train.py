@@ -40,7 +40,11 @@ def test_a_run_is_trained(trained: Path):
     assert run.state == "finished"
     assert run.conditions == ("untreated", "treated")
     assert run.config.images_per_condition == 3
-    assert [sum(r.condition == c for r in run.images) for c in run.conditions] == [3, 3]
+    trained_on = [r for r in run.images if not r.validation]
+    assert [sum(r.condition == c for r in trained_on) for c in run.conditions] == [3, 3]
+    # those that were left out are watched
+    assert len(run.images) == 10
+    assert len(run.trained_images) == 6
     assert run.has_adapter
     events = run.events()[0]
     assert events[-1] == Finished(5, time=events[-1].time)

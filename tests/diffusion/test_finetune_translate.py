@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from napari_phenldiff.diffusion import finetune as finetune_module
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.translate import Translator
@@ -15,7 +17,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
-from napari_phenldiff.runs.events import Finished, Noted, Preview, Saved, Step
+from napari_phenldiff.runs.events import Finished, Noted, Preview, Saved, Step, Validated, Warned
 from napari_phenldiff.runs.folder import Run
 
 EXACT = TranslationConfig(
@@ -30,7 +32,8 @@ EXACT = TranslationConfig(
 
 def make_run(folder: Path, experiment: Experiment, base: Path, **settings) -> Run:
     values = {"steps": 4, "batch_size": 4, "rank": 2, "checkpoint_every": 2} | settings
-    config = TrainingConfig(conditions=("untreated", "treated"), base=str(base), **values)
+    values.setdefault("conditions", ("untreated", "treated"))
+    config = TrainingConfig(base=str(base), **values)
     scaling = IntensityScaling.fit(experiment.images)
     return Run.from_experiment(folder, config, experiment=experiment, scaling=scaling)
 
@@ -218,6 +221,88 @@ def test_previews_are_written(tiny_base, tmp_path, experiment):
         "translated DNA",
         "translated marker",
     )
+    assert image.pixel_size == pytest.approx((0.5, 0.5))
+    assert (preview.step, preview.source, preview.target) == (4, "untreated", "treated")
+
+
+def test_previews_show_an_image_that_is_not_trained_on(tiny_base, tmp_path, experiment):
+    from napari_phenldiff.images.tiff import read_image
+
+    training, validation = halves(experiment)
+    run = make_run(tmp_path / "run", training, tiny_base, preview_every=4)
+    events = train(run, training, validation=validation)
+    (preview,) = [e for e in events if isinstance(e, Preview)]
+    real = read_image(run.path / preview.path).data[:2]
+    expected = run.scaling.invert(run.scaling.apply(validation["untreated"].images[0].data), float)
+    assert np.abs(real - expected).max() < 1e-2
+
+
+def test_every_condition_but_the_target_has_a_preview(tiny_base, tmp_path, experiment):
+    three = {name: experiment[name].images for name in experiment.names}
+    three["drug"] = [replace(i, name=f"d{i.name}") for i in three["untreated"]]
+    experiment = Experiment.from_images(three)
+    run = make_run(
+        tmp_path / "run",
+        experiment,
+        tiny_base,
+        preview_every=2,
+        conditions=("untreated", "treated", "drug"),
+    )
+    events = [e for e in train(run, experiment) if isinstance(e, Preview)]
+    assert [(e.step, e.source) for e in events] == [
+        (2, "untreated"),
+        (2, "drug"),
+        (4, "untreated"),
+        (4, "drug"),
+    ]
+    assert len({e.path for e in events}) == 4
+
+
+def halves(experiment: Experiment) -> tuple[Experiment, Experiment]:
+    """Split the images of each condition into two to train on and two to watch."""
+    return tuple(
+        Experiment.from_images({c.name: c.images[part] for c in experiment.conditions})
+        for part in (slice(2), slice(2, 4))
+    )
+
+
+def test_watching_other_images_changes_nothing_that_is_learned(
+    tiny_base, tmp_path, experiment, monkeypatch
+):
+    monkeypatch.setattr(finetune_module, "VALIDATE_EVERY", 2)
+    training, validation = halves(experiment)
+    adapters = {}
+    for name, watched in (("with", validation), ("without", None)):
+        run = make_run(tmp_path / name, training, tiny_base, preview_every=2 if watched else 0)
+        events = train(run, training, validation=watched)
+        found = [e for e in events if isinstance(e, Validated)]
+        assert [e.step for e in found] == ([2, 4] if watched else [])
+        assert all(np.isfinite([e.loss, e.training_loss]).all() for e in found)
+        files = ("pytorch_lora_weights.safetensors", "condition_tokens.safetensors")
+        adapters[name] = [(run.adapter_path / file).read_bytes() for file in files]
+    assert adapters["with"] == adapters["without"]
+
+
+def test_both_losses_are_of_the_same_noise(tiny_base, tmp_path, experiment, monkeypatch):
+    monkeypatch.setattr(finetune_module, "VALIDATE_EVERY", 2)
+    run = make_run(tmp_path / "run", experiment, tiny_base)
+    found = [e for e in train(run, experiment, validation=experiment) if isinstance(e, Validated)]
+    assert [e.loss for e in found] == pytest.approx([e.training_loss for e in found])
+    assert found[0].loss != found[1].loss
+
+
+def test_memorising_is_noticed_also_after_a_resume(tiny_base, tmp_path, experiment, monkeypatch):
+    monkeypatch.setattr(finetune_module, "VALIDATE_EVERY", 1)
+    training, validation = halves(experiment)
+    run = make_run(tmp_path / "run", training, tiny_base, steps=8)
+    losses = iter([1.0, 1.0, 0.9, 0.9, 0.8, 0.8, 1.0, 0.7, 1.0, 0.6, 1.0, 0.5, 1.0, 0.4, 1.0, 0.3])
+    monkeypatch.setattr(finetune_module.Probe, "loss", lambda self, tokens: next(losses))
+    asked = iter([False] * 3 + [True])
+    for event in train(run, training, validation=validation, should_stop=lambda: next(asked)):
+        run.append(event)
+    events = train(run, training, validation=validation, resume=True)
+    (warning,) = [e for e in events if isinstance(e, Warned)]
+    assert "memorises" in warning.message
 
 
 def test_adapter_of_another_base_is_refused(tiny_base, tiny_stable_diffusion, tmp_path, experiment):

@@ -191,7 +191,7 @@ def test_parts_that_do_not_fit_are_refused():
 
 
 def test_a_good_experiment_passes():
-    made = experiment(n=20)
+    made = experiment(n=50)
     made.check()
     assert made.warnings() == ()
 
@@ -244,12 +244,12 @@ def test_values_that_are_no_numbers(value):
 def test_warnings():
     made = Experiment.from_images(
         {
-            "x": [image(f"{i}", seed=i, pixel_size=(0.30001, 0.3)) for i in range(20)],
-            "y": [image(f"{i}", seed=18 + i, pixel_size=(0.3, 0.30001)) for i in range(19)],
+            "x": [image(f"{i}", seed=i, pixel_size=(0.30001, 0.3)) for i in range(50)],
+            "y": [image(f"{i}", seed=48 + i, pixel_size=(0.3, 0.30001)) for i in range(19)],
         }
     )
     assert made.warnings() == (
-        'Condition "y" has only 19 images: 50 to 200 are better.',
+        'Condition "y" has only 19 images: 50 to 200 are better, and fewer are soon memorised.',
         "2 images are in more than one condition.",
     )
     wide = image("w", seed=99, pixel_size=(0.3, 0.6))

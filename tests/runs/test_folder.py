@@ -72,7 +72,7 @@ def test_a_run_is_made_from_plain_records_too(tmp_path: Path, config):
         versions={"torch": "2"},
     )
     opened = Run.open(made.path)
-    assert opened.images[0].model_dump() == record
+    assert opened.images[0].model_dump() == {**record, "validation": False}
     assert opened.versions == {"torch": "2"}
     with pytest.raises(InputError, match=r"image a of condition treated existed in memory only"):
         opened.load_experiment()
@@ -326,7 +326,7 @@ def test_config_and_image_lists_are_plain_json(run):
     assert config["config"]["conditions"] == ["untreated", "treated"]
     images = json.loads((run.path / "images.json").read_text())["images"]
     assert len(images) == 6
-    assert set(images[0]) == {"condition", "name", "sha256", "path"}
+    assert set(images[0]) == {"condition", "name", "sha256", "path", "validation"}
 
 
 def test_a_damaged_list_of_images_is_told(run):

@@ -96,6 +96,11 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         "--device": "cpu",
         "--precision": "auto",
         "--images-per-condition": "2",
+        "--validation-images": "auto",
+        "--reference-channels": "auto",
+        "--rank": "16",
+        "--learning-rate": "0.001",
+        "--preview-every": "0",
     }
 
 
@@ -141,7 +146,10 @@ def test_a_seeded_choice_of_images_is_used(from_layers: TrainingRequest):
     list(replace(from_layers, images_per_condition=2).prepare())
 
     assert from_layers.out is not None
-    assert len(Run.open(from_layers.out).images) == 4
+    run = Run.open(from_layers.out)
+    assert sum(len(c.images) for c in run.load_experiment().conditions) == 4
+    # the one that is left over is watched
+    assert len(run.images) == 6
 
 
 def test_layers_that_cannot_be_trained_on_leave_no_run(

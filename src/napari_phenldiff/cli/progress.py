@@ -14,7 +14,9 @@ from napari_phenldiff.runs.events import (
     Failed,
     Finished,
     Loading,
+    Noted,
     Progress,
+    Started,
     Step,
     Warned,
 )
@@ -68,6 +70,10 @@ class Reporter:
         match event:
             case Loading(message):
                 self._write(f"{message} ...")
+            case Noted(message):
+                self._write(f"{message}.")
+            case Started(device, _, precision):
+                self._write(f"Training on {device} in {precision}.")
             case Warned(message):
                 self._write(f"warning: {message}")
             case Step(step, total, loss, left):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from napari_phenldiff.cli.failures import explain
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TrainingConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Step, Warned
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.images.experiment import Experiment
     from napari_phenldiff.runs.folder import Run
+
+    _Images = tuple[Experiment, Experiment | None]
 
 _EPILOG = """\
 DATA is a folder with one sub-folder of TIFFs per condition:
@@ -52,6 +53,11 @@ _FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
         int,
         "N",
         "take N images of each condition, drawn at random (default: all)",
+    ),
+    "validation_images": (
+        str,
+        "N",
+        "images of each condition that are watched and not trained on, or auto",
     ),
     "steps": (int, "N", "optimisation steps"),
     "batch_size": (int, "N", "tiles per step; less needs less memory"),
@@ -137,13 +143,17 @@ def train(
 
     Everything that can be refused is refused before anything is written.
     """
+    from napari_phenldiff.images.experiment import Experiment
     from napari_phenldiff.runs.folder import check_output_folder
+    from napari_phenldiff.runs.preparing import prepare
 
     check_output_folder(out)
     say(f"Reading {data} ...")
-    experiment, warnings = read_experiment(data, config, z=z)
-    run, more = new_run(experiment, config, out)
-    return carry_out(run, lambda: experiment, warnings=[*warnings, *more], is_new=True)
+    experiment = Experiment.from_folder(data, conditions=config.conditions, z=z)
+    prepared = prepare(experiment.select(config.conditions), config)
+    run = prepared.make_run(out, config)
+    images = (prepared.training, prepared.validation)
+    return carry_out(run, lambda: images, warnings=prepared.warnings, is_new=True)
 
 
 def resume(path: Path) -> int:
@@ -154,52 +164,14 @@ def resume(path: Path) -> int:
     if run.state == "finished":
         say(f"{path} is finished; there is nothing to resume.")
         return 0
-    return carry_out(run, run.load_experiment)
-
-
-def read_experiment(
-    data: Path, config: TrainingConfig, *, z: int | Projection | None = None
-) -> tuple[Experiment, list[str]]:
-    """Read the images that `config` asks for, and tell what the user should know about them."""
-    from napari_phenldiff.images.experiment import Experiment
-
-    experiment = Experiment.from_folder(data, conditions=config.conditions, z=z)
-    experiment = experiment.select(config.conditions)
-    experiment.check()
-    warnings = list(experiment.warnings())
-    if config.images_per_condition is not None:
-        for condition in experiment.conditions:
-            if len(condition.images) < config.images_per_condition:
-                warnings.append(
-                    f"Condition {condition.name} has only {count(len(condition.images), 'image')}; "
-                    "all of them are used."
-                )
-        experiment = experiment.subset(config.images_per_condition, config.seed)
-        experiment.check()
-    return experiment, warnings
-
-
-def new_run(experiment: Experiment, config: TrainingConfig, out: Path) -> tuple[Run, list[str]]:
-    """Make the run folder for an experiment, and tell what the user should know."""
-    from napari_phenldiff.images.intensity import IntensityScaling
-    from napari_phenldiff.runs.folder import Run
-
-    images = (image for condition in experiment.conditions for image in condition.images)
-    scaling = IntensityScaling.fit(images)
-    warnings = [
-        f"{clipped:.1%} of the pixels of channel {name} lie outside its intensity range and are "
-        "clipped."
-        for name, clipped in zip(scaling.channel_names, scaling.clipped, strict=True)
-        if clipped > 0.01
-    ]
-    return Run.from_experiment(out, config, experiment=experiment, scaling=scaling), warnings
+    return carry_out(run, lambda: (run.load_experiment(), run.load_validation()))
 
 
 def carry_out(
     run: Run,
-    read_images: Callable[[], Experiment],
+    read_images: Callable[[], _Images],
     *,
-    warnings: list[str] | None = None,
+    warnings: Sequence[str] = (),
     is_new: bool = False,
 ) -> int:
     """Train a run, write down what happens, and return the exit code.
@@ -212,8 +184,8 @@ def carry_out(
     run : Run
         The run, which nobody else may be training.
     read_images : callable
-        Returns the experiment.
-    warnings : list of str
+        Returns the images to train on, and those to watch if there are any.
+    warnings : sequence of str
         What the user should know.
     is_new : bool
         Whether this command made the run folder.
@@ -224,7 +196,7 @@ def carry_out(
         run.clear_stop(before=_process_start())
         last: Event | None = None
         try:
-            for text in warnings or []:
+            for text in warnings:
                 _note(run, report, Warned(text))
             for event in _training(run, read_images, interruption, reading=not is_new):
                 last = event if isinstance(event, (Step, Finished, Failed)) else last
@@ -251,11 +223,11 @@ def carry_out(
 
 
 def _training(
-    run: Run, read_images: Callable[[], Experiment], interruption: Interruption, *, reading: bool
+    run: Run, read_images: Callable[[], _Images], interruption: Interruption, *, reading: bool
 ) -> Iterator[Event]:
     if reading:
         yield Loading("Reading the images")
-    experiment = read_images()
+    experiment, validation = read_images()
     yield Loading("Loading the base model")
     from napari_phenldiff.diffusion.finetune import finetune
 
@@ -265,6 +237,7 @@ def _training(
         run,
         should_stop=lambda: bool(interruption) or run.stop_requested,
         resume=run.latest_checkpoint() is not None,
+        validation=validation,
     )
 
 

@@ -4,46 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.torch import load_file, save
-
-from napari_phenldiff.diffusion.adaptation import Lora, adapter_files
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
-from napari_phenldiff.diffusion.conditioning import ConditionTokens, initial_tokens
-from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
-from napari_phenldiff.diffusion.ema import MovingAverage
-from napari_phenldiff.diffusion.latents import (
-    MAX_TILES,
-    cache_latents,
-    pick_tiles,
-    training_side,
-    training_tiles,
+from napari_phenldiff.diffusion.device import choose_device
+from napari_phenldiff.diffusion.latents import pick_tiles, training_tiles
+from napari_phenldiff.diffusion.monitoring import (
+    VALIDATE_EVERY,
+    Probe,
+    choose_examples,
+    write_previews,
 )
-from napari_phenldiff.diffusion.learning_rate import warmed_cosine
-from napari_phenldiff.diffusion.noising import add_noise, noise_loss
-from napari_phenldiff.diffusion.references import (
-    Separation,
-    choose_references,
-    given_latents,
-    in_words,
-    separation,
-)
-from napari_phenldiff.diffusion.state import pack_state, unpack_state
-from napari_phenldiff.diffusion.streams import stream
+from napari_phenldiff.diffusion.overfitting import OverfittingWatch
+from napari_phenldiff.diffusion.references import in_words
+from napari_phenldiff.diffusion.training import Training
+from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.runs.config import TrainingConfig
-from napari_phenldiff.runs.events import Event, Finished, Loading, Preview, Saved, Step, Warned
+from napari_phenldiff.runs.events import (
+    Event,
+    Finished,
+    Loading,
+    Noted,
+    Saved,
+    Step,
+    Validated,
+    Warned,
+)
 from napari_phenldiff.runs.folder import Run
 
-_STATE = "state.safetensors"
-_JOINT = 0.25
-"""Share of the samples in which reference channels are noised like the others, so that the network
-can still draw whole images."""
+_MOST_WATCHED = 64
+"""Tiles per condition that are kept for looking at the loss."""
 
 
 def finetune(
@@ -53,6 +44,7 @@ def finetune(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
+    validation: Experiment | None = None,
 ) -> Iterator[Event]:
     """Teach a base model the difference between conditions.
 
@@ -69,11 +61,14 @@ def finetune(
         Asked after every step. A stopped training has saved its checkpoint and adapter.
     resume : bool
         Go on from the newest checkpoint, if there is one.
+    validation : Experiment, optional
+        Images of the same conditions that are not trained on but watched. What is learned does not
+        depend on them.
 
     Yields
     ------
     Event
-        Loading, Warned, Step, Preview, Saved and one Finished.
+        Loading, Started, Warned, Noted, Step, Validated, Preview, Saved and one Finished.
 
     Raises
     ------
@@ -83,12 +78,16 @@ def finetune(
     device = choose_device(config.device)
     base = BaseModel.load(config.base, device=device)
     check_channels(experiment.n_channels, base)
-    training = _Training(base, config)
+    training = Training(base, config)
     yield Loading("Encoding the images")
     for warning in training.encode(experiment, run):
         yield Warned(warning)
-    yield Loading(in_words(run.channel_names, training.separation, training.references))
+    watch = _Watch(training, validation, run)
+    yield Noted(in_words(run.channel_names, training.separation, training.references))
+    if training.references:
+        yield Noted(f"Left as it is: {', '.join(training.references)}")
     done = training.restore(run) if resume else 0
+    watch.recall(run, done)
     if done > config.steps:
         raise InputError(f"The run {run.path} has done {done} steps already.")
     started, step = time.monotonic(), done
@@ -96,11 +95,12 @@ def finetune(
         loss = training.step(step)
         left = (time.monotonic() - started) / (step - done) * (config.steps - step)
         yield Step(step=step, total=config.steps, loss=loss, seconds_left=left)
+        yield from watch.validate(step)
         stopping = should_stop()
         if step % config.checkpoint_every == 0 or step == config.steps or stopping:
             yield Saved(step=step, path=training.save(run, step))
         if config.preview_every and (step % config.preview_every == 0):
-            yield Preview(step=step, path=training.preview(run, step))
+            yield from watch.preview(run, step)
         if stopping:
             break
     if not run.has_adapter:  # resumed after the last step, killed before the adapter was there
@@ -108,182 +108,63 @@ def finetune(
     yield Finished(step=step, stopped=step < config.steps)
 
 
-class _Training:
-    """Everything that changes from step to step."""
+class _Watch:
+    """Looks at a training, without a trace in it."""
 
-    def __init__(self, base: BaseModel, config: TrainingConfig) -> None:
-        self.base, self.config = base, config
-        self.dtype = choose_precision(config.precision, base.device)
-        torch.manual_seed(config.seed)  # peft draws its initial weights from the global stream
-        self.lora = Lora.from_config(config)
-        self.adapted = self.lora.add_to(base.unet)
-        self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
-
-    def encode(self, experiment: Experiment, run: Run) -> list[str]:
-        """Cache latents, choose references, set up tokens and optimiser; returns warnings."""
-        config, base = self.config, self.base
-        side = training_side((image.shape for image in experiment.images), base)
-        self.latents: list[torch.Tensor] = []
-        origins: list[np.ndarray] = []
-        warnings: list[str] = []
-        for name in config.conditions:
-            tiles, origin = training_tiles(experiment[name].images, run.scaling, side)
-            if len(tiles) > MAX_TILES:
-                text = (
-                    f"The images give up to {len(tiles)} tiles a condition; "
-                    f"{MAX_TILES} of them, drawn at random, are trained on."
-                )
-                warnings = [text]
-            kept = pick_tiles(len(tiles), MAX_TILES, config.seed)
-            self.latents.append(cache_latents(base, tiles[kept]))
-            origins.append(origin[kept])
-            if len(self.latents) == 1:
-                self.example = tiles[:1]
-        upright = [views[0] for views in self.latents]
-        self.separation = Separation()
-        if base.coefficients is not None:
-            self.separation = separation(
-                upright,
-                origins,
-                coefficients=base.coefficients,
-                channels=experiment.n_channels,
-            )
-        self.references = choose_references(
-            config.reference_channels, run.channel_names, self.separation, base
+    def __init__(self, training: Training, validation: Experiment | None, run: Run) -> None:
+        config, base = training.config, training.base
+        self._training = training
+        self._overfitting = OverfittingWatch()
+        self._probes: list[Probe] = []
+        if validation is not None:
+            unseen = []
+            for name in config.conditions:
+                tiles, _ = training_tiles(validation[name].images, run.scaling, training.side)
+                kept = pick_tiles(len(tiles), _MOST_WATCHED, config.seed)
+                unseen.append(base.encode(tiles[kept]).cpu())
+            # as many images of each set: conditions and numbers differ in nothing
+            seen = [
+                views[0][pick_tiles(views.shape[1], len(other), config.seed)]
+                for views, other in zip(training.latents, unseen, strict=True)
+            ]
+            self._probes = [
+                Probe(base, latents, training.given, config, training.dtype)
+                for latents in (unseen, seen)
+            ]
+        self._examples = (
+            choose_examples(validation or training.experiment, config, run.scaling, training.side)
+            if config.preview_every
+            else []
         )
-        if not self.separation.found:
-            warnings.append(_nothing_found(self.references))
-        self.padding = given_latents(base, run.channel_names)
-        self.given = given_latents(base, run.channel_names, self.references)
-        if self.given.all():
-            # nothing will be translated; the network still learns to draw both conditions
-            self.given = self.padding
-        encoder = None if base.encoder is None else base.encoder.to("cpu")
-        values, null = initial_tokens(
-            upright,
-            encoder,
-            tokens=config.tokens_per_condition,
-            width=base.token_width,
-            generator=torch.Generator().manual_seed(config.seed),
-        )
-        self.tokens = ConditionTokens(config.conditions, values, null).to(base.device)
-        learned = list(self.tokens.parameters())
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": self.adapted, "rate": config.learning_rate},
-                {"params": learned, "rate": config.token_learning_rate, "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=base.device.type != "mps",
-        )
-        self.average = MovingAverage([*self.adapted, *learned], config.ema)
-        return warnings
 
-    def step(self, number: int) -> float:
-        """One optimisation step; its loss."""
-        config, device = self.config, self.base.device
-        # every step draws from its own stream, so that a resumed training goes on with the very
-        # numbers that an uninterrupted one would have seen
-        generator = stream(config.seed, number)
-        clean, index = self._draw(generator)
-        n = len(clean)
-        t = torch.randint(0, len(self.alphas), (n,), generator=generator).to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        dropped = torch.rand(n, generator=generator) < config.condition_dropout
-        joint = torch.rand(n, generator=generator).to(device) < _JOINT
-        given = torch.where(joint.view(-1, 1, 1, 1), self.padding, self.given)
-        noisy, target = add_noise(
-            clean, noise, self.alphas[t], given, prediction_type=self.base.prediction_type
-        )
-        rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=0.1)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * rate
-        with autocast(device, self.dtype):
-            tokens = self.tokens(index.to(device), dropped.to(device))
-            output = self.base.unet(noisy, t, encoder_hidden_states=tokens).sample
-        loss = noise_loss(output, target, given)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.average.parameters, config.max_grad_norm)
-        self.optimizer.step()
-        self.average.update(number)
-        return float(loss.detach())
+    def recall(self, run: Run, done: int) -> None:
+        """Take in what was seen up to step `done`, before the training was interrupted."""
+        for event in run.events()[0]:
+            if isinstance(event, Validated) and event.step <= done:
+                self._overfitting.add(event)
 
-    def _draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents, and which condition they belong to: conditions are seen equally often."""
-        n, conditions = self.config.batch_size, len(self.latents)
-        first = torch.randint(conditions, (1,), generator=generator)
-        index = (torch.arange(n) + first) % conditions
-        chosen = []
-        for condition in index.tolist():
-            views = self.latents[condition]
-            view = int(torch.randint(views.shape[0], (1,), generator=generator))
-            tile = int(torch.randint(views.shape[1], (1,), generator=generator))
-            chosen.append(views[view, tile])
-        return torch.stack(chosen).to(self.base.device), index
+    def validate(self, step: int) -> Iterator[Event]:
+        """Tell the losses, now and then, and warn where they part."""
+        if not self._probes or step % VALIDATE_EVERY:
+            return
+        with self._training.average.applied():
+            unseen, seen = (probe.loss(self._training.tokens) for probe in self._probes)
+        event = Validated(step, unseen, seen)
+        yield event
+        warning = self._overfitting.add(event)
+        if warning is not None:
+            yield Warned(warning)
 
-    def save(self, run: Run, number: int) -> str:
-        """Write checkpoint and adapter; the adapter's path within the run."""
-        run.save_checkpoint(number, {_STATE: save(pack_state(self.average, self.optimizer))})
-        with self.average.applied():
-            adapter = run.save_adapter(
-                adapter_files(
-                    self.base.unet,
-                    self.tokens,
-                    self.lora,
-                    self.config.base,
-                    separation=dict(zip(run.channel_names, self.separation.channels, strict=False)),
-                    reference_channels=self.references,
-                )
-            )
-        return adapter.relative_to(run.path).as_posix()
-
-    def restore(self, run: Run) -> int:
-        """Load the newest checkpoint; returns the steps done, 0 without one."""
-        newest = run.latest_checkpoint()
-        if newest is None:
-            return 0
-        done, folder = newest
-        try:
-            state = load_file(str(folder / _STATE))
-            unpack_state(state, self.average, self.optimizer, done)
-        except Exception as error:
-            raise InputError(
-                f"The checkpoint {folder} cannot be read ({type(error).__name__}); delete that "
-                "folder to go on from the one before."
-            ) from error
-        return done
-
-    def preview(self, run: Run, number: int) -> str:
-        """Translate one training tile to the second condition; the file's path within the run."""
-        from napari_phenldiff.diffusion.translate import Translator
-        from napari_phenldiff.images.image import Image
-        from napari_phenldiff.runs.config import TranslationConfig
-
-        source, target = self.config.conditions[:2]
-        names = run.channel_names
-        tile = run.scaling.invert(self.example, np.float32)[0]
-        path = Path("previews") / f"step_{number:06d}.tif"
-        with self.average.applied():
+    def preview(self, run: Run, step: int) -> Iterator[Event]:
+        """Translate a tile or two."""
+        training = self._training
+        with training.average.applied():
             translator = Translator(
-                self.base, self.tokens, run.scaling, names, reference_channels=self.references
+                training.base,
+                training.tokens,
+                run.scaling,
+                run.channel_names,
+                reference_channels=training.references,
+                precision=training.config.precision,
             )
-            quick = TranslationConfig(
-                source=source, target=target, inference_steps=20, fixed_point_iterations=2
-            )
-            (result,) = translator.translate([Image(tile, names, None, path.stem)], quick)
-        both = np.concatenate([tile, result.translated.data])
-        labels = [f"{kind} {name}" for kind in ("real", "translated") for name in names]
-        write_tiff(run.path / path, Image(both, tuple(labels), None, path.stem))
-        return path.as_posix()
-
-
-def _nothing_found(references: tuple[str, ...]) -> str:
-    text = "Nothing separates the conditions: there may be no phenotype in these images."
-    if references:
-        text += (
-            " So translations will change nothing; train with --reference-channels none to see "
-            "what the model would change all the same."
-        )
-    return text
+            yield from write_previews(translator, self._examples, run, step)

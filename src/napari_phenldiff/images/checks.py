@@ -13,8 +13,14 @@ from napari_phenldiff.images.naming import count, quoted
 if TYPE_CHECKING:
     from napari_phenldiff.images.experiment import Experiment
 
-# Fewer images than this per condition are a reason for a warning, not for an error.
-_FEW_IMAGES = 20
+# Fewer images than this per condition are a reason for a warning, not for an error; with fewer than
+# the second number it is a mild one.
+_FEW_IMAGES, _RATHER_FEW = 20, 50
+
+
+_FULL_SCALE = frozenset(2**bits - 1 for bits in range(8, 17))
+_MUCH_CLIPPED = 0.003
+"""Fraction of the pixels of a channel; "enhance contrast" in ImageJ clips 0.0035."""
 
 
 def check_numbers(experiment: Experiment) -> None:
@@ -115,12 +121,39 @@ def warnings_about_files(experiment: Experiment) -> list[str]:
 
 def warnings_about_numbers(experiment: Experiment) -> list[str]:
     """Tell of conditions with few images."""
-    return [
-        f'Condition "{condition.name}" has only {count(len(condition.images), "image")}: '
-        "50 to 200 are better."
-        for condition in experiment.conditions
-        if len(condition.images) < _FEW_IMAGES
-    ]
+    told = (warning_about_number(c.name, len(c.images)) for c in experiment.conditions)
+    return [text for text in told if text is not None]
+
+
+def warning_about_number(condition: str, images: int) -> str | None:
+    """Tell whether these are few images for a condition; None if they are enough."""
+    if images < _FEW_IMAGES:
+        return (
+            f'Condition "{condition}" has only {count(images, "image")}: 50 to 200 are better, '
+            "and fewer are soon memorised."
+        )
+    if images < _RATHER_FEW:
+        return f'Condition "{condition}" has {count(images, "image")}: 50 to 200 show more.'
+    return None
+
+
+def warnings_about_clipping(experiment: Experiment) -> list[str]:
+    """Tell of channels with many pixels at the highest value that a camera or a file can give."""
+    found = []
+    images = experiment.images
+    for channel, name in enumerate(experiment.channel_names):
+        planes = [image.data[channel] for image in images]
+        highest = max(plane.max() for plane in planes)
+        if highest not in _FULL_SCALE:
+            continue
+        part = sum(int((plane == highest).sum()) for plane in planes)
+        part /= sum(plane.size for plane in planes)
+        if part > _MUCH_CLIPPED:
+            found.append(
+                f"{part:.1%} of the pixels of channel {name} are clipped: they have the highest "
+                f"value there is, {highest:.0f}, so differences among the brightest are lost."
+            )
+    return found
 
 
 def warnings_about_copies(experiment: Experiment) -> list[str]:

@@ -18,6 +18,7 @@ from napari_phenldiff.images.checks import (
     check_channels,
     check_numbers,
     check_values,
+    warnings_about_clipping,
     warnings_about_copies,
     warnings_about_files,
     warnings_about_numbers,
@@ -330,12 +331,13 @@ class Experiment:
         Returns
         -------
         tuple of str
-            Sentences for the user: different pixel sizes or data types, few images, an image that
-            is in two conditions. Empty if all is well.
+            Sentences for the user: different pixel sizes or data types, few images, clipped
+            intensities, an image that is in two conditions. Empty if all is well.
         """
         return (
             *warnings_about_files(self),
             *warnings_about_numbers(self),
+            *warnings_about_clipping(self),
             *warnings_about_copies(self),
         )
 

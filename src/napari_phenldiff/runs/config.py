@@ -37,6 +37,10 @@ class TrainingConfig(BaseModel):
         separate the conditions. None are, with ``()``.
     images_per_condition : int, optional
         Number of images drawn from each condition; None takes all.
+    validation_images : "auto" or int
+        Images per condition that are not trained on but watched, to notice when the training ones
+        are being memorised. "auto" takes those that `images_per_condition` leaves out, at most 8,
+        or else one tenth (2 to 8) where every condition has at least 20 images.
     steps : int
         Optimisation steps.
     batch_size : int
@@ -78,6 +82,7 @@ class TrainingConfig(BaseModel):
     layers: Literal["attention", "everywhere"] = "attention"
     reference_channels: Literal["auto"] | tuple[Name, ...] = "auto"
     images_per_condition: Annotated[int, Field(ge=2)] | None = None
+    validation_images: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     steps: Annotated[int, Field(ge=1)] = 300
     batch_size: Annotated[int, Field(ge=1)] = 16
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3

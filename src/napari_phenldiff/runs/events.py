@@ -8,7 +8,7 @@ import os
 import time as clock
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,22 @@ class Warned(_Timed):
 
 
 @dataclass(frozen=True, slots=True)
+class Noted(_Timed):
+    """Something that was found out and that stays worth knowing."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started(_Timed):
+    """Computing begins on `device` of the machine `host`, in the given precision."""
+
+    device: str
+    host: str
+    precision: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
 class Step(_Timed):
     """Optimisation step number `step`, from 1 to `total`, is done."""
 
@@ -53,10 +69,24 @@ class Step(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class Preview(_Timed):
-    """A preview was written to `path`, relative to the run folder."""
+    """A preview was written to `path`, relative to the run folder.
+
+    It shows a piece of an image of condition `source`, translated to `target`.
+    """
 
     step: int
     path: str
+    source: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Validated(_Timed):
+    """The loss on images that are not trained on, and on as many that are, with the same noise."""
+
+    step: int
+    loss: float
+    training_loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +122,21 @@ class Finished(_Timed):
     stopped: bool = False
 
 
-Event = Loading | Warned | Step | Preview | Saved | Progress | Failed | Finished
+Event = (
+    Loading
+    | Warned
+    | Noted
+    | Started
+    | Step
+    | Preview
+    | Validated
+    | Saved
+    | Progress
+    | Failed
+    | Finished
+)
 
-_KINDS: dict[str, type[Event]] = {
-    kind.__name__.lower(): kind
-    for kind in (Loading, Warned, Step, Preview, Saved, Progress, Failed, Finished)
-}
+_KINDS: dict[str, type[Event]] = {kind.__name__.lower(): kind for kind in get_args(Event)}
 
 
 def event_from_json(line: str) -> Event:
@@ -116,8 +155,9 @@ def event_from_json(line: str) -> Event:
     kind = _KINDS[values["event"]]
     known = {f.name for f in fields(kind)}
     given = {key: value for key, value in values.items() if key in known}
-    if kind is Step and given.get("loss", 0.0) is None:
-        given["loss"] = math.nan
+    for key in ("loss", "training_loss"):
+        if key in given and given[key] is None:
+            given[key] = math.nan
     try:
         return kind(**given)
     except TypeError as error:

@@ -19,7 +19,15 @@ from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.runs import checkpoints, lock
 from napari_phenldiff.runs.config import TrainingConfig, validated
-from napari_phenldiff.runs.events import Event, Failed, Finished, append_event, read_events
+from napari_phenldiff.runs.events import (
+    Event,
+    Failed,
+    Finished,
+    Step,
+    Warned,
+    append_event,
+    read_events,
+)
 from napari_phenldiff.runs.process import LOCK_NAME, LOG_NAME
 from napari_phenldiff.runs.records import (
     ImageRecord,
@@ -128,12 +136,14 @@ class Run:
         *,
         experiment: Experiment,
         scaling: IntensityScaling,
+        validation: Experiment | None = None,
     ) -> Run:
         """Make a run folder for the images of `experiment`.
 
         Images are referred to by the path of their file and the hash of their pixels. Those that
         no file gives back (layers of a viewer, projections, one file per channel) are written
-        into the run folder, so that it can be resumed.
+        into the run folder, so that it can be resumed. Those in `validation` are watched and not
+        trained on.
 
         Raises
         ------
@@ -144,6 +154,9 @@ class Run:
         for name in config.conditions:
             _ = experiment[name]  # refuses an unknown one
         records, stored = record_images(experiment)
+        if validation is not None:
+            watched, more = record_images(validation, validation=True)
+            records, stored = [*records, *watched], {**stored, **more}
         return cls.create(
             path,
             config,
@@ -212,13 +225,13 @@ class Run:
 
     @cached_property
     def images(self) -> tuple[ImageRecord, ...]:
-        """The images trained on."""
+        """The images trained on, and those that were watched meanwhile."""
         return read_model(self.path / "images.json", ImageRecords).images
 
     @property
     def trained_images(self) -> frozenset[str]:
         """Hashes of the pixels of the images trained on (``sha256_of_array``)."""
-        return frozenset(record.sha256 for record in self.images)
+        return frozenset(record.sha256 for record in self.images if not record.validation)
 
     def load_experiment(self) -> Experiment:
         """Read the images trained on and verify that they are the same as then.
@@ -228,7 +241,21 @@ class Run:
         InputError
             If one is missing or has changed.
         """
-        return read_experiment(self.path, self.images, self.conditions, self.channel_names)
+        records = [record for record in self.images if not record.validation]
+        return read_experiment(self.path, records, self.conditions, self.channel_names)
+
+    def load_validation(self) -> Experiment | None:
+        """Read the images that are watched and not trained on; None without any.
+
+        Raises
+        ------
+        InputError
+            If one is missing or has changed.
+        """
+        records = [record for record in self.images if record.validation]
+        if not records:
+            return None
+        return read_experiment(self.path, records, self.conditions, self.channel_names)
 
     # ---- what happens ------------------------------------------------------------------------
 
@@ -260,7 +287,8 @@ class Run:
         if self.is_locked:
             return "running"
         events, _ = self.events()
-        return state_after(events[-1] if events else None)
+        begun = any(isinstance(event, Step) for event in events)
+        return state_after(events[-1] if events else None, begun=begun)
 
     @property
     def is_locked(self) -> bool:
@@ -387,11 +415,21 @@ class Run:
             return ()  # no result yet, or a damaged one: whoever loads it says so
 
 
-def state_after(last: Event | None) -> State:
-    """Return where a run is that nobody trains now, by the last event in it."""
+def state_after(last: Event | None, *, begun: bool) -> State:
+    """Return where a run is that nobody trains now.
+
+    Parameters
+    ----------
+    last : Event or None
+        The last event in it.
+    begun : bool
+        Whether a step was done.
+    """
     match last:
         case None:
             return "created"
+        case Warned() if not begun:
+            return "created"  # about the images, told by whoever made the run
         case Failed():
             return "failed"
         case Finished(stopped=stopped):

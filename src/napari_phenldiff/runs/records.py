@@ -24,7 +24,7 @@ _PACKAGES = ("napari-phenldiff", "torch", "diffusers", "peft", "accelerate", "nu
 
 
 class ImageRecord(BaseModel):
-    """An image that a run was trained on.
+    """An image that a run was trained on, or that was watched meanwhile.
 
     Attributes
     ----------
@@ -34,6 +34,8 @@ class ImageRecord(BaseModel):
         Hash of its pixels (``sha256_of_array``).
     path : str, optional
         The file that holds it: absolute, or relative to the run folder.
+    validation : bool
+        Whether it is only watched: the run is not trained on it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +44,7 @@ class ImageRecord(BaseModel):
     name: str
     sha256: str
     path: str | None = None
+    validation: bool = False
 
 
 class RunRecord(BaseModel):
@@ -66,8 +69,17 @@ class ImageRecords(BaseModel):
     images: tuple[ImageRecord, ...]
 
 
-def record_images(experiment: Experiment) -> tuple[list[ImageRecord], dict[str, Image]]:
+def record_images(
+    experiment: Experiment, *, validation: bool = False
+) -> tuple[list[ImageRecord], dict[str, Image]]:
     """Tell how the images of `experiment` can be found again.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The images.
+    validation : bool
+        Whether they are only watched.
 
     Returns
     -------
@@ -94,6 +106,7 @@ def record_images(experiment: Experiment) -> tuple[list[ImageRecord], dict[str, 
                     name=image.name,
                     sha256=sha256_of_array(data),
                     path=where,
+                    validation=validation,
                 )
             )
     return records, stored

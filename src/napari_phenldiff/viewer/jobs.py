@@ -21,10 +21,13 @@ from napari_phenldiff.runs.events import (
     Failed,
     Finished,
     Loading,
+    Noted,
     Preview,
     Progress,
     Saved,
+    Started,
     Step,
+    Validated,
     Warned,
 )
 
@@ -49,8 +52,8 @@ class JobState(StrEnum):
 class Job:
     """One piece of background work, told by its events.
 
-    All methods are called in the GUI's thread. `changed` is emitted after every event, and
-    `ended` once.
+    All methods are called in the GUI's thread. `changed` is emitted after every event, `previewed`
+    with every preview, and `ended` once.
 
     Attributes
     ----------
@@ -70,6 +73,14 @@ class Job:
         Estimate by whoever does the work.
     losses : list of (int, float)
         Step and loss, for a training.
+    validations : list of Validated
+        Losses on images that are trained on and on images that are not, for a training.
+    notes : list of str
+        What was found out and stays worth knowing.
+    device : str
+        What computes, in words.
+    preview : Preview, optional
+        The latest of a training.
     warnings : list of str
         What the user should know and stopped nothing.
     can_insist : bool
@@ -88,11 +99,16 @@ class Job:
     total: int = 0
     seconds_left: float | None = None
     losses: list[tuple[int, float]] = field(default_factory=list)
+    validations: list[Validated] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    device: str = ""
+    preview: Preview | None = None
     warnings: list[str] = field(default_factory=list)
     can_insist: bool = True
     result: Any = None
 
     changed: ClassVar[Signal] = Signal()
+    previewed: ClassVar[Signal] = Signal(Preview)
     ended: ClassVar[Signal] = Signal()
 
     def apply(self, event: Event) -> None:
@@ -103,7 +119,17 @@ class Job:
             case Loading(message=message):
                 self.message = message
             case Warned(message=message):
-                self.warnings.append(message)
+                if message not in self.warnings:
+                    self.warnings.append(message)
+            case Noted(message=message):
+                if message not in self.notes:
+                    self.notes.append(message)
+            case Started(device=device):
+                self.device = device
+            case Validated():
+                while self.validations and self.validations[-1].step >= event.step:
+                    self.validations.pop()
+                self.validations.append(event)
             case Step(step=step, total=total, loss=loss, seconds_left=left):
                 self._advance(step, total, left)
                 # A training that was resumed does the steps since its last checkpoint again.
@@ -117,7 +143,8 @@ class Job:
             case Saved(step=step):
                 self.message = f"saved at step {step}"
             case Preview():
-                pass
+                self.preview = event
+                self.previewed.emit(event)
             case Failed(message=message):
                 # Who asked for the end is not told that the work has failed.
                 stopped = self.state is JobState.STOPPING

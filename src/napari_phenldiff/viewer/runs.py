@@ -208,7 +208,7 @@ class RunIndex:
             created=run.created,
             done=done,
             total=run.config.steps,
-            state="running" if run.is_locked else state_after(last),
+            state="running" if run.is_locked else state_after(last, begun=done > 0),
             note=run.note,
             own=own,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.runs.config import TrainingConfig
-from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.runs.events import Warned
+from napari_phenldiff.runs.folder import is_run
+from napari_phenldiff.runs.preparing import prepare
 from napari_phenldiff.viewer.channels import ChannelMatch
 from napari_phenldiff.viewer.conditions import ConditionChoice, conditions_in_folder
 
@@ -29,8 +29,22 @@ _DEFAULT = TrainingConfig.model_fields
 MIN_IMAGES = 2
 """A condition of a single image has no variation to learn."""
 
-_MUCH_CLIPPED = 0.01
-"""Fraction of pixels outside of the intensity range that is worth telling."""
+_SETTINGS = (
+    "base",
+    "strategy",
+    "reference_channels",
+    "images_per_condition",
+    "validation_images",
+    "steps",
+    "batch_size",
+    "rank",
+    "learning_rate",
+    "seed",
+    "precision",
+    "device",
+    "preview_every",
+)
+"""What a request has in common with a `TrainingConfig`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +59,8 @@ class TrainingRequest:
         Folder with one sub-folder per condition; None if the images are open layers.
     out : Path or None
         Run folder to make.
-    base, strategy, images_per_condition, steps, seed, batch_size, device, precision
+    base, strategy, images_per_condition, steps, seed, batch_size, device, precision, \
+    reference_channels, validation_images, rank, learning_rate, preview_every
         As in `TrainingConfig`.
     further : tuple of ConditionChoice
         More conditions to learn.
@@ -67,6 +82,11 @@ class TrainingRequest:
     batch_size: int = _DEFAULT["batch_size"].default
     device: str = _DEFAULT["device"].default
     precision: str = _DEFAULT["precision"].default
+    reference_channels: str | tuple[str, ...] = _DEFAULT["reference_channels"].default
+    validation_images: str | int = _DEFAULT["validation_images"].default
+    rank: int = _DEFAULT["rank"].default
+    learning_rate: float = _DEFAULT["learning_rate"].default
+    preview_every: int = _DEFAULT["preview_every"].default
     further: tuple[ConditionChoice, ...] = ()
     match: ChannelMatch | None = None
     z: int | Projection | None = None
@@ -82,6 +102,8 @@ class TrainingRequest:
         """Whether a run has to be prepared, because the command line alone can't say it all."""
         if self.folder is None:
             return True
+        if any("," in name or name in ("auto", "none") for name in self._named_references):
+            return True
         return self.match is not None and not self.match.changes_nothing
 
     def validation_error(self) -> str | None:
@@ -95,7 +117,7 @@ class TrainingRequest:
             return f"Choose two conditions; there are not enough {where} yet."
         if self.source.name == self.target.name:
             return "Source and target are the same condition; choose two different ones."
-        error = self._condition_error() or self._channel_error()
+        error = self._condition_error() or self._channel_error() or self._reference_error()
         if error is not None:
             return error
         if not self.base:
@@ -140,6 +162,22 @@ class TrainingRequest:
                 )
         return None
 
+    @property
+    def _named_references(self) -> tuple[str, ...]:
+        named = self.reference_channels
+        return () if isinstance(named, str) else named
+
+    def _reference_error(self) -> str | None:
+        known = self.conditions[0].channel_names
+        if self.match is not None or not known:
+            return None  # the names are given below, or not known before the images are read
+        for name in self._named_references:
+            if name not in known:
+                return f"There is no channel {name} to keep; there are {', '.join(known)}."
+        if set(self._named_references) == set(known):
+            return "All channels are to be kept, so none is left to translate; keep fewer."
+        return None
+
     def config(self) -> TrainingConfig:
         """Return the validated configuration.
 
@@ -154,14 +192,7 @@ class TrainingRequest:
         return TrainingConfig.model_validate(
             {
                 "conditions": tuple(choice.name for choice in self.conditions),
-                "base": self.base,
-                "strategy": self.strategy,
-                "images_per_condition": self.images_per_condition,
-                "steps": self.steps,
-                "seed": self.seed,
-                "batch_size": self.batch_size,
-                "device": self.device,
-                "precision": self.precision,
+                **{name: getattr(self, name) for name in _SETTINGS},
             }
         )
 
@@ -172,12 +203,12 @@ class TrainingRequest:
         arguments += ["--target", config.conditions[1], "--out", str(self.out)]
         for name in config.conditions[2:]:
             arguments += ["--condition", name]
-        arguments += ["--base", config.base, "--strategy", config.strategy]
-        arguments += ["--steps", str(config.steps), "--seed", str(config.seed)]
-        arguments += ["--batch-size", str(config.batch_size), "--device", config.device]
-        arguments += ["--precision", config.precision]
-        if config.images_per_condition is not None:
-            arguments += ["--images-per-condition", str(config.images_per_condition)]
+        for name in _SETTINGS:
+            value = getattr(config, name)
+            if isinstance(value, tuple):
+                value = ",".join(value) or "none"
+            if value is not None:
+                arguments += [f"--{name.replace('_', '-')}", str(value)]
         if self.z is not None:
             arguments += ["--z", str(self.z)]
         return arguments
@@ -193,16 +224,16 @@ class TrainingRequest:
         further = tuple(taken(choice) or choice for choice in self.further)
         return replace(self, source=taken(self.source), target=taken(self.target), further=further)
 
-    def prepare(self) -> Iterator[str]:
+    def prepare(self) -> tuple[str, ...]:
         """Write the images down as a run that ``train --resume`` starts.
 
         This reads and hashes all pixels: call it in a background thread, with groups that are
         snapshots.
 
-        Yields
-        ------
-        str
-            What the user should know: warnings about the images.
+        Returns
+        -------
+        tuple of str
+            What the user should know about the images; it is written into the run as well.
 
         Raises
         ------
@@ -211,16 +242,11 @@ class TrainingRequest:
         """
         config = self.config()
         assert self.out is not None
-        experiment = Experiment.from_images(self._images())
-        if config.images_per_condition is not None:
-            experiment = experiment.subset(config.images_per_condition, config.seed)
-        experiment.check()
-        yield from experiment.warnings()
-        scaling = IntensityScaling.fit(experiment.images)
-        for name, clipped in zip(scaling.channel_names, scaling.clipped, strict=True):
-            if clipped > _MUCH_CLIPPED:
-                yield f"{clipped:.1%} of the pixels of channel {name} are clipped in training."
-        Run.from_experiment(self.out, config, experiment=experiment, scaling=scaling)
+        prepared = prepare(Experiment.from_images(self._images()), config)
+        run = prepared.make_run(self.out, config)
+        for text in prepared.warnings:
+            run.append(Warned(text))
+        return prepared.warnings
 
     def _images(self) -> dict[str, list[Image]]:
         """Read the images of the conditions, and bring their channels into one order."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warned
+from napari_phenldiff.runs.events import Event, Failed, Finished, Loading
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.runs.process import ChildProcess, follow
 from napari_phenldiff.viewer.jobs import Job, jobs
@@ -91,8 +91,7 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
     def work(should_stop: ShouldStop) -> Iterator[Event]:
         if is_prepared_here:
             yield Loading("reading the images")
-            for warning in prepared.prepare():
-                yield Warned(warning)
+            prepared.prepare()
             arguments, log = ["train", "--resume", str(out)], Run.open(out).log_path
         else:
             arguments, log = prepared.arguments(), _new_log()

@@ -1,0 +1,179 @@
+"""What is looked at while a fine-tuning goes on: losses with the noise held fixed, and previews.
+
+None of it draws from the streams of random numbers that the training draws from, so that a training
+learns the same whether it is looked at or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.conditioning import ConditionTokens
+from napari_phenldiff.diffusion.device import autocast
+from napari_phenldiff.diffusion.latents import training_tiles
+from napari_phenldiff.diffusion.noising import add_noise, noise_loss
+from napari_phenldiff.diffusion.streams import stream
+from napari_phenldiff.diffusion.translate import Translator
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
+from napari_phenldiff.runs.events import Preview
+from napari_phenldiff.runs.folder import Run
+
+VALIDATE_EVERY = 25
+"""Steps between two looks at the losses. With `_SAMPLES` they cost about 4 % of the training."""
+
+_SAMPLES = 1.5
+"""Noisy tiles per look and set, in batches of the training."""
+
+_PREVIEW_STEPS = 12
+"""Steps of a preview's translation: rough, and no more than a few seconds on a CPU."""
+
+_STREAM = 1_000_003
+"""Sets the random numbers of this module apart from those of the steps."""
+
+
+class Probe:
+    """The loss on tiles of which the noise and the time steps never change.
+
+    The loss of a training step depends far more on the time steps it has drawn than on what has
+    been learned. Two probes of the same size differ in nothing but their tiles.
+
+    Parameters
+    ----------
+    base : BaseModel
+        Whose network is asked; it may be training.
+    latents : sequence of torch.Tensor
+        Per condition ``(N, L, Y, X)``, on any device.
+    given : torch.Tensor
+        Latents that are not noised, see `given_latents`.
+    config : TrainingConfig
+        For the batch size and the seed.
+    dtype : torch.dtype
+        Precision of the passes.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        latents: Sequence[torch.Tensor],
+        given: torch.Tensor,
+        config: TrainingConfig,
+        dtype: torch.dtype,
+    ) -> None:
+        self._base, self._given, self._dtype = base, given, dtype
+        self._batch_size = config.batch_size
+        conditions = len(latents)
+        rounds = max(1, round(_SAMPLES * config.batch_size / conditions))
+        number = rounds * conditions
+        generator = stream(config.seed, _STREAM)
+        self._index = torch.arange(number) % conditions
+        turn = torch.arange(number) // conditions
+        self._clean = torch.stack(
+            [
+                latents[c][k % len(latents[c])]
+                for c, k in zip(self._index.tolist(), turn.tolist(), strict=True)
+            ]
+        )
+        steps = len(base.alphas_cumprod)
+        self._t = ((turn + torch.rand(number, generator=generator)) * steps / rounds).long()
+        self._noise = torch.randn(self._clean.shape, generator=generator)
+
+    @torch.no_grad()
+    def loss(self, tokens: ConditionTokens) -> float:
+        """Mean loss of the network as it is now."""
+        base, device = self._base, self._base.device
+        alphas = torch.from_numpy(base.alphas_cumprod).float()
+        total = 0.0
+        for part in torch.arange(len(self._t)).split(self._batch_size):
+            t = self._t[part]
+            noisy, target = add_noise(
+                self._clean[part].to(device),
+                self._noise[part].to(device),
+                alphas[t].to(device),
+                self._given,
+                prediction_type=base.prediction_type,
+            )
+            index = self._index[part].to(device)
+            with autocast(device, self._dtype):
+                states = tokens(index, torch.zeros_like(index, dtype=torch.bool))
+                output = base.unet(noisy, t.to(device), encoder_hidden_states=states).sample
+            total += float(noise_loss(output, target, self._given)) * len(part)
+        return total / len(self._t)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A tile that is translated for previews.
+
+    Attributes
+    ----------
+    condition : str
+        That it is of.
+    tile : numpy.ndarray
+        ``(C, side, side)`` float32 in [-1, 1].
+    image : Image
+        The image that it was cut from.
+    """
+
+    condition: str
+    tile: np.ndarray
+    image: Image
+
+
+def choose_examples(
+    experiment: Experiment, config: TrainingConfig, scaling: IntensityScaling, side: int
+) -> list[Example]:
+    """Choose a tile of the first image of each condition that is translated to the target.
+
+    Of a larger image it is the one with most in it.
+    """
+    examples = []
+    for name in config.conditions:
+        if name != config.conditions[1]:
+            image = experiment[name].images[0]
+            tiles, _ = training_tiles([image], scaling, side)
+            fullest = int(tiles.std(axis=(2, 3)).mean(axis=1).argmax())
+            examples.append(Example(name, tiles[fullest], image))
+    return examples
+
+
+def write_previews(
+    translator: Translator, examples: Sequence[Example], run: Run, step: int
+) -> list[Preview]:
+    """Translate the examples and write each beside its original, into ``previews/`` of the run.
+
+    Returns
+    -------
+    list of Preview
+        Each names a TIFF with the channels ``real X`` and ``translated X``.
+    """
+    events = []
+    target = run.conditions[1]
+    quick: Mapping[str, int] = {
+        # as cheap for three conditions as for two
+        "inference_steps": max(6, _PREVIEW_STEPS // len(examples)),
+        "fixed_point_iterations": 1,
+    }
+    for example in examples:
+        config = TranslationConfig(source=example.condition, target=target, **quick)
+        latents = translator.base.encode(example.tile[None])
+        generated = translator.generate(translator.invert(latents, config), config)
+        names = run.channel_names
+        pixels = np.stack([example.tile, translator.base.decode(generated, len(names))[0]])
+        planes = np.concatenate([run.scaling.invert(image, np.float32) for image in pixels])
+        labels = [f"{kind} {name}" for kind in ("real", "translated") for name in names]
+        extra = "" if len(examples) == 1 else f"_{example.condition}"
+        path = Path("previews") / f"step_{step:06d}{extra}.tif"
+        image = Image(planes, tuple(labels), example.image.pixel_size, path.stem)
+        write_tiff(run.path / path, image)
+        events.append(Preview(step, path.as_posix(), example.condition, target))
+    return events

@@ -1,0 +1,196 @@
+"""The state of a fine-tuning: latents, network, tokens, optimiser, and how a step changes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+
+from napari_phenldiff.diffusion.adaptation import Lora, adapter_files
+from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.conditioning import ConditionTokens, initial_tokens
+from napari_phenldiff.diffusion.device import autocast, choose_precision
+from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.latents import (
+    MAX_TILES,
+    cache_latents,
+    pick_tiles,
+    training_side,
+    training_tiles,
+)
+from napari_phenldiff.diffusion.learning_rate import warmed_cosine
+from napari_phenldiff.diffusion.noising import add_noise, noise_loss
+from napari_phenldiff.diffusion.references import (
+    Separation,
+    choose_references,
+    given_latents,
+    separation,
+)
+from napari_phenldiff.diffusion.state import pack_state, unpack_state
+from napari_phenldiff.diffusion.streams import stream
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.folder import Run
+
+_STATE = "state.safetensors"
+_JOINT = 0.25
+"""Share of the samples in which reference channels are noised like the others, so that the network
+can still draw whole images."""
+
+
+class Training:
+    """Everything that changes from step to step."""
+
+    def __init__(self, base: BaseModel, config: TrainingConfig) -> None:
+        self.base, self.config = base, config
+        self.dtype = choose_precision(config.precision, base.device)
+        torch.manual_seed(config.seed)  # peft draws its initial weights from the global stream
+        self.lora = Lora.from_config(config)
+        self.adapted = self.lora.add_to(base.unet)
+        self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
+
+    def encode(self, experiment: Experiment, run: Run) -> list[str]:
+        """Cache latents, choose references, set up tokens and optimiser; returns warnings."""
+        config, base = self.config, self.base
+        self.experiment = experiment
+        side = self.side = training_side((image.shape for image in experiment.images), base)
+        self.latents: list[torch.Tensor] = []
+        origins: list[np.ndarray] = []
+        warnings: list[str] = []
+        for name in config.conditions:
+            tiles, origin = training_tiles(experiment[name].images, run.scaling, side)
+            if len(tiles) > MAX_TILES:
+                text = (
+                    f"The images give up to {len(tiles)} tiles a condition; "
+                    f"{MAX_TILES} of them, drawn at random, are trained on."
+                )
+                warnings.append(text)
+            kept = pick_tiles(len(tiles), MAX_TILES, config.seed)
+            self.latents.append(cache_latents(base, tiles[kept]))
+            origins.append(origin[kept])
+        upright = [views[0] for views in self.latents]
+        self.separation = Separation()
+        if base.coefficients is not None:
+            self.separation = separation(
+                upright,
+                origins,
+                coefficients=base.coefficients,
+                channels=experiment.n_channels,
+            )
+        self.references = choose_references(
+            config.reference_channels, run.channel_names, self.separation, base
+        )
+        if not self.separation.found:
+            warnings.append(_nothing_found(self.references))
+        self.padding = given_latents(base, run.channel_names)
+        self.given = given_latents(base, run.channel_names, self.references)
+        if self.given.all():
+            # nothing will be translated; the network still learns to draw both conditions
+            self.given = self.padding
+        encoder = None if base.encoder is None else base.encoder.to("cpu")
+        values, null = initial_tokens(
+            upright,
+            encoder,
+            tokens=config.tokens_per_condition,
+            width=base.token_width,
+            generator=torch.Generator().manual_seed(config.seed),
+        )
+        self.tokens = ConditionTokens(config.conditions, values, null).to(base.device)
+        learned = list(self.tokens.parameters())
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": self.adapted, "rate": config.learning_rate},
+                {"params": learned, "rate": config.token_learning_rate, "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=base.device.type != "mps",
+        )
+        self.average = MovingAverage([*self.adapted, *learned], config.ema)
+        return warnings
+
+    def step(self, number: int) -> float:
+        """One optimisation step; its loss."""
+        config, device = self.config, self.base.device
+        # every step draws from its own stream, so that a resumed training goes on with the very
+        # numbers that an uninterrupted one would have seen
+        generator = stream(config.seed, number)
+        clean, index = self._draw(generator)
+        n = len(clean)
+        t = torch.randint(0, len(self.alphas), (n,), generator=generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        dropped = torch.rand(n, generator=generator) < config.condition_dropout
+        joint = torch.rand(n, generator=generator).to(device) < _JOINT
+        given = torch.where(joint.view(-1, 1, 1, 1), self.padding, self.given)
+        noisy, target = add_noise(
+            clean, noise, self.alphas[t], given, prediction_type=self.base.prediction_type
+        )
+        rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=0.1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * rate
+        with autocast(device, self.dtype):
+            tokens = self.tokens(index.to(device), dropped.to(device))
+            output = self.base.unet(noisy, t, encoder_hidden_states=tokens).sample
+        loss = noise_loss(output, target, given)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.average.parameters, config.max_grad_norm)
+        self.optimizer.step()
+        self.average.update(number)
+        return float(loss.detach())
+
+    def _draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents, and which condition they belong to: conditions are seen equally often."""
+        n, conditions = self.config.batch_size, len(self.latents)
+        first = torch.randint(conditions, (1,), generator=generator)
+        index = (torch.arange(n) + first) % conditions
+        chosen = []
+        for condition in index.tolist():
+            views = self.latents[condition]
+            view = int(torch.randint(views.shape[0], (1,), generator=generator))
+            tile = int(torch.randint(views.shape[1], (1,), generator=generator))
+            chosen.append(views[view, tile])
+        return torch.stack(chosen).to(self.base.device), index
+
+    def save(self, run: Run, number: int) -> str:
+        """Write checkpoint and adapter; the adapter's path within the run."""
+        run.save_checkpoint(number, {_STATE: save(pack_state(self.average, self.optimizer))})
+        with self.average.applied():
+            adapter = run.save_adapter(
+                adapter_files(
+                    self.base.unet,
+                    self.tokens,
+                    self.lora,
+                    self.config.base,
+                    separation=dict(zip(run.channel_names, self.separation.channels, strict=False)),
+                    reference_channels=self.references,
+                )
+            )
+        return adapter.relative_to(run.path).as_posix()
+
+    def restore(self, run: Run) -> int:
+        """Load the newest checkpoint; returns the steps done, 0 without one."""
+        newest = run.latest_checkpoint()
+        if newest is None:
+            return 0
+        done, folder = newest
+        try:
+            state = load_file(str(folder / _STATE))
+            unpack_state(state, self.average, self.optimizer, done)
+        except Exception as error:
+            raise InputError(
+                f"The checkpoint {folder} cannot be read ({type(error).__name__}); delete that "
+                "folder to go on from the one before."
+            ) from error
+        return done
+
+
+def _nothing_found(references: tuple[str, ...]) -> str:
+    text = "Nothing separates the conditions: there may be no phenotype in these images."
+    if references:
+        text += (
+            " So translations will change nothing; train with --reference-channels none to see "
+            "what the model would change all the same."
+        )
+    return text

@@ -1,0 +1,130 @@
+"""From images to a run: which are trained on, which are only watched, and what is worth telling.
+
+The command line and the viewer prepare every run here, so that both tell the same about the same
+images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.folder import Run
+
+_MOST_WATCHED, _FEWEST_WATCHED = 8, 2
+_ENOUGH = 20
+"""With so many images in every condition a tenth of them can be spared."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What a run is made of.
+
+    Attributes
+    ----------
+    training : Experiment
+        The images that are trained on.
+    validation : Experiment or None
+        Images of the same conditions that are watched and not trained on.
+    scaling : IntensityScaling
+        Fitted to the images that are trained on.
+    warnings : tuple of str
+        What the user should know.
+    """
+
+    training: Experiment
+    validation: Experiment | None
+    scaling: IntensityScaling
+    warnings: tuple[str, ...]
+
+    def make_run(self, path: str | os.PathLike[str], config: TrainingConfig) -> Run:
+        """Make the run folder.
+
+        Raises
+        ------
+        InputError
+            If the folder is not empty.
+        """
+        return Run.from_experiment(
+            path,
+            config,
+            experiment=self.training,
+            scaling=self.scaling,
+            validation=self.validation,
+        )
+
+
+def prepare(experiment: Experiment, config: TrainingConfig) -> Prepared:
+    """Choose the images of a run among those there are.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Exactly the conditions of `config`, with all images.
+    config : TrainingConfig
+        How many of them are wanted.
+
+    Raises
+    ------
+    InputError
+        If they can't be trained on.
+    """
+    experiment.check()
+    warnings: list[str] = []
+    wanted = config.images_per_condition
+    chosen = experiment
+    if wanted is not None:
+        warnings += [
+            f"Condition {condition.name} has only {count(len(condition.images), 'image')}; all of "
+            "them are used."
+            for condition in experiment.conditions
+            if len(condition.images) < wanted
+        ]
+        chosen = experiment.subset(wanted, config.seed)
+        chosen.check()
+    training, validation = _split(experiment, chosen, config)
+    scaling = IntensityScaling.fit(training.images)
+    return Prepared(training, validation, scaling, (*chosen.warnings(), *warnings))
+
+
+def _split(
+    experiment: Experiment, chosen: Experiment, config: TrainingConfig
+) -> tuple[Experiment, Experiment | None]:
+    """Set images aside that are watched: those left over, or else some of the chosen ones."""
+    training: dict[str, Sequence[Image]] = {}
+    watched: dict[str, Sequence[Image]] = {}
+    enough = all(len(condition.images) >= _ENOUGH for condition in chosen.conditions)
+    for condition in chosen.conditions:
+        name, images = condition.name, condition.images
+        names = {image.name for image in images}
+        left = [image for image in experiment[name].images if image.name not in names]
+        if config.validation_images == "auto":
+            spare = min(_MOST_WATCHED, max(_FEWEST_WATCHED, len(images) // 10)) if enough else 0
+            some, more = (min(_MOST_WATCHED, len(left)), 0) if left else (0, spare)
+        else:
+            some = min(config.validation_images, len(left))
+            more = config.validation_images - some
+        if len(images) - more < 2:
+            raise InputError(
+                f"Condition {name} has {count(len(images), 'image')}: {more} to watch leave fewer "
+                "than two to train on; watch fewer, or give more images."
+            )
+        aside = _draw(name, images, more, config.seed)
+        watched[name] = [*_draw(name, left, some, config.seed), *aside]
+        training[name] = [image for image in images if image not in aside]
+    if not all(watched.values()):
+        return chosen, None
+    return Experiment.from_images(training), Experiment.from_images(watched)
+
+
+def _draw(condition: str, images: Sequence[Image], number: int, seed: int) -> tuple[Image, ...]:
+    if number == 0:
+        return ()
+    return Experiment.from_images({condition: images}).subset(number, seed)[condition].images

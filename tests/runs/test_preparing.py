@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.preparing import prepare
+
+NAMES = ("untreated", "treated")
+
+
+def experiment(*numbers: int, high: float = 250) -> Experiment:
+    rng = np.random.default_rng(0)
+
+    def image(name: str) -> Image:
+        data = rng.integers(0, 200, (2, 8, 8)).astype(np.float32)
+        data[:, 0, 0] = high
+        return Image(data, ("DNA", "marker"), None, name)
+
+    return Experiment.from_images(
+        {c: [image(f"{c}_{i:03d}") for i in range(n)] for c, n in zip(NAMES, numbers, strict=True)}
+    )
+
+
+def config(**settings) -> TrainingConfig:
+    return TrainingConfig(conditions=NAMES, **settings)
+
+
+def counts(made: Experiment | None) -> tuple[int, ...]:
+    return () if made is None else tuple(len(c.images) for c in made.conditions)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "settings", "trained", "watched"),
+    [
+        ((100, 40), {}, (92, 36), (8, 4)),
+        ((20, 20), {}, (18, 18), (2, 2)),
+        ((19, 100), {}, (19, 100), ()),
+        ((100, 13), {"images_per_condition": 10}, (10, 10), (8, 3)),
+        # No image is left over in the first condition: it gives some of those chosen.
+        ((30, 40), {"images_per_condition": 30}, (27, 30), (3, 8)),
+        ((5, 40), {"images_per_condition": 30}, (5, 30), ()),
+        ((100, 40), {"validation_images": 0}, (100, 40), ()),
+        ((10, 6), {"validation_images": 4}, (6, 2), (4, 4)),
+        ((10, 6), {"validation_images": 4, "images_per_condition": 4}, (4, 2), (4, 4)),
+    ],
+)
+def test_images_are_set_aside_to_be_watched(numbers, settings, trained, watched):
+    images = experiment(*numbers)
+    prepared = prepare(images, config(**settings))
+    assert counts(prepared.training) == trained
+    assert counts(prepared.validation) == watched
+    seen = set(prepared.training.images)
+    assert seen.isdisjoint(prepared.validation.images if prepared.validation else ())
+    again = prepare(images, config(**settings))
+    assert again.training.digest() == prepared.training.digest()
+
+
+def test_watching_what_is_left_over_changes_nothing_that_is_trained_on():
+    images = experiment(30, 30)
+    with_, without = (
+        prepare(images, config(images_per_condition=20, validation_images=n)).training
+        for n in ("auto", 0)
+    )
+    assert with_.digest() == without.digest()
+
+
+def test_too_many_to_watch_are_refused():
+    with pytest.raises(InputError, match="watch fewer"):
+        prepare(experiment(6, 6), config(validation_images=5))
+
+
+def test_the_run_knows_which_are_watched(tmp_path):
+    asked = config(images_per_condition=4)
+    prepared = prepare(experiment(6, 6), asked)
+    prepared.make_run(tmp_path / "run", asked)
+    run = Run.open(tmp_path / "run")
+    assert run.load_experiment().digest() == prepared.training.digest() == run.digest
+    validation = run.load_validation()
+    assert validation is not None
+    assert prepared.validation is not None
+    assert validation.digest() == prepared.validation.digest()
+    assert len(run.images) == 12
+    assert len(run.trained_images) == 8
+
+
+def test_a_run_without_any_has_none(tmp_path):
+    asked = config()
+    prepare(experiment(4, 4), asked).make_run(tmp_path / "run", asked)
+    assert Run.open(tmp_path / "run").load_validation() is None
+
+
+def test_few_images_are_told_by_how_few_they_are():
+    few, rather, enough = (prepare(experiment(n, 60), config()).warnings for n in (19, 49, 50))
+    assert len(few) == len(rather) == 1
+    assert "only 19 images" in few[0]
+    assert "only" not in rather[0]
+    assert "49 images" in rather[0]
+    assert enough == ()
+
+
+def test_what_is_not_there_is_told():
+    warnings = prepare(experiment(60, 60), config(images_per_condition=70)).warnings
+    assert [text for text in warnings if "all of them are used" in text]
+
+
+def test_clipped_intensities_are_told():
+    images = experiment(50, 50, high=4095)
+    (told,) = prepare(images, config()).warnings[:1]
+    assert "1.6% of the pixels of channel DNA are clipped" in told
+    assert "4095" in told
+    assert prepare(experiment(50, 50, high=4094), config()).warnings == ()
