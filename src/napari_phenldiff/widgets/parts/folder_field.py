@@ -32,6 +32,7 @@ class FolderField(QWidget):
         self.button = QPushButton("…")
         self.button.setFixedWidth(28)
         self.button.setToolTip("Browse for a folder")
+        self.button.setAccessibleName("Browse for a folder")
         self.button.clicked.connect(self._browse)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from itertools import pairwise
+
+from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
+    QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
     QDoubleSpinBox,
@@ -28,6 +31,9 @@ _FIELD_WIDTH = 80
 _MARGIN = 8
 """Pixels around what is scrolled to."""
 
+_SAME_ROW = 12
+"""Controls whose upper edges differ by fewer pixels stand in one row."""
+
 
 class Panel(QWidget):
     """A dock: sections in a scroll area, and `foot` below them.
@@ -45,6 +51,7 @@ class Panel(QWidget):
         self._scroll = scroll = QScrollArea()
         scroll.setWidget(body)
         scroll.setWidgetResizable(True)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._revealed: QWidget | None = None
@@ -68,6 +75,32 @@ class Panel(QWidget):
     def sizeHint(self) -> QSize:
         """Wide enough for the names of most conditions and files."""
         return QSize(_LABEL_WIDTH + 280, 640)
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        """Go from top to bottom, also through rows that were added later than those below."""
+        self._order_by_place()
+        return super().focusNextPrevChild(forward)
+
+    def _order_by_place(self) -> None:
+        body = self._scroll.widget()
+        assert body is not None
+        places = []
+        for widget in self.findChildren(QWidget):
+            takes_focus = widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+            if takes_focus and widget.focusProxy() is None and widget.isVisibleTo(self):
+                place = widget.mapTo(self, QPoint(0, 0))
+                # The foot is the last, also where what is scrolled away lies below it.
+                places.append((not body.isAncestorOf(widget), place.y(), place.x(), widget))
+        places.sort(key=lambda place: place[:3])
+        rows: list[list[tuple[bool, int, int, QWidget]]] = []
+        for entry in places:
+            if rows and entry[0] == rows[-1][0][0] and entry[1] - rows[-1][0][1] < _SAME_ROW:
+                rows[-1].append(entry)
+            else:
+                rows.append([entry])
+        order = [entry[3] for row in rows for entry in sorted(row, key=lambda place: place[2])]
+        for before, after in pairwise(order):
+            self.setTabOrder(before, after)
 
     def add(self, widget: QWidget) -> None:
         """Add a widget below the sections there are."""
@@ -133,7 +166,12 @@ class Form(QWidget):
         for child in field.findChildren(QWidget):
             if not child.toolTip():
                 child.setToolTip(tooltip)
+            if not child.accessibleName():
+                child.setAccessibleName(text)
         field.setAccessibleName(text)
+        if field.findChild(QAbstractSlider) is not None:
+            # A slider with its number: both take the focus, and the box around them need not.
+            field.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         field.setMinimumWidth(_FIELD_WIDTH)
         field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._wheel.guard(field)
