@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
@@ -116,10 +115,6 @@ class ChannelTable(QCollapsible):
                 grid.addWidget(cell, row + 1, column + 1)
                 self.cells[-1].append(cell)
         self._scroll.setWidget(grid_widget)
-        # What is made later would else be reached last.
-        fields: list[QWidget] = [self.toggleButton(), *itertools.chain(*self.cells)]
-        for before, after in itertools.pairwise(fields):
-            QWidget.setTabOrder(before, after)
 
     def _cell(self, channels: Sequence[str]) -> QComboBox:
         cell = QComboBox()
@@ -160,6 +155,7 @@ class _SidewaysScroll(QScrollArea):
     def __init__(self) -> None:
         super().__init__()
         self.setWidgetResizable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
