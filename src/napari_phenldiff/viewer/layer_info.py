@@ -20,7 +20,7 @@ from napari_phenldiff.images.naming import file_safe
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-Role = Literal["real", "original", "reconstructed", "translated", "difference"]
+Role = Literal["real", "original", "reconstructed", "translated", "difference", "preview"]
 """What a layer shows: an image of a camera; a copy of it, channel by channel, beside what the model
 made of it; that; or the translated less the reconstructed image."""
 
