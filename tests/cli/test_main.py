@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -7,9 +8,10 @@ import pytest
 
 from napari_phenldiff import __version__
 from napari_phenldiff.cli import main
-from napari_phenldiff.cli.failures import explain, is_out_of_memory
 from napari_phenldiff.cli.progress import Reporter, duration
+from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.events import Failed, Finished, Loading, Progress, Step, Warned
+from napari_phenldiff.runs.failures import explain, is_out_of_memory
 
 COMMANDS = ("train", "translate", "measure", "simulate", "demo")
 
@@ -101,6 +103,26 @@ class SomeLibrarysOutOfMemoryError(OutOfMemoryError):
 def test_lack_of_memory_is_recognised(error, is_it):
     assert is_out_of_memory(error) == is_it
     assert ("not enough memory" in explain(error)) == is_it
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("16384 requested and 4096 written"),  # as numpy tells it
+    ],
+)
+def test_a_full_disk_is_told_with_the_file(error, tmp_path):
+    def fill() -> None:
+        with write_atomic(tmp_path / "table.csv"):
+            raise error
+
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        fill()
+
+    assert "disk is full" in explain(caught.value)
+    assert f"while writing {tmp_path / 'table.csv'}: make room" in explain(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_permission_is_told_with_the_place():

@@ -160,3 +160,16 @@ def test_the_tail_of_a_log(tmp_path: Path):
 
 def test_the_log_of_a_run_is_where_followers_look_for_it(run: Run):
     assert run.log_path == run.path / "train.log"
+
+
+def test_a_process_ended_by_the_system_is_told_as_a_lack_of_memory(tmp_path):
+    log = tmp_path / "log"
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    process = ChildProcess(subprocess.Popen([sys.executable, "-c", code]), log)
+
+    (last,) = follow(tmp_path / "events.jsonl", process, interval=0.01)
+
+    assert isinstance(last, Failed)
+    if sys.platform != "win32":
+        assert "memory of the computer ran out" in last.message
+    assert "can be resumed" in last.message

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from napari_phenldiff import __version__
 from napari_phenldiff.cli import demo, measure, pretrain, session, simulate, train, translate
-from napari_phenldiff.cli.failures import explain, is_expected
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.failures import explain, is_expected
 
 _DESCRIPTION = """\
 See the same cells as they would look in another condition: fine-tune a latent diffusion model on

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.failures import explain
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig, shape_of
@@ -17,6 +16,7 @@ from napari_phenldiff.diffusion.processes import Processes, check_share, is_firs
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Progress, Warned
+from napari_phenldiff.runs.failures import explain
 
 if TYPE_CHECKING:
     from napari_phenldiff.diffusion.pretraining_folder import PretrainingFolder

@@ -13,9 +13,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from napari_phenldiff.cli.failures import explain, is_expected
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Preview, append_event
+from napari_phenldiff.runs.failures import explain, is_expected
 
 if TYPE_CHECKING:
     from napari_phenldiff.diffusion.dial import Dial

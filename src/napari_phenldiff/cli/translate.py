@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.failures import explain
 from napari_phenldiff.cli.images import find_files
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
@@ -17,6 +16,7 @@ from napari_phenldiff.cli.translation_job import TranslationJob, check_files
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warned, append_event
+from napari_phenldiff.runs.failures import explain
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection

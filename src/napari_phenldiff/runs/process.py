@@ -20,6 +20,10 @@ LOG_NAME = "train.log"
 _REFUSED = 2
 _PREFIX = "phenldiff: "
 
+# By a signal that nothing can be done against: so a system ends the largest process when its memory
+# runs out. The second is how a shell tells it.
+_KILLED = (-9, 137)
+
 
 class ChildProcess:
     """A ``python -m napari_phenldiff ...`` that lives on when the program that started it ends.
@@ -200,7 +204,14 @@ def _last_words(path: Path, process: ChildProcess | None) -> str:
     refusal = tail(log, 1)
     if code == _REFUSED and refusal.startswith(_PREFIX):
         return refusal.removeprefix(_PREFIX)
-    how = "" if code is None else f" (exit code {code})"
     said = tail(log)
-    message = f"The process ended without finishing{how}; what was saved can be resumed."
+    if code in _KILLED:
+        message = (
+            "The background process was ended from outside, most often because the memory of the "
+            "computer ran out: use a smaller batch size or end other programs; what was saved "
+            "can be resumed."
+        )
+    else:
+        how = "" if code is None else f" (exit code {code})"
+        message = f"The process ended without finishing{how}; what was saved can be resumed."
     return f"{message} Its last words:\n{said}" if said else message

@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Failed
+from napari_phenldiff.runs.failures import explain, is_expected
 from napari_phenldiff.viewer.jobs import Job, JobState
 
 if TYPE_CHECKING:
@@ -90,11 +91,10 @@ def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambd
     def guarded() -> Iterator[Event | Result]:
         try:
             yield from work(lambda: abort[0] or worker.abort_requested)
-        except InputError as error:
-            yield Failed(str(error))
         except Exception as error:
-            _log.exception("%s has failed", job.title)
-            yield Failed(f"An unexpected error: {type(error).__name__}: {error}")
+            if not is_expected(error):
+                _log.exception("%s has failed", job.title)
+            yield Failed(explain(error))
 
     guarded.__qualname__ = job.title
 

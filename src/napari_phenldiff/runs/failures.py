@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from napari_phenldiff.errors import InputError
 
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+_TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 def explain(error: BaseException) -> str:
@@ -18,7 +21,7 @@ def explain(error: BaseException) -> str:
             "There is not enough memory: use a smaller --batch-size (or --device cpu, if the "
             "GPU's memory is too small), or end other programs and try again."
         )
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if isinstance(error, OSError) and _is_disk_full(error):
         where = f" while writing {error.filename}" if error.filename else ""
         return (
             f"The disk is full or a size limit was reached{where}: make room and try again; what "
@@ -32,6 +35,11 @@ def explain(error: BaseException) -> str:
 def is_expected(error: BaseException) -> bool:
     """Whether `error` is told well enough without a traceback."""
     return not explain(error).startswith("Unexpected")
+
+
+def _is_disk_full(error: OSError) -> bool:
+    # numpy has no number for it: "16384 requested and 4096 written".
+    return error.errno in _DISK_FULL or bool(_TOO_SHORT.match("".join(map(str, error.args[:1]))))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
