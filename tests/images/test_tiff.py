@@ -13,6 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import (
     read_image,
+    read_planes,
     read_provenance,
     read_tiff,
     write_stack,
@@ -456,3 +457,35 @@ def test_real_files(shared_data):
     image = read_image(next((shared_data / "golgi_bfa" / "after_bfa").glob("*.tif")))
     assert (image.data.shape, image.data.dtype) == ((1, 137, 147), np.float32)
     assert image.pixel_size == pytest.approx((0.3514, 0.3514), abs=1e-4)
+
+
+# Planes
+
+
+def test_planes_are_read_one_by_one(path):
+    data = pixels(2, 4, 3)
+    tifffile.imwrite(path, data, imagej=True, metadata={"axes": "TZCYX"})
+
+    stacks = read_planes(path)
+
+    assert [len(stack) for stack in stacks] == [4, 4]
+    assert {plane.name for plane in stacks[1]} == {"field_0001"}
+    assert stacks[0][0].path is None
+    for stack, expected in zip(stacks, data, strict=True):
+        np.testing.assert_array_equal([plane.data for plane in stack], expected)
+
+
+def test_without_a_z_axis_there_is_one_plane(path):
+    tifffile.imwrite(path, pixels(2), metadata={"axes": "CYX"})
+
+    ((plane,),) = read_planes(path)
+
+    np.testing.assert_array_equal(plane.data, pixels(2))
+    assert plane.name == "field"
+
+
+def test_planes_of_a_damaged_file_are_refused(path):
+    path.write_bytes(b"II*\x00\xff\xff")
+
+    with pytest.raises(InputError, match=r"field\.tif"):
+        read_planes(path)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
@@ -151,3 +152,51 @@ def test_what_is_no_tiff_is_left_to_others(tmp_path: Path, experiment_folder: Pa
 def test_an_empty_choice_is_refused():
     with pytest.raises(InputError, match="no TIFF"):
         read_layers([])
+
+
+def write_z_stack(path: Path, shape=(4, 2, 24, 32), seed: int = 0) -> np.ndarray:
+    """Write planes with channels as ImageJ does, and return them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    planes = np.random.default_rng(seed).integers(0, 4000, shape, dtype=np.uint16)
+    tifffile.imwrite(path, planes, imagej=True, metadata={"axes": "ZCYX"})
+    return planes
+
+
+def test_planes_are_kept(tmp_path: Path, open_in, viewer):
+    planes = [write_z_stack(tmp_path / "drug" / f"{i}.tif", seed=i) for i in range(3)]
+    write_z_stack(tmp_path / "control" / "0.tif")
+
+    layers = open_in(tmp_path)
+
+    assert [layer.name for layer in layers[:2]] == ["control: channel 0", "control: channel 1"]
+    assert layers[0].data.shape == (4, 24, 32)
+    assert layers[0].axis_labels == ("z", "y", "x")
+    assert layers[2].axis_labels == ("field", "z", "y", "x")
+    np.testing.assert_array_equal(layers[3].data, [stack[:, 1] for stack in planes])
+    control, drug = group_layers(viewer.layers)
+    assert (control.n_images, control.n_planes) == (1, 4)
+    assert (drug.n_images, drug.n_planes) == (3, 4)
+    image = drug.images(z="max")[2]
+    assert (image.name, image.path) == ("2", None)
+    np.testing.assert_array_equal(image.data, planes[2].max(axis=0))
+
+
+def test_stacks_of_different_depth_go_into_layers_of_their_own(tmp_path: Path, open_in, viewer):
+    write_z_stack(tmp_path / "a.tif")
+    write_z_stack(tmp_path / "b.tif", (6, 2, 24, 32))
+
+    layers = open_in(tmp_path)
+
+    assert [layer.data.shape[0] for layer in layers] == [4, 4, 6, 6]
+    assert len({layer.name for layer in layers}) == 4
+    (group,) = group_layers(viewer.layers)
+    assert group.n_images == 2
+    assert {image.name for image in group.images(z="mean")} == {"a", "b"}
+
+
+def test_what_is_wrong_with_planes_is_still_told(tmp_path: Path, make_image):
+    write_z_stack(tmp_path / "x" / "a.tif")
+    write_tiff(tmp_path / "y" / "b.tif", make_image("b", channels=("DNA",)))
+
+    with pytest.raises(InputError, match="need the same channels"):
+        read_layers(tmp_path)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree.ElementTree import ParseError
 
 import numpy as np
@@ -32,6 +32,8 @@ from napari_phenldiff.images.naming import color_names, default_channel_names
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 _PROVENANCE_KEY = "napari-phenldiff"
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +74,39 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
         `z` does not say what to do with it.
     """
     path = Path(path)
-    images: list[Image] = []
+    images = _of_each_series(path, lambda tif, index: _images(tif, index, z, path))
+    if len(images) == 1:
+        return images
+    return [replace(image, name=f"{path.stem}_{i:04d}") for i, image in enumerate(images)]
+
+
+def read_planes(path: str | PathLike[str]) -> list[tuple[Image, ...]]:
+    """Read a TIFF file with all its z planes; see :func:`read_tiff`.
+
+    Returns
+    -------
+    list of tuple of Image
+        Per image its planes, all under its name and without a path, since reading the file again
+        does not give them; one plane where there is no z axis.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, incomplete or of an unknown kind.
+    """
+    path = Path(path)
+    stacks = _of_each_series(path, lambda tif, index: _stacks(tif, index, path))
+    if len(stacks) == 1:
+        return stacks
+    return [
+        tuple(replace(plane, name=f"{path.stem}_{i:04d}") for plane in stack)
+        for i, stack in enumerate(stacks)
+    ]
+
+
+def _of_each_series(path: Path, read: Callable[[tifffile.TiffFile, int], list[T]]) -> list[T]:
+    """Read the series of a file that are like the first, whatever may be wrong with the file."""
+    found: list[T] = []
     with _open(path) as tif:
         try:
             check_structure(tif)
@@ -81,7 +115,7 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
                     _log.warning("%s: series %d is unlike the first and left out", path, index)
                     continue
                 check_pixels(tif, series)
-                images += _images(tif, index, z, path)
+                found += read(tif, index)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         except MemoryError:
@@ -91,11 +125,9 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
             raise InputError(
                 f"{path} cannot be read ({_one_line(error)}): check that the file is complete."
             ) from error
-    if not images:
+    if not found:
         raise InputError(f"{path} holds no image: check that the file is complete.")
-    if len(images) == 1:
-        return images
-    return [replace(image, name=f"{path.stem}_{i:04d}") for i, image in enumerate(images)]
+    return found
 
 
 def read_image(path: str | PathLike[str], *, z: int | Projection | None = None) -> Image:
@@ -255,14 +287,31 @@ def _alike(series: tifffile.TiffPageSeries, other: tifffile.TiffPageSeries) -> b
     return (series.axes, series.shape, series.dtype) == (other.axes, other.shape, other.dtype)
 
 
+def _stacks(tif: tifffile.TiffFile, index: int, path: Path) -> list[tuple[Image, ...]]:
+    """Per image of one series its z planes, all under the name of the file."""
+    series = tif.series[index]
+    axes = named_axes(series.axes, series.shape, samples=series.keyframe.samplesperpixel)
+    data = series.asarray()
+    if "Z" not in axes:
+        images = _images(tif, index, None, path, data)
+        return [(replace(image, path=None),) for image in images]
+    depth = data.shape[axes.index("Z")]
+    planes = [_images(tif, index, z, path, data) for z in range(depth)]
+    return list(zip(*planes, strict=True))
+
+
 def _images(
-    tif: tifffile.TiffFile, index: int, z: int | Projection | None, path: Path
+    tif: tifffile.TiffFile,
+    index: int,
+    z: int | Projection | None,
+    path: Path,
+    data: np.ndarray | None = None,
 ) -> list[Image]:
-    """Images of one series, all under the name of the file."""
+    """Images of one series, all under the name of the file; `data` if it has been read."""
     series = tif.series[index]
     page = series.keyframe
     axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
-    data = series.asarray()
+    data = series.asarray() if data is None else data
     # What was chosen along z is not what reading the path alone gives.
     path_again = path if z is None or "Z" not in axes else None
     if "Z" in axes:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import fspath
 from pathlib import Path
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.tiff import TIFF_SUFFIXES, read_tiff, tiff_files
+from napari_phenldiff.images.peek import peek_tiff
+from napari_phenldiff.images.tiff import TIFF_SUFFIXES, read_planes, read_tiff, tiff_files
 from napari_phenldiff.viewer.controls import suggest_pair
-from napari_phenldiff.viewer.tuples import LayerDataTuple, condition_layers, display_limits
+from napari_phenldiff.viewer.tuples import (
+    LayerDataTuple,
+    condition_layers,
+    condition_planes,
+    display_limits,
+)
 
 PathOrPaths = str | Path | Sequence[str | Path]
 
@@ -42,18 +47,62 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
     list of LayerDataTuple
         Per condition one layer per channel. Contrast limits are the same for a channel in all
         conditions, and only the first condition is visible, because the images of two conditions
-        on top of each other show nothing.
+        on top of each other show nothing. Images with a z axis keep it: the docks ask what to make
+        of it.
 
     Raises
     ------
     InputError
         If a file can't be read, nothing is found, or conditions differ in their channels.
     """
-    return experiment_layers(read_conditions(path))
+    files = condition_files(path)
+    try:
+        return experiment_layers({name: _read(paths) for name, paths in files.items()})
+    except InputError:
+        # That there are planes is only looked for where images can't be read without knowing it.
+        if not any(has_planes(file) for paths in files.values() for file in paths):
+            raise
+    return planes_layers(
+        {
+            name: [stack for file in paths for stack in read_planes(file)]
+            for name, paths in files.items()
+        }
+    )
 
 
 def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple]:
     """Make the layers of several conditions; see `read_layers`."""
+    check_same_channels(conditions)
+    limits = display_limits([image for images in conditions.values() for image in images])
+    first, _ = suggest_pair(list(conditions)) or (0, 0)
+    layers: list[LayerDataTuple] = []
+    for index, (name, images) in enumerate(conditions.items()):
+        layers += condition_layers(name, images, limits, visible=index == first)
+    return layers
+
+
+def planes_layers(conditions: dict[str, list[tuple[Image, ...]]]) -> list[LayerDataTuple]:
+    """Make the layers of several conditions whose images are stacks of z planes."""
+    flat = {
+        name: [plane for stack in stacks for plane in stack] for name, stacks in conditions.items()
+    }
+    check_same_channels(flat)
+    limits = display_limits([plane for planes in flat.values() for plane in planes])
+    first, _ = suggest_pair(list(conditions)) or (0, 0)
+    layers: list[LayerDataTuple] = []
+    for index, (name, stacks) in enumerate(conditions.items()):
+        layers += condition_planes(name, stacks, limits, visible=index == first)
+    return layers
+
+
+def check_same_channels(conditions: Mapping[str, Sequence[Image]]) -> None:
+    """Refuse images that have different numbers of channels, which can't share layers.
+
+    Raises
+    ------
+    InputError
+        Naming two such images.
+    """
     channels = {
         tuple(image.channel_names): f"{image.name} of {name}"
         for name, images in conditions.items()
@@ -64,44 +113,56 @@ def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple
         raise InputError(
             f"Images opened together need the same channels, but {told}: open them one by one."
         )
-    limits = display_limits([image for images in conditions.values() for image in images])
-    first, _ = suggest_pair(list(conditions)) or (0, 0)
-    layers: list[LayerDataTuple] = []
-    for index, (name, images) in enumerate(conditions.items()):
-        layers += condition_layers(name, images, limits, visible=index == first)
-    return layers
 
 
 def read_conditions(path: PathOrPaths) -> dict[str, list[Image]]:
     """Read files and folders as images per condition; see `read_layers`."""
-    conditions: dict[str, list[Image]] = {}
+    return {name: _read(paths) for name, paths in condition_files(path).items()}
+
+
+def condition_files(path: PathOrPaths) -> dict[str, list[Path]]:
+    """List the files of each condition; see `read_layers`.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    conditions: dict[str, list[Path]] = {}
     files: dict[Path, list[Path]] = {}
     for entry in _as_paths(path):
         if not entry.is_dir():
             files.setdefault(entry.parent, []).append(entry)
         elif tiff_files(entry):
-            _add(conditions, entry.name, _read(tiff_files(entry)))
+            _add(conditions, entry.name, tiff_files(entry))
         else:
-            for condition in Experiment.from_folder(entry).conditions:
-                _add(conditions, condition.name, list(condition.images))
+            for folder in sorted(entry.iterdir()):
+                if folder.is_dir() and not folder.name.startswith(".") and tiff_files(folder):
+                    _add(conditions, folder.name, tiff_files(folder))
     for folder, members in files.items():
         name = members[0].name.split(".")[0] if len(members) == 1 else folder.name
-        _add(conditions, name, _read(members))
+        _add(conditions, name, members)
     if not conditions:
         raise InputError("There is no TIFF to open; choose .tif files or folders that hold some.")
     return conditions
 
 
-def _add(conditions: dict[str, list[Image]], name: str, images: list[Image]) -> None:
+def _add(conditions: dict[str, list[Path]], name: str, files: list[Path]) -> None:
     free, count = name, 1
     while free in conditions:
         count += 1
         free = f"{name} ({count})"
-    conditions[free] = images
+    conditions[free] = files
 
 
 def _read(paths: Sequence[Path]) -> list[Image]:
     return [image for path in paths for image in read_tiff(path)]
+
+
+def has_planes(path: Path) -> bool:
+    """Tell whether a file has several z planes, by its metadata."""
+    peek = peek_tiff(path)
+    return peek is not None and peek.n_planes > 1
 
 
 def _as_paths(path: PathOrPaths) -> list[Path]:

@@ -97,6 +97,52 @@ def condition_layers(
     return tuples
 
 
+def condition_planes(
+    condition: str,
+    stacks: Sequence[Sequence[Image]],
+    limits: Limits,
+    *,
+    visible: bool = True,
+) -> list[LayerDataTuple]:
+    """Make the layers of one condition whose images have z planes.
+
+    Parameters
+    ----------
+    condition, limits, visible
+        As for `condition_layers`.
+    stacks : sequence of sequence of Image
+        Per image its planes, all of one shape and with the same channels.
+
+    Returns
+    -------
+    list of LayerDataTuple
+        Data of shape (Z, Y, X) for one image, otherwise (N, Z, Y, X); axes labelled "z" and
+        "field".
+    """
+    lots: dict[tuple[int, ...], list[Sequence[Image]]] = {}
+    for stack in stacks:
+        lots.setdefault((len(stack), *stack[0].data.shape), []).append(stack)
+    tuples: list[LayerDataTuple] = []
+    for part, ((depth, _, height, width), lot) in enumerate(lots.items()):
+        size = "" if len(lots) == 1 else f" ({width} × {height} × {depth})"
+        images = tuple(stack[0].name for stack in lot)
+        infos = [
+            LayerInfo(condition, channel, index, images, (None,) * len(lot), part=part)
+            for index, channel in enumerate(lot[0][0].channel_names)
+        ]
+        names = [f"{condition}: {info.channel}{size}" for info in infos]
+        planes = [plane for stack in lot for plane in stack]
+        lead = ("field", "z") if len(lot) > 1 else ("z",)
+        for data, arguments, kind in stack_layers(names, infos, planes, limits, visible=visible):
+            shape = (len(lot), depth, height, width)[-len(lead) - 2 :]
+            arguments["axis_labels"] = (*lead, "y", "x")
+            if "scale" in arguments:
+                arguments["scale"] = (*[1.0] * len(lead), *arguments["scale"][-2:])
+                arguments["units"] = (*["pixel"] * len(lead), *arguments["units"][-2:])
+            tuples.append((np.reshape(data, shape), arguments, kind))
+    return tuples
+
+
 def stack_layers(
     names: Sequence[str],
     infos: Sequence[LayerInfo],
