@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.tiff import read_tiff, write_tiff
+from napari_phenldiff.images.tiff import read_tiff, write_stack, write_tiff
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.channels import match_channels
 from napari_phenldiff.viewer.conditions import conditions_of_layers
@@ -181,14 +181,34 @@ def test_a_finished_run_is_not_overwritten(from_layers: TrainingRequest):
     assert "is a run already" in error
 
 
-def test_a_stack_in_a_folder_may_be_many_images(tmp_path: Path, make_image):
+def test_a_file_in_a_folder_may_be_many_images(tmp_path: Path, make_image):
+    data = tmp_path / "data"
     for name in ("a", "b"):
-        write_tiff(tmp_path / "data" / name / "stack.tif", make_image(name))
-    source, target = conditions_in_folder(tmp_path / "data")
-
-    request = TrainingRequest(source, target, tmp_path / "data", tmp_path / "run")
-
+        write_stack(data / name / "stack.tif", [make_image(f"{name}{i}", seed=i) for i in range(3)])
+    source, target = conditions_in_folder(data)
+    request = TrainingRequest(source, target, data, tmp_path / "run")
+    assert source.n_images == 3
     assert request.validation_error() is None
+
+    write_tiff(data / "a" / "stack.tif", make_image("a"))
+    alone = replace(request, source=conditions_in_folder(data)[0])
+    assert "a has one image" in (alone.validation_error() or "")
+
+    # What can't be looked into is told when it is read.
+    (data / "a" / "stack.tif").write_bytes(b"II*\x00\xff\xff")
+    broken = replace(request, source=conditions_in_folder(data)[0])
+    assert broken.validation_error() is None
+
+
+def test_channels_to_keep_are_those_that_are_trained_on(from_layers: TrainingRequest):
+    assert from_layers.source is not None
+    assert from_layers.target is not None
+    match = matched(from_layers.source, from_layers.target)
+    request = replace(from_layers, match=match, reference_channels=("DNA",))
+    assert request.validation_error() is None
+
+    left_out = replace(request, match=match.with_cell(0, 0, None))
+    assert "no channel DNA" in (left_out.validation_error() or "")
 
 
 # ---- more conditions, other channels, planes -------------------------------------------------
@@ -351,15 +371,15 @@ def test_planes_of_a_folder_are_seen_in_advance(tmp_path: Path):
         (tmp_path / name).mkdir()
         tifffile.imwrite(
             tmp_path / name / "stack.tif",
-            np.zeros((4, 2, 16, 24), np.uint16),
+            np.zeros((3, 4, 2, 16, 24), np.uint16),
             imagej=True,
-            metadata={"axes": "ZCYX"},
+            metadata={"axes": "TZCYX"},
         )
 
     choices = conditions_in_folder(tmp_path)
 
     assert choices[0].format() == "24 × 16 px · 16 bit · 4 z planes"
-    assert choices[0].label() == "a (1 image)"
+    assert choices[0].label() == "a (3 images)"
     request = TrainingRequest(*choices, tmp_path, tmp_path / "run")
     assert "4 z planes" in (request.validation_error() or "")
     assert replace(request, z="mean").validation_error() is None

@@ -136,8 +136,8 @@ class TrainingRequest:
             if choice.name in names:
                 return f"Condition {choice.name} is chosen twice; choose each condition once."
             names.add(choice.name)
-            # A file in a folder may be a stack of many images.
-            if choice.n_images < MIN_IMAGES and self.folder is None:
+            # A file that can't be looked into may be a stack of many images.
+            if choice.n_images < MIN_IMAGES and choice.channel_names:
                 return (
                     f"Condition {choice.name} has one image; fine-tuning needs at least "
                     f"{MIN_IMAGES}, and about 100 to learn well."
@@ -168,9 +168,9 @@ class TrainingRequest:
         return () if isinstance(named, str) else named
 
     def _reference_error(self) -> str | None:
-        known = self.conditions[0].channel_names
-        if self.match is not None or not known:
-            return None  # the names are given below, or not known before the images are read
+        known = self.conditions[0].channel_names if self.match is None else self.match.names
+        if not known:
+            return None  # not known before the images are read
         for name in self._named_references:
             if name not in known:
                 return f"There is no channel {name} to keep; there are {', '.join(known)}."
