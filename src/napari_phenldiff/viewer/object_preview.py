@@ -60,10 +60,8 @@ class ObjectPreview:
     Attributes
     ----------
     labels : numpy.ndarray of shape (Y, X), int32
-        Objects from 1 to `n_objects`; what is measured around an object has its number plus
-        `n_objects`.
-    n_objects : int
-        How many there are.
+        The objects have the odd numbers 1, 3, ..., and what is measured around each the even
+        number after it: one colour for either.
     lot : Lot
         Where the layers of the image lie.
     place : int
@@ -75,7 +73,6 @@ class ObjectPreview:
     """
 
     labels: np.ndarray
-    n_objects: int
     lot: Lot
     place: int
     text: str
@@ -103,17 +100,17 @@ def preview_target(viewer: ViewerModel, request: MeasuringRequest) -> PreviewTar
         raise InputError("There is no preview while layers are side by side.")
     groups = request.groups()
     homes = {layer: name for name, group in groups.items() for layer in group.layers}
-    top = next((x for x in reversed(viewer.layers) if x.visible and x in homes), None)
-    if top is None:
+    seen = [homes[x] for x in reversed(viewer.layers) if x.visible and x in homes]
+    if not seen:
         raise InputError("Make a layer of the conditions visible to see its objects.")
-    name = homes[top]
-    # Images of another shape may lie at other places of the slider.
-    images = FieldImages(groups[name])
-    for part, (layers, lot) in enumerate(zip(groups[name].parts, images.lots, strict=True)):
-        place = lot.place_at(points_of(viewer))
-        if place is not None and any(layer.visible for layer in layers):
-            return PreviewTarget(request.snapshot(), name, part, place)
-    raise InputError(f"{name} has no image at this place of the slider.")
+    for name in dict.fromkeys(seen):
+        # Images of another shape, and other conditions, may lie at other places of the slider.
+        lots = FieldImages(groups[name]).lots
+        for part, (layers, lot) in enumerate(zip(groups[name].parts, lots, strict=True)):
+            place = lot.place_at(points_of(viewer))
+            if place is not None and any(layer.visible for layer in layers):
+                return PreviewTarget(request.snapshot(), name, part, place)
+    raise InputError(f"There is no image of {seen[0]} at this place of the slider.")
 
 
 def outline(
@@ -151,9 +148,10 @@ def outline(
     n_objects = int(objects.max(initial=0))
     text = _words(target, profile, settings, image, objects, complete)
     around = profile.surroundings(objects, settings) if n_objects else None
+    shown = np.where(objects > 0, 2 * objects - 1, 0).astype(np.int32)
     if around is not None:
-        objects = np.where(around > 0, around + n_objects, objects).astype(np.int32)
-    return ObjectPreview(objects, n_objects, images.lots[target.part], target.place, text, complete)
+        shown = np.where(around > 0, 2 * around, shown).astype(np.int32)
+    return ObjectPreview(shown, images.lots[target.part], target.place, text, complete)
 
 
 def _words(
@@ -206,14 +204,13 @@ def show_preview(viewer: ViewerModel, preview: ObjectPreview) -> None:
     if layer is not None and layer.ndim != data.ndim:
         viewer.layers.remove(layer)
         layer = None
-    colours = _colours(preview)
     if layer is None:
         selected = set(viewer.layers.selection)
         active = viewer.layers.selection.active
         layer = viewer.add_labels(
             data,
             name=PREVIEW_NAME,
-            colormap=colours,
+            colormap=_colours(),
             metadata={PREVIEW_METADATA_KEY: True},
             **geometry,
         )
@@ -227,7 +224,6 @@ def show_preview(viewer: ViewerModel, preview: ObjectPreview) -> None:
     for name, value in geometry.items():
         if tuple(getattr(layer, name)) != tuple(value):
             setattr(layer, name, value)
-    layer.colormap = colours
 
 
 def remove_preview(viewer: ViewerModel) -> None:
@@ -237,12 +233,12 @@ def remove_preview(viewer: ViewerModel) -> None:
         viewer.layers.remove(layer)
 
 
-def _colours(preview: ObjectPreview) -> Any:
-    """One colour for objects, another for what is around them; outlines still part neighbours."""
-    from napari.utils.colormaps import DirectLabelColormap
+def _colours() -> Any:
+    """Return one colour for odd numbers and one for even ones.
 
-    n_objects = preview.n_objects
-    around = range(n_objects + 1, 2 * n_objects + 1)
-    colours: dict[int | None, Any] = dict.fromkeys(around, _RING_COLOUR)
-    colours |= {None: _OBJECT_COLOUR, 0: (0.0, 0.0, 0.0, 0.0)}
-    return DirectLabelColormap(color_dict=colours)
+    Cyclic, since a colormap with a colour for each number has to be compiled for a second or two.
+    """
+    from napari.utils.colormaps import CyclicLabelColormap
+
+    clear = (0.0, 0.0, 0.0, 0.0)
+    return CyclicLabelColormap(colors=np.array([clear, _OBJECT_COLOUR, _RING_COLOUR]))

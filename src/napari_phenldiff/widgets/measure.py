@@ -89,6 +89,7 @@ class MeasureWidget(DropPanel):
         self.files.save_requested.connect(self._on_save)
         self.preview.shown.connect(self._on_preview)
         self.preview.changed.connect(self._remember)
+        self.results.drawn.connect(lambda: self.reveal(self.results))
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
 

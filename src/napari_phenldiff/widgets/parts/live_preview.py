@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 _WAIT_MS = 150
 """Who turns a wheel changes a value many times before he looks."""
 
+_AT_ONCE_MS = 10
+"""The first change after a rest is shown at once; one click may be several changes."""
+
 _TOLD_MS = 200
 
 
@@ -105,8 +108,10 @@ class LivePreview(QWidget):
         layout.addWidget(self.note)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_WAIT_MS)
         self._timer.timeout.connect(self._start)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_WAIT_MS)
         self._told = QTimer(self)
         self._told.setInterval(_TOLD_MS)
         self._told.timeout.connect(self._tell)
@@ -129,7 +134,9 @@ class LivePreview(QWidget):
         if self._touched and self.box.isChecked():
             if self._task is not None:
                 self._task.wanted = False
-            self._timer.start()
+            resting = not self._rest.isActive() and self._task is None
+            self._timer.start(_AT_ONCE_MS if resting else _WAIT_MS)
+            self._rest.start()
 
     def end(self) -> None:
         """Remove the preview until something is changed again."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -56,6 +56,9 @@ class ResultsView(QTabWidget):
     viewer : napari.viewer.Viewer
         Where the images and objects are.
     """
+
+    drawn = Signal()
+    """Emitted when there is a new figure to look at."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -136,7 +139,9 @@ class ResultsView(QTabWidget):
         cells = measurement.cells
         has_cells = cells is not None and not cells.empty
         if cells is not None and has_cells:
-            self.objects.show_table(_in_front(cells, ["condition", "image", "label"]))
+            self.objects.show_table(
+                _in_front(cells, ["condition", "image", "label", measurement.main_column])
+            )
             self.objects.filter(self.filter_objects.text())
         page = self.count() - 1
         self.setTabEnabled(page, has_cells)
@@ -172,6 +177,7 @@ class ResultsView(QTabWidget):
             self.figure.say(figure)
         else:
             self.figure.show_figure(figure)
+            self.drawn.emit()
         self.save_figure.setEnabled(not isinstance(figure, str))
 
     def _on_theme(self, event: object = None) -> None:
