@@ -201,7 +201,7 @@ def test_a_run_refused_before_its_first_step_leaves_nothing(
 @pytest.mark.parametrize(
     ("how", "told", "traceback"),
     [
-        ("memory", "not enough memory: use a smaller --batch-size", False),
+        ("memory", "not enough memory: use a smaller batch size", False),
         ("disk", "disk is full", False),
         ("defect", "ZeroDivisionError: division by zero", True),
     ],

@@ -1,12 +1,14 @@
 """Stands in for ``phenldiff``: the same arguments, folders and events, and no model.
 
 What it does is told by the environment variable ``FAKE_PHENLDIFF``, a JSON object: ``steps``,
-``delay`` (seconds per step), and ``end``: ``"finish"``, ``"crash"``, ``"refuse"`` or ``"fail"``.
+``delay`` (seconds per step), and ``end``: ``"finish"``, ``"crash"``, ``"refuse"``, ``"fail"``,
+``"memory"`` or ``"disk"``.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -26,6 +28,7 @@ from napari_phenldiff.runs.events import (
     Step,
     append_event,
 )
+from napari_phenldiff.runs.failures import explain
 from napari_phenldiff.runs.folder import Run
 
 PLAN = {"steps": 4, "delay": 0.01, "end": "finish", **json.loads(os.environ["FAKE_PHENLDIFF"])}
@@ -38,6 +41,13 @@ def end_early() -> None:
     if PLAN["end"] == "refuse":
         sys.stderr.write("phenldiff: The images are not to my taste; give others.\n")
         sys.exit(2)
+
+
+def shortage(place: Path) -> str:
+    """Return what ``phenldiff`` says when memory or room on the disk runs out."""
+    if PLAN["end"] == "memory":
+        return explain(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    return explain(OSError(errno.ENOSPC, "No space left on device", str(place)))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -64,7 +74,10 @@ def train(args: argparse.Namespace) -> None:
             left = (PLAN["steps"] - step) * PLAN["delay"]
             run.append(Step(step, PLAN["steps"], 1 / step, left))
         if PLAN["end"] == "fail":
-            run.append(Failed("There is not enough memory: use a smaller --batch-size."))
+            run.append(Failed("There is not enough memory: use a smaller batch size."))
+            sys.exit(1)
+        if PLAN["end"] in ("memory", "disk"):
+            run.append(Failed(shortage(run.path)))
             sys.exit(1)
         run.save_adapter({"adapter.safetensors": b"weights"})
         run.append(Finished(PLAN["steps"]))
@@ -81,6 +94,9 @@ def translate(args: argparse.Namespace) -> None:
         if done == 1:
             end_early()
         time.sleep(PLAN["delay"])
+        if PLAN["end"] in ("memory", "disk"):
+            tell(Failed(shortage(args.out)))
+            sys.exit(1)
         image = read_image(file)
         write_tiff(args.out / "reconstructed" / file.name, image)
         image.data[-1] = 255 - image.data[-1]

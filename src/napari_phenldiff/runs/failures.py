@@ -18,8 +18,8 @@ def explain(error: BaseException) -> str:
         return str(error)
     if is_out_of_memory(error):
         return (
-            "There is not enough memory: use a smaller --batch-size (or --device cpu, if the "
-            "GPU's memory is too small), or end other programs and try again."
+            "There is not enough memory: use a smaller batch size (--batch-size), or the CPU if "
+            "the GPU's memory is too small (--device cpu), or end other programs and try again."
         )
     if isinstance(error, OSError) and _is_disk_full(error):
         where = f" while writing {error.filename}" if error.filename else ""
