@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,44 @@ def shared_data() -> Path:
     if not (folder / "bbbc013_translocation").is_dir():
         pytest.skip(f"no real images in {folder} (set PHENLDIFF_DATA)")
     return folder
+
+
+@pytest.fixture
+def add_translated() -> Callable[..., None]:
+    """Add images to a viewer as layers that a translation made, without a model."""
+    from napari_phenldiff.viewer.layers import LayerInfo
+    from napari_phenldiff.viewer.tuples import stack_layers
+
+    def add(viewer, reconstructed, translated, *, identity="t1", field=None) -> None:
+        kinds = (
+            ("reconstructed", "untreated", reconstructed),
+            ("translated", "treated", translated),
+        )
+        for role, condition, images in kinds:
+            names = images[0].channel_names
+            infos = [
+                LayerInfo(
+                    condition,
+                    channel,
+                    index,
+                    tuple(image.name for image in images),
+                    (None,) * len(images),
+                    role=role,
+                    translation=identity,
+                    provenance={"source": "untreated", "target": "treated"},
+                )
+                for index, channel in enumerate(names)
+            ]
+            titles = [f"{role}: {channel}" for channel in names]
+            limits = [(0, 255)] * len(names)
+            for data, arguments, _ in stack_layers(titles, infos, images, limits):
+                if field is not None:
+                    data = data[None]
+                    arguments["axis_labels"] = ("field", "y", "x")
+                    arguments["translate"] = (float(field), 0.0, 0.0)
+                    if "scale" in arguments:
+                        arguments["scale"] = (1.0, *arguments["scale"])
+                        arguments["units"] = ("pixel", *arguments["units"])
+                viewer.add_image(data, **arguments)
+
+    return add

@@ -14,7 +14,6 @@ from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations
 from napari_phenldiff.viewer.objects import object_layers
 from napari_phenldiff.viewer.reader import experiment_layers
-from napari_phenldiff.viewer.results import add_translation
 
 
 @pytest.fixture
@@ -59,16 +58,16 @@ def test_areas_become_labels_with_features(request_of):
     assert metadata["settings"]["channel"] == 1
 
 
-def test_thresholds_come_from_the_real_images_alone(request_of, viewer: ViewerModel):
+def test_thresholds_come_from_the_real_images_alone(
+    request_of, viewer: ViewerModel, add_translated
+):
     real = run_measurement(request_of("translocation")).measurement.thresholds
     source = group_layers(viewer.layers)[0]
     dark = [
         Image(image.data // 4, image.channel_names, image.pixel_size, image.name)
         for image in source.images()
     ]
-    add_translation(
-        viewer, source.layers, dark, dark, source="untreated", target="treated", provenance={}
-    )
+    add_translated(viewer, dark, dark)
     (groups,) = translations(viewer.layers).values()
 
     measured = run_measurement(request_of("translocation", **groups))
@@ -82,19 +81,12 @@ def test_thresholds_come_from_the_real_images_alone(request_of, viewer: ViewerMo
     }
 
 
-def test_objects_of_one_translated_image_lie_at_its_place(request_of, viewer: ViewerModel):
+def test_objects_of_one_translated_image_lie_at_its_place(
+    request_of, viewer: ViewerModel, add_translated
+):
     source = group_layers(viewer.layers)[0]
     image = source.images()[1:]
-    add_translation(
-        viewer,
-        source.layers,
-        image,
-        image,
-        source="untreated",
-        target="treated",
-        provenance={},
-        field=1,
-    )
+    add_translated(viewer, image, image, field=1)
     (groups,) = translations(viewer.layers).values()
 
     request = request_of("translocation", **groups).snapshot()
@@ -106,17 +98,13 @@ def test_objects_of_one_translated_image_lie_at_its_place(request_of, viewer: Vi
     np.testing.assert_array_equal(data[0] > 0, layers[0][0][1] > 0)
 
 
-def test_the_latest_translation_comes_first(request_of, viewer: ViewerModel):
+def test_the_latest_translation_comes_first(request_of, viewer: ViewerModel, add_translated):
     source = group_layers(viewer.layers)[0]
     images = source.images()
-    made = [
-        add_translation(
-            viewer, source.layers, images, images, source="a", target="b", provenance={}
-        )
-        for _ in range(2)
-    ]
+    for identity in ("first", "second"):
+        add_translated(viewer, images, images, identity=identity)
 
-    assert list(translations(viewer.layers)) == made[::-1]
+    assert list(translations(viewer.layers)) == ["second", "first"]
 
 
 def test_what_is_wrong_is_told(request_of, viewer: ViewerModel):

@@ -3,15 +3,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image, read_provenance, read_tiff
+from napari_phenldiff.measurement.area import AreaSettings
+from napari_phenldiff.measurement.profiles import read_settings
 from napari_phenldiff.viewer.layers import LayerInfo
 from napari_phenldiff.viewer.reader import read_layers
 from napari_phenldiff.viewer.tuples import stack_layers
-from napari_phenldiff.viewer.writers import write_images
+from napari_phenldiff.viewer.writers import write_images, write_measurements
 
 
 def translated(condition: str = "treated", **changes) -> list:
@@ -96,4 +99,51 @@ def test_what_is_no_image_leaves_nothing_behind(tmp_path: Path):
     good = (np.ones((4, 5), np.uint8), {"name": "grey"}, "image")
     with pytest.raises(InputError, match="deep"):
         write_images(str(tmp_path / "x.tif"), [good, bad])
+    assert not list(tmp_path.iterdir())
+
+
+def measured(condition: str = "treated", **changes) -> tuple:
+    features = pd.DataFrame(
+        {"label": [0, 1, 2], "image": ["", "a", "b"], "ratio": [np.nan, 0.5, 2.0]}
+    )
+    entry = {
+        "identity": "m1",
+        "condition": condition,
+        "profile": "area",
+        "settings": AreaSettings(channel=1).model_dump(mode="json"),
+        "thresholds": {"area": 12.5},
+        **changes,
+    }
+    metadata = {"napari-phenldiff-measurement": entry}
+    name = f"{condition}: objects"
+    return np.zeros((2, 4, 5), int), {"name": name, "features": features, "metadata": metadata}, ""
+
+
+def test_measurements_are_a_table_with_its_settings_beside_it(tmp_path: Path):
+    written = write_measurements(str(tmp_path / "t.csv"), [measured("untreated"), measured()])
+    assert [Path(file).name for file in written] == ["t.csv", "t_settings.json"]
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert list(table["condition"]) == ["untreated"] * 2 + ["treated"] * 2
+    assert list(table["label"]) == [1, 2, 1, 2]
+    assert list(table["ratio"]) == [0.5, 2.0, 0.5, 2.0]
+    assert read_settings(tmp_path / "t_settings.json") == (
+        "area",
+        AreaSettings(channel=1),
+        {"area": 12.5},
+    )
+
+
+def test_measurements_of_others_are_written_without_settings(tmp_path: Path):
+    features = pd.DataFrame({"size": [0, 7]})
+    layer = (np.zeros((4, 5), int), {"name": "cells", "features": features}, "labels")
+    assert write_measurements(str(tmp_path / "t"), [layer]) == [str(tmp_path / "t.csv")]
+    assert (tmp_path / "t.csv").read_text().split() == ["condition,size", "cells,7"]
+
+
+def test_measurements_that_do_not_fit_together_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="one at a time"):
+        write_measurements(str(tmp_path / "t.csv"), [measured(), measured(thresholds={"area": 1})])
+    nothing = (np.zeros((4, 5), int), {"name": "cells", "features": pd.DataFrame()}, "labels")
+    with pytest.raises(InputError, match="measure first"):
+        write_measurements(str(tmp_path / "t.csv"), [nothing])
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,6 @@ from napari.layers import Labels
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.layers import group_layers
-from napari_phenldiff.viewer.results import add_translation
 from napari_phenldiff.widgets.measure import MeasureWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
@@ -27,18 +26,10 @@ def dock(qtbot, model: ViewerModel) -> MeasureWidget:
 
 
 @pytest.fixture
-def translated(model: ViewerModel) -> ViewerModel:
+def translated(model: ViewerModel, add_translated) -> ViewerModel:
     """The viewer with a perfect translation of the untreated images."""
     treated, untreated = group_layers(model.layers)
-    add_translation(
-        model,
-        untreated.layers,
-        treated.images(),
-        untreated.images(),
-        source="untreated",
-        target="treated",
-        provenance={},
-    )
+    add_translated(model, untreated.images(), treated.images())
     return model
 
 

@@ -1,6 +1,7 @@
-"""Save layers as OME-TIFFs: the channels of one image in one file, and how it was made.
+"""Save layers: images as OME-TIFFs with how they were made, measured objects as a table.
 
-napari's own writer makes one file per layer and forgets channels, pixel size and provenance.
+napari's own writer makes one file per layer and forgets channels, pixel size and provenance; the
+measurements of labels it does not write at all.
 """
 
 from __future__ import annotations
@@ -10,10 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_phenldiff import __version__
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY, images_from_layers
 from napari_phenldiff.images.naming import file_safe
 from napari_phenldiff.images.tiff import TIFF_SUFFIXES, write_stack
+from napari_phenldiff.measurement.profiles import find_profile
+from napari_phenldiff.measurement.tables import write_settings
+from napari_phenldiff.viewer.objects import MEASUREMENT_METADATA_KEY
 from napari_phenldiff.viewer.tuples import LayerDataTuple
 
 
@@ -91,6 +99,70 @@ def write_images(path: str, layers: list[LayerDataTuple]) -> list[str]:
         write_stack(file, images[key], provenance=_provenance(group[0]))
         written.append(str(file))
     return written
+
+
+def write_measurements(path: str, layers: list[LayerDataTuple]) -> list[str]:
+    """Write the features of labels layers, as napari's *Save Selected Layers* asks for it.
+
+    Parameters
+    ----------
+    path : str
+        Table to write, ``T.csv``. Settings and thresholds of the measurement become
+        ``T_settings.json``, as *Save tables* and ``phenldiff measure`` write them.
+    layers : list of (data, arguments, "labels")
+        Layers that a measurement made, or others with a table of features.
+
+    Returns
+    -------
+    list of str
+        The files that were written, the table first: one row per object, with the ``condition``
+        (for layers of others their name) in front of the features. The background has no row.
+
+    Raises
+    ------
+    InputError
+        If a layer has no features, or the layers come from measurements with other settings.
+    """
+    import pandas as pd
+
+    target = Path(path)
+    if target.suffix.lower() != ".csv":
+        target = target.with_name(f"{target.name}.csv")
+    tables: list[pd.DataFrame] = []
+    measurements: list[dict[str, Any]] = []
+    for _, arguments, _ in layers:
+        name = str(arguments.get("name", "labels"))
+        features = pd.DataFrame(arguments.get("features"))
+        if features.empty:
+            raise InputError(f'Layer "{name}" has no measurements: measure first, and save then.')
+        entry = (arguments.get("metadata") or {}).get(MEASUREMENT_METADATA_KEY)
+        if isinstance(entry, dict):
+            measurements.append(entry)
+            name = str(entry["condition"])
+        # Row 0 is the background, with or without numbers that say so.
+        numbers = features.get("label", features.index)
+        objects = features[np.asarray(numbers) != 0]
+        if "condition" not in objects:
+            objects = objects.assign(condition=name)
+        tables.append(objects[["condition", *objects.columns.drop("condition")]])
+    if any(_made_with(entry) != _made_with(measurements[0]) for entry in measurements):
+        raise InputError(
+            "The layers come from measurements with different settings: save them one at a time."
+        )
+    written = [str(target)]
+    if measurements:
+        profile, settings, thresholds = _made_with(measurements[0])
+        beside = target.with_name(f"{target.stem}_settings.json")
+        model = find_profile(profile).settings_type.model_validate(settings)
+        write_settings(beside, profile, model, thresholds)
+        written.append(str(beside))
+    with write_atomic(target) as temporary:
+        pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
+    return written
+
+
+def _made_with(entry: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, float]]:
+    return entry["profile"], entry["settings"], entry["thresholds"]
 
 
 def _words(key: tuple[Any, ...], layer: _SavedLayer, written: Sequence[str]) -> list[str]:
