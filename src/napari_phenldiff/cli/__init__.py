@@ -12,7 +12,16 @@ import traceback
 from collections.abc import Sequence
 
 from napari_phenldiff import __version__
-from napari_phenldiff.cli import demo, measure, pretrain, session, simulate, train, translate
+from napari_phenldiff.cli import (
+    demo,
+    device,
+    measure,
+    pretrain,
+    session,
+    simulate,
+    train,
+    translate,
+)
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.failures import explain, is_expected
 
@@ -79,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"phenldiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (train, translate, measure, simulate, pretrain, demo, session):
+    for module in (train, translate, measure, simulate, pretrain, demo, device, session):
         module.add_parser(commands)
     return parser
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
 from napari_phenldiff.diffusion.device import choose_device
+from napari_phenldiff.diffusion.hardware import name_of
 from napari_phenldiff.diffusion.latents import pick_tiles, training_tiles
 from napari_phenldiff.diffusion.monitoring import (
     VALIDATE_EVERY,
@@ -27,6 +29,7 @@ from napari_phenldiff.runs.events import (
     Loading,
     Noted,
     Saved,
+    Started,
     Step,
     Validated,
     Warned,
@@ -79,6 +82,8 @@ def finetune(
     base = BaseModel.load(config.base, device=device)
     check_channels(experiment.n_channels, base)
     training = Training(base, config)
+    precision = str(training.dtype).removeprefix("torch.")
+    yield Started(device=name_of(device), host=socket.gethostname(), precision=precision)
     yield Loading("Encoding the images")
     for warning in training.encode(experiment, run):
         yield Warned(warning)

@@ -1,0 +1,307 @@
+"""How long a fine-tuning will take, how much memory, and on what: said before it starts.
+
+torch is not imported here: a child process, ``phenldiff device``, tells what there is.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from itertools import pairwise
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.events import Event, Started, Step, read_events
+from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.hardware import Hardware
+
+STEP = 16.0
+"""A training step of the bundled base, batch 16 and 128 px, in times of `Hardware.seconds`."""
+
+_SLOWEST_GPU = 0.05
+"""Seconds below which no step was seen on a GPU: the processor can't ask for more."""
+
+_PATIENCE = 120.0
+"""Seconds that ``phenldiff device`` may take; importing torch from a cold disk takes its time."""
+
+_START = 12.0
+"""Seconds until the first step: importing, loading the base."""
+
+_PER_TILE = 0.015
+"""Seconds for reading a tile and encoding its eight views, of 128 px on one core."""
+
+_MEASURED, _GUESSED = (0.85, 1.25), (0.6, 1.7)
+"""How wide the range is that is told: where a former run took its time, and where none did."""
+
+_OVERHEAD = 470e6
+"""Bytes of the process itself."""
+
+_PER_WEIGHT, _PER_SAMPLE = 5.0, 33e6
+"""Bytes per weight of the base, and per tile of a batch with the bundled base at 128 px."""
+
+_LONGEST_PAST = 200
+"""Steps of a former run that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseSize:
+    """How large a base model is.
+
+    Attributes
+    ----------
+    weights : int
+        Of the network.
+    tile : int
+        Native side in pixels.
+    latents : int
+        Channels of the latents.
+    """
+
+    weights: int
+    tile: int
+    latents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be trained, as far as time and memory depend on it.
+
+    Attributes
+    ----------
+    config : TrainingConfig
+        Base, steps, batch size and so on.
+    images : tuple of int
+        Number of images per condition.
+    sides : (int, int) or None
+        Height and width of an image, None if not known.
+    channels : int
+        Channels of an image.
+    """
+
+    config: TrainingConfig
+    images: tuple[int, ...]
+    sides: tuple[int, int] | None
+    channels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What to say about it.
+
+    Attributes
+    ----------
+    text : str
+        Time and memory.
+    warning : str or None
+        Why it may not fit.
+    """
+
+    text: str
+    warning: str | None = None
+
+
+def ask_hardware(device: str = "auto", precision: str = "auto") -> Hardware | str:
+    """Ask a child process what there is to compute with.
+
+    It takes seconds: call it in a thread.
+
+    Returns
+    -------
+    Hardware or str
+        A sentence if there is no such device, or the process has failed.
+    """
+    command = [sys.executable, "-m", "napari_phenldiff", "device", "--json"]
+    command += ["--device", device, "--precision", precision]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE)
+        if done.returncode == 0:
+            return Hardware.from_json(done.stdout.strip().splitlines()[-1])
+        said = done.stderr.strip().splitlines()
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
+        said = [f"{type(error).__name__}: {error}"]
+    return said[-1].removeprefix("phenldiff: ") if said else "It is not known what computes here."
+
+
+def estimate(work: Work, hardware: Hardware, past: float | None = None) -> Estimate:
+    """Tell time and memory of a fine-tuning.
+
+    Parameters
+    ----------
+    work : Work
+        What is to be trained.
+    hardware : Hardware
+        What trains it.
+    past : float, optional
+        What `past_pace` says.
+    """
+    size = base_size(work.config.base)
+    if size is None:
+        return Estimate("Time and memory are unknown until the base model is downloaded.")
+    bundled = base_size("bundled")
+    assert bundled is not None
+    side, tiles = _tiles(work, size)
+    cells = (side / bundled.tile) ** 2
+    heavier = cells * size.weights / bundled.weights
+    pace = past
+    if pace is None:
+        pace = STEP * hardware.seconds / 16 * heavier
+    step = pace * work.config.batch_size
+    if hardware.device != "cpu":
+        step = max(step, _SLOWEST_GPU)
+    per_tile = _PER_TILE * cells * (1.0 if hardware.device == "cpu" else 0.3)
+    seconds = _START + per_tile * tiles + step * work.config.steps
+    low, high = _GUESSED if past is None else _MEASURED
+    memory = _memory(work, hardware, size, tiles, cells, (size.weights / bundled.weights) ** 0.5)
+    time = time_range(seconds * low, seconds * high) if hardware.seconds or past else ""
+    free = f" ({_bytes(hardware.free)} are free)" if hardware.free else ""
+    text = f"{_bytes(memory)} of memory{free}"
+    text = f"About {time}, and {text}" if time else f"About {text}"
+    if hardware.free and memory > hardware.free:
+        smaller = "a smaller batch size" if work.config.batch_size > 1 else "smaller images"
+        return Estimate(
+            f"{text}.",
+            f"This will hardly fit into the memory: about {_bytes(memory)} are needed, "
+            f"{_bytes(hardware.free)} are free; close other programs or choose {smaller}.",
+        )
+    return Estimate(f"{text}.")
+
+
+def past_pace(runs: Iterable[Path], config: TrainingConfig, hardware: Hardware) -> float | None:
+    """Return seconds per step and tile of the batch that a former run took here.
+
+    Parameters
+    ----------
+    runs : iterable of Path
+        Run folders, the latest first.
+    config : TrainingConfig
+        What is to be trained now: a run with another base or precision says nothing about it.
+    hardware : Hardware
+        What it is trained on.
+
+    Returns
+    -------
+    float or None
+        None if there was no such run on this machine.
+    """
+    for path in runs:
+        try:
+            run = Run.open(path)
+            if run.config.base != config.base:
+                continue
+            stat = run.events_path.stat()
+            device, pace = _pace(run.events_path, stat.st_mtime_ns, run.config.batch_size)
+        except Exception:  # damaged, or gone: another one will do
+            continue
+        if pace is not None and device == (socket.gethostname(), hardware.name):
+            return pace
+    return None
+
+
+@lru_cache(maxsize=64)
+def _pace(path: Path, changed: int, batch_size: int) -> tuple[tuple[str, str], float | None]:
+    events, _ = read_events(path)
+    started = [event for event in events if isinstance(event, Started)]
+    where = (started[-1].host, started[-1].device) if started else ("", "")
+    return where, seconds_per_step(events, batch_size)
+
+
+def seconds_per_step(events: Iterable[Event], batch_size: int = 1) -> float | None:
+    """Return what a step took, with previews and checkpoints, divided by the batch size."""
+    steps = [event for event in events if isinstance(event, Step)][-_LONGEST_PAST:]
+    gaps = [
+        later.time - sooner.time
+        for sooner, later in pairwise(steps)
+        if later.step == sooner.step + 1 and later.time > sooner.time
+    ]
+    if len(gaps) < 5:
+        return None
+    # A pause (a notebook was closed) is no part of the work; a checkpoint is.
+    usual = statistics.median(gaps)
+    return statistics.fmean(gap for gap in gaps if gap < 20 * usual) / batch_size
+
+
+def _tiles(work: Work, size: BaseSize) -> tuple[int, int]:
+    """Return the side of a tile in pixels, and their number."""
+    wanted = work.config.images_per_condition
+    images = sum(n if wanted is None else min(n, wanted) for n in work.images)
+    if work.sides is None:
+        return size.tile, images
+    side = min(size.tile, 32 * ceil(max(work.sides) / 32))
+    return side, images * prod(ceil(length / side) for length in work.sides)
+
+
+def _memory(
+    work: Work, hardware: Hardware, size: BaseSize, tiles: int, cells: float, wider: float
+) -> float:
+    weights = _PER_WEIGHT * size.weights
+    batch = work.config.batch_size * _PER_SAMPLE * cells * wider
+    if hardware.device != "cpu":
+        return weights + batch + 0.5e9
+    per_tile = 8 * size.latents * (size.tile / 8) ** 2 * 4 * min(1.0, cells)
+    pixels = sum(work.images) * work.channels * prod(work.sides or (size.tile,) * 2)
+    return _OVERHEAD + weights + batch + min(tiles, 3000) * per_tile + 10 * pixels
+
+
+@lru_cache(maxsize=16)
+def base_size(base: str) -> BaseSize | None:
+    """Return the size of a base model; None if it is not on this machine, or not one."""
+    if base == "bundled":
+        place = Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
+    else:
+        place = Path(base).expanduser()
+    try:
+        unet = json.loads((place / "unet" / "config.json").read_text(encoding="utf-8"))
+        weights = sum(_weights(path) for path in sorted((place / "unet").glob("*.safetensors")))
+        if not weights:
+            return None
+        return BaseSize(weights, 8 * int(unet["sample_size"]), int(unet["in_channels"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _weights(path: Path) -> int:
+    """Count the numbers in a safetensors file by its header."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > 100e6:
+            return 0
+        header: Mapping[str, Any] = json.loads(file.read(length))
+    return sum(prod(part["shape"]) for name, part in header.items() if name != "__metadata__")
+
+
+def time_range(low: float, high: float) -> str:
+    """Tell a range of times as people do: ``"3 to 5 min"``."""
+    if high < 90:
+        return f"{max(10, _rounded(low, 10))} to {max(20, _rounded(high, 10))} s"
+    if high < 5400:
+        first, last = max(1, round(low / 60)), max(2, ceil(high / 60))
+        return f"{first} to {last} min"
+    first, last = _rounded(low / 3600, 0.5), max(1.0, _rounded(high / 3600, 0.5))
+    return f"{first:g} to {last:g} h"
+
+
+def _rounded(value: float, unit: float) -> float:
+    whole = round(value / unit) * unit
+    return int(whole) if unit >= 1 else whole
+
+
+def _bytes(number: float) -> str:
+    return f"{number / 1e9:.1f} GB"
+
+
+def in_words(hardware: Hardware | str | None) -> str:
+    """Say what will compute; None is a question that is not answered yet."""
+    if hardware is None:
+        return "Looking for a GPU …"
+    if isinstance(hardware, str):
+        return hardware
+    return f"Runs on {hardware.words}."
