@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
@@ -115,6 +115,7 @@ class ChannelTable(QCollapsible):
                 grid.addWidget(cell, row + 1, column + 1)
                 self.cells[-1].append(cell)
         self._scroll.setWidget(grid_widget)
+        self._scroll.updateGeometry()
 
     def _cell(self, channels: Sequence[str]) -> QComboBox:
         cell = QComboBox()
@@ -160,26 +161,28 @@ class _SidewaysScroll(QScrollArea):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
+    def sizeHint(self) -> QSize:
+        inside, bar = self.widget(), self.horizontalScrollBar()
+        if inside is None or bar is None:
+            return super().sizeHint()
+        least, wanted = inside.minimumSizeHint(), inside.sizeHint()
+        height = max(least.height(), wanted.height()) + 2 * self.frameWidth()
+        if least.width() > self.width():
+            height += bar.sizeHint().height() + 4  # a theme's bar is a little higher than it says
+        return QSize(wanted.width(), height)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, self.sizeHint().height())
+
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         done = super().eventFilter(watched, event)
-        fitting = (QEvent.Type.LayoutRequest, QEvent.Type.Resize, QEvent.Type.Show)
-        if event is not None and event.type() in fitting:
-            self._fit()
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
         return done
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        inside, bar = self.widget(), self.horizontalScrollBar()
-        if inside is None or bar is None:
-            return
-        wide = inside.minimumSizeHint().width() > self.width()
-        # A theme's bar is a little higher than it says.
-        self.setFixedHeight(
-            inside.sizeHint().height() + (bar.sizeHint().height() + 4 if wide else 0)
-        )
+        self.updateGeometry()
 
 
 def _label(text: str) -> QLabel:
