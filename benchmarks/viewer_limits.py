@@ -1,0 +1,462 @@
+"""What the plugin costs a napari window: smoothness, opening times, memory, and what stays behind.
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/viewer_limits.py --out DIR \
+        [--data bbbc013_translocation] [--seconds 60] [--short] [--only tick,open,memory,cycles]
+
+Writes DIR/viewer_limits.md and .json, and prints the table. With `--short` everything is done a few
+times only: for a look at whether it works.
+
+tick
+    A timer of 10 ms in the GUI's thread; the time from one tick to the next, its 95th percentile
+    and its maximum, in ms. Measured in a window with the images open: idle; with the Fine-tune dock
+    open while a real training (bundled base, LoRA, default batch size, a preview every 5 steps)
+    runs in its child process, counted from its first step. The limits are 33 and 150 ms.
+open
+    From asking napari for a dock to the dock being painted, in s, each in a fresh process with an
+    empty window that is already there; and whether torch was imported. The limit is 1 s.
+memory
+    Resident memory of the viewer's process before and after a training and a translation, and
+    how many child processes are left, 10 s after the end.
+cycles
+    Each dock opened and closed 100 times; 50 translations by a stand-in that answers at once, the
+    layers removed each time. What is alive then, over what was alive after the first 10: growth in
+    percent. The limit is 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NAPARI_CONFIG", "")
+
+import napari
+import numpy as np
+import psutil
+from qtpy.QtCore import QCoreApplication, QEvent, QThread, QThreadPool, QTimer
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_phenldiff.images.simulate import simulate_images
+from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.runs import process as child_processes
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.viewer.jobs import Job, JobState
+
+PLUGIN = "napari-phenldiff"
+DOCKS = ("Fine-tune", "Translate", "Measure")
+STAND_IN = Path(__file__).parents[1] / "tests" / "widgets" / "fake_phenldiff.py"
+P95, LONGEST, OPEN_SECONDS, GROWTH = 33.0, 150.0, 1.0, 5.0
+_MIB = 1024**2
+
+Row = dict[str, Any]
+
+
+def spin(seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+    """Let the window live for a while; returns whether `until` came true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        if until():
+            return True
+        time.sleep(0.001)
+    return until()
+
+
+# ---- smoothness ----------------------------------------------------------------------------------
+
+
+def ticks(seconds: float, until: Callable[[], bool] = lambda: False) -> np.ndarray:
+    """Return the intervals between the ticks of a 10 ms timer, in ms, in Qt's own event loop."""
+    times: list[float] = []
+    app = QApplication.instance()
+    assert app is not None
+    end = time.monotonic() + seconds
+
+    def tick() -> None:
+        times.append(time.perf_counter())
+        if time.monotonic() > end or (len(times) % 20 == 0 and until()):
+            app.quit()
+
+    timer = QTimer()
+    timer.setInterval(10)
+    timer.timeout.connect(tick)
+    timer.start()
+    app.exec()
+    timer.stop()
+    return np.diff(times) * 1000
+
+
+def tick_row(what: str, intervals: np.ndarray) -> Row:
+    p95, longest = float(np.percentile(intervals, 95)), float(intervals.max())
+    return {
+        "what": what,
+        "ticks": len(intervals),
+        "p95 ms": round(p95, 1),
+        "max ms": round(longest, 1),
+        "held": p95 <= P95 and longest <= LONGEST,
+    }
+
+
+def measure_ticks(data: Path, seconds: float) -> list[Row]:
+    with window(data) as viewer, tempfile.TemporaryDirectory() as folder:
+        rows = [tick_row("idle", ticks(min(seconds, 10)))]
+        dock = open_dock(viewer, "Fine-tune")
+        rows.append(tick_row("idle, dock open", ticks(min(seconds, 10))))
+        job = start_training(dock, Path(folder) / "run", steps=100_000)
+        reached = spin(300, lambda: len(job.losses) > 0 or not job.state.live)
+        if not reached or not job.state.live:
+            raise SystemExit(f"the training did not start: {job.message}")
+        rows.append(tick_row("training", ticks(seconds, lambda: not job.state.live)))
+        rows[-1]["steps"] = len(job.losses)
+        stop(job)
+    return rows
+
+
+# ---- opening -------------------------------------------------------------------------------------
+
+_OPEN = """
+import json, sys, time
+import napari
+from qtpy.QtWidgets import QApplication
+viewer = napari.Viewer(show=True)
+for _ in range(20):
+    QApplication.processEvents()
+    time.sleep(0.02)
+start = time.perf_counter()
+_, dock = viewer.window.add_plugin_dock_widget("napari-phenldiff", sys.argv[1])
+while not dock.isVisible():
+    QApplication.processEvents()
+QApplication.processEvents()
+dock.repaint()
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, "torch" in sys.modules]))
+viewer.close()
+"""
+
+
+def measure_opening(times: int) -> list[Row]:
+    rows = []
+    for name in DOCKS:
+        found = []
+        for _ in range(times):
+            command = [sys.executable, "-c", _OPEN, name]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+        seconds = [entry[0] for entry in found]
+        torch = any(entry[1] for entry in found)
+        rows.append(
+            {
+                "what": name,
+                "median s": round(float(np.median(seconds)), 2),
+                "max s": round(max(seconds), 2),
+                "torch imported": torch,
+                "held": max(seconds) <= OPEN_SECONDS and not torch,
+            }
+        )
+    return rows
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def measure_memory(data: Path, steps: int) -> list[Row]:
+    me = psutil.Process()
+    rows = []
+    with window(data) as viewer, tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        tuning, translating = open_dock(viewer, "Fine-tune"), open_dock(viewer, "Translate")
+        spin(2)
+
+        def around(what: str, begin: Callable[[], Job]) -> None:
+            settle()
+            before = me.memory_info().rss
+            job = begin()
+            largest = [0]
+
+            def ended() -> bool:
+                largest[0] = max(largest[0], sum(_rss(child) for child in me.children(True)))
+                return not job.state.live
+
+            spin(1800, ended)
+            if job.state is not JobState.FINISHED:
+                raise SystemExit(f"{what}: {job.state}: {job.message}")
+            spin(10, lambda: not me.children(recursive=True))
+            settle()
+            after, left = me.memory_info().rss, len(me.children(recursive=True))
+            rows.append(
+                {
+                    "what": what,
+                    "before MiB": round(before / _MIB),
+                    "after MiB": round(after / _MIB),
+                    "child MiB": round(largest[0] / _MIB),
+                    "growth %": round(100 * (after / before - 1), 1),
+                    "children left": left,
+                }
+            )
+
+        around("training", lambda: start_training(tuning, run, steps=steps))
+
+        def translate() -> Job:
+            choose_run(translating, run)
+            translating.start()
+            return translating.job_foot.job
+
+        around("translation", translate)
+        around("translation, again", translate)
+    return rows
+
+
+def _rss(child: psutil.Process) -> int:
+    try:
+        return child.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+# ---- what stays behind ---------------------------------------------------------------------------
+
+
+def measure_cycles(opens: int, translations: int, warm_up: int) -> list[Row]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = simulated(Path(folder) / "data", 4)
+        with window(data) as viewer:
+            for name in DOCKS:
+
+                def open_and_close(name: str = name) -> None:
+                    open_dock(viewer, name)
+                    spin(0.05)
+                    close_docks(viewer)
+
+                rows += growth(f"{name}: opened and closed", open_and_close, opens, warm_up, viewer)
+        with window(data) as viewer, stand_in():
+            run = Path(folder) / "run"
+            tuning = open_dock(viewer, "Fine-tune")
+            job = start_training(tuning, run, steps=4)
+            spin(120, lambda: not job.state.live)
+            dock = open_dock(viewer, "Translate")
+            choose_run(dock, run)
+
+            def translate() -> None:
+                real = set(viewer.layers)
+                dock.start()
+                job = dock.job_foot.job
+                spin(60, lambda: not job.state.live)
+                if job.state is not JobState.FINISHED:
+                    raise SystemExit(f"translation: {job.state}: {job.message}")
+                spin(0.1)
+                for layer in [layer for layer in viewer.layers if layer not in real]:
+                    viewer.layers.remove(layer)
+
+            rows += growth("translated, layers removed", translate, translations, warm_up, viewer)
+    return rows
+
+
+def growth(
+    what: str, cycle: Callable[[], None], times: int, warm_up: int, viewer: napari.Viewer
+) -> list[Row]:
+    for _ in range(min(warm_up, times - 1)):
+        cycle()
+    before = alive(viewer)
+    for _ in range(times - min(warm_up, times - 1)):
+        cycle()
+    after = alive(viewer)
+    rows = []
+    for kind, count in after.items():
+        grown = 100 * (count - before[kind]) / max(before[kind], 1)
+        rows.append(
+            {
+                "what": what,
+                "times": times,
+                "of": kind,
+                "before": before[kind],
+                "after": count,
+                "growth %": round(grown, 1),
+                "held": grown <= GROWTH,
+            }
+        )
+    return rows
+
+
+def alive(viewer: napari.Viewer) -> dict[str, int]:
+    """Count what should not grow."""
+    from napari.layers.utils import _link_layers
+
+    settle()
+    return {
+        "links of layers": len(_link_layers._UNLINKERS),
+        "callbacks": callbacks(viewer),
+        "Python threads": threading.active_count(),
+        "Qt threads": sum(isinstance(o, QThread) and o.isRunning() for o in gc.get_objects())
+        + QThreadPool.globalInstance().activeThreadCount(),
+        "widgets": sum(isinstance(w, QWidget) for w in QApplication.allWidgets()),
+        "open files": psutil.Process().num_fds() if hasattr(psutil.Process, "num_fds") else 0,
+        "resident MiB": round(psutil.Process().memory_info().rss / _MIB),
+    }
+
+
+def callbacks(viewer: napari.Viewer) -> int:
+    """Count who listens to the viewer and to its layers."""
+    models = [viewer, viewer.layers, viewer.layers.selection, viewer.dims, viewer.canvas.grid]
+    groups = [model.events for model in (*models, *viewer.layers)]
+    return sum(
+        len(emitter.callbacks) for group in groups for emitter in (group, *group.emitters.values())
+    )
+
+
+def settle() -> None:
+    """Let go of all that is to be let go of."""
+    for _ in range(3):
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+        QApplication.processEvents()
+        gc.collect()
+        spin(0.1)
+
+
+# ---- the window ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def window(data: Path) -> Any:
+    viewer = napari.Viewer(show=True)
+    viewer.window._qt_window.resize(1500, 950)
+    folders = sorted(str(path) for path in data.iterdir() if path.is_dir())[:2]
+    viewer.open(folders, plugin=PLUGIN, stack=True)
+    spin(1)
+    try:
+        yield viewer
+    finally:
+        close_docks(viewer)
+        viewer.close()
+        settle()
+
+
+def open_dock(viewer: napari.Viewer, name: str) -> Any:
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    spin(5, dock.isVisible)
+    return dock
+
+
+def close_docks(viewer: napari.Viewer) -> None:
+    for dock in list(viewer.window._wrapped_dock_widgets.values()):
+        if PLUGIN in dock.name:
+            viewer.window.remove_dock_widget(dock)
+
+
+def choose_run(dock: Any, run: Path) -> None:
+    dock.run_field.set_path(run)
+    spin(1, lambda: dock.validation_error() is None)
+
+
+def start_training(dock: Any, out: Path, *, steps: int) -> Job:
+    dock.out.set_path(out)
+    dock.steps.setValue(steps)
+    previews = next(
+        (getattr(dock, n) for n in ("preview_every", "previews") if hasattr(dock, n)), None
+    )
+    if hasattr(previews, "setValue"):
+        previews.setValue(5)
+    spin(5, lambda: dock.validation_error() is None)
+    dock.start()
+    if dock.job_foot.job is None:
+        raise SystemExit(f"the training can't start: {dock.validation_error()}")
+    return dock.job_foot.job
+
+
+def stop(job: Job) -> None:
+    job.stop()
+    spin(30, lambda: not job.state.live)
+    if job.state.live:
+        job.stop()
+        spin(10, lambda: not job.state.live)
+
+
+@contextmanager
+def stand_in() -> Any:
+    """Let child processes be the tests' stand-in, which answers at once and needs no torch."""
+    os.environ["FAKE_PHENLDIFF"] = json.dumps({"steps": 2, "delay": 0})
+    real = subprocess.Popen
+
+    def popen(command: Sequence[str], *args: Any, **options: Any) -> Any:
+        words = list(command)
+        if words[1:3] == ["-m", "napari_phenldiff"]:
+            words[1:3] = [str(STAND_IN)]
+        return real(words, *args, **options)
+
+    class Module:
+        Popen = staticmethod(popen)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(subprocess, name)
+
+    child_processes.subprocess = Module()  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        child_processes.subprocess = subprocess
+
+
+def simulated(folder: Path, n_images: int) -> Path:
+    for name, side in (("untreated", "source"), ("treated", "target")):
+        for image in simulate_images("translocation", side, n_images):
+            write_tiff(folder / name / f"{image.name}.tif", image)
+    return folder
+
+
+# ---- what is told --------------------------------------------------------------------------------
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in rows:
+        cells = [row.get(column, "") for column in columns]
+        words = ("yes" if c is True else "no" if c is False else str(c) for c in cells)
+        lines.append("| " + " | ".join(words) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="folder of two conditions (default: simulated)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of ticks while training")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", default="tick,open,memory,cycles")
+    args = parser.parse_args()
+    short, parts = args.short, args.only.split(",")
+    steps = 3 if short else TrainingConfig.model_fields["steps"].default
+    args.out.mkdir(parents=True, exist_ok=True)
+    result: dict[str, list[Row]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = args.data or simulated(Path(folder), 16)
+        measures: dict[str, Callable[[], list[Row]]] = {
+            "open": lambda: measure_opening(1 if short else 3),
+            "tick": lambda: measure_ticks(data, 5.0 if short else args.seconds),
+            "memory": lambda: measure_memory(data, steps),
+            "cycles": lambda: measure_cycles(*((12, 8, 4) if short else (100, 50, 10))),
+        }
+        for part, measure in measures.items():
+            if part in parts:
+                result[part] = measure()
+                print(f"\n## {part}\n\n{table(result[part])}", flush=True)
+    (args.out / "viewer_limits.json").write_text(json.dumps(result, indent=1))
+    text = "\n\n".join(f"## {part}\n\n{table(rows)}" for part, rows in result.items())
+    (args.out / "viewer_limits.md").write_text(f"# Limits in the viewer\n\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()
