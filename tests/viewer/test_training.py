@@ -44,6 +44,22 @@ def test_conditions_of_a_folder_are_listed(experiment_folder: Path, tmp_path: Pa
     assert conditions_in_folder(tmp_path / "nowhere") == ()
 
 
+def test_a_folder_that_may_not_be_looked_into_is_passed_over(
+    experiment_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read = Path.iterdir
+
+    def iterdir(path: Path):
+        if path.name == "treated":
+            raise PermissionError(path)
+        return read(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+
+    assert [choice.name for choice in conditions_in_folder(experiment_folder)] == ["untreated"]
+    assert conditions_in_folder(experiment_folder / "treated") == ()
+
+
 def test_a_good_request_has_no_error(from_layers, from_folder):
     assert from_layers.validation_error() is None
     assert from_folder.validation_error() is None

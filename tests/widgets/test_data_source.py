@@ -64,6 +64,29 @@ def told(data: DataSource) -> str:
     return data.summary.text().replace("\N{NO-BREAK SPACE}", " ")
 
 
+def test_a_choice_is_kept_by_its_name_when_its_number_of_images_changes(
+    qtbot, open_dock, viewer: ViewerModel
+):
+    add(viewer, "a", "b", "c")
+    dock = open_dock(viewer)
+    choose(dock.data.source, "c")
+    choose(dock.data.target, "b")
+
+    viewer.layers["c"].axis_labels = ("channel", "y", "x")
+
+    qtbot.waitUntil(lambda: dock.data.source.currentText() == "c (1 image)")
+    assert dock.data.target.currentText() == "b (4 images)"
+
+
+def test_any_path_can_be_typed(open_dock, viewer: ViewerModel):
+    dock = open_dock(viewer)
+    dock.data.kind.setCurrentText(FOLDER)
+
+    for text in ("~", "~nobody-of-that-name", "~nobody-of-that-name/data", "\0"):
+        dock.data.folder.edit.setText(text)
+        assert dock.validation_error() is not None
+
+
 def test_nothing_more_is_asked_of_two_plain_conditions(open_dock, model: ViewerModel):
     dock = open_dock(model)
     data = dock.data

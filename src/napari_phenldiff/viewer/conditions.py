@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,15 +110,22 @@ def conditions_in_folder(folder: Path) -> tuple[ConditionChoice, ...]:
     The number of images is that of the files, but that in the file where there is only one:
     what is inside the others is looked at when training starts.
     """
-    if not folder.is_dir():
-        return ()
     choices = []
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir() and not entry.name.startswith("."):
-            files = tiff_files(entry)
-            if files:
-                choices.append(_choice(entry.name, files))
+    for entry in _entries(folder):
+        if not entry.name.startswith("."):
+            # While a path is typed, it names folders on its way that nobody may look into.
+            with suppress(OSError):
+                files = tiff_files(entry) if entry.is_dir() else []
+                if files:
+                    choices.append(_choice(entry.name, files))
     return tuple(choices)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (OSError, ValueError):  # nobody may look into it, or it can't be a path
+        return []
 
 
 def _choice(name: str, files: list[Path]) -> ConditionChoice:

@@ -47,7 +47,10 @@ class FolderField(QWidget):
     def path(self) -> Path | None:
         """Return the folder, None if the field is empty."""
         text = self.edit.text().strip()
-        return Path(text).expanduser() if text else None
+        try:
+            return Path(text).expanduser() if text else None
+        except RuntimeError:  # the home of somebody who isn't there, as while it is typed
+            return Path(text)
 
     def set_path(self, path: Path | None) -> None:
         """Show another folder."""
