@@ -192,36 +192,49 @@ def preview_layer(viewer: ViewerModel) -> Labels | None:
     return next((x for x in viewer.layers if PREVIEW_METADATA_KEY in x.metadata), None)
 
 
-def show_preview(viewer: ViewerModel, preview: ObjectPreview) -> None:
-    """Show a preview in its layer, which is made when there is none. Called in the GUI's thread.
+def make_preview_layer(preview: ObjectPreview) -> Labels:
+    """Make a layer for a preview, in a thread: the first labels of a session take a second."""
+    from napari.layers import Labels
 
-    What is selected stays selected.
+    layer = Labels(
+        preview.lot.like_layer(preview.labels[None]),
+        name=PREVIEW_NAME,
+        colormap=_colours(),
+        metadata={PREVIEW_METADATA_KEY: True},
+        **preview.lot.geometry_of(preview.place),
+    )
+    layer.contour = 1
+    layer.editable = False
+    return layer
+
+
+def show_preview(viewer: ViewerModel, preview: ObjectPreview, new: Labels | None = None) -> None:
+    """Show a preview in its layer, in the GUI's thread. What is selected stays selected.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Where it is shown.
+    preview : ObjectPreview
+        What `outline` returned.
+    new : napari.layers.Labels, optional
+        The layer to add if there is none yet; it is made here if not given.
     """
-    lot = preview.lot
-    data = lot.like_layer(preview.labels[None])
-    geometry = lot.geometry_of(preview.place)
     layer = preview_layer(viewer)
+    data = preview.lot.like_layer(preview.labels[None])
     if layer is not None and layer.ndim != data.ndim:
         viewer.layers.remove(layer)
         layer = None
     if layer is None:
         selected = set(viewer.layers.selection)
         active = viewer.layers.selection.active
-        layer = viewer.add_labels(
-            data,
-            name=PREVIEW_NAME,
-            colormap=_colours(),
-            metadata={PREVIEW_METADATA_KEY: True},
-            **geometry,
-        )
-        layer.contour = 1
-        layer.editable = False
+        viewer.add_layer(make_preview_layer(preview) if new is None else new)
         viewer.layers.selection.clear()
         viewer.layers.selection.update(selected)
         viewer.layers.selection.active = active
         return
     layer.data = data
-    for name, value in geometry.items():
+    for name, value in preview.lot.geometry_of(preview.place).items():
         if tuple(getattr(layer, name)) != tuple(value):
             setattr(layer, name, value)
 

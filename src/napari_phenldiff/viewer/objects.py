@@ -126,29 +126,39 @@ def measurement_of(layer: Any) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) and "identity" in entry else None
 
 
-def add_objects(viewer: ViewerModel, layers: Iterable[LayerDataTuple]) -> list[Labels]:
+def make_layers(tuples: Iterable[LayerDataTuple]) -> list[Labels]:
+    """Make labels layers, with outlines, for `add_objects`.
+
+    In a thread: colours for labels are made and functions compiled, which takes half a second when
+    it is the first time.
+    """
+    from napari.layers import Labels
+
+    layers = []
+    for data, arguments, _ in tuples:
+        layer = Labels(data, **arguments)
+        # Outlines, because what was cut out has to be judged by the image under it.
+        layer.contour = 1
+        if not data.flags.writeable:
+            layer.editable = False
+        layers.append(layer)
+    return layers
+
+
+def add_objects(viewer: ViewerModel, layers: Sequence[Labels]) -> None:
     """Add labels layers; a measurement made again takes the place of the one before.
 
     A layer that the user has renamed is kept. The one that is shown is active afterwards, so that
     napari's own table of features shows its objects.
     """
-    added: list[Labels] = []
-    for data, arguments, _ in layers:
-        old = next(
-            (x for x in viewer.layers if x.name == arguments["name"] and measurement_of(x)), None
-        )
+    for layer in layers:
+        old = next((x for x in viewer.layers if x.name == layer.name and measurement_of(x)), None)
         if old is not None:
-            arguments["visible"] = old.visible
+            layer.visible = old.visible
             viewer.layers.remove(old)
-        layer = viewer.add_labels(data, **arguments)
-        # Outlines, because what was cut out has to be judged by the image under it.
-        layer.contour = 1
-        if not data.flags.writeable:
-            layer.editable = False
-        added.append(layer)
-    shown = [layer for layer in added if layer.visible]
-    viewer.layers.selection.active = shown[0] if shown else added[0]
-    return added
+        viewer.add_layer(layer)
+    shown = [layer for layer in layers if layer.visible]
+    viewer.layers.selection.active = shown[0] if shown else layers[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

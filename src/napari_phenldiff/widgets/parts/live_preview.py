@@ -17,6 +17,7 @@ from napari_phenldiff.viewer.object_preview import (
     ObjectPreview,
     PreviewTarget,
     SupersededError,
+    make_preview_layer,
     outline,
     preview_layer,
     preview_target,
@@ -24,9 +25,10 @@ from napari_phenldiff.viewer.object_preview import (
     show_preview,
 )
 from napari_phenldiff.widgets.parts.form import note
+from napari_phenldiff.widgets.parts.listening import listen
 
 if TYPE_CHECKING:
-    from napari.layers import Layer
+    from napari.layers import Labels, Layer
     from napari.viewer import Viewer
 
 _log = logging.getLogger(__name__)
@@ -43,14 +45,19 @@ _TOLD_MS = 200
 class _Task:
     """One image to cut objects out of, in a thread; `wanted` is cleared by the GUI's."""
 
-    def __init__(self, target: PreviewTarget) -> None:
+    def __init__(self, target: PreviewTarget, *, first: bool) -> None:
         self.target = target
+        self._first = first
+        self.layer: Labels | None = None
         self.wanted = True
         self.doing = ""
 
     def __call__(self) -> ObjectPreview | str | None:
         try:
-            return outline(self.target, self._on_step)
+            preview = outline(self.target, self._on_step)
+            if self._first:
+                self.layer = make_preview_layer(preview)
+            return preview
         except SupersededError:
             return None
         except InputError as error:
@@ -116,8 +123,8 @@ class LivePreview(QWidget):
         self._told.setInterval(_TOLD_MS)
         self._told.timeout.connect(self._tell)
         self.box.toggled.connect(self._on_box)
-        viewer.dims.events.point.connect(self._on_event)
-        viewer.canvas.grid.events.enabled.connect(self._on_event)
+        listen(self, viewer.dims.events.point, self._on_event)
+        listen(self, viewer.canvas.grid.events.enabled, self._on_event)
 
     @property
     def touched(self) -> bool:
@@ -167,7 +174,8 @@ class LivePreview(QWidget):
         if self._task is not None:
             return  # `_on_done` starts anew
         try:
-            task = _Task(preview_target(self._viewer, self._request()))
+            target = preview_target(self._viewer, self._request())
+            task = _Task(target, first=preview_layer(self._viewer) is None)
         except InputError as error:
             self._say(str(error))
             self._hide()
@@ -195,7 +203,7 @@ class LivePreview(QWidget):
             self._hide()
             self._say(result)
         elif result is not None:
-            show_preview(self._viewer, result)
+            show_preview(self._viewer, result, task.layer)
             self._there = True
             self.thresholds = result.thresholds
             self._say(result.text)
@@ -234,8 +242,8 @@ class LivePreview(QWidget):
                 layer.events.data.disconnect(self._on_event)
         for layer in layers:
             if layer not in self._watched:
-                layer.events.visible.connect(self._on_event)
-                layer.events.data.connect(self._on_event)
+                listen(self, layer.events.visible, self._on_event)
+                listen(self, layer.events.data, self._on_event)
         self._watched = layers
 
     def _on_event(self, event: object = None) -> None:

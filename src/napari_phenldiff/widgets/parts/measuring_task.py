@@ -16,8 +16,7 @@ from napari_phenldiff.viewer.figures import four_group_figure
 from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.object_preview import remove_preview
-from napari_phenldiff.viewer.objects import add_objects, object_layers
-from napari_phenldiff.viewer.tuples import LayerDataTuple
+from napari_phenldiff.viewer.objects import add_objects, make_layers, object_layers
 from napari_phenldiff.widgets.parts.background import (
     Result,
     ShouldStop,
@@ -27,6 +26,7 @@ from napari_phenldiff.widgets.parts.background import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from napari.layers import Labels
     from napari.viewer import Viewer
 
 _log = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
             except _StoppedError:
                 yield Finished(progress[0][0], stopped=True)
                 return
-        yield Result((measured, object_layers(measured, visible=shown)))
+        layers = make_layers(object_layers(measured, visible=shown))
+        yield Result((measured, layers))
         yield Finished(progress[0][1])
 
     when_finished(job, viewer, _show_objects)
@@ -80,7 +81,7 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
     return job
 
 
-def _show_objects(viewer: Viewer, result: tuple[Measured, list[LayerDataTuple]]) -> Measured:
+def _show_objects(viewer: Viewer, result: tuple[Measured, list[Labels]]) -> Measured:
     measured, layers = result
     remove_preview(viewer)
     add_objects(viewer, layers)

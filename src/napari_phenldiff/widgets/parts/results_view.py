@@ -27,6 +27,7 @@ from napari_phenldiff.viewer.measuring import Measured
 from napari_phenldiff.viewer.objects import ObjectRows, show_image, show_object
 from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.form import note
+from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.measuring_task import draw_in_background
 from napari_phenldiff.widgets.parts.table import Table
 from napari_phenldiff.widgets.parts.theme import is_dark
@@ -75,7 +76,7 @@ class ResultsView(QTabWidget):
         self._add_figure()
         self._add_images()
         self._add_objects()
-        viewer.events.theme.connect(self._on_theme)
+        listen(self, viewer.events.theme, self._on_theme)
 
     def _add_figure(self) -> None:
         self.save_figure = QPushButton("Save figure ▾")
@@ -167,7 +168,7 @@ class ResultsView(QTabWidget):
         self._rows = ObjectRows(self.measured, self._viewer.layers)
         for layer in self._rows.layers:
             # Connecting again what is connected has no effect.
-            layer.events.selected_label.connect(self._on_picked)
+            listen(self, layer.events.selected_label, self._on_picked)
             layer.show_selected_label = self.only_chosen.isChecked()
 
     def _show_figure(self, figure: Figure | str) -> None:
