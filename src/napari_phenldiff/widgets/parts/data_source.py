@@ -34,6 +34,7 @@ from napari_phenldiff.widgets.parts.choices import (
 )
 from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import Panel, note
+from napari_phenldiff.widgets.parts.listening import listen
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -72,9 +73,9 @@ class LayerWatch(QObject):
             viewer.layers.events.reordered,
             viewer.layers.events.renamed,
         ):
-            event.connect(self._on_event)
+            listen(self, event, self._on_event)
         # What an axis of a layer is can be told later; layers pass their events on to the list.
-        viewer.layers.events.connect(self._on_any_event)
+        listen(self, viewer.layers.events, self._on_any_event)
 
     def _on_any_event(self, event: Any) -> None:
         if event.type == "axis_labels":

@@ -12,6 +12,7 @@ from qtpy.QtGui import QIcon, QPainter, QPixmap
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import QAbstractButton
 
+from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.theme import theme_color
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Keeper(QObject):
     def __init__(self, button: QAbstractButton, name: str, viewer: Viewer) -> None:
         super().__init__(button)
         self._button, self._name, self._viewer = button, name, viewer
-        viewer.events.theme.connect(self._follow)
+        listen(self, viewer.events.theme, self._follow)
         self._follow()
 
     def _follow(self, event: object = None) -> None:

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 from napari_phenldiff.viewer.jobs import Job, JobState, duration
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.icons import set_icon
+from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve
 from napari_phenldiff.widgets.parts.theme import theme_color
 
@@ -91,7 +92,7 @@ class JobFoot(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(_REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
-        viewer.events.theme.connect(self._on_theme)
+        listen(self, viewer.events.theme, self._on_theme)
         self._on_theme()
         self.refresh()
 
