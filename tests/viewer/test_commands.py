@@ -7,7 +7,7 @@ from napari.components import ViewerModel
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.viewer import commands
 from napari_phenldiff.viewer.layers import LayerInfo
-from napari_phenldiff.viewer.results import add_translation
+from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
 
 
@@ -18,9 +18,7 @@ def viewer(make_image) -> ViewerModel:
     image: Image = make_image("a")
     real = [viewer.add_image(plane, name=str(c)) for c, plane in enumerate(image.data)]
     for target in ("treated", "washed"):
-        add_translation(
-            viewer, real, [image], [image], source="control", target=target, provenance={}
-        )
+        add_translation(viewer, real, NewTranslation([image], [image], "control", target))
     viewer.layers.selection.clear()
     return viewer
 

@@ -51,7 +51,7 @@ def test_what_is_set_is_read(settings, tmp_path: Path):
     settings.computation.precision = "bfloat16"
     settings.folders.runs_folder = str(tmp_path)
     settings.folders.models_folder = "~/models"
-    settings.colors.difference_colormap = "PuOr"
+    settings.colors.difference_colormap = "green-magenta"
     settings.colors.channel_colors = "actin = red, ER=cyan"
 
     assert preferences() == Preferences(
@@ -59,7 +59,7 @@ def test_what_is_set_is_read(settings, tmp_path: Path):
         precision="bfloat16",
         runs_folder=tmp_path,
         models_folder=Path.home() / "models",
-        difference_colormap="PuOr",
+        difference_colormap="green-magenta",
         channel_colors=(("actin", "red"), ("ER", "cyan")),
     )
     assert preferences().environment() == {"HF_HUB_CACHE": str(Path.home() / "models")}

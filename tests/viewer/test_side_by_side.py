@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.viewer.layers import group_layers
-from napari_phenldiff.viewer.results import add_translation
+from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import (
     latest_translation,
     side_by_side,
@@ -27,11 +27,7 @@ def translated(experiment_folder: Path, open_in, viewer: ViewerModel) -> str:
     return add_translation(
         viewer,
         group.layers,
-        images,
-        images,
-        source="untreated",
-        target="treated",
-        provenance={},
+        NewTranslation(images, images, source="untreated", target="treated"),
     )
 
 
@@ -53,6 +49,7 @@ def test_panes_hold_the_same_channels_of_each_kind(viewer: ViewerModel, translat
         ["untreated: DNA", "untreated: marker"],
         ["reconstructed: DNA", "reconstructed: marker"],
         ["→ treated: DNA", "→ treated: marker"],
+        ["difference: DNA", "difference: marker"],
     ]
 
 
@@ -63,9 +60,9 @@ def test_each_pane_shows_its_layers_and_no_other(viewer: ViewerModel, translated
     side_by_side(viewer).on(panes)
 
     grid = viewer.canvas.grid
-    assert grid.actual_shape(viewer.layers) == (1, 3)
-    for column, pane in enumerate(panes):
-        shown = [viewer.layers[i] for i in grid.contents_at((0, column), viewer.layers)]
+    assert grid.actual_shape(viewer.layers) == (2, 2)
+    for place, pane in enumerate(panes):
+        shown = [viewer.layers[i] for i in grid.contents_at(divmod(place, 2), viewer.layers)]
         assert shown == pane
     visible = [layer for layer in viewer.layers if layer.visible]
     assert visible == [layer for pane in panes for layer in pane]
@@ -127,7 +124,7 @@ def test_a_change_of_layers_ends_it(viewer: ViewerModel, translated: str, change
 
     assert not switch.is_on
     assert not viewer.canvas.grid.enabled
-    expected = {"add": 9, "remove": 7, "clear": 0}[change]
+    expected = {"add": 11, "remove": 9, "clear": 0}[change]
     assert len(viewer.layers) == expected
     assert not any(layer.name_overlay.visible for layer in viewer.layers)
     visible = {layer.name for layer in viewer.layers if layer.visible}
@@ -137,13 +134,13 @@ def test_a_change_of_layers_ends_it(viewer: ViewerModel, translated: str, change
 def test_panes_are_reduced_to_what_is_left(viewer: ViewerModel, translated: str):
     viewer.layers.remove("untreated: DNA")
     panes = translation_panes(viewer.layers, translated)
-    assert [[layer.name.split(": ")[1] for layer in pane] for pane in panes] == [["marker"]] * 3
+    assert [[layer.name.split(": ")[1] for layer in pane] for pane in panes] == [["marker"]] * 4
 
     viewer.layers.remove("untreated: marker")
-    assert len(translation_panes(viewer.layers, translated)) == 2
+    assert len(translation_panes(viewer.layers, translated)) == 3
 
     for layer in list(viewer.layers):
-        if "reconstructed" in layer.name:
+        if "reconstructed" in layer.name or "difference" in layer.name:
             viewer.layers.remove(layer)
     assert translation_panes(viewer.layers, translated) == []
 
@@ -178,3 +175,50 @@ def test_a_switch_goes_with_its_viewer():
     gc.collect()
 
     assert switch() is None
+
+
+@pytest.mark.parametrize(
+    ("canvas", "image", "shape"),
+    [
+        ((600, 900), (100, 100), (2, 2)),
+        ((400, 1600), (100, 100), (1, 4)),
+        ((1600, 400), (100, 100), (4, 1)),
+        ((800, 800), (300, 80), (1, 4)),
+        ((800, 1000), (80, 400), (4, 1)),
+    ],
+)
+def test_panes_are_laid_out_to_be_large(viewer: ViewerModel, canvas, image, shape):
+    viewer.canvas.size = canvas
+    panes = [[viewer.add_image(np.zeros(image))] for _ in range(4)]
+
+    side_by_side(viewer).on(panes)
+
+    assert viewer.canvas.grid.actual_shape(viewer.layers) == shape
+
+
+def test_the_camera_looks_at_what_was_translated_and_comes_back(viewer: ViewerModel):
+    whole = viewer.add_image(np.zeros((400, 400)))
+    part = viewer.add_image(np.zeros((100, 100)), translate=(250, 50))
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (0, 10, 20), 1.5
+    switch = side_by_side(viewer)
+    switch.on([[whole], [part]])
+
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], (299.5, 99.5), atol=1)
+    switch.off()
+    assert viewer.scene.camera.center == (0, 10, 20)
+    assert viewer.scene.camera.zoom == 1.5
+
+
+def test_panes_have_a_scale_bar_where_the_pixel_size_is_known(viewer: ViewerModel):
+    plain = [[viewer.add_image(np.zeros((9, 9)))] for _ in range(2)]
+    scaled = [
+        [viewer.add_image(np.zeros((9, 9)), scale=(0.5, 0.5), units=("um", "um"))] for _ in range(2)
+    ]
+    bar, switch = viewer.canvas.overlays.scale_bar, side_by_side(viewer)
+    switch.on(plain)
+    assert not bar.visible
+    switch.on(scaled)
+    assert bar.visible
+    assert bar.gridded
+    switch.off()
+    assert not bar.visible

@@ -25,7 +25,7 @@ from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.process import ChildProcess
 from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.reader import experiment_layers
-from napari_phenldiff.widgets.parts import tasks
+from napari_phenldiff.widgets.parts import tasks, translating_task
 
 _FAKE = Path(__file__).with_name("fake_phenldiff.py")
 
@@ -116,10 +116,18 @@ class FakeChild:
         self.monkeypatch.setenv("FAKE_PHENLDIFF", json.dumps(plan))
 
     def launch(self, arguments: Sequence[str], log: Path) -> ChildProcess:
+        return self._start(arguments, log, stdin=subprocess.DEVNULL)
+
+    def launch_listening(
+        self, arguments: Sequence[str], log: Path, environment: dict[str, str]
+    ) -> ChildProcess:
+        return self._start(arguments, log, stdin=subprocess.PIPE)
+
+    def _start(self, arguments: Sequence[str], log: Path, **options: Any) -> ChildProcess:
         self.calls.append(list(arguments))
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, str(_FAKE), *arguments], stdout=output, stderr=output
+                [sys.executable, str(_FAKE), *arguments], stdout=output, stderr=output, **options
             )
         self.processes.append(ChildProcess(process, log))
         return self.processes[-1]
@@ -130,11 +138,13 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChild]:
     fake = FakeChild(monkeypatch)
     fake.plan()
     monkeypatch.setattr(tasks, "launch", fake.launch)
+    monkeypatch.setattr(translating_task, "launch", fake.launch_listening)
     yield fake
     for process in fake.processes:
         if process.poll() is None:
             process.kill()
             process.wait(10)
+        process.hang_up()
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
 """Stands in for ``phenldiff``: the same arguments, folders and events, and no model.
 
 What it does is told by the environment variable ``FAKE_PHENLDIFF``, a JSON object: ``steps``,
-``delay`` (seconds per step), and ``end``: ``"finish"``, ``"crash"``, ``"refuse"``, ``"fail"``,
-``"memory"`` or ``"disk"``.
+``delay`` (seconds per step or image), ``trained_on`` (whether to warn of that), and ``end``:
+``"finish"``, ``"crash"``, ``"refuse"``, ``"fail"``, ``"memory"`` or ``"disk"``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ import errno
 import json
 import os
 import sys
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
 
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import read_image, tiff_files, write_tiff
 from napari_phenldiff.runs.config import TrainingConfig
@@ -24,14 +31,22 @@ from napari_phenldiff.runs.events import (
     Failed,
     Finished,
     Loading,
+    Preview,
     Progress,
     Step,
+    Warned,
     append_event,
 )
 from napari_phenldiff.runs.failures import explain
 from napari_phenldiff.runs.folder import Run
 
-PLAN = {"steps": 4, "delay": 0.01, "end": "finish", **json.loads(os.environ["FAKE_PHENLDIFF"])}
+PLAN = {
+    "steps": 4,
+    "delay": 0.01,
+    "end": "finish",
+    "trained_on": False,
+    **json.loads(os.environ["FAKE_PHENLDIFF"]),
+}
 
 
 def end_early() -> None:
@@ -83,28 +98,84 @@ def train(args: argparse.Namespace) -> None:
         run.append(Finished(PLAN["steps"]))
 
 
-def translate(args: argparse.Namespace) -> None:
-    def tell(event: Event) -> None:
-        append_event(args.out / "events.jsonl", event)
+def negative(image: Image, strength: float) -> Image:
+    """Fade the last channel to its negative."""
+    data = image.data.copy()
+    plane = data[-1].astype(float)
+    data[-1] = np.rint(plane + strength * (255 - 2 * plane)).astype(data.dtype)
+    return replace(image, data=data, path=None)
 
-    args.out.mkdir(parents=True)
+
+def session(args: argparse.Namespace) -> None:
+    requests: SimpleQueue[dict | None] = SimpleQueue()
+    given_up: set[int] = set()
+    arrived: list[int] = []
+
+    def listen() -> None:
+        for line in sys.stdin:
+            request = json.loads(line)
+            if request["do"] == "cancel":
+                given_up.update(arrived)
+                continue
+            if request["do"] == "turn":
+                given_up.update(arrived)
+            arrived.append(request["number"])
+            requests.put(request)
+        # Nobody is there any more.
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while request := requests.get():
+        folder = args.folder / f"{request['number']:06d}"
+        work = turn if request["do"] == "turn" else translate
+        work(args.folder, folder, request, lambda number=request["number"]: number in given_up)
+
+
+def wait(stopped: Callable[[], bool]) -> bool:
+    """Take as long as planned, or until nobody waits any more; returns whether that is so."""
+    until = time.monotonic() + PLAN["delay"]
+    while time.monotonic() < until and not stopped():
+        time.sleep(0.005)
+    return stopped()
+
+
+def translate(parent: Path, folder: Path, request: dict, stopped: Callable[[], bool]) -> None:
+    def tell(event: Event) -> None:
+        append_event(folder / "events.jsonl", event)
+
     tell(Loading("Loading the model"))
-    files = tiff_files(args.input)
+    if PLAN["trained_on"]:
+        tell(Warned("The run was trained on 1 of these images."))
+    files = tiff_files(folder / "images")
     for done, file in enumerate(files, 1):
         if done == 1:
             end_early()
-        time.sleep(PLAN["delay"])
-        if PLAN["end"] in ("memory", "disk"):
-            tell(Failed(shortage(args.out)))
-            sys.exit(1)
+        if wait(stopped):
+            tell(Finished(done - 1, stopped=True))
+            return
+        if PLAN["end"] == "fail":
+            tell(Failed("There is not enough memory: use a smaller --batch-size."))
+            return
         image = read_image(file)
-        write_tiff(args.out / "reconstructed" / file.name, image)
-        image.data[-1] = 255 - image.data[-1]
-        write_tiff(args.out / "translated" / file.name, image)
+        write_tiff(folder / "reconstructed" / file.name, image)
+        strength = request["config"]["strength"]
+        write_tiff(folder / "translated" / file.name, negative(image, strength))
         tell(Progress(done, len(files), image.name, 0.0))
     record = {"images": [{"image": file.stem, "residual": 1e-6} for file in files]}
-    (args.out / "translation.json").write_text(json.dumps(record))
+    (folder / "translation.json").write_text(json.dumps(record))
     tell(Finished(len(files)))
+
+
+def turn(parent: Path, folder: Path, request: dict, stopped: Callable[[], bool]) -> None:
+    images = tiff_files(parent / f"{request['of']:06d}" / "images")
+    image = read_image(images[request["image"]])
+    for seen, name in ((1, "rough_0001.tif"), (2, "exact_0002.tif")):
+        if wait(stopped):
+            break
+        strength = request["strength"] + (0.1 if seen == 1 else 0)
+        write_tiff(folder / name, negative(image, min(strength, 1)))
+        append_event(folder / "events.jsonl", Preview(seen, name))
+    append_event(folder / "events.jsonl", Finished(2, stopped=stopped()))
 
 
 def main() -> None:
@@ -113,16 +184,15 @@ def main() -> None:
     trainer = commands.add_parser("train")
     trainer.add_argument("data", nargs="?", type=Path)
     trainer.add_argument("--resume", type=Path)
-    translator = commands.add_parser("translate")
-    translator.add_argument("run", type=Path)
-    translator.add_argument("input", type=Path)
-    for command in (trainer, translator):
-        command.add_argument("--source")
-        command.add_argument("--target")
-        command.add_argument("--out", type=Path)
+    host = commands.add_parser("session")
+    host.add_argument("run", type=Path)
+    host.add_argument("--folder", type=Path)
+    for option in ("--source", "--target"):
+        trainer.add_argument(option)
+    trainer.add_argument("--out", type=Path)
     trainer.add_argument("--steps", type=int)
     args, _ = parser.parse_known_args()
-    (train if args.command == "train" else translate)(args)
+    (train if args.command == "train" else session)(args)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.jobs import Job, JobState, jobs
 from napari_phenldiff.viewer.layers import LayerInfo
 from napari_phenldiff.viewer.side_by_side import side_by_side
-from napari_phenldiff.widgets.parts import tasks
-from napari_phenldiff.widgets.translate import ALL_FIELDS, TranslateWidget
+from napari_phenldiff.widgets.finetune import FineTuneWidget
+from napari_phenldiff.widgets.parts import translating_task
+from napari_phenldiff.widgets.parts.turning import turning_of
+from napari_phenldiff.widgets.translate import ALL_FIELDS, CURRENT_VIEW, TranslateWidget
 
 
 @pytest.fixture
@@ -27,8 +31,12 @@ def added(model: ViewerModel) -> list[str]:
     return [layer.name for layer in model.layers][4:]
 
 
+def translated_marker(model: ViewerModel):
+    return next(layer for layer in model.layers if layer.name.startswith("→ treated: marker"))
+
+
 def test_a_run_says_what_it_knows(dock: TranslateWidget):
-    assert dock.run_note.text() == "untreated → treated · DNA, marker · 5 steps · created"
+    assert dock.run_choice.note.text() == "untreated → treated · DNA, marker · 5 steps · created"
     assert dock.source.currentText() == "untreated"
     assert dock.target.currentText() == "treated"
     assert dock.images.currentText() == "untreated (4 images)"
@@ -41,7 +49,7 @@ def test_a_run_says_what_it_leaves_as_it_is(dock: TranslateWidget, run_folder: P
     Run.open(run_folder).save_adapter({"adapter.json": b'{"reference_channels": ["DNA"]}'})
     dock.run_field.set_path(None)
     dock.run_field.set_path(run_folder)
-    assert dock.run_note.text().endswith("left as it is: DNA")
+    assert dock.run_choice.note.text().endswith("left as it is: DNA")
 
 
 def test_the_source_is_the_condition_of_the_images(dock: TranslateWidget):
@@ -81,7 +89,7 @@ def test_the_image_under_the_slider_is_translated_and_appears_there(
     dock: TranslateWidget, model: ViewerModel, child, until_ended, run_folder: Path
 ):
     model.dims.set_current_step(0, 2)
-    dock.strength.setValue(0.5)
+    dock.strength.setValue(1.0)
     dock.guidance.setValue(3.0)
     dock.seed.setValue(9)
     dock.job_foot.button.click()
@@ -93,19 +101,22 @@ def test_the_image_under_the_slider_is_translated_and_appears_there(
         "reconstructed: marker",
         "→ treated: DNA",
         "→ treated: marker",
+        "difference: DNA",
+        "difference: marker",
     ]
-    real, translated = model.layers["untreated: marker"], model.layers[-1]
+    real, translated = model.layers["untreated: marker"], translated_marker(model)
     np.testing.assert_array_equal(translated.data[0], 255 - real.data[2])
     np.testing.assert_allclose(translated.translate, (2, 0, 0))
     info = LayerInfo.of(translated)
     assert info.provenance["run"] == str(run_folder)
-    assert info.provenance["strength"] == 0.5
+    assert info.provenance["strengths"] == [1.0]
+    assert info.provenance["source_files"] == [None]
     assert info.provenance["seed"] == 9
     assert info.provenance["source_images"] == list(LayerInfo.of(real).images[2:3])
     assert info.provenance["record"]["images"][0]["residual"] == 1e-6
-    options = dict(zip(child.calls[0][3::2], child.calls[0][4::2], strict=True))
-    assert options["--guidance"] == "3.0"
-    assert options["--strength"] == "0.5"
+    assert info.provenance["guidance"] == 3.0
+    assert child.calls[0][:2] == ["session", str(run_folder)]
+    assert child.calls[0][4:] == ["--device", "auto", "--precision", "auto"]
 
 
 def test_all_images_are_translated_in_their_order(
@@ -116,23 +127,12 @@ def test_all_images_are_translated_in_their_order(
     dock.start()
     until_ended(dock)
 
-    real, translated = model.layers["untreated: marker"], model.layers[-1]
+    real, translated = model.layers["untreated: marker"], translated_marker(model)
     np.testing.assert_array_equal(translated.data, 255 - real.data)
     assert LayerInfo.of(translated).images == LayerInfo.of(real).images
 
 
-def test_the_command_line_understands_what_is_filled_in(dock: TranslateWidget, tmp_path: Path):
-    from napari_phenldiff.cli import _parser
-
-    arguments = dock.request().arguments(tmp_path / "in", tmp_path / "out")
-    args = _parser().parse_args(arguments)
-
-    assert (args.source, args.target) == ("untreated", "treated")
-    assert args.inference_steps == dock.inference_steps.value()
-    assert args.depth == dock.schedule_depth.value()
-
-
-def test_compare_shows_three_panes_and_goes_back(
+def test_compare_shows_four_panes_and_goes_back(
     qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
 ):
     dock.start()
@@ -142,7 +142,7 @@ def test_compare_shows_three_panes_and_goes_back(
 
     dock.compare.click()
     assert model.canvas.grid.enabled
-    assert model.canvas.grid.actual_shape(model.layers) == (1, 3)
+    assert model.canvas.grid.actual_shape(model.layers) == (2, 2)
     assert dock.compare.isChecked()
 
     model.canvas.grid.enabled = False  # napari's own button
@@ -166,11 +166,11 @@ def test_a_second_translation_while_comparing_is_added_to_the_plain_view(
     job = until_ended(dock)
 
     assert job.state is JobState.FINISHED
-    assert len(model.layers) == 12
+    assert len(model.layers) == 16
     assert not model.canvas.grid.enabled
 
 
-def test_stop_ends_the_child_at_once_and_adds_nothing(
+def test_stop_is_obeyed_at_once_adds_nothing_and_keeps_the_model(
     qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
 ):
     child.plan(delay=60)
@@ -180,7 +180,7 @@ def test_stop_ends_the_child_at_once_and_adds_nothing(
     job = until_ended(dock)
 
     assert job.state is JobState.STOPPED
-    assert child.processes[0].poll() is not None
+    assert child.processes[0].poll() is None
     assert added(model) == []
     assert dock.job_foot.button.text() == "Translate"
 
@@ -216,7 +216,7 @@ def test_layers_may_be_renamed_moved_and_removed_meanwhile(
     assert model.layers["renamed"].gamma == 0.7
     qtbot.waitUntil(dock.compare.isEnabled)
     dock.compare.click()
-    assert model.canvas.grid.actual_shape(model.layers) == (1, 3)
+    assert model.canvas.grid.actual_shape(model.layers) == (2, 2)
 
 
 def test_the_result_arrives_when_the_dock_is_closed(
@@ -228,12 +228,13 @@ def test_the_result_arrives_when_the_dock_is_closed(
     dock.close()
     dock.deleteLater()
     del dock
-    qtbot.waitUntil(lambda: len(model.layers) == 8, timeout=20_000)
+    qtbot.waitUntil(lambda: len(model.layers) == 10, timeout=20_000)
 
     reopened = TranslateWidget(model)
     qtbot.addWidget(reopened)
     assert reopened.job_foot.job.state is JobState.FINISHED
     assert reopened.compare.isEnabled()
+    assert reopened.strength.live.isEnabled()
 
 
 def test_the_run_that_was_just_trained_is_suggested(qtbot, model: ViewerModel, run_folder: Path):
@@ -251,7 +252,7 @@ def test_a_file_that_is_missing_is_told(
     def read_output(*_):
         raise RuntimeError("no such file")
 
-    monkeypatch.setattr(tasks, "read_output", read_output)
+    monkeypatch.setattr(translating_task, "read_output", read_output)
     dock.start()
     job = until_ended(dock)
 
@@ -265,9 +266,209 @@ def test_a_viewer_that_takes_no_layers_any_more_is_told(
     def add_translation(*_, **__):
         raise RuntimeError("the canvas has been deleted")
 
-    monkeypatch.setattr(tasks, "add_translation", add_translation)
+    monkeypatch.setattr(translating_task, "add_translation", add_translation)
     dock.start()
     job = until_ended(dock)
 
     assert job.state is JobState.FAILED
     assert "the canvas has been deleted" in dock.job_foot.status.text()
+
+
+# ---- the dial --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def turned(qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended):
+    """Translate a stack, and give back what turns the dial and waits."""
+    dock.fields.setCurrentText(ALL_FIELDS)
+    dock.start()
+    assert until_ended(dock).state is JobState.FINISHED
+    told: list[str] = []
+    turning_of(model).told.connect(told.append)
+
+    def turn(strength: float) -> list[str]:
+        told.clear()
+        dock.strength.slider.setValue(strength)
+        qtbot.waitUntil(lambda: not turning_of(model).busy and bool(told), timeout=20_000)
+        return told
+
+    return turn
+
+
+def test_the_dial_turns_the_image_under_the_slider_in_the_session_that_is_there(
+    dock: TranslateWidget, model: ViewerModel, child, turned
+):
+    real = model.layers["untreated: marker"].data.astype(float)
+    model.dims.set_current_step(0, 2)
+    told = turned(0.5)
+
+    assert told[-1] == "Shown at 0.50"
+    assert any(words.startswith("Rough look") for words in told)
+    layer = model.layers["→ treated × various: marker"]
+    expected = np.rint(real[2] + 0.5 * (255 - 2 * real[2]))
+    np.testing.assert_array_equal(layer.data[2], expected)
+    np.testing.assert_array_equal(layer.data[[0, 1, 3]], 255 - real[[0, 1, 3]])
+    assert LayerInfo.of(layer).provenance["strengths"] == [1.0, 1.0, 0.5, 1.0]
+    assert len(child.calls) == 1, "no other process was started"
+    assert len(model.layers) == 10
+
+
+def test_the_slider_shows_the_strength_of_the_image_that_is_seen(
+    qtbot, dock: TranslateWidget, model: ViewerModel, turned
+):
+    model.dims.set_current_step(0, 1)
+    turned(0.25)
+    model.dims.set_current_step(0, 0)
+    assert dock.strength.value() == 1.0
+    assert dock.strength.words.text() == "Shown at 1.00; the other images at various strengths."
+    model.dims.set_current_step(0, 1)
+    assert dock.strength.value() == 0.25
+    assert dock.strength.words.text() == "Shown at 0.25; the other images at 1.00."
+
+
+def test_the_newest_turn_counts(qtbot, dock: TranslateWidget, model: ViewerModel, child, turned):
+    model.dims.set_current_step(0, 0)
+    for strength in (0.1, 0.3, 0.9, 0.6):
+        dock.strength.slider.setValue(strength)
+        qtbot.wait(45)
+    qtbot.waitUntil(lambda: not turning_of(model).busy, timeout=20_000)
+
+    strengths = LayerInfo.of(model.layers["→ treated × various: marker"]).provenance["strengths"]
+    assert strengths == [0.6, 1.0, 1.0, 1.0]
+
+
+def test_a_dial_that_is_not_live_turns_nothing(
+    qtbot, dock: TranslateWidget, model: ViewerModel, turned
+):
+    dock.strength.live.setChecked(False)
+    dock.strength.slider.setValue(0.3)
+    qtbot.wait(150)
+    assert not turning_of(model).busy
+    assert translated_marker(model) is not None
+    assert dock.request().strength == 0.3
+
+
+def test_a_session_that_was_killed_is_replaced_when_the_dial_is_turned(
+    model: ViewerModel, child, turned
+):
+    child.processes[0].kill()
+    child.processes[0].wait(10)
+    told = turned(0.5)
+
+    assert told[0] == "Loading the model again …"
+    assert told[-1] == "Shown at 0.50"
+    assert len(child.calls) == 2
+
+
+def test_a_crash_while_the_dial_is_turned_is_told(
+    qtbot, dock: TranslateWidget, model: ViewerModel, child, turned
+):
+    child.plan(delay=30)
+    child.processes[0].kill()
+    child.processes[0].wait(10)
+    dock.strength.slider.setValue(0.5)
+    qtbot.waitUntil(lambda: len(child.processes) == 2, timeout=20_000)
+    child.processes[1].kill()
+    qtbot.waitUntil(lambda: not turning_of(model).busy, timeout=20_000)
+    assert "ended" in dock.strength.words.text()
+    assert dock.strength.words.isVisible()
+
+
+def test_layers_that_are_removed_meanwhile_are_told(
+    qtbot, dock: TranslateWidget, model: ViewerModel, child, turned
+):
+    child.plan(delay=0.2)
+    dock.strength.slider.setValue(0.5)
+    qtbot.waitUntil(lambda: turning_of(model).words.startswith("Looking"))
+    for layer in [x for x in model.layers if x.name.startswith("→")]:
+        model.layers.remove(layer)
+    qtbot.waitUntil(lambda: not turning_of(model).busy, timeout=20_000)
+    assert "have been removed" in turning_of(model).words
+
+
+def test_another_run_has_a_session_of_its_own(
+    dock: TranslateWidget, model: ViewerModel, child, turned, until_ended, run_folder: Path
+):
+    shutil.copytree(run_folder, run_folder.with_name("other"))
+    dock.run_field.set_path(run_folder.with_name("other"))
+    dock.start()
+    assert until_ended(dock).state is JobState.FINISHED
+
+    assert [Path(call[1]).name for call in child.calls] == ["run", "other"]
+    assert child.processes[0].wait(10) == 0, "one model in memory at a time"
+
+
+def test_training_takes_the_memory_of_the_session(
+    dock: TranslateWidget, model: ViewerModel, child, turned, until_ended, qtbot, tmp_path: Path
+):
+    tuning = FineTuneWidget(model)
+    qtbot.addWidget(tuning)
+    tuning.out.set_path(tmp_path / "new")
+    tuning.start()
+    assert child.processes[0].wait(10) == 0
+    until_ended(tuning)
+    assert turned(0.5)[-1] == "Shown at 0.50"
+
+
+def test_the_session_ends_with_its_viewer(
+    qtbot, open_simulated, child, run_folder: Path, until_ended
+):
+    viewer = ViewerModel()
+    open_simulated(viewer)
+    dock = TranslateWidget(viewer)
+    dock.run_field.set_path(run_folder)
+    dock.start()
+    until_ended(dock)
+    folder = Path(child.calls[0][3])
+    assert folder.is_dir()
+    dock.close()
+    dock.deleteLater()
+    del dock, viewer
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and not folder.exists(), timeout=5_000)
+    assert child.processes[0].wait(10) == 0
+
+
+# ---- a part of a field -----------------------------------------------------------------------
+
+
+def test_what_is_in_view_is_translated_and_lies_upon_its_place(
+    qtbot, child, until_ended, run_folder: Path
+):
+    model = ViewerModel()
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 255, (2, 3, 300, 400), dtype=np.uint8)
+    for name, plane in zip(("DNA", "marker"), data, strict=True):
+        model.add_image(plane, name=f"untreated: {name}", scale=(1, 0.5, 0.5))
+    dock = TranslateWidget(model)
+    qtbot.addWidget(dock)
+    dock.run_field.set_path(run_folder)
+    dock.fields.setCurrentText(CURRENT_VIEW)
+    model.dims.set_current_step(0, 1)
+    for layer in model.layers:
+        layer.corner_pixels = np.array([[1, 100, 150], [1, 259, 349]])
+    dock.start()
+    assert until_ended(dock).state is JobState.FINISHED
+
+    layer = translated_marker(model)
+    np.testing.assert_array_equal(layer.data[0], 255 - data[1, 1, 100:260, 150:350])
+    np.testing.assert_allclose(layer.translate, (1, 50, 75))
+    region = LayerInfo.of(layer).provenance["region"]
+    assert region == {"top": 100, "bottom": 260, "left": 150, "right": 350}
+
+
+def test_images_that_were_trained_on_are_told(dock: TranslateWidget, child, until_ended):
+    child.plan(trained_on=True)
+    dock.start()
+    job = until_ended(dock)
+    assert "The run was trained on 1 of these images." in dock.job_foot.warnings.text()
+    assert job.state is JobState.FINISHED
+
+
+def test_the_key_flips(dock: TranslateWidget, model: ViewerModel, child, until_ended):
+    dock.start()
+    until_ended(dock)
+    dock.refresh()
+    assert dock.flip.isEnabled()
+    dock.flip.click()
+    assert not translated_marker(model).visible
+    assert model.layers["untreated: marker"].visible

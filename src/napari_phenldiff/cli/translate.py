@@ -143,7 +143,7 @@ def translate(
     if run.reference_channels:
         say(f"Reference channels, left as they are: {', '.join(run.reference_channels)}")
     say(f"Checking {len(paths)} files ...")
-    files, warnings = check_files(run, paths, held_out, z)
+    files, warnings = check_files(run, paths, held_out, z, advice="; --held-out leaves them out")
 
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)

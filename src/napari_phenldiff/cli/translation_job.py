@@ -49,9 +49,12 @@ class FileToTranslate:
 
 
 def check_files(
-    run: Run, paths: list[Path], held_out: bool, z: int | Projection | None
+    run: Run, paths: list[Path], held_out: bool, z: int | Projection | None, *, advice: str = ""
 ) -> tuple[list[FileToTranslate], list[str]]:
-    """Read all files once; return what is to be done, and what the user should know."""
+    """Read all files once; return what is to be done, and what the user should know.
+
+    `advice` is what to do about images that were trained on.
+    """
     from napari_phenldiff.images.files import sha256_of_array
     from napari_phenldiff.images.tiff import read_tiff
 
@@ -88,9 +91,7 @@ def check_files(
     if left_out:
         warnings.append(f"Left out {count(left_out, 'image')} that the run was trained on.")
     elif trained_on:
-        warnings.append(
-            f"The run was trained on {trained_on} of these images; --held-out leaves them out."
-        )
+        warnings.append(f"The run was trained on {trained_on} of these images{advice}.")
     return files, warnings
 
 

@@ -9,9 +9,11 @@ ends by itself and gives its memory back.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -119,6 +121,8 @@ class Session:
         self._start = start
         self._process: ChildProcess | None = None
         self._number = 0
+        # A request is written by a worker, a cancel by whoever presses Stop.
+        self._lock = Lock()
 
     @property
     def process(self) -> ChildProcess | None:
@@ -132,10 +136,12 @@ class Session:
 
     def new_folder(self) -> tuple[int, Path]:
         """Make the folder of the next request; returns its number too."""
-        self._number += 1
-        folder = request_folder(self.folder, self._number)
+        with self._lock:
+            self._number += 1
+            number = self._number
+        folder = request_folder(self.folder, number)
         folder.mkdir(parents=True)
-        return self._number, folder
+        return number, folder
 
     def ask(self, request: TranslateRequest | TurnRequest) -> ChildProcess:
         """Send a request, to a new process if there is none.
@@ -150,16 +156,22 @@ class Session:
         # A process started later reads here how the images of an earlier request were inverted.
         with write_atomic(folder / REQUEST_NAME) as aside:
             aside.write_text(text, encoding="utf-8")
-        if self._process is None or not self._process.tell(text):
-            self.close()
-            self._process = self._start(self.folder / "log")
-            self._process.tell(text)
-        return self._process
+        with self._lock:
+            if self._process is None or not self._process.tell(text):
+                self.close()
+                self._process = self._start(self.folder / "log")
+                self._process.tell(text)
+            return self._process
 
     def cancel(self) -> None:
         """Ask for an end of what is being done; the model stays in memory."""
-        if self._process is not None:
-            self._process.tell(CancelRequest().model_dump_json())
+        with self._lock:
+            if self._process is not None:
+                self._process.tell(CancelRequest().model_dump_json())
+
+    def forget(self, number: int) -> None:
+        """Delete what lies in the folder of a request that nobody will come back to."""
+        shutil.rmtree(request_folder(self.folder, number), ignore_errors=True)
 
     def kill(self) -> None:
         """End the process at once."""

@@ -16,14 +16,14 @@ from typing import Any, Literal
 from napari.settings import get_plugin_settings
 from napari.utils.colormaps import AVAILABLE_COLORMAPS
 
+from napari_phenldiff.viewer.differences import DIFFERENCE_COLORMAPS
+
 _PLUGIN = "napari-phenldiff"
 _logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
-DIFFERENCE_COLORMAPS = ("PiYG", "PRGn", "PuOr", "RdBu_r", "coolwarm")
-"""Colormaps with two hues that stay apart with a colour vision deficiency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Preferences:
     precision: Precision = "auto"
     runs_folder: Path = field(default_factory=lambda: Path("~/phenldiff-runs").expanduser())
     models_folder: Path | None = None
-    difference_colormap: str = "PiYG"
+    difference_colormap: str = "blue-orange"
     channel_colors: tuple[tuple[str, str], ...] = ()
 
     def environment(self) -> dict[str, str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
 from napari.experimental import link_layers
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.viewer.differences import difference, difference_colormap, difference_limits
 from napari_phenldiff.viewer.layers import LayerInfo, Role
-from napari_phenldiff.viewer.tuples import stack_layers
+from napari_phenldiff.viewer.preferences import preferences
+from napari_phenldiff.viewer.tuples import LayerDataTuple, display_limits, stack_layers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -21,34 +25,59 @@ LINKED_ATTRIBUTES = ("contrast_limits", "gamma", "colormap")
 """What the layers of a channel have in common: how intensity is shown, never whether it is."""
 
 
-def add_translation(
-    viewer: ViewerModel,
-    real: Sequence[Layer],
-    translated: Sequence[Image],
-    reconstructed: Sequence[Image],
-    *,
-    source: str,
-    target: str,
-    provenance: Mapping[str, Any],
-    field: int | None = None,
-) -> str:
-    """Add the reconstructed and translated channels of some images, linked with the real ones.
+@dataclass(frozen=True, slots=True, eq=False)
+class NewTranslation:
+    """Images that were translated, on their way into the viewer.
+
+    Attributes
+    ----------
+    translated, reconstructed : sequence of Image
+        The images, in the order in which they lie in the real layers.
+    source, target : str
+        Conditions between which was translated.
+    strength : float
+        How far was gone from the one to the other.
+    provenance : mapping
+        How the images were made; it is kept in the metadata of every layer.
+    field : int, optional
+        If only one image of a stack was translated, its place: the result appears there.
+    corner : (int, int)
+        If only a part of the image was translated, its first row and column.
+    originals : sequence of Image
+        The real images, where no layer shows them channel by channel: layers of them are added.
+    """
+
+    translated: Sequence[Image]
+    reconstructed: Sequence[Image]
+    source: str
+    target: str
+    strength: float = 1.0
+    provenance: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    field: int | None = None
+    corner: tuple[int, int] = (0, 0)
+    originals: Sequence[Image] = ()
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return self.translated[0].channel_names
+
+
+def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslation) -> str:
+    """Add the channels of some translated images, linked with the real ones.
+
+    Per channel there is a layer each of the reconstructed image, of the translated one, and,
+    hidden at first, of their difference.
 
     Parameters
     ----------
     viewer : napari.components.ViewerModel
         Where the layers are added.
     real : sequence of napari.layers.Image
-        The layers of the real images, one per channel. Those that have left the viewer meanwhile
-        lend their look but are not linked.
-    translated, reconstructed : sequence of Image
-        The images, in the order in which they lie in the real layers.
-    source, target : str
-        Conditions between which was translated.
-    provenance : mapping
-        How the images were made; it is kept in the metadata of every layer.
-    field : int, optional
-        If only one image of a stack was translated, its place: the result appears there.
+        The layers of the real images, one per channel unless there are `originals`. Those that
+        have left the viewer meanwhile lend their look but are not linked.
+    new : NewTranslation
+        What to add.
 
     Returns
     -------
@@ -60,60 +89,145 @@ def add_translation(
     InputError
         If there are no images, or their channels don't match the layers.
     """
-    if not translated or len(translated) != len(reconstructed):
+    if not new.translated or len(new.translated) != len(new.reconstructed):
         raise InputError("There are no translated images to show; translate again.")
-    channels = translated[0].channel_names
-    if len(channels) != len(real):
+    channels = new.channel_names
+    if not new.originals and len(channels) != len(real):
         raise InputError(
             f"The translated images have {len(channels)} channels, the layers {len(real)}; "
             "translate layers with the channels that the run was trained on."
         )
-    limits = [tuple(layer.contrast_limits) for layer in real]
-    colours = [layer.colormap for layer in real]
-    gammas = [layer.gamma for layer in real]
     identity = uuid.uuid4().hex
-    kinds: tuple[tuple[Role, str, Sequence[Image]], ...] = (
-        ("reconstructed", "reconstructed", reconstructed),
-        ("translated", f"→ {target}", translated),
+    place = _Place.of(real[0], new)
+    shown: Sequence[Layer] = real
+    if new.originals:
+        limits = display_limits(new.originals)
+        tuples = stack_layers(
+            *_described(new, identity, "original", [None] * len(channels)), new.originals, limits
+        )
+        shown = _add(viewer, tuples, place)
+    looks = [
+        {
+            "contrast_limits": tuple(layer.contrast_limits),
+            "colormap": layer.colormap,
+            "gamma": layer.gamma,
+        }
+        for layer in shown
+    ]
+    linked: list[list[Layer]] = [[layer] if layer in viewer.layers else [] for layer in shown]
+    ids = [str(layer.unique_id) for layer in shown]
+    made: tuple[tuple[Role, Sequence[Image]], ...] = (
+        ("reconstructed", new.reconstructed),
+        ("translated", new.translated),
     )
-    provenance = {"source": source, "target": target, **provenance}
-    linked: list[list[Layer]] = [[layer] if layer in viewer.layers else [] for layer in real]
-    for role, title, images in kinds:
-        infos = [
-            LayerInfo(
-                target if role == "translated" else source,
-                channel,
-                index,
-                tuple(image.name for image in images),
-                (None,) * len(images),
-                role=role,
-                translation=identity,
-                real_layer=str(real[index].unique_id),
-                provenance=provenance,
-            )
-            for index, channel in enumerate(channels)
-        ]
-        names = [f"{title}: {channel}" for channel in channels]
-        tuples = stack_layers(names, infos, images, limits, colormaps=colours)
-        for channel_layers, gamma, (data, arguments, _) in zip(linked, gammas, tuples, strict=True):
-            arguments["gamma"] = gamma
-            if channel_layers is linked[0]:
-                # The lowest channel covers what lies below: hiding the translated layers brings the
-                # reconstructed ones to light, and hiding these the real ones, all in place.
-                arguments["blending"] = "opaque"
-            if field is not None:
-                _put_into_stack(arguments, field)
-                data = data[None]
-            channel_layers.append(viewer.add_image(data, **arguments))
+    for role, images in made:
+        tuples = stack_layers(
+            *_described(new, identity, role, ids),
+            images,
+            [look["contrast_limits"] for look in looks],
+            colormaps=[look["colormap"] for look in looks],
+        )
+        for look, (_, arguments, _) in zip(looks, tuples, strict=True):
+            arguments["gamma"] = look["gamma"]
+        for channel_layers, layer in zip(linked, _add(viewer, tuples, place), strict=True):
+            channel_layers.append(layer)
     for channel_layers in linked:
         link_layers(channel_layers, LINKED_ATTRIBUTES)
+    colormap = difference_colormap(preferences().difference_colormap)
+    pairs = zip(new.translated, new.reconstructed, strict=True)
+    tuples = stack_layers(
+        *_described(new, identity, "difference", ids),
+        [difference(*pair) for pair in pairs],
+        [difference_limits(look["contrast_limits"]) for look in looks],
+        colormaps=[colormap] * len(channels),
+        visible=False,
+    )
+    _add(viewer, tuples, place)
     return identity
 
 
-def _put_into_stack(arguments: dict[str, Any], field: int) -> None:
-    """Give a layer of shape (1, Y, X) the place of one field in a stack."""
-    arguments["axis_labels"] = ("field", "y", "x")
-    arguments["translate"] = (float(field), 0.0, 0.0)
-    if "scale" in arguments:
-        arguments["scale"] = (1.0, *arguments["scale"])
-        arguments["units"] = ("pixel", *arguments["units"])
+def _described(
+    new: NewTranslation, identity: str, role: Role, real_ids: Sequence[str | None]
+) -> tuple[list[str], list[LayerInfo]]:
+    """Return names and descriptions of the layers of one role."""
+    count = len(new.translated)
+    provenance = {
+        "source": new.source,
+        "target": new.target,
+        **new.provenance,
+        "strengths": [0.0 if role in ("original", "reconstructed") else new.strength] * count,
+    }
+    title = title_of(role, new.target, provenance["strengths"])
+    infos = [
+        LayerInfo(
+            new.target if role == "translated" else new.source,
+            channel,
+            index,
+            tuple(image.name for image in new.translated),
+            (None,) * count,
+            role=role,
+            translation=identity,
+            real_layer=real_ids[index],
+            provenance=provenance,
+        )
+        for index, channel in enumerate(new.channel_names)
+    ]
+    return [f"{title}: {channel}" for channel in new.channel_names], infos
+
+
+def title_of(role: Role, target: str, strengths: Sequence[float]) -> str:
+    """Return what the name of a layer starts with; other strengths than 1 are told."""
+    if role != "translated":
+        return role
+    if len(set(strengths)) > 1:
+        return f"→ {target} × various"
+    return f"→ {target}" if strengths[0] == 1 else f"→ {target} × {strengths[0]:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where new layers lie in the world: upon the real image that they were made from."""
+
+    stacked: bool
+    translate: tuple[float, ...]
+    scale: tuple[float, ...]
+    units: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, real: Layer, new: NewTranslation) -> _Place:
+        # A layer with more axes than field, y, x has no place for a field that is known here.
+        simple = real.ndim in (2, 3) and not getattr(real, "rgb", False)
+        stacked = len(new.translated) > 1 or (new.field is not None and simple)
+        lead = real.ndim - 2 if simple else 0
+        scale = tuple(float(s) for s in real.scale[-2:])
+        start = tuple(
+            float(t) + s * c for t, s, c in zip(real.translate[-2:], scale, new.corner, strict=True)
+        )
+        units = tuple(real.units[-2:])
+        if not stacked:
+            return cls(False, start, scale, units)
+        step = float(real.scale[0]) if lead else 1.0
+        first = float(real.translate[0]) if lead else 0.0
+        unit = real.units[0] if lead else "pixel"
+        return cls(True, (first + step * (new.field or 0), *start), (step, *scale), (unit, *units))
+
+
+def _add(viewer: ViewerModel, tuples: Sequence[LayerDataTuple], place: _Place) -> list[Layer]:
+    """Add the layers of one role, the lowest covering what lies below."""
+    added = []
+    for index, (data, arguments, _) in enumerate(tuples):
+        if index == 0:
+            # Hiding the translated layers brings the reconstructed ones to light, and hiding these
+            # the real ones, all in place.
+            arguments["blending"] = "opaque"
+        if place.stacked and data.ndim == 2:
+            data = data[None]
+        labels = ("field", "y", "x") if place.stacked else ("y", "x")
+        arguments |= {
+            "axis_labels": labels,
+            "translate": place.translate,
+            "scale": place.scale,
+            "units": place.units,
+        }
+        added.append(viewer.add_image(data, **arguments))
+    return added

@@ -1,4 +1,4 @@
-"""Real, reconstructed and translated images side by side, with one camera.
+"""Real, reconstructed, translated images and their difference side by side, with one camera.
 
 napari's grid does it, once the layers lie in the right order, every pane has the same number of
 layers, and the stride is that number. Nobody wants to know about strides, so this is one switch.
@@ -35,7 +35,8 @@ class _Before:
     visible: tuple[tuple[Layer, bool], ...]
     captions: tuple[tuple[Layer, bool, Any, float], ...]
     grid: tuple[int, tuple[int, int], bool, float]
-    scale_bar_gridded: bool
+    scale_bar: tuple[bool, bool]
+    camera: tuple[Any, float]
 
 
 class SideBySide:
@@ -65,7 +66,7 @@ class SideBySide:
         return self._before is not None
 
     def on(self, panes: Sequence[Sequence[Layer]]) -> None:
-        """Show one pane per group of layers, left to right, and hide all other layers.
+        """Show one pane per group of layers, row by row, and hide all other layers.
 
         Parameters
         ----------
@@ -90,7 +91,8 @@ class SideBySide:
                 for x in shown
             ),
             grid=(grid.stride, grid.shape, grid.enabled, grid.spacing),
-            scale_bar_gridded=bar.gridded,
+            scale_bar=(bar.gridded, bar.visible),
+            camera=(viewer.scene.camera.center, viewer.scene.camera.zoom),
         )
         _reorder(viewer, shown)
         for layer in viewer.layers:
@@ -101,11 +103,14 @@ class SideBySide:
             layer.name_overlay.font_size = _CAPTION_SIZE
             layer.name_overlay.visible = True
         grid.stride = len(panes[0])
-        grid.shape = (1, len(panes))
+        grid.shape = _shape_of_grid(viewer, shown[0], len(panes))
         grid.spacing = _SPACING
         grid.enabled = True
         bar.gridded = True
+        # Without a pixel size it would tell pixels, which says little.
+        bar.visible = bar.visible or _has_unit(shown[0])
         viewer.reset_view()
+        _look_at_smallest(viewer, shown)
         viewer.layers.events.inserted.connect(self._on_layers_changed)
         viewer.layers.events.removed.connect(self._on_layers_changed)
         grid.events.enabled.connect(self._on_grid_switched)
@@ -125,7 +130,8 @@ class SideBySide:
         viewer.layers.events.removed.disconnect(self._on_layers_changed)
         grid.events.enabled.disconnect(self._on_grid_switched)
         grid.stride, grid.shape, grid.enabled, grid.spacing = before.grid
-        viewer.canvas.overlays.scale_bar.gridded = before.scale_bar_gridded
+        bar = viewer.canvas.overlays.scale_bar
+        bar.gridded, bar.visible = before.scale_bar
         for layer, visible, colour, size in before.captions:
             layer.name_overlay.visible = visible
             layer.name_overlay.color = colour
@@ -134,7 +140,7 @@ class SideBySide:
             layer.visible = visible
         if reorder:
             _reorder(viewer, [layer for layer in before.order if layer in viewer.layers])
-        viewer.reset_view()
+        viewer.scene.camera.center, viewer.scene.camera.zoom = before.camera
         self.switched.emit(False)
 
     def _on_layers_changed(self, event: Any = None) -> None:
@@ -157,7 +163,7 @@ def side_by_side(viewer: ViewerModel) -> SideBySide:
 
 
 def translation_panes(layers: Iterable[Layer], translation: str) -> list[list[Layer]]:
-    """Sort the layers of one translation into real, reconstructed and translated.
+    """Sort the layers of one translation into real, reconstructed, translated and difference.
 
     Parameters
     ----------
@@ -169,17 +175,20 @@ def translation_panes(layers: Iterable[Layer], translation: str) -> list[list[La
     Returns
     -------
     list of list of napari.layers.Image
-        A pane each for the real, reconstructed and translated image, with the channels that all of
-        them still have. A kind of which no layer is left has no pane; with no panes to compare, the
-        list is empty.
+        A pane each for the real, reconstructed and translated image and the difference of the last
+        two, with the channels that all of them still have. A kind of which no layer is left has no
+        pane; with no panes to compare, the list is empty.
     """
     layers = [layer for layer in layers if is_plain_image(layer)]
     by_id = {str(layer.unique_id): layer for layer in layers}
-    kinds: dict[str, dict[int, Layer]] = {"real": {}, "reconstructed": {}, "translated": {}}
+    kinds: dict[str, dict[int, Layer]] = {
+        kind: {} for kind in ("real", "reconstructed", "translated", "difference")
+    }
     for layer in layers:
         info = LayerInfo.of(layer)
         if info.translation == translation:
-            kinds[info.role][info.channel_index] = layer
+            kind = "real" if info.role == "original" else info.role
+            kinds[kind][info.channel_index] = layer
             if info.real_layer in by_id:
                 kinds["real"][info.channel_index] = by_id[info.real_layer]
     present = [channels for channels in kinds.values() if channels]
@@ -210,3 +219,34 @@ def _reorder(viewer: ViewerModel, first: Sequence[Layer]) -> None:
 def _colour_of(layer: Layer) -> Any:
     """Return a colour for the caption: the brightest of the layer's colormap."""
     return layer.colormap.map([1.0])[0]
+
+
+def _has_unit(layer: Layer) -> bool:
+    return str(layer.units[-1]) not in ("pixel", "dimensionless")
+
+
+def _look_at_smallest(viewer: ViewerModel, shown: Sequence[Layer]) -> None:
+    """Turn the camera to the part of the field that was translated, where it is only a part."""
+    extents = [layer.extent.world[:, -2:] for layer in shown]
+    small = min(extents, key=lambda extent: float((extent[1] - extent[0]).prod()))
+    large = max(extents, key=lambda extent: float((extent[1] - extent[0]).prod()))
+    ratio = float(((large[1] - large[0]) / (small[1] - small[0]).clip(1e-9)).min())
+    if ratio > 1.05:
+        center = small.mean(axis=0)
+        viewer.scene.camera.center = (*viewer.scene.camera.center[:-2], *center)
+        viewer.scene.camera.zoom *= ratio
+
+
+def _shape_of_grid(viewer: ViewerModel, layer: Layer, n: int) -> tuple[int, int]:
+    """Return the rows and columns in which images of this shape are shown largest."""
+    height, width = viewer.canvas.size
+    low, high = layer.extent.world[:, -2:]
+    shapes = [(rows, -(-n // rows)) for rows in range(1, n + 1)]
+
+    def scale(shape: tuple[int, int]) -> float:
+        rows, columns = shape
+        size = high - low
+        return min(height / rows / max(size[0], 1e-9), width / columns / max(size[1], 1e-9))
+
+    # One row is easiest to read: another shape has to be clearly larger.
+    return max(shapes, key=lambda shape: scale(shape) * (1.15 if shape[0] == 1 else 1.0))

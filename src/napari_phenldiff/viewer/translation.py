@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from napari_phenldiff import __version__
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
@@ -16,6 +18,61 @@ from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.layers import LayerGroup
 
 _DEFAULT = TranslationConfig.model_fields
+
+
+MIN_REGION = 128
+"""Least height and width, in pixels, of a part of an image: cells are not cut out of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of an image: rows from `top` up to `bottom`, columns from `left` up to `right`."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @classmethod
+    def around(
+        cls, low: tuple[float, float], high: tuple[float, float], shape: tuple[int, int]
+    ) -> Region | None:
+        """Return the part of an image between two corners, not smaller than `MIN_REGION`.
+
+        Parameters
+        ----------
+        low, high : (float, float)
+            Corners (y, x) in pixels, which may lie outside of the image.
+        shape : (int, int)
+            Height and width of the image.
+
+        Returns
+        -------
+        Region or None
+            None if that is all of the image, or none of it.
+        """
+        ends: list[tuple[int, int]] = []
+        for start, stop, size in zip(low, high, shape, strict=True):
+            if stop <= 0 or start >= size:
+                return None
+            first, last = max(0, math.floor(start)), min(size, math.ceil(stop))
+            missing = min(MIN_REGION, size) - (last - first)
+            if missing > 0:
+                first = min(max(0, first - missing // 2), size - min(MIN_REGION, size))
+                last = first + min(MIN_REGION, size)
+            ends.append((first, last))
+        if all((0, size) == end for end, size in zip(ends, shape, strict=True)):
+            return None
+        return cls(*ends[0], *ends[1])
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the numbers by their names."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +89,8 @@ class TranslationRequest:
         Conditions of the run: the one that the cells are in, and the one to see them in.
     field : int or None
         Which image of the stack; None for all.
+    region : Region or None
+        Which part of the image; None for all of it.
     strength, guidance, anchor, depth, inference_steps, seed
         As in `TranslationConfig`.
     """
@@ -41,6 +100,7 @@ class TranslationRequest:
     source: str
     target: str
     field: int | None = None
+    region: Region | None = None
     strength: float = _DEFAULT["strength"].default
     guidance: float = _DEFAULT["guidance"].default
     anchor: float = _DEFAULT["anchor"].default
@@ -62,6 +122,8 @@ class TranslationRequest:
             return f"{run.path.name} has no result yet; let its fine-tuning go on first."
         if self.group is None:
             return "Open the images to translate: drop TIFFs or a folder of them on the viewer."
+        if self.group.n_planes > 1:
+            return f"{self.group.name} has z planes; project its layers along z first."
         if len(self.group.parts) > 1:
             return f"The images of {self.group.name} differ in size; open those of one size."
         for name in (self.source, self.target):
@@ -90,7 +152,7 @@ class TranslationRequest:
         )
 
     def write_input(self, folder: Path) -> list[str]:
-        """Write the images of the layers as TIFFs, to be translated by a child process.
+        """Write the images of the layers as TIFFs, to be translated by a session.
 
         Parameters
         ----------
@@ -107,51 +169,54 @@ class TranslationRequest:
         InputError
             If nothing is chosen, or the channels of the layers don't fit each other.
         """
-        if self.group is None:
-            raise InputError("Choose the images to translate.")
-        images = self.group.images()
-        if self.field is not None:
-            images = images[self.field : self.field + 1]
         names = []
-        for index, image in enumerate(images):
+        for index, image in enumerate(self.images()):
             # Numbered, because two images of a stack may have the same name.
             names.append(f"{index:05d}_{image.name}.tif")
             write_tiff(folder / names[-1], image)
         return names
 
-    def arguments(self, folder: Path, out: Path) -> list[str]:
-        """Return the arguments of ``phenldiff`` for the images in `folder`."""
-        config = self.config()
-        return [
-            "translate",
-            str(self.run),
-            str(folder),
-            *("--source", config.source, "--target", config.target, "--out", str(out)),
-            *("--strength", str(config.strength), "--guidance", str(config.guidance)),
-            *("--anchor", str(config.anchor), "--depth", str(config.depth)),
-            *("--inference-steps", str(config.inference_steps), "--seed", str(config.seed)),
-        ]
+    def images(self) -> list[Image]:
+        """Return the images, or the part of one, that is asked for.
+
+        Raises
+        ------
+        InputError
+            If nothing is chosen, or the channels of the layers don't fit each other.
+        """
+        if self.group is None:
+            raise InputError("Choose the images to translate.")
+        images = self.group.images()
+        if self.field is not None:
+            images = images[self.field : self.field + 1]
+        if self.region is None:
+            return images
+        rows, columns = self.region.slices
+        return [replace(x, data=x.data[:, rows, columns], path=None) for x in images]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TranslationResult:
-    """What the child process has written.
+    """What the session has written.
 
     Attributes
     ----------
     translated, reconstructed : tuple of Image
         In the order of the input, with its names.
+    originals : tuple of Image
+        The real images, where no layer shows them channel by channel.
     provenance : dict
         How they were made, for the metadata of the layers.
     """
 
     translated: tuple[Image, ...]
     reconstructed: tuple[Image, ...]
+    originals: tuple[Image, ...]
     provenance: dict[str, Any]
 
 
 def read_output(request: TranslationRequest, names: list[str], out: Path) -> TranslationResult:
-    """Read the images that ``phenldiff translate`` has written.
+    """Read the images that a session has translated.
 
     Parameters
     ----------
@@ -160,30 +225,46 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
     names : list of str
         Names of the files, as `TranslationRequest.write_input` returned them.
     out : Path
-        Folder that the child process wrote to.
+        Folder of the request.
 
     Raises
     ------
     InputError
         If a file is missing or damaged.
     """
+    assert request.run is not None
+    assert request.group is not None
     kinds: dict[str, tuple[Image, ...]] = {}
     for kind in ("translated", "reconstructed"):
         images = (read_image(out / kind / name) for name in names)
         kinds[kind] = tuple(
             replace(image, name=image.name.partition("_")[2], path=None) for image in images
         )
-    assert request.run is not None
     run = Run.open(request.run)
     provenance: dict[str, Any] = {
         "run": str(run.path),
         "base": run.config.base,
         "trained_on": run.digest,
-        "versions": run.versions,
+        "versions": {**run.versions, "napari-phenldiff": __version__},
         "source_images": [image.name for image in kinds["translated"]],
+        "source_files": _source_files(request),
+        "region": None if request.region is None else request.region.as_dict(),
         **request.config().model_dump(),
     }
     record = out / "translation.json"
     if record.is_file():
         provenance["record"] = json.loads(record.read_text(encoding="utf-8"))
-    return TranslationResult(kinds["translated"], kinds["reconstructed"], provenance)
+        for image in provenance["record"].get("images", ()):
+            # Where the copy for the session lay is nothing to remember.
+            image.pop("source_file", None)
+            image["image"] = str(image.get("image", "")).partition("_")[2]
+    originals = () if request.group.one_layer_per_channel else tuple(request.images())
+    return TranslationResult(kinds["translated"], kinds["reconstructed"], originals, provenance)
+
+
+def _source_files(request: TranslationRequest) -> list[str | None]:
+    assert request.group is not None
+    paths = request.group.infos[0][0].paths
+    if request.field is not None and request.field < len(paths):
+        paths = paths[request.field : request.field + 1]
+    return list(paths)

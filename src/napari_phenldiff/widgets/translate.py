@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QPushButton
-from superqt import QLabeledDoubleSlider
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
 from napari_phenldiff.viewer.jobs import jobs
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.layers import LayerGroup, group_layers
 from napari_phenldiff.viewer.side_by_side import (
     latest_translation,
     side_by_side,
     translation_panes,
 )
-from napari_phenldiff.viewer.translation import TranslationRequest
+from napari_phenldiff.viewer.translation import Region, TranslationRequest
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
-from napari_phenldiff.widgets.parts.folder_field import FolderField
-from napari_phenldiff.widgets.parts.form import note, number_box, whole_box
+from napari_phenldiff.widgets.parts.form import number_box, whole_box
 from napari_phenldiff.widgets.parts.icons import keep_icon
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
-from napari_phenldiff.widgets.parts.tasks import start_translation
+from napari_phenldiff.widgets.parts.run_choice import RunChoice
+from napari_phenldiff.widgets.parts.strength import Strength
 from napari_phenldiff.widgets.parts.theme import plain_viewer
+from napari_phenldiff.widgets.parts.translating_task import start_translation
 
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-ALL_FIELDS, CURRENT_FIELD = "All images", "Current image"
+ALL_FIELDS, CURRENT_FIELD, CURRENT_VIEW = "All images", "Current image", "Current view"
 
 
 class TranslateWidget(DropPanel):
@@ -50,68 +48,52 @@ class TranslateWidget(DropPanel):
     def __init__(self, napari_viewer: Viewer) -> None:
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
-        self._add_run()
+        self.run_choice = RunChoice(self.section("Run"))
+        self.run_field = self.run_choice.folder
         self._add_images()
         self._add_conditions()
         self._add_advanced()
         self.job_foot = JobFoot(viewer, "Translate", "Stop", "image", icon="translate")
-        self.compare = QPushButton("Compare side by side")
-        self.compare.setCheckable(True)
-        keep_icon(self.compare, "compare", viewer)
         self.foot.addWidget(self.job_foot)
-        self.foot.addWidget(self.compare)
+        self._add_comparison()
 
         self._watch = LayerWatch(viewer, self)
         self._watch.changed.connect(self._on_layers)
-        self.run_field.changed.connect(self._on_run)
+        self.run_choice.changed.connect(self._on_run)
         self.images.currentIndexChanged.connect(self._on_images)
         for combo in (self.fields, self.source, self.target):
             combo.currentIndexChanged.connect(self.refresh)
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
-        self.compare.clicked.connect(self._on_compare)
         side_by_side(viewer).switched.connect(self._on_switched)
+        bind_flip(viewer)
         self._on_run()
         self._on_layers()
         self.job_foot.set_job(jobs.latest("translate", viewer))
         training = jobs.latest("train", viewer)
         if training is not None:
-            self.run_field.set_path(training.path)
-
-    def _add_run(self) -> None:
-        self.run_field = FolderField("folder of a fine-tuning")
-        self.run_note = note()
-        form = self.section("Run")
-        form.row("Run folder", self.run_field, "A folder that Fine-tune has written. Drop it here.")
-        form.wide(self.run_note)
+            self.run_choice.set_path(training.path)
 
     def _add_images(self) -> None:
         self.images = choice_box()
         self.fields = QComboBox()
-        self.fields.addItems([CURRENT_FIELD, ALL_FIELDS])
+        self.fields.addItems([CURRENT_FIELD, CURRENT_VIEW, ALL_FIELDS])
         form = self.section("Images")
         form.row("Condition", self.images, "The open layers with the images to translate.")
         form.row(
             "Which",
             self.fields,
-            "The image that the slider shows, or all images along the slider.",
+            "The image that the slider shows; the part of it that is in view, which is faster for "
+            "a large field; or all images along the slider.",
         )
 
     def _add_conditions(self) -> None:
         self.source = choice_box()
         self.target = choice_box()
-        self.strength = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.strength.setRange(0.0, 2.0)
-        self.strength.setDecimals(2)
-        self.strength.setValue(TranslationConfig.model_fields["strength"].default)
         form = self.section("Translation")
         form.row("From", self.source, "The condition that the cells are in.")
         form.row("To", self.target, "The condition to see the same cells in.")
-        form.row(
-            "Strength",
-            self.strength,
-            "How far to go from the source (0) to the target (1), and beyond.",
-        )
+        self.strength = Strength(form, self.viewer)
 
     def _add_advanced(self) -> None:
         fields = TranslationConfig.model_fields
@@ -144,20 +126,38 @@ class TranslateWidget(DropPanel):
         )
         form.row("Seed", self.seed, "Seed of whatever is random.")
 
+    def _add_comparison(self) -> None:
+        self.compare = QPushButton("Compare")
+        self.compare.setCheckable(True)
+        self.compare.setAccessibleName("Compare side by side")
+        keep_icon(self.compare, "compare", self.viewer)
+        self.flip = QPushButton(f"Flip ({FLIP_KEY})")
+        self.flip.setAccessibleName("Flip between real and translated")
+        row = QHBoxLayout()
+        row.addWidget(self.compare, 1)
+        row.addWidget(self.flip, 1)
+        self.foot.addLayout(row)
+        self.compare.clicked.connect(self._on_compare)
+        self.flip.clicked.connect(lambda: flip(self.viewer))
+
     # ---- what is filled in -------------------------------------------------------------------
 
     def request(self) -> TranslationRequest:
         """Return what is filled in, valid or not."""
         group = self.images.currentData()
-        field = None
-        if group is not None and group.n_images > 1 and not self._wants_all():
-            field = min(self._slider_position(), group.n_images - 1)
+        field = region = None
+        if group is not None and not self._wants_all():
+            if group.n_images > 1:
+                field = min(self._slider_position(), group.n_images - 1)
+            if self.fields.currentText() == CURRENT_VIEW:
+                region = self._region_in_view(group)
         return TranslationRequest(
-            run=self.run_field.path(),
+            run=self.run_choice.path(),
             group=group,
             source=self.source.currentText(),
             target=self.target.currentText(),
             field=field,
+            region=region,
             strength=self.strength.value(),
             guidance=self.guidance.value(),
             anchor=self.anchor.value(),
@@ -174,6 +174,17 @@ class TranslateWidget(DropPanel):
         dims = self.viewer.dims
         return int(dims.current_step[-3]) if dims.ndim > 2 else 0
 
+    def _region_in_view(self, group: LayerGroup) -> Region | None:
+        """Return the part of the field that the canvas shows; None if that is all of it."""
+        layer = group.layers[0]
+        low, high = layer.corner_pixels[:, -2:]
+        height, width = group.sizes[0]
+        return Region.around(
+            (float(low[0]), float(low[1])),
+            (float(high[0]) + 1, float(high[1]) + 1),
+            (height, width),
+        )
+
     def validation_error(self) -> str | None:
         """Return why this can't be translated, if it can't; it is shown beside the button."""
         return self.request().validation_error()
@@ -182,25 +193,32 @@ class TranslateWidget(DropPanel):
         """Say what the buttons do now, and why they can't if they can't."""
         group = self.images.currentData()
         stacked = group is not None and group.n_images > 1
-        self.fields.setEnabled(stacked)
         count = group.n_images if stacked and self._wants_all() else 1
         self.job_foot.set_start(
             "Translate" if count == 1 else f"Translate {count} images",
             "Translate in a background process and add the result as layers",
         )
         self.job_foot.set_error(self.validation_error())
-        self._refresh_compare()
+        self._refresh_comparison()
+        self.strength.refresh()
 
-    def _refresh_compare(self) -> None:
+    def _refresh_comparison(self) -> None:
         switch = side_by_side(self.viewer)
         can = switch.is_on or bool(self._panes())
         self.compare.setEnabled(can)
         self.compare.setChecked(switch.is_on)
+        self.flip.setEnabled(can)
+        first = "Translate images first; then they can be shown next to the real ones."
         self.compare.setToolTip(
-            "Real, reconstructed and translated next to each other, moved by one camera. "
-            "Press again to go back."
+            "Real, reconstructed and translated images and what has changed, next to each other, "
+            "moved by one camera. Press again to go back."
             if can
-            else "Translate images first; then they can be shown next to the real ones."
+            else first
+        )
+        self.flip.setToolTip(
+            f"Show the real and the translated image in turn, in place. Key: {FLIP_KEY}."
+            if can
+            else first
         )
 
     # ---- what happens ------------------------------------------------------------------------
@@ -210,7 +228,7 @@ class TranslateWidget(DropPanel):
         side_by_side(self.viewer).off()
         try:
             job = start_translation(self.viewer, self.request())
-        except InputError as error:
+        except (InputError, OSError) as error:
             self.job_foot.set_error(str(error))
             return
         self.job_foot.set_job(job)
@@ -226,11 +244,11 @@ class TranslateWidget(DropPanel):
             switch.on(panes)
         else:
             switch.off()
-        self._refresh_compare()
+        self._refresh_comparison()
 
     def _on_switched(self, on: bool) -> None:
         if isalive(self):
-            self._refresh_compare()
+            self._refresh_comparison()
 
     def _on_ended(self) -> None:
         self.refresh()
@@ -253,7 +271,7 @@ class TranslateWidget(DropPanel):
 
     def _on_run(self) -> None:
         """List the conditions of the run."""
-        run = _open_run(self.run_field.path())
+        run = self.run_choice.run()
         conditions = run.conditions if run is not None else ()
         for index, combo in enumerate((self.source, self.target)):
             fill_choices(combo, [(name, name) for name in conditions])
@@ -262,25 +280,4 @@ class TranslateWidget(DropPanel):
             if conditions and self.images.itemData(index).infos[0][0].condition == conditions[0]:
                 self.images.setCurrentIndex(index)
                 break
-        self.run_note.setText("" if run is None else _describe(run))
-        self.run_note.setVisible(run is not None)
         self._on_images()
-
-
-def _open_run(path: Path | None) -> Run | None:
-    if path is None or not is_run(path):
-        return None
-    try:
-        return Run.open(path)
-    except InputError:
-        return None
-
-
-def _describe(run: Run) -> str:
-    text = (
-        f"{' → '.join(run.conditions[:2])} · {', '.join(run.channel_names)} · "
-        f"{run.config.steps:,} steps · {run.state}"
-    )
-    if run.reference_channels:
-        text += f" · left as it is: {', '.join(run.reference_channels)}"
-    return text

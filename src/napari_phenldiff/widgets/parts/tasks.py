@@ -9,26 +9,18 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.runs.process import ChildProcess, follow
 from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.preferences import preferences
-from napari_phenldiff.viewer.results import add_translation
 from napari_phenldiff.viewer.runs import so_far
 from napari_phenldiff.viewer.training import TrainingRequest
-from napari_phenldiff.viewer.translation import TranslationRequest, TranslationResult, read_output
-from napari_phenldiff.widgets.parts.background import (
-    Result,
-    ShouldStop,
-    run_in_background,
-    when_finished,
-)
+from napari_phenldiff.widgets.parts.background import ShouldStop, run_in_background
+from napari_phenldiff.widgets.parts.translating_task import session_of
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -60,9 +52,6 @@ class _Child:
             self.process.kill()
 
 
-# ---- fine-tuning -----------------------------------------------------------------------------
-
-
 def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
     """Fine-tune in a child process, which goes on even when napari is closed."""
     config = request.config()
@@ -85,6 +74,8 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
         on_stop=stop,
         path=out,
     )
+    # A GPU has hardly room for a model that learns beside one that translates.
+    session_of(viewer).free_memory()
     prepared = request.snapshot()
     is_prepared_here = prepared.needs_preparing
 
@@ -127,6 +118,8 @@ def resume_training(viewer: Viewer, path: Path) -> Job:
     source, target = run.conditions[:2]
     job = Job("train", f"Fine-tuning {source} → {target}", on_stop=stop, path=path)
     running = run.state == "running"
+    if not running:
+        session_of(viewer).free_memory()
     # A process that somebody else has started is asked, and not killed.
     job.can_insist = not running
 
@@ -163,67 +156,3 @@ def _new_log() -> Path:
     handle, name = tempfile.mkstemp(prefix="phenldiff-train-", suffix=".log")
     os.close(handle)
     return Path(name)
-
-
-# ---- translation -----------------------------------------------------------------------------
-
-
-def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
-    """Translate in a child process, and add the result to the viewer when it is there."""
-    error = request.validation_error()
-    if error is not None or request.group is None:
-        raise InputError(error or "Choose the images to translate.")
-    real = request.group
-    child = _Child()
-    job = Job(
-        "translate",
-        f"Translating {real.name} → {request.target}",
-        on_stop=child.kill,
-        path=request.run,
-    )
-    prepared = replace(request, group=real.snapshot())
-
-    def work(should_stop: ShouldStop) -> Iterator[Event | Result]:
-        with tempfile.TemporaryDirectory(prefix="phenldiff-") as folder:
-            images, out = Path(folder) / "images", Path(folder) / "out"
-            yield Loading("writing the images for the background process")
-            names = prepared.write_input(images)
-            if child.cancelled:
-                yield Finished(0, stopped=True)
-                return
-            yield Loading("loading the model")
-            process = child.start(prepared.arguments(images, out), Path(folder) / "log")
-            try:
-                for event in follow(out / "events.jsonl", process, should_stop=should_stop):
-                    if isinstance(event, Finished) and not event.stopped:
-                        _await_end(process)
-                        yield Result(read_output(prepared, names, out))
-                    yield event
-            finally:
-                child.kill()
-
-    def show(viewer: Viewer, result: TranslationResult) -> str:
-        return add_translation(
-            viewer,
-            real.parts[0],
-            result.translated,
-            result.reconstructed,
-            source=request.source,
-            target=request.target,
-            provenance=result.provenance,
-            field=request.field if real.n_images > 1 else None,
-        )
-
-    when_finished(job, viewer, show)
-    jobs.add(job, viewer)
-    # The viewer may be closed in the middle: nobody would see the result.
-    run_in_background(job, work, after=child.kill)
-    return job
-
-
-def _await_end(process: ChildProcess) -> None:
-    """Wait until the process that has said its last word has written its last file."""
-    try:
-        process.wait(timeout=_PATIENCE)
-    except TimeoutError:
-        process.kill()

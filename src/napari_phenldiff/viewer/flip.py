@@ -1,0 +1,85 @@
+"""Flip between the real and the translated image in place, with one key.
+
+The eye finds a change at once where one image takes the place of the other, and misses it where
+they lie side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from napari_phenldiff.viewer.layers import LayerInfo, is_plain_image
+from napari_phenldiff.viewer.side_by_side import (
+    latest_translation,
+    side_by_side,
+    translation_panes,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+FLIP_KEY = "W"
+"""Under the left hand while the right one is at the mouse, and none of napari's own keys."""
+
+
+def flip(viewer: ViewerModel) -> str | None:
+    """Show the real channels where the translated ones were seen, and the other way round.
+
+    All other images are hidden, so that nothing else is seen to change. What is shown of the
+    channels stays: one that the user has hidden is hidden in both.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        The viewer. The translation is that of the selected layers, else the one on top.
+
+    Returns
+    -------
+    str or None
+        What is shown now, ``"real"`` or ``"translated"``; None if there is no translation.
+    """
+    chosen = [layer for layer in viewer.layers if layer in viewer.layers.selection]
+    translation = latest_translation(chosen) or latest_translation(viewer.layers)
+    if translation is None:
+        return None
+    side_by_side(viewer).off()
+    panes = translation_panes(viewer.layers, translation)
+    kinds = {kind_of(pane[0], translation): pane for pane in panes}
+    if "translated" not in kinds or "real" not in kinds:
+        return None
+    shown = "real" if any(layer.visible for layer in kinds["translated"]) else "translated"
+    hidden = "translated" if shown == "real" else "real"
+    wanted = [layer.visible for layer in kinds[hidden]]
+    if not any(wanted):
+        wanted = [True] * len(wanted)
+    for layer in _others(viewer.layers, [*kinds["real"], *kinds["translated"]]):
+        layer.visible = False
+    for layer, visible in zip(kinds[shown], wanted, strict=True):
+        layer.visible = visible
+    for layer in kinds[hidden]:
+        layer.visible = False
+    return shown
+
+
+def kind_of(layer: Layer, translation: str) -> str:
+    """Return the role of a layer in a translation; what it was made from is ``"real"``."""
+    info = LayerInfo.of(layer)
+    made = info.translation == translation and info.role != "original"
+    return info.role if made else "real"
+
+
+def _others(layers: Iterable[Layer], kept: list[Layer]) -> list[Layer]:
+    return [layer for layer in layers if is_plain_image(layer) and layer not in kept]
+
+
+def bind_flip(viewer: ViewerModel) -> None:
+    """Let `FLIP_KEY` flip in this viewer, unless the key does something else there."""
+
+    def on_key(viewer: Any) -> None:
+        """Flip between real and translated."""
+        flip(viewer)
+
+    if not any(str(key) == FLIP_KEY for key in viewer.keymap):
+        viewer.bind_key(FLIP_KEY, on_key)
