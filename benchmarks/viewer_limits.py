@@ -44,8 +44,8 @@ os.environ.setdefault("NAPARI_CONFIG", "")
 import napari
 import numpy as np
 import psutil
-from qtpy.QtCore import QCoreApplication, QEvent, QThread, QThreadPool, QTimer
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtCore import QCoreApplication, QEvent, QEventLoop, QThread, QThreadPool, QTimer
+from qtpy.QtWidgets import QApplication, QSpinBox, QWidget
 
 from napari_phenldiff.images.simulate import simulate_images
 from napari_phenldiff.images.tiff import write_tiff
@@ -79,20 +79,19 @@ def spin(seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
 def ticks(seconds: float, until: Callable[[], bool] = lambda: False) -> np.ndarray:
     """Return the intervals between the ticks of a 10 ms timer, in ms, in Qt's own event loop."""
     times: list[float] = []
-    app = QApplication.instance()
-    assert app is not None
+    loop = QEventLoop()  # not the application's: to leave that one closes all windows
     end = time.monotonic() + seconds
 
     def tick() -> None:
         times.append(time.perf_counter())
         if time.monotonic() > end or (len(times) % 20 == 0 and until()):
-            app.quit()
+            loop.quit()
 
     timer = QTimer()
     timer.setInterval(10)
     timer.timeout.connect(tick)
     timer.start()
-    app.exec()
+    loop.exec()
     timer.stop()
     return np.diff(times) * 1000
 
@@ -362,16 +361,19 @@ def choose_run(dock: Any, run: Path) -> None:
 def start_training(dock: Any, out: Path, *, steps: int) -> Job:
     dock.out.set_path(out)
     dock.steps.setValue(steps)
-    previews = next(
-        (getattr(dock, n) for n in ("preview_every", "previews") if hasattr(dock, n)), None
-    )
-    if hasattr(previews, "setValue"):
+    # Where the number of steps between previews can be chosen.
+    previews = next((box for box in dock.findChildren(QSpinBox) if _is_about_previews(box)), None)
+    if previews is not None:
         previews.setValue(5)
     spin(5, lambda: dock.validation_error() is None)
     dock.start()
     if dock.job_foot.job is None:
         raise SystemExit(f"the training can't start: {dock.validation_error()}")
     return dock.job_foot.job
+
+
+def _is_about_previews(box: QSpinBox) -> bool:
+    return "preview" in box.accessibleName().lower()
 
 
 def stop(job: Job) -> None:
