@@ -9,8 +9,12 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.area import AreaSettings
+from napari_phenldiff.measurement.profiles import read_settings
+from napari_phenldiff.measurement.tables import write_settings
 from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.widgets.measure import MeasureWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
@@ -250,3 +254,283 @@ def test_stop_ends_the_measurement(
 
     assert job.state is JobState.STOPPED
     assert labels_in(model) == {}
+
+
+# ---- preview -------------------------------------------------------------------------------------
+
+
+def previewed(qtbot, dock: MeasureWidget, change) -> str:
+    """Change something and wait for what the preview says to it."""
+    with qtbot.waitSignal(dock.preview.shown, timeout=20_000):
+        change()
+    return dock.preview.note.text()
+
+
+def test_nothing_is_previewed_before_something_is_changed(
+    qtbot, dock: MeasureWidget, model: ViewerModel
+):
+    model.dims.set_current_step(0, 2)
+    qtbot.wait(300)
+    assert preview_layer(model) is None
+    assert dock.preview.note.text() == ""
+
+    text = previewed(qtbot, dock, lambda: dock.profile.setCurrentIndex(1))
+    assert "area from" in text
+    layer = preview_layer(model)
+    assert layer is not None
+    assert layer.translate[0] == 2
+
+
+def test_the_preview_follows_settings_and_slider(qtbot, dock: MeasureWidget, model: ViewerModel):
+    size = dock.settings._fields["nuclei", "min_size"]
+    few = previewed(qtbot, dock, lambda: size.setValue(100_000))
+    assert "no objects" in few
+    many = previewed(qtbot, dock, lambda: size.setValue(10))
+    assert "objects," in many
+    layer = preview_layer(model)
+    assert layer is not None
+    before = layer.data.copy()
+    previewed(qtbot, dock, lambda: model.dims.set_current_step(0, 0))
+    assert preview_layer(model) is layer
+    assert (layer.data != before).any()
+    dna = model.layers["untreated: DNA"]
+    dark = previewed(qtbot, dock, lambda: setattr(dna, "data", np.zeros_like(dna.data)))
+    assert "nothing can be measured" in dark
+
+
+def test_only_the_latest_of_many_changes_is_shown(qtbot, dock: MeasureWidget, monkeypatch):
+    import time
+
+    from napari_phenldiff.widgets.parts import live_preview
+
+    original, seen = live_preview.outline, []
+
+    def slow(target, on_step):
+        seen.append(target.request.settings.ring_width)
+        time.sleep(0.2)
+        return original(target, on_step)
+
+    monkeypatch.setattr(live_preview, "outline", slow)
+    shown: list[str] = []
+    dock.preview.shown.connect(lambda: shown.append(dock.preview.note.text()))
+    ring = dock.settings._fields["ring_width",]
+    for width in range(6, 16):
+        ring.setValue(width)
+        qtbot.wait(20)
+    qtbot.waitUntil(lambda: bool(shown), timeout=20_000)
+    assert len(shown) == 1
+    assert seen[-1] == 15
+    assert len(seen) <= 2
+
+
+def test_the_preview_goes_with_the_box_the_images_and_the_measurement(
+    qtbot, dock: MeasureWidget, model: ViewerModel, until_ended
+):
+    previewed(qtbot, dock, dock.preview.touch)
+    dock.preview.box.setChecked(False)
+    assert preview_layer(model) is None
+    previewed(qtbot, dock, lambda: dock.preview.box.setChecked(True))
+    dock.start()
+    assert preview_layer(model) is None
+    until_ended(dock)
+    assert dock.preview.box.isChecked()
+
+    previewed(qtbot, dock, dock.preview.touch)
+    model.layers.remove(preview_layer(model))
+    qtbot.waitUntil(lambda: not dock.preview.box.isChecked())
+    previewed(qtbot, dock, lambda: dock.preview.box.setChecked(True))
+    model.layers.clear()
+    qtbot.waitUntil(lambda: not dock.preview.touched)
+    assert dock.preview.box.isChecked()
+    assert len(model.layers) == 0
+
+
+def test_what_goes_wrong_in_a_preview_is_said(
+    qtbot, dock: MeasureWidget, model: ViewerModel, monkeypatch
+):
+    from napari_phenldiff.widgets.parts import live_preview
+
+    def broken(target, on_step):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(live_preview, "outline", broken)
+    assert "out of luck" in previewed(qtbot, dock, dock.preview.touch)
+    monkeypatch.undo()
+    previewed(qtbot, dock, dock.preview.touch)
+    for layer in model.layers:
+        layer.visible = False
+    qtbot.waitUntil(lambda: "visible" in dock.preview.note.text())
+    assert preview_layer(model) is None
+
+
+# ---- tables and viewer ---------------------------------------------------------------------------
+
+
+def test_a_row_picks_its_object_and_an_object_its_row(
+    dock: MeasureWidget, model: ViewerModel, until_ended
+):
+    dock.start()
+    cells = until_ended(dock).result.measurement.cells
+    objects = dock.results.objects
+    row = len(cells) - 1
+
+    objects.selectRow(row)
+
+    layer = labels_in(model)["treated: objects"]
+    assert layer.visible
+    assert model.layers.selection.active is layer
+    assert layer.features["image"].iloc[layer.selected_label] == cells["image"].iloc[row]
+    assert model.layers["treated: DNA"].visible
+    assert not model.layers["untreated: DNA"].visible
+    layer.selected_label = 1
+    first = int(np.flatnonzero(cells["condition"] == "treated")[0])
+    assert objects.chosen() == [first]
+    layer.selected_label = 0
+    assert objects.chosen() == []
+
+    dock.results.only_chosen.setChecked(True)
+    assert layer.show_selected_label
+    model.layers.remove(layer)
+    objects.selectRow(0)
+    objects.selectRow(row)
+    assert "measure again" in dock.results.said["Objects"].text()
+
+
+def test_areas_have_no_table_of_objects(dock: MeasureWidget, until_ended):
+    dock.profile.setCurrentIndex(dock.profile.findData("area"))
+    dock.start()
+    until_ended(dock)
+    assert not dock.results.isTabEnabled(2)
+    assert dock.results.isTabEnabled(1)
+
+
+def test_the_table_is_filtered_by_words(dock: MeasureWidget, until_ended):
+    dock.start()
+    until_ended(dock)
+    dock.results.filter_images.setText("Untreated")
+    assert dock.results.images.model().rowCount() == 4
+    dock.start()
+    until_ended(dock)
+    assert dock.results.images.model().rowCount() == 4
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_written_for_paper_or_as_shown(
+    qtbot, dock: MeasureWidget, until_ended, tmp_path: Path
+):
+    dock.start()
+    until_ended(dock)
+    said = dock.results.said["Figure"]
+    for name, as_shown in (("paper.svg", False), ("dark.svg", True), ("numbers.csv", False)):
+        dock.results.as_shown.setChecked(as_shown)
+        dock.results.write_figure(tmp_path / name)
+        qtbot.waitUntil(
+            lambda name=name: said.text() == f"Saved as {tmp_path / name}", timeout=20_000
+        )
+    assert "#ffffff" in (tmp_path / "paper.svg").read_text()
+    assert "#16181d" in (tmp_path / "dark.svg").read_text()
+    assert "image" in set(pd.read_csv(tmp_path / "numbers.csv")["what"])
+    dock.results.write_figure(tmp_path / "figure.xyz")
+    qtbot.waitUntil(lambda: "could not be written" in said.text(), timeout=20_000)
+    menu = dock.results.formats_menu()
+    assert [action.text() for action in menu.actions()] == ["SVG…", "PNG…", "PDF…", "CSV…"]
+    menu.close()
+
+
+def test_settings_go_into_a_file_and_come_back_with_their_thresholds(
+    qtbot, dock: MeasureWidget, model: ViewerModel, until_ended, tmp_path: Path
+):
+    dock.settings._fields["ring_width",].setValue(9)
+    assert dock.save_settings(tmp_path / "early.json") == {}
+    dock.start()
+    found = dict(until_ended(dock).result.measurement.thresholds)
+    assert dock.save_settings(tmp_path / "settings.json") == found
+    profile, settings, thresholds = read_settings(tmp_path / "settings.json")
+    assert (profile, settings.ring_width, thresholds) == ("translocation", 9, found)
+
+    for layer in model.layers:
+        if layer.name == "treated: DNA":
+            layer.data = layer.data // 2
+    dock.profile.setCurrentIndex(1)
+    dock.files.load_requested.emit(tmp_path / "settings.json")
+    assert dock.profile.currentData() == "translocation"
+    assert dock.settings.values()["ring_width"] == 9
+    assert dock.request().thresholds == found
+    assert not dock.files.keep.isHidden()
+    dock.start()
+    assert until_ended(dock).result.measurement.thresholds == found
+    dock.files.keep.setChecked(False)
+    dock.start()
+    assert until_ended(dock).result.measurement.thresholds != found
+
+    dock.files.keep.setChecked(True)
+    method = dock.settings._fields["nuclei", "threshold", "method"]
+    method.setCurrentIndex(method.findData("otsu"))
+    assert dock.request().thresholds is None
+    assert dock.files.keep.isHidden()
+
+
+def test_a_file_that_does_not_fit_is_told_and_changes_nothing(dock: MeasureWidget, tmp_path: Path):
+    before = dock.settings.values()
+    (tmp_path / "bad.json").write_text("[]")
+    dock.files.load_requested.emit(tmp_path / "bad.json")
+    assert "no measurement settings" in dock.files.said.text()
+    write_settings(tmp_path / "far.json", "area", AreaSettings(channel="GFP"), {})
+    dock.files.load_requested.emit(tmp_path / "far.json")
+    assert 'no channel "GFP"' in dock.files.said.text()
+    assert dock.profile.currentData() == "translocation"
+    assert dock.settings.values() == before
+    write_settings(tmp_path / "fits.json", "area", AreaSettings(channel="MARKER"), {})
+    dock.files.load_requested.emit(tmp_path / "fits.json")
+    assert dock.settings.values()["channel"] == 1
+
+
+def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_ended):
+    dock = MeasureWidget(model)
+    dock.settings._fields["ring_width",].setValue(7)
+    dock.source.setCurrentIndex(0)
+    dock.target.setCurrentIndex(1)
+    pair = dock.source.currentText(), dock.target.currentText()
+    dock.profile.setCurrentIndex(1)
+    dock.settings._fields["channel",].setCurrentIndex(1)
+    dock.preview.box.setChecked(False)
+    dock.close()
+    dock.deleteLater()
+    del dock
+
+    again = MeasureWidget(model)
+    qtbot.addWidget(again)
+    assert again.profile.currentData() == "area"
+    assert again.settings.values()["channel"] == 1
+    assert (again.source.currentText(), again.target.currentText()) == pair
+    assert not again.preview.box.isChecked()
+    again.profile.setCurrentIndex(0)
+    assert again.settings.values()["ring_width"] == 7
+
+
+def test_a_viewer_has_its_own_state(qtbot, dock: MeasureWidget, open_simulated):
+    other = ViewerModel()
+    open_simulated(other)
+    dock.settings._fields["ring_width",].setValue(7)
+    second = MeasureWidget(other)
+    qtbot.addWidget(second)
+    assert second.settings.values()["ring_width"] == 5
+    second.preview.touch()
+    qtbot.waitUntil(lambda: preview_layer(other) is not None, timeout=20_000)
+    assert second.job_foot.job is None
+
+
+def test_layers_may_change_while_they_are_measured(
+    qtbot, dock: MeasureWidget, model: ViewerModel, until_ended
+):
+    dock.start()
+    model.layers["untreated: DNA"].name = "something"
+    model.layers["treated: marker"].data = np.zeros((4, 96, 96), np.uint8)
+    model.layers.remove("treated: DNA")
+    job = until_ended(dock)
+    assert job.state is JobState.FINISHED, job.message
+    assert len(labels_in(model)) == 2
+    dock.results.images.selectRow(7)
+    dock.results.objects.selectRow(0)

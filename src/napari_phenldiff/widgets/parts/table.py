@@ -162,9 +162,11 @@ class Table(QTableView):
         self._words: np.ndarray | None = None
         self._table: pd.DataFrame | None = None
         self._quiet = False
+        self._before: list[int] = []
+        self._model = _Model()
         # Also when the row is the current one already: the viewer may have moved on.
         self.clicked.connect(self._on_clicked)
-        self._set_model(_Model())
+        self._set_model(self._model)
 
     def show_table(self, table: pd.DataFrame) -> None:
         """Show a table, in its own order."""
@@ -183,11 +185,12 @@ class Table(QTableView):
         rows = np.arange(self._model.n_all)
         if wanted and self._table is not None:
             if self._words is None:
-                words = self._table.select_dtypes(["object", "string", "category"]).astype(str)
-                joined = words.agg(" ".join, axis=1) if len(words.columns) else None
-                self._words = np.array(
-                    [""] * len(rows) if joined is None else joined.str.casefold(), dtype=object
-                )
+                words = self._table.select_dtypes(["object", "string", "category"])
+                lines = [""] * len(rows)
+                for name in words.columns:
+                    texts = words[name].astype(str)
+                    lines = [f"{a} {b}" for a, b in zip(lines, texts, strict=True)]
+                self._words = np.array([line.casefold() for line in lines], dtype=object)
             rows = rows[[all(word in line for word in wanted) for line in self._words]]
         self._model.keep(rows)
         self._choose_all(chosen)
@@ -228,15 +231,21 @@ class Table(QTableView):
             super().keyPressEvent(event)
 
     def _set_model(self, model: _Model) -> None:
+        # Those before must live until nothing looks at them any more.
+        old_model, old_selection = self._model, self.selectionModel()
         self._model = model
+        model.setParent(self)
         self.setModel(model)
+        if old_selection is not None:
+            old_selection.deleteLater()
+        if old_model is not model:
+            old_model.deleteLater()
         selection = self.selectionModel()
         assert selection is not None
         selection.currentRowChanged.connect(self._on_current)
         # The selection goes when the order changes; whoever sorts keeps what he has chosen.
         model.modelAboutToBeReset.connect(self._on_about_to_reset)
         model.modelReset.connect(self._on_reset)
-        self._before: list[int] = []
 
     def _on_about_to_reset(self) -> None:
         self._before = self.chosen()

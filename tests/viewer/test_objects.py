@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.simulate import simulate_pairs
+from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
+from napari_phenldiff.viewer.objects import (
+    ObjectRows,
+    add_objects,
+    make_layers,
+    object_layers,
+    show_image,
+    show_object,
+)
+from napari_phenldiff.viewer.reader import experiment_layers
+from napari_phenldiff.viewer.side_by_side import side_by_side
+
+# What napari lets scikit-image warn of when it makes the first colours for labels.
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")
+
+
+def measure_in(viewer: ViewerModel, profile: str = "translocation") -> Measured:
+    source, target = group_layers(viewer.layers)
+    measured = run_measurement(MeasuringRequest(profile, source, target).snapshot())
+    add_objects(viewer, make_layers(object_layers(measured, visible=[measured.source])))
+    return measured.without_pixels()
+
+
+@pytest.fixture
+def measured(viewer: ViewerModel) -> Measured:
+    """Two conditions of images of two sizes, measured."""
+    pairs = list(simulate_pairs("translocation", 6, size=96))
+    small = [
+        Image(pair.source.data[:, :64, :80], pair.source.channel_names, None, f"small{i}")
+        for i, pair in enumerate(pairs[4:])
+    ]
+    conditions = {
+        "untreated": [*(pair.source for pair in pairs[:2]), *small],
+        "treated": [pair.target for pair in pairs[2:4]],
+    }
+    for data, arguments, _ in experiment_layers(conditions):
+        viewer.add_image(data, **arguments)
+    return measure_in(viewer)
+
+
+def test_images_of_two_sizes_get_two_layers(measured: Measured, viewer: ViewerModel):
+    names = [layer.name for layer in viewer.layers if isinstance(layer, Labels)]
+    assert names == [
+        "untreated: objects (96 × 96)",
+        "untreated: objects (80 × 64)",
+        "treated: objects",
+    ]
+    measure_in(viewer)
+    assert [layer.name for layer in viewer.layers if isinstance(layer, Labels)] == names
+
+
+def test_every_row_is_an_object_and_back(measured: Measured, viewer: ViewerModel):
+    cells = measured.measurement.cells
+    assert cells is not None
+    rows = ObjectRows(measured, viewer.layers)
+    assert len(rows.layers) == 3
+    for row in range(len(cells)):
+        found = rows.place_of(row)
+        assert found is not None
+        plane = found.layer.data[found.place]
+        assert np.sum(plane == found.number) == cells["area_px"].iloc[row]
+        assert rows.row_of(found.layer, found.number) == row
+        assert found.layer.features["image"].iloc[found.number] == cells["image"].iloc[row]
+    assert rows.place_of(len(cells)) is None
+    layer = rows.layers[0]
+    assert rows.row_of(layer, 0) is None
+    assert rows.row_of(layer, 10**6) is None
+    assert rows.row_of(viewer.layers[0], 1) is None
+
+
+def test_an_object_is_brought_into_view(measured: Measured, viewer: ViewerModel):
+    rows = ObjectRows(measured, viewer.layers)
+    cells = measured.measurement.cells
+    assert cells is not None
+    row = int(np.flatnonzero(cells["condition"] == "treated")[-1])
+    found = rows.place_of(row)
+    assert found is not None
+    viewer.scene.camera.zoom = 100
+    viewer.scene.camera.center = (0, 0, 0)
+    side_by_side(viewer).on([[viewer.layers[0]], [viewer.layers[2]]])
+
+    show_object(viewer, measured, found)
+
+    assert not side_by_side(viewer).is_on
+    assert found.layer.visible
+    assert found.layer.selected_label == found.number
+    assert viewer.layers.selection.active is found.layer
+    assert viewer.dims.current_step[0] == found.place
+    centre = np.array(viewer.scene.camera.center[-2:]) / found.layer.scale[-2:]
+    np.testing.assert_allclose(centre, cells[["y", "x"]].iloc[row], atol=3)
+    assert not rows.layers[0].visible
+    assert viewer.layers["treated: DNA"].visible
+    assert not viewer.layers["untreated: DNA (96 × 96)"].visible
+
+    viewer.scene.camera.zoom = 0.5
+    viewer.scene.camera.center = (0, 1, 1)
+    show_object(viewer, measured, found)
+    assert viewer.scene.camera.center == (0, 1, 1), "what is in view stays where it is"
+
+
+def test_an_image_is_shown_with_the_channels_that_are_looked_at(
+    measured: Measured, viewer: ViewerModel
+):
+    for layer in viewer.layers:
+        layer.visible = layer.name.startswith("untreated: marker")
+    show_image(viewer, measured, 5)
+    assert viewer.dims.current_step[0] == 1
+    shown = [layer.name for layer in viewer.layers if layer.visible]
+    assert shown == ["treated: marker", "treated: objects"]
+    show_image(viewer, measured, 2)
+    assert viewer.dims.current_step[0] == 0
+    with pytest.raises(IndexError):
+        show_image(viewer, measured, 6)
+
+
+def test_renamed_and_foreign_layers_are_kept(measured: Measured, viewer: ViewerModel):
+    kept = viewer.layers["treated: objects"]
+    kept.name = "mine"
+    foreign = viewer.add_labels(np.zeros((4, 4), int), name="treated: objects")
+    again = measure_in(viewer)
+    assert kept in viewer.layers
+    assert foreign in viewer.layers
+    rows = ObjectRows(again, viewer.layers)
+    assert kept not in rows.layers
+    assert len(rows.layers) == 3
+
+
+def test_objects_lie_on_their_images_wherever_these_are(viewer: ViewerModel):
+    for name, seed in (("a", 0), ("b", 1)):
+        data = np.random.default_rng(seed).integers(0, 255, (3, 2, 16, 16), dtype=np.uint8)
+        viewer.add_image(
+            data,
+            name=name,
+            axis_labels=("field", "channel", "y", "x"),
+            scale=(1, 1, 2, 2),
+            translate=(5, 0, 10, 20),
+        )
+    measured = measure_in(viewer, "area")
+    layer = viewer.layers["a: objects"]
+    assert layer.data.shape == (3, 2, 16, 16)
+    np.testing.assert_array_equal(layer.scale, (1, 1, 2, 2))
+    np.testing.assert_array_equal(layer.translate, (5, 0, 10, 20))
+    show_image(viewer, measured, 4)
+    assert viewer.dims.point[0] == 6
