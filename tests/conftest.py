@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,18 @@ def user_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("user")
     monkeypatch.setenv("PHENLDIFF_USER_DATA", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def hardware(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a child process with torch would tell a dock that is opened; none is started."""
+    from napari_phenldiff.runs.hardware import Hardware
+    from napari_phenldiff.viewer import estimate
+
+    found = Hardware("cpu", "CPU, 2 cores", "no NVIDIA GPU was found", seconds=0.04)
+    monkeypatch.setattr(estimate, "ask_hardware", lambda device, precision: found)
+    monkeypatch.setattr(estimate, "KNOWN", {})
+    return found
 
 
 @pytest.fixture(scope="session")

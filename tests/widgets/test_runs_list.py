@@ -63,7 +63,7 @@ def test_a_run_that_has_stopped_is_shown_and_resumed(
     assert dock.job_foot.button.text() == "Resume"
     assert dock.out.path() == run_folder
     assert "the disk was full" in dock.job_foot.status.text()
-    assert "few images" in dock.job_foot.status.text()
+    assert "few images" in dock.job_foot.warnings.text()
     assert "untreated → treated · DNA, marker · bundled base" in dock.runs.details.text()
 
     dock.runs.new.click()

@@ -133,7 +133,7 @@ def _time(device: torch.device, dtype: torch.dtype) -> float:
         return time.perf_counter() - started
 
     work()
-    rounds: list[float] = []
+    rounds = [work()]
     while sum(rounds) < _SECONDS:
         rounds.append(work())
     return min(rounds)

