@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_phenldiff.images.layers import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.fields import move_sliders
 from napari_phenldiff.viewer.layers import LayerInfo
 from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
@@ -259,7 +260,7 @@ def show_object(viewer: ViewerModel, measured: Measured, found: ObjectPlace) -> 
 
 
 def show_group(viewer: ViewerModel, measured: Measured, group: MeasuredGroup) -> None:
-    """Show the layers of one group that was measured, and hide those of the others.
+    """Show the layers of one group that was measured, and hide those of all other conditions.
 
     Without effect while the groups are side by side.
     """
@@ -273,10 +274,12 @@ def show_group(viewer: ViewerModel, measured: Measured, group: MeasuredGroup) ->
         for layer in layers
         if layer.visible
     }
-    for name, layers in members.items():
-        for layer in layers:
-            chosen = not channels or LayerInfo.of(layer).channel_index in channels
-            layer.visible = chosen and name == group.name
+    chosen = members[group.name]
+    for layer in viewer.layers:
+        if layer in chosen:
+            layer.visible = not channels or LayerInfo.of(layer).channel_index in channels
+        elif LAYER_METADATA_KEY in layer.metadata or any(layer in m for m in members.values()):
+            layer.visible = False
     for layer in viewer.layers:
         entry = measurement_of(layer)
         if entry is not None and entry["identity"] == measured.identity:

@@ -11,6 +11,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import TIFF_SUFFIXES, read_planes, read_tiff, tiff_files
 from napari_phenldiff.viewer.controls import suggest_pair
+from napari_phenldiff.viewer.reopened import made_layers, split_made
 from napari_phenldiff.viewer.tuples import (
     LayerDataTuple,
     condition_layers,
@@ -55,7 +56,9 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
     InputError
         If a file can't be read, nothing is found, or conditions differ in their channels.
     """
-    files = condition_files(path)
+    files, made = split_made(condition_files(path))
+    if made:
+        return [*(read_layers(_flat(files)) if files else ()), *made_layers(made)]
     try:
         return experiment_layers({name: _read(paths) for name, paths in files.items()})
     except InputError:
@@ -68,6 +71,10 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
             for name, paths in files.items()
         }
     )
+
+
+def _flat(files: Mapping[str, Sequence[Path]]) -> list[Path]:
+    return [path for paths in files.values() for path in paths]
 
 
 def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple]:

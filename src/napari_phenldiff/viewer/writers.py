@@ -142,6 +142,8 @@ def write_measurements(path: str, layers: list[LayerDataTuple]) -> list[str]:
         # Row 0 is the background, with or without numbers that say so.
         numbers = features.get("label", features.index)
         objects = features[np.asarray(numbers) != 0]
+        # Whole numbers beside the missing ones of the background have become fractions.
+        objects = objects.convert_dtypes()
         if "condition" not in objects:
             objects = objects.assign(condition=name)
         tables.append(objects[["condition", *objects.columns.drop("condition")]])
@@ -184,4 +186,6 @@ def _provenance(layer: _SavedLayer) -> dict[str, Any]:
             "condition": entry["condition"],
             "images": list(entry.get("images", ())),
         }
+        if entry.get("translation"):
+            provenance["translation"] = entry["translation"]
     return {"saved_by": f"napari-phenldiff {__version__}", **provenance}
