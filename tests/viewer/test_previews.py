@@ -70,6 +70,8 @@ def test_previews_lie_beside_the_other_layers_and_disturb_nothing(viewer: Viewer
     assert translated.extent.world[0, 1] > real.extent.world[1, 1]
     assert real.extent.world[1, 0] == translated.extent.world[1, 0]
     assert tuple(real.scale) == (0.5, 0.5)
+    # On a white canvas what is only added could not be seen.
+    assert [x.blending for x in viewer.layers[2:]] == ["opaque", "additive"] * 2
     # Colours and contrast as they are shown already, or else as they are trained.
     assert (other.colormap.name, list(other.contrast_limits)) == ("magenta", [3, 77])
     assert list(real.contrast_limits) == [0, 200]

@@ -172,6 +172,16 @@ def test_findings_and_warnings_stay_on_the_screen(
     assert foot.forecast.isVisible()
 
 
+def test_nothing_is_said_twice(dock: FineTuneWidget, model: ViewerModel, run_folder: Path):
+    warning = next(x for x in dock.job_foot.forecast.text().splitlines() if "treated" in x)
+    job = make_job(run_folder, model)
+    dock._watch(job)
+    job.apply(Warned(warning.removeprefix("⚠ ")))
+    job.apply(Finished(0, stopped=True))
+    assert warning in dock.job_foot.warnings.text()
+    assert warning not in dock.job_foot.forecast.text()
+
+
 def test_findings_are_told_of_a_former_run(qtbot, model: ViewerModel, run_folder: Path):
     run = Run.open(run_folder)
     for event in (Noted("Left as it is: DNA"), Step(1, 5, 0.5), Finished(1, stopped=True)):

@@ -133,7 +133,8 @@ def _time(device: torch.device, dtype: torch.dtype) -> float:
         return time.perf_counter() - started
 
     work()
-    rounds = [work()]
+    # whoever else uses the machine now slows some of them down
+    rounds = [work() for _ in range(3)]
     while sum(rounds) < _SECONDS:
         rounds.append(work())
     return min(rounds)

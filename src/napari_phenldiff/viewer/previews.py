@@ -166,7 +166,8 @@ class PreviewLayers:
                 "name": f"preview: {what} {channel}" + (f" ({event.source})" if several else ""),
                 "metadata": info.to_metadata(),
                 "axis_labels": ("y", "x"),
-                "blending": "additive",
+                # the first channel covers the canvas: nothing can be added to a white one
+                "blending": "additive" if index % len(names) else "opaque",
                 "translate": (origin[0] + row * height, origin[1] + (kind == "translated") * width),
                 **spatial_arguments(image.pixel_size, stacked=False),
                 **looks[channel],

@@ -95,9 +95,9 @@ class JobFoot(QWidget):
         for widget in (
             self.bar,
             self.status,
+            self.details,
             self.notes,
             self.warnings,
-            self.details,
             self.forecast,
             self.button,
             self.message,
@@ -155,7 +155,9 @@ class JobFoot(QWidget):
         noted = "" if job is None else "\n".join(f"{text}." for text in job.notes)
         self.notes.setText(noted)
         self.notes.setVisible(bool(noted))
-        self.forecast.setText(self._forecast)
+        told = warned.splitlines()
+        lines = [line for line in self._forecast.splitlines() if line not in told]
+        self.forecast.setText("\n".join(lines))
         self.forecast.setVisible(bool(self._forecast) and not live)
         if self.curve is not None:
             self.curve.setVisible(job is not None and bool(job.losses or live))
