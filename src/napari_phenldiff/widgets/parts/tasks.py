@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,10 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
         process = child.start(arguments, log)
         for event in follow(out / "events.jsonl", process, should_stop=should_stop):
             yield _when_released(event, out)
+        if not should_stop():
+            # It has said its last word. Who does not wait for it leaves a dead process behind.
+            with suppress(TimeoutError):
+                process.wait(_PATIENCE)
         if not is_prepared_here and process.poll() is not None:
             log.unlink(missing_ok=True)
 
