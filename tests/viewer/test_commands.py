@@ -61,3 +61,17 @@ def test_with_nothing_to_compare_this_is_said(monkeypatch):
 
     assert "translate images first" in said[0]
     assert not viewer.canvas.grid.enabled
+
+
+def test_flip_shows_the_real_image_and_the_translated_one_in_turn(viewer):
+    commands.flip_images(viewer)
+    assert shown_targets(viewer) == set()
+    commands.flip_images(viewer)
+    assert shown_targets(viewer) == {"washed"}
+
+
+def test_flip_without_a_translation_says_so(monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(commands, "show_info", told.append)
+    commands.flip_images(ViewerModel())
+    assert "translate images first" in told[0]

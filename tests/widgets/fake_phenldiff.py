@@ -154,7 +154,13 @@ def translate(parent: Path, folder: Path, request: dict, stopped: Callable[[], b
             tell(Finished(done - 1, stopped=True))
             return
         if PLAN["end"] == "fail":
-            tell(Failed("There is not enough memory: use a smaller --batch-size."))
+            tell(Failed("There is not enough memory: use a smaller batch size."))
+            return
+        if PLAN["end"] in ("memory", "disk"):
+            tell(Failed(shortage(folder)))
+            if PLAN["end"] == "memory":
+                os._exit(1)
+            PLAN["end"] = "finish"  # somebody makes room meanwhile
             return
         image = read_image(file)
         write_tiff(folder / "reconstructed" / file.name, image)

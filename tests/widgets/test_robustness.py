@@ -157,6 +157,21 @@ def test_the_viewer_is_closed_during_a_job(
         qtbot.waitUntil(lambda: child.processes[0].poll() is not None, timeout=10_000)
 
 
+def test_a_model_in_memory_goes_when_the_viewer_is_closed(
+    make_napari_viewer, open_simulated, qtbot, child, run_folder, tmp_path, until_ended
+):
+    viewer = make_napari_viewer()
+    open_simulated(viewer)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-phenldiff", NAMES["translate"])
+    start(fill_in(dock, "translate", run_folder, tmp_path))
+    assert until_ended(dock).state is JobState.FINISHED
+    assert child.processes[0].poll() is None
+
+    viewer.close()
+
+    qtbot.waitUntil(lambda: child.processes[0].poll() is not None, timeout=10_000)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_viewers_have_a_job_of_the_same_kind_each(
     kind, make_dock, model, simulated, child, until_ended

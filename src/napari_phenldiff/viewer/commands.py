@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from app_model import Application
 from napari.utils.notifications import show_info
 
+from napari_phenldiff.viewer.flip import flip
 from napari_phenldiff.viewer.side_by_side import (
     latest_translation,
     side_by_side,
@@ -57,6 +58,12 @@ def compare(viewer: Viewer) -> None:
         switch.on(panes)
     else:
         show_info("There is nothing to compare yet; translate images first.")
+
+
+def flip_images(viewer: Viewer) -> None:
+    """Show the real image in place of the translated one, or the other way round."""
+    if flip(viewer) is None:
+        show_info("There is nothing to flip yet; translate images first.")
 
 
 def _open(viewer: Viewer, name: str) -> None:

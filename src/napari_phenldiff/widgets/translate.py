@@ -27,7 +27,7 @@ from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.strength import Strength
 from napari_phenldiff.widgets.parts.theme import plain_viewer
-from napari_phenldiff.widgets.parts.translating_task import start_translation
+from napari_phenldiff.widgets.parts.translating_task import end_with_window, start_translation
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -226,6 +226,7 @@ class TranslateWidget(DropPanel):
     def start(self) -> None:
         """Translate what is chosen."""
         side_by_side(self.viewer).off()
+        end_with_window(self.viewer, self)
         try:
             job = start_translation(self.viewer, self.request())
         except (InputError, OSError) as error:

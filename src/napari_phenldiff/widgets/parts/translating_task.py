@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtWidgets import QMainWindow, QWidget
+
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Finished, Loading
 from napari_phenldiff.runs.folder import Run
@@ -69,6 +71,7 @@ class ViewerSession:
         self._key: tuple[Any, ...] = ()
         self._session: Session | None = None
         self._turnable: dict[str, Turnable] = {}
+        self.windows: weakref.WeakSet[QWidget] = weakref.WeakSet()
 
     def get(self, run: Run) -> Session:
         """Return a session for a run as it is now, with the preferences as they are now."""
@@ -127,6 +130,20 @@ def session_of(viewer: Viewer) -> ViewerSession:
         # At the end of Python too: a process would end by itself, but its folder would stay.
         weakref.finalize(viewer, made.close)
     return _SESSIONS[viewer]
+
+
+def end_with_window(viewer: Viewer, dock: QWidget) -> None:
+    """End the session of a viewer when the window that a dock lies in is closed.
+
+    A dock alone may be closed: the model stays in memory for when it is opened again.
+    """
+    host = session_of(viewer)
+    window: QWidget | None = dock
+    while window is not None and not isinstance(window, QMainWindow):
+        window = window.parentWidget()
+    if window is not None and window not in host.windows:
+        host.windows.add(window)
+        window.destroyed.connect(host.close)
 
 
 def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
