@@ -171,6 +171,45 @@ def test_a_child_killed_while_nobody_looked_leaves_a_run_to_resume(
     assert "went away" in dock.job_foot.status.text()
 
 
+def test_a_child_killed_before_our_eyes_leaves_a_run_to_resume(
+    opened, model: ViewerModel, child, until_ended, qtbot, tmp_path: Path
+):
+    child.plan(steps=1000, delay=0.02)
+    dock = opened(model)
+    dock.out.set_path(tmp_path / "run")
+    dock.start()
+    qtbot.waitUntil(lambda: dock.job_foot.job.done >= 2, timeout=20_000)
+    # The images are few, and the child was told so by the dock that prepared the run.
+    few = [text for text in dock.job_foot.job.warnings if "only 4 images" in text]
+    assert len(few) == 2
+    child.processes[0].kill()
+    job = until_ended(dock)
+    assert job.state is JobState.FAILED
+    assert dock.job_foot.button.text() == "Resume"
+    child.plan(steps=job.done + 2)
+    dock.job_foot.button.click()
+    assert until_ended(dock).state is JobState.FINISHED
+
+
+def test_a_run_of_somebody_else_is_watched_only_when_asked(
+    opened, child, qtbot, until_ended, data_folder: Path, home: Path, tmp_path: Path
+):
+    child.plan(steps=1000, delay=0.02)
+    path = home / "phenldiff-runs" / "theirs"
+    arguments = ["train", str(data_folder), "--source", "untreated", "--target", "treated"]
+    child.launch([*arguments, "--out", str(path), "--steps", "9"], tmp_path / "log")
+    qtbot.waitUntil(lambda: (path / "run.lock").exists(), timeout=20_000)
+    dock = opened(ViewerModel())
+    assert dock.job_foot.job is None
+    rows(dock)[0].setSelected(True)
+    assert dock.job_foot.job is None
+    assert dock.job_foot.button.text() == "Watch"
+    dock.job_foot.button.click()
+    qtbot.waitUntil(lambda: dock.job_foot.job.done >= 1, timeout=20_000)
+    dock.job_foot.button.click()
+    assert until_ended(dock).state is JobState.STOPPED
+
+
 def test_a_live_job_is_not_pushed_aside_by_looking_at_another_run(
     opened, model: ViewerModel, child, qtbot, run_folder: Path, tmp_path: Path
 ):

@@ -208,7 +208,8 @@ class FineTuneWidget(DropPanel):
         except InputError as error:
             self.job_foot.set_error(str(error))
             return
-        self._show(job)
+        # one that goes on is not shown as if it had ended: the button says Watch
+        self._show(None if run.state == "running" else job)
         self.runs.set_remarks(job.notes)
         self.out.set_path(run.path if run.state != "finished" else self._suggested)
         self.refresh()
