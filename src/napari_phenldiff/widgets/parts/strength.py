@@ -13,6 +13,7 @@ from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.viewer.dial import layers_of, strengths_of
 from napari_phenldiff.viewer.side_by_side import latest_translation
 from napari_phenldiff.widgets.parts.form import Form, note
+from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.translating_task import session_of
 from napari_phenldiff.widgets.parts.turning import Turn, turning_of
 
@@ -68,7 +69,7 @@ class Strength(QObject):
         self._turning.told.connect(self._say)
         self.slider.valueChanged.connect(self._on_value)
         self.live.toggled.connect(self.refresh)
-        viewer.dims.events.current_step.connect(self._on_field)
+        listen(self, viewer.dims.events.current_step, self._on_field)
         self.refresh()
 
     def value(self) -> float:
