@@ -64,7 +64,7 @@ class MeasureWidget(DropPanel):
         self.figure = self.results.figure
         self.results.setVisible(False)
         self.add(self.results)
-        self.job_foot = JobFoot(viewer, "Measure", "Stop", "image")
+        self.job_foot = JobFoot(viewer, "Measure", "Stop", "image", icon="measure")
         self.foot.addWidget(self.job_foot)
         self._watch = LayerWatch(viewer, self)
         self._restore()
