@@ -124,3 +124,30 @@ def test_what_the_listener_raises_ends_the_measurement(request_of):
 
     with pytest.raises(KeyError, match="enough"):
         run_measurement(request_of("translocation"), enough)
+
+
+def test_z_planes_are_projected_or_one_is_taken(viewer: ViewerModel):
+    pairs = list(simulate_pairs("translocation", 2, size=64))
+    for name, images in (
+        ("a", [pair.source for pair in pairs]),
+        ("b", [pair.target for pair in pairs]),
+    ):
+        sharp = np.stack([image.data for image in images])
+        data = np.stack([np.zeros_like(sharp), sharp, sharp // 2], axis=2)
+        for c, channel in enumerate(images[0].channel_names):
+            labels = ("field", "z", "y", "x")
+            viewer.add_image(data[:, c], name=f"{name}: {channel}", axis_labels=labels)
+    source, target = group_layers(viewer.layers)
+
+    def measured(z):
+        return run_measurement(MeasuringRequest("translocation", source, target, z=z).snapshot())
+
+    with pytest.raises(InputError, match="3 z planes"):
+        measured(None)
+    projected, middle, below = measured("max"), measured(1), measured(2)
+    np.testing.assert_array_equal(projected.measurement.values("a"), middle.measurement.values("a"))
+    assert below.measurement.thresholds["nuclei"] < 0.6 * middle.measurement.thresholds["nuclei"]
+    data, arguments, _ = object_layers(projected)[0]
+    assert data.shape == (2, 3, 64, 64)
+    np.testing.assert_array_equal(data[:, 0], data[:, 2])
+    assert arguments["axis_labels"] == ("field", "z", "y", "x")

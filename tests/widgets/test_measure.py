@@ -363,6 +363,28 @@ def test_what_goes_wrong_in_a_preview_is_said(
     assert preview_layer(model) is None
 
 
+def test_what_is_made_of_z_planes_is_asked_only_where_there_are_some(qtbot, dock: MeasureWidget):
+    assert dock.choices.planes.isHidden()
+    stacks = ViewerModel()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        for channel in ("DNA", "GFP"):
+            data = rng.integers(0, 255, (3, 5, 24, 24), dtype=np.uint8)
+            labels = ("field", "z", "y", "x")
+            stacks.add_image(data, name=f"{name}: {channel}", axis_labels=labels)
+    other = MeasureWidget(stacks)
+    qtbot.addWidget(other)
+    assert not other.choices.planes.isHidden()
+    assert other.request().z == "max"
+    other.choices.planes.setCurrentIndex(2)
+    stacks.dims.set_current_step(1, 4)
+    assert other.request().z == 4
+    assert other.validation_error() is None
+    other.profile.setCurrentIndex(1)
+    qtbot.waitUntil(lambda: preview_layer(stacks) is not None, timeout=20_000)
+    assert preview_layer(stacks).data.shape == (1, 5, 24, 24)
+
+
 # ---- tables and viewer ---------------------------------------------------------------------------
 
 

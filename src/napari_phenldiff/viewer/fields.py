@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
 from napari_phenldiff.images.layers import images_from_layers
@@ -135,6 +136,8 @@ class FieldImages:
     ----------
     group : LayerGroup
         Layers, or their snapshots.
+    z : int, "max", "mean" or "sum", optional
+        Plane (from 0) or projection, where the layers have z planes.
 
     Raises
     ------
@@ -142,8 +145,8 @@ class FieldImages:
         If the channels of an image lie in layers with different numbers of images.
     """
 
-    def __init__(self, group: LayerGroup) -> None:
-        self._group = group
+    def __init__(self, group: LayerGroup, z: int | Projection | None = None) -> None:
+        self._group, self._z = group, z
         self.lots = tuple(
             Lot.of(layers[0], infos[0])
             for layers, infos in zip(group.parts, group.infos, strict=True)
@@ -173,13 +176,13 @@ class FieldImages:
         Raises
         ------
         InputError
-            If the channels differ in shape, or there are z planes.
+            If the channels differ in shape, or nothing says what to make of z planes.
         """
         layers = [
             _one_field(layer, info, place, self.lots[part].names[place])
             for layer, info in zip(self._group.parts[part], self._group.infos[part], strict=True)
         ]
-        return images_from_layers(self._group.name, layers)[0]
+        return images_from_layers(self._group.name, layers, z=self._z)[0]
 
 
 def points_of(viewer: Any) -> Sequence[float]:

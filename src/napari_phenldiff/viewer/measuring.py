@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.profiles import Measurement, find_profile, measure
 from napari_phenldiff.measurement.threshold import Settings
@@ -40,6 +41,8 @@ class MeasuringRequest:
         Settings of the profile; None for its defaults.
     thresholds : mapping of str to float or None
         Thresholds of an earlier measurement to be used; those that lack are fitted.
+    z : int, "max", "mean" or "sum", or None
+        Plane (from 0) or projection that is measured where there are z planes.
     """
 
     profile: str
@@ -49,6 +52,7 @@ class MeasuringRequest:
     translated: LayerGroup | None = None
     settings: Settings | None = None
     thresholds: Mapping[str, float] | None = None
+    z: int | Projection | None = None
 
     def chosen_settings(self) -> Settings:
         """Return the settings, or else the defaults of the profile."""
@@ -73,7 +77,7 @@ class MeasuringRequest:
 
     def images(self) -> dict[str, FieldImages]:
         """Return the images of the groups, read out of the layers one at a time."""
-        return {name: FieldImages(group) for name, group in self.groups().items()}
+        return {name: FieldImages(group, self.z) for name, group in self.groups().items()}
 
     def real(self) -> list[str]:
         """Return the names of the groups that thresholds are fitted on."""
@@ -92,8 +96,8 @@ class MeasuringRequest:
                 f"{', '.join(theirs)}; choose conditions with the same."
             )
         for name, group in self.groups().items():
-            if group.n_planes > 1:
-                return f"{name} has {group.n_planes} z planes; project them along z first."
+            if group.n_planes > 1 and self.z is None:
+                return f"{name} has {group.n_planes} z planes; choose what is made of them."
         return None
 
     def snapshot(self) -> MeasuringRequest:

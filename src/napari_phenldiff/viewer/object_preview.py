@@ -139,7 +139,7 @@ def outline(
     fitted = thresholds.fit(request, on_image)
     on_step("")
     group = request.groups()[target.group]
-    images = FieldImages(group)
+    images = FieldImages(group, request.z)
     image = images.image(target.part, target.place)
     complete = complete_thresholds(profile, image, settings, fitted)
     on_step("")

@@ -98,6 +98,7 @@ class ThresholdCache:
         groups = (request.source, request.target)
         return (
             request.profile,
+            request.z,
             threshold_basis(profile, request.chosen_settings()),
             tuple(group.channel_names for group in groups if group is not None),
             tuple(id(data) for data in self._data(request)),

@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.measurement.interface import Profile
-from napari_phenldiff.measurement.profiles import PROFILES, read_settings, threshold_basis
+from napari_phenldiff.measurement.profiles import read_settings, threshold_basis
 from napari_phenldiff.measurement.tables import write_settings
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.runs.config import in_one_sentence
 from napari_phenldiff.viewer.jobs import JobState, jobs
-from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measure_state import measure_state
-from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, translations
+from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest
 from napari_phenldiff.viewer.thresholds import thresholds
-from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.live_preview import LivePreview
+from napari_phenldiff.widgets.parts.measure_choices import MeasureChoices
 from napari_phenldiff.widgets.parts.measuring_task import start_measuring
 from napari_phenldiff.widgets.parts.results_view import ResultsView
 from napari_phenldiff.widgets.parts.settings_files import SettingsFiles
@@ -33,10 +31,6 @@ from napari_phenldiff.widgets.parts.theme import plain_viewer
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-
-NO_TRANSLATION = "none"
-
-_CHOICES = ("source", "target", "translation")
 
 
 class MeasureWidget(DropPanel):
@@ -53,7 +47,9 @@ class MeasureWidget(DropPanel):
         super().__init__(viewer)
         self._channels: tuple[str, ...] | None = None
         self._state = measure_state(viewer)
-        self._add_choices()
+        self.choices = MeasureChoices(self.section("Measurement"), viewer)
+        self.profile, self.source = self.choices.profile, self.choices.source
+        self.target, self.translation = self.choices.target, self.choices.translation
         plain = self.section("Settings")
         self.settings = SettingsForm(plain, self.fold("Segmentation"), self)
         self.files = SettingsFiles()
@@ -77,12 +73,9 @@ class MeasureWidget(DropPanel):
     def _connect(self) -> None:
         self._watch.changed.connect(self._on_layers)
         self.profile.currentIndexChanged.connect(self._on_profile)
-        self.source.currentIndexChanged.connect(self._on_choice)
-        self.target.currentIndexChanged.connect(self._on_choice)
-        self.translation.currentIndexChanged.connect(self._on_choice)
-        for choice in (self.source, self.target, self.translation):
-            # Only when it was the user who chose.
-            choice.activated.connect(self.preview.touch)
+        self.choices.changed.connect(self._on_choice)
+        # Only when it was the user who chose.
+        self.choices.chosen.connect(self.preview.touch)
         self.settings.changed.connect(self._on_settings)
         self.files.changed.connect(self._on_thresholds)
         self.files.load_requested.connect(self._on_load)
@@ -92,24 +85,6 @@ class MeasureWidget(DropPanel):
         self.results.drawn.connect(lambda: self.reveal(self.results))
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
-
-    def _add_choices(self) -> None:
-        self.profile = choice_box()
-        for profile in PROFILES.values():
-            self.profile.addItem(profile.title, profile.name)
-        self.source = choice_box()
-        self.target = choice_box()
-        self.translation = choice_box()
-        form = self.section("Measurement")
-        form.row("Profile", self.profile, "What is measured in each image.")
-        form.row("Source", self.source, "Real images of the condition that was translated from.")
-        form.row("Target", self.target, "Real images of the condition that was translated to.")
-        form.row(
-            "Translation",
-            self.translation,
-            "Translated images, measured in the same way together with their reconstructions. "
-            "Thresholds come from the real images alone.",
-        )
 
     # ---- what is filled in -------------------------------------------------------------------
 
@@ -121,7 +96,7 @@ class MeasureWidget(DropPanel):
         InputError
             If the settings contradict each other.
         """
-        translated = self.translation.currentData() or {}
+        translated = self.choices.translated()
         return MeasuringRequest(
             self.profile.currentData(),
             self.source.currentData(),
@@ -130,6 +105,7 @@ class MeasureWidget(DropPanel):
             translated.get("translated"),
             self._settings(),
             self.files.thresholds(),
+            self.choices.z(),
         )
 
     def _settings(self) -> Settings | None:
@@ -151,6 +127,7 @@ class MeasureWidget(DropPanel):
 
     def refresh(self) -> None:
         """Say what the button does now, and why it can't if it can't."""
+        self.choices.refresh()
         self.job_foot.set_start("Measure", "Measure all images of both conditions")
         self.job_foot.set_error(self.validation_error())
 
@@ -168,18 +145,7 @@ class MeasureWidget(DropPanel):
         self.job_foot.set_job(job)
 
     def _on_layers(self) -> None:
-        groups = group_layers(self.viewer.layers)
-        fill_pair(self.source, self.target, [(group.label(), group) for group in groups])
-        found: list[tuple[str, object]] = []
-        for kinds in translations(self.viewer.layers).values():
-            group = kinds.get("translated") or kinds["reconstructed"]
-            made = group.infos[0][0].provenance
-            text = f"{len(found) + 1}: {made['source']} → {made['target']} ({group.n_images})"
-            found.append((text, kinds))
-        before = self.translation.count()
-        fill_choices(self.translation, [(NO_TRANSLATION, None), *found])
-        if found and before <= 1:
-            self.translation.setCurrentIndex(1)
+        self.choices.fill()
         self._show_settings()
         self.preview.on_layers()
         self.results.find_objects()
@@ -213,7 +179,7 @@ class MeasureWidget(DropPanel):
         settings = self._settings_or_none()
         if settings is None:
             return
-        parts = self._profile().segmented(settings)
+        parts = self.choices.chosen_profile().segmented(settings)
         for name, value in self.preview.thresholds.items():
             for field in type(settings).model_fields:
                 if getattr(settings, field) is parts[name][1] and math.isfinite(value):
@@ -221,9 +187,7 @@ class MeasureWidget(DropPanel):
 
     def _show_settings(self) -> None:
         """Make the form for the profile, with the channels of the chosen images to choose from."""
-        group = self.source.currentData()
-        channels = () if group is None else group.channel_names
-        profile = self._profile()
+        channels, profile = self.choices.channel_names(), self.choices.chosen_profile()
         if self._channels != (profile.name, *channels):
             self._channels = (profile.name, *channels)
             kept = self._state.settings.get(profile.name, {})
@@ -235,9 +199,6 @@ class MeasureWidget(DropPanel):
             self.files.set_thresholds(self._state.thresholds.get(profile.name), self._basis())
         self.refresh()
 
-    def _profile(self) -> Profile[Any]:
-        return PROFILES[self.profile.currentData()]
-
     def _settings_or_none(self) -> Settings | None:
         try:
             return self._settings()
@@ -247,7 +208,9 @@ class MeasureWidget(DropPanel):
     def _basis(self) -> Any:
         """Return what thresholds of a file belong to: with something else they are dropped."""
         settings = self._settings_or_none()
-        return None if settings is None else threshold_basis(self._profile(), settings)
+        return (
+            None if settings is None else threshold_basis(self.choices.chosen_profile(), settings)
+        )
 
     def _on_ended(self) -> None:
         job = self.job_foot.job
@@ -262,8 +225,7 @@ class MeasureWidget(DropPanel):
     def _remember(self) -> None:
         state = self._state
         state.profile = self.profile.currentData()
-        for name in _CHOICES:
-            state.choices[name] = getattr(self, name).currentText()
+        state.choices = self.choices.texts()
         state.preview, state.touched = self.preview.box.isChecked(), self.preview.touched
 
     def _restore(self) -> None:
@@ -273,10 +235,7 @@ class MeasureWidget(DropPanel):
             self.profile.setCurrentIndex(self.profile.findData(state.profile))
         self.preview.box.setChecked(state.preview)
         self._on_layers()
-        for name, text in state.choices.items():
-            box = getattr(self, name)
-            if box.findText(text) >= 0:
-                box.setCurrentIndex(box.findText(text))
+        self.choices.choose(state.choices)
         self._show_settings()
 
     # ---- files -------------------------------------------------------------------------------
@@ -291,8 +250,9 @@ class MeasureWidget(DropPanel):
         """
         name, settings, found = read_settings(path)
         values = settings.model_dump()
-        if self.source.currentData() is not None:
-            check_channels(values, self.source.currentData().channel_names)
+        channels = self.choices.channel_names()
+        if channels:
+            check_channels(values, channels)
         # NaN stands for a threshold that could not be found then; it is looked for anew.
         found = {part: value for part, value in found.items() if math.isfinite(value)}
         self._state.settings[name] = values

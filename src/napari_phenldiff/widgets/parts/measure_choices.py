@@ -1,0 +1,129 @@
+"""What is measured: the profile, the conditions, a translation, and what is made of z planes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.measurement.interface import Profile
+from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.viewer.layers import LayerGroup, group_layers
+from napari_phenldiff.viewer.measuring import translations
+from napari_phenldiff.viewer.unclear_axes import plane_of_slider
+from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
+from napari_phenldiff.widgets.parts.form import Form
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+NO_TRANSLATION = "none"
+
+_KEPT = ("source", "target", "translation", "planes")
+
+_PLANES = (
+    ("maximum projection", "max"),
+    ("mean projection", "mean"),
+    ("plane of the slider", None),
+)
+
+
+class MeasureChoices(QObject):
+    """Rows to choose from what is open in a viewer.
+
+    Parameters
+    ----------
+    form : Form
+        Gets the rows.
+    viewer : napari.viewer.Viewer
+        Whose layers can be chosen.
+    """
+
+    changed = Signal()
+    """Emitted when something else than the profile is chosen now."""
+
+    chosen = Signal()
+    """Emitted when it was the user who chose."""
+
+    def __init__(self, form: Form, viewer: Viewer) -> None:
+        super().__init__(form)
+        self._form, self._viewer = form, viewer
+        self.profile = choice_box()
+        for profile in PROFILES.values():
+            self.profile.addItem(profile.title, profile.name)
+        self.source = choice_box()
+        self.target = choice_box()
+        self.translation = choice_box()
+        self.planes = choice_box()
+        for text, projection in _PLANES:
+            self.planes.addItem(text, projection)
+        form.row("Profile", self.profile, "What is measured in each image.")
+        form.row("Source", self.source, "Real images of the condition that was translated from.")
+        form.row("Target", self.target, "Real images of the condition that was translated to.")
+        form.row(
+            "Translation",
+            self.translation,
+            "Translated images, measured in the same way together with their reconstructions. "
+            "Thresholds come from the real images alone.",
+        )
+        form.row("Depth", self.planes, "What is measured of the z planes.")
+        for name in _KEPT:
+            getattr(self, name).currentIndexChanged.connect(self.changed)
+            getattr(self, name).activated.connect(self.chosen)
+
+    def fill(self) -> None:
+        """List what is open now; what is chosen stays chosen as long as it is there."""
+        layers = self._viewer.layers
+        groups = group_layers(layers)
+        fill_pair(self.source, self.target, [(group.label(), group) for group in groups])
+        found: list[tuple[str, object]] = []
+        for kinds in translations(layers).values():
+            group = kinds.get("translated") or kinds["reconstructed"]
+            made = group.infos[0][0].provenance
+            text = f"{len(found) + 1}: {made['source']} → {made['target']} ({group.n_images})"
+            found.append((text, kinds))
+        before = self.translation.count()
+        fill_choices(self.translation, [(NO_TRANSLATION, None), *found])
+        if found and before <= 1:
+            self.translation.setCurrentIndex(1)
+
+    def refresh(self) -> None:
+        """Ask for what is made of z planes where there are some."""
+        self._form.show_row(self.planes, self._planes() is not None)
+
+    def chosen_profile(self) -> Profile[Any]:
+        """Return the profile."""
+        return PROFILES[self.profile.currentData()]
+
+    def translated(self) -> dict[str, LayerGroup]:
+        """Return the groups of the translation; empty without one."""
+        return self.translation.currentData() or {}
+
+    def channel_names(self) -> tuple[str, ...]:
+        """Return the channels that can be measured; none as long as no images are open."""
+        group = self.source.currentData()
+        return () if group is None else group.channel_names
+
+    def z(self) -> int | Projection | None:
+        """Return what is made of z planes; None where there are none."""
+        group = self._planes()
+        if group is None:
+            return None
+        chosen: Projection | None = self.planes.currentData()
+        return plane_of_slider(self._viewer, group) if chosen is None else chosen
+
+    def texts(self) -> dict[str, str]:
+        """Return what is chosen apart from the profile, for `choose`."""
+        return {name: getattr(self, name).currentText() for name in _KEPT}
+
+    def choose(self, texts: dict[str, str]) -> None:
+        """Choose again what was chosen, as far as it is still there."""
+        for name, text in texts.items():
+            box = getattr(self, name)
+            if box.findText(text) >= 0:
+                box.setCurrentIndex(box.findText(text))
+
+    def _planes(self) -> LayerGroup | None:
+        groups = (self.source.currentData(), self.target.currentData())
+        return next((g for g in groups if g is not None and g.n_planes > 1), None)
