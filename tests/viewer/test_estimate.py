@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,3 +199,20 @@ def test_a_child_process_is_asked(monkeypatch, code, out, err, told):
         assert told in str(answer)
     else:
         assert answer == told
+
+
+def test_many_docks_ask_one_process(monkeypatch):
+    asked: list[str] = []
+
+    def answer(device: str, precision: str) -> str:
+        time.sleep(0.05)
+        asked.append(device)
+        return "nothing to compute with"
+
+    monkeypatch.setattr(module, "ask_hardware", answer)
+    monkeypatch.setattr(module, "KNOWN", {})
+    with ThreadPoolExecutor(8) as threads:
+        answers = set(threads.map(lambda _: module.hardware_of("cpu"), range(8)))
+
+    assert answers == {"nothing to compute with"}
+    assert asked == ["cpu"]

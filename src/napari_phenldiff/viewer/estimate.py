@@ -10,6 +10,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,8 @@ _SLOWEST_GPU = 0.05
 
 KNOWN: dict[tuple[str, str], Hardware | str] = {}
 """What `ask_hardware` has said, by device and precision: it does not change while napari runs."""
+
+_ASKING = threading.Lock()
 
 _PATIENCE = 120.0
 """Seconds that ``phenldiff device`` may take; importing torch from a cold disk takes its time."""
@@ -110,6 +113,17 @@ class Estimate:
 
     text: str
     warning: str | None = None
+
+
+def hardware_of(device: str = "auto", precision: str = "auto") -> Hardware | str:
+    """Return what `ask_hardware` says, asked once however many docks want to know at a time.
+
+    It may take seconds: call it in a thread.
+    """
+    with _ASKING:
+        if (device, precision) not in KNOWN:
+            KNOWN[device, precision] = ask_hardware(device, precision)
+        return KNOWN[device, precision]
 
 
 def ask_hardware(device: str = "auto", precision: str = "auto") -> Hardware | str:

@@ -74,9 +74,7 @@ class Forecast(QObject):
         registry = self._registry
 
         def answer() -> _Answer:
-            hardware = estimate.KNOWN.get((device, precision))
-            if hardware is None:
-                hardware = estimate.ask_hardware(device, precision)
+            hardware = estimate.hardware_of(device, precision)
             past = None
             if isinstance(hardware, Hardware) and base:
                 config = TrainingConfig(conditions=("a", "b"), base=base)
@@ -86,8 +84,6 @@ class Forecast(QObject):
         self._lookup.ask(answer)
 
     def _on_answer(self, answer: _Answer) -> None:
-        (device, precision, _), hardware, _ = answer
-        estimate.KNOWN[device, precision] = hardware
         self._answered = answer
         self.changed.emit()
 
