@@ -267,6 +267,7 @@ def growth(
 ) -> list[Row]:
     for _ in range(min(warm_up, times - 1)):
         cycle()
+    spin(60, lambda: not psutil.Process().children())  # what a first dock asks another process
     before = alive(viewer)
     for _ in range(times - min(warm_up, times - 1)):
         cycle()
