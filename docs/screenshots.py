@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
 from qtpy.QtWidgets import QApplication, QTabBar
 
 from napari_phenldiff.images.image import Image
@@ -31,6 +34,7 @@ from napari_phenldiff.viewer.controls import suggest_pair
 from napari_phenldiff.viewer.jobs import Job, JobState
 from napari_phenldiff.viewer.reader import experiment_layers, read_conditions
 from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB
+from napari_phenldiff.widgets.parts.turning import turning_of
 from napari_phenldiff.widgets.translate import ALL_FIELDS
 
 NAME = "napari-phenldiff"
@@ -127,6 +131,7 @@ class Shots:
         self.translate()
         self.compare()
         self.measure()
+        self.turn()
 
     def open(self, images: Conditions) -> None:
         """Open images and show the wanted one."""
@@ -173,6 +178,23 @@ class Shots:
         self.shot("compare")
         dock.compare.click()
 
+    def turn(self) -> None:
+        """Turn the dial from the source to the target and beyond, as an animation."""
+        dock = self.show("Translate")
+        turning = turning_of(self.viewer)
+        frames = []
+        dock.compare.click()
+        for strength in [*np.arange(0, 2.01, 0.25), *np.arange(1.75, -0.01, -0.25)]:
+            dock.strength.slider.setValue(strength)
+            wait_for(lambda: not turning.busy)
+            settle(0.3)
+            picture = self.viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+            frames.append(labelled(picture, f"strength {strength:.2f}"))
+        dock.compare.click()
+        path = self.args.out / "dial.gif"
+        save_animation(path, frames)
+        print(f"wrote {path}")
+
     def measure(self) -> None:
         """Measure the four groups."""
         dock = self.show("Measure")
@@ -205,6 +227,27 @@ class Shots:
         wait_for(lambda: not job.state.live)
         if job.state is not JobState.FINISHED:
             sys.exit(f"{job.title}: {job.state.value}. {job.message}")
+
+
+def labelled(picture: np.ndarray, text: str) -> PIL.Image.Image:
+    """Make a frame of an animation: smaller, with a line of text below."""
+    frame = PIL.Image.fromarray(picture)
+    frame.thumbnail((640, 640))
+    image = PIL.Image.new("RGB", (frame.width, frame.height + 28))
+    image.paste(frame)
+    draw = PIL.ImageDraw.Draw(image)
+    draw.text((10, frame.height + 4), text, fill="white", font_size=16)
+    return image
+
+
+def save_animation(path: Path, frames: list[PIL.Image.Image]) -> None:
+    """Write frames as a GIF with one palette for all, so that nothing flickers."""
+    sheet = PIL.Image.new("RGB", (frames[0].width, frames[0].height * len(frames)))
+    for index, frame in enumerate(frames):
+        sheet.paste(frame, (0, index * frame.height))
+    palette = sheet.quantize(128)
+    indexed = [frame.quantize(palette=palette, dither=PIL.Image.Dither.NONE) for frame in frames]
+    indexed[0].save(path, save_all=True, append_images=indexed[1:], duration=350, loop=0)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
