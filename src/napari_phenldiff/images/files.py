@@ -45,7 +45,8 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         # Whoever reads of a full disk looks for the file, and not for its hidden name or for none.
-        if error.filename in (None, str(temporary)):
+        # An error without a number has a message of its own, which a name would hide.
+        if error.errno is not None and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
     finally:
