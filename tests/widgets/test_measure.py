@@ -556,3 +556,13 @@ def test_layers_may_change_while_they_are_measured(
     assert len(labels_in(model)) == 2
     dock.results.images.selectRow(7)
     dock.results.objects.selectRow(0)
+
+
+def test_a_threshold_as_a_number_starts_from_the_one_that_was_found(qtbot, dock: MeasureWidget):
+    previewed(qtbot, dock, dock.preview.touch)
+    found = dock.preview.thresholds["nuclei"]
+    method = dock.settings._fields["nuclei", "threshold", "method"]
+    text = previewed(qtbot, dock, lambda: method.setCurrentIndex(method.count() - 1))
+    number = dock.settings.values()["nuclei"]["threshold"]["method"]
+    assert number == pytest.approx(found, abs=1e-6)
+    assert "as given" in text
