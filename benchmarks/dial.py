@@ -47,11 +47,11 @@ class Bench:
         self.channel = int(np.abs(change).mean(axis=(0, 2, 3)).argmax())
 
     def pixels(self, latents: torch.Tensor) -> np.ndarray:
-        """Decode latents."""
+        """Decode latents to tiles."""
         return self.translator.base.decode(latents, self.channels)
 
     def error(self, look: torch.Tensor, strength: float) -> float:
-        """What a look misses, over the change."""
+        """Return what a look misses, over the change."""
         exact, source = self.pixels(self.exact[strength]), self.pixels(self.exact[0.0])
         missed = (self.pixels(look) - exact)[:, self.channel]
         change = (exact - source)[:, self.channel]

@@ -10,10 +10,12 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.area import AreaSettings
+from napari_phenldiff.viewer.dial import show_at
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations
 from napari_phenldiff.viewer.objects import object_layers
 from napari_phenldiff.viewer.reader import experiment_layers
+from napari_phenldiff.viewer.results import NewTranslation, add_translation
 
 
 @pytest.fixture
@@ -151,3 +153,17 @@ def test_z_planes_are_projected_or_one_is_taken(viewer: ViewerModel):
     assert data.shape == (2, 3, 64, 64)
     np.testing.assert_array_equal(data[:, 0], data[:, 2])
     assert arguments["axis_labels"] == ("field", "z", "y", "x")
+
+
+def test_images_at_different_strengths_are_not_measured_together(request_of, viewer: ViewerModel):
+    source = group_layers(viewer.layers)[0]
+    images = source.images()
+    new = NewTranslation(images, images, "untreated", "treated")
+    translation = add_translation(viewer, source.layers, new)
+    show_at(viewer.layers, translation, 0, images[0], 0.5)
+    (groups,) = translations(viewer.layers).values()
+    assert "strengths from 0.50 to 1.00" in request_of("area", **groups).validation_error()
+
+    show_at(viewer.layers, translation, 1, images[1], 0.5)
+    (groups,) = translations(viewer.layers).values()
+    assert request_of("area", **groups).validation_error() is None

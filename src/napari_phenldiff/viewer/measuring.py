@@ -98,6 +98,13 @@ class MeasuringRequest:
         for name, group in self.groups().items():
             if group.n_planes > 1 and self.z is None:
                 return f"{name} has {group.n_planes} z planes; choose what is made of them."
+        if self.translated is not None:
+            strengths = self.translated.infos[0][0].provenance.get("strengths", ())
+            if len(set(strengths)) > 1:
+                return (
+                    f"The translated images are shown at strengths from {min(strengths):.2f} to "
+                    f"{max(strengths):.2f}; turn their dials to one strength, or translate again."
+                )
         return None
 
     def snapshot(self) -> MeasuringRequest:
