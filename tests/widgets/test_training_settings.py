@@ -29,7 +29,7 @@ from napari_phenldiff.widgets.parts.training_settings import CHOSEN, HUB, NO_CHA
 def dock(qtbot, model: ViewerModel, tmp_path: Path) -> FineTuneWidget:
     widget = FineTuneWidget(model)
     qtbot.addWidget(widget)
-    widget.out.set_path(tmp_path / "run")
+    widget.out.set_path(tmp_path / "new")
     widget.show()
     qtbot.waitUntil(lambda: "Looking" not in widget.job_foot.forecast.text())
     return widget
