@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -11,23 +11,18 @@ import numpy as np
 import torch
 
 from napari_phenldiff.diffusion.adaptation import load_adapter
-from napari_phenldiff.diffusion.base import BaseModel, check_channels
-from napari_phenldiff.diffusion.conditioning import ConditionTokens
-from napari_phenldiff.diffusion.device import (
-    autocast,
-    choose_device,
-    choose_precision,
-    keep_in,
-)
+from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.device import choose_device, choose_precision, keep_in
 from napari_phenldiff.diffusion.dial import Dial
-from napari_phenldiff.diffusion.references import given_latents
-from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
+from napari_phenldiff.diffusion.guidance import Cancelled, LatentTranslator
+from napari_phenldiff.diffusion.schedule import Inversion
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiles import TileGrid
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
+
+__all__ = ["Cancelled", "Translation", "Translator"]
 
 _OVERLAP = 0.25
 """Of a tile: what neighbouring tiles of a larger field share."""
@@ -61,54 +56,11 @@ class Translation:
     dial: Dial | None = None
 
 
-class Cancelled(Exception):
-    """Raised out of a translation when `Translator.should_stop` says so."""
-
-
-class Translator:
+class Translator(LatentTranslator):
     """A fine-tuned model that translates images.
 
-    Parameters
-    ----------
-    base : BaseModel
-        With the adapter's updates on its UNet.
-    tokens : ConditionTokens
-        Learned condition tokens.
-    scaling : IntensityScaling
-        Of the experiment that was trained on.
-    channel_names : tuple of str
-        Channels of the images, in order.
-    reference_channels : sequence of str
-        Channels that are given to the network and not translated.
-    precision : str
-        ``auto``, ``float32`` or ``bfloat16``: of the network's passes. Latents stay float32.
-
-    Attributes
-    ----------
-    should_stop : callable
-        Asked before every pass of the network, of which a field takes hundreds; when it returns
-        True, `Cancelled` is raised.
+    Make one with `from_run`. Parameters and attributes are those of `LatentTranslator`.
     """
-
-    def __init__(
-        self,
-        base: BaseModel,
-        tokens: ConditionTokens,
-        scaling: IntensityScaling,
-        channel_names: tuple[str, ...],
-        *,
-        reference_channels: Sequence[str] = (),
-        precision: str = "auto",
-    ) -> None:
-        check_channels(len(channel_names), base)
-        self.base = base
-        self.tokens = tokens.to(base.device)
-        self.scaling = scaling
-        self.channel_names = channel_names
-        self.reference_channels = tuple(reference_channels)
-        self._given = given_latents(base, channel_names, reference_channels)
-        self._dtype = choose_precision(precision, base.device)
-        self.should_stop: Callable[[], bool] = lambda: False
 
     @classmethod
     def from_run(
@@ -135,25 +87,6 @@ class Translator:
             reference_channels=adapter.reference_channels,
             precision=precision,
         )
-
-    def invert(self, latents: torch.Tensor, config: TranslationConfig) -> Inversion:
-        """Invert latents ``(N, C, Y, X)`` under the source condition."""
-        tokens = self.tokens.mixed(config.source, config.target, 0.0)
-        return self.schedule(config).invert(
-            latents,
-            lambda x, t: self.ask(x, t, tokens, clean=latents)[0],
-            iterations=config.fixed_point_iterations,
-        )
-
-    def generate(
-        self, inversion: Inversion, config: TranslationConfig, *, strength: float | None = None
-    ) -> torch.Tensor:
-        """Generate latents, `strength` of the way from source (0) to target (1)."""
-        strength = config.strength if strength is None else strength
-        schedule = self.schedule(config)
-        predict = self._predict(schedule, inversion, config, strength=strength)
-        generated = schedule.generate(inversion.code, predict)
-        return torch.where(self._given, inversion.path[0], generated)
 
     def dial(self, image: Image, config: TranslationConfig) -> Dial:
         """Invert an image, and see it at any strength from then on.
@@ -277,90 +210,6 @@ class Translator:
         """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
         data = self.scaling.invert(grid.blend(tiles), image.data.dtype)
         return Image(data, image.channel_names, image.pixel_size, image.name)
-
-    def schedule(self, config: TranslationConfig) -> Schedule:
-        """Return the time steps of an inversion or generation."""
-        return Schedule.from_alphas(
-            self.base.alphas_cumprod,
-            self.base.prediction_type,
-            steps=config.inference_steps,
-            depth=config.depth,
-        )
-
-    def ask(
-        self,
-        x: torch.Tensor,
-        t: int,
-        *tokens: torch.Tensor,
-        clean: torch.Tensor,
-        given: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, ...]:
-        """Ask the network about the same noisy latents under several tokens.
-
-        Parameters
-        ----------
-        x : torch.Tensor
-            ``(N, L, Y, X)``.
-        t : int
-            Time step.
-        *tokens : torch.Tensor
-            ``(tokens, width)`` each.
-        clean : torch.Tensor
-            What the network sees where latents are given; broadcasts to `x`.
-        given : torch.Tensor, optional
-            Where they are, see `given_latents`; by default the reference channels and the channels
-            that the images do not have.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            The network's output float32 under each, 0 where latents are given.
-        """
-        if self.should_stop():
-            raise Cancelled
-        given = self._given if given is None else given
-        seen = torch.where(given, clean, x)
-        stacked = torch.cat([token.expand(len(x), -1, -1) for token in tokens])
-        with torch.no_grad(), autocast(self.base.device, self._dtype):
-            output: torch.Tensor = self.base.unet(
-                seen.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked
-            ).sample
-        return output.float().masked_fill(given, 0).chunk(len(tokens))
-
-    def _predict(
-        self,
-        schedule: Schedule,
-        inversion: Inversion,
-        config: TranslationConfig,
-        *,
-        strength: float,
-    ) -> Predict:
-        """Guide the network, and hold the generation to the path of the inversion.
-
-        The prediction under the source is replaced, by the part `config.anchor`, with what would
-        lead back to the image along the path it came. Only the difference that the target makes
-        is left to move the cells, not the drift that follows from having moved.
-        """
-        source = self.tokens.mixed(config.source, config.target, 0.0)
-        wanted = self.tokens.mixed(config.source, config.target, strength)
-
-        clean = inversion.path[0]
-
-        def predict(x: torch.Tensor, t: int) -> torch.Tensor:
-            if strength == 0:
-                (stay,) = self.ask(x, t, source, clean=clean)
-                change = torch.zeros_like(stay)
-            elif config.guidance_from == "source":
-                stay, towards = self.ask(x, t, source, wanted, clean=clean)
-                change = config.guidance * (towards - stay)
-            else:
-                stay, away, towards = self.ask(x, t, source, self.tokens.null, wanted, clean=clean)
-                change = away + config.guidance * (towards - away) - stay
-            if config.anchor:
-                stay = torch.lerp(stay, schedule.output_along(inversion.path, t), config.anchor)
-            return stay + change
-
-        return predict
 
 
 def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:

@@ -1,0 +1,168 @@
+"""Invert and generate latents under the tokens of conditions (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from napari_phenldiff.diffusion.base import BaseModel, check_channels
+from napari_phenldiff.diffusion.conditioning import ConditionTokens
+from napari_phenldiff.diffusion.device import autocast, choose_precision
+from napari_phenldiff.diffusion.references import given_latents
+from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.runs.config import TranslationConfig
+
+
+class Cancelled(Exception):
+    """Raised out of a translation when `Translator.should_stop` says so."""
+
+
+class LatentTranslator:
+    """A fine-tuned model on latents; `Translator` does the same with images.
+
+    Parameters
+    ----------
+    base : BaseModel
+        With the adapter's updates on its UNet.
+    tokens : ConditionTokens
+        Learned condition tokens.
+    scaling : IntensityScaling
+        Of the experiment that was trained on.
+    channel_names : tuple of str
+        Channels of the images, in order.
+    reference_channels : sequence of str
+        Channels that are given to the network and not translated.
+    precision : str
+        ``auto``, ``float32`` or ``bfloat16``: of the network's passes. Latents stay float32.
+
+    Attributes
+    ----------
+    should_stop : callable
+        Asked before every pass of the network, of which a field takes hundreds; when it returns
+        True, `Cancelled` is raised.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        tokens: ConditionTokens,
+        scaling: IntensityScaling,
+        channel_names: tuple[str, ...],
+        *,
+        reference_channels: Sequence[str] = (),
+        precision: str = "auto",
+    ) -> None:
+        check_channels(len(channel_names), base)
+        self.base = base
+        self.tokens = tokens.to(base.device)
+        self.scaling = scaling
+        self.channel_names = channel_names
+        self.reference_channels = tuple(reference_channels)
+        self._given = given_latents(base, channel_names, reference_channels)
+        self._dtype = choose_precision(precision, base.device)
+        self.should_stop: Callable[[], bool] = lambda: False
+
+    def invert(self, latents: torch.Tensor, config: TranslationConfig) -> Inversion:
+        """Invert latents ``(N, C, Y, X)`` under the source condition."""
+        tokens = self.tokens.mixed(config.source, config.target, 0.0)
+        return self.schedule(config).invert(
+            latents,
+            lambda x, t: self.ask(x, t, tokens, clean=latents)[0],
+            iterations=config.fixed_point_iterations,
+        )
+
+    def generate(
+        self, inversion: Inversion, config: TranslationConfig, *, strength: float | None = None
+    ) -> torch.Tensor:
+        """Generate latents, `strength` of the way from source (0) to target (1)."""
+        strength = config.strength if strength is None else strength
+        schedule = self.schedule(config)
+        predict = self._predict(schedule, inversion, config, strength=strength)
+        generated = schedule.generate(inversion.code, predict)
+        return torch.where(self._given, inversion.path[0], generated)
+
+    def schedule(self, config: TranslationConfig) -> Schedule:
+        """Return the time steps of an inversion or generation."""
+        return Schedule.from_alphas(
+            self.base.alphas_cumprod,
+            self.base.prediction_type,
+            steps=config.inference_steps,
+            depth=config.depth,
+        )
+
+    def ask(
+        self,
+        x: torch.Tensor,
+        t: int,
+        *tokens: torch.Tensor,
+        clean: torch.Tensor,
+        given: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """Ask the network about the same noisy latents under several tokens.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            ``(N, L, Y, X)``.
+        t : int
+            Time step.
+        *tokens : torch.Tensor
+            ``(tokens, width)`` each.
+        clean : torch.Tensor
+            What the network sees where latents are given; broadcasts to `x`.
+        given : torch.Tensor, optional
+            Where they are, see `given_latents`; by default the reference channels and the channels
+            that the images do not have.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            The network's output float32 under each, 0 where latents are given.
+        """
+        if self.should_stop():
+            raise Cancelled
+        given = self._given if given is None else given
+        seen = torch.where(given, clean, x)
+        stacked = torch.cat([token.expand(len(x), -1, -1) for token in tokens])
+        with torch.no_grad(), autocast(self.base.device, self._dtype):
+            output: torch.Tensor = self.base.unet(
+                seen.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked
+            ).sample
+        return output.float().masked_fill(given, 0).chunk(len(tokens))
+
+    def _predict(
+        self,
+        schedule: Schedule,
+        inversion: Inversion,
+        config: TranslationConfig,
+        *,
+        strength: float,
+    ) -> Predict:
+        """Guide the network, and hold the generation to the path of the inversion.
+
+        The prediction under the source is replaced, by the part `config.anchor`, with what would
+        lead back to the image along the path it came. Only the difference that the target makes
+        is left to move the cells, not the drift that follows from having moved.
+        """
+        source = self.tokens.mixed(config.source, config.target, 0.0)
+        wanted = self.tokens.mixed(config.source, config.target, strength)
+
+        clean = inversion.path[0]
+
+        def predict(x: torch.Tensor, t: int) -> torch.Tensor:
+            if strength == 0:
+                (stay,) = self.ask(x, t, source, clean=clean)
+                change = torch.zeros_like(stay)
+            elif config.guidance_from == "source":
+                stay, towards = self.ask(x, t, source, wanted, clean=clean)
+                change = config.guidance * (towards - stay)
+            else:
+                stay, away, towards = self.ask(x, t, source, self.tokens.null, wanted, clean=clean)
+                change = away + config.guidance * (towards - away) - stay
+            if config.anchor:
+                stay = torch.lerp(stay, schedule.output_along(inversion.path, t), config.anchor)
+            return stay + change
+
+        return predict
