@@ -1,0 +1,215 @@
+"""What lies in a run folder: its events, its lock, a note, checkpoints and the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.runs import checkpoints, lock
+from napari_phenldiff.runs.events import (
+    Event,
+    Failed,
+    Finished,
+    Step,
+    Warned,
+    append_event,
+    read_events,
+)
+from napari_phenldiff.runs.process import LOCK_NAME, LOG_NAME
+
+State = Literal["created", "running", "stopped", "failed", "finished", "interrupted"]
+
+NOTE_NAME = "note.txt"
+
+_KEPT_CHECKPOINTS = 2
+
+
+class RunContents:
+    """The part of a `Run` that only its path is needed for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # ---- what happens ------------------------------------------------------------------------
+
+    @property
+    def events_path(self) -> Path:
+        """File of the events, one a line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """File that a training process started by a program prints into."""
+        return self.path / LOG_NAME
+
+    def append(self, event: Event) -> None:
+        """Write down that something happened."""
+        append_event(self.events_path, event)
+
+    def events(self, start: int = 0) -> tuple[list[Event], int]:
+        """Return what happened since offset `start`, and the offset for the next call."""
+        return read_events(self.events_path, start)
+
+    @property
+    def state(self) -> State:
+        """Where the run is.
+
+        "interrupted" is a run whose process went away without a word (killed, power lost): like
+        one that was stopped or failed, it can be resumed.
+        """
+        if self.is_locked:
+            return "running"
+        events, _ = self.events()
+        begun = any(isinstance(event, Step) for event in events)
+        return state_after(events[-1] if events else None, begun=begun)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether somebody trains this run now."""
+        held = lock.holder(self._lock_path)
+        return held is not None and held.alive
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / LOCK_NAME
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one who trains this run, for as long as the context lasts.
+
+        Raises
+        ------
+        InputError
+            If another process trains it.
+        """
+        with lock.hold(self._lock_path, what=f"run {self.path}"):
+            checkpoints.remove_leftovers(self.path)
+            checkpoints.remove_leftovers(self.path / "checkpoints")
+            yield
+
+    # ---- stopping ----------------------------------------------------------------------------
+
+    @property
+    def _stop_path(self) -> Path:
+        return self.path / "stop"
+
+    def request_stop(self) -> None:
+        """Ask whoever trains this run to save its state and end."""
+        self._stop_path.touch()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked for an end."""
+        return self._stop_path.exists()
+
+    def clear_stop(self, *, before: float | None = None) -> None:
+        """Forget that somebody asked for an end.
+
+        Parameters
+        ----------
+        before : float, optional
+            Forget only what was asked before this time (seconds since the epoch).
+        """
+        try:
+            if before is None or self._stop_path.stat().st_mtime < before:
+                self._stop_path.unlink()
+        except FileNotFoundError:
+            pass
+
+    # ---- what people write down ---------------------------------------------------------------
+
+    @property
+    def note(self) -> str:
+        """What somebody wrote down about this run: the text of ``note.txt``, "" without one."""
+        try:
+            return (self.path / NOTE_NAME).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+
+    @note.setter
+    def note(self, text: str) -> None:
+        path = self.path / NOTE_NAME
+        if not text.strip():
+            path.unlink(missing_ok=True)
+            return
+        with write_atomic(path) as aside:
+            aside.write_text(text.strip() + "\n", encoding="utf-8")
+
+    # ---- what comes out ----------------------------------------------------------------------
+
+    def save_checkpoint(self, step: int, files: Mapping[str, checkpoints.Content]) -> Path:
+        """Write what resuming after `step` needs, and forget all but the last two checkpoints.
+
+        Parameters
+        ----------
+        step : int
+            Steps done.
+        files : mapping
+            By name, the bytes of each file or a function that writes it at the path it is given.
+
+        Returns
+        -------
+        Path
+            ``checkpoints/step_000100/``, which appears whole or not at all.
+        """
+        folder = self.path / "checkpoints"
+        target = folder / f"step_{step:06d}"
+        checkpoints.write_folder(target, files)
+        checkpoints.keep_last(folder, _KEPT_CHECKPOINTS)
+        return target
+
+    def latest_checkpoint(self) -> tuple[int, Path] | None:
+        """Return (step, folder) of the newest complete checkpoint, None if there is none."""
+        found = checkpoints.steps_in(self.path / "checkpoints")
+        return found[-1] if found else None
+
+    def save_adapter(self, files: Mapping[str, checkpoints.Content]) -> Path:
+        """Replace the result of this run; see :meth:`save_checkpoint` for `files`."""
+        checkpoints.write_folder(self.path / "adapter", files)
+        return self.path / "adapter"
+
+    @property
+    def adapter_path(self) -> Path:
+        """Folder of the result, which does not exist before :meth:`save_adapter`."""
+        return checkpoints.recover(self.path / "adapter")
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is a result that images can be translated with."""
+        return checkpoints.is_complete(self.adapter_path)
+
+    @property
+    def reference_channels(self) -> tuple[str, ...]:
+        """Channels that the result leaves as they are; none before there is a result."""
+        try:
+            settings = json.loads((self.adapter_path / "adapter.json").read_text(encoding="utf-8"))
+            return tuple(str(name) for name in settings["reference_channels"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()  # no result yet, or a damaged one: whoever loads it says so
+
+
+def state_after(last: Event | None, *, begun: bool) -> State:
+    """Return where a run is that nobody trains now.
+
+    Parameters
+    ----------
+    last : Event or None
+        The last event in it.
+    begun : bool
+        Whether a step was done.
+    """
+    match last:
+        case None:
+            return "created"
+        case Warned() if not begun:
+            return "created"  # about the images, told by whoever made the run
+        case Failed():
+            return "failed"
+        case Finished(stopped=stopped):
+            return "stopped" if stopped else "finished"
+        case _:
+            return "interrupted"
