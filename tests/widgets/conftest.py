@@ -25,7 +25,7 @@ from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.process import ChildProcess
 from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.reader import experiment_layers
-from napari_phenldiff.widgets.parts import tasks, translating_task
+from napari_phenldiff.widgets.parts import training_task, translating_task
 
 _FAKE = Path(__file__).with_name("fake_phenldiff.py")
 
@@ -137,7 +137,7 @@ class FakeChild:
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChild]:
     fake = FakeChild(monkeypatch)
     fake.plan()
-    monkeypatch.setattr(tasks, "launch", fake.launch)
+    monkeypatch.setattr(training_task, "launch", fake.launch)
     monkeypatch.setattr(translating_task, "launch", fake.launch_listening)
     yield fake
     for process in fake.processes:

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.jobs import JobState, jobs
 from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB, FineTuneWidget
-from napari_phenldiff.widgets.parts import tasks
+from napari_phenldiff.widgets.parts import training_task
 from napari_phenldiff.widgets.parts.data_source import FOLDER
 
 
@@ -218,7 +218,7 @@ def test_whatever_is_raised_in_the_thread_is_told(
     def launch(arguments, log):
         raise error("out of something")
 
-    monkeypatch.setattr(tasks, "launch", launch)
+    monkeypatch.setattr(training_task, "launch", launch)
     dock.start()
     job = until_ended(dock)
 

@@ -1,6 +1,6 @@
-"""Start the jobs: prepare in a thread, start a child process, follow what it writes.
+"""Fine-tune in a child process: prepare in a thread, start it, follow what it writes.
 
-These are functions and not methods of the docks, because a job goes on when its dock is closed.
+Functions and not methods of the dock, because a training goes on when its dock is closed.
 """
 
 from __future__ import annotations
