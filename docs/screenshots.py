@@ -35,7 +35,7 @@ from napari_phenldiff.viewer.jobs import Job, JobState
 from napari_phenldiff.viewer.reader import experiment_layers, read_conditions
 from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB
 from napari_phenldiff.widgets.parts.turning import turning_of
-from napari_phenldiff.widgets.translate import ALL_FIELDS
+from napari_phenldiff.widgets.translate import ALL_FIELDS, CURRENT_FIELD
 
 NAME = "napari-phenldiff"
 SIZE = (1500, 920)
@@ -157,6 +157,7 @@ class Shots:
         dock.start()
         job = dock.job_foot.job
         wait_for(lambda: job.done >= 0.6 * self.args.steps or not job.state.live)
+        dock.settings.go_to_previews.click()
         self.shot("fine-tune")
         self.end(job)
 
@@ -183,6 +184,10 @@ class Shots:
         dock = self.show("Translate")
         turning = turning_of(self.viewer)
         frames = []
+        dock.fields.setCurrentText(CURRENT_FIELD)
+        dock.start()
+        self.end(dock.job_foot.job)
+        wait_for(dock.compare.isEnabled)
         dock.compare.click()
         for strength in [*np.arange(0, 2.01, 0.25), *np.arange(1.75, -0.01, -0.25)]:
             dock.strength.slider.setValue(strength)
@@ -245,7 +250,8 @@ def save_animation(path: Path, frames: list[PIL.Image.Image]) -> None:
     sheet = PIL.Image.new("RGB", (frames[0].width, frames[0].height * len(frames)))
     for index, frame in enumerate(frames):
         sheet.paste(frame, (0, index * frame.height))
-    palette = sheet.quantize(128)
+    # An octree gives rare colours a place too; the median cut drops them.
+    palette = sheet.quantize(255, method=PIL.Image.Quantize.FASTOCTREE)
     indexed = [frame.quantize(palette=palette, dither=PIL.Image.Dither.NONE) for frame in frames]
     indexed[0].save(path, save_all=True, append_images=indexed[1:], duration=350, loop=0)
 

@@ -1,4 +1,5 @@
 from .diffusion.base import BaseModel as BaseModel
+from .diffusion.dial import Dial as Dial
 from .diffusion.finetune import finetune as finetune
 from .diffusion.translate import Translation as Translation
 from .diffusion.translate import Translator as Translator

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -150,6 +153,20 @@ def test_it_ends_when_the_viewer_has_gone(talk: Talk, slow):
     talk.session.close()
 
     assert talk.session.process.wait(20) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+def test_a_process_that_does_not_end_is_ended(talk: Talk, monkeypatch):
+    monkeypatch.setattr("napari_phenldiff.runs.session._LEAVE", 0.3)
+    _, folder = talk.translate("u0")
+    ended(talk.events(folder))
+    os.kill(talk.session.process.pid, signal.SIGSTOP)
+    talk.session.close()
+
+    until = time.monotonic() + 20
+    while talk.session.process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    assert talk.session.process.poll() == -signal.SIGKILL
 
 
 def test_what_goes_wrong_is_told_and_the_process_lives_on(talk: Talk, monkeypatch):

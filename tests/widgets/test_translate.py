@@ -11,9 +11,11 @@ from napari.components import ViewerModel
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.jobs import Job, JobState, jobs
 from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.runs import RunRegistry
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.parts import translating_task
+from napari_phenldiff.widgets.parts.run_choice import OTHER
 from napari_phenldiff.widgets.parts.turning import turning_of
 from napari_phenldiff.widgets.translate import ALL_FIELDS, CURRENT_VIEW, TranslateWidget
 
@@ -272,6 +274,31 @@ def test_a_viewer_that_takes_no_layers_any_more_is_told(
 
     assert job.state is JobState.FAILED
     assert "the canvas has been deleted" in dock.job_foot.status.text()
+
+
+def test_runs_with_a_result_can_be_chosen_from_a_list(
+    qtbot, model: ViewerModel, run_folder: Path, simulated
+):
+    RunRegistry().register(run_folder)
+    dock = TranslateWidget(model)
+    qtbot.addWidget(dock)
+    dock.show()
+    choice = dock.run_choice
+    assert choice.known.currentText() == "run"
+    assert choice.path() == run_folder
+    assert not choice.folder.isVisible()
+
+    newer = shutil.copytree(run_folder, run_folder.with_name("newer"))
+    dock.target.setCurrentText("untreated")
+    dock.hide()
+    dock.show()
+    assert choice.known.findText("newer") >= 0
+    assert choice.path() == run_folder, "what was chosen stays"
+    assert dock.target.currentText() == "untreated"
+    choice.known.setCurrentText("newer")
+    assert choice.path() == newer
+    choice.known.setCurrentText(OTHER)
+    assert choice.folder.isVisible()
 
 
 # ---- the dial --------------------------------------------------------------------------------

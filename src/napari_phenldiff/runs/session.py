@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -23,6 +23,9 @@ from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.process import ChildProcess
 
 EVENTS_NAME, REQUEST_NAME, IMAGES_NAME = "events.jsonl", "request.json", "images"
+
+_LEAVE = 30.0
+"""Seconds that a process has for ending by itself."""
 
 _PATIENCE = 5.0
 """Seconds that the system has for ending a process."""
@@ -182,6 +185,19 @@ class Session:
                 self._process.wait(_PATIENCE)
 
     def close(self) -> None:
-        """Let the process end by itself, which it does at the next pass of the network."""
+        """Let the process end by itself, which it does at the next pass of the network.
+
+        Somebody waits for it meanwhile: a process that nobody has waited for stays in the system's
+        list, and one that hangs would keep its memory.
+        """
         if self._process is not None:
             self._process.hang_up()
+            Thread(target=_see_off, args=(self._process,), daemon=True).start()
+
+
+def _see_off(process: ChildProcess) -> None:
+    try:
+        process.wait(_LEAVE)
+    except TimeoutError:
+        process.kill()
+        process.wait()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 _log = logging.getLogger(__name__)
+
+Later = Callable[[Callable[[], None]], None]
 
 _GAP = 0.05
 """Between two previews, and between them and the other layers, in sides of a preview."""
@@ -56,11 +60,16 @@ class PreviewLayers:
         Where the layers go; it is not kept alive.
     run : Path
         The run folder.
+    later : callable, optional
+        Calls what it is given a little later. Adding a layer takes napari a tenth of a second, so
+        in a window they are added one at a time. By default all is done at once.
     """
 
-    def __init__(self, viewer: ViewerModel, run: Path) -> None:
+    def __init__(self, viewer: ViewerModel, run: Path, later: Later | None = None) -> None:
         self._viewer = ref(viewer)
         self._run = run
+        self._later = later
+        self._waiting: deque[Callable[[], None]] = deque()
         self._latest: dict[str, Preview] = {}
         self._layers: dict[_Place, ImageLayer] = {}
         self._wanted = True
@@ -97,6 +106,7 @@ class PreviewLayers:
             for layer in self.layers:
                 viewer.layers.remove(layer)
         self._layers.clear()
+        self._waiting.clear()
         if wanted:
             for event in self._latest.values():
                 self._show(event)
@@ -132,6 +142,7 @@ class PreviewLayers:
         row = list(self._latest).index(event.source)
         origin = _free_corner(viewer, self.layers)
         several = len(run.conditions) > 2
+        idle = not self._waiting
         for index, plane in enumerate(image.data):
             kind = ("real", "translated")[index // len(names)]
             channel = names[index % len(names)]
@@ -151,14 +162,6 @@ class PreviewLayers:
                     "kind": kind,
                 },
             )
-            layer = self._layers.get(place)
-            if layer is None:
-                layer = self._layers.setdefault(place, _left_over(viewer, place, plane.shape))
-            if layer is not None:
-                if layer in viewer.layers:  # otherwise the user has deleted it
-                    layer.data = plane
-                    layer.metadata = info.to_metadata()
-                continue
             what = f"→ {event.target}" if kind == "translated" else "real"
             pixel = image.pixel_size or (1.0, 1.0)
             height, width = np.multiply(plane.shape, pixel) * (1 + _GAP)
@@ -172,10 +175,36 @@ class PreviewLayers:
                 **spatial_arguments(image.pixel_size, stacked=False),
                 **looks[channel],
             }
-            with _undisturbed(viewer):
-                layer = viewer.add_image(plane, **arguments)
-            self._layers[place] = layer
-            _link(layer, [x for p, x in self._layers.items() if p.channel == channel], viewer)
+            self._waiting.append(partial(self._put, place, plane, arguments))
+        if idle:
+            self._work()
+
+    def _work(self) -> None:
+        """Change or add the next layer, and come back for those after it."""
+        while self._waiting:
+            self._waiting.popleft()()
+            if self._later is not None and self._waiting:
+                self._later(self._work)
+                return
+
+    def _put(self, place: _Place, plane: np.ndarray, arguments: dict[str, Any]) -> None:
+        viewer = self._viewer()
+        if viewer is None or not self._wanted:
+            return
+        layer = self._layers.get(place)
+        if layer is None:
+            layer = _left_over(viewer, place, plane.shape)
+            if layer is not None:
+                self._layers[place] = layer
+        if layer is not None:
+            if layer in viewer.layers:  # otherwise the user has deleted it
+                layer.data = plane
+                layer.metadata = arguments["metadata"]
+            return
+        with _undisturbed(viewer):
+            layer = viewer.add_image(plane, **arguments)
+        self._layers[place] = layer
+        _link(layer, [x for p, x in self._layers.items() if p.channel == place.channel], viewer)
 
 
 def _link(layer: ImageLayer, others: list[ImageLayer], viewer: ViewerModel) -> None:
@@ -255,10 +284,12 @@ def previews_of(job: Job) -> PreviewLayers | None:
     return _PREVIEWS.get(job)
 
 
-def show_previews(job: Job, viewer: ViewerModel, *, wanted: bool = True) -> PreviewLayers:
-    """Show the previews of a training in a viewer as they come."""
+def show_previews(
+    job: Job, viewer: ViewerModel, *, wanted: bool = True, later: Later | None = None
+) -> PreviewLayers:
+    """Show the previews of a training in a viewer as they come; see `PreviewLayers`."""
     assert job.path is not None
-    previews = PreviewLayers(viewer, job.path)
+    previews = PreviewLayers(viewer, job.path, later)
     previews.set_wanted(wanted)
     job.previewed.connect(previews.show)
     _PREVIEWS[job] = previews

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer
+
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.jobs import Job, jobs
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _START = "Start fine-tuning"
+_BREATH_MS = 30
+"""Between two layers that are added: the window answers in the meantime."""
 
 
 class FineTuneWidget(DropPanel):
@@ -151,7 +155,12 @@ class FineTuneWidget(DropPanel):
 
     def _watch(self, job: Job) -> None:
         """Show a job that has just begun, and its previews."""
-        show_previews(job, self.viewer, wanted=self.settings.show_previews.isChecked())
+        show_previews(
+            job,
+            self.viewer,
+            wanted=self.settings.show_previews.isChecked(),
+            later=lambda work: QTimer.singleShot(_BREATH_MS, work),
+        )
         self._show(job)
 
     def _show(self, job: Job | None) -> None:

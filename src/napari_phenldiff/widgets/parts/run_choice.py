@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QEvent, QObject, Signal
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.folder import Run, is_run
@@ -39,7 +39,16 @@ class RunChoice(QObject):
         form.wide(self.note)
         self.known.currentIndexChanged.connect(self._on_known)
         self.folder.changed.connect(self._on_folder)
+        self._index = RunIndex()
+        self._on_folder()
         self.list_runs()
+        form.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Look for new runs when the dock comes to the front."""
+        if event is not None and event.type() == QEvent.Type.Show:
+            self.list_runs()
+        return super().eventFilter(watched, event)
 
     def path(self) -> Path | None:
         """Return the folder of the run."""
@@ -76,7 +85,7 @@ class RunChoice(QObject):
         if self.path() is None and runs:
             self.folder.set_path(runs[0].path)
         else:
-            self._on_folder()
+            self._select_known()
 
     def _on_known(self) -> None:
         path = self.known.currentData()
@@ -86,6 +95,13 @@ class RunChoice(QObject):
             self._form.show_row(self.folder, True)
 
     def _on_folder(self) -> None:
+        self._select_known()
+        run = self.run()
+        self.note.setText("" if run is None else describe(run))
+        self.note.setVisible(run is not None)
+        self.changed.emit()
+
+    def _select_known(self) -> None:
         path = self.path()
         index = next(
             (i for i in range(self.known.count()) if path and self.known.itemData(i) == path),
@@ -95,10 +111,6 @@ class RunChoice(QObject):
         self.known.setCurrentIndex(index)
         self.known.blockSignals(False)
         self._form.show_row(self.folder, self.known.currentData() is None)
-        run = self.run()
-        self.note.setText("" if run is None else describe(run))
-        self.note.setVisible(run is not None)
-        self.changed.emit()
 
 
 def _has_result(path: Path) -> bool:
