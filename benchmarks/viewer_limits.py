@@ -20,13 +20,16 @@ memory
 cycles
     Each dock opened and closed 100 times; 50 translations by a stand-in that answers at once, the
     layers removed each time; and for comparison, a dock and layers that have nothing to do with the
-    plugin. What is alive then, over what was alive after the first 10: growth in percent. The limit
+    plugin. Resident memory is told twice: as it is, and after the C library has been asked to give
+    back what it keeps for the next time. What is alive then, over what was alive after the first
+    10: growth in percent. The limit
     is 5 %.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -36,7 +39,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -328,7 +331,15 @@ def alive(viewer: napari.Viewer) -> dict[str, int]:
         "widgets": sum(isinstance(w, QWidget) for w in QApplication.allWidgets()),
         "open files": psutil.Process().num_fds() if hasattr(psutil.Process, "num_fds") else 0,
         "resident MiB": round(psutil.Process().memory_info().rss / _MIB),
+        "resident MiB, in use": round(_in_use() / _MIB),
     }
+
+
+def _in_use() -> int:
+    """Return the resident memory without what the C library keeps for the next time (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return psutil.Process().memory_info().rss
 
 
 def callbacks(viewer: napari.Viewer) -> int:

@@ -93,8 +93,10 @@ def test_a_folder_of_tiffs_is_taken_as_it_is(data, trained, tmp_path, phenldiff)
 
 
 def test_images_trained_on_can_be_left_out(data, trained, tmp_path, phenldiff):
-    used = {r.name for r in Run.open(trained).images if r.condition == "untreated"}
+    images = [r for r in Run.open(trained).images if r.condition == "untreated"]
+    used = {r.name for r in images if not r.validation}
     assert len(used) == 3
+    assert len(images) == 5, "the other two are watched, and not trained on"
     out = tmp_path / "out"
     code, said, _ = phenldiff("translate", trained, data, *NAMES, "--out", out, "--held-out")
     assert code == 0

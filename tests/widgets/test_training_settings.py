@@ -203,7 +203,9 @@ def test_previews_are_shown_hidden_and_found_again(
     dock._watch(job)
     job.apply(Step(50, 300, 0.4))
     job.apply(Preview(50, "previews/a.tif", "untreated", "treated"))
-    assert len(model.layers) == before + 4
+    # One at a time, so that the window answers in between.
+    assert len(model.layers) == before + 1
+    qtbot.waitUntil(lambda: len(model.layers) == before + 4)
     assert dock.data.source.count() == 2  # a preview is no condition
 
     dock.settings.show_previews.setChecked(False)
@@ -212,7 +214,7 @@ def test_previews_are_shown_hidden_and_found_again(
     qtbot.addWidget(reopened)
     assert not reopened.settings.show_previews.isChecked()
     reopened.settings.show_previews.setChecked(True)
-    assert len(model.layers) == before + 4
+    qtbot.waitUntil(lambda: len(model.layers) == before + 4)
     reopened.settings.go_to_previews.click()
     assert model.scene.camera.center[-1] > model.layers[0].extent.world[1, -1]
     job.apply(Finished(50))

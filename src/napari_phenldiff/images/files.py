@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+
+_TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
+"""How numpy tells of a full disk: without the number of the error."""
 
 
 @contextmanager
@@ -46,6 +52,8 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         # Whoever reads of a full disk looks for the file, and not for its hidden name or for none.
         # An error without a number has a message of its own, which a name would hide.
+        if error.errno is None and _TOO_SHORT.search(str(error)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         if error.errno is not None and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
