@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-
 _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 """How numpy tells of a full disk: without the number of the error."""
 
