@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from napari_phenldiff.runs.events import Event, Failed, Finished, read_events
 from napari_phenldiff.runs.lock import holder
 
 LOCK_NAME = "run.lock"
 LOG_NAME = "train.log"
+
+_NICE = 10
+"""Half of the least priority that there is on Unix."""
 
 # How `phenldiff` ends when it cannot use what it was given: its last line is the reason.
 _REFUSED = 2
@@ -44,6 +49,7 @@ class ChildProcess:
         log: Path,
         environment: Mapping[str, str] | None = None,
         listens: bool = False,
+        yields: bool = False,
     ) -> ChildProcess:
         """Start a command.
 
@@ -57,6 +63,9 @@ class ChildProcess:
             Environment variables besides those of this process.
         listens : bool
             Whether it reads what it is told, see `tell`, and ends when nobody is there to tell.
+        yields : bool
+            Whether it lets others go first where there are too few cores: the window that somebody
+            looks at.
         """
         command = [sys.executable, "-m", "napari_phenldiff", *(os.fspath(arg) for arg in args)]
         fixed = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
@@ -74,6 +83,10 @@ class ChildProcess:
                 creationflags=flags,
                 env={**os.environ, **(environment or {}), **fixed},
             )
+        if yields:
+            with suppress(psutil.Error):
+                below = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", _NICE)  # on Windows
+                psutil.Process(process.pid).nice(below)
         return cls(process, log)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -143,6 +144,10 @@ class PreviewLayers:
         origin = _free_corner(viewer, self.layers)
         several = len(run.conditions) > 2
         idle = not self._waiting
+        if self._later is not None and not self._layers:
+            # A pass over all that napari holds takes a tenth of a second. So many objects come with
+            # a layer that one would be due in the middle of adding one.
+            self._waiting.append(_collect_garbage)
         for index, plane in enumerate(image.data):
             kind = ("real", "translated")[index // len(names)]
             channel = names[index % len(names)]
@@ -201,10 +206,20 @@ class PreviewLayers:
                 layer.data = plane
                 layer.metadata = arguments["metadata"]
             return
+        # Drawn for the first time in a step of its own: that takes as long as adding it.
         with _undisturbed(viewer):
-            layer = viewer.add_image(plane, **arguments)
+            layer = viewer.add_image(plane, visible=False, **arguments)
         self._layers[place] = layer
         _link(layer, [x for p, x in self._layers.items() if p.channel == place.channel], viewer)
+        self._waiting.appendleft(partial(_reveal, layer))
+
+
+def _collect_garbage() -> None:
+    gc.collect()
+
+
+def _reveal(layer: ImageLayer) -> None:
+    layer.visible = True
 
 
 def _link(layer: ImageLayer, others: list[ImageLayer], viewer: ViewerModel) -> None:
@@ -218,9 +233,13 @@ def _undisturbed(viewer: ViewerModel) -> Iterator[None]:
     """Add layers without selecting them; the first layer of all is selected and shown."""
     selection = viewer.layers.selection
     before, active = set(selection), selection.active
-    empty = not viewer.layers
-    yield
-    if not empty:
+    if not viewer.layers:
+        yield
+        return
+    # Nobody is told: in the end the selection is what it was, and showing another layer's controls
+    # for a moment costs as much as adding a layer.
+    with selection.events.blocker_all():
+        yield
         selection.clear()
         selection.update(before)
         selection.active = active if active in before else None

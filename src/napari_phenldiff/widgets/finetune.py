@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,7 +160,7 @@ class FineTuneWidget(DropPanel):
             job,
             self.viewer,
             wanted=self.settings.show_previews.isChecked(),
-            later=lambda work: QTimer.singleShot(_BREATH_MS, work),
+            later=_after_a_breath,
         )
         self._show(job)
 
@@ -236,3 +237,12 @@ class FineTuneWidget(DropPanel):
         elif source is not None:
             self.settings.set_channels(source.channel_names)
         self.refresh()
+
+
+def _after_a_breath(work: Callable[[], None]) -> None:
+    """Do some work later, with at least one turn of the event loop before it.
+
+    A timer that has run out while the canvas was being drawn fires at once after that; the second
+    one begins to run only then.
+    """
+    QTimer.singleShot(_BREATH_MS, lambda: QTimer.singleShot(_BREATH_MS, work))
