@@ -155,6 +155,24 @@ def test_it_ends_when_the_viewer_has_gone(talk: Talk, slow):
     assert talk.session.process.wait(20) == 0
 
 
+def test_the_images_of_a_viewer_that_was_killed_are_deleted(talk: Talk):
+    _, folder = talk.translate("u0")
+    ended(talk.events(folder))
+    talk.session.process.hang_up()  # as the system does it then: without a word
+
+    assert talk.session.process.wait(20) == 0
+    assert not talk.session.folder.exists()
+
+
+def test_the_images_of_a_session_that_is_closed_stay_for_the_next_process(talk: Talk):
+    _, folder = talk.translate("u0")
+    ended(talk.events(folder))
+    talk.session.close()
+
+    assert talk.session.process.wait(20) == 0
+    assert (folder / "images" / "u0.tif").is_file()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 def test_a_process_that_does_not_end_is_ended(talk: Talk, monkeypatch):
     monkeypatch.setattr("napari_phenldiff.runs.session._LEAVE", 0.3)

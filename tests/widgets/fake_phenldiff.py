@@ -114,6 +114,8 @@ def session(args: argparse.Namespace) -> None:
     def listen() -> None:
         for line in sys.stdin:
             request = json.loads(line)
+            if request["do"] == "leave":
+                continue
             if request["do"] == "cancel":
                 given_up.update(arrived)
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import threading
 import traceback
@@ -70,8 +71,12 @@ def run(args: argparse.Namespace) -> int:
     while True:
         request = inbox.next(args.idle)
         if request is None:
-            return 0
+            break
         host.answer(request)
+    if inbox.abandoned:
+        # Whoever asked was killed, so nobody else will delete the images that were sent.
+        shutil.rmtree(args.folder, ignore_errors=True)
+    return 0
 
 
 class Inbox:
@@ -90,6 +95,7 @@ class Inbox:
         self._void = 0  # requests up to this one are given up
         self._void_turns = 0  # and turns of a dial up to this one
         self._current: tuple[int, Request] | None = None
+        self.abandoned = False  # whether the stream has ended without a word
         threading.Thread(target=self._read, name="phenldiff-inbox", daemon=True).start()
 
     def next(self, patience: float) -> Request | None:
@@ -108,13 +114,22 @@ class Inbox:
         return number <= self._void or (request.do == "turn" and number <= self._void_turns)
 
     def _read(self) -> None:
-        from napari_phenldiff.runs.session import CancelRequest, TurnRequest, read_request
+        from napari_phenldiff.runs.session import (
+            CancelRequest,
+            LeaveRequest,
+            TurnRequest,
+            read_request,
+        )
 
+        dismissed = False
         for line in self._stream:
             try:
                 request = read_request(line)
             except ValueError:
                 traceback.print_exc()
+                continue
+            if isinstance(request, LeaveRequest):
+                dismissed = True
                 continue
             if isinstance(request, CancelRequest):
                 self._void = self._arrived
@@ -123,6 +138,7 @@ class Inbox:
                 self._void_turns = self._arrived
             self._arrived += 1
             self._waiting.put((self._arrived, request))
+        self.abandoned = not dismissed
         self._void = self._arrived
         self._waiting.put(None)
 
@@ -141,7 +157,7 @@ class _Host:
         """Do what is asked, and tell in the request's folder how it went."""
         from napari_phenldiff.runs.session import EVENTS_NAME, TurnRequest, request_folder
 
-        assert request.do != "cancel"
+        assert request.do in ("translate", "turn")
         folder = request_folder(self._folder, request.number)
 
         def tell(event: Event) -> None:

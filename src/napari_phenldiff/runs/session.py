@@ -86,7 +86,19 @@ class CancelRequest(BaseModel):
     do: Literal["cancel"] = "cancel"
 
 
-Request = TranslateRequest | TurnRequest | CancelRequest
+class LeaveRequest(BaseModel):
+    """Nothing more will come, and whoever asked takes care of the folder.
+
+    When the pipe is closed without it, whoever asked has been killed, and the folder is deleted:
+    there are somebody's images in it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    do: Literal["leave"] = "leave"
+
+
+Request = TranslateRequest | TurnRequest | CancelRequest | LeaveRequest
 
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="do")])
 
@@ -191,6 +203,7 @@ class Session:
         list, and one that hangs would keep its memory.
         """
         if self._process is not None:
+            self._process.tell(LeaveRequest().model_dump_json())
             self._process.hang_up()
             Thread(target=_see_off, args=(self._process,), daemon=True).start()
 
