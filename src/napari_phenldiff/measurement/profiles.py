@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.measurement.area import Area
-from napari_phenldiff.measurement.interface import (
-    Channel,
-    ImageResult,
-    Profile,
-    measurable_plane,
+from napari_phenldiff.measurement.fitting import complete_thresholds as complete_thresholds
+from napari_phenldiff.measurement.fitting import fit_thresholds as fit_thresholds
+from napari_phenldiff.measurement.fitting import fitted_parts
+from napari_phenldiff.measurement.fitting import threshold_basis as threshold_basis
+from napari_phenldiff.measurement.interface import ImageResult, Profile
+from napari_phenldiff.measurement.segment import Segmenter, components
+from napari_phenldiff.measurement.segmenters import (
+    NOTHING_YET,
+    Given,
+    GivenLabels,
+    with_segmenter,
 )
-from napari_phenldiff.measurement.segment import SegmentationSettings, components, prepare
 from napari_phenldiff.measurement.tables import Measurement as Measurement
 from napari_phenldiff.measurement.tables import cell_table, image_table
-from napari_phenldiff.measurement.threshold import PixelPool, Settings, fit_threshold
+from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.measurement.translocation import Translocation
 
 PROFILES: dict[str, Profile[Any]] = {profile.name: profile for profile in (Translocation(), Area())}
@@ -40,6 +46,8 @@ def measure(
     *,
     fit_on: Sequence[str] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    segmenter: Segmenter | None = None,
+    given_labels: GivenLabels | None = None,
     on_image: Callable[[int], None] | None = None,
     on_objects: Callable[[str, np.ndarray], None] | None = None,
 ) -> Measurement:
@@ -62,6 +70,12 @@ def measure(
         translated ones are measured with the same thresholds. By default all groups.
     thresholds : mapping of str to float, optional
         Thresholds of an earlier measurement, to be used instead of fitting. What lacks is fitted.
+    segmenter : callable, optional
+        What cuts out the nuclei, or what else the profile measures first, in place of thresholds:
+        from a plane of shape (Y, X) in grey values to labels of that shape, 0 is background.
+    given_labels : callable, optional
+        From the name of a group and an image to its labels, in place of `segmenter`: a
+        `LabelFolder`, or what looks them up in a labels layer.
     on_image : callable, optional
         Called with the number of images measured so far. What it raises ends the measurement.
     on_objects : callable, optional
@@ -78,24 +92,17 @@ def measure(
         unknown group, there are no images, or none has the channels that the settings name.
     """
     chosen = find_profile(profile)
-    settings = settings if settings is not None else chosen.settings_type()
-    if not isinstance(settings, chosen.settings_type):
-        raise InputError(
-            f'The profile "{profile}" takes {chosen.settings_type.__name__}, '
-            f"not {type(settings).__name__}: give it settings of its own."
-        )
-    unknown = [name for name in fit_on or () if name not in groups]
-    if unknown:
-        raise InputError(
-            f"There is no group {quoted(unknown)} to fit thresholds on: "
-            f"choose from {quoted(list(groups))}."
-        )
+    settings = checked_settings(chosen, settings, list(groups), fit_on)
+    if given_labels is not None:
+        settings = with_segmenter(settings, NOTHING_YET)
+    elif segmenter is not None:
+        settings = with_segmenter(settings, segmenter)
     groups = {
         name: list(images) if isinstance(images, Iterator) else images
         for name, images in groups.items()
     }
     known = dict(thresholds or {})
-    if any(name not in known for name in _fitted_parts(chosen, settings)):
+    if any(name not in known for name in fitted_parts(chosen, settings)):
         fitting = (image for name in fit_on or groups for image in groups[name])
         known = fit_thresholds(chosen, fitting, settings) | known
 
@@ -104,17 +111,14 @@ def measure(
     lacking: list[InputError] = []
     for condition, images in groups.items():
         for image in images:
-            try:
-                result = measure_image(chosen, image, settings, known)
-            except InputError as error:
-                lacking.append(error)
-                result = ImageResult({}, reason=str(error))
-            key = {"image": image.name, "condition": condition}
-            rows.append({**key, **result.values, "reason": result.reason})
-            if result.cells:
-                cells.append({**key, **result.cells})
+            row = measure_row(chosen, condition, image, settings, known, given_labels)
+            rows.append(row.values)
+            if row.cells:
+                cells.append(row.cells)
+            if row.error is not None:
+                lacking.append(row.error)
             if on_objects is not None:
-                on_objects(condition, _as_labels(result.objects, image))
+                on_objects(condition, _as_labels(row.objects, image))
             if on_image is not None:
                 on_image(len(rows))
     if not rows:
@@ -128,6 +132,77 @@ def measure(
         settings=settings,
         thresholds=known,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What an image gives the tables.
+
+    Parameters
+    ----------
+    values : dict of str to object
+        Its row in the table of images.
+    cells : dict of str to object
+        Its columns of the table of cells; empty if it has none.
+    objects : numpy.ndarray of shape (Y, X) or None
+        As in `ImageResult`.
+    error : InputError or None
+        Why it does not fit the settings at all, if it does not.
+    """
+
+    values: dict[str, Any]
+    cells: dict[str, Any]
+    objects: np.ndarray | None = None
+    error: InputError | None = None
+
+
+def measure_row(
+    profile: Profile[Any],
+    condition: str,
+    image: Image,
+    settings: Settings,
+    thresholds: Mapping[str, float],
+    given_labels: GivenLabels | None = None,
+) -> Row:
+    """Measure one image for the tables; what cannot be measured gives a reason."""
+    error = None
+    try:
+        if given_labels is not None:
+            settings = with_segmenter(settings, Given(given_labels(condition, image)))
+        result = measure_image(profile, image, settings, thresholds)
+    except InputError as raised:
+        error, result = raised, ImageResult({}, reason=str(raised))
+    key = {"image": image.name, "condition": condition}
+    values = {**key, **result.values, "reason": result.reason}
+    return Row(values, {**key, **result.cells} if result.cells else {}, result.objects, error)
+
+
+def checked_settings(
+    profile: Profile[Any],
+    settings: Settings | None,
+    groups: Sequence[str],
+    fit_on: Sequence[str] | None,
+) -> Any:
+    """Return the settings, or the profile's defaults, if they and `fit_on` are sound.
+
+    Raises
+    ------
+    InputError
+        If the settings are another profile's, or `fit_on` names an unknown group.
+    """
+    settings = settings if settings is not None else profile.settings_type()
+    if not isinstance(settings, profile.settings_type):
+        raise InputError(
+            f'The profile "{profile.name}" takes {profile.settings_type.__name__}, '
+            f"not {type(settings).__name__}: give it settings of its own."
+        )
+    unknown = [name for name in fit_on or () if name not in groups]
+    if unknown:
+        raise InputError(
+            f"There is no group {quoted(unknown)} to fit thresholds on: "
+            f"choose from {quoted(list(groups))}."
+        )
+    return settings
 
 
 def _as_labels(objects: np.ndarray | None, image: Image) -> np.ndarray:
@@ -147,7 +222,14 @@ def measure_image(
         If the image lacks a channel that the settings name.
     """
     complete = complete_thresholds(profile, image, settings, thresholds)
-    return profile.measure(image, settings, complete)
+    result = profile.measure(image, settings, complete)
+    # Where something else cuts out, there is no threshold to tell.
+    values = {name: value for name, value in result.values.items() if not _endless(value)}
+    return result if len(values) == len(result.values) else replace(result, values=values)
+
+
+def _endless(value: object) -> bool:
+    return isinstance(value, float) and math.isinf(value)
 
 
 def labels(
@@ -184,69 +266,6 @@ def labels(
     settings = settings if settings is not None else chosen.settings_type()
     complete = complete_thresholds(chosen, image, settings, thresholds or {})
     return chosen.labels(image, settings, complete)
-
-
-def fit_thresholds(
-    profile: Profile[Any], images: Iterable[Image], settings: Settings
-) -> dict[str, float]:
-    """Find the thresholds for a whole experiment.
-
-    Parameters
-    ----------
-    profile : Profile
-    images : iterable of Image
-        Gone through once. Images that cannot be measured are left out.
-    settings : Settings
-        Settings of the profile.
-
-    Returns
-    -------
-    dict of str to float
-        For each part that the profile cuts out with one threshold for the experiment. NaN if
-        none can be found in these images.
-    """
-    parts = _fitted_parts(profile, settings)
-    # A number needs no pixels, and reading a thousand fields takes a while.
-    fitted = {n: p for n, p in parts.items() if isinstance(p[1].threshold.method, str)}
-    pools = {name: PixelPool() for name in parts}
-    for image in images if fitted else ():
-        for name, (channel, segmentation) in fitted.items():
-            values = _measurable_pixels(image, channel, segmentation)
-            if values is not None:
-                pools[name].add(values)
-    return {
-        name: fit_threshold(pools[name].values, segmentation.threshold)
-        for name, (_, segmentation) in parts.items()
-    }
-
-
-def threshold_basis(profile: Profile[Any], settings: Settings) -> tuple[tuple[str, Hashable], ...]:
-    """Return all that the thresholds for an experiment depend on, apart from its images.
-
-    Pairs of the name of a part and what its threshold depends on; settings of which these are
-    equal have the same thresholds.
-    """
-    return tuple(
-        (
-            name,
-            (
-                channel,
-                segmentation.background_radius,
-                segmentation.threshold.model_copy(update={"smoothing": 0.0}),
-            ),
-        )
-        for name, (channel, segmentation) in _fitted_parts(profile, settings).items()
-    )
-
-
-def _fitted_parts(
-    profile: Profile[Any], settings: Settings
-) -> dict[str, tuple[Channel, SegmentationSettings]]:
-    return {
-        name: part
-        for name, part in profile.segmented(settings).items()
-        if part[1].threshold.scope == "experiment"
-    }
 
 
 def find_profile(name: str) -> Profile[Any]:
@@ -298,35 +317,3 @@ def read_settings(path: str | os.PathLike[str]) -> tuple[str, Settings, dict[str
             f"{path} holds no measurement settings: give a file that a measurement wrote."
         ) from error
     return profile.name, settings, thresholds
-
-
-def complete_thresholds(
-    profile: Profile[Any], image: Image, settings: Settings, thresholds: Mapping[str, float]
-) -> dict[str, float]:
-    """Add the thresholds that are found in each image to those of the experiment.
-
-    Raises
-    ------
-    InputError
-        If the image lacks a channel that the settings name.
-    """
-    complete = dict(thresholds)
-    for name, (channel, segmentation) in profile.segmented(settings).items():
-        if name not in complete:
-            values = _measurable_pixels(image, channel, segmentation)
-            empty = np.empty(0)
-            complete[name] = fit_threshold(
-                empty if values is None else values, segmentation.threshold
-            )
-    return complete
-
-
-def _measurable_pixels(
-    image: Image, channel: Channel, segmentation: SegmentationSettings
-) -> np.ndarray | None:
-    """Pixels to find a threshold in; None if the image or its channel cannot be measured."""
-    try:
-        plane, reason = measurable_plane(image, channel)
-    except InputError:
-        return None
-    return None if reason else prepare(plane, segmentation)

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
-from pydantic import Field
+from collections.abc import Callable
 
-from napari_phenldiff.measurement.threshold import Settings, ThresholdSettings, foreground, smoothed
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.threshold import (
+    Settings,
+    ThresholdSettings,
+    level_of,
+    smoothed,
+)
+from napari_phenldiff.measurement.watershed import components as components
+from napari_phenldiff.measurement.watershed import split_objects
+
+# From a plane of shape (Y, X) in grey values to its objects: whole numbers, 0 is background.
+Segmenter = Callable[[np.ndarray], np.ndarray]
 
 # More pixels than this at the largest value are no structure but a full detector.
 _SATURATED = 0.25
@@ -36,6 +49,9 @@ class SegmentationSettings(Settings):
         Draw the outline of each object at half of its own brightness above the background. The
         threshold then only decides what is an object, and nuclei that are stained differently
         are still outlined alike. Only for objects, not for areas.
+    segmenter : callable or None
+        What cuts the objects out in place of all this; see `with_segmenter`. It is no setting
+        that a file could hold.
     """
 
     threshold: ThresholdSettings = ThresholdSettings()
@@ -45,6 +61,26 @@ class SegmentationSettings(Settings):
     split: bool = False
     split_depth: float = Field(default=0.75, gt=0, allow_inf_nan=False)
     half_maximum: bool = False
+    _segmenter: Segmenter | None = PrivateAttr(default=None)
+
+    @property
+    def segmenter(self) -> Segmenter | None:
+        """What cuts the objects out in place of these settings; None if nothing else does."""
+        return self._segmenter
+
+    def with_segmenter(self, segmenter: Segmenter | None) -> SegmentationSettings:
+        """Return settings with which something else cuts the objects out, such as Cellpose.
+
+        Parameters
+        ----------
+        segmenter : callable or None
+            Called with a plane of shape (Y, X) in grey values, returns its objects: (Y, X), whole
+            numbers, 0 is background. To be used in several processes it has to be a function
+            that they can import.
+        """
+        copy = self.model_copy()
+        copy._segmenter = segmenter
+        return copy
 
 
 def unmeasurable(plane: np.ndarray) -> str | None:
@@ -122,8 +158,17 @@ def segment_area(plane: np.ndarray, settings: SegmentationSettings, threshold: f
     Returns
     -------
     numpy.ndarray of shape (Y, X), bool
+
+    Raises
+    ------
+    InputError
+        If a segmenter gives no labels of this plane, or the adaptive window does not fit in it.
     """
-    mask = foreground(prepare(plane, settings), threshold, settings.threshold.smoothing)
+    if settings.segmenter is not None:
+        return _given(plane, settings.segmenter) > 0
+    prepared = prepare(plane, settings)
+    level = level_of(prepared, settings.threshold, threshold)
+    mask = smoothed(prepared, settings.threshold.smoothing) >= level
     mask = _fill_holes(mask, settings.max_hole)
     if settings.min_size > 1:
         mask = drop_small(components(mask), settings.min_size) > 0
@@ -148,10 +193,19 @@ def segment_objects(
     -------
     numpy.ndarray of shape (Y, X), int32
         0 is background, objects are 1, 2, ... without gaps.
+
+    Raises
+    ------
+    InputError
+        If a segmenter gives no labels of this plane, or the adaptive window does not fit in it.
     """
-    image = smoothed(prepare(plane, settings), settings.threshold.smoothing)
-    mask = _fill_holes(image >= threshold, settings.max_hole)
-    labels = _split(mask, settings.split_depth) if settings.split else components(mask)
+    if settings.segmenter is not None:
+        return _given(plane, settings.segmenter)
+    prepared = prepare(plane, settings)
+    level = level_of(prepared, settings.threshold, threshold)
+    image = smoothed(prepared, settings.threshold.smoothing)
+    mask = _fill_holes(image >= level, settings.max_hole)
+    labels = split_objects(mask, settings.split_depth) if settings.split else components(mask)
     if settings.half_maximum:
         inner = _above_half_maximum(labels, image)
         # What is dim inside of an object, a nucleolus, still belongs to it.
@@ -159,22 +213,28 @@ def segment_objects(
     return drop_small(labels, settings.min_size)
 
 
-def components(mask: np.ndarray) -> np.ndarray:
-    """Label the connected pieces of a mask, diagonal neighbours included.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray of shape (Y, X), bool
-
-    Returns
-    -------
-    numpy.ndarray of shape (Y, X), int32
-    """
-    from scipy import ndimage as ndi
-
-    labels = np.empty(mask.shape, np.int32)
-    ndi.label(mask, structure=np.ones((3, 3)), output=labels)
-    return labels
+def _given(plane: np.ndarray, segmenter: Segmenter) -> np.ndarray:
+    """Objects that something else cut out, numbered without gaps."""
+    found = np.asarray(segmenter(plane))
+    if found.shape != plane.shape:
+        raise InputError(
+            f"The labels have the shape {found.shape}, the image has {plane.shape}: give labels of "
+            "the same pixels."
+        )
+    if found.dtype.kind not in "biu" and not (
+        found.dtype.kind == "f" and np.isfinite(found).all() and (found == np.round(found)).all()
+    ):
+        raise InputError(
+            f"The labels are {found.dtype} values: give whole numbers, one per object."
+        )
+    if found.dtype.kind == "b":
+        return components(found)
+    if found.min() < 0:
+        raise InputError("The labels hold negative numbers: give 0 where there is no object.")
+    # The numbers may be large and have gaps.
+    numbers, places = np.unique(found, return_inverse=True)
+    first = 0 if numbers[0] == 0 else 1
+    return (places.reshape(found.shape) + first).astype(np.int32)
 
 
 def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:
@@ -209,57 +269,6 @@ def _fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
     small = sizes <= max_hole
     small[0] = False
     return mask | small[holes]
-
-
-def _split(mask: np.ndarray, depth: float) -> np.ndarray:
-    """Label a mask by watershed on the distance to its edge, cut at necks that are deep enough."""
-    from scipy import ndimage as ndi
-    from skimage.morphology import local_maxima
-    from skimage.segmentation import watershed
-
-    if mask.all() or not mask.any():
-        return components(mask)
-    # Smoothed, since a ragged outline gives the distance ridges of its own; far lower outside, so
-    # that every piece, however thin, keeps a maximum.
-    distance = ndi.gaussian_filter(ndi.distance_transform_edt(mask), 1.0)
-    distance[~mask] = -2 * depth
-    # The maxima that rise by the depth above the saddle to a higher one. (scikit-image's
-    # h_maxima gives more than one for some floating-point maxima.)
-    peaks = local_maxima(_lowered(distance, components(mask), depth))
-    return watershed(-distance, components(peaks & mask), mask=mask).astype(np.int32)
-
-
-def _lowered(distance: np.ndarray, pieces: np.ndarray, depth: float) -> np.ndarray:
-    """Reconstruct the distance from itself less the depth, within each piece of the foreground.
-
-    Nothing passes from piece to piece, since the background is lower than every seed. So they are
-    moved together before: reconstruction sorts all pixels, of which most are background.
-    """
-    from scipy import ndimage as ndi
-    from skimage.morphology import reconstruction
-
-    boxes = list(enumerate(ndi.find_objects(pieces), start=1))
-    boxes.sort(key=lambda box: box[1][0].stop - box[1][0].start, reverse=True)
-    widest = max(columns.stop - columns.start for _, (_, columns) in boxes)
-    width = max(widest, int(np.sqrt(np.count_nonzero(pieces)) * 1.5))
-    # On shelves, the tallest first, with a pixel of background between two.
-    places, top, left, tallest = [], 0, 0, 0
-    for number, box in boxes:
-        height, length = (side.stop - side.start for side in box)
-        if left and left + length > width:
-            top, left, tallest = top + tallest + 1, 0, 0
-        places.append((number, box, (slice(top, top + height), slice(left, left + length))))
-        left, tallest = left + length + 1, max(tallest, height)
-    lowest = distance.min()
-    packed = np.full((top + tallest, width), lowest)
-    for number, box, place in places:
-        packed[place] = np.where(pieces[box] == number, distance[box], lowest)
-    packed = reconstruction(packed - depth, packed)
-    lowered = np.full_like(distance, lowest)
-    for number, box, place in places:
-        inside = pieces[box] == number
-        lowered[box][inside] = packed[place][inside]
-    return lowered
 
 
 def _above_half_maximum(labels: np.ndarray, image: np.ndarray) -> np.ndarray:

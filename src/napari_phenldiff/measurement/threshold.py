@@ -7,12 +7,13 @@ the same results (``tests/measurement/test_cellprofiler.py`` holds them to it).
 from __future__ import annotations
 
 import math
-import zlib
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.pixels import PixelPool as PixelPool
 
 ThresholdMethod = Literal["otsu", "otsu3", "minimum-cross-entropy", "robust-background"]
 
@@ -50,6 +51,11 @@ class ThresholdSettings(Settings):
         Diameter in pixels that holds half of the weight of the Gaussian which smooths the image
         before the threshold is applied. The threshold itself comes from the unsmoothed image. 0
         is off; 1.3488 is a sigma of one pixel.
+    adaptive_window : int
+        The threshold follows what varies over more than this many pixels: it is found in windows
+        of about this side, blended between them, and held between 0.7 and 1.5 times the threshold
+        of the image or experiment, as CellProfiler's adaptive strategy does. 0 is off, and it is
+        not used where the threshold is a number.
     """
 
     method: ThresholdMethod | FiniteFloat = "otsu"
@@ -57,6 +63,7 @@ class ThresholdSettings(Settings):
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     log_transform: bool = False
     smoothing: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    adaptive_window: int = Field(default=0, ge=0)
 
 
 def fit_threshold(values: np.ndarray, settings: ThresholdSettings) -> float:
@@ -136,6 +143,69 @@ def foreground(prepared: np.ndarray, threshold: float, smoothing: float = 0.0) -
     return smoothed(prepared, smoothing) >= threshold
 
 
+def level_of(
+    prepared: np.ndarray, settings: ThresholdSettings, threshold: float
+) -> float | np.ndarray:
+    """Threshold of each pixel: the one that was found, or what it becomes in adaptive windows.
+
+    Parameters
+    ----------
+    prepared : numpy.ndarray of shape (Y, X), float64
+        As `prepare` gives it, not smoothed.
+    settings : ThresholdSettings
+        `adaptive_window`, `method` and `log_transform` are used.
+    threshold : float
+        As `fit_threshold` gives it for the image or the experiment.
+
+    Returns
+    -------
+    float or numpy.ndarray of shape (Y, X), float64
+
+    Raises
+    ------
+    InputError
+        If the image is not at least two windows wide and high.
+
+    Notes
+    -----
+    After CellProfiler's ``get_adaptive_threshold``: whole windows that share the image evenly, a
+    cubic spline through their thresholds, and the limits of 0.7 and 1.5.
+    """
+    if not settings.adaptive_window or not isinstance(settings.method, str):
+        return threshold
+    from scipy.interpolate import RectBivariateSpline
+
+    counts = [side // settings.adaptive_window for side in prepared.shape]
+    if min(counts) < 2:
+        raise InputError(
+            f"The adaptive window of {settings.adaptive_window} pixels is more than half of an "
+            f"image of {prepared.shape[0]} x {prepared.shape[1]}: make it smaller."
+        )
+    edges = [
+        np.linspace(0, side, n + 1).astype(int)
+        for side, n in zip(prepared.shape, counts, strict=True)
+    ]
+    found = np.empty(counts)
+    for row, column in np.ndindex(*counts):
+        window = prepared[
+            edges[0][row] : edges[0][row + 1], edges[1][column] : edges[1][column + 1]
+        ]
+        found[row, column] = fit_threshold(window, settings)
+    # A window without a threshold of its own, since it is constant, has that of the image.
+    found[np.isnan(found)] = threshold
+    centres = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
+    spline = RectBivariateSpline(
+        *centres,
+        found,
+        bbox=[-0.5, prepared.shape[0], -0.5, prepared.shape[1]],
+        kx=min(3, counts[0] - 1),
+        ky=min(3, counts[1] - 1),
+    )
+    local = spline(*(np.arange(side) + 0.5 for side in prepared.shape))
+    low, high = sorted((0.7 * threshold, 1.5 * threshold))
+    return np.clip(local, low, high)
+
+
 def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
     """Smooth an image with a Gaussian that takes nothing from beyond the edges.
 
@@ -156,80 +226,3 @@ def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
     sigma = smoothing / _HALF_WEIGHT
     weight = ndi.gaussian_filter(np.ones_like(prepared), sigma, mode="constant")
     return ndi.gaussian_filter(prepared, sigma, mode="constant") / weight
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PixelSample:
-    """Some of the pixels of an image, drawn at random, in a draw that the pixels alone decide.
-
-    The same image gives the same sample, wherever and in whatever order images are looked at; a
-    smaller sample is part of each larger one.
-
-    Parameters
-    ----------
-    values : numpy.ndarray of shape (N,), float64
-        In the order of the image while all are kept, else in the order of the draw.
-    size : int
-        Number of pixels of the image.
-    """
-
-    values: np.ndarray
-    size: int
-
-    @classmethod
-    def of(cls, values: np.ndarray, fraction: float = 1.0) -> PixelSample:
-        """Draw a sample from the pixels of an image, an array of any shape."""
-        values = np.ascontiguousarray(values, dtype=np.float64).ravel()
-        return cls(values, values.size).thinned(fraction)
-
-    def thinned(self, fraction: float) -> PixelSample:
-        """Return the sample that has this fraction of the image's pixels, if it is smaller."""
-        kept = round(self.size * fraction)
-        if kept >= self.values.size:
-            return self
-        values = self.values
-        if values.size == self.size:
-            # At random and not every n-th, which could always meet the same columns.
-            rng = np.random.default_rng(zlib.crc32(values.tobytes()))
-            values = values[rng.permutation(self.size)[:kept]]
-        return PixelSample(values[:kept].copy(), self.size)
-
-
-class PixelPool:
-    """Pixels of many images for one threshold, in memory that does not grow with their number.
-
-    Every pixel is kept until the limit is reached; from then on a random half of each image, then
-    a quarter, and so on, the same ones for the same images.
-
-    Parameters
-    ----------
-    limit : int
-        Largest number of pixels that is kept.
-    """
-
-    def __init__(self, limit: int = 2**23) -> None:
-        self._limit = limit
-        self._samples: list[PixelSample] = []
-        self._count = 0
-        self._fraction = 1.0
-
-    @property
-    def fraction(self) -> float:
-        """The part of each image that is kept by now; it only falls."""
-        return self._fraction
-
-    def add(self, values: np.ndarray | PixelSample) -> None:
-        """Add the pixels of an image, an array of any shape, or a sample of at least `fraction`."""
-        sample = values if isinstance(values, PixelSample) else PixelSample.of(values)
-        sample = sample.thinned(self._fraction)
-        self._samples.append(sample)
-        self._count += sample.values.size
-        while self._count > self._limit:
-            self._fraction /= 2
-            self._samples = [kept.thinned(self._fraction) for kept in self._samples]
-            self._count = sum(kept.values.size for kept in self._samples)
-
-    @property
-    def values(self) -> np.ndarray:
-        """The pixels that were kept, one-dimensional, float64."""
-        return np.concatenate([np.empty(0), *(sample.values for sample in self._samples)])
