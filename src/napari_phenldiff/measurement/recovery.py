@@ -1,0 +1,197 @@
+"""How much of a real effect translated images show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from napari_phenldiff.measurement.intervals import (
+    Interval,
+    placements,
+    shift,
+    shift_interval,
+)
+from napari_phenldiff.measurement.pairs import as_values, complete_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The part of the real effect that translation reproduces.
+
+    Parameters
+    ----------
+    value, low, high : float
+        Translated effect divided by real effect, with its 95 % interval: 0 is no change, 1 is
+        all of it. NaN where it is not defined.
+    translated_effect, real_effect : float
+        Hodges-Lehmann shifts between the groups, in units of the values.
+    reason : str
+        Why recovery is not defined; empty if it is.
+    """
+
+    value: float
+    low: float
+    high: float
+    translated_effect: float
+    real_effect: float
+    reason: str = ""
+
+
+def recovery(
+    real_source: ArrayLike,
+    real_target: ArrayLike,
+    translated: ArrayLike,
+    *,
+    reconstructed: ArrayLike | None = None,
+    seed: int = 0,
+    n_resamples: int = 1000,
+) -> Recovery:
+    """Estimate which part of the real effect translation reproduces.
+
+    Parameters
+    ----------
+    real_source, real_target : array-like of shape (N,), (M,)
+        One value per real image of either condition.
+    translated : array-like of shape (K,)
+        One value per translated image.
+    reconstructed : array-like of shape (K,), optional
+        The same images translated to their own condition, in the same order. They went through
+        the autoencoder as well, so that its own error cancels. Without them, the translated
+        images are held against all real source images.
+    seed, n_resamples : int
+        Without meaning: nothing is drawn at random any more. Kept for those who give them.
+
+    Returns
+    -------
+    Recovery
+        Not defined (NaN, with a reason) if the interval of the real effect contains 0: what is
+        not there cannot be recovered, and the ratio would be one of noise.
+
+    Raises
+    ------
+    InputError
+        If `reconstructed` and `translated` differ in length.
+
+    Notes
+    -----
+    The interval of the ratio comes from those of the two shifts (MOVER: Donner and Zou, Stat
+    Methods Med Res 2012, 21:347). That of the translated shift is narrowed by what the pairs have
+    in common. `docs/notes/intervals.md` says how often it covers the truth.
+    """
+    source, target, after = map(as_values, (real_source, real_target, translated))
+    source, target = source[~np.isnan(source)], target[~np.isnan(target)]
+    if reconstructed is None:
+        before, after = source, after[~np.isnan(after)]
+    else:
+        before, after = complete_pairs(as_values(reconstructed), after)
+    if min(source.size, target.size, before.size, after.size) < 2:
+        nothing = (math.nan,) * 5
+        return Recovery(*nothing, reason="fewer than two measured images in a group")
+
+    real, made = shift(source, target), shift(before, after)
+    real_ends, made_ends = shift_interval(source, target), shift_interval(before, after)
+    if real_ends[0] <= 0 <= real_ends[1]:
+        reason = "no effect between the real conditions"
+        return Recovery(math.nan, math.nan, math.nan, made, real, reason)
+    if reconstructed is None:
+        correlation = _common(source, target, after)
+    else:
+        correlation = 0.0
+        narrower = _narrowing(before, after)
+        made_ends = made - narrower * (made - made_ends[0]), made + narrower * (made_ends[1] - made)
+    low, high = ratio_interval(made, made_ends, real, real_ends, correlation)
+    return Recovery(made / real, low, high, made, real)
+
+
+def ratio_interval(
+    above: float,
+    above_ends: Interval,
+    below: float,
+    below_ends: Interval,
+    correlation: float = 0.0,
+) -> Interval:
+    """Find the interval of a ratio from those of its parts.
+
+    Parameters
+    ----------
+    above, below : float
+        Estimates of numerator and denominator.
+    above_ends, below_ends : tuple of float
+        Their intervals; that of the denominator does not hold 0.
+    correlation : float
+        Correlation of the two estimates.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end, of the same level.
+    """
+    if below < 0:
+        above, above_ends = -above, (-above_ends[1], -above_ends[0])
+        below, below_ends = -below, (-below_ends[1], -below_ends[0])
+
+    def too_low(ratio: float) -> float:
+        """How far `above - ratio * below` is over 0, beyond what its own interval allows."""
+        arm = above - above_ends[0]
+        other = (below_ends[1] - below) if ratio > 0 else (below - below_ends[0])
+        return above - ratio * below - _joined(arm, ratio * other, correlation)
+
+    def too_high(ratio: float) -> float:
+        arm = above_ends[1] - above
+        other = (below - below_ends[0]) if ratio > 0 else (below_ends[1] - below)
+        return ratio * below - above - _joined(arm, ratio * other, correlation)
+
+    estimate = above / below
+    return _root(too_low, estimate, -1), _root(too_high, estimate, 1)
+
+
+def _joined(arm: float, other: float, correlation: float) -> float:
+    """Half-width of the interval of a difference, from those of its parts."""
+    return math.sqrt(max(0.0, arm**2 + other**2 - 2 * correlation * arm * other))
+
+
+def _root(excess: Callable[[float], float], start: float, direction: int) -> float:
+    """Where the excess becomes positive on the way from a start, where it is not."""
+    from scipy.optimize import brentq
+
+    if excess(start) >= 0:
+        return start
+    step = max(abs(start), 1e-3) / 16
+    inner, outer = start, start + direction * step
+    while excess(outer) < 0:
+        step *= 1.5
+        inner, outer = outer, outer + direction * step
+        if step > 1e12 * max(abs(start), 1.0):
+            return direction * math.inf
+    return float(brentq(excess, *sorted((inner, outer))))
+
+
+def _narrowing(before: np.ndarray, after: np.ndarray) -> float:
+    """How much less the shift of pairs varies than that of as many images apart.
+
+    The shift varies as the mean of placements does: the ranks of one group among the other, once
+    the shift is taken away.
+    """
+    aligned = after - shift(before, after)
+    risen, fallen = placements(aligned, before), 1 - placements(before, aligned)
+    apart = risen.var(ddof=1) + fallen.var(ddof=1)
+    return math.sqrt((risen + fallen).var(ddof=1) / apart) if apart else 0.0
+
+
+def _common(source: np.ndarray, target: np.ndarray, after: np.ndarray) -> float:
+    """Correlation of two shifts from the same source."""
+    parts = []
+    for group in (target, after):
+        aligned = group - shift(source, group)
+        own, others = placements(source, aligned), placements(aligned, source)
+        variance = own.var(ddof=1) / own.size + others.var(ddof=1) / others.size
+        parts.append((own, variance))
+    (first, first_variance), (second, second_variance) = parts
+    if not first_variance or not second_variance:
+        return 0.0
+    covariance = np.cov(first, second)[0, 1] / source.size
+    return float(np.clip(covariance / math.sqrt(first_variance * second_variance), -1, 1))
