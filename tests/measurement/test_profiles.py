@@ -38,6 +38,21 @@ def per_image():
     return AreaSettings(segmentation={"threshold": {"scope": "image"}})
 
 
+def scoped(settings, scope):
+    """Find all thresholds of some settings in each image, or once for the experiment."""
+    parts = {
+        name: value.model_copy(
+            update={"threshold": value.threshold.model_copy(update={"scope": scope})}
+        )
+        for name, value in settings
+        if isinstance(value, SegmentationSettings)
+    }
+    return settings.model_copy(update=parts)
+
+
+# What the main column of a profile needs that is optional.
+CHANNELS = {"golgi": {"channel": "marker", "nuclei_channel": "DNA"}}
+
 # Every way in which an image can be useless, with a word of the reason that must be given.
 USELESS = {
     "constant": (np.full((32, 32), 9, np.uint16), "constant"),
@@ -56,13 +71,7 @@ USELESS = {
 def test_useless_images_give_a_row_with_a_reason(profile, kind, scope, make_cells):
     plane, word = USELESS[kind]
     bad = Image(np.stack([plane, plane]), ("DNA", "marker"), None, kind)
-    settings = find_profile(profile).settings_type()
-    part = "nuclei" if profile == "translocation" else "segmentation"
-    segmentation = getattr(settings, part)
-    threshold = segmentation.threshold.model_copy(update={"scope": scope})
-    settings = settings.model_copy(
-        update={part: segmentation.model_copy(update={"threshold": threshold})}
-    )
+    settings = scoped(find_profile(profile).settings_type(**CHANNELS.get(profile, {})), scope)
     found = measure(profile, {"a": [make_cells(2.0), bad, make_cells(3.0)]}, settings)
     table = found.images
     assert list(table.reason == "") == [True, False, True]

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from napari_phenldiff.measurement.profiles import Measurement
     from napari_phenldiff.measurement.threshold import Settings
 
-PROFILE_NAMES = ("translocation", "area")
+PROFILE_NAMES = ("translocation", "golgi", "neurons", "cells", "area")
 
 _EPILOG = """\
 profiles:
   translocation   a marker in the nucleus against a ring of cytoplasm around it, per cell
+  golgi           area and fragments of the Golgi; with nuclei, its scatter and compactness per cell
+  neurons         area of neurons, length and branches of their neurites
+  cells           number, area and shape of nuclei, their brightness in each channel, cytoplasm
   area            how much of the image a marker covers
 
 INPUT is a TIFF, a folder of TIFFs (named after the folder), a folder with a sub-folder per
@@ -43,9 +46,12 @@ examples:
 """
 
 _CHANNEL_OPTIONS = {
-    "channel": "channel to measure (area; default: 0)",
-    "nuclei_channel": "channel that shows the nuclei (translocation; default: 0)",
-    "marker_channel": "channel that moves (translocation; default: 1)",
+    "channel": "channel to measure (area, golgi, neurons; default: 0)",
+    "nuclei_channel": "channel that shows the nuclei (translocation, cells; default: 0; golgi, "
+    "neurons; default: none)",
+    "marker_channel": "channel that moves (translocation; default: 1), or whose brightness is "
+    "measured (neurons; default: none)",
+    "cytoplasm_channel": "channel that shows the cell bodies (cells; default: none)",
 }
 _THRESHOLD_OPTIONS = ("method", "scale", "log_transform", "smoothing", "scope")
 
@@ -185,7 +191,8 @@ def settings_from(profile: str, given: Mapping[str, Any]) -> Settings:
             if name not in values:
                 raise InputError(f"The profile {profile} has no {options.flag(name)}.")
             values[name] = given[name]
-    part = "nuclei" if "nuclei" in values else "segmentation"
+    # Where nuclei only say which cell something belongs to, they are not what is measured.
+    part = "segmentation" if "segmentation" in values else "nuclei"
     for name in _THRESHOLD_OPTIONS:
         if name in given:
             values[part]["threshold"][name] = given[name]
@@ -265,7 +272,9 @@ def _summary(measurement: Measurement, condition: str) -> str:
     return f"{condition}: {len(values)} images, {median}{lost}"
 
 
-def _channel(text: str) -> int | str:
+def _channel(text: str) -> int | str | None:
+    if text == "none":
+        return None
     return int(text) if text.isdecimal() else text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,6 +103,10 @@ class Profile(ABC, Generic[S]):
             0 is background; the numbers are those of the table of cells.
         """
 
+    def suited(self, settings: S) -> Profile[S]:
+        """Give the profile with the main column that is measured with these settings."""
+        return self
+
     def surroundings(self, objects: np.ndarray, settings: S) -> np.ndarray | None:
         """Give what is measured around the objects, to be looked at.
 
@@ -117,6 +122,25 @@ class Profile(ABC, Generic[S]):
             With the numbers of the objects that each pixel belongs to; None if nothing is.
         """
         return None
+
+
+def micrometres_per_pixel(image: Image) -> float | None:
+    """Give the side of an image's pixels, in which lengths can be told.
+
+    Returns
+    -------
+    float or None
+        None where the pixel size is not known, or pixels are not square.
+    """
+    if image.pixel_size is None:
+        return None
+    height, width = image.pixel_size
+    return width if math.isclose(height, width, rel_tol=1e-3) else None
+
+
+def square_micrometres(image: Image) -> float | None:
+    """Give the area of an image's pixels in square micrometres; None where it is not known."""
+    return None if image.pixel_size is None else image.pixel_size[0] * image.pixel_size[1]
 
 
 def channel_index(image: Image, channel: Channel) -> int:

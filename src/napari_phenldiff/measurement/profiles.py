@@ -17,11 +17,14 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.measurement.area import Area
+from napari_phenldiff.measurement.cells import Cells
 from napari_phenldiff.measurement.fitting import complete_thresholds as complete_thresholds
 from napari_phenldiff.measurement.fitting import fit_thresholds as fit_thresholds
 from napari_phenldiff.measurement.fitting import fitted_parts
 from napari_phenldiff.measurement.fitting import threshold_basis as threshold_basis
+from napari_phenldiff.measurement.golgi import Golgi
 from napari_phenldiff.measurement.interface import ImageResult, Profile
+from napari_phenldiff.measurement.neurons import Neurons
 from napari_phenldiff.measurement.segment import Segmenter, components
 from napari_phenldiff.measurement.segmenters import (
     NOTHING_YET,
@@ -34,7 +37,9 @@ from napari_phenldiff.measurement.tables import cell_table, image_table
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.measurement.translocation import Translocation
 
-PROFILES: dict[str, Profile[Any]] = {profile.name: profile for profile in (Translocation(), Area())}
+PROFILES: dict[str, Profile[Any]] = {
+    profile.name: profile for profile in (Translocation(), Golgi(), Neurons(), Cells(), Area())
+}
 
 Groups = Mapping[str, Iterable[Image]]
 
@@ -126,7 +131,7 @@ def measure(
     if len(lacking) == len(rows):
         raise lacking[0]
     return Measurement(
-        profile=chosen,
+        profile=chosen.suited(settings),
         images=image_table(chosen, rows),
         cells=cell_table(chosen, cells) if chosen.cell_columns else None,
         settings=settings,

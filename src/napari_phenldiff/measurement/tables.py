@@ -153,9 +153,11 @@ def image_table(profile: Profile[Any], rows: list[dict[str, Any]]) -> pd.DataFra
     """Make the table of images from one row per image; what a row lacks is missing."""
     import pandas as pd
 
-    names = ["image", "condition", *profile.columns, "reason"]
-    table = pd.DataFrame.from_records(rows, columns=names)
-    return table.astype(dict(profile.columns))
+    first = ["image", "condition", *profile.columns]
+    # Columns per channel are not known before the images are.
+    more = dict.fromkeys(name for row in rows for name in row if name not in (*first, "reason"))
+    table = pd.DataFrame.from_records(rows, columns=[*first, *more, "reason"])
+    return table.astype({**profile.columns, **dict.fromkeys(more, "float64")})
 
 
 def cell_table(profile: Profile[Any], cells: list[dict[str, Any]]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from napari_phenldiff.widgets.parts.choices import choice_box
 from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box
 
 _MANUAL = "a number"
+_NO_CHANNEL = "none"
 
 
 class SettingsForm(QObject):
@@ -112,8 +113,11 @@ class SettingsForm(QObject):
         number = self._numbers.get(path)
         if isinstance(field, QComboBox):
             if path[-1].endswith("channel"):
-                if self._channels:
-                    field.setCurrentIndex(_channel_number(value, self._channels))
+                if value is None:
+                    field.setCurrentIndex(max(0, field.findData(None)))
+                elif self._channels:
+                    index = _channel_number(value, self._channels)
+                    field.setCurrentIndex(field.findData(index))
             elif number is not None and not isinstance(value, str):
                 number.setValue(value)
                 field.setCurrentIndex(field.count() - 1)
@@ -161,10 +165,13 @@ class SettingsForm(QObject):
         name = where[-1]
         if name.endswith("channel"):
             combo = choice_box()
+            if type(None) in get_args(info.annotation):
+                combo.addItem(_NO_CHANNEL, None)
             for index, channel in enumerate(channels):
                 combo.addItem(channel, index)
             if isinstance(value, int):
-                combo.setCurrentIndex(min(value, combo.count() - 1))
+                found = combo.findData(value)
+                combo.setCurrentIndex(combo.count() - 1 if found < 0 else found)
             combo.currentIndexChanged.connect(self.changed)
             return combo
         options = _literals(info.annotation)
@@ -225,7 +232,7 @@ def _value_at(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 def check_channels(values: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise InputError if settings choose a channel that images with these don't have."""
     for field, value in values.items():
-        if field.endswith("channel"):
+        if field.endswith("channel") and value is not None:
             _channel_number(value, names)
 
 
@@ -235,7 +242,7 @@ def _channel_number(channel: int | str, names: Sequence[str]) -> int:
         folded = [name.casefold() for name in names]
         if channel.casefold() in folded:
             return folded.index(channel.casefold())
-    elif 0 <= channel < len(names):
+    elif channel is not None and 0 <= channel < len(names):
         return channel
     wanted = f'"{channel}"' if isinstance(channel, str) else f"number {channel}"
     raise InputError(f"The open images have no channel {wanted}; they have {', '.join(names)}.")

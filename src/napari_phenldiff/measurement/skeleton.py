@@ -1,0 +1,200 @@
+"""The centre lines of long thin structures: their length, branch points and ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_phenldiff.measurement.segment import components
+
+# Vossepoel and Smeulders (Computer Graphics and Image Processing 20, 1982): steps along rows and
+# columns, diagonal steps, and corners between the two. Steps of 1 and sqrt(2) make lines of most
+# directions too long, by up to 8 %; with these lengths no straight line is off by more than 2.5 %.
+_STRAIGHT, _DIAGONAL, _CORNER = 0.980, 1.406, -0.091
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """What is measured of centre lines.
+
+    Parameters
+    ----------
+    length_px : float
+        Total length in pixels.
+    n_branch_points : int
+        Places where three or more lines meet; adjacent pixels of that kind are one place.
+    n_end_points : int
+        Pixels where a line ends.
+    n_segments : int
+        Lines between two such places.
+    """
+
+    length_px: float
+    n_branch_points: int
+    n_end_points: int
+    n_segments: int
+
+
+def centre_lines(mask: np.ndarray, min_branch: float = 0.0) -> np.ndarray:
+    """Thin a mask to lines of one pixel, without the short spurs of its ragged outline.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of shape (Y, X), bool
+    min_branch : float
+        Side branches that end freely and are shorter, in pixels, are taken away. The longest line
+        of each connected piece stays.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), bool
+        scikit-image's ``skeletonize``, pruned; every connected piece keeps a line or a pixel.
+    """
+    from skimage.morphology import skeletonize
+
+    lines = _thinned(mask)
+    # A spur may carry spurs; each round takes at least one pixel away.
+    while min_branch > 0:
+        spurs = _Graph(lines).spurs(min_branch)
+        if not spurs.any():
+            break
+        lines = skeletonize(lines & ~spurs)
+    return lines
+
+
+def _thinned(mask: np.ndarray) -> np.ndarray:
+    """Thin a mask by Zhang and Suen's rules, by Guo and Hall's where those lose a part.
+
+    The first are thirty times as fast, but eat up diagonal lines of two pixels.
+    """
+    from scipy import ndimage as ndi
+    from skimage.morphology import skeletonize, thin
+
+    lines: np.ndarray = skeletonize(mask)
+    if not mask.any() or mask.all():
+        return lines
+    depth = ndi.distance_transform_edt(mask)
+    away, nearest = ndi.distance_transform_edt(~lines, return_indices=True)
+    # Every part lies as near to a line as the structure is wide there.
+    lost = mask & (away > 1.5 * depth[tuple(nearest)] + 2)
+    pieces = components(mask)
+    incomplete = np.bincount(pieces[lost], minlength=int(pieces.max()) + 1) > 0
+    incomplete |= np.bincount(pieces[lines], minlength=incomplete.size) == 0
+    incomplete[0] = False
+    again = incomplete[pieces]
+    return np.where(again, thin(again), lines) if again.any() else lines
+
+
+def measure_lines(lines: np.ndarray) -> Skeleton:
+    """Measure centre lines.
+
+    Parameters
+    ----------
+    lines : numpy.ndarray of shape (Y, X), bool
+        Lines of one pixel, as `centre_lines` gives them.
+
+    Returns
+    -------
+    Skeleton
+        All zero where there are no lines.
+    """
+    graph = _Graph(lines)
+    return Skeleton(
+        length_px=float(graph.length_between(np.ones(graph.n_pixels, bool))),
+        n_branch_points=graph.n_branch_points(),
+        n_end_points=int(np.count_nonzero(graph.degree == 1)),
+        n_segments=int(np.unique(graph.segments()[~graph.branching]).size),
+    )
+
+
+class _Graph:
+    """The pixels of lines and the steps between neighbours.
+
+    Two diagonal neighbours are not linked where a third pixel links them already: around a corner
+    there is one way, not two.
+    """
+
+    def __init__(self, lines: np.ndarray) -> None:
+        self.shape = lines.shape
+        self.pixels = np.flatnonzero(lines)
+        self.n_pixels = self.pixels.size
+        numbers = np.full((lines.shape[0] + 1, lines.shape[1] + 2), -1)
+        numbers[:-1, 1:-1][lines] = np.arange(self.n_pixels)
+        here, right, left = numbers[:-1, 1:-1], numbers[:-1, 2:], numbers[:-1, :-2]
+        below = numbers[1:, 1:-1]
+        steps = [
+            (right, np.zeros_like(lines)),
+            (below, np.zeros_like(lines)),
+            (numbers[1:, 2:], (right >= 0) | (below >= 0)),
+            (numbers[1:, :-2], (left >= 0) | (below >= 0)),
+        ]
+        found = [(lines & (there >= 0) & ~detour, there) for there, detour in steps]
+        self.starts = np.concatenate([here[linked] for linked, _ in found])
+        self.ends = np.concatenate([there[linked] for linked, there in found])
+        counts = [np.count_nonzero(linked) for linked, _ in found]
+        self.is_diagonal = np.repeat([False, False, True, True], counts)
+        self.degree = self._degrees(np.ones(self.starts.size, bool))
+        self.branching = self.degree >= 3
+
+    def _degrees(self, chosen: np.ndarray) -> np.ndarray:
+        both = np.concatenate([self.starts[chosen], self.ends[chosen]])
+        return np.bincount(both, minlength=self.n_pixels)
+
+    def _joined(self, chosen: np.ndarray) -> np.ndarray:
+        """Give each pixel the number of the group that chosen steps join it to."""
+        from scipy import sparse
+
+        steps = (np.ones(np.count_nonzero(chosen)), (self.starts[chosen], self.ends[chosen]))
+        matrix = sparse.coo_array(steps, shape=(self.n_pixels, self.n_pixels))
+        return np.asarray(sparse.csgraph.connected_components(matrix, directed=False)[1])
+
+    def _is_corner(self) -> np.ndarray:
+        diagonal = self._degrees(self.is_diagonal)
+        return (self.degree == 2) & (diagonal == 1)
+
+    def length_between(self, group: np.ndarray, n_groups: int = 0) -> np.ndarray:
+        """Length of the steps whose ends are in one group (True, or its number; -1 is none)."""
+        within = (group[self.starts] == group[self.ends]) & (group[self.starts] >= 0)
+        step = np.where(self.is_diagonal, _DIAGONAL, _STRAIGHT)
+        corner = self._is_corner() & (group >= 0)
+        if not n_groups:
+            return np.asarray(step[within].sum() + _CORNER * np.count_nonzero(corner))
+        length = np.bincount(group[self.starts][within], step[within], n_groups)
+        return length + _CORNER * np.bincount(group[corner], minlength=n_groups)
+
+    def n_branch_points(self) -> int:
+        """Count the groups of adjacent branching pixels."""
+        together = self._joined(self.branching[self.starts] & self.branching[self.ends])
+        return int(np.unique(together[self.branching]).size)
+
+    def segments(self) -> np.ndarray:
+        """Give each pixel the number of its line between branch points."""
+        return self._joined(~(self.branching[self.starts] | self.branching[self.ends]))
+
+    def spurs(self, shortest: float) -> np.ndarray:
+        """Mask (Y, X) of side branches with a free end that are too short."""
+        spurs = np.zeros(self.shape, bool)
+        if not self.branching.any():
+            return spurs
+        segments = np.where(self.branching, -1, self.segments())
+        n_groups = int(segments.max(initial=-1)) + 1
+        if not n_groups:
+            return spurs
+        inside = segments >= 0
+        ends = np.bincount(segments[inside & (self.degree == 1)], minlength=n_groups)
+        length = self.length_between(segments, n_groups)
+        meets = np.zeros(n_groups, bool)
+        for one, other in ((self.starts, self.ends), (self.ends, self.starts)):
+            touching = self.branching[other] & inside[one]
+            meets[segments[one[touching]]] = True
+        # The step to the branch point belongs to the branch.
+        too_short = meets & (ends > 0) & (length + 1 < shortest)
+        piece = np.zeros(n_groups, int)
+        piece[segments[inside]] = self._joined(np.ones(self.starts.size, bool))[inside]
+        # Of each piece, the first of its longest lines.
+        order = np.lexsort((np.arange(n_groups), -length, piece))
+        too_short[order[np.unique(piece[order], return_index=True)[1]]] = False
+        chosen = inside & too_short[segments]
+        spurs.ravel()[self.pixels[chosen]] = True
+        return spurs
