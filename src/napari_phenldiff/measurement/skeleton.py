@@ -43,8 +43,8 @@ def centre_lines(mask: np.ndarray, min_branch: float = 0.0) -> np.ndarray:
     ----------
     mask : numpy.ndarray of shape (Y, X), bool
     min_branch : float
-        Side branches that end freely and are shorter, in pixels, are taken away. The longest line
-        of each connected piece stays.
+        Side branches that end freely and are shorter, in pixels, are taken away, the
+        shortest of a branch point first.
 
     Returns
     -------
@@ -173,28 +173,25 @@ class _Graph:
         return self._joined(~(self.branching[self.starts] | self.branching[self.ends]))
 
     def spurs(self, shortest: float) -> np.ndarray:
-        """Mask (Y, X) of side branches with a free end that are too short."""
+        """Mask (Y, X) of side branches with a free end that are too short.
+
+        Of several at one branch point only the shortest: the others may go on beyond it.
+        """
         spurs = np.zeros(self.shape, bool)
-        if not self.branching.any():
+        if not self.branching.any() or self.branching.all():
             return spurs
         segments = np.where(self.branching, -1, self.segments())
-        n_groups = int(segments.max(initial=-1)) + 1
-        if not n_groups:
-            return spurs
-        inside = segments >= 0
-        ends = np.bincount(segments[inside & (self.degree == 1)], minlength=n_groups)
+        n_groups = int(segments.max()) + 1
+        ends = np.bincount(segments[self.degree == 1], minlength=n_groups)
         length = self.length_between(segments, n_groups)
-        meets = np.zeros(n_groups, bool)
+        points = self._joined(self.branching[self.starts] & self.branching[self.ends])
+        point = np.full(n_groups, -1)
         for one, other in ((self.starts, self.ends), (self.ends, self.starts)):
-            touching = self.branching[other] & inside[one]
-            meets[segments[one[touching]]] = True
+            touching = self.branching[other] & ~self.branching[one]
+            point[segments[one[touching]]] = points[other[touching]]
         # The step to the branch point belongs to the branch.
-        too_short = meets & (ends > 0) & (length + 1 < shortest)
-        piece = np.zeros(n_groups, int)
-        piece[segments[inside]] = self._joined(np.ones(self.starts.size, bool))[inside]
-        # Of each piece, the first of its longest lines.
-        order = np.lexsort((np.arange(n_groups), -length, piece))
-        too_short[order[np.unique(piece[order], return_index=True)[1]]] = False
-        chosen = inside & too_short[segments]
-        spurs.ravel()[self.pixels[chosen]] = True
+        short = np.flatnonzero((ends > 0) & (point >= 0) & (length + 1 < shortest))
+        short = short[np.lexsort((length[short], point[short]))]
+        short = short[np.unique(point[short], return_index=True)[1]]
+        spurs.ravel()[self.pixels[np.isin(segments, short)]] = True
         return spurs
