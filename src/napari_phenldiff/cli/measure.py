@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.images import ImageFiles, condition_folders, find_files
+from napari_phenldiff.cli.images import ImageFiles
+from napari_phenldiff.cli.measure_inputs import find_groups as find_groups
+from napari_phenldiff.cli.measure_inputs import real_groups as real_groups
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.events import Progress
 
 if TYPE_CHECKING:
-    from napari_phenldiff.images.axes import Projection
+    from napari_phenldiff.measurement.batch import BatchResult, Workers
     from napari_phenldiff.measurement.profiles import Measurement
     from napari_phenldiff.measurement.threshold import Settings
 
@@ -43,6 +46,7 @@ examples:
   phenldiff measure translocation DATA --out table.csv
   phenldiff measure translocation real=DATA/untreated target=DATA/treated result --out table.csv
   phenldiff measure area DATA --channel actin --threshold otsu --out area.csv
+  phenldiff measure cells DATA --labels CELLPOSE_LABELS --workers 4 --out cells.csv
 """
 
 _CHANNEL_OPTIONS = {
@@ -53,7 +57,20 @@ _CHANNEL_OPTIONS = {
     "measured (neurons; default: none)",
     "cytoplasm_channel": "channel that shows the cell bodies (cells; default: none)",
 }
-_THRESHOLD_OPTIONS = ("method", "scale", "log_transform", "smoothing", "scope")
+_THRESHOLD_OPTIONS = (
+    "method",
+    "scale",
+    "log_transform",
+    "smoothing",
+    "scope",
+    "adaptive_window",
+)
+_SEGMENTATION_OPTIONS = {
+    "background_radius": "subtract background that varies over more than this many pixels",
+    "min_size": "drop objects of fewer pixels",
+    "max_hole": "fill holes of up to this many pixels",
+}
+_SETTINGS = {*_CHANNEL_OPTIONS, *_THRESHOLD_OPTIONS, *_SEGMENTATION_OPTIONS, "split"}
 
 
 def add_parser(commands: Any) -> None:
@@ -78,6 +95,25 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--settings", type=Path, metavar="FILE", help="TABLE_settings.json of another measurement"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FOLDER",
+        help="TIFFs of labels, called like the images, to be used in place of an own segmentation",
+    )
+    parser.add_argument(
+        "--column-names",
+        choices=("scikit-image", "cellprofiler"),
+        default="scikit-image",
+        help="what columns are called in the tables (default: scikit-image)",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that measure (default: 1)"
+    )
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS", help="measure on a Dask cluster with this address"
     )
     options.add_z(parser)
     group = parser.add_argument_group("settings")
@@ -112,6 +148,21 @@ def add_parser(commands: Any) -> None:
         default=absent,
         help="smooth by S pixels before the threshold is applied",
     )
+    group.add_argument(
+        "--adaptive-window",
+        type=int,
+        metavar="N",
+        default=absent,
+        help="let the threshold follow what varies over more than N pixels",
+    )
+    for name, text in _SEGMENTATION_OPTIONS.items():
+        group.add_argument(options.flag(name), type=int, metavar="N", help=text, default=absent)
+    group.add_argument(
+        "--split",
+        action=argparse.BooleanOptionalAction,
+        default=absent,
+        help="cut touching nuclei apart where they are narrow (watershed)",
+    )
     scope = group.add_mutually_exclusive_group()
     for scope_name in ("image", "experiment"):
         scope.add_argument(
@@ -127,6 +178,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
+    from napari_phenldiff.measurement.batch import measure_files
     from napari_phenldiff.measurement.profiles import find_profile, read_settings
 
     find_profile(args.profile)
@@ -136,7 +188,7 @@ def run(args: argparse.Namespace) -> int:
     if args.settings is None:
         settings = settings_from(args.profile, vars(args))
     else:
-        given = {*_CHANNEL_OPTIONS, *_THRESHOLD_OPTIONS} & set(vars(args))
+        given = _SETTINGS & set(vars(args))
         if given or args.fit_on:
             raise InputError("--settings says all there is to say; leave out other settings.")
         profile, settings, thresholds = read_settings(args.settings)
@@ -145,15 +197,35 @@ def run(args: argparse.Namespace) -> int:
     groups = find_groups(args.inputs, z=args.z)
     if args.fit_on is None:
         args.fit_on = real_groups(groups)
-    measurement = measure_groups(
-        args.profile, groups, settings, fit_on=args.fit_on, thresholds=thresholds
-    )
-    written = measurement.write(args.out)
-    for condition in measurement.conditions:
-        say(_summary(measurement, condition))
-    for path in reversed(written):
+    with _workers(args) as workers, Reporter() as report:
+        total = sum(len(files.paths) for files in groups.values())
+        result = measure_files(
+            args.profile,
+            {name: files.paths for name, files in groups.items()},
+            args.out,
+            settings,
+            z=args.z,
+            fit_on=args.fit_on,
+            thresholds=thresholds,
+            label_folder=args.labels,
+            workers=workers,
+            column_names=args.column_names,
+            # A file may hold several images.
+            on_image=lambda done: report(Progress(done, max(done, total))),
+        )
+    for condition in result.main_values:
+        say(_summary(result, condition))
+    for path in reversed(result.written):
         say(f"{path}")
     return 0
+
+
+def _workers(args: argparse.Namespace) -> AbstractContextManager[Workers]:
+    from napari_phenldiff.measurement.workers import local_workers, scheduler_workers
+
+    if args.scheduler is not None:
+        return scheduler_workers(args.scheduler)
+    return local_workers(args.workers)
 
 
 def measure_groups(
@@ -196,75 +268,16 @@ def settings_from(profile: str, given: Mapping[str, Any]) -> Settings:
     for name in _THRESHOLD_OPTIONS:
         if name in given:
             values[part]["threshold"][name] = given[name]
+    for name in (*_SEGMENTATION_OPTIONS, "split"):
+        if name in given:
+            values[part][name] = given[name]
     return validated(kind, values, where="measure")
 
 
-def find_groups(
-    inputs: Sequence[str], *, z: int | Projection | None = None
-) -> dict[str, ImageFiles]:
-    """Return the files that the user's inputs mean, by the name of their condition.
-
-    Raises
-    ------
-    InputError
-        If an input has no TIFFs, or two folders would have the same name.
-    """
-    found: dict[str, list[Path]] = {}
-    folders: dict[str, Path] = {}
-    for given in inputs:
-        name, path = _name_and_path(given)
-        if path.is_file():
-            parts = {name or path.resolve().parent.name: path}
-        elif path.is_dir() and not _has_files(path):
-            prefix = f"{name}/" if name else ""
-            parts = {f"{prefix}{folder.name}": folder for folder in condition_folders(path)}
-        else:
-            parts = {name or path.resolve().name: path}
-        if not parts:
-            find_files(path)  # tells that there is nothing
-        for condition, part in parts.items():
-            home = (part.parent if part.is_file() else part).resolve()
-            if folders.setdefault(condition, home) != home:
-                raise InputError(
-                    f"{folders[condition]} and {home} would both be called {condition}; give one "
-                    f"of them as NAME={part}."
-                )
-            files = found.setdefault(condition, [])
-            files += [file for file in find_files(part) if file not in files]
-    return {condition: ImageFiles(tuple(files), z) for condition, files in found.items()}
-
-
-def real_groups(groups: Mapping[str, ImageFiles]) -> tuple[str, ...]:
-    """Return the names of the groups that no model has made; all names if there are none."""
-    from napari_phenldiff.images.tiff import read_provenance
-
-    real = tuple(
-        name
-        for name, files in groups.items()
-        if "kind" not in (read_provenance(files.paths[0]) or {})
-    )
-    return real or tuple(groups)
-
-
-def _name_and_path(given: str) -> tuple[str, Path]:
-    """Split NAME=PATH, unless there is a path that is written just so."""
-    name, equals, path = given.partition("=")
-    if not equals or not name or Path(given).exists():
-        return "", Path(given)
-    return name, Path(path)
-
-
-def _has_files(folder: Path) -> bool:
-    from napari_phenldiff.images.tiff import tiff_files
-
-    return bool(tiff_files(folder))
-
-
-def _summary(measurement: Measurement, condition: str) -> str:
+def _summary(result: BatchResult, condition: str) -> str:
     import numpy as np
 
-    column = measurement.main_column
-    values = measurement.values(condition)
+    column, values = result.main_column, result.main_values[condition]
     known = values[np.isfinite(values)]
     missing = len(values) - len(known)
     lost = f", {missing} not measurable" if missing else ""

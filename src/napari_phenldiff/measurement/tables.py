@@ -15,6 +15,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.measurement.column_names import ColumnNames, renaming
 from napari_phenldiff.measurement.interface import Profile
 from napari_phenldiff.measurement.threshold import Settings
 
@@ -92,7 +93,9 @@ class Measurement:
         chosen = self.images.loc[self.images["condition"] == condition, column]
         return chosen.to_numpy(dtype=np.float64, na_value=np.nan)
 
-    def write(self, path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    def write(
+        self, path: str | os.PathLike[str], *, column_names: ColumnNames = "scikit-image"
+    ) -> tuple[Path, ...]:
         """Write the tables as CSV, and the settings beside them.
 
         Parameters
@@ -100,6 +103,8 @@ class Measurement:
         path : path-like
             The table of images, for example ``T.csv``. The table of cells becomes
             ``T_cells.csv``, settings and thresholds become ``T_settings.json``.
+        column_names : {"scikit-image", "cellprofiler"}
+            What the columns are called in the files.
 
         Returns
         -------
@@ -112,11 +117,17 @@ class Measurement:
         if self.cells is not None:
             written.append(path.with_name(f"{path.stem}_cells{path.suffix}"))
             with write_atomic(written[-1]) as temporary:
-                self.cells.to_csv(temporary, index=False)
+                self._renamed(self.cells, column_names).to_csv(temporary, index=False)
         written.append(path)
         with write_atomic(path) as temporary:
-            self.images.to_csv(temporary, index=False)
+            self._renamed(self.images, column_names).to_csv(temporary, index=False)
         return tuple(written)
+
+    def _renamed(self, table: pd.DataFrame, column_names: ColumnNames) -> pd.DataFrame:
+        channels = self.images["channel"].dropna() if "channel" in self.images else ()
+        channel = str(channels.iloc[0]) if len(channels) else ""
+        cells = table is self.cells
+        return table.rename(columns=renaming(column_names, list(table), channel, cells=cells))
 
 
 def write_settings(
@@ -161,9 +172,12 @@ def image_table(profile: Profile[Any], rows: list[dict[str, Any]]) -> pd.DataFra
 
 
 def cell_table(profile: Profile[Any], cells: list[dict[str, Any]]) -> pd.DataFrame:
-    """Make the table of cells from the columns of each image."""
+    """Make the table of cells from the columns of each image; the profile's columns come first."""
     import pandas as pd
 
     names = ["image", "condition", *profile.cell_columns]
     tables = [pd.DataFrame(columns) for columns in cells if len(columns["label"])]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=names)
+    if not tables:
+        return pd.DataFrame(columns=names)
+    table = pd.concat(tables, ignore_index=True)
+    return table.reindex(columns=list(dict.fromkeys([*names, *table.columns])))

@@ -1,0 +1,260 @@
+"""Measure any number of files, one after the other or in several processes, into tables on disk."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.column_names import ColumnNames, renaming
+from napari_phenldiff.measurement.fitting import ThresholdFit, draw_samples, fitted_parts
+from napari_phenldiff.measurement.interface import Profile
+from napari_phenldiff.measurement.pixels import PixelSample
+from napari_phenldiff.measurement.profiles import checked_settings, find_profile, measure_row
+from napari_phenldiff.measurement.segmenters import (
+    NOTHING_YET,
+    GivenLabels,
+    LabelFolder,
+    with_segmenter,
+)
+from napari_phenldiff.measurement.spool import Spool
+from napari_phenldiff.measurement.tables import cell_table, image_table, write_settings
+from napari_phenldiff.measurement.threshold import Settings
+
+if TYPE_CHECKING:
+    from napari_phenldiff.images.axes import Projection
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchResult:
+    """What is left in memory of a measurement of many files.
+
+    Parameters
+    ----------
+    main_column : str
+        The column in which conditions are compared by default.
+    main_values : dict of str to numpy.ndarray of shape (N,), float64
+        That column, per condition; NaN where an image could not be measured.
+    thresholds : dict of str to float
+        Thresholds that were used for the whole experiment.
+    written : tuple of pathlib.Path
+        The files, the table of images last.
+    """
+
+    main_column: str
+    main_values: dict[str, np.ndarray]
+    thresholds: dict[str, float]
+    written: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Where files are measured.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor or None
+        Processes or a cluster; None for this process.
+    ahead : int
+        How many files are given out before the result of the first is needed.
+    """
+
+    executor: Executor | None = None
+    ahead: int = 1
+
+
+def measure_files(
+    profile: str,
+    groups: Mapping[str, Sequence[str | os.PathLike[str]]],
+    out: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    z: int | Projection | None = None,
+    fit_on: Sequence[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    label_folder: str | os.PathLike[str] | None = None,
+    workers: Workers | None = None,
+    column_names: ColumnNames = "scikit-image",
+    on_image: Callable[[int], None] | None = None,
+) -> BatchResult:
+    """Measure files as `measure` does images, in memory that does not grow with their number.
+
+    The tables are the same to the last digit wherever and in however many processes the files are
+    measured, and the same as those that `Measurement.write` writes.
+
+    Parameters
+    ----------
+    profile : str
+        Name of a profile.
+    groups : mapping of str to sequence of path-like
+        TIFFs per condition.
+    out : path-like
+        The table of images, for example ``T.csv``; ``T_cells.csv`` and ``T_settings.json`` are
+        written beside it.
+    settings, fit_on, thresholds
+        As for `measure`.
+    z : int, "max", "mean" or "sum", optional
+        Plane or projection of files with planes in depth.
+    label_folder : path-like, optional
+        Folder with TIFFs of labels that are used in place of an own segmentation, see
+        `LabelFolder`.
+    workers : Workers, optional
+        Where files are measured; see `local_workers` and `scheduler_workers`. By default here.
+    column_names : {"scikit-image", "cellprofiler"}
+        What the columns are called in the files.
+    on_image : callable, optional
+        Called with the number of images measured so far. What it raises ends the measurement.
+
+    Returns
+    -------
+    BatchResult
+
+    Raises
+    ------
+    InputError
+        As `measure`, and if a file cannot be read. No table is written then.
+    """
+    chosen = find_profile(profile)
+    settings = checked_settings(chosen, settings, list(groups), fit_on)
+    main_column = chosen.suited(settings).main_column
+    labels = None if label_folder is None else LabelFolder(Path(label_folder).resolve())
+    if labels is not None:
+        settings = with_segmenter(settings, NOTHING_YET)
+    workers = workers if workers is not None else Workers()
+    # A worker may have another working directory.
+    files = {name: [Path(path).resolve() for path in paths] for name, paths in groups.items()}
+    known = dict(thresholds or {})
+    if any(name not in known for name in fitted_parts(chosen, settings)):
+        paths = chain.from_iterable(files[name] for name in fit_on or files)
+        known = _fit(chosen, settings, paths, z, workers) | known
+
+    jobs = ((name, path) for name, paths in files.items() for path in paths)
+    rows_of = partial(_measure_file, profile, settings, known, z, labels)
+    first = ["image", "condition"]
+    main_values: dict[str, list[float]] = {}
+    done, lacking, error, channel = 0, 0, None, ""
+    with ExitStack() as stack:
+        images = stack.enter_context(Spool([*first, *chosen.columns], ["reason"]))
+        cells = stack.enter_context(Spool([*first, *chosen.cell_columns]))
+        for rows in in_order(rows_of, jobs, workers):
+            for row in rows:
+                images.add(row.values)
+                if row.cells and len(row.cells["label"]):
+                    cells.add(row.cells)
+                condition = row.values["condition"]
+                value = row.values.get(main_column)
+                main_values.setdefault(condition, []).append(np.nan if value is None else value)
+                channel = channel or str(row.values.get("channel", ""))
+                done += 1
+                if row.error is not None:
+                    lacking, error = lacking + 1, error or row.error
+                if on_image is not None:
+                    on_image(done)
+        if not done:
+            raise InputError("There are no images to measure: give a folder with some.")
+        if lacking == done and error is not None:
+            raise error
+        path = Path(out)
+        written = [path.with_name(f"{path.stem}_settings.json")]
+        write_settings(written[0], profile, settings, known)
+        if chosen.cell_columns:
+            written.append(path.with_name(f"{path.stem}_cells{path.suffix}"))
+            names = renaming(column_names, cells.columns, channel, cells=True)
+            cells.write(written[-1], partial(cell_table, chosen), names)
+        written.append(path)
+        names = renaming(column_names, images.columns, channel)
+        images.write(path, partial(image_table, chosen), names)
+    return BatchResult(
+        main_column=main_column,
+        main_values={name: np.array(values, float) for name, values in main_values.items()},
+        thresholds=known,
+        written=tuple(written),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A row without what only a viewer needs."""
+
+    values: dict[str, Any]
+    cells: dict[str, Any]
+    error: InputError | None
+
+
+def _measure_file(
+    profile: str,
+    settings: Settings,
+    thresholds: Mapping[str, float],
+    z: int | Projection | None,
+    labels: GivenLabels | None,
+    job: tuple[str, Path],
+) -> list[_Record]:
+    from napari_phenldiff.images.tiff import read_tiff
+
+    condition, path = job
+    rows = (
+        measure_row(find_profile(profile), condition, image, settings, thresholds, labels)
+        for image in read_tiff(path, z=z)
+    )
+    return [_Record(row.values, row.cells, row.error) for row in rows]
+
+
+def _fit(
+    profile: Profile[Any],
+    settings: Settings,
+    paths: Iterable[Path],
+    z: int | Projection | None,
+    workers: Workers,
+) -> dict[str, float]:
+    fit = ThresholdFit(profile, settings)
+    if fit.parts:
+        # Each job is told how much is kept when it is given out; less may be by its end.
+        jobs = ((path, fit.fractions) for path in paths)
+        for samples in in_order(partial(_sample_file, fit.parts, z), jobs, workers):
+            for sample in samples:
+                fit.add(sample)
+    return fit.thresholds()
+
+
+def _sample_file(
+    parts: Mapping[str, Any], z: int | Projection | None, job: tuple[Path, Mapping[str, float]]
+) -> list[dict[str, PixelSample]]:
+    from napari_phenldiff.images.tiff import read_tiff
+
+    path, fractions = job
+    return [draw_samples(image, parts, fractions) for image in read_tiff(path, z=z)]
+
+
+def in_order(run: Callable[[J], R], jobs: Iterable[J], workers: Workers) -> Iterator[R]:
+    """Carry out jobs wherever there is room, and give the results in the order of the jobs.
+
+    Jobs are taken from their iterable only when they are given out, and no more than
+    `Workers.ahead` wait or are worked on: neither jobs nor results pile up.
+    """
+    if workers.executor is None:
+        yield from map(run, jobs)
+        return
+    pending: deque[Future[R]] = deque()
+    try:
+        for job in jobs:
+            pending.append(workers.executor.submit(run, job))
+            if len(pending) >= workers.ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
