@@ -20,6 +20,8 @@ from napari_phenldiff.measurement.recovery import recovery as recovery
 
 # With fewer, the exact distribution matters, and ties rule out SciPy's tables of it.
 _SMALL = 8
+# Pairs of images of two groups up to which the test is exact in the absence of ties.
+_EXACT = 625
 # Permutations at a time: memory stays small for thousands of images.
 _BATCH = 500
 
@@ -182,10 +184,13 @@ def _rank_sum(a: np.ndarray, b: np.ndarray, seed: int) -> float:
 
     if not a.size or not b.size:
         return math.nan
+    ties = np.unique([*a, *b]).size < a.size + b.size
     method: object = "auto"
-    if min(a.size, b.size) <= _SMALL and np.unique([*a, *b]).size < a.size + b.size:
+    if ties and min(a.size, b.size) <= _SMALL:
         # Exact as long as there are no more orders than resamples.
         method = stats.PermutationMethod(n_resamples=20_000, rng=np.random.default_rng(seed))
+    elif not ties and a.size * b.size <= _EXACT:
+        method = "exact"  # which SciPy itself leaves at 8 images in the smaller group
     return float(stats.mannwhitneyu(a, b, method=method).pvalue)
 
 

@@ -13,6 +13,9 @@ from napari_phenldiff.measurement.compare import Comparison, Recovery, compare, 
 from napari_phenldiff.measurement.panel import translation_panel as translation_panel
 from napari_phenldiff.measurement.tables import Measurement
 from napari_phenldiff.measurement.theme import Theme, ThemeName, themed
+from napari_phenldiff.measurement.words import column_text
+from napari_phenldiff.measurement.words import p_text as p_text
+from napari_phenldiff.measurement.words import recovery_text as recovery_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,32 +123,6 @@ def four_groups(
             color=colors.faint,
         )
         return figure
-
-
-def recovery_text(recovered: Recovery) -> str:
-    """Put a recovery into words, with its interval: ``"recovery 81 % (74 to 89 %)"``."""
-    if recovered.reason:
-        return f"recovery not defined: {recovered.reason}"
-    return (
-        f"recovery {100 * recovered.value:.0f} % "
-        f"({100 * recovered.low:.0f} to {100 * recovered.high:.0f} %)"
-    )
-
-
-def p_text(comparison: Comparison) -> str:
-    """Put a p-value into words, with the smallest possible one where that is not tiny."""
-    if math.isnan(comparison.p_value):
-        return "p unknown"
-    text = f"p = {_number(comparison.p_value)}"
-    if comparison.min_p_value > 1e-3:
-        text += f"\n(least possible {_number(comparison.min_p_value)})"
-    return text
-
-
-def _number(value: float) -> str:
-    if value and abs(value) < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-")
-    return f"{value:.2g}"
 
 
 def _groups(
@@ -291,5 +268,4 @@ def _dress(
     axes.tick_params(axis="x", length=0, labelsize=7)
     axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)
     axes.set_axisbelow(True)
-    is_main = column == measurement.main_column
-    axes.set_ylabel(measurement.profile.axis_label if is_main else column.replace("_", " "))
+    axes.set_ylabel(column_text(measurement, column))

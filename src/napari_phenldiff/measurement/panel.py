@@ -10,25 +10,21 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.measurement.pictures import (
+    CHANNEL_COLORS,
+    MOST_CHANNELS,
+    add_scale_bar,
+    frame,
+    short_name,
+    shown_range,
+)
+from napari_phenldiff.measurement.pictures import composite as composite
 from napari_phenldiff.measurement.theme import Theme, ThemeName, themed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
-
-# Additive colours that stay apart, also for most people with a colour vision deficiency: magenta
-# and green are white where both are bright.
-_MAGENTA, _GREEN, _BLUE = (1.0, 0.15, 1.0), (0.15, 1.0, 0.2), (0.2, 0.5, 1.0)
-_CHANNEL_COLORS = {
-    1: ((1.0, 1.0, 1.0),),
-    2: (_MAGENTA, _GREEN),
-    3: (_BLUE, _GREEN, _MAGENTA),
-}
-_MOST_CHANNELS = 3
-# Percentiles of the real images that are black and fully bright.
-_SHOWN_RANGE = (0.5, 99.8)
-_NICE_LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # micrometres
 
 
 def translation_panel(
@@ -73,14 +69,14 @@ def translation_panel(
     from matplotlib.figure import Figure
 
     _check(real, translated, reconstructed)
-    names = real[0].channel_names[:_MOST_CHANNELS]
+    names = real[0].channel_names[:MOST_CHANNELS]
     n_channels = len(names)
     columns: list[tuple[str, Sequence[Image]]] = [(f"real\n{source}", real)]
     if reconstructed is not None:
         columns.append((f"reconstructed\n{source}", reconstructed))
     columns.append((f"translated\nto {target}", translated))
     changes = _changes(translated, real if reconstructed is None else reconstructed, n_channels)
-    low, high = _shown_range(real, n_channels)
+    low, high = shown_range(real, n_channels)
     # Change is shown against at least a tenth of the brightness, lest nothing looks like much.
     scales = [
         max(
@@ -101,7 +97,7 @@ def translation_panel(
         for row, axes_of_row in enumerate(grid):
             for axes, (_, images) in zip(axes_of_row, columns, strict=False):
                 axes.imshow(composite(images[row], low, high), interpolation="nearest")
-                _frame(axes, colors)
+                frame(axes, colors)
             for c, axes in enumerate(axes_of_row[len(columns) :]):
                 axes.imshow(
                     changes[row][c],
@@ -110,15 +106,15 @@ def translation_panel(
                     vmax=scales[c],
                     interpolation="nearest",
                 )
-                _frame(axes, colors)
-            axes_of_row[0].set_ylabel(_short(real[row].name), fontsize=7)
+                frame(axes, colors)
+            axes_of_row[0].set_ylabel(short_name(real[row].name), fontsize=7)
         for axes, (title, _) in zip(grid[0], columns, strict=False):
             axes.set_title(title, fontsize=9)
         for c, axes in enumerate(grid[0][len(columns) :]):
-            axes.set_title(f"change of\n{_short(names[c])}", fontsize=9)
+            axes.set_title(f"change of\n{short_name(names[c])}", fontsize=9)
         for c, axes in enumerate(grid[-1][len(columns) :]):
             _add_colorbar(figure, layout, len(columns) + c, axes.images[0], colors)
-        _add_scale_bar(grid[-1][0], real[-1])
+        add_scale_bar(grid[-1][0], real[-1])
         if n_channels > 1:
             _add_legend(figure, layout, names, real[0].n_channels, colors)
         return figure
@@ -165,27 +161,6 @@ class _Layout:
         )
 
 
-def composite(image: Image, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Overlay the first channels of an image in colours.
-
-    Parameters
-    ----------
-    image : Image
-    low, high : numpy.ndarray of shape (C,)
-        Grey values that are black and fully bright, for one to three channels.
-
-    Returns
-    -------
-    numpy.ndarray of shape (Y, X, 3), float64
-        Between 0 and 1; black where a value is not a number.
-    """
-    chosen = image.data[: len(low)].astype(np.float64)
-    span = np.maximum(high - low, np.finfo(np.float64).tiny)
-    brightness = np.clip((chosen - low[:, None, None]) / span[:, None, None], 0, 1)
-    colors = np.array(_CHANNEL_COLORS[len(low)])
-    return np.clip(np.einsum("cyx,cr->yxr", np.nan_to_num(brightness), colors), 0, 1)
-
-
 def _check(
     real: Sequence[Image], translated: Sequence[Image], reconstructed: Sequence[Image] | None
 ) -> None:
@@ -218,22 +193,6 @@ def _changes(
     ]
 
 
-def _shown_range(real: Sequence[Image], n_channels: int) -> tuple[np.ndarray, np.ndarray]:
-    ranges = [
-        np.nanpercentile(np.concatenate([image.data[c].ravel() for image in real]), _SHOWN_RANGE)
-        for c in range(n_channels)
-    ]
-    low, high = np.array(ranges, dtype=np.float64).T
-    return low, high
-
-
-def _frame(axes: Axes, colors: Theme) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=colors.faint, linewidth=0.5)
-
-
 def _add_colorbar(
     figure: Figure, layout: _Layout, column: int, shown: AxesImage, colors: Theme
 ) -> None:
@@ -250,29 +209,6 @@ def _add_colorbar(
     bar.set_label("grey values", fontsize=7, labelpad=1)
 
 
-def _add_scale_bar(axes: Axes, image: Image) -> None:
-    """Draw a bar of about a fifth of the image's width, if the size of its pixels is known."""
-    if image.pixel_size is None:
-        return
-    width = image.shape[1] * image.pixel_size[1]
-    fitting = [length for length in _NICE_LENGTHS if length <= width / 4]
-    if not fitting:
-        return
-    end = 0.95
-    start = end - fitting[-1] / width
-    axes.plot([start, end], [0.06, 0.06], color="white", linewidth=2.5, transform=axes.transAxes)
-    axes.text(
-        (start + end) / 2,
-        0.085,
-        f"{fitting[-1]} µm",
-        color="white",
-        fontsize=6.5,
-        ha="center",
-        va="bottom",
-        transform=axes.transAxes,
-    )
-
-
 def _add_legend(
     figure: Figure, layout: _Layout, names: Sequence[str], n_channels: int, colors: Theme
 ) -> None:
@@ -281,7 +217,7 @@ def _add_legend(
 
     patches = [
         Patch(facecolor=color, edgecolor=colors.faint, linewidth=0.5, label=name)
-        for name, color in zip(names, _CHANNEL_COLORS[len(names)], strict=True)
+        for name, color in zip(names, CHANNEL_COLORS[len(names)], strict=True)
     ]
     hidden = n_channels - len(names)
     if hidden:
@@ -299,7 +235,3 @@ def _add_legend(
         handlelength=1.0,
         handleheight=1.0,
     )
-
-
-def _short(name: str, limit: int = 22) -> str:
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"

@@ -104,7 +104,8 @@ def recovery(
         narrower = _narrowing(before, after)
         made_ends = made - narrower * (made - made_ends[0]), made + narrower * (made_ends[1] - made)
     low, high = ratio_interval(made, made_ends, real, real_ends, correlation)
-    return Recovery(made / real, low, high, made, real)
+    # no minus before a zero
+    return Recovery(made / real + 0.0, low + 0.0, high + 0.0, made, real)
 
 
 def ratio_interval(
