@@ -1,7 +1,7 @@
 """Where foreground begins.
 
 Thresholds are found and applied as in CellProfiler: the same methods, options of the same names,
-the same results (``tests/measurement/test_cellprofiler.py`` holds them to it).
+the same results (``tests/measurement/test_parity.py`` holds them to it).
 """
 
 from __future__ import annotations
