@@ -139,9 +139,11 @@ class Cells(Profile[CellsSettings]):
             reasons.insert(0, "no whole nucleus" if values["n_cells"] else "no nucleus")
         for name, column in cells.items():
             known = column[np.isfinite(column)]
-            if name not in ("label", "y", "x") and known.size:
-                values[name] = float(np.median(known))
-        return ImageResult(values, cells, "; ".join(filter(None, reasons)), nuclei)
+            if name not in ("label", "y", "x"):
+                values[name] = float(np.median(known)) if known.size else math.nan
+        # A channel may be named by several.
+        reason = "; ".join(dict.fromkeys(filter(None, reasons)))
+        return ImageResult(values, cells, reason, nuclei)
 
     def labels(
         self, image: Image, settings: CellsSettings, thresholds: Mapping[str, float]

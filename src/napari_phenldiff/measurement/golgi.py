@@ -185,11 +185,11 @@ class Golgi(Profile[GolgiSettings]):
 def _half_area(plane: np.ndarray) -> dict[str, Any]:
     """Count the brightest pixels that hold half of the light above the median."""
     light = np.sort(plane.astype(np.float64).ravel())[::-1]
-    light = np.maximum(light - np.median(light), 0)
-    held = np.cumsum(light)
-    if held[-1] == 0:  # no pixel is brighter than most
+    # Below the median as well: so the noise of the background adds up to nothing.
+    held = np.cumsum(light - np.median(light))
+    if held[-1] <= 0:
         return {}
-    count = int(np.searchsorted(held, held[-1] / 2)) + 1
+    count = int(np.argmax(held >= held[-1] / 2)) + 1
     return {"half_area_px": count, "half_area_fraction": count / plane.size}
 
 
@@ -254,7 +254,8 @@ def _measure_cells(
         "x": centres[:, 1],
         "cell_area_px": area,
         "cell_n_fragments": np.bincount(pairs[0], minlength=n_cells),
-        "scatter_px": mean(distance[mask], weights),
+        # From the edge between two pixels, not from the centre of the outermost one.
+        "scatter_px": mean(np.maximum(distance[mask] - 0.5, 0), weights),
         "scatter_centroid_px": mean(np.hypot(*(places - centres[cell]).T), weights),
         "spread_px": np.sqrt(variance(weights)),
         "compactness": area / (2 * math.pi * variance(even)),
