@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_phenldiff.cli import options
+from napari_phenldiff.cli import measure_figures, options
 from napari_phenldiff.cli.images import ImageFiles
 from napari_phenldiff.cli.measure_inputs import find_groups as find_groups
 from napari_phenldiff.cli.measure_inputs import real_groups as real_groups
@@ -173,6 +173,7 @@ def add_parser(commands: Any) -> None:
             default=absent,
             help=f"find one threshold per {scope_name}",
         )
+    measure_figures.add_options(parser)
     parser.set_defaults(command=run)
 
 
@@ -182,6 +183,7 @@ def run(args: argparse.Namespace) -> int:
     from napari_phenldiff.measurement.profiles import find_profile, read_settings
 
     find_profile(args.profile)
+    measure_figures.check(args)
     if args.out.is_dir():
         raise InputError(f"{args.out} is a folder; name the table to write, such as table.csv.")
     thresholds: dict[str, float] | None = None
@@ -215,7 +217,8 @@ def run(args: argparse.Namespace) -> int:
         )
     for condition in result.main_values:
         say(_summary(result, condition))
-    for path in reversed(result.written):
+    compared = measure_figures.compare_conditions(args, groups, real_groups(groups))
+    for path in (*reversed(result.written), *compared):
         say(f"{path}")
     return 0
 

@@ -1,0 +1,227 @@
+"""What ``phenldiff measure`` makes of its table: a table of effects, and figures."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_phenldiff.cli.images import ImageFiles
+from napari_phenldiff.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from napari_phenldiff.images.image import Image
+    from napari_phenldiff.measurement.tables import Measurement
+
+KINDS = ("groups", "slopes", "effects", "gallery")
+_FORMATS = (".png", ".svg", ".pdf")
+_SHOWN = 6
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the comparison to the parser."""
+    group = parser.add_argument_group(
+        "comparison", "of two conditions, and of what a model made of the first"
+    )
+    group.add_argument(
+        "--effects",
+        type=Path,
+        metavar="TABLE",
+        help="CSV to write: shift, Cliff's delta, p-values and recovery of every measurement",
+    )
+    group.add_argument(
+        "--figure",
+        action="append",
+        type=_figure,
+        default=[],
+        metavar="KIND=FILE",
+        help=f"figure to write; {', '.join(KINDS)}, as PNG, SVG or PDF; may be given several times",
+    )
+    for role, text in (
+        ("source", "real images before (default: the first condition that no model made)"),
+        ("target", "real images after (default: the second)"),
+        ("reconstructed", 'model images of the source (default: "reconstructed", if there)'),
+        ("translated", 'model images of the target (default: "translated", if there)'),
+    ):
+        group.add_argument(f"--{role}", metavar="NAME", help=text)
+    group.add_argument(
+        "--paired", action="store_true", help="source and target are the same fields, by name"
+    )
+    group.add_argument(
+        "--wells",
+        metavar="PATTERN",
+        help="compare wells, not images: regular expression that finds the well in a name",
+    )
+    group.add_argument("--theme", choices=("light", "dark"), default="light", help="of the figures")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse, before anything is measured, what could not be compared afterwards.
+
+    Raises
+    ------
+    InputError
+        If tables with CellProfiler's column names are to be compared.
+    """
+    if (args.figure or args.effects) and args.column_names != "scikit-image":
+        raise InputError(
+            "Figures and effects are made from columns with the names of scikit-image: leave out "
+            "--column-names."
+        )
+
+
+def compare_conditions(
+    args: argparse.Namespace, groups: Mapping[str, ImageFiles], real: tuple[str, ...]
+) -> list[Path]:
+    """Write the table of effects and the figures that were asked for.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With the options of `add_options`, and ``out``, the table that was measured.
+    groups : mapping of str to ImageFiles
+        What was measured.
+    real : tuple of str
+        Names of the groups that no model has made.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If there are no two conditions to compare, or no images that a figure needs.
+    """
+    if not args.figure and args.effects is None:
+        return []
+    from napari_phenldiff.images.files import write_atomic
+    from napari_phenldiff.measurement.effects import effects, wells_by_pattern
+    from napari_phenldiff.measurement.reading import read_measurement
+
+    names: dict[str, Any] = _roles(args, tuple(groups), real)
+    measurement = read_measurement(args.out)
+    wells = wells_by_pattern(measurement, args.wells) if args.wells else None
+    written = []
+    table = None
+    if args.effects is not None or any(kind == "effects" for kind, _ in args.figure):
+        table = effects(measurement, **names, paired=args.paired, wells=wells)
+    if args.effects is not None and table is not None:
+        args.effects.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomic(args.effects) as temporary:
+            table.to_csv(temporary, index=False)
+        written.append(args.effects)
+    for kind, path in args.figure:
+        if kind == "effects":
+            from napari_phenldiff.measurement.forest import effect_sizes
+            from napari_phenldiff.measurement.words import column_text
+
+            assert table is not None
+            figure = effect_sizes(
+                table, theme=args.theme, label=lambda name: column_text(measurement, name)
+            )
+        elif kind == "groups":
+            from napari_phenldiff.measurement.figures import four_groups
+
+            figure = four_groups(measurement, **names, theme=args.theme)
+        elif kind == "slopes":
+            from napari_phenldiff.measurement.slopes import paired_slopes
+
+            made = "translated" in names
+            figure = paired_slopes(
+                measurement,
+                before=names.get("reconstructed", names["source"]),
+                after=names.get("translated", names["target"]),
+                target=names["target"] if made else None,
+                made=made,
+                wells=wells,
+                theme=args.theme,
+            )
+        else:
+            figure = _gallery(args, measurement, groups, names)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomic(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
+        written.append(path)
+    return written
+
+
+def _gallery(
+    args: argparse.Namespace,
+    measurement: Measurement,
+    groups: Mapping[str, ImageFiles],
+    names: Mapping[str, str],
+) -> Figure:
+    """Draw the images whose main measurement changed most; only they are kept in memory."""
+    from napari_phenldiff.measurement.effects import matched, unit_values
+    from napari_phenldiff.measurement.gallery import change_gallery, most_changed
+
+    if "translated" not in names:
+        raise InputError("A gallery shows translated images: name their group with --translated.")
+    of = {role: unit_values(measurement, name) for role, name in names.items()}
+    before, after = matched(of.get("reconstructed", of["source"]), of["translated"])
+    chosen = [str(before.index[i]) for i in most_changed(before, after, _SHOWN)]
+    shown = [name for name in chosen if name in of["source"].index]
+    if not shown:
+        raise InputError(
+            f"None of the images that changed most is in {names['source']}: give the real images "
+            "of the same names to show a gallery."
+        )
+
+    def images(role: str) -> list[Image]:
+        found = {image.name: image for image in groups[names[role]] if image.name in shown}
+        return [found[name] for name in shown]
+
+    return change_gallery(
+        images("source"),
+        images("translated"),
+        reconstructed=images("reconstructed") if "reconstructed" in names else None,
+        captions=[f"{before[name]:.3g} → {after[name]:.3g}" for name in shown],
+        source=names["source"],
+        target=names["target"],
+        theme=args.theme,
+    )
+
+
+def _roles(
+    args: argparse.Namespace, groups: tuple[str, ...], real: tuple[str, ...]
+) -> dict[str, str]:
+    """Say which group is what; those that a model makes may be missing."""
+    found: dict[str, str] = {}
+    for role in ("reconstructed", "translated"):
+        named = [name for name in groups if name.rsplit("/")[-1] == role]
+        given = getattr(args, role) or (named[0] if len(named) == 1 else None)
+        if given is not None:
+            found[role] = given
+    if "translated" not in found:
+        found.pop("reconstructed", None)
+    rest = [name for name in real if name not in found.values()]
+    for role in ("source", "target"):
+        given = getattr(args, role)
+        others = [name for name in rest if name not in (args.source, args.target)]
+        if given is None and not others:
+            raise InputError(
+                "A comparison needs two conditions of real images: name them with --source and "
+                "--target."
+            )
+        found[role] = given or others[0]
+        rest = [name for name in rest if name != found[role]]
+    unknown = [name for name in found.values() if name not in groups]
+    if unknown:
+        raise InputError(
+            f'There is no condition "{unknown[0]}": choose one of {", ".join(groups)}.'
+        )
+    return found
+
+
+def _figure(text: str) -> tuple[str, Path]:
+    kind, equals, path = text.partition("=")
+    if not equals or kind not in KINDS or Path(path).suffix.lower() not in _FORMATS:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not KIND=FILE, with {', '.join(KINDS)} and a .png, .svg or .pdf"
+        )
+    return kind, Path(path)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.measurement.profiles import measure
+from napari_phenldiff.measurement.reading import read_measurement
+
+RADII = {"small": 5.0, "large": 12.0, "reconstructed": 5.2, "translated": 10.0}
+
+
+def disc(name: str, radius: float, seed: int) -> Image:
+    y, x = np.mgrid[:48, :48] - 24
+    noise = np.random.default_rng(seed).integers(0, 4, (1, 48, 48))
+    pixels = noise + 200 * (np.hypot(y, x) < radius)[None]
+    return Image(pixels.astype(np.uint8), ("actin",), None, name)
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> list[str]:
+    for condition, radius in RADII.items():
+        for i in range(6):
+            image = disc(f"B0{i // 2}_{i}", radius + i / 4, seed=i)
+            write_tiff(tmp_path / "discs" / condition / f"{image.name}.tif", image)
+    return [str(tmp_path / "discs" / condition) for condition in RADII]
+
+
+def test_effects_and_figures(discs, tmp_path, phenldiff):
+    kinds = ("groups", "slopes", "effects", "gallery")
+    figures = [f"--figure={kind}={tmp_path / 'figures' / kind}.png" for kind in kinds]
+    code, out, _ = phenldiff(
+        *("measure", "area", *discs, "--threshold", "100", "--out", tmp_path / "t.csv"),
+        *("--effects", tmp_path / "effects.csv", *figures),
+    )
+    assert code == 0
+    table = pd.read_csv(tmp_path / "effects.csv")
+    first = table.iloc[1]
+    assert (first["measurement"], first["effect"]) == ("area_fraction", "translated")
+    expected = (10.6**2 - 5.8**2) / (12.6**2 - 5.6**2)
+    assert first["recovery"] == pytest.approx(expected, abs=0.06)
+    assert first["least_p_value"] == pytest.approx(2 / 2**6)
+    for kind in kinds:
+        picture = tmp_path / "figures" / f"{kind}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert str(picture) in out
+
+
+def test_wells_and_pairs(discs, tmp_path, phenldiff):
+    code, _, _ = phenldiff(
+        *("measure", "area", *discs[:2], "--threshold", "100", "--out", tmp_path / "t.csv"),
+        *("--source", "large", "--target", "small", "--paired", "--wells", r"^B\d\d"),
+        *("--effects", tmp_path / "e.csv", "--figure", f"slopes={tmp_path / 's.svg'}"),
+        *("--theme", "dark"),
+    )
+    assert code == 0
+    table = pd.read_csv(tmp_path / "e.csv")
+    assert set(table["n_before"]) == {3}
+    assert table["paired"].all()
+    assert table["shift"].iloc[0] < 0
+    assert (tmp_path / "s.svg").read_text(encoding="utf-8").count("<svg") == 1
+
+
+def test_what_cannot_be_compared_is_told(discs, tmp_path, phenldiff):
+    out = ("--threshold", "100", "--out", tmp_path / "t.csv")
+    effects = ("--effects", tmp_path / "e.csv")
+    code, _, said = phenldiff("measure", "area", discs[0], *out, *effects)
+    assert (code, "two conditions" in said) == (2, True)
+    code, _, said = phenldiff("measure", "area", *discs[:2], *out, *effects, "--target", "dead")
+    assert (code, '"dead"' in said) == (2, True)
+    gallery = ("--figure", f"gallery={tmp_path / 'g.png'}")
+    code, _, said = phenldiff("measure", "area", *discs[:2], *out, *gallery)
+    assert (code, "--translated" in said) == (2, True)
+    names = ("--column-names", "cellprofiler")
+    code, _, said = phenldiff("measure", "area", *discs[:2], *out, *effects, *names)
+    assert (code, "scikit-image" in said) == (2, True)
+    with pytest.raises(SystemExit):
+        phenldiff("measure", "area", *discs[:2], *out, "--figure", "pie=p.png")
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    groups = {"07": [disc("01", 5, 0), disc("NA", 6, 1)], "blank": [disc("x", 0, 2)]}
+    measured = measure("area", groups)
+    measured.write(tmp_path / "t.csv")
+    again = read_measurement(tmp_path / "t.csv")
+    assert again.conditions == measured.conditions
+    assert list(again.images["image"]) == ["01", "NA", "x"]
+    assert list(again.images["reason"]) == list(measured.images["reason"])
+    for condition in measured.conditions:
+        np.testing.assert_array_equal(again.values(condition), measured.values(condition))
+    assert again.settings == measured.settings
