@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_phenldiff.cli.measure import PROFILE_NAMES, find_groups, real_groups
+from napari_phenldiff.cli.measure import PROFILE_NAMES, find_groups, real_groups, settings_from
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.simulate import simulate_images
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.measurement.profiles import PROFILES
 
@@ -164,3 +165,47 @@ def test_a_truncated_file_is_told_before_a_table_is_written(discs, tmp_path, phe
 
 def test_the_help_names_all_profiles():
     assert set(PROFILE_NAMES) == set(PROFILES)
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "columns"),
+    [
+        ("golgi", ("--channel", "Golgi"), {"area_um2", "n_fragments", "half_area_px"}),
+        (
+            "golgi",
+            ("--channel", "Golgi", "--nuclei-channel", "DNA", "--threshold", "otsu"),
+            {"scatter_um", "compactness", "cell_area_px"},
+        ),
+        (
+            "neurons",
+            ("--channel", "tubulin", "--marker-channel", "Golgi", "--nuclei-channel", "none"),
+            {"neurite_length_um", "n_branch_points", "marker_mean"},
+        ),
+        (
+            "cells",
+            ("--nuclei-channel", "DNA", "--cytoplasm-channel", "tubulin"),
+            {"n_cells", "area_um2", "cytoplasm_area_um2", "intensity_mean_tubulin"},
+        ),
+    ],
+)
+def test_profiles_by_the_names_of_their_channels(tmp_path, phenldiff, profile, options, columns):
+    images = simulate_images("golgi", "source", 2, size=96)
+    for image in images:
+        write_tiff(tmp_path / "control" / f"{image.name}.tif", image)
+    table, again = tmp_path / "t.csv", tmp_path / "again.csv"
+    code, _, err = phenldiff("measure", profile, tmp_path / "control", "--out", table, *options)
+    assert code == 0, err
+    found = pd.read_csv(table)
+    assert columns <= set(found)
+    assert found[list(columns)].notna().any().all()
+    settings = tmp_path / "t_settings.json"
+    args = ("measure", profile, tmp_path / "control", "--out", again, "--settings", settings)
+    assert phenldiff(*args)[0] == 0
+    assert again.read_bytes() == table.read_bytes()
+
+
+def test_the_threshold_given_is_that_of_what_is_measured():
+    settings = settings_from("golgi", {"method": 7.0, "nuclei_channel": "DNA"})
+    assert settings.segmentation.threshold.method == 7.0
+    assert settings.nuclei.threshold.method == "minimum-cross-entropy"
+    assert settings_from("cells", {"method": 7.0}).nuclei.threshold.method == 7.0

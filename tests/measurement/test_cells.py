@@ -90,6 +90,9 @@ def test_a_cell_that_the_border_cuts_has_no_area_of_cytoplasm():
     settings = CellsSettings(cytoplasm_channel="F-actin", cytoplasm=BODIES)
     cells = measure("cells", {"a": [image]}, settings).cells.sort_values("x")
     assert list(cells.cytoplasm_area_px.isna()) == [False, True]
+    row = measure("cells", {"a": [field(nuclei=((14, 110),))]}, settings).images.iloc[0]
+    assert math.isnan(row.cytoplasm_area_px)
+    assert row.reason == "no whole cell to measure the cytoplasm of"
 
 
 def test_no_nuclei_are_a_count_of_zero():

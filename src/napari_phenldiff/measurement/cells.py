@@ -133,6 +133,8 @@ class Cells(Profile[CellsSettings]):
             around = np.bincount(bodies[nuclei == 0], minlength=values["n_cells"] + 1)[whole]
             cut = np.isin(whole, _at_border(bodies))
             cells["cytoplasm_area_px"] = np.where(cut, math.nan, around)
+            if whole.size and cut.all():
+                reasons.append("no whole cell to measure the cytoplasm of")
         _add_micrometres(cells, image)
         values["n_measured"] = whole.size
         if not whole.size:
