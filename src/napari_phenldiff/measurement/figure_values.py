@@ -53,7 +53,7 @@ def four_group_values(
     column : str, optional
         Column of the table of images; by default the main column of the profile.
     seed : int
-        Seed of the bootstrap.
+        Seed of random permutations.
 
     Returns
     -------

@@ -70,7 +70,7 @@ def four_groups(
         The recovery in that column, if it was estimated already; otherwise it is here.
     theme : {"light", "dark"}
     seed : int
-        Seed of bootstrap and jitter.
+        Seed of the sideways places of dots.
 
     Returns
     -------
