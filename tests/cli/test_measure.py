@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -209,3 +210,90 @@ def test_the_threshold_given_is_that_of_what_is_measured():
     assert settings.segmentation.threshold.method == 7.0
     assert settings.nuclei.threshold.method == "minimum-cross-entropy"
     assert settings_from("cells", {"method": 7.0}).nuclei.threshold.method == 7.0
+
+
+def test_the_command_of_the_docs_has_the_columns_of_the_docs(discs, tmp_path, phenldiff):
+    table = tmp_path / "t.csv"
+    for method in ("otsu", "otsu3", "minimum-cross-entropy", "robust-background", "0.3"):
+        code, _, _ = phenldiff(
+            "measure", "area", discs, "--channel", "DNA", "--threshold", method, "--scale", 255,
+            "--log", "--smoothing", 1.3488, "--per-experiment", "--out", table,
+        )  # fmt: skip
+        assert code == 0
+        rows = pd.read_csv(table)
+        columns = ["image", "condition", "channel", "threshold", "area_px", "perimeter_px"]
+        assert list(rows)[:7] == [*columns, "total_px"]
+        assert rows["threshold"].between(0, 1).all()
+        assert rows["area_px"].notna().all()
+
+
+def test_every_option_is_in_the_settings_file(discs, tmp_path, phenldiff):
+    args = (
+        "--threshold", "otsu3", "--scale", 255, "--log", "--smoothing", 1, "--per-image",
+        "--adaptive-window", 20, "--background-radius", 15, "--min-size", 4, "--max-hole", 9,
+        "--split", "--channel", 1,
+    )  # fmt: skip
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    assert phenldiff("measure", "area", discs, *args, "--out", first)[0] == 0
+    saved = json.loads((tmp_path / "first_settings.json").read_text(encoding="utf-8"))["settings"]
+    assert saved["channel"] == 1
+    segmentation = saved["segmentation"]
+    assert segmentation["threshold"] == {
+        "method": "otsu3", "scope": "image", "scale": 255, "log_transform": True, "smoothing": 1,
+        "adaptive_window": 20,
+    }  # fmt: skip
+    names = ("background_radius", "min_size", "max_hole", "split")
+    assert [segmentation[name] for name in names] == [15, 4, 9, True]
+    settings = ("--settings", tmp_path / "first_settings.json")
+    assert phenldiff("measure", "area", discs, *settings, "--out", second)[0] == 0
+    assert first.read_bytes() == second.read_bytes()
+    code, _, err = phenldiff("measure", "area", discs, *settings, "--min-size", 1, "--out", second)
+    assert (code, "leave out other settings" in err) == (2, True)
+
+
+def test_columns_as_cellprofiler_calls_them(discs, tmp_path, phenldiff):
+    ours, theirs = tmp_path / "ours.csv", tmp_path / "theirs.csv"
+    assert phenldiff("measure", "area", discs, "--out", ours)[0] == 0
+    names = ("--column-names", "cellprofiler")
+    assert phenldiff("measure", "area", discs, *names, "--out", theirs)[0] == 0
+    ours, theirs = pd.read_csv(ours), pd.read_csv(theirs)
+    for name, column in (
+        ("area_px", "AreaOccupied_AreaOccupied_DNA"),
+        ("perimeter_px", "AreaOccupied_Perimeter_DNA"),
+        ("total_px", "AreaOccupied_TotalArea_DNA"),
+        ("threshold", "Threshold_FinalThreshold_DNA"),
+        ("condition", "Metadata_Condition"),
+    ):
+        assert list(ours[name]) == list(theirs[column])
+    assert phenldiff("measure", "cells", discs, *names, "--out", tmp_path / "cells.csv")[0] == 0
+    images, cells = pd.read_csv(tmp_path / "cells.csv"), pd.read_csv(tmp_path / "cells_cells.csv")
+    assert {"Count_Nuclei", "Median_Nuclei_AreaShape_Area"} <= set(images)
+    wanted = {"ObjectNumber", "AreaShape_Area", "AreaShape_Center_X", "Intensity_MeanIntensity_dna"}
+    assert wanted <= set(cells)
+    assert not any(name.startswith("AreaOccupied") for name in images)
+
+
+def test_labels_that_something_else_made(discs, tmp_path, phenldiff):
+    for path in discs.rglob("*.tif"):
+        labels = np.zeros((1, 48, 48), np.uint8)
+        labels[0, 5:15, 5:25] = 3
+        write_tiff(tmp_path / "labels" / path.name, Image(labels, ("labels",), None, path.stem))
+    args = ("measure", "cells", discs, "--labels", tmp_path / "labels", "--out")
+    assert phenldiff(*args, tmp_path / "t.csv")[0] == 0
+    rows = pd.read_csv(tmp_path / "t.csv")
+    assert set(rows["n_cells"]) == {1}
+    assert set(rows["area_px"]) == {200}
+    code, _, err = phenldiff(
+        "measure", "cells", discs, "--labels", tmp_path / "none", "--out", tmp_path / "u.csv"
+    )
+    assert (code, "is no folder" in err) == (2, True)
+
+
+@pytest.mark.slow
+def test_two_workers_write_the_same_table(discs, tmp_path, phenldiff):
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    assert phenldiff("measure", "area", discs, "--out", one)[0] == 0
+    assert phenldiff("measure", "area", discs, "--workers", 2, "--out", two)[0] == 0
+    assert one.read_bytes() == two.read_bytes()
+    code, _, err = phenldiff("measure", "area", discs, "--workers", 0, "--out", two)
+    assert (code, "at least 1" in err) == (2, True)

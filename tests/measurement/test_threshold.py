@@ -7,11 +7,13 @@ import pytest
 from pydantic import ValidationError
 from scipy import ndimage as ndi
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.threshold import (
     PixelPool,
     ThresholdSettings,
     fit_threshold,
     foreground,
+    level_of,
     smoothed,
 )
 
@@ -124,3 +126,35 @@ def test_threshold_of_a_pool_is_that_of_all_pixels():
     settings = ThresholdSettings()
     whole = fit_threshold(values, settings)
     assert fit_threshold(pool.values, settings) == pytest.approx(whole, rel=0.02)
+
+
+def uneven():
+    """Dots on a background that rises more than the dots do."""
+    y, x = np.mgrid[:120, :160]
+    dots = (y % 12 < 4) & (x % 12 < 4)
+    return 10 + x / 8.0 + 12.0 * dots, dots
+
+
+def test_adaptive_threshold_follows_the_background():
+    plane, dots = uneven()
+    alike = ThresholdSettings()
+    threshold = fit_threshold(plane, alike)
+    assert np.mean((plane >= threshold) == dots) < 0.85
+    level = level_of(plane, ThresholdSettings(adaptive_window=24), threshold)
+    assert level.shape == plane.shape
+    assert np.mean((plane >= level) == dots) > 0.97
+    assert level.min() >= 0.7 * threshold
+    assert level.max() <= 1.5 * threshold
+
+
+def test_adaptive_threshold_is_not_for_numbers_nor_for_large_windows():
+    plane, _ = uneven()
+    assert level_of(plane, ThresholdSettings(), 3.0) == 3.0
+    assert level_of(plane, ThresholdSettings(method=5.0, adaptive_window=20), 5.0) == 5.0
+    with pytest.raises(InputError, match="more than half of an image of 120 x 160"):
+        level_of(plane, ThresholdSettings(adaptive_window=61), 20.0)
+    # Windows without contrast have the threshold of the image.
+    flat = np.zeros((64, 64))
+    flat[:8, :8] = 1
+    level = level_of(flat, ThresholdSettings(adaptive_window=16), 0.5)
+    assert level[40, 40] == pytest.approx(0.5, abs=0.05)

@@ -16,11 +16,21 @@ _IMAGE = {
     "channel": "Metadata_Channel",
     "reason": "Metadata_Reason",
     "threshold": "Threshold_FinalThreshold_{}",
+    "n_cells": "Count_Nuclei",
+}
+# Of a marker in the whole field.
+_OCCUPIED = {
     "area_px": "AreaOccupied_AreaOccupied_{}",
     "perimeter_px": "AreaOccupied_Perimeter_{}",
     "total_px": "AreaOccupied_TotalArea_{}",
-    "n_cells": "Count_Nuclei",
-    "n_nuclei": "Count_Nuclei",
+}
+_SHAPES = {
+    "area_px": "AreaShape_Area",
+    "perimeter_px": "AreaShape_Perimeter",
+    "eccentricity": "AreaShape_Eccentricity",
+    "solidity": "AreaShape_Solidity",
+    "axis_major_length_px": "AreaShape_MajorAxisLength",
+    "axis_minor_length_px": "AreaShape_MinorAxisLength",
 }
 _CELLS = {
     "image": "Metadata_Image",
@@ -28,26 +38,10 @@ _CELLS = {
     "label": "ObjectNumber",
     "y": "AreaShape_Center_Y",
     "x": "AreaShape_Center_X",
-    "area_px": "AreaShape_Area",
-    "perimeter_px": "AreaShape_Perimeter",
-    "eccentricity": "AreaShape_Eccentricity",
-    "solidity": "AreaShape_Solidity",
-    "extent": "AreaShape_Extent",
-    "form_factor": "AreaShape_FormFactor",
-    "orientation": "AreaShape_Orientation",
-    "axis_major_length_px": "AreaShape_MajorAxisLength",
-    "axis_minor_length_px": "AreaShape_MinorAxisLength",
-    "equivalent_diameter_px": "AreaShape_EquivalentDiameter",
-    "feret_diameter_max_px": "AreaShape_MaxFeretDiameter",
+    **_SHAPES,
 }
-_INTENSITY = re.compile(r"(?:intensity_)?(?P<what>mean|min|max|std|sum)_(?:intensity_)?(?P<of>.+)")
-_INTENSITIES = {
-    "mean": "Mean",
-    "min": "Min",
-    "max": "Max",
-    "std": "Std",
-    "sum": "Integrated",
-}
+_INTENSITY = re.compile(r"intensity_mean_(.+)")
+_OVER_CELLS = "Median_Nuclei_"
 
 
 def renaming(
@@ -74,13 +68,17 @@ def renaming(
     """
     if names == "scikit-image":
         return {}
-    known = _CELLS if cells else _IMAGE
+    occupied = "total_px" in columns
+    known = _CELLS if cells else _IMAGE | (_OCCUPIED if occupied else {})
     renamed = {name: known[name].format(_word(channel)) for name in columns if name in known}
+    # An image that has no area of its own has the medians over its cells.
+    prefix = "" if cells else _OVER_CELLS
     for name in columns:
-        found = _INTENSITY.fullmatch(name) if cells else None
-        if found is not None:
-            what = _INTENSITIES[found["what"]]
-            renamed[name] = f"Intensity_{what}Intensity_{_word(found['of'])}"
+        intensity = _INTENSITY.fullmatch(name)
+        if intensity is not None:
+            renamed[name] = f"{prefix}Intensity_MeanIntensity_{_word(intensity[1])}"
+        elif name in _SHAPES and not cells and not occupied:
+            renamed[name] = f"{prefix}{_SHAPES[name]}"
     return renamed
 
 

@@ -24,6 +24,8 @@ Segmenter = Callable[[np.ndarray], np.ndarray]
 _SATURATED = 0.25
 _FEWEST_LEVELS = 16
 _SMALLEST_SIDE = 3
+# Squares of larger ones, summed, would be infinite.
+_LARGEST = 1e100
 
 
 class SegmentationSettings(Settings):
@@ -105,6 +107,8 @@ def unmeasurable(plane: np.ndarray) -> str | None:
         return "constant"
     if high < 0:
         return "all values are negative"
+    if max(float(high), -float(low)) > _LARGEST:
+        return "holds values that are too large to calculate with"
     at_limit = float(np.mean(plane == high))
     if at_limit > _SATURATED and _looks_saturated(plane):
         return f"saturated: {at_limit:.0%} of the pixels have the largest value"
