@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
+from qtpy.QtWidgets import QLabel
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.area import AreaSettings
@@ -53,6 +54,35 @@ def test_the_form_follows_the_profile_and_the_channels(dock: MeasureWidget):
     assert fields["channel"] == 0
     assert set(fields["segmentation"]) >= {"threshold", "min_size"}
     assert dock.request().profile == "area"
+
+
+def test_channels_that_may_be_left_out(dock: MeasureWidget):
+    dock.profile.setCurrentIndex(dock.profile.findData("golgi"))
+    assert dock.settings.values()["nuclei_channel"] is None
+    assert dock.validation_error() is None
+
+    dock.settings.set_values({"nuclei_channel": 1})
+    assert dock.settings.values()["nuclei_channel"] == 1
+    assert dock.request().settings.nuclei_channel == 1
+
+    dock.settings.set_values({"nuclei_channel": None})
+    assert dock.request().settings.nuclei_channel is None
+
+
+@pytest.mark.parametrize("profile", ["golgi", "neurons", "cells"])
+def test_profiles_can_be_measured_and_saved(
+    dock: MeasureWidget, model: ViewerModel, until_ended, tmp_path: Path, profile: str
+):
+    dock.profile.setCurrentIndex(dock.profile.findData(profile))
+    dock.job_foot.button.click()
+    assert until_ended(dock).state is JobState.FINISHED
+    assert dock.figure.isVisible()
+    dock.write_table(tmp_path / "t.csv")
+    dock.load_settings(tmp_path / "t_settings.json")
+    assert dock.profile.currentData() == profile
+    # Two things are cut out: which of them a setting is for has to be seen.
+    texts = [label.text() for label in dock.findChildren(QLabel)]
+    assert len([text for text in texts if text.endswith(": method")]) == 2
 
 
 def test_why_it_cannot_start_stands_beside_the_button(

@@ -38,7 +38,7 @@ from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.measurement.translocation import Translocation
 
 PROFILES: dict[str, Profile[Any]] = {
-    profile.name: profile for profile in (Translocation(), Golgi(), Neurons(), Cells(), Area())
+    profile.name: profile for profile in (Translocation(), Area(), Golgi(), Neurons(), Cells())
 }
 
 Groups = Mapping[str, Iterable[Image]]

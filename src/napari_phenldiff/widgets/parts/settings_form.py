@@ -41,6 +41,7 @@ class SettingsForm(QObject):
         self._numbers: dict[tuple[str, ...], QDoubleSpinBox] = {}
         self._model: type[BaseModel] | None = None
         self._channels: Sequence[str] = ()
+        self._several = False
 
     @property
     def has_nested(self) -> bool:
@@ -63,7 +64,12 @@ class SettingsForm(QObject):
         self._numbers.clear()
         self._model = model
         self._channels = tuple(channel_names)
-        self._add(model(), (), channel_names)
+        defaults = model()
+        inner = [
+            name for name in model.model_fields if isinstance(getattr(defaults, name), BaseModel)
+        ]
+        self._several = len(inner) > 1
+        self._add(defaults, (), channel_names)
 
     def values(self) -> dict[str, Any]:
         """Return what is filled in, in the form that ``model_validate`` takes."""
@@ -144,7 +150,9 @@ class SettingsForm(QObject):
                 continue
             form = self._nested if path else self._plain
             field = self._field(where, info, value, channels)
-            text = name.removesuffix("_channel").replace("_", " ").capitalize()
+            text = name.removesuffix("_channel").replace("_", " ")
+            text = f"{path[0]}: {text}" if path and self._several else text
+            text = text[0].upper() + text[1:]
             form.row(text, field, texts.get(name, text))
             self._fields[where] = field
             if where in self._numbers:
