@@ -49,6 +49,14 @@ def test_columns_that_tell_how_it_was_measured_are_left_out(measurement):
     assert result_columns(measurement) == ("area_fraction", "area_px", "perimeter_px")
 
 
+def test_what_is_there_in_two_units_counts_once(measurement):
+    images = measurement.images.assign(area_um2=measurement.images["area_px"] / 4.0)
+    both = replace(measurement, images=images)
+    assert sorted(result_columns(both)) == ["area_fraction", "area_um2", "perimeter_px"]
+    images.loc[3, "area_um2"] = np.nan
+    assert sorted(result_columns(both)) == ["area_fraction", "area_px", "perimeter_px"]
+
+
 def test_rows_are_what_compare_and_recovery_give(measurement):
     table = effects(measurement, **GROUPS)
     assert list(table["effect"]) == ["real", "translated"] * 3

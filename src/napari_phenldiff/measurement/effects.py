@@ -33,7 +33,8 @@ def result_columns(measurement: Measurement) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The main column first. Thresholds and the sizes of images are not among them.
+        The main column first. Thresholds and the sizes of images are not among them, and what
+        is there in pixels and in micrometres counts once: in micrometres, if all images have it.
     """
     from pandas.api.types import is_numeric_dtype
 
@@ -47,6 +48,12 @@ def result_columns(measurement: Measurement) -> tuple[str, ...]:
         and images[name].nunique() > 1
     ]
     main = measurement.main_column
+    for name in [name for name in found if name.endswith("_px")]:
+        twins = [f"{name.removesuffix('px')}{unit}" for unit in ("um", "um2")]
+        twin = next((twin for twin in twins if twin in found), None)
+        if twin is not None:
+            whole = images[twin].notna().sum() == images[name].notna().sum()
+            found.remove(name if whole else twin)
     return (main, *(name for name in found if name != main))
 
 
