@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.compat import isalive
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_phenldiff.viewer.reader import get_reader
 from napari_phenldiff.widgets.parts.form import Panel
@@ -24,6 +27,29 @@ class DropPanel(Panel):
         super().__init__()
         self.viewer = viewer
         self.setAcceptDrops(True)
+        self._has_been_shown = False
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Lie behind a tab with the other docks of the plugin, which are as tall as the window."""
+        super().showEvent(event)
+        if not self._has_been_shown:
+            self._has_been_shown = True
+            QTimer.singleShot(0, self._join_tabs)
+
+    def _join_tabs(self) -> None:
+        if not isalive(self):
+            return
+        own = _dock_of(self)
+        window = own.parentWidget() if own is not None else None
+        if own is None or own.isFloating() or not isinstance(window, QMainWindow):
+            return
+        for dock in window.findChildren(QDockWidget):
+            if dock is own or dock.isFloating() or not dock.isVisible():
+                continue
+            if dock.findChild(DropPanel) is not None:
+                window.tabifyDockWidget(dock, own)
+                own.raise_()
+                return
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Accept what can be opened."""
@@ -37,6 +63,13 @@ class DropPanel(Panel):
             paths = _paths_in(event)
             # Stacked in the words of napari: the reader gets all paths in one call.
             self.viewer.open(paths, plugin="napari-phenldiff", stack=len(paths) > 1)
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent
 
 
 def _paths_in(event: QDropEvent) -> list[str]:
