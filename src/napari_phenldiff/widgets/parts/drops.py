@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
+_NUMBERS = count()
+
+
 class DropPanel(Panel):
     """A dock that opens the TIFFs and folders dropped on it as layers.
 
@@ -27,6 +31,7 @@ class DropPanel(Panel):
         super().__init__()
         self.viewer = viewer
         self.setAcceptDrops(True)
+        self.number = next(_NUMBERS)
         self._has_been_shown = False
 
     def showEvent(self, event: QShowEvent | None) -> None:
@@ -43,13 +48,16 @@ class DropPanel(Panel):
         window = own.parentWidget() if own is not None else None
         if own is None or own.isFloating() or not isinstance(window, QMainWindow):
             return
+        shown: list[tuple[int, QDockWidget]] = []
         for dock in window.findChildren(QDockWidget):
-            if dock is own or dock.isFloating() or not dock.isVisible():
-                continue
-            if dock.findChild(DropPanel) is not None:
-                window.tabifyDockWidget(dock, own)
-                own.raise_()
-                return
+            panel = dock.findChild(DropPanel)
+            if panel is not None and not dock.isFloating() and not dock.isHidden():
+                shown.append((panel.number, dock))
+        # The oldest one stays where it is, and where the user may have put it.
+        _, oldest = min(shown, key=lambda entry: entry[0], default=(0, own))
+        if oldest is not own:
+            window.tabifyDockWidget(oldest, own)
+            own.raise_()
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Accept what can be opened."""
