@@ -259,10 +259,11 @@ def measure_cycles(opens: int, translations: int, warm_up: int) -> list[Row]:
                 viewer.window.remove_dock_widget(dock)
 
             def plain_layers() -> None:
-                layers = [viewer.add_image(np.zeros((128, 128), np.uint8)) for _ in range(6)]
+                layers = [viewer.add_image(np.zeros((4, 128, 128), np.uint8)) for _ in range(6)]
                 spin(0.1)
                 for layer in layers:
                     viewer.layers.remove(layer)
+                spin(0.3)  # as long as a translation leaves napari for tidying up
 
             # What napari itself keeps, to hold the rest against.
             rows += growth("napari: plain dock of 20 boxes", plain_dock, opens, warm_up, viewer)

@@ -124,3 +124,15 @@ def test_a_closed_viewer_does_not_stay_in_memory():
 )
 def test_times_are_told_roughly(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_is_prepared_is_not_said_any_longer_once_steps_are_done():
+    job = Job("train", "Fine-tuning")
+    job.apply(Step(1, 10, 0.5))
+    job.apply(Loading("Encoding the images"))
+    assert job.message == "Encoding the images"
+    job.apply(Step(2, 10, 0.5))
+    assert job.message == ""
+    job.apply(Saved(2, "adapter"))
+    job.apply(Step(3, 10, 0.5))
+    assert job.message == "saved at step 2"

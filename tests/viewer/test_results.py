@@ -182,3 +182,8 @@ def test_a_layer_with_all_channels_is_shown_channel_by_channel(viewer):
     originals[0].gamma = 0.4
     assert next(x for x in viewer.layers if x.name.startswith("→ drug")).gamma == 0.4
     assert layer in viewer.layers
+
+
+def test_what_was_translated_is_selected(viewer, untreated):
+    translate(viewer, untreated)
+    assert viewer.layers.selection.active is viewer.layers["→ treated: marker"]

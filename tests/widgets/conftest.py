@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.process import ChildProcess
+from napari_phenldiff.viewer import preferences
 from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.widgets.parts import training_task, translating_task
@@ -145,6 +147,19 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChild]:
             process.kill()
             process.wait(10)
         process.hang_up()
+
+
+@pytest.fixture(autouse=True)
+def _runs_folder_of_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Look for runs in a folder of the test: whoever runs it may have some of their own."""
+    monkeypatch.setattr(preferences, "_home", lambda: tmp_path / "home")
+
+
+@pytest.fixture
+def qtbot(qtbot):
+    """Wait longer than by default: others may use the machine too."""
+    qtbot.waitUntil = partial(qtbot.waitUntil, timeout=20_000)
+    return qtbot
 
 
 @pytest.fixture(autouse=True)

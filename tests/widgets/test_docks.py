@@ -184,3 +184,12 @@ def test_a_result_for_a_closed_viewer_is_dropped(viewer, qtbot):
     viewer.close()
 
     qtbot.waitUntil(lambda: not job.state.live, timeout=20_000)
+
+
+def test_docks_opened_from_the_menu_lie_behind_tabs(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    docks = [viewer.window.add_plugin_dock_widget(NAME, name)[0] for name in DOCKS]
+    window = docks[0].parentWidget()
+    qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(docks[0])) == len(docks) - 1)
+    # As tall as the window, and not a third of it.
+    qtbot.waitUntil(lambda: docks[-1].height() > 0.7 * window.height())

@@ -51,7 +51,7 @@ def test_a_run_says_what_it_leaves_as_it_is(dock: TranslateWidget, run_folder: P
     Run.open(run_folder).save_adapter({"adapter.json": b'{"reference_channels": ["DNA"]}'})
     dock.run_field.set_path(None)
     dock.run_field.set_path(run_folder)
-    assert dock.run_choice.note.text().endswith("left as it is: DNA")
+    assert dock.run_choice.note.text().endswith("reference, left as it is: DNA")
 
 
 def test_the_source_is_the_condition_of_the_images(dock: TranslateWidget):

@@ -90,7 +90,7 @@ def finetune(
     watch = _Watch(training, validation, run)
     yield Noted(in_words(run.channel_names, training.separation, training.references))
     if training.references:
-        yield Noted(f"Left as it is: {', '.join(training.references)}")
+        yield Noted(f"Reference, left as it is: {', '.join(training.references)}")
     done = training.restore(run) if resume else 0
     watch.recall(run, done)
     if done > config.steps:

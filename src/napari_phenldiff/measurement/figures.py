@@ -45,6 +45,7 @@ def four_groups(
     column: str | None = None,
     recovered: Recovery | None = None,
     theme: ThemeName = "light",
+    strength: float = 1.0,
     seed: int = 0,
 ) -> Figure:
     """Show one measurement on real and translated images of both conditions.
@@ -69,6 +70,8 @@ def four_groups(
     recovered : Recovery, optional
         The recovery in that column, if it was estimated already; otherwise it is here.
     theme : {"light", "dark"}
+    strength : float
+        At which the images were translated; it is told where it is not 1.
     seed : int
         Seed of the sideways places of dots.
 
@@ -87,7 +90,7 @@ def four_groups(
 
     column = column or measurement.main_column
     with themed(theme) as colors:
-        groups = _groups(colors, source, target, reconstructed, translated)
+        groups = _groups(colors, source, target, reconstructed, translated, strength)
         values = {group.name: measurement.values(group.name, column) for group in groups}
         # The figure draws itself later, under other defaults: all that counts is set in here.
         figure = Figure(figsize=(1.2 + 1.25 * len(groups), 4.2), layout="constrained")
@@ -126,7 +129,12 @@ def four_groups(
 
 
 def _groups(
-    colors: Theme, source: str, target: str, reconstructed: str | None, translated: str | None
+    colors: Theme,
+    source: str,
+    target: str,
+    reconstructed: str | None,
+    translated: str | None,
+    strength: float,
 ) -> list[_Group]:
     if reconstructed is not None and translated is None:
         raise InputError("There are reconstructed but no translated images: give both, or neither.")
@@ -140,6 +148,8 @@ def _groups(
         groups.append(_Group(reconstructed, role, 2.3, colors.reconstructed, True))
     if translated is not None:
         role = f"translated\nto {target}"
+        if strength != 1:
+            role += f" × {strength:g}"
         groups.append(_Group(translated, role, groups[-1].place + 1, colors.translated, True))
     return groups
 

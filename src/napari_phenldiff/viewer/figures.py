@@ -28,7 +28,12 @@ def four_group_figure(measured: Measured, *, theme: ThemeName) -> Figure:
     """
     from napari_phenldiff.measurement.figures import four_groups
 
-    return four_groups(measured.measurement, **measured.names_of_groups(), theme=theme)
+    return four_groups(
+        measured.measurement,
+        **measured.names_of_groups(),
+        strength=measured.strength,
+        theme=theme,
+    )
 
 
 def save_figure(measured: Measured, path: Path, *, theme: ThemeName = "light") -> Path:

@@ -107,6 +107,7 @@ class Job:
     can_insist: bool = True
     result: Any = None
 
+    _preparing: str = field(default="", init=False, repr=False)
     changed: ClassVar[Signal] = Signal()
     previewed: ClassVar[Signal] = Signal(Preview)
     ended: ClassVar[Signal] = Signal()
@@ -117,7 +118,7 @@ class Job:
             return
         match event:
             case Loading(message=message):
-                self.message = message
+                self.message = self._preparing = message
             case Warned(message=message):
                 if message not in self.warnings:
                     self.warnings.append(message)
@@ -132,6 +133,8 @@ class Job:
                 self.validations.append(event)
             case Step(step=step, total=total, loss=loss, seconds_left=left):
                 self._advance(step, total, left)
+                if self.message == self._preparing:
+                    self.message = ""  # what was said before the first step is over
                 # A training that was resumed does the steps since its last checkpoint again.
                 while self.losses and self.losses[-1][0] >= step:
                     self.losses.pop()

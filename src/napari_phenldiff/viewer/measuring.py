@@ -83,6 +83,13 @@ class MeasuringRequest:
         """Return the names of the groups that thresholds are fitted on."""
         return [group.name for group in (self.source, self.target) if group is not None]
 
+    def strength(self) -> float:
+        """Return the strength at which the translated images are shown."""
+        if self.translated is None:
+            return 1.0
+        provenance = self.translated.infos[0][0].provenance
+        return float(next(iter(provenance.get("strengths", ())), provenance.get("strength", 1.0)))
+
     def validation_error(self) -> str | None:
         """Return why this can't be measured, if it can't; None if it looks right."""
         if self.source is None or self.target is None:
@@ -172,6 +179,8 @@ class Measured:
         The tables.
     groups : tuple of MeasuredGroup
         What was measured, group by group, in the order of the tables.
+    strength : float
+        At which the images were translated.
     identity : str
         By which the layers with its objects are told from those of other measurements.
     """
@@ -180,6 +189,7 @@ class Measured:
     target: str
     measurement: Measurement
     groups: tuple[MeasuredGroup, ...]
+    strength: float = 1.0
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def without_pixels(self) -> Measured:
@@ -261,7 +271,7 @@ def run_measurement(
         for name, group in request.groups().items()
     ]
     source, target = request.real()
-    return Measured(source, target, measurement, tuple(groups))
+    return Measured(source, target, measurement, tuple(groups), request.strength())
 
 
 def translations(layers: Any) -> dict[str, dict[str, LayerGroup]]:

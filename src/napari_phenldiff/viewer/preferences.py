@@ -48,7 +48,7 @@ class Preferences:
 
     device: str = "auto"
     precision: Precision = "auto"
-    runs_folder: Path = field(default_factory=lambda: Path("~/phenldiff-runs").expanduser())
+    runs_folder: Path = field(default_factory=lambda: _expanded("~/phenldiff-runs"))
     models_folder: Path | None = None
     difference_colormap: str = "blue-orange"
     channel_colors: tuple[tuple[str, str], ...] = ()
@@ -99,8 +99,17 @@ def _precision(text: str) -> Precision:
     return text
 
 
+def _home() -> Path:
+    return Path.home()
+
+
+def _expanded(text: str) -> Path:
+    path = Path(text)
+    return _home().joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
+
+
 def _folder(text: str) -> Path:
-    path = Path(text.strip()).expanduser()
+    path = _expanded(text.strip())
     if not path.is_absolute():
         raise ValueError(f"{text!r} is not a whole path")
     return path

@@ -143,6 +143,8 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
         visible=False,
     )
     _add(viewer, tuples, place)
+    # What is looked at, and not the differences, which are hidden.
+    viewer.layers.selection.active = linked[-1][-1]
     return identity
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.compat import isalive
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_phenldiff.viewer.reader import get_reader
 from napari_phenldiff.widgets.parts.form import Panel
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+
+_NUMBERS = count()
 
 
 class DropPanel(Panel):
@@ -24,6 +31,33 @@ class DropPanel(Panel):
         super().__init__()
         self.viewer = viewer
         self.setAcceptDrops(True)
+        self.number = next(_NUMBERS)
+        self._has_been_shown = False
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Lie behind a tab with the other docks of the plugin, which are as tall as the window."""
+        super().showEvent(event)
+        if not self._has_been_shown:
+            self._has_been_shown = True
+            QTimer.singleShot(0, self._join_tabs)
+
+    def _join_tabs(self) -> None:
+        if not isalive(self):
+            return
+        own = _dock_of(self)
+        window = own.parentWidget() if own is not None else None
+        if own is None or own.isFloating() or not isinstance(window, QMainWindow):
+            return
+        shown: list[tuple[int, QDockWidget]] = []
+        for dock in window.findChildren(QDockWidget):
+            panel = dock.findChild(DropPanel)
+            if panel is not None and not dock.isFloating() and not dock.isHidden():
+                shown.append((panel.number, dock))
+        # The oldest one stays where it is, and where the user may have put it.
+        _, oldest = min(shown, key=lambda entry: entry[0], default=(0, own))
+        if oldest is not own:
+            window.tabifyDockWidget(oldest, own)
+            own.raise_()
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Accept what can be opened."""
@@ -37,6 +71,13 @@ class DropPanel(Panel):
             paths = _paths_in(event)
             # Stacked in the words of napari: the reader gets all paths in one call.
             self.viewer.open(paths, plugin="napari-phenldiff", stack=len(paths) > 1)
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent
 
 
 def _paths_in(event: QDropEvent) -> list[str]:

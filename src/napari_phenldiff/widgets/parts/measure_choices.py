@@ -81,7 +81,10 @@ class MeasureChoices(QObject):
         for kinds in translations(layers).values():
             group = kinds.get("translated") or kinds["reconstructed"]
             made = group.infos[0][0].provenance
-            text = f"{len(found) + 1}: {made['source']} → {made['target']} ({group.n_images})"
+            at = set(made.get("strengths", ())) - {1.0}
+            how_far = "" if not at else f" × {next(iter(at)):g}" if len(at) == 1 else " × various"
+            text = f"{len(found) + 1}: {made['source']} → {made['target']}{how_far}"
+            text += f" ({group.n_images})"
             found.append((text, kinds))
         before = self.translation.count()
         fill_choices(self.translation, [(NO_TRANSLATION, None), *found])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari.qt.threading import create_worker
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.events import Event, Finished, Loading, Progress
+from napari_phenldiff.runs.events import Event, Finished, Loading, Progress, Warned
 from napari_phenldiff.viewer.figures import four_group_figure
 from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
@@ -54,6 +54,11 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
 
     def work(should_stop: ShouldStop) -> Iterator[Event | Result]:
         yield Loading("reading the layers")
+        if taken.strength() != 1:
+            yield Warned(
+                f"The translated images are shown at strength {taken.strength():g}: recovery is "
+                "meant for strength 1."
+            )
         # The measurement runs beside this generator, which can then tell how far it is.
         with ThreadPoolExecutor(1, "phenldiff-measure") as executor:
             future = executor.submit(run_measurement, taken, on_image)

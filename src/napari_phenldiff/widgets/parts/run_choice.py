@@ -122,10 +122,13 @@ def _has_result(path: Path) -> bool:
 
 def describe(run: Run) -> str:
     """Tell what a run knows, in a line."""
+    done = run.latest_checkpoint()
+    steps = f"{run.config.steps:,} steps"
+    if run.state != "finished" and done is not None:
+        steps = f"{done[0]:,} of {steps}"
     text = (
-        f"{' → '.join(run.conditions[:2])} · {', '.join(run.channel_names)} · "
-        f"{run.config.steps:,} steps · {run.state}"
+        f"{' → '.join(run.conditions[:2])} · {', '.join(run.channel_names)} · {steps} · {run.state}"
     )
     if run.reference_channels:
-        text += f" · left as it is: {', '.join(run.reference_channels)}"
+        text += f" · reference, left as it is: {', '.join(run.reference_channels)}"
     return text

@@ -160,7 +160,7 @@ class TrainingSettings(QObject):
         self.precision.setCurrentText(chosen.precision)
         self._advanced = form = panel.fold("Advanced")
         form.row(
-            "Kept channels",
+            "Reference",
             self.references,
             "Reference channels: those in which the conditions do not differ, such as a nuclear "
             "stain. The model sees them and leaves them as they are. Automatic finds them by how "
