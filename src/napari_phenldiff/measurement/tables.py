@@ -124,8 +124,8 @@ class Measurement:
         return tuple(written)
 
     def _renamed(self, table: pd.DataFrame, column_names: ColumnNames) -> pd.DataFrame:
-        channels = self.images["channel"].dropna() if "channel" in self.images else ()
-        channel = str(channels.iloc[0]) if len(channels) else ""
+        channels = list(self.images["channel"].dropna()) if "channel" in self.images else []
+        channel = str(channels[0]) if channels else ""
         cells = table is self.cells
         return table.rename(columns=renaming(column_names, list(table), channel, cells=cells))
 
