@@ -222,3 +222,16 @@ def test_panes_have_a_scale_bar_where_the_pixel_size_is_known(viewer: ViewerMode
     assert bar.gridded
     switch.off()
     assert not bar.visible
+
+
+def test_side_by_side_the_translation_is_the_one_that_is_seen(viewer: ViewerModel, translated: str):
+    group = next(g for g in group_layers(viewer.layers) if g.name == "untreated")
+    images = group.images()
+    second = add_translation(
+        viewer, group.layers, NewTranslation(images, images, "untreated", "treated")
+    )
+    assert latest_translation(viewer.layers) == second
+    side_by_side(viewer).on(translation_panes(viewer.layers, second))
+    assert latest_translation(viewer.layers) == second
+    side_by_side(viewer).on(translation_panes(viewer.layers, translated))
+    assert latest_translation(viewer.layers) == translated

@@ -499,3 +499,21 @@ def test_the_key_flips(dock: TranslateWidget, model: ViewerModel, child, until_e
     dock.flip.click()
     assert not translated_marker(model).visible
     assert model.layers["untreated: marker"].visible
+
+
+def test_the_dial_of_a_single_image_turns_while_the_slider_is_there(
+    qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
+):
+    model.dims.set_current_step(0, 2)
+    for strength in (0.5, 0.25):
+        dock.start()
+        assert until_ended(dock).state is JobState.FINISHED
+        qtbot.waitUntil(dock.strength.live.isEnabled)
+        dock.strength.slider.setValue(strength)
+        qtbot.waitUntil(lambda: not turning_of(model).busy)
+        layer = [layer for layer in model.layers if layer.name.startswith("→")][-1]
+        assert LayerInfo.of(layer).provenance["strengths"] == [strength]
+
+    model.dims.set_current_step(0, 0)
+    assert not dock.strength.live.isEnabled()
+    assert dock.strength.words.text() == "The dial turns image 3 of the slider."

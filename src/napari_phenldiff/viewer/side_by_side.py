@@ -199,12 +199,16 @@ def translation_panes(layers: Iterable[Layer], translation: str) -> list[list[La
 
 
 def latest_translation(layers: Iterable[Layer]) -> str | None:
-    """Return the identity of the translation whose layers lie on top, None without any."""
-    for layer in reversed(list(layers)):
-        if is_plain_image(layer):
-            translation = LayerInfo.of(layer).translation
-            if translation is not None:
-                return translation
+    """Return the identity of the translation that is seen, None without any.
+
+    That is the one whose layers lie on top among those that are visible: side by side, the layers
+    of other translations lie above the panes, hidden. If none is visible, it is the topmost.
+    """
+    candidates = [layer for layer in reversed(list(layers)) if is_plain_image(layer)]
+    for layer in sorted(candidates, key=lambda layer: not layer.visible):
+        translation = LayerInfo.of(layer).translation
+        if translation is not None:
+            return translation
     return None
 
 
