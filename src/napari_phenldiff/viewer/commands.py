@@ -12,7 +12,7 @@ from napari.utils.notifications import show_info
 
 from napari_phenldiff.viewer.flip import flip
 from napari_phenldiff.viewer.side_by_side import (
-    latest_translation,
+    chosen_translation,
     side_by_side,
     translation_panes,
 )
@@ -51,8 +51,7 @@ def compare(viewer: Viewer) -> None:
     if switch.is_on:
         switch.off()
         return
-    selected = [layer for layer in viewer.layers if layer in viewer.layers.selection]
-    translation = latest_translation(selected) or latest_translation(viewer.layers)
+    translation = chosen_translation(viewer)
     panes = translation_panes(viewer.layers, translation) if translation else []
     if panes:
         switch.on(panes)

@@ -80,8 +80,7 @@ def strengths_of(layers: Iterable[Layer], translation: str) -> list[float]:
 
 
 def _plane(layer: Layer, place: int) -> np.ndarray:
-    data = np.asarray(layer.data[place] if layer.ndim == 3 else layer.data)
-    return data
+    return np.asarray(layer.data[place] if layer.ndim == 3 else layer.data)
 
 
 def _put(layer: Layer, place: int, plane: np.ndarray) -> None:

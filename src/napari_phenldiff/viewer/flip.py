@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.viewer.layers import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.side_by_side import (
-    latest_translation,
+    chosen_translation,
     side_by_side,
     translation_panes,
 )
@@ -40,8 +40,7 @@ def flip(viewer: ViewerModel) -> str | None:
     str or None
         What is shown now, ``"real"`` or ``"translated"``; None if there is no translation.
     """
-    chosen = [layer for layer in viewer.layers if layer in viewer.layers.selection]
-    translation = latest_translation(chosen) or latest_translation(viewer.layers)
+    translation = chosen_translation(viewer)
     if translation is None:
         return None
     side_by_side(viewer).off()

@@ -212,6 +212,12 @@ def latest_translation(layers: Iterable[Layer]) -> str | None:
     return None
 
 
+def chosen_translation(viewer: ViewerModel) -> str | None:
+    """Return the translation of the selected layers, else the one that is seen."""
+    selected = [layer for layer in viewer.layers if layer in viewer.layers.selection]
+    return latest_translation(selected) or latest_translation(viewer.layers)
+
+
 def _reorder(viewer: ViewerModel, first: Sequence[Layer]) -> None:
     """Move the given layers to the beginning of the list, in this order."""
     for place, layer in enumerate(first):

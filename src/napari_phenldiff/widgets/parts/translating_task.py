@@ -83,11 +83,6 @@ class ViewerSession:
             self._key, self._session = key, _new_session(run.path, wishes)
         return self._session
 
-    @property
-    def running(self) -> bool:
-        """Whether a model is in memory."""
-        return self._session is not None and self._session.running
-
     def remember(self, translation: str, turnable: Turnable) -> None:
         """Keep a translation's dial, and forget the oldest."""
         self._turnable[translation] = turnable
