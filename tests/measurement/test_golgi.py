@@ -132,7 +132,8 @@ def test_no_golgi_is_an_area_of_zero():
     row = found.images.iloc[0]
     assert (row.area_px, row.n_fragments, row.n_cells, row.n_measured) == (0, 0, 3, 0)
     assert math.isnan(row.compactness)
-    assert row.reason == "no Golgi above the threshold"
+    assert row.reason == "no Golgi above the threshold; no more light around the nuclei than noise"
+    assert row[["half_compactness", "half_spread_um", "cell_half_area_px"]].isna().all()
     row = measure("golgi", {"a": [field([])]}, WITH_NUCLEI, thresholds={"golgi": -9.0}).images
     assert "whole field" in row.reason[0]
     assert row.area_px.isna()[0]
@@ -141,18 +142,60 @@ def test_no_golgi_is_an_area_of_zero():
 def test_simulated_scatter_is_seen_where_area_hardly_changes():
     groups = {kind: simulate_images("golgi", kind, 12, size=256) for kind in ("source", "target")}
     found = measure("golgi", groups, GolgiSettings(nuclei_channel="DNA"))
-    assert found.main_column == "compactness"
+    assert found.main_column == "half_compactness"
 
     def effect(column):
         values = (found.values(name, column) for name in groups)
         return compare(*values, n_resamples=0).cliffs_delta
 
     assert effect("compactness") < -0.95
-    for column in ("scatter_um", "scatter_centroid_um", "spread_um", "cell_n_fragments"):
+    assert effect("half_compactness") < -0.95
+    columns = ("scatter_um", "scatter_centroid_um", "spread_um", "cell_n_fragments")
+    for column in (*columns, "half_spread_um", "n_half_fragments", "half_area_fraction"):
         assert effect(column) > 0.9, column
     assert abs(effect("area_fraction")) < 0.8
     medians = [np.median(found.values(name, "compactness")) for name in groups]
     assert medians[0] > 4 * medians[1]
+
+
+def dimmed(image, part):
+    """Keep a part of what is brighter than the background of the Golgi, as a weaker stain would."""
+    data = image.data.astype(np.float64)
+    background = np.median(data[0])
+    data[0] = background + part * (data[0] - background)
+    return Image(data, image.channel_names, image.pixel_size, image.name)
+
+
+def test_scatter_is_seen_where_the_scattered_golgi_is_dimmer():
+    groups = {kind: simulate_images("golgi", kind, 6, size=192) for kind in ("source", "target")}
+    settings = GolgiSettings(nuclei_channel="DNA")
+    bright = measure("golgi", groups, settings)
+    groups["target"] = [dimmed(image, 0.4) for image in groups["target"]]
+    found = measure("golgi", groups, settings)
+    values = [found.values(kind) for kind in groups]
+    assert np.isfinite(values).all()
+    assert compare(*values, n_resamples=0).cliffs_delta == -1
+    np.testing.assert_allclose(values[1], bright.values("target"), rtol=0.02)
+    # What one threshold leaves of it says the contrary, or nothing.
+    values = [found.values(kind, "compactness") for kind in groups]
+    assert np.isnan(values[1]).any() or np.median(values[1]) > np.median(values[0])
+
+
+def test_half_of_the_light_of_each_cell():
+    spots = [(40, 55, 5, 100), (40, 105, 5, 40)]  # none beside the third
+    row, cells = one(field(spots))
+    assert row.n_measured == 1  # of the second, nothing is above 60
+    # Half of the pixels of an even disc, anywhere in it.
+    assert cells.cell_half_area_px[0] == pytest.approx(cells.cell_area_px[0] / 2, abs=2)
+    np.testing.assert_allclose(cells.half_spread_px, 5 / math.sqrt(2), rtol=0.1)
+    np.testing.assert_allclose(cells.half_compactness, 0.5, atol=0.1)
+    # In the image, both cells that have light count.
+    assert row.half_compactness == pytest.approx(0.5, abs=0.1)
+    dim, cells = one(field(spots[1:]))
+    assert cells is None or cells.empty
+    assert dim.reason == "no Golgi above the threshold"
+    assert dim.half_spread_px == pytest.approx(5 / math.sqrt(2), rel=0.1)
+    assert dim.cell_half_area_um2 == dim.cell_half_area_px / 4
 
 
 def test_brefeldin_spreads_the_golgi(shared_data):
@@ -167,6 +210,8 @@ def test_brefeldin_spreads_the_golgi(shared_data):
         values = found.values("before_bfa", column), found.values("after_bfa", column)
         assert compare(*values, n_resamples=0).cliffs_delta == 1.0, column
     assert np.median(found.values("before_bfa", "area_px")) == pytest.approx(276, abs=2)
-    # No threshold is needed for the main column.
-    values = [measure("golgi", groups).values(name) for name in ("before_bfa", "after_bfa")]
-    assert compare(*values, n_resamples=0).cliffs_delta == 1.0
+    # No threshold is needed for the main column, nor for the number of pieces.
+    found = measure("golgi", groups)
+    for column in (None, "n_half_fragments"):
+        values = [found.values(name, column) for name in ("before_bfa", "after_bfa")]
+        assert compare(*values, n_resamples=0).cliffs_delta == 1.0, column

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.measurement.golgi_cells import CELL_COLUMNS, measure_cells
+from napari_phenldiff.measurement.half_light import half_light
 from napari_phenldiff.measurement.interface import (
     Channel,
     ImageResult,
@@ -20,6 +22,7 @@ from napari_phenldiff.measurement.interface import (
 from napari_phenldiff.measurement.segment import (
     SegmentationSettings,
     components,
+    drop_small,
     segment_area,
     segment_objects,
 )
@@ -28,8 +31,6 @@ from napari_phenldiff.measurement.translocation import NUCLEI
 
 # Smaller specks are noise, not stacks.
 GOLGI = SegmentationSettings(threshold=ThresholdSettings(smoothing=1.3488), min_size=4)
-
-_PER_CELL = ("scatter_px", "scatter_centroid_px", "spread_px", "compactness")
 
 
 class GolgiSettings(Settings):
@@ -58,7 +59,8 @@ class Golgi(Profile[GolgiSettings]):
 
     Of the field: ``area_px``, ``total_px``, ``area_fraction``, ``n_fragments`` (connected pieces)
     and ``fragment_area_px`` (their mean area); ``half_area_px`` and ``half_area_fraction``, the
-    brightest pixels that hold half of the light above the image's median, whatever the threshold.
+    brightest pixels that hold half of the light above the image's median, whatever the threshold,
+    and ``n_half_fragments``, their pieces that are as large as fragments have to be.
 
     Of each cell, which is all Golgi that is nearest to one nucleus, and as median over the cells
     of an image that have Golgi (``n_measured`` of ``n_cells``):
@@ -72,6 +74,13 @@ class Golgi(Profile[GolgiSettings]):
     - ``compactness``: A / (2 pi V), A being the area and V the mean squared distance of its pixels
       from their centroid: 1 for a disc, less the more the same area is scattered.
 
+    Of each cell as well, and as median over all nuclei around which there is light, whatever the
+    threshold: ``cell_half_area_px``, the brightest pixels nearest to the nucleus that hold half of
+    their light, and these pixels' ``half_spread_px`` and ``half_compactness``, as above but not
+    weighted. A Golgi that is spread so thinly that one threshold for the experiment misses most of
+    it still is spread in them; conditions are therefore compared in ``half_compactness``. Haze in
+    the cells counts as light.
+
     In micrometres where the pixel size is known, lengths only for square pixels. Without nuclei
     there is nothing of cells, and the reason says so; conditions are then compared in
     ``half_area_fraction``. No Golgi is an area of 0.
@@ -79,8 +88,8 @@ class Golgi(Profile[GolgiSettings]):
 
     name = "golgi"
     title = "Golgi apparatus"
-    main_column = "compactness"
-    axis_label = "compactness of the Golgi per cell (1: a disc)"
+    main_column = "half_compactness"
+    axis_label = "compactness of the Golgi's brightest half per cell (1: a disc)"
     columns: Mapping[str, str] = {
         "threshold": "float64",
         "nuclei_threshold": "float64",
@@ -91,6 +100,7 @@ class Golgi(Profile[GolgiSettings]):
         "fragment_area_px": "float64",
         "half_area_px": "Int64",
         "half_area_fraction": "float64",
+        "n_half_fragments": "Int64",
         "n_cells": "Int64",
         "n_measured": "Int64",
         "cell_area_px": "float64",
@@ -99,6 +109,9 @@ class Golgi(Profile[GolgiSettings]):
         "scatter_centroid_px": "float64",
         "spread_px": "float64",
         "compactness": "float64",
+        "cell_half_area_px": "float64",
+        "half_spread_px": "float64",
+        "half_compactness": "float64",
         "area_um2": "float64",
         "fragment_area_um2": "float64",
         "half_area_um2": "float64",
@@ -106,8 +119,10 @@ class Golgi(Profile[GolgiSettings]):
         "scatter_um": "float64",
         "scatter_centroid_um": "float64",
         "spread_um": "float64",
+        "cell_half_area_um2": "float64",
+        "half_spread_um": "float64",
     }
-    cell_columns = ("label", "y", "x", "cell_area_px", "cell_n_fragments", *_PER_CELL)
+    cell_columns = CELL_COLUMNS
     settings_type = GolgiSettings
 
     def suited(self, settings: GolgiSettings) -> Golgi:
@@ -145,7 +160,7 @@ class Golgi(Profile[GolgiSettings]):
             reason = "the whole field is above the threshold"
             return ImageResult(values, reason=reason, objects=mask)
 
-        values |= _half_area(plane)
+        values |= _half_area(plane, settings.segmentation.min_size)
         fragments = components(mask)
         area, n_fragments = int(mask.sum()), int(fragments.max())
         values |= {
@@ -159,15 +174,15 @@ class Golgi(Profile[GolgiSettings]):
         cells: dict[str, np.ndarray] = {}
         objects = fragments
         if nuclei is not None:
-            objects, cells = _measure_cells(plane, mask, nuclei)
-            values |= {"n_cells": int(nuclei.max()), "n_measured": len(cells["label"])}
-            for name in ("cell_area_px", "cell_n_fragments", *_PER_CELL):
-                if len(cells["label"]):
-                    values[name] = float(np.median(cells[name]))
+            objects, cells, medians = measure_cells(plane, mask, nuclei)
+            values |= {"n_cells": int(nuclei.max()), "n_measured": len(cells["label"]), **medians}
             if not nuclei.any():
                 reason = "no nucleus"
-            elif not len(cells["label"]):
-                reason = "no Golgi above the threshold"
+            else:
+                dark = self.main_column not in medians
+                reasons = ["no Golgi above the threshold"] if not len(cells["label"]) else []
+                reasons += ["no more light around the nuclei than noise"] if dark else []
+                reason = "; ".join(reasons)
         for table in (values, cells):
             _add_micrometres(table, image)
         return ImageResult(values, cells, reason, objects)
@@ -182,15 +197,18 @@ class Golgi(Profile[GolgiSettings]):
         return components(objects) if objects.dtype.kind == "b" else objects
 
 
-def _half_area(plane: np.ndarray) -> dict[str, Any]:
-    """Count the brightest pixels that hold half of the light above the median."""
-    light = np.sort(plane.astype(np.float64).ravel())[::-1]
-    # Below the median as well: so the noise of the background adds up to nothing.
-    held = np.cumsum(light - np.median(light))
-    if held[-1] <= 0:
+def _half_area(plane: np.ndarray, min_size: int) -> dict[str, Any]:
+    """Measure the brightest pixels of the field that hold half of its light."""
+    half = half_light(plane)
+    area = int(half.sum())
+    if not area:
         return {}
-    count = int(np.argmax(held >= held[-1] / 2)) + 1
-    return {"half_area_px": count, "half_area_fraction": count / plane.size}
+    pieces = drop_small(components(half), min_size)
+    return {
+        "half_area_px": area,
+        "half_area_fraction": area / plane.size,
+        "n_half_fragments": int(pieces.max()),
+    }
 
 
 def _nuclei(
@@ -208,58 +226,6 @@ def _nuclei(
     if labels.all():
         return None, "the whole field is one nucleus: nothing per cell"
     return labels, ""
-
-
-def _measure_cells(
-    plane: np.ndarray, mask: np.ndarray, nuclei: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Measure the Golgi of each nucleus; those without any are left out.
-
-    Returns the Golgi with the numbers of the rows, (Y, X) int32, and the rows.
-    """
-    from scipy import ndimage as ndi
-
-    if not nuclei.any() or not mask.any():
-        return np.zeros(mask.shape, np.int32), {n: np.empty(0) for n in Golgi.cell_columns}
-    distance, nearest = ndi.distance_transform_edt(nuclei == 0, return_indices=True)
-    owners = nuclei[tuple(nearest)][mask]
-    present, cell = np.unique(owners, return_inverse=True)
-    n_cells = present.size
-    objects = np.zeros(mask.shape, np.int32)
-    objects[mask] = cell + 1
-    centres = np.array(ndi.center_of_mass(nuclei > 0, nuclei, present))
-    places = np.argwhere(mask).astype(np.float64)
-    golgi = plane[mask].astype(np.float64)
-    # A pixel at the very threshold still counts a little, however that is chosen.
-    weights = np.maximum(golgi - np.median(plane[~mask]), 0) + 1e-9 * max(np.ptp(golgi), 1.0)
-    even = np.ones_like(weights)
-
-    def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        total = np.bincount(cell, weights, n_cells)
-        return np.asarray(np.bincount(cell, weights * values, n_cells) / total)
-
-    def variance(weights: np.ndarray) -> np.ndarray:
-        """Mean squared distance from the own centroid, a pixel being a square and no point."""
-        squares = np.full(n_cells, 1 / 6)
-        for axis in (0, 1):
-            centre = mean(places[:, axis], weights)
-            squares += mean((places[:, axis] - centre[cell]) ** 2, weights)
-        return squares
-
-    pairs = np.unique(np.stack([cell, components(mask)[mask]]), axis=1)
-    area = np.bincount(cell, minlength=n_cells)
-    return objects, {
-        "label": np.arange(1, n_cells + 1),
-        "y": centres[:, 0],
-        "x": centres[:, 1],
-        "cell_area_px": area,
-        "cell_n_fragments": np.bincount(pairs[0], minlength=n_cells),
-        # From the edge between two pixels, not from the centre of the outermost one.
-        "scatter_px": mean(np.maximum(distance[mask] - 0.5, 0), weights),
-        "scatter_centroid_px": mean(np.hypot(*(places - centres[cell]).T), weights),
-        "spread_px": np.sqrt(variance(weights)),
-        "compactness": area / (2 * math.pi * variance(even)),
-    }
 
 
 def _add_micrometres(table: dict[str, Any], image: Image) -> None:
