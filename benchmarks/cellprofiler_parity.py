@@ -3,12 +3,17 @@
 Usage::
 
     python benchmarks/cellprofiler_parity.py REFERENCE.csv DATA [--out ROWS.csv]
+        [--cellprofiler PYTHON [--planes 40]]
 
 REFERENCE.csv has the columns dataset, condition, file, channel, scale, method, log_transform,
 smoothing, threshold, area_occupied, perimeter and total_area, as CellProfiler's
 MeasureImageAreaOccupied gave them; DATA/dataset/condition/file are the images. Every row goes
 through the command itself, one call for all images that share their settings. Prints a table per
 data set and method, and what is off; ends with 1 if anything is.
+
+With PYTHON, the interpreter of an environment with ``cellprofiler-library``, every method is also
+compared with that library, with and without logarithm and adaptive windows, on some planes of each
+set: thresholds (of each pixel, in windows) and what lies above. That prints a table, too.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +38,13 @@ METHODS = {
     "Robust Background": "robust-background",
 }
 SETTINGS = ["dataset", "channel", "scale", "method", "log_transform", "smoothing"]
+# Beyond the rows: every method of CellProfiler's that there is, on planes of these sets.
+ALL_METHODS = ("otsu", "otsu3", "minimum-cross-entropy", "robust-background")
+SCALES = {"golgi_bfa": 131072.0}
+SETS = ("bbbc013_translocation", "bbbc013_translocation_fields", "golgi_bfa")
+SETS += ("hela_sirna", "hela_sirna_fields", "neurite_axotomy")
+SMOOTHING = 1.3488
+WINDOW = 50
 TOLERANCE = {"threshold": 1e-4, "area": 0.005, "perimeter": 0.01}
 
 
@@ -39,6 +53,8 @@ def main() -> int:
     parser.add_argument("reference", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, help="CSV with all rows, theirs and ours")
+    parser.add_argument("--cellprofiler", type=Path, help="Python with cellprofiler-library")
+    parser.add_argument("--planes", type=int, default=40, help="of each set, with --cellprofiler")
     args = parser.parse_args()
     rows = compare(pd.read_csv(args.reference), args.data)
     if args.out is not None:
@@ -48,6 +64,9 @@ def main() -> int:
     print(f"\n{len(rows) - len(off)} of {len(rows)} rows agree within {TOLERANCE}.")
     if len(off):
         print(off.to_string(index=False))
+    if args.cellprofiler is not None:
+        table = compare_with_library(args.cellprofiler, args.data, args.planes)
+        print(f"\n{table.to_string(index=False)}")
     return int(len(off) > 0)
 
 
@@ -126,6 +145,102 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         area=("area_error", "max"),
         perimeter=("perimeter_error", "max"),
     ).reset_index()
+
+
+def compare_with_library(python: Path, data: Path, n_planes: int) -> pd.DataFrame:
+    """Compare all methods with CellProfiler's library on planes of each set.
+
+    Parameters
+    ----------
+    python : pathlib.Path
+        Interpreter with ``cellprofiler-library``.
+    data : pathlib.Path
+        Folder of the data sets.
+    n_planes : int
+        How many planes of each set; all channels of images at even steps.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per set, method, logarithm and window: the number of ``planes``; how many ``agree``
+        in threshold and area; of how many only one of both tells a threshold (``alone``); the
+        largest errors of ``threshold`` (in parts of the range, of any pixel) and ``area`` (in
+        parts of theirs), and the median of both.
+    """
+    lines = []
+    server = Path(__file__).with_name("cellprofiler_server.py")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(
+            [str(python), str(server)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as them,
+    ):
+        path, out = Path(folder) / "planes.npy", Path(folder) / "theirs.npz"
+        for dataset in SETS:
+            planes = _planes(data / dataset, n_planes) / SCALES.get(dataset, 255.0)
+            np.save(path, planes)
+            for window in (0, WINDOW):
+                for method in ALL_METHODS:
+                    for log in (False, True):
+                        job = {"method": method, "log_transform": log, "window": window}
+                        files = {"planes": str(path), "out": str(out), "smoothing": SMOOTHING}
+                        print(json.dumps(job | files), file=them.stdin, flush=True)
+                        them.stdout.readline()
+                        found = [_both(p, *t, job) for p, t in zip(planes, _load(out), strict=True)]
+                        lines.append({"set": dataset, **job, **_errors(found)})
+        them.stdin.close()
+    return pd.DataFrame(lines)
+
+
+def _planes(folder: Path, n_planes: int) -> np.ndarray:
+    from napari_phenldiff import read_tiff
+
+    files = sorted(folder.rglob("*.tif"))
+    n_channels = read_tiff(files[0])[0].n_channels
+    chosen = np.linspace(0, len(files) - 1, min(len(files), -(-n_planes // n_channels)))
+    images = [read_tiff(files[round(place)])[0] for place in chosen]
+    return np.concatenate([image.data for image in images]).astype(np.float64)
+
+
+def _load(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    with np.load(path) as file:
+        return list(zip(file["thresholds"], file["masks"], strict=True))
+
+
+def _both(
+    plane: np.ndarray, threshold: np.ndarray, mask: np.ndarray, job: dict[str, object]
+) -> tuple[float, float]:
+    """Errors of threshold and area; infinite where only one of both tells a threshold."""
+    from napari_phenldiff.images.image import Image
+    from napari_phenldiff.measurement.area import AreaSettings
+    from napari_phenldiff.measurement.profiles import PROFILES, measure_image
+    from napari_phenldiff.measurement.threshold import level_of
+
+    chosen = {"method": job["method"], "log_transform": job["log_transform"]}
+    chosen |= {"adaptive_window": job["window"], "smoothing": SMOOTHING, "scope": "image"}
+    settings = AreaSettings(segmentation={"threshold": chosen})
+    image = Image(plane[None], ("a",), None, "a")
+    found = measure_image(PROFILES["area"], image, settings, {})
+    if found.objects is None or np.isnan(threshold).any():
+        both = found.objects is None and (np.isnan(threshold).any() or plane.min() == plane.max())
+        return (np.nan, np.nan) if both else (np.inf, np.inf)
+    ours = level_of(plane, settings.segmentation.threshold, found.values["threshold"])
+    theirs = mask.sum()
+    area = abs(int(found.objects.sum()) - theirs) / theirs if theirs else float(found.objects.any())
+    return float(np.abs(ours - threshold).max()), float(area)
+
+
+def _errors(found: list[tuple[float, float]]) -> dict[str, float]:
+    values = np.array(found)
+    values = values[~np.isnan(values[:, 0])]
+    told = values[np.isfinite(values[:, 0])]
+    agree = (told[:, 0] <= TOLERANCE["threshold"]) & (told[:, 1] <= TOLERANCE["area"])
+    errors: dict[str, float] = {"planes": len(values), "agree": int(agree.sum())}
+    errors["alone"] = len(values) - len(told)
+    for column, name in enumerate(("threshold", "area")):
+        errors[name] = float(told[:, column].max(initial=0))
+        errors[f"median_{name}"] = float(np.median(told[:, column])) if len(told) else 0.0
+    return errors
 
 
 if __name__ == "__main__":
