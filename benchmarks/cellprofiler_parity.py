@@ -225,6 +225,7 @@ def _both(
         both = found.objects is None and (np.isnan(threshold).any() or plane.min() == plane.max())
         return (np.nan, np.nan) if both else (np.inf, np.inf)
     ours = level_of(plane, settings.segmentation.threshold, found.values["threshold"])
+    ours = np.clip(ours, 0, 1)  # theirs end there
     theirs = mask.sum()
     area = abs(int(found.objects.sum()) - theirs) / theirs if theirs else float(found.objects.any())
     return float(np.abs(ours - threshold).max()), float(area)
