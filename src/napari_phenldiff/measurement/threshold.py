@@ -87,45 +87,49 @@ def fit_threshold(values: np.ndarray | GreyLevels, settings: ThresholdSettings) 
     """
     if isinstance(settings.method, float | int):
         return float(settings.method)
-    levels = values if isinstance(values, GreyLevels) else GreyLevels.of(values)
-    if levels.values.size < 2:
+    counts = values.counts if isinstance(values, GreyLevels) else None
+    values = values.values if isinstance(values, GreyLevels) else values
+    values = np.ravel(values).astype(np.float64, copy=False)
+    if not values.size or (low := values.min()) == (high := values.max()):
         return math.nan
     if not settings.log_transform:
-        return _fit(levels, settings.method)
+        return _fit(values, counts, settings.method)
 
     # CellProfiler's way: the lowest 1/256 of the range is one value, since the noise near zero
     # would otherwise fill most of the logarithm's range; then stretched to 0..1.
-    low, high = levels.values[0], levels.values[-1]
     floor = low + (high - low) / 256 + np.finfo(np.float64).eps
     if floor <= 0:
         return math.nan
-    logs = np.log(np.maximum(levels.values, floor))
-    log_low, log_high = logs[0], logs[-1]
-    stretched = GreyLevels.of((logs - log_low) / (log_high - log_low), levels.counts)
-    fitted = _fit(stretched, settings.method)
+    logs = np.log(np.maximum(values, floor))
+    log_low, log_high = logs.min(), logs.max()
+    fitted = _fit((logs - log_low) / (log_high - log_low), counts, settings.method)
     return float(np.exp(log_low + fitted * (log_high - log_low)))
 
 
-def _fit(levels: GreyLevels, method: ThresholdMethod) -> float:
-    """Apply one of the methods to two different values at least."""
+def _fit(values: np.ndarray, counts: np.ndarray | None, method: ThresholdMethod) -> float:
+    """Apply one of the methods to values, not all of them equal, that occur so often."""
     from skimage import filters
 
     if method == "otsu":
-        return float(filters.threshold_otsu(hist=_histogram(levels, 256)))
+        return float(filters.threshold_otsu(hist=_histogram(values, counts, 256)))
     if method == "otsu3":
         try:
-            return float(filters.threshold_multiotsu(hist=_histogram(levels, 128), classes=3)[0])
+            histogram = _histogram(values, counts, 128)
+            return float(filters.threshold_multiotsu(hist=histogram, classes=3)[0])
         except ValueError:  # fewer than three filled bins
             return math.nan
+    levels = GreyLevels.of(values, counts)
     if method == "minimum-cross-entropy":
         return _minimum_cross_entropy(levels)
     return _robust_background(levels)
 
 
-def _histogram(levels: GreyLevels, bins: int) -> tuple[np.ndarray, np.ndarray]:
+def _histogram(
+    values: np.ndarray, counts: np.ndarray | None, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Make counts and centres of equal bins, as scikit-image makes them of an image."""
-    counts, edges = np.histogram(levels.values, bins, weights=levels.counts)
-    return counts, (edges[:-1] + edges[1:]) / 2
+    numbers, edges = np.histogram(values, bins, weights=counts)
+    return numbers, (edges[:-1] + edges[1:]) / 2
 
 
 def _minimum_cross_entropy(levels: GreyLevels) -> float:
