@@ -133,6 +133,9 @@ def test_panel(make_cells):
     np.testing.assert_allclose(change.get_array(), made[0].data[1] - real[0].data[1], atol=1e-4)
     assert change.get_clim()[0] == -change.get_clim()[1]
     assert change.get_clim()[1] > 40
+    known = translation_panel(real, made, reconstructed=real, counterparts=made, target="treated")
+    assert len(known.axes) == len(figure.axes) + len(real)
+    assert "the truth\ntreated" in [axes.get_title() for axes in known.axes]
     without = translation_panel(real, made, theme="dark")
     assert len(without.axes) == 2 * 4 + 2
     pixels(figure)
