@@ -6,9 +6,11 @@ Usage::
 
 FOLDER holds TIFFs, PYTHON is the interpreter of an environment of its own with
 ``cellprofiler-library``. Both measure the same planes from memory, with the same method, one
-threshold per image: the threshold, what is above it, its area and perimeter. They take turns, and
-the best turn of each counts, so that a busy machine does not decide. Reading files is the same for
-both and left out. Prints fields per second, their ratio and the largest difference in area.
+threshold per image: the threshold, what is above it, its area and perimeter. Planes are given as
+each has them after reading a file: as the detector's whole numbers here, as floats from 0 to 1 to
+CellProfiler, of which the conversion is not counted. They take turns, and the best turn of each
+counts, so that a busy machine does not decide. Prints fields per second, their ratio and the
+largest difference in area.
 """
 
 from __future__ import annotations
@@ -44,28 +46,27 @@ def main() -> None:
 
     files = sorted(args.folder.rglob("*.tif"))
     planes = np.stack([read_tiff(file)[0].data[args.channel] for file in files])
-    planes = planes.astype(np.float64) / args.scale
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "planes.npy"
-        np.save(path, planes)
+        np.save(path, planes.astype(np.float64) / args.scale)
         command = [str(args.cellprofiler), __file__, str(path), "--theirs"]
         command += ["--smoothing", str(args.smoothing)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as them:
             for method in METHODS:
-                compare(them, planes, method, args.repeats, args.smoothing)
+                compare(them, planes, method, args)
             them.stdin.close()
 
 
 def compare(
-    them: subprocess.Popen[str], planes: np.ndarray, method: str, repeats: int, smoothing: float
+    them: subprocess.Popen[str], planes: np.ndarray, method: str, args: argparse.Namespace
 ) -> None:
     """Let both measure in turns, and print how fast they were."""
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for _ in range(repeats + 1):
+    for _ in range(args.repeats + 1):
         began = time.perf_counter()
-        ours = measure_ours(planes, method, smoothing)
+        ours = measure_ours(planes, method, args)
         seconds["ours"].append(time.perf_counter() - began)
         them.stdin.write(f"{method}\n")
         them.stdin.flush()
@@ -81,13 +82,14 @@ def compare(
     )
 
 
-def measure_ours(planes: np.ndarray, method: str, smoothing: float) -> list[float]:
+def measure_ours(planes: np.ndarray, method: str, args: argparse.Namespace) -> list[float]:
     """Measure all planes with the profile, as the command does."""
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.measurement.area import AreaSettings
     from napari_phenldiff.measurement.profiles import PROFILES, measure_image
 
-    threshold = {"method": method, "scope": "image", "smoothing": smoothing}
+    threshold = {"method": method, "scope": "image"}
+    threshold |= {"smoothing": args.smoothing, "scale": args.scale}
     settings = AreaSettings(segmentation={"threshold": threshold})
     images = (Image(plane[None], ("a",), None, "field") for plane in planes)
     results = [measure_image(PROFILES["area"], image, settings, {}) for image in images]

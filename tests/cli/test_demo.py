@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -30,10 +31,13 @@ def test_the_whole_way_leaves_a_report(tmp_path, fake_diffusion, phenldiff):
     assert list(table["condition"].unique()) == [
         "wild_type", "mutant", "reconstructed", "translated"
     ]  # fmt: skip
-    assert set(table["channel"]) == {"neurons"}
+    assert (table["neurite_length_px"] > 0).any()
+    settings = json.loads((out / "measurements_settings.json").read_text())
+    assert (settings["profile"], settings["settings"]["channel"]) == ("neurons", "neurons")
     page = (out / "report.html").read_text()
     assert page.count("data:image/png") >= 2
     assert "Against the truth" in page
+    assert "simulated as mutant" in page
     assert re.search(r"area_fraction shifts by .* when translated: recovery ", said)
     assert f"Open {out / 'report.html'}" in said
 

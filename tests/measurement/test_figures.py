@@ -75,6 +75,18 @@ def test_four_groups(measurement, theme):
     assert np.ptp(shown[..., :3]) > 0.7
 
 
+def test_wells_are_counted_and_not_their_images(measurement):
+    groups = {"source": "untreated", "target": "treated"}
+    made = {"reconstructed": "reconstructed", "translated": "translated"}
+    images = measurement.images
+    well = images.groupby("condition").cumcount() // 2
+    measurement.images["well"] = images["condition"].str[:1] + well.astype(str)
+    said = texts(four_groups(measurement, **groups, **made, wells="well"))
+    for word in ("real\nuntreated\nn = 3", "translated\nto treated\nn = 2", "dots: wells"):
+        assert word in said
+    assert "dots: images" in texts(four_groups(measurement, **groups))
+
+
 def test_ticks_that_are_added_later_are_themed(measurement):
     axes = four_groups(measurement, source="untreated", target="treated", theme="dark").axes[0]
     axes.set_yticks(np.linspace(*axes.get_ylim(), 40))
@@ -133,6 +145,9 @@ def test_panel(make_cells):
     np.testing.assert_allclose(change.get_array(), made[0].data[1] - real[0].data[1], atol=1e-4)
     assert change.get_clim()[0] == -change.get_clim()[1]
     assert change.get_clim()[1] > 40
+    known = translation_panel(real, made, reconstructed=real, counterparts=made, target="treated")
+    assert len(known.axes) == len(figure.axes) + len(real)
+    assert "the truth\ntreated" in [axes.get_title() for axes in known.axes]
     without = translation_panel(real, made, theme="dark")
     assert len(without.axes) == 2 * 4 + 2
     pixels(figure)

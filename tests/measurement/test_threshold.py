@@ -9,6 +9,7 @@ from scipy import ndimage as ndi
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.threshold import (
+    GreyLevels,
     PixelPool,
     ThresholdSettings,
     fit_threshold,
@@ -99,10 +100,11 @@ def test_settings_are_checked(wrong):
 
 def test_pool_keeps_everything_below_its_limit():
     pool = PixelPool(limit=100)
-    pool.add(np.arange(60).reshape(6, 10))
-    pool.add(np.arange(40))
-    np.testing.assert_array_equal(pool.values, [*range(60), *range(40)])
-    assert PixelPool().values.size == 0
+    pool.add(np.arange(60.0).reshape(6, 10))
+    pool.add(np.arange(40.0))
+    np.testing.assert_array_equal(pool.levels.values, np.arange(60))
+    np.testing.assert_array_equal(pool.levels.counts, [2] * 40 + [1] * 20)
+    assert PixelPool().levels.values.size == 0
 
 
 def test_pool_does_not_grow_and_stays_fair():
@@ -112,10 +114,13 @@ def test_pool_does_not_grow_and_stays_fair():
         image = np.tile(np.arange(64.0), (64, 1)) + number
         for pool in pools:
             pool.add(image)
-    values = pools[0].values
-    assert 5_000 < values.size <= 20_000
-    assert values.mean() == pytest.approx(31.5 + 24.5, abs=1.0)
-    np.testing.assert_array_equal(values, pools[1].values)
+    assert pools[0].fraction == 2**-4
+    levels = pools[0].levels
+    assert levels.counts.sum() == pytest.approx(50 * 64 * 64)
+    mean = np.average(levels.values, weights=levels.counts)
+    assert mean == pytest.approx(31.5 + 24.5, abs=1.0)
+    np.testing.assert_array_equal(levels.values, pools[1].levels.values)
+    np.testing.assert_array_equal(levels.counts, pools[1].levels.counts)
 
 
 def test_threshold_of_a_pool_is_that_of_all_pixels():
@@ -125,7 +130,61 @@ def test_threshold_of_a_pool_is_that_of_all_pixels():
         pool.add(part)
     settings = ThresholdSettings()
     whole = fit_threshold(values, settings)
-    assert fit_threshold(pool.values, settings) == pytest.approx(whole, rel=0.02)
+    assert fit_threshold(pool.levels, settings) == pytest.approx(whole, rel=0.02)
+
+
+METHODS = ["otsu", "otsu3", "minimum-cross-entropy", "robust-background"]
+
+
+@pytest.mark.parametrize("log_transform", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int64])
+def test_counted_levels_give_the_threshold_of_the_pixels(method, dtype, log_transform):
+    rng = np.random.default_rng(3)
+    plane = np.concatenate([rng.poisson(20, 9000), rng.poisson(90, 3000)]).astype(dtype)
+    plane += 30
+    settings = ThresholdSettings(method=method, scale=255, log_transform=log_transform)
+    levels = GreyLevels.of_whole_numbers(plane.reshape(100, 120), 255)
+    assert levels.values.size < 256
+    expected = fit_threshold(plane / 255, settings)
+    assert fit_threshold(levels, settings) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_counted_levels_of_many_images_are_exact_however_many(method):
+    rng = np.random.default_rng(4)
+    planes = [rng.poisson(rng.uniform(20, 300), (90, 80)).astype(np.uint16) for _ in range(40)]
+    pool = PixelPool(limit=1000)
+    for plane in planes:
+        pool.add(GreyLevels.of_whole_numbers(plane, 65535))
+    settings = ThresholdSettings(method=method)
+    whole = fit_threshold(np.stack(planes) / 65535, settings)
+    assert fit_threshold(pool.levels, settings) == pytest.approx(whole, rel=1e-9)
+
+
+def test_a_part_of_a_broken_image_counts_as_much_as_a_counted_one():
+    pool = PixelPool(limit=500)
+    pool.add(np.random.default_rng(0).normal(5.0, 0.1, (50, 40)))
+    pool.add(GreyLevels.of_whole_numbers(np.full((50, 40), 9, np.uint8)))
+    levels = pool.levels
+    assert levels.values.size == 501
+    assert np.average(levels.values, weights=levels.counts) == pytest.approx(7.0, abs=0.02)
+
+
+def test_levels_of_negative_whole_numbers_and_of_none():
+    levels = GreyLevels.of_whole_numbers(np.array([[-3, 2], [-3, 0]], np.int8), 2)
+    np.testing.assert_array_equal(levels.values, [-1.5, 0, 1])
+    np.testing.assert_array_equal(levels.counts, [2, 1, 1])
+    assert GreyLevels.of_whole_numbers(np.array([0.5, 1.0])) is None
+    assert GreyLevels.of_whole_numbers(np.array([0, 70_000])) is None
+
+
+def test_minimum_cross_entropy_is_that_of_scikit_image():
+    from skimage.filters import threshold_li
+
+    values = two_peaks()
+    found = fit_threshold(values, ThresholdSettings(method="minimum-cross-entropy"))
+    assert found == pytest.approx(threshold_li(values, tolerance=0.5 / 65536), abs=1e-4)
 
 
 def uneven():

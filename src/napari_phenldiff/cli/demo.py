@@ -48,8 +48,8 @@ class _Measured:
 
 _MEASURED = {
     "translocation": _Measured("translocation", {}),
-    "golgi": _Measured("area", {"channel": "Golgi"}),
-    "neurons": _Measured("area", {"channel": "neurons"}),
+    "golgi": _Measured("golgi", {"channel": "Golgi", "nuclei_channel": "DNA"}),
+    "neurons": _Measured("neurons", {"channel": "neurons"}),
 }
 
 
@@ -172,6 +172,7 @@ def _report(measurement: Measurement, source: str, target: str, out: Path) -> No
             read_image(out / "held_out" / source / image["file"]),
             read_image(out / "result" / "reconstructed" / image["file"]),
             read_image(out / "result" / "translated" / image["file"]),
+            read_image(out / "held_out" / target / image["file"]),
         )
         for image in summary["images"]
     ]
@@ -219,7 +220,8 @@ def _against_the_truth(measurement: Measurement, source: str, target: str) -> Se
         "Against the truth",
         f"The {target} cells above are the {source} ones, simulated once more under the other "
         "condition: what no microscope can show. Over the images, the change that the translation "
-        f"shows and the true one correlate with r = {correlation:.2f}.",
+        f"shows and the true one correlate with r = {correlation:.2f}: 1 would tell of each image "
+        "how much it changes, 0 only how much they change on average.",
         table=pd.DataFrame(
             {
                 "image": names.to_numpy(),

@@ -127,7 +127,7 @@ def compare_conditions(
         elif kind == "groups":
             from napari_phenldiff.measurement.figures import four_groups
 
-            figure = four_groups(measurement, **names, theme=args.theme)
+            figure = four_groups(measurement, **names, wells=wells, theme=args.theme)
         elif kind == "slopes":
             from napari_phenldiff.measurement.slopes import paired_slopes
 

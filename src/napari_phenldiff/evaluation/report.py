@@ -32,7 +32,7 @@ def write_report(
     target: str,
     translated: str = "translated",
     reconstructed: str = "reconstructed",
-    pictures: Sequence[tuple[Image, Image, Image]] = (),
+    pictures: Sequence[tuple[Image, ...]] = (),
     provenance: Mapping[str, Any] | None = None,
     title: str | None = None,
     more: Sequence[Section] = (),
@@ -50,9 +50,9 @@ def write_report(
     source, target, translated, reconstructed : str
         Names of these groups in the measurement. Translated and reconstructed images are the
         same ones in the same order.
-    pictures : sequence of (Image, Image, Image)
-        Real, reconstructed and translated image of each field to show; of many, six are taken
-        at even steps.
+    pictures : sequence of (Image, Image, Image) or (Image, Image, Image, Image)
+        Real, reconstructed and translated image of each field to show and, where it is known, its
+        true counterpart under the target condition; of many, six are taken at even steps.
     provenance : mapping, optional
         Whatever is needed to make the result again: run, conditions, settings, versions.
     title : str, optional
@@ -95,9 +95,15 @@ def write_report(
     )
 
     def draw_panel(theme: ThemeName) -> Figure:
-        first, second, third = zip(*shown, strict=True)
+        first, second, third, *truth = zip(*shown, strict=True)
         return translation_panel(
-            first, third, reconstructed=second, source=source, target=target, theme=theme
+            first,
+            third,
+            reconstructed=second,
+            counterparts=truth[0] if truth else None,
+            source=source,
+            target=target,
+            theme=theme,
         )
 
     def draw_groups(theme: ThemeName) -> Figure:
@@ -119,6 +125,8 @@ def write_report(
             f"Real {source} images, the same reconstructed and translated to {target}, and the "
             "change from reconstructed to translated in each channel."
         )
+        if len(shown[0]) > 3:
+            caption += f" The truth: the same cells, simulated as {target}."
         sections.append(Section("The same cells", pictures=(Picture(draw_panel, caption),)))
     sections += [
         Section(
@@ -184,9 +192,7 @@ def _not_measured(measurement: Measurement) -> list[Section]:
     ]
 
 
-def _spread(
-    pictures: Sequence[tuple[Image, Image, Image]], most: int
-) -> list[tuple[Image, Image, Image]]:
+def _spread(pictures: Sequence[tuple[Image, ...]], most: int) -> list[tuple[Image, ...]]:
     """Take a few of many at even steps, the first and the last among them."""
     if len(pictures) <= most:
         return list(pictures)

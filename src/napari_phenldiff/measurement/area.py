@@ -15,6 +15,7 @@ from napari_phenldiff.measurement.interface import (
     channel_index,
     measurable_plane,
 )
+from napari_phenldiff.measurement.outline import perimeter
 from napari_phenldiff.measurement.segment import SegmentationSettings, components, segment_area
 from napari_phenldiff.measurement.threshold import Settings
 
@@ -67,8 +68,6 @@ class Area(Profile[AreaSettings]):
         self, image: Image, settings: AreaSettings, thresholds: Mapping[str, float]
     ) -> ImageResult:
         """Measure one image; see `Profile.measure`."""
-        from skimage.measure import perimeter
-
         index = channel_index(image, settings.channel)
         values = {
             "channel": image.channel_names[index],
@@ -86,7 +85,7 @@ class Area(Profile[AreaSettings]):
             reason = "the whole field is above the threshold"
             return ImageResult(values, reason=reason, objects=mask)
         area = int(mask.sum())
-        length = float(perimeter(mask)) if area else 0.0
+        length = perimeter(mask)
         values |= {"area_px": area, "perimeter_px": length, "area_fraction": area / mask.size}
         if image.pixel_size is not None:
             height, width = image.pixel_size

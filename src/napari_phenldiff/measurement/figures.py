@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.compare import Comparison, Recovery, compare, recovery
+from napari_phenldiff.measurement.effects import matched, unit_values
 from napari_phenldiff.measurement.panel import translation_panel as translation_panel
 from napari_phenldiff.measurement.tables import Measurement
 from napari_phenldiff.measurement.theme import Theme, ThemeName, themed
@@ -43,6 +45,7 @@ def four_groups(
     translated: str | None = None,
     reconstructed: str | None = None,
     column: str | None = None,
+    wells: str | Mapping[str, str] | None = None,
     recovered: Recovery | None = None,
     theme: ThemeName = "light",
     strength: float = 1.0,
@@ -50,10 +53,11 @@ def four_groups(
 ) -> Figure:
     """Show one measurement on real and translated images of both conditions.
 
-    Each large dot is an image, with the median of its group as a line; cells lie small behind
-    them. Tests and effects are of images. Above the pairs stand the shift (Hodges-Lehmann) and
-    the p-value of Mann-Whitney's test, of Wilcoxon's for translated against reconstructed, which
-    show the same cells; in the title, which part of the real shift translation recovers.
+    Each large dot is an image, or a well, with the median of its group as a line; cells lie small
+    behind them. Tests and effects are of images, or wells. Above the pairs stand the shift
+    (Hodges-Lehmann) and the p-value of Mann-Whitney's test, of Wilcoxon's for translated against
+    reconstructed, which show the same cells; in the title, which part of the real shift
+    translation recovers.
 
     Parameters
     ----------
@@ -67,6 +71,8 @@ def four_groups(
         same order. Without it, translated images are compared with the real source images.
     column : str, optional
         Column of the table of images; by default the main column of the profile.
+    wells : str or mapping of str to str, optional
+        Column that names the well, or the well of each image's name, see `unit_values`.
     recovered : Recovery, optional
         The recovery in that column, if it was estimated already; otherwise it is here.
     theme : {"light", "dark"}
@@ -84,14 +90,22 @@ def four_groups(
     ------
     InputError
         If there is no such group or column, or `reconstructed` and `translated` do not hold the
-        same number of images.
+        same number of images, or an image has no well.
     """
     from matplotlib.figure import Figure
 
     column = column or measurement.main_column
     with themed(theme) as colors:
         groups = _groups(colors, source, target, reconstructed, translated, strength)
-        values = {group.name: measurement.values(group.name, column) for group in groups}
+        units = {
+            group.name: unit_values(measurement, group.name, column, wells=wells)
+            for group in groups
+        }
+        if reconstructed is not None and translated is not None:
+            units[reconstructed], units[translated] = matched(
+                units[reconstructed], units[translated], by_place=True
+            )
+        values = {name: unit.to_numpy(np.float64) for name, unit in units.items()}
         # The figure draws itself later, under other defaults: all that counts is set in here.
         figure = Figure(figsize=(1.2 + 1.25 * len(groups), 4.2), layout="constrained")
         axes = figure.add_subplot()
@@ -99,7 +113,7 @@ def four_groups(
         for group in groups:
             _draw_cells(axes, measurement, group, column, colors, rng)
             _draw_images(axes, values[group.name], group, colors, rng)
-        _limit(axes, measurement, list(values), column)
+        _limit(axes, measurement, values, column)
 
         real = compare(values[source], values[target], seed=seed, n_resamples=0)
         _bracket(axes, groups[0], groups[1], real.shift, real, colors)
@@ -119,9 +133,10 @@ def four_groups(
                 _bracket(axes, groups[2], groups[3], shift, made, colors)
             axes.set_title(recovery_text(recovered), loc="left", fontsize=9, pad=10)
         _dress(axes, groups, values, measurement, column, colors)
+        unit = "images" if wells is None else "wells"
         has_cells = measurement.cells is not None and column in measurement.cells
         figure.supxlabel(
-            f"dots: images{', specks: cells' if has_cells else ''}, lines: medians of images",
+            f"dots: {unit}{', specks: cells' if has_cells else ''}, lines: medians of {unit}",
             fontsize=7.5,
             color=colors.faint,
         )
@@ -205,11 +220,12 @@ def _jitter(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(-1, 1, values.size) * width * density / density.max()
 
 
-def _limit(axes: Axes, measurement: Measurement, names: list[str], column: str) -> None:
+def _limit(
+    axes: Axes, measurement: Measurement, values: dict[str, np.ndarray], column: str
+) -> None:
     """Let the images and most of the cells decide the range, with room above for the tests."""
     ends: list[float] = []
-    for name in names:
-        images = measurement.values(name, column)
+    for name, images in values.items():
         images = images[~np.isnan(images)]
         if images.size:
             ends += [images.min(), images.max()]

@@ -11,8 +11,8 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.interface import Channel, Profile, measurable_plane
-from napari_phenldiff.measurement.pixels import PixelPool, PixelSample
-from napari_phenldiff.measurement.segment import SegmentationSettings, prepare
+from napari_phenldiff.measurement.pixels import GreyLevels, PixelPool, PixelSample
+from napari_phenldiff.measurement.segment import SegmentationSettings, grey_levels
 from napari_phenldiff.measurement.threshold import Settings, fit_threshold
 
 
@@ -74,7 +74,7 @@ class ThresholdFit:
     def thresholds(self) -> dict[str, float]:
         """Find the thresholds; NaN where none can be found."""
         return {
-            name: fit_threshold(self._pools[name].values, segmentation.threshold)
+            name: fit_threshold(self._pools[name].levels, segmentation.threshold)
             for name, (_, segmentation) in self._all.items()
         }
 
@@ -164,10 +164,10 @@ def complete_thresholds(
 
 def _measurable_pixels(
     image: Image, channel: Channel, segmentation: SegmentationSettings
-) -> np.ndarray | None:
+) -> np.ndarray | GreyLevels | None:
     """Pixels to find a threshold in; None if the image or its channel cannot be measured."""
     try:
         plane, reason = measurable_plane(image, channel)
     except InputError:
         return None
-    return None if reason else prepare(plane, segmentation)
+    return None if reason else grey_levels(plane, segmentation)

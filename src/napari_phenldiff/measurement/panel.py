@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ def translation_panel(
     translated: Sequence[Image],
     *,
     reconstructed: Sequence[Image] | None = None,
+    counterparts: Sequence[Image] | None = None,
     source: str = "source",
     target: str = "target",
     theme: ThemeName = "light",
@@ -52,6 +53,8 @@ def translation_panel(
         The same images translated to the target condition, in the same order.
     reconstructed : sequence of Image, optional
         The same images translated to their own condition, in the same order.
+    counterparts : sequence of Image, optional
+        The same cells under the target condition, where that is known: in a simulation.
     source, target : str
         Names of the conditions.
     theme : {"light", "dark"}
@@ -68,13 +71,20 @@ def translation_panel(
     """
     from matplotlib.figure import Figure
 
-    _check(real, translated, reconstructed)
+    others = {
+        "reconstructed": reconstructed,
+        "translated": translated,
+        "true": counterparts,
+    }
+    _check(real, others)
     names = real[0].channel_names[:MOST_CHANNELS]
     n_channels = len(names)
     columns: list[tuple[str, Sequence[Image]]] = [(f"real\n{source}", real)]
     if reconstructed is not None:
         columns.append((f"reconstructed\n{source}", reconstructed))
     columns.append((f"translated\nto {target}", translated))
+    if counterparts is not None:
+        columns.append((f"the truth\n{target}", counterparts))
     changes = _changes(translated, real if reconstructed is None else reconstructed, n_channels)
     low, high = shown_range(real, n_channels)
     # Change is shown against at least a tenth of the brightness, lest nothing looks like much.
@@ -161,12 +171,10 @@ class _Layout:
         )
 
 
-def _check(
-    real: Sequence[Image], translated: Sequence[Image], reconstructed: Sequence[Image] | None
-) -> None:
+def _check(real: Sequence[Image], others: Mapping[str, Sequence[Image] | None]) -> None:
     if not real:
         raise InputError("There are no images to show: give at least one.")
-    for what, images in (("translated", translated), ("reconstructed", reconstructed)):
+    for what, images in others.items():
         if images is None:
             continue
         if len(images) != len(real):

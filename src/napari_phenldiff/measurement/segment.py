@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.pixels import GreyLevels
 from napari_phenldiff.measurement.threshold import (
     Settings,
     ThresholdSettings,
@@ -109,7 +110,7 @@ def unmeasurable(plane: np.ndarray) -> str | None:
         return "all values are negative"
     if max(float(high), -float(low)) > _LARGEST:
         return "holds values that are too large to calculate with"
-    at_limit = float(np.mean(plane == high))
+    at_limit = np.count_nonzero(plane == high) / plane.size
     if at_limit > _SATURATED and _looks_saturated(plane):
         return f"saturated: {at_limit:.0%} of the pixels have the largest value"
     return None
@@ -137,14 +138,38 @@ def prepare(plane: np.ndarray, settings: SegmentationSettings) -> np.ndarray:
     numpy.ndarray of shape (Y, X), float64
         Grey values less background, divided by the scale.
     """
-    prepared = plane.astype(np.float64)
-    if settings.background_radius:
-        from scipy import ndimage as ndi
+    return _less_background(plane, settings).astype(np.float64) / settings.threshold.scale
 
-        side = 2 * settings.background_radius + 1
-        # A square, since its opening is separable: the cost does not grow with the radius.
-        prepared -= ndi.grey_opening(prepared, size=(side, side))
-    return prepared / settings.threshold.scale
+
+def grey_levels(plane: np.ndarray, settings: SegmentationSettings) -> np.ndarray | GreyLevels:
+    """Give what a threshold is found in: values as `prepare` gives them, counted if possible.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image, in grey values.
+    settings : SegmentationSettings
+        Its `background_radius` and `threshold.scale` are used.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), float64, or GreyLevels
+    """
+    plane = _less_background(plane, settings)
+    levels = GreyLevels.of_whole_numbers(plane, settings.threshold.scale)
+    return plane.astype(np.float64) / settings.threshold.scale if levels is None else levels
+
+
+def _less_background(plane: np.ndarray, settings: SegmentationSettings) -> np.ndarray:
+    """Subtract the background; whole numbers stay whole."""
+    if not settings.background_radius:
+        return plane
+    from scipy import ndimage as ndi
+
+    side = 2 * settings.background_radius + 1
+    plane = plane.astype(np.float64 if plane.dtype.kind == "f" else np.int64)
+    # A square, since its opening is separable: the cost does not grow with the radius.
+    return plane - ndi.grey_opening(plane, size=(side, side))
 
 
 def segment_area(plane: np.ndarray, settings: SegmentationSettings, threshold: float) -> np.ndarray:

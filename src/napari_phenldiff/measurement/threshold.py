@@ -7,12 +7,14 @@ the same results (``tests/measurement/test_parity.py`` holds them to it).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.pixels import GreyLevels as GreyLevels
 from napari_phenldiff.measurement.pixels import PixelPool as PixelPool
 
 ThresholdMethod = Literal["otsu", "otsu3", "minimum-cross-entropy", "robust-background"]
@@ -66,12 +68,12 @@ class ThresholdSettings(Settings):
     adaptive_window: int = Field(default=0, ge=0)
 
 
-def fit_threshold(values: np.ndarray, settings: ThresholdSettings) -> float:
+def fit_threshold(values: np.ndarray | GreyLevels, settings: ThresholdSettings) -> float:
     """Find the threshold between background and foreground.
 
     Parameters
     ----------
-    values : numpy.ndarray of any shape
+    values : numpy.ndarray of any shape, or GreyLevels
         Finite grey values that were divided by the scale: an image as `prepare` gives it, or
         the pixels of many.
     settings : ThresholdSettings
@@ -85,43 +87,83 @@ def fit_threshold(values: np.ndarray, settings: ThresholdSettings) -> float:
     """
     if isinstance(settings.method, float | int):
         return float(settings.method)
+    counts = values.counts if isinstance(values, GreyLevels) else None
+    values = values.values if isinstance(values, GreyLevels) else values
     values = np.ravel(values).astype(np.float64, copy=False)
-    if not values.size or values.min() == values.max():
+    if not values.size or (low := values.min()) == (high := values.max()):
         return math.nan
     if not settings.log_transform:
-        return _fit(values, settings.method)
+        return _fit(values, counts, settings.method)
 
     # CellProfiler's way: the lowest 1/256 of the range is one value, since the noise near zero
     # would otherwise fill most of the logarithm's range; then stretched to 0..1.
-    low, high = values.min(), values.max()
     floor = low + (high - low) / 256 + np.finfo(np.float64).eps
     if floor <= 0:
         return math.nan
     logs = np.log(np.maximum(values, floor))
     log_low, log_high = logs.min(), logs.max()
-    fitted = _fit((logs - log_low) / (log_high - log_low), settings.method)
+    fitted = _fit((logs - log_low) / (log_high - log_low), counts, settings.method)
     return float(np.exp(log_low + fitted * (log_high - log_low)))
 
 
-def _fit(values: np.ndarray, method: ThresholdMethod) -> float:
-    """Apply one of the methods to one-dimensional values, not all of them equal."""
+def _fit(values: np.ndarray, counts: np.ndarray | None, method: ThresholdMethod) -> float:
+    """Apply one of the methods to values, not all of them equal, that occur so often."""
     from skimage import filters
 
     if method == "otsu":
-        return float(filters.threshold_otsu(values))
+        return float(filters.threshold_otsu(hist=_histogram(values, counts, 256)))
     if method == "otsu3":
         try:
-            return float(filters.threshold_multiotsu(values, classes=3, nbins=128)[0])
+            histogram = _histogram(values, counts, 128)
+            return float(filters.threshold_multiotsu(hist=histogram, classes=3)[0])
         except ValueError:  # fewer than three filled bins
             return math.nan
+    levels = GreyLevels.of(values, counts)
     if method == "minimum-cross-entropy":
-        # CellProfiler's tolerance, with which the iteration stops: half the smallest step
-        # between grey values, but no finer than half a step of 16 bit.
-        tolerance = max(float(np.diff(np.unique(values)).min()) / 2, 0.5 / 65536)
-        return float(filters.threshold_li(values, tolerance=tolerance))
-    cut = round(values.size * 0.05)
-    inner = np.sort(values)[cut : values.size - cut]
-    return float(inner.mean() + 2 * inner.std())
+        return _minimum_cross_entropy(levels)
+    return _robust_background(levels)
+
+
+def _histogram(
+    values: np.ndarray, counts: np.ndarray | None, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make counts and centres of equal bins, as scikit-image makes them of an image."""
+    numbers, edges = np.histogram(values, bins, weights=counts)
+    return numbers, (edges[:-1] + edges[1:]) / 2
+
+
+def _minimum_cross_entropy(levels: GreyLevels) -> float:
+    """Iterate as scikit-image's `threshold_li`, on counted values.
+
+    That one looks at all pixels at each step, and has no way to give it a histogram.
+    """
+    values = levels.values - levels.values[0]
+    below = np.cumsum(levels.counts)
+    below_sum = np.cumsum(levels.counts * values)
+    # CellProfiler's tolerance, with which the iteration stops: half the smallest step between
+    # grey values, but no finer than half a step of 16 bit.
+    tolerance = max(float(np.diff(values).min()) / 2, 0.5 / 65536)
+    last, found = -math.inf, below_sum[-1] / below[-1]
+    while abs(found - last) > tolerance:
+        last = found
+        cut = np.searchsorted(values, last, side="right") - 1
+        mean_below = below_sum[cut] / below[cut]
+        mean_above = (below_sum[-1] - below_sum[cut]) / (below[-1] - below[cut])
+        if mean_below == 0:
+            break
+        found = (mean_below - mean_above) / (math.log(mean_below) - math.log(mean_above))
+    return float(found + levels.values[0])
+
+
+def _robust_background(levels: GreyLevels) -> float:
+    """Mean and twice the standard deviation of the pixels between the 5th and 95th percentile."""
+    reached = np.cumsum(levels.counts)
+    cut = round(reached[-1] * 0.05)
+    # How many pixels of each level lie between the cuts.
+    kept = np.diff(np.clip(reached, cut, reached[-1] - cut), prepend=cut)
+    mean = np.average(levels.values, weights=kept)
+    variance = np.average((levels.values - mean) ** 2, weights=kept)
+    return float(mean + 2 * math.sqrt(variance))
 
 
 def foreground(prepared: np.ndarray, threshold: float, smoothing: float = 0.0) -> np.ndarray:
@@ -224,5 +266,16 @@ def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
     from scipy import ndimage as ndi
 
     sigma = smoothing / _HALF_WEIGHT
-    weight = ndi.gaussian_filter(np.ones_like(prepared), sigma, mode="constant")
-    return ndi.gaussian_filter(prepared, sigma, mode="constant") / weight
+    image = ndi.gaussian_filter(prepared, sigma, mode="constant")
+    # How much of the Gaussian's weight lies within the image is a product of rows and columns.
+    image /= _weight_within(prepared.shape[0], sigma)[:, None]
+    image /= _weight_within(prepared.shape[1], sigma)
+    return image
+
+
+@lru_cache(maxsize=8)
+def _weight_within(side: int, sigma: float) -> np.ndarray:
+    """Weight of a Gaussian around each of so many pixels that lies on them."""
+    from scipy import ndimage as ndi
+
+    return ndi.gaussian_filter1d(np.ones(side), sigma, mode="constant")
