@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
@@ -190,15 +191,64 @@ def test_a_cluster_needs_distributed(monkeypatch):
         pass
 
 
-@pytest.mark.slow
-def test_a_cluster_gives_the_same_table(fields, tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler and two processes, of which none is started a second time for a lost task."""
     distributed = pytest.importorskip("distributed")
+    import dask
+
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
-        scheduler_workers(cluster.scheduler_address) as workers,
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster,
     ):
-        there = measure_files("area", fields, tmp_path / "there" / "t.csv", workers=workers)
-    here = measure_files("area", fields, tmp_path / "here" / "t.csv")
+        yield cluster.scheduler_address
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["area", "translocation"])
+def test_a_cluster_gives_the_same_table(profile, cluster, fields, tmp_path):
+    with scheduler_workers(cluster) as workers:
+        there = measure_files(profile, fields, tmp_path / "there" / "t.csv", workers=workers)
+    here = measure_files(profile, fields, tmp_path / "here" / "t.csv")
     assert bytes_of(there.written) == bytes_of(here.written)
+
+
+@pytest.mark.slow
+def test_a_cluster_tells_what_is_wrong_with_a_file(cluster, tmp_path):
+    damaged = tmp_path / "broken.tif"
+    damaged.write_bytes(b"II*")
+    with scheduler_workers(cluster) as workers, pytest.raises(InputError, match=r"broken\.tif"):
+        measure_files("area", {"a": [damaged]}, tmp_path / "out" / "t.csv", workers=workers)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_its_workers_is_told(cluster):
+    def use():
+        with scheduler_workers(cluster) as workers:
+            list(in_order(_die, range(1), workers))
+
+    with pytest.raises(InputError, match="lost the workers"):
+        use()
+
+
+def test_a_cluster_that_is_not_there(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("napari_phenldiff.measurement.workers._SECONDS_TO_CONNECT", 0.5)
+    with (
+        pytest.raises(InputError, match="No scheduler answers"),
+        scheduler_workers("tcp://127.0.0.1:1"),
+    ):
+        pass
+
+
+def test_images_are_called_like_links_to_them(fields, tmp_path):
+    # As data managers keep files: the name is a link to what is called after its content.
+    link = tmp_path / "B03_field7.tif"
+    try:
+        link.symlink_to(fields["treated"][0])
+    except OSError:
+        pytest.skip("no links on this system")
+    found = measure_files("area", {"a": [link]}, tmp_path / "t.csv")
+    assert list(pd.read_csv(found.written[-1]).image) == ["B03_field7"]

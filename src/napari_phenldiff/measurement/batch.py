@@ -134,8 +134,8 @@ def measure_files(
     if labels is not None:
         settings = with_segmenter(settings, NOTHING_YET)
     workers = workers if workers is not None else Workers()
-    # A worker may have another working directory.
-    files = {name: [Path(path).resolve() for path in paths] for name, paths in groups.items()}
+    # A worker may have another working directory. Links stay: images are called like them.
+    files = {name: [Path(path).absolute() for path in paths] for name, paths in groups.items()}
     known = dict(thresholds or {})
     if any(name not in known for name in fitted_parts(chosen, settings)):
         paths = chain.from_iterable(files[name] for name in fit_on or files)

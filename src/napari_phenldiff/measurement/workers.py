@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
@@ -68,10 +68,11 @@ def scheduler_workers(address: str) -> Iterator[Workers]:
     Raises
     ------
     InputError
-        If `distributed` is not installed, or nothing answers at the address.
+        If `distributed` is not installed, nothing answers at the address, or the workers or the
+        scheduler are ended.
     """
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError as error:
         raise InputError(
             "A scheduler needs Dask's distributed: pip install 'napari-phenldiff[distributed]'."
@@ -89,5 +90,10 @@ def scheduler_workers(address: str) -> Iterator[Workers]:
         executor = client.get_executor()
         try:
             yield Workers(executor, _AHEAD * threads)
+        except (KilledWorker, CancelledError) as error:
+            raise InputError(
+                f"The cluster at {address} lost the workers that measured, perhaps for want of "
+                "memory: look at its logs, and start it with more for each worker."
+            ) from error
         finally:
             executor.shutdown(wait=False)
