@@ -156,3 +156,9 @@ def test_recovery_pairs_by_place():
     holes = A.copy()
     holes[0] = np.nan
     assert recovery(A, B, A + 1, reconstructed=holes).translated_effect == pytest.approx(1, abs=0.3)
+
+
+def test_one_image_against_several_of_equal_values():
+    found = compare([0.5, 0.5, 0.7], [0.5])
+    assert 0 < found.p_value <= 1
+    assert np.isfinite(compare([0.5], [0.7, 0.7]).p_value)

@@ -186,7 +186,7 @@ def _rank_sum(a: np.ndarray, b: np.ndarray, seed: int) -> float:
         return math.nan
     ties = np.unique([*a, *b]).size < a.size + b.size
     method: object = "auto"
-    if ties and min(a.size, b.size) <= _SMALL:
+    if ties and 2 <= min(a.size, b.size) <= _SMALL:
         # Exact as long as there are no more orders than resamples.
         method = stats.PermutationMethod(n_resamples=20_000, rng=np.random.default_rng(seed))
     elif not ties and a.size * b.size <= _EXACT:
