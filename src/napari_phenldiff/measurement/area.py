@@ -15,7 +15,7 @@ from napari_phenldiff.measurement.interface import (
     channel_index,
     measurable_plane,
 )
-from napari_phenldiff.measurement.outline import perimeter
+from napari_phenldiff.measurement.perimeter import perimeter
 from napari_phenldiff.measurement.segment import SegmentationSettings, components, segment_area
 from napari_phenldiff.measurement.threshold import Settings
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage as ndi
 from skimage import measure
 
-from napari_phenldiff.measurement.outline import perimeter
+from napari_phenldiff.measurement.perimeter import perimeter
 
 
 @pytest.mark.parametrize("seed", range(6))
