@@ -8,11 +8,11 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.adaptive import level_of
 from napari_phenldiff.measurement.pixels import GreyLevels
 from napari_phenldiff.measurement.threshold import (
     Settings,
     ThresholdSettings,
-    level_of,
     smoothed,
 )
 from napari_phenldiff.measurement.watershed import components as components

@@ -13,11 +13,14 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.pixels import GreyLevels as GreyLevels
 from napari_phenldiff.measurement.pixels import PixelPool as PixelPool
-
-ThresholdMethod = Literal["otsu", "otsu3", "minimum-cross-entropy", "robust-background"]
+from napari_phenldiff.measurement.threshold_methods import (
+    ThresholdMethod,
+    find,
+    from_logarithm,
+    logarithm,
+)
 
 # The diameter that holds half of the weight of a one-dimensional Gaussian, in standard
 # deviations: how CellProfiler turns its smoothing scale into a sigma.
@@ -90,80 +93,16 @@ def fit_threshold(values: np.ndarray | GreyLevels, settings: ThresholdSettings) 
     counts = values.counts if isinstance(values, GreyLevels) else None
     values = values.values if isinstance(values, GreyLevels) else values
     values = np.ravel(values).astype(np.float64, copy=False)
-    if not values.size or (low := values.min()) == (high := values.max()):
+    if not values.size or values.min() == values.max():
         return math.nan
     if not settings.log_transform:
-        return _fit(values, counts, settings.method)
+        return find(values, counts, settings.method)
 
-    # CellProfiler's way: the lowest 1/256 of the range is one value, since the noise near zero
-    # would otherwise fill most of the logarithm's range; then stretched to 0..1.
-    floor = low + (high - low) / 256 + np.finfo(np.float64).eps
-    if floor <= 0:
+    stretched = logarithm(values)
+    if stretched is None:
         return math.nan
-    logs = np.log(np.maximum(values, floor))
-    log_low, log_high = logs.min(), logs.max()
-    fitted = _fit((logs - log_low) / (log_high - log_low), counts, settings.method)
-    return float(np.exp(log_low + fitted * (log_high - log_low)))
-
-
-def _fit(values: np.ndarray, counts: np.ndarray | None, method: ThresholdMethod) -> float:
-    """Apply one of the methods to values, not all of them equal, that occur so often."""
-    from skimage import filters
-
-    if method == "otsu":
-        return float(filters.threshold_otsu(hist=_histogram(values, counts, 256)))
-    if method == "otsu3":
-        try:
-            histogram = _histogram(values, counts, 128)
-            return float(filters.threshold_multiotsu(hist=histogram, classes=3)[0])
-        except ValueError:  # fewer than three filled bins
-            return math.nan
-    levels = GreyLevels.of(values, counts)
-    if method == "minimum-cross-entropy":
-        return _minimum_cross_entropy(levels)
-    return _robust_background(levels)
-
-
-def _histogram(
-    values: np.ndarray, counts: np.ndarray | None, bins: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Make counts and centres of equal bins, as scikit-image makes them of an image."""
-    numbers, edges = np.histogram(values, bins, weights=counts)
-    return numbers, (edges[:-1] + edges[1:]) / 2
-
-
-def _minimum_cross_entropy(levels: GreyLevels) -> float:
-    """Iterate as scikit-image's `threshold_li`, on counted values.
-
-    That one looks at all pixels at each step, and has no way to give it a histogram.
-    """
-    values = levels.values - levels.values[0]
-    below = np.cumsum(levels.counts)
-    below_sum = np.cumsum(levels.counts * values)
-    # CellProfiler's tolerance, with which the iteration stops: half the smallest step between
-    # grey values, but no finer than half a step of 16 bit.
-    tolerance = max(float(np.diff(values).min()) / 2, 0.5 / 65536)
-    last, found = -math.inf, below_sum[-1] / below[-1]
-    while abs(found - last) > tolerance:
-        last = found
-        cut = np.searchsorted(values, last, side="right") - 1
-        mean_below = below_sum[cut] / below[cut]
-        mean_above = (below_sum[-1] - below_sum[cut]) / (below[-1] - below[cut])
-        if mean_below == 0:
-            break
-        found = (mean_below - mean_above) / (math.log(mean_below) - math.log(mean_above))
-    return float(found + levels.values[0])
-
-
-def _robust_background(levels: GreyLevels) -> float:
-    """Mean and twice the standard deviation of the pixels between the 5th and 95th percentile."""
-    reached = np.cumsum(levels.counts)
-    cut = round(reached[-1] * 0.05)
-    # How many pixels of each level lie between the cuts.
-    kept = np.diff(np.clip(reached, cut, reached[-1] - cut), prepend=cut)
-    mean = np.average(levels.values, weights=kept)
-    variance = np.average((levels.values - mean) ** 2, weights=kept)
-    return float(mean + 2 * math.sqrt(variance))
+    logs, bounds = stretched
+    return float(from_logarithm(find(logs, counts, settings.method), bounds))
 
 
 def foreground(prepared: np.ndarray, threshold: float, smoothing: float = 0.0) -> np.ndarray:
@@ -183,69 +122,6 @@ def foreground(prepared: np.ndarray, threshold: float, smoothing: float = 0.0) -
     numpy.ndarray of shape (Y, X), bool
     """
     return smoothed(prepared, smoothing) >= threshold
-
-
-def level_of(
-    prepared: np.ndarray, settings: ThresholdSettings, threshold: float
-) -> float | np.ndarray:
-    """Threshold of each pixel: the one that was found, or what it becomes in adaptive windows.
-
-    Parameters
-    ----------
-    prepared : numpy.ndarray of shape (Y, X), float64
-        As `prepare` gives it, not smoothed.
-    settings : ThresholdSettings
-        `adaptive_window`, `method` and `log_transform` are used.
-    threshold : float
-        As `fit_threshold` gives it for the image or the experiment.
-
-    Returns
-    -------
-    float or numpy.ndarray of shape (Y, X), float64
-
-    Raises
-    ------
-    InputError
-        If the image is not at least two windows wide and high.
-
-    Notes
-    -----
-    After CellProfiler's ``get_adaptive_threshold``: whole windows that share the image evenly, a
-    cubic spline through their thresholds, and the limits of 0.7 and 1.5.
-    """
-    if not settings.adaptive_window or not isinstance(settings.method, str):
-        return threshold
-    from scipy.interpolate import RectBivariateSpline
-
-    counts = [side // settings.adaptive_window for side in prepared.shape]
-    if min(counts) < 2:
-        raise InputError(
-            f"The adaptive window of {settings.adaptive_window} pixels is more than half of an "
-            f"image of {prepared.shape[0]} x {prepared.shape[1]}: make it smaller."
-        )
-    edges = [
-        np.linspace(0, side, n + 1).astype(int)
-        for side, n in zip(prepared.shape, counts, strict=True)
-    ]
-    found = np.empty(counts)
-    for row, column in np.ndindex(*counts):
-        window = prepared[
-            edges[0][row] : edges[0][row + 1], edges[1][column] : edges[1][column + 1]
-        ]
-        found[row, column] = fit_threshold(window, settings)
-    # A window without a threshold of its own, since it is constant, has that of the image.
-    found[np.isnan(found)] = threshold
-    centres = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
-    spline = RectBivariateSpline(
-        *centres,
-        found,
-        bbox=[-0.5, prepared.shape[0], -0.5, prepared.shape[1]],
-        kx=min(3, counts[0] - 1),
-        ky=min(3, counts[1] - 1),
-    )
-    local = spline(*(np.arange(side) + 0.5 for side in prepared.shape))
-    low, high = sorted((0.7 * threshold, 1.5 * threshold))
-    return np.clip(local, low, high)
 
 
 def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
