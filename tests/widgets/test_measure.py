@@ -474,19 +474,19 @@ def test_a_figure_is_written_for_paper_or_as_shown(
 ):
     dock.start()
     until_ended(dock)
-    said = dock.results.said["Figure"]
+    said = dock.results.figures.said
     for name, as_shown in (("paper.svg", False), ("dark.svg", True), ("numbers.csv", False)):
-        dock.results.as_shown.setChecked(as_shown)
-        dock.results.write_figure(tmp_path / name)
+        dock.results.figures.as_shown.setChecked(as_shown)
+        dock.results.figures.write(tmp_path / name)
         qtbot.waitUntil(
             lambda name=name: said.text() == f"Saved as {tmp_path / name}", timeout=20_000
         )
     assert "#ffffff" in (tmp_path / "paper.svg").read_text()
     assert "#16181d" in (tmp_path / "dark.svg").read_text()
     assert "image" in set(pd.read_csv(tmp_path / "numbers.csv")["what"])
-    dock.results.write_figure(tmp_path / "figure.xyz")
+    dock.results.figures.write(tmp_path / "figure.xyz")
     qtbot.waitUntil(lambda: "could not be written" in said.text(), timeout=20_000)
-    menu = dock.results.formats_menu()
+    menu = dock.results.figures.formats_menu()
     assert [action.text() for action in menu.actions()] == ["SVG…", "PNG…", "PDF…", "CSV…"]
     menu.close()
 

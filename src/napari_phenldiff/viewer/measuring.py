@@ -11,7 +11,9 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
+from napari_phenldiff.measurement.gallery import Cuttings, changed_images, cut_changes
 from napari_phenldiff.measurement.profiles import Measurement, find_profile, measure
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.viewer.fields import FieldImages, Lot
@@ -183,6 +185,10 @@ class Measured:
         At which the images were translated.
     identity : str
         By which the layers with its objects are told from those of other measurements.
+    gallery : Cuttings or None
+        The images that translation changed most, cut out where they changed.
+    no_gallery : str
+        Why there are none, if there are none.
     """
 
     source: str
@@ -191,6 +197,8 @@ class Measured:
     groups: tuple[MeasuredGroup, ...]
     strength: float = 1.0
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
+    gallery: Cuttings | None = None
+    no_gallery: str = "A gallery shows translated images: choose a translation and measure again."
 
     def without_pixels(self) -> Measured:
         """Return what a dock shows for hours, without the images that it doesn't."""
@@ -271,7 +279,33 @@ def run_measurement(
         for name, group in request.groups().items()
     ]
     source, target = request.real()
-    return Measured(source, target, measurement, tuple(groups), request.strength())
+    measured = Measured(source, target, measurement, tuple(groups), request.strength())
+    return _with_gallery(measured, images)
+
+
+def _with_gallery(measured: Measured, images: Mapping[str, FieldImages]) -> Measured:
+    """Cut out what a gallery shows as long as the layers hold what was measured."""
+    names = measured.names_of_groups()
+    if names["translated"] is None:
+        return measured
+    roles = {role: names[role] for role in ("source", "reconstructed", "translated")}
+    try:
+        shown = changed_images(measured.measurement, **roles)
+
+        def picked(role: str) -> list[Image]:
+            return images[roles[role]].named(shown)
+
+        cuttings = cut_changes(
+            picked("source"),
+            picked("translated"),
+            reconstructed=None if roles["reconstructed"] is None else picked("reconstructed"),
+            captions=list(shown.values()),
+            source=measured.source,
+            target=measured.target,
+        )
+    except InputError as error:
+        return replace(measured, no_gallery=str(error))
+    return replace(measured, gallery=cuttings)
 
 
 def translations(layers: Any) -> dict[str, dict[str, LayerGroup]]:
