@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,63 @@ def test_four_groups_are_measured_and_drawn(
         "reconstructed",
         "translated",
     ]
+
+
+def test_figures_of_pairs_effects_and_changes(
+    qtbot, model: ViewerModel, add_translated, until_ended, tmp_path: Path
+):
+    treated, untreated = (group.images() for group in group_layers(model.layers))
+    named = [
+        replace(after, name=before.name) for after, before in zip(treated, untreated, strict=True)
+    ]
+    add_translated(model, untreated, named)
+    dock = MeasureWidget(model)
+    qtbot.addWidget(dock)
+    dock.start()
+    measured = until_ended(dock).result
+    assert all(not group.objects for group in measured.groups)
+    page = dock.results.figures
+    seen = []
+    for kind, button in page.buttons.items():
+        assert button.isEnabled()
+        if kind != "groups":
+            button.click()
+        assert page.kind == kind
+        qtbot.waitUntil(
+            lambda: page.view.figure is not None and page.view.figure not in seen, timeout=20_000
+        )
+        seen.append(page.view.figure)
+        page.write(tmp_path / f"{kind}.csv")
+        said = f"Saved as {tmp_path / f'{kind}.csv'}"
+        qtbot.waitUntil(lambda said=said: page.said.text() == said, timeout=20_000)
+    assert page.view.minimumHeight() > 260
+    changed = pd.read_csv(tmp_path / "gallery.csv")
+    assert list(changed["change"].abs()) == sorted(changed["change"].abs(), reverse=True)
+    assert len(changed) == 4
+    assert set(pd.read_csv(tmp_path / "effects.csv")["effect"]) == {"real", "translated"}
+
+    # The images may go: what is shown was kept when it was measured.
+    model.layers.clear()
+    model.theme = "light"
+    qtbot.waitUntil(lambda: page.view.figure is not seen[-1], timeout=20_000)
+    assert sum(page.view.figure.get_facecolor()[:3]) > 2
+
+
+def test_what_cannot_be_drawn_says_why(qtbot, dock: MeasureWidget, until_ended):
+    page = dock.results.figures
+    page.kind = "gallery"
+    dock.start()
+    until_ended(dock)
+    assert page.kind == "groups"
+    for kind in ("pairs", "gallery"):
+        assert not page.buttons[kind].isEnabled()
+        assert "translation" in page.buttons[kind].toolTip()
+    page.choose("effects")
+    page.choose("groups")
+    qtbot.waitUntil(lambda: page.view.figure is not None, timeout=20_000)
+    qtbot.wait(1000)
+    # Only the one that was asked for last is shown.
+    assert "untreated" in page.view.figure.axes[0].get_xticklabels()[0].get_text()
 
 
 def test_the_figure_follows_the_theme(qtbot, dock: MeasureWidget, model: ViewerModel, until_ended):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Lines of text are this high, in inches.
 _ROW, _HIGH_ROW = 0.34, 0.46
+# How much lower the marks stand where a name is above them, in rows.
+_BELOW_NAME = 0.17
 
 
 def effect_sizes(
@@ -73,22 +76,23 @@ def effect_sizes(
         left = grid[0, 0]
         for row in table.to_dict("records"):
             # Below the name, where that stands in the row.
-            place = names.index(row["measurement"]) + 0.17 * narrow
+            place = names.index(row["measurement"]) + _BELOW_NAME * narrow
             _draw_delta(left, row, place, both, colors)
         words = label or (lambda name: name.replace("_", " "))
         left.set_yticks(range(len(names)), [words(name) for name in names])
         left.set_ylim(len(names) - 0.5, -0.5)
         if narrow:
-            _put_names_above(left, [words(name) for name in names])
+            _put_names_above(left, [words(name) for name in names], colors)
         left.set_xlim(-1.05, 1.05)
         left.axvline(0, color=colors.faint, linewidth=1, zorder=0)
         real = table[table["effect"] == "real"].iloc[0]
         ends = f"{real['compared_with']} to {real['group']}"
-        gap = "\n" if narrow else " "
-        left.set_xlabel(f"Cliff's delta,{gap}{ends}", color=colors.text)
+        left.set_xlabel("Cliff's delta" if narrow else f"Cliff's delta, {ends}", color=colors.text)
         if both:
-            _draw_recoveries(grid[0, 1], table, names, colors, 0.17 * narrow)
-            grid[0, 1].set_xlabel(f"recovery{gap}(1: all of the real shift)", color=colors.text)
+            _draw_recoveries(grid[0, 1], table, names, colors, narrow)
+        if narrow:
+            said = f"from {ends}" + ("; recovery 1: all of the real shift" if both else "")
+            figure.supxlabel(said, fontsize=7.5, color=colors.faint)
         for axes in grid[0]:
             axes.grid(axis="x", color=colors.faint, alpha=0.2, linewidth=0.6)
             axes.set_axisbelow(True)
@@ -100,16 +104,19 @@ def effect_sizes(
         return figure
 
 
-def _put_names_above(axes: Axes, names: list[str]) -> None:
+def _put_names_above(axes: Axes, names: list[str], colors: Theme) -> None:
     """Write the names of the rows into the rows, over what they name."""
     axes.tick_params(axis="y", labelleft=False)
+    # A long name goes on over the axes beside it, and takes no room from either.
+    axes.set_zorder(1)
+    axes.patch.set_visible(False)
     for place, name in enumerate(names):
         words = axes.text(
             0.01, place - 0.47, name, fontsize=8, va="top", transform=axes.get_yaxis_transform()
         )
-        # A long name goes on over the axes beside it, and takes no room from either.
         words.set_in_layout(False)
         words.set_zorder(5)
+        words.set_bbox({"facecolor": colors.ground, "edgecolor": "none", "pad": 0.5})
 
 
 def _draw_delta(axes: Axes, row: dict[str, Any], place: float, both: bool, colors: Theme) -> None:
@@ -137,7 +144,7 @@ def _draw_delta(axes: Axes, row: dict[str, Any], place: float, both: bool, color
 
 
 def _draw_recoveries(
-    axes: Axes, table: pd.DataFrame, names: list[str], colors: Theme, lower: float
+    axes: Axes, table: pd.DataFrame, names: list[str], colors: Theme, narrow: bool
 ) -> None:
     """Draw recoveries within a range that one wild ratio does not decide."""
     rows = table[table["effect"] == "translated"]
@@ -151,9 +158,11 @@ def _draw_recoveries(
     axes.axvline(0, color=colors.faint, linewidth=1, zorder=0)
     axes.axvline(1, color=colors.faint, linewidth=1, linestyle=(0, (4, 2)), zorder=0)
     for row in rows.to_dict("records"):
-        place = names.index(row["measurement"]) + lower
+        place = names.index(row["measurement"]) + _BELOW_NAME * narrow
         if not math.isfinite(row["recovery"]):
-            axes.text(0.03, place, row["note"], fontsize=6.5, color=colors.faint, va="center")
+            note = textwrap.fill(row["note"], 20) if narrow else row["note"]
+            words = axes.text(0.03, place, note, fontsize=6.5, color=colors.faint, va="center")
+            words.set_in_layout(not narrow)
             continue
         ends = np.clip([row["recovery_low"], row["recovery_high"]], low, high)
         axes.plot(ends, [place, place], color=colors.text, linewidth=2, zorder=2)
@@ -166,6 +175,8 @@ def _draw_recoveries(
                 axes.plot(end, place, mark, color=colors.text, markersize=5, clip_on=False)
         if low <= row["recovery"] <= high:
             axes.plot(row["recovery"], place, "s", color=colors.text, markersize=5, zorder=3)
+    words = "recovery" if narrow else "recovery (1: all of the real shift)"
+    axes.set_xlabel(words, color=colors.text)
 
 
 def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, narrow: bool) -> None:

@@ -27,8 +27,6 @@ from napari_phenldiff.measurement.theme import ThemeName, themed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDTH = 1.3  # of a picture, in inches
-
 
 def changed_images(
     measurement: Measurement,
@@ -216,7 +214,11 @@ def cut_changes(
 
 
 def draw_gallery(
-    cuttings: Cuttings, *, theme: ThemeName = "light", columns: int | None = None
+    cuttings: Cuttings,
+    *,
+    theme: ThemeName = "light",
+    columns: int | None = None,
+    width: float = 1.3,
 ) -> Figure:
     """Draw what was cut out, a row of pictures for each image.
 
@@ -227,6 +229,8 @@ def draw_gallery(
     theme : {"light", "dark"}
     columns : int, optional
         How many images stand side by side; by default two if there are more than two.
+    width : float
+        Width of each picture, in inches.
 
     Returns
     -------
@@ -242,11 +246,11 @@ def draw_gallery(
     with themed(theme) as colors:
         wide = columns or (2 if len(rows) > 2 else 1)  # images side by side
         lines = -(-len(rows) // wide)
-        height = _WIDTH * max(row[0].shape[0] / row[0].shape[1] for row in rows)
+        height = width * max(row[0].shape[0] / row[0].shape[1] for row in rows)
         legend = 0.3 if len(names) > 1 else 0.0
         figure = Figure(
             figsize=(
-                wide * (len(kinds) * (_WIDTH + 0.04) + 0.3),
+                wide * (len(kinds) * (width + 0.04) + 0.3),
                 lines * (height + 0.26) + 0.35 + legend,
             ),
             layout=ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0),

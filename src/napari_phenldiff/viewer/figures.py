@@ -123,8 +123,8 @@ class Figures:
                 from napari_phenldiff.measurement.gallery import draw_gallery
 
                 assert self.measured.gallery is not None
-                columns = 1 if narrow else None
-                return draw_gallery(self.measured.gallery, theme=theme, columns=columns)
+                shape: dict[str, Any] = {"columns": 1, "width": 1.1} if narrow else {}
+                return draw_gallery(self.measured.gallery, theme=theme, **shape)
             from napari_phenldiff.measurement.figures import four_groups
 
             strength = self.measured.strength
