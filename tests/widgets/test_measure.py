@@ -654,3 +654,73 @@ def test_a_threshold_as_a_number_starts_from_the_one_that_was_found(qtbot, dock:
     number = dock.settings.values()["nuclei"]["threshold"]["method"]
     assert number == pytest.approx(found, abs=1e-6)
     assert "as given" in text
+
+
+# ---- labels layers in place of thresholds --------------------------------------------------------
+
+
+def test_labels_layers_take_the_place_of_thresholds(
+    qtbot, dock: MeasureWidget, model: ViewerModel, until_ended
+):
+    labels = dock.choices.labels
+    assert labels.labels() is None
+    assert all(box.isHidden() for box in labels.boxes.values())
+    method = dock.settings._fields["nuclei", "threshold", "method"]
+    explained = method.toolTip()
+
+    labels.kind.setCurrentText("labels layers")
+    assert "No labels layers are open" in labels.words.text()
+    assert "Choose a labels layer for untreated" in dock.job_foot.message.text()
+    assert not dock.job_foot.button.isEnabled()
+
+    drawn = np.zeros((4, 96, 96), int)
+    drawn[:, 20:30, 20:30], drawn[:, 60:70, 60:70] = 1, 2
+    model.add_labels(drawn, name="untreated_cellpose")
+    model.add_labels(drawn[:3], name="three")
+    qtbot.waitUntil(lambda: labels.boxes["source"].currentText() == "untreated_cellpose")
+    assert labels.boxes["target"].currentText() == "choose …"
+    assert labels.boxes["target"].findText("three") < 0
+    assert "Choose a labels layer for treated" in dock.job_foot.message.text()
+    assert labels.boxes["translated"].isHidden()
+    model.add_labels(drawn, name="treated masks")
+    qtbot.waitUntil(lambda: labels.boxes["target"].currentText() == "treated masks")
+    assert dock.validation_error() is None
+    assert not method.isEnabled()
+    assert "thresholds are not used" in method.toolTip()
+    assert dock.settings._fields["ring_width",].isEnabled()
+
+    text = previewed(qtbot, dock, dock.preview.touch)
+    assert "2 objects" in text
+    assert "from the labels layer" in text
+    dock.start()
+    job = until_ended(dock)
+    assert job.state is JobState.FINISHED, job.message
+    assert set(job.result.measurement.images["n_cells"]) == {2}
+    # What is chosen stays chosen, although there are more labels layers now.
+    assert dock.validation_error() is None
+    assert labels.boxes["source"].currentText() == "untreated_cellpose"
+
+    labels.kind.setCurrentText("thresholds")
+    assert method.isEnabled()
+    assert method.toolTip() == explained
+    assert dock.request().labels is None
+
+
+def test_a_translation_has_the_labels_of_the_source(
+    qtbot, translated: ViewerModel, add_translated, until_ended
+):
+    for name in ("treated", "untreated"):
+        translated.add_labels(np.ones((4, 96, 96), int), name=f"{name} masks")
+    dock = MeasureWidget(translated)
+    qtbot.addWidget(dock)
+    dock.choices.labels.kind.setCurrentText("labels layers")
+    chosen = {name: layer.name for name, layer in dock.request().labels.items()}
+    assert chosen == {
+        "untreated": "untreated masks",
+        "treated": "treated masks",
+        "reconstructed": "untreated masks",
+        "translated": "untreated masks",
+    }
+    assert dock.validation_error() is None
+    dock.choices.labels.kind.setCurrentText("thresholds")
+    assert dock.request().labels is None

@@ -175,8 +175,8 @@ def _draw_recoveries(
                 axes.plot(end, place, mark, color=colors.text, markersize=5, clip_on=False)
         if low <= row["recovery"] <= high:
             axes.plot(row["recovery"], place, "s", color=colors.text, markersize=5, zorder=3)
-    words = "recovery" if narrow else "recovery (1: all of the real shift)"
-    axes.set_xlabel(words, color=colors.text)
+    said = "recovery" if narrow else "recovery (1: all of the real shift)"
+    axes.set_xlabel(said, color=colors.text)
 
 
 def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, narrow: bool) -> None:

@@ -28,8 +28,8 @@ MEASUREMENT_METADATA_KEY = "napari-phenldiff-measurement"
 """Key of a labels layer's metadata with the measurement that it belongs to.
 
 ``identity`` of the measurement, ``condition`` (name of the group), ``lot`` (which of its lots),
-``profile``, ``settings``, ``thresholds``, ``images``, and ``offsets``: what is added to the numbers
-of the table of cells in each of them.
+``profile``, ``settings``, ``thresholds``, ``labels`` (layers used in place of thresholds),
+``images``, and ``offsets``: what is added to the numbers of the table of cells in each of them.
 """
 
 
@@ -90,6 +90,7 @@ def _lot(
                 "profile": measurement.profile.name,
                 "settings": measurement.settings.model_dump(mode="json"),
                 "thresholds": dict(measurement.thresholds),
+                "labels": dict(measured.labels),
                 "images": list(lot.names),
                 "offsets": offsets[:-1],
             }
