@@ -32,6 +32,9 @@ MEASUREMENT_METADATA_KEY = "napari-phenldiff-measurement"
 ``images``, and ``offsets``: what is added to the numbers of the table of cells in each of them.
 """
 
+LINES = "centre lines"
+"""What the layers show that have this as ``shows`` in their metadata."""
+
 
 def object_layers(measured: Measured, visible: Sequence[str] = ()) -> list[LayerDataTuple]:
     """Make labels layers of the objects that were measured, with their measurements as features.
@@ -99,6 +102,12 @@ def _lot(
     return lot.like_layer(np.stack(planes)), arguments, "labels"
 
 
+def is_line_layer(layer: Any) -> bool:
+    """Tell whether a labels layer shows the lines of a measurement, not its objects."""
+    entry = layer.metadata.get(MEASUREMENT_METADATA_KEY)
+    return isinstance(entry, dict) and entry.get("shows") == LINES
+
+
 def _features(
     measured: Measured, condition: str, names: Sequence[str], offsets: Sequence[int]
 ) -> pd.DataFrame:
@@ -140,7 +149,7 @@ def make_layers(tuples: Iterable[LayerDataTuple]) -> list[Labels]:
     for data, arguments, _ in tuples:
         layer = Labels(data, **arguments)
         # Outlines, because what was cut out has to be judged by the image under it.
-        layer.contour = 1
+        layer.contour = 0 if is_line_layer(layer) else 1
         if not data.flags.writeable:
             layer.editable = False
         layers.append(layer)
@@ -204,6 +213,7 @@ class ObjectRows:
             layer
             for layer in layers
             if (measurement_of(layer) or {}).get("identity") == measured.identity
+            and not is_line_layer(layer)
         )
         if cells is None or cells.empty:
             return

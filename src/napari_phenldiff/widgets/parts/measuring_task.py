@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_phenldiff.runs.events import Event, Finished, Loading, Progress, Warned
 from napari_phenldiff.viewer.jobs import Job, jobs
+from napari_phenldiff.viewer.line_layers import line_layers
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.object_preview import remove_preview
 from napari_phenldiff.viewer.objects import add_objects, make_layers, object_layers
@@ -68,7 +69,8 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
             except _StoppedError:
                 yield Finished(progress[0][0], stopped=True)
                 return
-        layers = make_layers(object_layers(measured, visible=shown))
+        tuples = object_layers(measured, visible=shown) + line_layers(measured, visible=shown)
+        layers = make_layers(tuples)
         yield Result((measured, layers))
         yield Finished(progress[0][1])
 
