@@ -721,6 +721,7 @@ def test_a_translation_has_the_labels_of_the_source(
         "reconstructed": "untreated masks",
         "translated": "untreated masks",
     }
+    assert "right only where" in dock.choices.labels.words.text()
     assert dock.validation_error() is None
     dock.choices.labels.kind.setCurrentText("thresholds")
     assert dock.request().labels is None

@@ -116,6 +116,11 @@ class LabelsChoice(QObject):
                 "No labels layers are open: open what Cellpose or StarDist wrote, or use "
                 "thresholds."
             )
+        elif self._made_has_labels_of_source():
+            words += (
+                " Translated images have the labels of the source: right only where translation "
+                "leaves in place what these show."
+            )
         self.words.setText(words)
         self._show_rows()
 
@@ -124,6 +129,13 @@ class LabelsChoice(QObject):
         if not self.used:
             return None
         return {name: self.boxes[role].currentData() for role, (name, _) in self._groups.items()}
+
+    def _made_has_labels_of_source(self) -> bool:
+        of_source = self.boxes["source"].currentData()
+        return of_source is not None and any(
+            role in self._groups and self.boxes[role].currentData() is of_source
+            for role in ("reconstructed", "translated")
+        )
 
     def _show_rows(self) -> None:
         for role, box in self.boxes.items():
