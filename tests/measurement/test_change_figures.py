@@ -13,7 +13,13 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.area import Area, AreaSettings
 from napari_phenldiff.measurement.effects import effects
 from napari_phenldiff.measurement.forest import effect_sizes
-from napari_phenldiff.measurement.gallery import change_gallery, most_changed
+from napari_phenldiff.measurement.gallery import (
+    change_gallery,
+    changed_images,
+    cut_changes,
+    draw_gallery,
+    most_changed,
+)
 from napari_phenldiff.measurement.slopes import paired_slopes
 from napari_phenldiff.measurement.tables import Measurement, image_table
 from napari_phenldiff.measurement.theme import THEMES
@@ -92,6 +98,21 @@ def test_effect_sizes(measurement, theme):
     assert np.ptp(shown) > 0.5
 
 
+@pytest.mark.parametrize("theme", THEMES)
+def test_effect_sizes_for_a_narrow_place(measurement, theme):
+    figure = effect_sizes(effects(measurement, **GROUPS), theme=theme, narrow=True)
+    assert figure.get_figwidth() < 4
+    left, _ = figure.axes
+    names = [text for text in left.texts if text.get_text() in ("area fraction", "perimeter px")]
+    figure.draw_without_rendering()
+    for text in names:
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+    assert len(names) == 2
+    assert "no effect between\nthe real conditions" in texts(figure)
+
+
 def test_what_is_not_significant_is_dotted(measurement):
     axes = effect_sizes(effects(measurement, source="a", target="b")).axes[0]
     styles = {line.get_ydata()[0]: line.get_linestyle() for line in axes.lines if len(line._x) == 2}
@@ -130,6 +151,31 @@ def test_gallery_is_cut_where_most_has_changed(theme):
     for word in ("real source", "reconstructed", "as target", "f2   0 to 1", "DNA", "µm"):
         assert word in said
     assert (drawn(figure)[-1, -1].mean() > 0.9) == (theme == "light")
+
+
+def test_a_gallery_is_drawn_without_the_images():
+    real = [blobs(name=f"f{i}") for i in range(3)]
+    translated = [blobs(shift=80, name=f"f{i}") for i in range(3)]
+    cuttings = cut_changes(real, translated, captions=["0 to 1"] * 3, crop=24)
+    assert {image.data.shape for row in cuttings.rows for image in row} == {(2, 24, 24)}
+    high = draw_gallery(cuttings, columns=1, width=1.0)
+    assert "f2   0 to 1" in texts(high)
+    assert high.get_figwidth() < draw_gallery(cuttings).get_figwidth()
+
+
+def test_the_images_that_changed_most_are_named(measurement):
+    shown = changed_images(measurement, source="a", translated="tb", reconstructed="ra", n=2)
+    change = measurement.values("tb") - measurement.values("ra")
+    assert list(shown) == [f"field{i}" for i in np.argsort(-np.abs(change))[:2]]
+    assert all("→" in caption for caption in shown.values())
+    images = measurement.images
+    renamed = images.assign(
+        image=images["image"].where(images["condition"] != "a", "other " + images["image"])
+    )
+    with pytest.raises(InputError, match="None of the images that changed most is in a"):
+        changed_images(
+            replace(measurement, images=renamed), source="a", translated="tb", reconstructed="ra"
+        )
 
 
 def test_gallery_of_images_that_do_not_belong_together():

@@ -7,7 +7,7 @@ import pytest
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.area import Area, AreaSettings
 from napari_phenldiff.measurement.compare import compare, recovery
-from napari_phenldiff.measurement.figure_values import four_group_values
+from napari_phenldiff.measurement.figure_values import four_group_values, paired_values
 from napari_phenldiff.measurement.tables import Measurement, image_table
 
 GROUPS = {"source": "a", "target": "b", "reconstructed": "ra", "translated": "tb"}
@@ -58,3 +58,20 @@ def test_two_groups_have_no_recovery(measurement: Measurement):
 def test_a_group_that_is_not_there_is_told(measurement: Measurement):
     with pytest.raises(InputError, match="nobody"):
         four_group_values(measurement, source="a", target="nobody")
+
+
+def test_pairs_and_their_shift_are_in_the_table(measurement: Measurement):
+    table = paired_values(measurement, before="ra", after="tb")
+    before, after = measurement.values("ra"), measurement.values("tb")
+    pairs = table[table["what"] == "pair"]
+    np.testing.assert_array_equal(pairs["change"], after - before)
+    shift = table[table["what"] == "shift of pairs"].iloc[0]
+    expected = compare(before, after, paired=True)
+    assert (shift["value"], shift["low"], shift["high"]) == (
+        expected.shift,
+        expected.shift_low,
+        expected.shift_high,
+    )
+    assert (shift["n"], shift["test"]) == (8, "Wilcoxon signed-rank")
+    with pytest.raises(InputError, match="different names"):
+        paired_values(measurement, before="a", after="b", made=False)

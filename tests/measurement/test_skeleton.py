@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from napari_phenldiff.measurement.skeleton import Skeleton, centre_lines, measure_lines
+from napari_phenldiff.measurement.skeleton import (
+    BRANCH_POINT,
+    END_POINT,
+    Skeleton,
+    centre_lines,
+    line_marks,
+    measure_lines,
+)
 
 SHAPES = {
     # lines as (from, to), branch points, ends, segments
@@ -116,3 +123,17 @@ def test_pieces_are_added_up():
     found = measure_lines(mask)
     assert (found.n_end_points, found.n_segments) == (4, 3)
     assert found.length_px == pytest.approx(79 + 39, rel=0.021)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_marks_are_what_was_counted(name):
+    from scipy import ndimage as ndi
+
+    strokes = SHAPES[name][0]
+    mask = np.any([stroke((200, 200), *ends, 5) for ends in strokes], axis=0)
+    lines = centre_lines(mask, 8)
+    marks, found = line_marks(lines), measure_lines(lines)
+    np.testing.assert_array_equal(marks > 0, lines)
+    assert ndi.label(marks == BRANCH_POINT, np.ones((3, 3)))[1] == found.n_branch_points
+    assert np.count_nonzero(marks == END_POINT) == found.n_end_points
+    assert not line_marks(np.zeros((5, 5), bool)).any()

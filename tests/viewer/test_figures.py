@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.area import Area, AreaSettings
 from napari_phenldiff.measurement.tables import Measurement, image_table
-from napari_phenldiff.viewer.figures import save_figure
+from napari_phenldiff.viewer.figures import FIGURES, Figures, save_figure
 from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
 
 
@@ -56,3 +57,50 @@ def test_nothing_is_left_of_a_format_that_there_is_not(measured: Measured, tmp_p
     with pytest.raises(ValueError, match="xyz"):
         save_figure(measured, tmp_path / "figure.xyz")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_there_is_no_figure_of_says_why(measured: Measured, tmp_path: Path):
+    figures = Figures(measured)
+    assert figures.why_not("groups") == figures.why_not("effects") == ""
+    assert "Pairs need a translation" in figures.why_not("pairs")
+    assert "choose a translation" in figures.why_not("gallery")
+    for kind in ("pairs", "gallery"):
+        with pytest.raises(InputError, match="translation"):
+            figures.draw(kind, theme="dark")
+        with pytest.raises(InputError, match="translation"):
+            figures.save(kind, tmp_path / "figure.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_real_images_of_the_same_names_are_pairs(measured: Measured, tmp_path: Path):
+    images = measured.measurement.images
+    images["image"] = images["image"].str[-1]
+    assert Figures(measured).why_not("pairs") == ""
+    path = save_figure(measured, tmp_path / "pairs.csv", kind="pairs")
+    table = pd.read_csv(path, dtype={"image": str})
+    pairs = table[table["what"] == "pair"]
+    assert list(pairs["image"]) == list("01234")
+    np.testing.assert_allclose(pairs["change"], pairs["after"] - pairs["before"])
+    shift = table[table["what"] == "shift of pairs"].iloc[0]
+    assert shift["n"] == 5
+    assert shift["low"] <= shift["value"] <= shift["high"]
+
+
+def test_effects_are_worked_out_once(measured: Measured, tmp_path: Path, monkeypatch):
+    from napari_phenldiff.measurement import effects
+
+    original, calls = effects.effects, []
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(effects, "effects", counted)
+    figures = Figures(measured)
+    for theme in ("light", "dark"):
+        figures.draw("effects", theme=theme, narrow=True)
+    table = pd.read_csv(figures.save("effects", tmp_path / "effects.csv"))
+    assert len(calls) == 1
+    assert table["measurement"][0] == "area_fraction"
+    assert {"p_holm", "cliffs_delta_low"} <= set(table)
+    assert set(FIGURES) == {"groups", "pairs", "effects", "gallery"}

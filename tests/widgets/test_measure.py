@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,63 @@ def test_four_groups_are_measured_and_drawn(
         "reconstructed",
         "translated",
     ]
+
+
+def test_figures_of_pairs_effects_and_changes(
+    qtbot, model: ViewerModel, add_translated, until_ended, tmp_path: Path
+):
+    treated, untreated = (group.images() for group in group_layers(model.layers))
+    named = [
+        replace(after, name=before.name) for after, before in zip(treated, untreated, strict=True)
+    ]
+    add_translated(model, untreated, named)
+    dock = MeasureWidget(model)
+    qtbot.addWidget(dock)
+    dock.start()
+    measured = until_ended(dock).result
+    assert all(not group.objects for group in measured.groups)
+    page = dock.results.figures
+    seen = []
+    for kind, button in page.buttons.items():
+        assert button.isEnabled()
+        if kind != "groups":
+            button.click()
+        assert page.kind == kind
+        qtbot.waitUntil(
+            lambda: page.view.figure is not None and page.view.figure not in seen, timeout=20_000
+        )
+        seen.append(page.view.figure)
+        page.write(tmp_path / f"{kind}.csv")
+        said = f"Saved as {tmp_path / f'{kind}.csv'}"
+        qtbot.waitUntil(lambda said=said: page.said.text() == said, timeout=20_000)
+    assert page.view.minimumHeight() > 260
+    changed = pd.read_csv(tmp_path / "gallery.csv")
+    assert list(changed["change"].abs()) == sorted(changed["change"].abs(), reverse=True)
+    assert len(changed) == 4
+    assert set(pd.read_csv(tmp_path / "effects.csv")["effect"]) == {"real", "translated"}
+
+    # The images may go: what is shown was kept when it was measured.
+    model.layers.clear()
+    model.theme = "light"
+    qtbot.waitUntil(lambda: page.view.figure is not seen[-1], timeout=20_000)
+    assert sum(page.view.figure.get_facecolor()[:3]) > 2
+
+
+def test_what_cannot_be_drawn_says_why(qtbot, dock: MeasureWidget, until_ended):
+    page = dock.results.figures
+    page.kind = "gallery"
+    dock.start()
+    until_ended(dock)
+    assert page.kind == "groups"
+    for kind in ("pairs", "gallery"):
+        assert not page.buttons[kind].isEnabled()
+        assert "translation" in page.buttons[kind].toolTip()
+    page.choose("effects")
+    page.choose("groups")
+    qtbot.waitUntil(lambda: page.view.figure is not None, timeout=20_000)
+    qtbot.wait(1000)
+    # Only the one that was asked for last is shown.
+    assert "untreated" in page.view.figure.axes[0].get_xticklabels()[0].get_text()
 
 
 def test_the_figure_follows_the_theme(qtbot, dock: MeasureWidget, model: ViewerModel, until_ended):
@@ -474,19 +532,19 @@ def test_a_figure_is_written_for_paper_or_as_shown(
 ):
     dock.start()
     until_ended(dock)
-    said = dock.results.said["Figure"]
+    said = dock.results.figures.said
     for name, as_shown in (("paper.svg", False), ("dark.svg", True), ("numbers.csv", False)):
-        dock.results.as_shown.setChecked(as_shown)
-        dock.results.write_figure(tmp_path / name)
+        dock.results.figures.as_shown.setChecked(as_shown)
+        dock.results.figures.write(tmp_path / name)
         qtbot.waitUntil(
             lambda name=name: said.text() == f"Saved as {tmp_path / name}", timeout=20_000
         )
     assert "#ffffff" in (tmp_path / "paper.svg").read_text()
     assert "#16181d" in (tmp_path / "dark.svg").read_text()
     assert "image" in set(pd.read_csv(tmp_path / "numbers.csv")["what"])
-    dock.results.write_figure(tmp_path / "figure.xyz")
+    dock.results.figures.write(tmp_path / "figure.xyz")
     qtbot.waitUntil(lambda: "could not be written" in said.text(), timeout=20_000)
-    menu = dock.results.formats_menu()
+    menu = dock.results.figures.formats_menu()
     assert [action.text() for action in menu.actions()] == ["SVG…", "PNG…", "PDF…", "CSV…"]
     menu.close()
 
@@ -596,3 +654,74 @@ def test_a_threshold_as_a_number_starts_from_the_one_that_was_found(qtbot, dock:
     number = dock.settings.values()["nuclei"]["threshold"]["method"]
     assert number == pytest.approx(found, abs=1e-6)
     assert "as given" in text
+
+
+# ---- labels layers in place of thresholds --------------------------------------------------------
+
+
+def test_labels_layers_take_the_place_of_thresholds(
+    qtbot, dock: MeasureWidget, model: ViewerModel, until_ended
+):
+    labels = dock.choices.labels
+    assert labels.labels() is None
+    assert all(box.isHidden() for box in labels.boxes.values())
+    method = dock.settings._fields["nuclei", "threshold", "method"]
+    explained = method.toolTip()
+
+    labels.kind.setCurrentText("labels layers")
+    assert "No labels layers are open" in labels.words.text()
+    assert "Choose a labels layer for untreated" in dock.job_foot.message.text()
+    assert not dock.job_foot.button.isEnabled()
+
+    drawn = np.zeros((4, 96, 96), int)
+    drawn[:, 20:30, 20:30], drawn[:, 60:70, 60:70] = 1, 2
+    model.add_labels(drawn, name="untreated_cellpose")
+    model.add_labels(drawn[:3], name="three")
+    qtbot.waitUntil(lambda: labels.boxes["source"].currentText() == "untreated_cellpose")
+    assert labels.boxes["target"].currentText() == "choose …"
+    assert labels.boxes["target"].findText("three") < 0
+    assert "Choose a labels layer for treated" in dock.job_foot.message.text()
+    assert labels.boxes["translated"].isHidden()
+    model.add_labels(drawn, name="treated masks")
+    qtbot.waitUntil(lambda: labels.boxes["target"].currentText() == "treated masks")
+    assert dock.validation_error() is None
+    assert not method.isEnabled()
+    assert "thresholds are not used" in method.toolTip()
+    assert dock.settings._fields["ring_width",].isEnabled()
+
+    text = previewed(qtbot, dock, dock.preview.touch)
+    assert "2 objects" in text
+    assert "from the labels layer" in text
+    dock.start()
+    job = until_ended(dock)
+    assert job.state is JobState.FINISHED, job.message
+    assert set(job.result.measurement.images["n_cells"]) == {2}
+    # What is chosen stays chosen, although there are more labels layers now.
+    assert dock.validation_error() is None
+    assert labels.boxes["source"].currentText() == "untreated_cellpose"
+
+    labels.kind.setCurrentText("thresholds")
+    assert method.isEnabled()
+    assert method.toolTip() == explained
+    assert dock.request().labels is None
+
+
+def test_a_translation_has_the_labels_of_the_source(
+    qtbot, translated: ViewerModel, add_translated, until_ended
+):
+    for name in ("treated", "untreated"):
+        translated.add_labels(np.ones((4, 96, 96), int), name=f"{name} masks")
+    dock = MeasureWidget(translated)
+    qtbot.addWidget(dock)
+    dock.choices.labels.kind.setCurrentText("labels layers")
+    chosen = {name: layer.name for name, layer in dock.request().labels.items()}
+    assert chosen == {
+        "untreated": "untreated masks",
+        "treated": "treated masks",
+        "reconstructed": "untreated masks",
+        "translated": "untreated masks",
+    }
+    assert "right only where" in dock.choices.labels.words.text()
+    assert dock.validation_error() is None
+    dock.choices.labels.kind.setCurrentText("thresholds")
+    assert dock.request().labels is None

@@ -157,20 +157,17 @@ def _gallery(
     names: Mapping[str, str],
 ) -> Figure:
     """Draw the images whose main measurement changed most; only they are kept in memory."""
-    from napari_phenldiff.measurement.effects import matched, unit_values
-    from napari_phenldiff.measurement.gallery import change_gallery, most_changed
+    from napari_phenldiff.measurement.gallery import change_gallery, changed_images
 
     if "translated" not in names:
         raise InputError("A gallery shows translated images: name their group with --translated.")
-    of = {role: unit_values(measurement, name) for role, name in names.items()}
-    before, after = matched(of.get("reconstructed", of["source"]), of["translated"])
-    chosen = [str(before.index[i]) for i in most_changed(before, after, _SHOWN)]
-    shown = [name for name in chosen if name in of["source"].index]
-    if not shown:
-        raise InputError(
-            f"None of the images that changed most is in {names['source']}: give the real images "
-            "of the same names to show a gallery."
-        )
+    shown = changed_images(
+        measurement,
+        source=names["source"],
+        translated=names["translated"],
+        reconstructed=names.get("reconstructed"),
+        n=_SHOWN,
+    )
 
     def images(role: str) -> list[Image]:
         found = {image.name: image for image in groups[names[role]] if image.name in shown}
@@ -180,7 +177,7 @@ def _gallery(
         images("source"),
         images("translated"),
         reconstructed=images("reconstructed") if "reconstructed" in names else None,
-        captions=[f"{before[name]:.3g} → {after[name]:.3g}" for name in shown],
+        captions=list(shown.values()),
         source=names["source"],
         target=names["target"],
         theme=args.theme,

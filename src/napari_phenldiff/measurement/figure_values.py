@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.measurement.compare import Comparison, Recovery, compare, recovery
+from napari_phenldiff.measurement.effects import matched, unit_values
 from napari_phenldiff.measurement.tables import Measurement
 
 if TYPE_CHECKING:
@@ -108,6 +109,63 @@ def four_group_values(
     for row in rows:
         row["measurement"] = column
     return pd.DataFrame.from_records(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def paired_values(
+    measurement: Measurement,
+    *,
+    before: str,
+    after: str,
+    made: bool = True,
+    column: str | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Give the numbers behind `paired_slopes`, with the same arguments.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    before, after : str
+        Groups that hold the same fields.
+    made : bool
+        Whether a model made the images.
+    column : str, optional
+        Column of the table of images; by default the main column.
+    seed : int
+        Seed of random permutations.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``what`` is ``pair`` (``image``, with its values ``before`` and ``after`` and their
+        ``change``; in groups of other names, the name before) or ``shift of pairs`` (``value``
+        with its 95 % interval and p-value, over ``n`` pairs).
+
+    Raises
+    ------
+    InputError
+        If there is no such group or column, or images can't be paired.
+    """
+    import pandas as pd
+
+    column = column or measurement.main_column
+    first, second = matched(
+        unit_values(measurement, before, column),
+        unit_values(measurement, after, column),
+        by_place=made,
+    )
+    a, b = first.to_numpy(np.float64), second.to_numpy(np.float64)
+    pairs = pd.DataFrame(
+        {"what": "pair", "image": first.index, "before": a, "after": b, "change": b - a}
+    )
+    role = "translated" if made else "real"
+    row = _shift(compare(a, b, paired=True, seed=seed), before, after, role)
+    shift = pd.DataFrame([row | {"what": "shift of pairs"}])
+    table = pd.concat([pairs, shift], ignore_index=True)
+    table["measurement"], table["group"], table["compared_with"] = column, after, before
+    columns = ["what", "measurement", "compared_with", "group", "image", "before", "after"]
+    columns += ["change", "n", "value", "low", "high", "p_value", "least_p_value", "test"]
+    return table[columns].astype({"n": "Int64"})
 
 
 def _shift(compared: Comparison, before: str, after: str, role: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Lines of text are this high, in inches.
-_ROW = 0.34
+_ROW, _HIGH_ROW = 0.34, 0.46
+# How much lower the marks stand where a name is above them, in rows.
+_BELOW_NAME = 0.17
 
 
 def effect_sizes(
@@ -26,6 +29,7 @@ def effect_sizes(
     *,
     theme: ThemeName = "light",
     label: Callable[[str], str] | None = None,
+    narrow: bool = False,
 ) -> Figure:
     """Show the effects in all measurements, with their 95 % intervals.
 
@@ -41,6 +45,8 @@ def effect_sizes(
     theme : {"light", "dark"}
     label : callable, optional
         Gives the words for a column; by default its name without underscores.
+    narrow : bool
+        Whether the names stand above what they name, for a place that is not wide.
 
     Returns
     -------
@@ -59,26 +65,34 @@ def effect_sizes(
     names = list(dict.fromkeys(table["measurement"]))
     both = "recovery" in table
     with themed(theme) as colors:
-        figure = Figure(
-            figsize=(7.6 if both else 5.6, 1.5 + _ROW * len(names)), layout="constrained"
-        )
+        width, height = 7.6 if both else 5.6, 1.5 + _ROW * len(names)
+        if narrow:
+            width, height = 3.8, 1.9 + _HIGH_ROW * len(names)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        ratios = [1.4 if narrow else 2, 1.2]
         grid = figure.subplots(
-            1, 2 if both else 1, sharey=True, squeeze=False, width_ratios=[2, 1.2][: 1 + both]
+            1, 2 if both else 1, sharey=True, squeeze=False, width_ratios=ratios[: 1 + both]
         )
         left = grid[0, 0]
         for row in table.to_dict("records"):
-            _draw_delta(left, row, names.index(row["measurement"]), both, colors)
+            # Below the name, where that stands in the row.
+            place = names.index(row["measurement"]) + _BELOW_NAME * narrow
+            _draw_delta(left, row, place, both, colors)
         words = label or (lambda name: name.replace("_", " "))
         left.set_yticks(range(len(names)), [words(name) for name in names])
         left.set_ylim(len(names) - 0.5, -0.5)
+        if narrow:
+            _put_names_above(left, [words(name) for name in names], colors)
         left.set_xlim(-1.05, 1.05)
         left.axvline(0, color=colors.faint, linewidth=1, zorder=0)
         real = table[table["effect"] == "real"].iloc[0]
-        left.set_xlabel(
-            f"Cliff's delta, {real['compared_with']} to {real['group']}", color=colors.text
-        )
+        ends = f"{real['compared_with']} to {real['group']}"
+        left.set_xlabel("Cliff's delta" if narrow else f"Cliff's delta, {ends}", color=colors.text)
         if both:
-            _draw_recoveries(grid[0, 1], table, names, colors)
+            _draw_recoveries(grid[0, 1], table, names, colors, narrow)
+        if narrow:
+            said = f"from {ends}" + ("; recovery 1: all of the real shift" if both else "")
+            figure.supxlabel(said, fontsize=7.5, color=colors.faint)
         for axes in grid[0]:
             axes.grid(axis="x", color=colors.faint, alpha=0.2, linewidth=0.6)
             axes.set_axisbelow(True)
@@ -86,11 +100,26 @@ def effect_sizes(
             axes.tick_params(axis="y", length=0)
             for k in range(1, len(names)):
                 axes.axhline(k - 0.5, color=colors.faint, alpha=0.2, linewidth=0.6)
-        _add_key(figure, table, both, colors)
+        _add_key(figure, table, both, colors, narrow)
         return figure
 
 
-def _draw_delta(axes: Axes, row: dict[str, Any], place: int, both: bool, colors: Theme) -> None:
+def _put_names_above(axes: Axes, names: list[str], colors: Theme) -> None:
+    """Write the names of the rows into the rows, over what they name."""
+    axes.tick_params(axis="y", labelleft=False)
+    # A long name goes on over the axes beside it, and takes no room from either.
+    axes.set_zorder(1)
+    axes.patch.set_visible(False)
+    for place, name in enumerate(names):
+        words = axes.text(
+            0.01, place - 0.47, name, fontsize=8, va="top", transform=axes.get_yaxis_transform()
+        )
+        words.set_in_layout(False)
+        words.set_zorder(5)
+        words.set_bbox({"facecolor": colors.ground, "edgecolor": "none", "pad": 0.5})
+
+
+def _draw_delta(axes: Axes, row: dict[str, Any], place: float, both: bool, colors: Theme) -> None:
     if not math.isfinite(row["cliffs_delta"]):
         return
     made = row["effect"] == "translated"
@@ -114,7 +143,9 @@ def _draw_delta(axes: Axes, row: dict[str, Any], place: int, both: bool, colors:
     )
 
 
-def _draw_recoveries(axes: Axes, table: pd.DataFrame, names: list[str], colors: Theme) -> None:
+def _draw_recoveries(
+    axes: Axes, table: pd.DataFrame, names: list[str], colors: Theme, narrow: bool
+) -> None:
     """Draw recoveries within a range that one wild ratio does not decide."""
     rows = table[table["effect"] == "translated"]
     low, high = -0.25, 1.5
@@ -127,9 +158,11 @@ def _draw_recoveries(axes: Axes, table: pd.DataFrame, names: list[str], colors: 
     axes.axvline(0, color=colors.faint, linewidth=1, zorder=0)
     axes.axvline(1, color=colors.faint, linewidth=1, linestyle=(0, (4, 2)), zorder=0)
     for row in rows.to_dict("records"):
-        place = names.index(row["measurement"])
+        place = names.index(row["measurement"]) + _BELOW_NAME * narrow
         if not math.isfinite(row["recovery"]):
-            axes.text(0.03, place, row["note"], fontsize=6.5, color=colors.faint, va="center")
+            note = textwrap.fill(row["note"], 20) if narrow else row["note"]
+            words = axes.text(0.03, place, note, fontsize=6.5, color=colors.faint, va="center")
+            words.set_in_layout(not narrow)
             continue
         ends = np.clip([row["recovery_low"], row["recovery_high"]], low, high)
         axes.plot(ends, [place, place], color=colors.text, linewidth=2, zorder=2)
@@ -142,10 +175,11 @@ def _draw_recoveries(axes: Axes, table: pd.DataFrame, names: list[str], colors: 
                 axes.plot(end, place, mark, color=colors.text, markersize=5, clip_on=False)
         if low <= row["recovery"] <= high:
             axes.plot(row["recovery"], place, "s", color=colors.text, markersize=5, zorder=3)
-    axes.set_xlabel("recovery (1: all of the real shift)", color=colors.text)
+    said = "recovery" if narrow else "recovery (1: all of the real shift)"
+    axes.set_xlabel(said, color=colors.text)
 
 
-def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme) -> None:
+def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, narrow: bool) -> None:
     from matplotlib.lines import Line2D
 
     def mark(shape: str, color: str, face: str, label: str, alpha: float = 1) -> Line2D:
@@ -174,7 +208,7 @@ def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme) -> 
     figure.legend(
         handles=marks,
         loc="outside upper left",
-        ncols=len(marks),
+        ncols=2 if narrow else len(marks),
         fontsize=8,
         frameon=False,
         title=title,

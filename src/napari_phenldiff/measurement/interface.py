@@ -123,6 +123,22 @@ class Profile(ABC, Generic[S]):
         """
         return None
 
+    def lines(self, objects: np.ndarray, settings: S) -> np.ndarray | None:
+        """Give the lines whose length is measured, to be looked at.
+
+        Parameters
+        ----------
+        objects : numpy.ndarray of shape (Y, X), int32
+            As `labels` gives them.
+        settings : Settings
+
+        Returns
+        -------
+        numpy.ndarray of shape (Y, X), uint8, or None
+            As `line_marks` gives them; None if the profile measures no lines.
+        """
+        return None
+
 
 def micrometres_per_pixel(image: Image) -> float | None:
     """Give the side of an image's pixels, in which lengths can be told.

@@ -24,7 +24,7 @@ from napari_phenldiff.measurement.segment import (
     segment_area,
     segment_objects,
 )
-from napari_phenldiff.measurement.skeleton import centre_lines, measure_lines
+from napari_phenldiff.measurement.skeleton import centre_lines, line_marks, measure_lines
 from napari_phenldiff.measurement.threshold import Settings, ThresholdSettings
 from napari_phenldiff.measurement.translocation import NUCLEI
 
@@ -159,6 +159,13 @@ class Neurons(Profile[NeuronsSettings]):
         if reason or math.isnan(thresholds["neurons"]):
             return np.zeros(image.shape, np.int32)
         return components(segment_area(plane, settings.segmentation, thresholds["neurons"]))
+
+    def lines(self, objects: np.ndarray, settings: NeuronsSettings) -> np.ndarray:
+        """Give the centre lines that are measured; see `Profile.lines`."""
+        mask = objects > 0
+        if mask.all():
+            return np.zeros(mask.shape, np.uint8)  # such a field is not measured
+        return line_marks(centre_lines(mask, settings.min_branch))
 
 
 def _count_somas(

@@ -108,6 +108,31 @@ def measure_lines(lines: np.ndarray) -> Skeleton:
     )
 
 
+LINE, BRANCH_POINT, END_POINT = 1, 2, 3
+"""Numbers in what `line_marks` gives."""
+
+
+def line_marks(lines: np.ndarray) -> np.ndarray:
+    """Tell of each pixel of centre lines what it is, so that what was counted can be looked at.
+
+    Parameters
+    ----------
+    lines : numpy.ndarray of shape (Y, X), bool
+        As `centre_lines` gives them.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), uint8
+        0 off the lines, `LINE` on them, `BRANCH_POINT` where three or more steps meet (adjacent
+        pixels are counted as one branch point) and `END_POINT` where a line ends.
+    """
+    graph = _Graph(lines)
+    marks = lines.astype(np.uint8) * LINE
+    marks.ravel()[graph.pixels[graph.branching]] = BRANCH_POINT
+    marks.ravel()[graph.pixels[graph.degree == 1]] = END_POINT
+    return marks
+
+
 class _Graph:
     """The pixels of lines and the steps between neighbours.
 

@@ -149,4 +149,5 @@ def _draw_changes(
             axes.plot([0.45, 0.45], ends, color=colors.text, linewidth=2.2)
         axes.plot(0.45, tested.shift, "o", color=colors.text, markersize=6)
         title = f"shift {tested.shift:+.2g}\n{title}"
-    axes.set_title(title, fontsize=8, loc="left", color=colors.text)
+    # Words that are wider than the axes go on over the free place on their left.
+    axes.set_title(title, fontsize=8, loc="right", color=colors.text)

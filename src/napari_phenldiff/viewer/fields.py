@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +183,15 @@ class FieldImages:
             for layer, info in zip(self._group.parts[part], self._group.infos[part], strict=True)
         ]
         return images_from_layers(self._group.name, layers, z=self._z)[0]
+
+    def named(self, names: Iterable[str]) -> list[Image]:
+        """Return the images of these names, in their order; KeyError if there is no such image."""
+        places = {
+            name: (part, place)
+            for part, lot in enumerate(self.lots)
+            for place, name in enumerate(lot.names)
+        }
+        return [self.image(*places[name]) for name in names]
 
 
 def points_of(viewer: Any) -> Sequence[float]:

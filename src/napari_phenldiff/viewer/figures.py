@@ -1,80 +1,245 @@
-"""The figure of a measurement, drawn for the screen and written for paper."""
+"""The figures of a measurement, drawn for the screen and written for paper."""
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.viewer.measuring import Measured
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from napari_phenldiff.measurement.theme import ThemeName
 
+FigureKind = Literal["groups", "pairs", "effects", "gallery"]
+
 _DOTS_PER_INCH = 300
 
+_DRAWING = threading.Lock()
+"""matplotlib's defaults, which a theme sets for one figure, are those of all threads."""
 
-def four_group_figure(measured: Measured, *, theme: ThemeName) -> Figure:
-    """Draw the main column of all groups: real, reconstructed and translated.
+
+@dataclass(frozen=True, slots=True)
+class FigureWords:
+    """What a kind of figure is called, and what it shows.
+
+    Attributes
+    ----------
+    title : str
+        On the button that chooses it.
+    shows : str
+        In a sentence or two.
+    """
+
+    title: str
+    shows: str
+
+
+FIGURES: dict[FigureKind, FigureWords] = {
+    "groups": FigureWords("Groups", "Each large dot is an image, each small one a cell."),
+    "pairs": FigureWords(
+        "Pairs", "Each line is an image, from before to after. Beside them the changes."
+    ),
+    "effects": FigureWords(
+        "Effects",
+        "How far the conditions come apart in every measurement of the profile, with 95 % "
+        "intervals. Dotted is what may be chance, corrected for the number of measurements.",
+    ),
+    "gallery": FigureWords(
+        "Gallery", "The images that translation changed most, cut out where they changed."
+    ),
+}
+
+
+class Figures:
+    """All figures of one measurement; what takes long is worked out once.
+
+    Its methods may be called from any thread.
 
     Parameters
     ----------
     measured : Measured
-        What `run_measurement` returned.
-    theme : {"light", "dark"}
-        Ground that the figure is put on.
+        What `run_measurement` returned, with or without its pixels.
     """
-    from napari_phenldiff.measurement.figures import four_groups
 
-    return four_groups(
-        measured.measurement,
-        **measured.names_of_groups(),
-        strength=measured.strength,
-        theme=theme,
-    )
+    def __init__(self, measured: Measured) -> None:
+        self.measured = measured
+        self._names = measured.names_of_groups()
+        self._effects: pd.DataFrame | None = None
+        self._comparing = threading.Lock()
 
+    def why_not(self, kind: FigureKind) -> str:
+        """Return why there is no such figure of this measurement; empty if there is one."""
+        if kind == "gallery":
+            return "" if self.measured.gallery is not None else self.measured.no_gallery
+        if kind == "pairs":
+            return self._why_no_pairs()
+        return ""
 
-def save_figure(measured: Measured, path: Path, *, theme: ThemeName = "light") -> Path:
-    """Write the figure, or as CSV what it shows.
+    def draw(self, kind: FigureKind, *, theme: ThemeName, narrow: bool = False) -> Figure:
+        """Draw a figure.
 
-    Parameters
-    ----------
-    measured : Measured
-        What `run_measurement` returned.
-    path : pathlib.Path
-        Its suffix names the format: SVG (with text as text), PNG, PDF or CSV. Without one it
-        becomes an SVG.
-    theme : {"light", "dark"}
-        Ground of the figure.
+        Parameters
+        ----------
+        kind : {"groups", "pairs", "effects", "gallery"}
+        theme : {"light", "dark"}
+            Ground that the figure is put on.
+        narrow : bool
+            Whether it is made for a dock: rather high than wide.
 
-    Returns
-    -------
-    pathlib.Path
-        The file that was written.
+        Raises
+        ------
+        InputError
+            If there is no such figure of this measurement.
+        """
+        why_not = self.why_not(kind)
+        if why_not:
+            raise InputError(why_not)
+        measurement = self.measured.measurement
+        table = self.effects() if kind == "effects" else None
+        with _DRAWING:
+            if table is not None:
+                from napari_phenldiff.measurement.forest import effect_sizes
+                from napari_phenldiff.measurement.words import column_text
 
-    Raises
-    ------
-    OSError, ValueError
-        If it can't be written there, or not in this format.
-    """
-    if not path.suffix:
-        path = path.with_name(f"{path.name}.svg")
-    if path.suffix.lower() == ".csv":
-        from napari_phenldiff.measurement.figure_values import four_group_values
+                return effect_sizes(
+                    table,
+                    theme=theme,
+                    label=lambda name: column_text(measurement, name),
+                    narrow=narrow,
+                )
+            if kind == "pairs":
+                from napari_phenldiff.measurement.slopes import paired_slopes
 
-        table = four_group_values(measured.measurement, **measured.names_of_groups())
-        with write_atomic(path) as temporary:
-            table.to_csv(temporary, index=False)
+                target = self._names["target"] if self._is_translated else None
+                return paired_slopes(measurement, **self._pairs(), target=target, theme=theme)
+            if kind == "gallery":
+                from napari_phenldiff.measurement.gallery import draw_gallery
+
+                assert self.measured.gallery is not None
+                shape: dict[str, Any] = {"columns": 1, "width": 1.1} if narrow else {}
+                return draw_gallery(self.measured.gallery, theme=theme, **shape)
+            from napari_phenldiff.measurement.figures import four_groups
+
+            strength = self.measured.strength
+            return four_groups(measurement, **self._names, strength=strength, theme=theme)
+
+    def effects(self) -> pd.DataFrame:
+        """Return the effects in all measurements; they take seconds the first time."""
+        from napari_phenldiff.measurement.effects import effects
+
+        with self._comparing:
+            if self._effects is None:
+                self._effects = effects(self.measured.measurement, **self._names)
+            return self._effects
+
+    def values(self, kind: FigureKind) -> pd.DataFrame:
+        """Return what a figure shows as numbers.
+
+        Raises
+        ------
+        InputError
+            If there is no such figure of this measurement.
+        """
+        from napari_phenldiff.measurement.figure_values import four_group_values, paired_values
+
+        why_not = self.why_not(kind)
+        if why_not:
+            raise InputError(why_not)
+        if kind == "effects":
+            return self.effects()
+        if kind == "groups":
+            return four_group_values(self.measured.measurement, **self._names)
+        table = paired_values(self.measured.measurement, **self._pairs())
+        if kind == "pairs":
+            return table
+        assert self.measured.gallery is not None
+        shown = [row[0].name for row in self.measured.gallery.rows]
+        pairs = table[table["what"] == "pair"].set_index("image", drop=False)
+        return pairs.loc[shown].dropna(axis="columns", how="all")
+
+    def save(self, kind: FigureKind, path: Path, *, theme: ThemeName = "light") -> Path:
+        """Write a figure, or as CSV what it shows.
+
+        Parameters
+        ----------
+        kind : {"groups", "pairs", "effects", "gallery"}
+        path : pathlib.Path
+            Its suffix names the format: SVG (with text as text), PNG, PDF or CSV. Without one it
+            becomes an SVG.
+        theme : {"light", "dark"}
+            Ground of the figure.
+
+        Returns
+        -------
+        pathlib.Path
+            The file that was written.
+
+        Raises
+        ------
+        OSError, ValueError
+            If it can't be written there, not in this format, or there is no such figure.
+        """
+        if not path.suffix:
+            path = path.with_name(f"{path.name}.svg")
+        if path.suffix.lower() == ".csv":
+            table = self.values(kind)
+            with write_atomic(path) as temporary:
+                table.to_csv(temporary, index=False)
+            return path
+        import matplotlib as mpl
+
+        figure = self.draw(kind, theme=theme)
+        # Text stays text, to be set in the font of the paper that the figure goes into.
+        with (
+            _DRAWING,
+            mpl.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}),
+            write_atomic(path) as temporary,
+        ):
+            figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
         return path
-    import matplotlib as mpl
 
-    figure = four_group_figure(measured, theme=theme)
-    # Text stays text, to be set in the font of the paper that the figure goes into.
-    with (
-        mpl.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}),
-        write_atomic(path) as temporary,
-    ):
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
-    return path
+    # ---- pairs -------------------------------------------------------------------------------
+
+    @property
+    def _is_translated(self) -> bool:
+        return self._names["translated"] is not None
+
+    def _pairs(self) -> dict[str, Any]:
+        """Return what a line goes from and to: the model's images, or the real ones."""
+        names = self._names
+        if self._is_translated:
+            before = names["reconstructed"] or names["source"]
+            return {"before": before, "after": names["translated"], "made": True}
+        return {"before": names["source"], "after": names["target"], "made": False}
+
+    def _why_no_pairs(self) -> str:
+        from napari_phenldiff.measurement.effects import matched, unit_values
+
+        pairs = self._pairs()
+        before, after = (
+            unit_values(self.measured.measurement, pairs[end]) for end in ("before", "after")
+        )
+        try:
+            matched(before, after, by_place=pairs["made"])
+        except InputError as error:
+            if self._is_translated:
+                return str(error)
+            return (
+                "Pairs need a translation, or two conditions of the same fields with the same "
+                f"names. {error}"
+            )
+        return ""
+
+
+def save_figure(
+    measured: Measured, path: Path, *, kind: FigureKind = "groups", theme: ThemeName = "light"
+) -> Path:
+    """Write a figure, or as CSV what it shows; see `Figures.save`."""
+    return Figures(measured).save(kind, path, theme=theme)

@@ -10,123 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.measurement.profiles import Measurement, find_profile, measure
-from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.gallery import Cuttings, changed_images, cut_changes
+from napari_phenldiff.measurement.profiles import Measurement, measure
 from napari_phenldiff.viewer.fields import FieldImages, Lot
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
+from napari_phenldiff.viewer.measuring_request import RECONSTRUCTED as RECONSTRUCTED
+from napari_phenldiff.viewer.measuring_request import TRANSLATED as TRANSLATED
+from napari_phenldiff.viewer.measuring_request import MeasuringRequest as MeasuringRequest
 from napari_phenldiff.viewer.thresholds import thresholds
 
 if TYPE_CHECKING:
     from napari.layers import Layer
-
-RECONSTRUCTED, TRANSLATED = "reconstructed", "translated"
-"""Names of the groups that the model made, in tables and figures."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MeasuringRequest:
-    """A measurement as the user has filled it in, valid or not.
-
-    Attributes
-    ----------
-    profile : str
-        Name of the profile.
-    source, target : LayerGroup or None
-        Real images of the two conditions.
-    reconstructed, translated : LayerGroup or None
-        Layers of one translation, measured in the same way.
-    settings : Settings or None
-        Settings of the profile; None for its defaults.
-    thresholds : mapping of str to float or None
-        Thresholds of an earlier measurement to be used; those that lack are fitted.
-    z : int, "max", "mean" or "sum", or None
-        Plane (from 0) or projection that is measured where there are z planes.
-    """
-
-    profile: str
-    source: LayerGroup | None
-    target: LayerGroup | None
-    reconstructed: LayerGroup | None = None
-    translated: LayerGroup | None = None
-    settings: Settings | None = None
-    thresholds: Mapping[str, float] | None = None
-    z: int | Projection | None = None
-
-    def chosen_settings(self) -> Settings:
-        """Return the settings, or else the defaults of the profile."""
-        if self.settings is not None:
-            return self.settings
-        defaults = find_profile(self.profile).settings_type()
-        assert isinstance(defaults, Settings)
-        return defaults
-
-    def groups(self) -> dict[str, LayerGroup]:
-        """Return what is measured, by the name it has in tables and figure."""
-        named: dict[str, LayerGroup] = {}
-        if self.source is not None:
-            named[self.source.name] = self.source
-        if self.target is not None:
-            named[self.target.name] = self.target
-        if self.reconstructed is not None:
-            named[RECONSTRUCTED] = self.reconstructed
-        if self.translated is not None:
-            named[TRANSLATED] = self.translated
-        return named
-
-    def images(self) -> dict[str, FieldImages]:
-        """Return the images of the groups, read out of the layers one at a time."""
-        return {name: FieldImages(group, self.z) for name, group in self.groups().items()}
-
-    def real(self) -> list[str]:
-        """Return the names of the groups that thresholds are fitted on."""
-        return [group.name for group in (self.source, self.target) if group is not None]
-
-    def strength(self) -> float:
-        """Return the strength at which the translated images are shown."""
-        if self.translated is None:
-            return 1.0
-        provenance = self.translated.infos[0][0].provenance
-        return float(next(iter(provenance.get("strengths", ())), provenance.get("strength", 1.0)))
-
-    def validation_error(self) -> str | None:
-        """Return why this can't be measured, if it can't; None if it looks right."""
-        if self.source is None or self.target is None:
-            return "Open images of two conditions: drop TIFFs or folders of them on the viewer."
-        if self.source.name == self.target.name:
-            return "Source and target are the same condition; choose two different ones."
-        ours, theirs = self.source.channel_names, self.target.channel_names
-        if ours != theirs:
-            return (
-                f"{self.source.name} has the channels {', '.join(ours)}, {self.target.name} has "
-                f"{', '.join(theirs)}; choose conditions with the same."
-            )
-        for name, group in self.groups().items():
-            if group.n_planes > 1 and self.z is None:
-                return f"{name} has {group.n_planes} z planes; choose what is made of them."
-        if self.translated is not None:
-            strengths = self.translated.infos[0][0].provenance.get("strengths", ())
-            if len(set(strengths)) > 1:
-                return (
-                    f"The translated images are shown at strengths from {min(strengths):.2f} to "
-                    f"{max(strengths):.2f}; turn their dials to one strength, or translate again."
-                )
-        return None
-
-    def snapshot(self) -> MeasuringRequest:
-        """Return the same request with layers that another thread may read."""
-
-        def taken(group: LayerGroup | None) -> LayerGroup | None:
-            return None if group is None else group.snapshot()
-
-        return replace(
-            self,
-            source=taken(self.source),
-            target=taken(self.target),
-            reconstructed=taken(self.reconstructed),
-            translated=taken(self.translated),
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,6 +79,13 @@ class Measured:
         At which the images were translated.
     identity : str
         By which the layers with its objects are told from those of other measurements.
+    gallery : Cuttings or None
+        The images that translation changed most, cut out where they changed.
+    no_gallery : str
+        Why there are none, if there are none.
+    labels : mapping of str to str
+        By the name of the group, the labels layer that its objects were taken from; empty where
+        thresholds were used.
     """
 
     source: str
@@ -191,6 +94,9 @@ class Measured:
     groups: tuple[MeasuredGroup, ...]
     strength: float = 1.0
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
+    gallery: Cuttings | None = None
+    no_gallery: str = "A gallery shows translated images: choose a translation and measure again."
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def without_pixels(self) -> Measured:
         """Return what a dock shows for hours, without the images that it doesn't."""
@@ -255,9 +161,10 @@ def run_measurement(
     measurement = measure(
         request.profile,
         images,
-        request.settings,
+        request.chosen_settings(),
         fit_on=request.real(),
         thresholds=thresholds.fit(request, on_fitted),
+        given_labels=request.given_labels(),
         on_image=lambda done: on_image(done, total, ""),
         on_objects=lambda name, found: objects[name].append(found),
     )
@@ -271,7 +178,40 @@ def run_measurement(
         for name, group in request.groups().items()
     ]
     source, target = request.real()
-    return Measured(source, target, measurement, tuple(groups), request.strength())
+    measured = Measured(
+        source,
+        target,
+        measurement,
+        tuple(groups),
+        request.strength(),
+        labels={name: str(layer.name) for name, layer in (request.labels or {}).items()},
+    )
+    return _with_gallery(measured, images)
+
+
+def _with_gallery(measured: Measured, images: Mapping[str, FieldImages]) -> Measured:
+    """Cut out what a gallery shows as long as the layers hold what was measured."""
+    names = measured.names_of_groups()
+    if names["translated"] is None:
+        return measured
+    roles = {role: names[role] for role in ("source", "reconstructed", "translated")}
+    try:
+        shown = changed_images(measured.measurement, **roles)
+
+        def picked(role: str) -> list[Image]:
+            return images[roles[role]].named(shown)
+
+        cuttings = cut_changes(
+            picked("source"),
+            picked("translated"),
+            reconstructed=None if roles["reconstructed"] is None else picked("reconstructed"),
+            captions=list(shown.values()),
+            source=measured.source,
+            target=measured.target,
+        )
+    except InputError as error:
+        return replace(measured, no_gallery=str(error))
+    return replace(measured, gallery=cuttings)
 
 
 def translations(layers: Any) -> dict[str, dict[str, LayerGroup]]:

@@ -14,8 +14,10 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.interface import Profile, measurable_plane
 from napari_phenldiff.measurement.profiles import complete_thresholds, find_profile, threshold_basis
+from napari_phenldiff.measurement.segmenters import Given, with_segmenter
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.viewer.fields import FieldImages, Lot, points_of
+from napari_phenldiff.viewer.given_labels import NOT_GIVEN_METADATA_KEY
 from napari_phenldiff.viewer.measuring import MeasuringRequest
 from napari_phenldiff.viewer.thresholds import thresholds
 
@@ -141,6 +143,9 @@ def outline(
     group = request.groups()[target.group]
     images = FieldImages(group, request.z)
     image = images.image(target.part, target.place)
+    given = request.given_labels()
+    if given is not None:
+        settings = with_segmenter(settings, Given(given(target.group, image)))
     complete = complete_thresholds(profile, image, settings, fitted)
     on_step("")
     objects = profile.labels(image, settings, complete)
@@ -162,12 +167,16 @@ def _words(
     objects: np.ndarray,
     complete: dict[str, float],
 ) -> str:
+    labels = target.request.labels
     common = dict(threshold_basis(profile, settings))
     said = []
     for name, (channel, segmentation) in profile.segmented(settings).items():
         _, reason = measurable_plane(image, channel)
         if reason:
             return f"{image.name}: nothing can be measured. {reason[:1].upper()}{reason[1:]}."
+        if segmentation.segmenter is not None and labels is not None:
+            said.append(f'{name} from the labels layer "{labels[target.group].name}"')
+            continue
         if math.isnan(complete[name]):
             return f"{image.name}: no threshold for {name} can be found."
         grey = complete[name] * segmentation.threshold.scale
@@ -200,7 +209,7 @@ def make_preview_layer(preview: ObjectPreview) -> Labels:
         preview.lot.like_layer(preview.labels[None]),
         name=PREVIEW_NAME,
         colormap=_colours(),
-        metadata={PREVIEW_METADATA_KEY: True},
+        metadata={PREVIEW_METADATA_KEY: True, NOT_GIVEN_METADATA_KEY: True},
         **preview.lot.geometry_of(preview.place),
     )
     layer.contour = 1

@@ -28,9 +28,12 @@ MEASUREMENT_METADATA_KEY = "napari-phenldiff-measurement"
 """Key of a labels layer's metadata with the measurement that it belongs to.
 
 ``identity`` of the measurement, ``condition`` (name of the group), ``lot`` (which of its lots),
-``profile``, ``settings``, ``thresholds``, ``images``, and ``offsets``: what is added to the numbers
-of the table of cells in each of them.
+``profile``, ``settings``, ``thresholds``, ``labels`` (layers used in place of thresholds),
+``images``, and ``offsets``: what is added to the numbers of the table of cells in each of them.
 """
+
+LINES = "centre lines"
+"""What the layers show that have this as ``shows`` in their metadata."""
 
 
 def object_layers(measured: Measured, visible: Sequence[str] = ()) -> list[LayerDataTuple]:
@@ -90,12 +93,19 @@ def _lot(
                 "profile": measurement.profile.name,
                 "settings": measurement.settings.model_dump(mode="json"),
                 "thresholds": dict(measurement.thresholds),
+                "labels": dict(measured.labels),
                 "images": list(lot.names),
                 "offsets": offsets[:-1],
             }
         },
     }
     return lot.like_layer(np.stack(planes)), arguments, "labels"
+
+
+def is_line_layer(layer: Any) -> bool:
+    """Tell whether a labels layer shows the lines of a measurement, not its objects."""
+    entry = layer.metadata.get(MEASUREMENT_METADATA_KEY)
+    return isinstance(entry, dict) and entry.get("shows") == LINES
 
 
 def _features(
@@ -139,7 +149,7 @@ def make_layers(tuples: Iterable[LayerDataTuple]) -> list[Labels]:
     for data, arguments, _ in tuples:
         layer = Labels(data, **arguments)
         # Outlines, because what was cut out has to be judged by the image under it.
-        layer.contour = 1
+        layer.contour = 0 if is_line_layer(layer) else 1
         if not data.flags.writeable:
             layer.editable = False
         layers.append(layer)
@@ -203,6 +213,7 @@ class ObjectRows:
             layer
             for layer in layers
             if (measurement_of(layer) or {}).get("identity") == measured.identity
+            and not is_line_layer(layer)
         )
         if cells is None or cells.empty:
             return

@@ -106,6 +106,7 @@ class MeasureWidget(DropPanel):
             self._settings(),
             self.files.thresholds(),
             self.choices.z(),
+            self.choices.given_labels(),
         )
 
     def _settings(self) -> Settings | None:
@@ -128,6 +129,7 @@ class MeasureWidget(DropPanel):
     def refresh(self) -> None:
         """Say what the button does now, and why it can't if it can't."""
         self.choices.refresh()
+        self.settings.replace_part(self.choices.replaced_part(), self.choices.labels.words.text())
         self.job_foot.set_start("Measure", "Measure all images of both conditions")
         self.job_foot.set_error(self.validation_error())
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_LEAST_HEIGHT = 260
+"""In pixels."""
+
+
 class FigureView(QWidget):
     """Holds one figure at a time."""
 
@@ -25,23 +29,38 @@ class FigureView(QWidget):
         self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._layout.addWidget(self._words)
         self.figure: Figure | None = None
-        self.setMinimumHeight(260)
+        self.setMinimumHeight(_LEAST_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setToolTip("Each large dot is an image, each small one a cell.")
 
     def say(self, text: str) -> None:
         """Show a sentence as long as there is no figure."""
         self._words.setText(text)
         self._words.setVisible(self._canvas is None)
 
-    def show_figure(self, figure: Figure) -> None:
-        """Show a figure in place of the one before."""
-        # matplotlib takes a second to import; nobody waits for it before there is something to see.
-        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-
+    def clear(self) -> None:
+        """Show no figure."""
         if self._canvas is not None:
             self._layout.removeWidget(self._canvas)
             self._canvas.deleteLater()
+        self._canvas = self.figure = None
+        self.setMinimumHeight(_LEAST_HEIGHT)
+
+    def show_figure(self, figure: Figure, *, keep_height: bool = False) -> None:
+        """Show a figure in place of the one before.
+
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure
+        keep_height : bool
+            Whether it has at least the height that it was made with, however low the dock is.
+        """
+        # matplotlib takes a second to import; nobody waits for it before there is something to see.
+        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+
+        height = int(figure.get_figheight() * figure.get_dpi())
+        self.clear()
+        if keep_height:
+            self.setMinimumHeight(max(_LEAST_HEIGHT, height))
         self._words.setVisible(False)
         self.figure = figure
         self._canvas = FigureCanvasQTAgg(figure)

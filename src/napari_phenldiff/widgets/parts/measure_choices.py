@@ -9,11 +9,13 @@ from qtpy.QtCore import QObject, Signal
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.measurement.interface import Profile
 from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.measurement.segmenters import objects_field
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
-from napari_phenldiff.viewer.measuring import translations
+from napari_phenldiff.viewer.measuring import RECONSTRUCTED, TRANSLATED, translations
 from napari_phenldiff.viewer.unclear_axes import plane_of_slider
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
 from napari_phenldiff.widgets.parts.form import Form
+from napari_phenldiff.widgets.parts.labels_choice import LabelsChoice
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -71,6 +73,10 @@ class MeasureChoices(QObject):
         for name in _KEPT:
             getattr(self, name).currentIndexChanged.connect(self.changed)
             getattr(self, name).activated.connect(self.chosen)
+        self.labels = LabelsChoice(form, viewer)
+        self.labels.changed.connect(self._on_labels)
+        self.labels.chosen.connect(self.chosen)
+        self._filling = False
 
     def fill(self) -> None:
         """List what is open now; what is chosen stays chosen as long as it is there."""
@@ -94,6 +100,34 @@ class MeasureChoices(QObject):
     def refresh(self) -> None:
         """Ask for what is made of z planes where there are some."""
         self._form.show_row(self.planes, self._planes() is not None)
+        self._fill_labels()
+
+    def given_labels(self) -> dict[str, Any] | None:
+        """Return labels layers by the names of groups; None where thresholds are used."""
+        return self.labels.labels()
+
+    def replaced_part(self) -> str | None:
+        """Name the setting that labels layers take the place of; None where thresholds are used."""
+        if not self.labels.used:
+            return None
+        return objects_field(self.chosen_profile().settings_type)
+
+    def _fill_labels(self) -> None:
+        found = {"source": self.source.currentData(), "target": self.target.currentData()}
+        made = {role: self.translated().get(role) for role in (RECONSTRUCTED, TRANSLATED)}
+        groups = {role: (g.name, g) for role, g in found.items() if g is not None}
+        groups |= {role: (role, g) for role, g in made.items() if g is not None}
+        part = objects_field(self.chosen_profile().settings_type)
+        self._filling = True
+        try:
+            self.labels.fill(groups, "objects" if part == "segmentation" else part)
+        finally:
+            self._filling = False
+
+    def _on_labels(self) -> None:
+        if not self._filling:
+            self._fill_labels()
+            self.changed.emit()
 
     def chosen_profile(self) -> Profile[Any]:
         """Return the profile."""
@@ -118,12 +152,13 @@ class MeasureChoices(QObject):
 
     def texts(self) -> dict[str, str]:
         """Return what is chosen apart from the profile, for `choose`."""
-        return {name: getattr(self, name).currentText() for name in _KEPT}
+        texts = {name: getattr(self, name).currentText() for name in _KEPT}
+        return texts | {"objects": self.labels.kind.currentText()}
 
     def choose(self, texts: dict[str, str]) -> None:
         """Choose again what was chosen, as far as it is still there."""
         for name, text in texts.items():
-            box = getattr(self, name)
+            box = self.labels.kind if name == "objects" else getattr(self, name)
             if box.findText(text) >= 0:
                 box.setCurrentIndex(box.findText(text))
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from napari.qt.threading import create_worker
-
-from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Finished, Loading, Progress, Warned
-from napari_phenldiff.viewer.figures import four_group_figure
 from napari_phenldiff.viewer.jobs import Job, jobs
+from napari_phenldiff.viewer.line_layers import line_layers
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.object_preview import remove_preview
 from napari_phenldiff.viewer.objects import add_objects, make_layers, object_layers
@@ -25,11 +21,8 @@ from napari_phenldiff.widgets.parts.background import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from napari.layers import Labels
     from napari.viewer import Viewer
-
-_log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.2
 """Seconds between two looks at how far the measurement is."""
@@ -76,7 +69,8 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
             except _StoppedError:
                 yield Finished(progress[0][0], stopped=True)
                 return
-        layers = make_layers(object_layers(measured, visible=shown))
+        tuples = object_layers(measured, visible=shown) + line_layers(measured, visible=shown)
+        layers = make_layers(tuples)
         yield Result((measured, layers))
         yield Finished(progress[0][1])
 
@@ -101,35 +95,3 @@ def _on_top(viewer: Viewer, request: MeasuringRequest) -> list[str]:
                 if layer in group.layers:
                     return [name]
     return []
-
-
-def draw_in_background(
-    measured: Measured, *, dark: bool, show: Callable[[Figure | str], None]
-) -> None:
-    """Draw the figure of a measurement in a thread: its intervals take a second or two.
-
-    Parameters
-    ----------
-    measured : Measured
-        What was measured.
-    dark : bool
-        Whether the figure is put on dark ground.
-    show : callable
-        Called in the GUI's thread with the figure, or with why there is none.
-    """
-
-    def draw() -> Figure | str:
-        try:
-            # Imported here, so that showing the figure does not have to wait for it.
-            import matplotlib.backends.backend_agg  # noqa: F401
-
-            return four_group_figure(measured, theme="dark" if dark else "light")
-        except InputError as error:
-            return str(error)
-        except Exception as error:
-            _log.exception("the figure could not be drawn")
-            return f"The figure could not be drawn: {type(error).__name__}: {error}"
-
-    worker = create_worker(draw, _start_thread=False)
-    worker.returned.connect(show)
-    worker.start()

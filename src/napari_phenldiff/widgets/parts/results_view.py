@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.qt.threading import create_worker
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
-    QMenu,
     QPushButton,
     QTabWidget,
     QVBoxLayout,
@@ -22,28 +19,16 @@ from qtpy.QtWidgets import (
 )
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.viewer.figures import save_figure
 from napari_phenldiff.viewer.measuring import Measured
 from napari_phenldiff.viewer.objects import ObjectRows, show_image, show_object
-from napari_phenldiff.widgets.parts.figure_view import FigureView
+from napari_phenldiff.widgets.parts.figure_page import FigurePage, words_of
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.listening import listen
-from napari_phenldiff.widgets.parts.measuring_task import draw_in_background
 from napari_phenldiff.widgets.parts.table import Table
-from napari_phenldiff.widgets.parts.theme import is_dark
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
     from napari.viewer import Viewer
-
-FORMATS = {
-    "SVG": "Drawing with text that can be edited",
-    "PNG": "Picture of 300 dots per inch",
-    "PDF": "Drawing for a document",
-    "CSV": "What the figure shows as numbers: dots, medians, shifts, tests, recovery",
-}
-"""What a figure is saved as, and what that is."""
 
 
 class ResultsView(QTabWidget):
@@ -67,27 +52,17 @@ class ResultsView(QTabWidget):
         self._rows: ObjectRows | None = None
         self._busy = False
         self.measured: Measured | None = None
-        self.figure = FigureView()
+        self.figures = FigurePage(viewer)
+        self.figure = self.figures.view
         self.images = Table("One row per image. Choosing one shows it in the viewer.")
         self.objects = Table("One row per object. Choosing one picks it in the viewer.")
         self.images.row_chosen.connect(self._show_image)
         self.objects.row_chosen.connect(self._show_object)
-        self.said = {page: note() for page in ("Figure", "Images", "Objects")}
-        self._add_figure()
+        self.said = {page: note() for page in ("Images", "Objects")}
+        self.addTab(self.figures, "Figure")
+        self.figures.drawn.connect(self.drawn)
         self._add_images()
         self._add_objects()
-        listen(self, viewer.events.theme, self._on_theme)
-
-    def _add_figure(self) -> None:
-        self.save_figure = QPushButton("Save figure ▾")
-        self.save_figure.setToolTip("Write the figure as SVG, PNG or PDF, or its numbers as CSV")
-        self.save_figure.clicked.connect(self._on_formats)
-        self.as_shown = QCheckBox("As shown")
-        self.as_shown.setToolTip(
-            "Write the figure on the ground of the viewer's theme; otherwise it is written on "
-            "white, for paper"
-        )
-        self._page("Figure", self.figure, self.as_shown, self.save_figure)
 
     def _add_images(self) -> None:
         self.filter_images = self._filter(self.images)
@@ -119,8 +94,6 @@ class ResultsView(QTabWidget):
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addWidget(view, 1)
         row = QHBoxLayout()
-        if not any(isinstance(widget, QLineEdit) for widget in below):
-            row.addStretch(1)
         for widget in below:
             row.addWidget(widget, 1 if isinstance(widget, QLineEdit) else 0)
         layout.addLayout(row)
@@ -152,14 +125,7 @@ class ResultsView(QTabWidget):
         for said in self.said.values():
             said.setVisible(False)
         self.find_objects()
-        self.draw()
-
-    def draw(self) -> None:
-        """Draw the figure in the colours of the viewer's theme."""
-        if self.measured is not None:
-            self.figure.say("Drawing …")
-            dark = is_dark(self._viewer)
-            draw_in_background(self.measured, dark=dark, show=self._show_figure)
+        self.figures.show_measured(measured)
 
     def find_objects(self) -> None:
         """Look for the layers with the objects anew: some may have come or gone."""
@@ -170,20 +136,6 @@ class ResultsView(QTabWidget):
             # Connecting again what is connected has no effect.
             listen(self, layer.events.selected_label, self._on_picked)
             layer.show_selected_label = self.only_chosen.isChecked()
-
-    def _show_figure(self, figure: Figure | str) -> None:
-        if not isalive(self):
-            return
-        if isinstance(figure, str):
-            self.figure.say(figure)
-        else:
-            self.figure.show_figure(figure)
-            self.drawn.emit()
-        self.save_figure.setEnabled(not isinstance(figure, str))
-
-    def _on_theme(self, event: object = None) -> None:
-        if isalive(self):
-            self.draw()
 
     # ---- tables and viewer -------------------------------------------------------------------
 
@@ -218,47 +170,6 @@ class ResultsView(QTabWidget):
 
     # ---- saving ------------------------------------------------------------------------------
 
-    def formats_menu(self) -> QMenu:
-        """Make the menu of formats; it is gone when it is closed."""
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.setToolTipsVisible(True)
-        for name, what in FORMATS.items():
-            action = menu.addAction(f"{name}…")
-            assert action is not None
-            action.setToolTip(what)
-            action.triggered.connect(lambda checked=False, name=name: self._on_save_figure(name))
-        return menu
-
-    def _on_formats(self) -> None:
-        button = self.save_figure
-        self.formats_menu().popup(button.mapToGlobal(button.rect().bottomLeft()))
-
-    def _on_save_figure(self, kind: str) -> None:
-        suffix = kind.lower()
-        name, _ = QFileDialog.getSaveFileName(
-            self, "Save figure", str(Path.home() / f"phenotype.{suffix}"), f"{kind} (*.{suffix})"
-        )
-        if name:
-            path = Path(name)
-            self.write_figure(path if path.suffix else path.with_suffix(f".{suffix}"))
-
-    def write_figure(self, path: Path) -> None:
-        """Write the figure in a thread, and say below it how that went."""
-        measured = self.measured
-        if measured is None:
-            return
-        dark = self.as_shown.isChecked() and is_dark(self._viewer)
-        self._say("Figure", f"Saving {path.name} …")
-
-        def save() -> str:
-            save_figure(measured, path, theme="dark" if dark else "light")
-            return f"Saved as {path}"
-
-        worker = create_worker(lambda: _words_of(save, path), _start_thread=False)
-        worker.returned.connect(lambda words: self._say("Figure", words))
-        worker.start()
-
     def _on_save_table(self) -> None:
         name, _ = QFileDialog.getSaveFileName(
             self, "Save tables", str(Path.home() / "phenotype.csv"), "Tables (*.csv)"
@@ -266,7 +177,7 @@ class ResultsView(QTabWidget):
         if name:
             path = Path(name)
             path = path if path.suffix else path.with_suffix(".csv")
-            self._say("Images", _words_of(lambda: self._saved_tables(path), path))
+            self._say("Images", words_of(lambda: self._saved_tables(path), path))
 
     def _saved_tables(self, path: Path) -> str:
         written = self.write_table(path)
@@ -288,13 +199,6 @@ class ResultsView(QTabWidget):
         if isalive(self):
             self.said[page].setText(text)
             self.said[page].setVisible(bool(text))
-
-
-def _words_of(save: Callable[[], str], path: Path) -> str:
-    try:
-        return save()
-    except (OSError, ValueError) as error:
-        return f"{path} could not be written: {error}"
 
 
 def _in_front(table: pd.DataFrame, first: list[str]) -> pd.DataFrame:

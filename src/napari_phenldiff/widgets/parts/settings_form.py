@@ -39,6 +39,7 @@ class SettingsForm(QObject):
         self._plain, self._nested = plain, nested
         self._fields: dict[tuple[str, ...], QWidget] = {}
         self._numbers: dict[tuple[str, ...], QDoubleSpinBox] = {}
+        self._tooltips: dict[QWidget, str] = {}
         self._model: type[BaseModel] | None = None
         self._channels: Sequence[str] = ()
         self._several = False
@@ -62,6 +63,7 @@ class SettingsForm(QObject):
         self._nested.clear()
         self._fields.clear()
         self._numbers.clear()
+        self._tooltips.clear()
         self._model = model
         self._channels = tuple(channel_names)
         defaults = model()
@@ -114,6 +116,26 @@ class SettingsForm(QObject):
             before = number.blockSignals(True)
             number.setValue(value)
             number.blockSignals(before)
+
+    def replace_part(self, name: str | None, why: str = "") -> None:
+        """Disable the fields of a model in the model that something else takes the place of.
+
+        Parameters
+        ----------
+        name : str or None
+            Name of its field; None to enable all fields again.
+        why : str
+            Shown as their tooltip.
+        """
+        for path, field in self._fields.items():
+            taken = len(path) > 1 and path[0] == name
+            for widget in (field, self._numbers.get(path)):
+                if widget is None:
+                    continue
+                if widget not in self._tooltips:
+                    self._tooltips[widget] = widget.toolTip()
+                widget.setEnabled(not taken)
+                widget.setToolTip(why if taken else self._tooltips[widget])
 
     def _fill(self, path: tuple[str, ...], field: QWidget, value: Any) -> None:
         number = self._numbers.get(path)

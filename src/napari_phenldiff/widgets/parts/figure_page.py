@@ -1,0 +1,225 @@
+"""The figures of a measurement: one at a time, chosen above it, and written to a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.qt.threading import create_worker
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QFileDialog,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.figures import FIGURES, FigureKind, Figures
+from napari_phenldiff.viewer.measuring import Measured
+from napari_phenldiff.widgets.parts.figure_view import FigureView
+from napari_phenldiff.widgets.parts.form import note
+from napari_phenldiff.widgets.parts.listening import listen
+from napari_phenldiff.widgets.parts.theme import is_dark
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from napari.viewer import Viewer
+
+_log = logging.getLogger(__name__)
+
+FORMATS = {
+    "SVG": "Drawing with text that can be edited",
+    "PNG": "Picture of 300 dots per inch",
+    "PDF": "Drawing for a document",
+    "CSV": "What the figure shows as numbers",
+}
+"""What a figure is saved as, and what that is."""
+
+_TALL: tuple[FigureKind, ...] = ("effects", "gallery")
+"""Figures that keep the height that they were made with: it depends on how much there is."""
+
+
+class FigurePage(QWidget):
+    """Buttons that choose a figure, the figure, and the way to a file.
+
+    Figures are drawn in a thread. What there can't be of a measurement can't be chosen, and says
+    why.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose theme the figure has.
+    """
+
+    drawn = Signal()
+    """Emitted when there is a new figure to look at."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._figures: Figures | None = None
+        self._asked = 0
+        self.kind: FigureKind = "groups"
+        self.view = FigureView()
+        self.buttons: dict[FigureKind, QPushButton] = {}
+        self.save_button = QPushButton("Save figure ▾")
+        self.save_button.setToolTip("Write the figure as SVG, PNG or PDF, or its numbers as CSV")
+        self.save_button.clicked.connect(self._on_formats)
+        self.as_shown = QCheckBox("As shown")
+        self.as_shown.setToolTip(
+            "Write the figure on the ground of the viewer's theme; otherwise it is written on "
+            "white, for paper"
+        )
+        self.said = note()
+        self.said.setVisible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.addLayout(self._make_buttons())
+        layout.addWidget(self.view, 1)
+        row = QHBoxLayout()
+        row.addStretch(1)
+        row.addWidget(self.as_shown)
+        row.addWidget(self.save_button)
+        layout.addLayout(row)
+        layout.addWidget(self.said)
+        listen(self, viewer.events.theme, self._on_theme)
+
+    def _make_buttons(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(2)
+        group = QButtonGroup(self)
+        for kind, words in FIGURES.items():
+            button = self.buttons[kind] = QPushButton(words.title)
+            button.setCheckable(True)
+            button.setChecked(kind == self.kind)
+            button.clicked.connect(lambda checked=False, kind=kind: self.choose(kind))
+            group.addButton(button)
+            row.addWidget(button, 1)
+        return row
+
+    # ---- what is shown -----------------------------------------------------------------------
+
+    def show_measured(self, measured: Measured) -> None:
+        """Show the figures of a measurement, of the same kind as before if there is one."""
+        self._figures = Figures(measured)
+        for kind, button in self.buttons.items():
+            why_not = self._figures.why_not(kind)
+            button.setEnabled(not why_not)
+            button.setToolTip(why_not or FIGURES[kind].shows)
+        kind = self.kind if self.buttons[self.kind].isEnabled() else "groups"
+        self.say("")
+        self.choose(kind)
+
+    def choose(self, kind: FigureKind) -> None:
+        """Show another figure."""
+        self.kind = kind
+        self.buttons[kind].setChecked(True)
+        self.view.setToolTip(FIGURES[kind].shows)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the chosen figure in the colours of the viewer's theme, in a thread."""
+        figures, kind = self._figures, self.kind
+        if figures is None:
+            return
+        self._asked += 1
+        asked, dark = self._asked, is_dark(self._viewer)
+        self.view.say("Drawing …")
+        worker = create_worker(lambda: _drawn(figures, kind, dark=dark), _start_thread=False)
+        worker.returned.connect(lambda figure: self._show(figure, kind, asked))
+        worker.start()
+
+    def _show(self, figure: Figure | str, kind: FigureKind, asked: int) -> None:
+        if not isalive(self) or asked != self._asked:
+            return  # another one has been asked for since
+        if isinstance(figure, str):
+            self.view.clear()
+            self.view.say(figure)
+        else:
+            self.view.show_figure(figure, keep_height=kind in _TALL)
+            self.drawn.emit()
+        self.save_button.setEnabled(not isinstance(figure, str))
+
+    def _on_theme(self, event: object = None) -> None:
+        if isalive(self):
+            self.draw()
+
+    def say(self, text: str) -> None:
+        """Say a sentence below the figure."""
+        if isalive(self):
+            self.said.setText(text)
+            self.said.setVisible(bool(text))
+
+    # ---- saving ------------------------------------------------------------------------------
+
+    def formats_menu(self) -> QMenu:
+        """Make the menu of formats; it is gone when it is closed."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.setToolTipsVisible(True)
+        for name, what in FORMATS.items():
+            action = menu.addAction(f"{name}…")
+            assert action is not None
+            action.setToolTip(what)
+            action.triggered.connect(lambda checked=False, name=name: self._on_save(name))
+        return menu
+
+    def _on_formats(self) -> None:
+        button = self.save_button
+        self.formats_menu().popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+    def _on_save(self, name: str) -> None:
+        suffix = name.lower()
+        called = "phenotype" if self.kind == "groups" else self.kind
+        chosen, _ = QFileDialog.getSaveFileName(
+            self, "Save figure", str(Path.home() / f"{called}.{suffix}"), f"{name} (*.{suffix})"
+        )
+        if chosen:
+            path = Path(chosen)
+            self.write(path if path.suffix else path.with_suffix(f".{suffix}"))
+
+    def write(self, path: Path) -> None:
+        """Write the chosen figure in a thread, and say below it how that went."""
+        figures, kind = self._figures, self.kind
+        if figures is None:
+            return
+        dark = self.as_shown.isChecked() and is_dark(self._viewer)
+        self.say(f"Saving {path.name} …")
+
+        def save() -> str:
+            figures.save(kind, path, theme="dark" if dark else "light")
+            return f"Saved as {path}"
+
+        worker = create_worker(lambda: words_of(save, path), _start_thread=False)
+        worker.returned.connect(self.say)
+        worker.start()
+
+
+def _drawn(figures: Figures, kind: FigureKind, *, dark: bool) -> Figure | str:
+    """Draw a figure, or say why there is none."""
+    try:
+        # Imported here, so that showing the figure does not have to wait for it.
+        import matplotlib.backends.backend_agg  # noqa: F401
+
+        return figures.draw(kind, theme="dark" if dark else "light", narrow=True)
+    except InputError as error:
+        return str(error)
+    except Exception as error:
+        _log.exception("the figure could not be drawn")
+        return f"The figure could not be drawn: {type(error).__name__}: {error}"
+
+
+def words_of(save: Callable[[], str], path: Path) -> str:
+    """Save something, and return the words for how that went."""
+    try:
+        return save()
+    except (OSError, ValueError) as error:
+        return f"{path} could not be written: {error}"
