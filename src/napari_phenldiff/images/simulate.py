@@ -84,15 +84,15 @@ class SimulatedField:
     ----------
     image : Image
         ``(C, Y, X)`` uint8.
-    truth : mapping of str to float
-        As in `SimulatedPair`, of one condition.
-    masks : mapping of str to numpy.ndarray of shape (Y, X)
-        As in `Drawing`: what is there, without blur and noise.
+    drawing : Drawing
+        What is there, without optics and noise.
+    expected : numpy.ndarray of shape (C, Y, X), float64
+        The image, in grey values, before noise, rounding and saturation.
     """
 
     image: Image
-    truth: Mapping[str, float]
-    masks: Mapping[str, np.ndarray]
+    drawing: Drawing
+    expected: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _pairs(
     for index in range(first, first + n_images):
         source = _field(kind, index, 0.0, seed, size)
         target = _field(kind, index, 1.0, seed, size)
-        truth = {"source": source.truth, "target": target.truth}
+        truth = {"source": source.drawing.truth, "target": target.drawing.truth}
         yield SimulatedPair(source.image, target.image, truth)
 
 
@@ -235,30 +235,32 @@ def _field(kind: Phenotype, index: int, dose: float, seed: int, size: int) -> Si
     # the camera has its own stream: its noise must not depend on how many numbers the
     # drawing took, which differs between the conditions
     camera = np.random.default_rng([seed, index, 99])
+    data, expected = _photograph(drawing.planes, camera)
     image = Image(
-        data=_photograph(drawing.planes, camera),
+        data=data,
         channel_names=kind.channel_names,
         pixel_size=_PIXEL_SIZE,
         name=f"field_{index:04d}",
     )
-    return SimulatedField(image, drawing.truth, drawing.masks)
+    return SimulatedField(image, drawing, expected)
 
 
-def _photograph(planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur, illuminate and digitise noise-free planes ``(C, Y, X)`` to uint8."""
+def _photograph(planes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Blur, illuminate and digitise planes ``(C, Y, X)`` to uint8; also as float64, noise-free."""
     size = planes.shape[-1]
     y, x = np.mgrid[:size, :size] / size - 0.5
-    out = np.empty(planes.shape, np.uint8)
+    out, expected = np.empty(planes.shape, np.uint8), np.empty(planes.shape)
     for channel, plane in enumerate(planes):
         tilt = 1 + 0.15 * (rng.normal() * y + rng.normal() * x)
         gain = np.exp(rng.normal(0, 0.15))
         background = rng.uniform(0.015, 0.04)
         photons = rng.uniform(400, 900)
         signal = ndi.gaussian_filter(plane, rng.uniform(0.6, 0.9)) * gain * tilt + background
+        expected[channel] = signal * 200
         noise = rng.standard_normal(plane.shape)
         signal = signal + noise * np.sqrt(np.clip(signal, 0, None) / photons + 0.004**2)
         out[channel] = np.clip(np.rint(signal * 200), 0, 255)
-    return out
+    return out, expected
 
 
 def _texture(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
