@@ -8,8 +8,8 @@ Usage::
         [--experiments 200] [--images 12] [--seed 0]
 
 ``areas`` compares the area measured in simulated fields with the true one: pooled over the fields
-of a condition, and in the median, 95th percentile and largest of the fields, and their share within
-5 %. Nuclei are taken as pairs of a found and a true whole nucleus that share more than half of their
+of a condition, in the median, 95th percentile and largest of them, and as their number within 5 %.
+Nuclei are taken as pairs of a found and a true whole nucleus that share more than half of their
 union, and those without a counterpart are told.
 
 ``effects`` simulates whole experiments, images to interval: each has fields of its own, thresholds

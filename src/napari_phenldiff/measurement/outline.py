@@ -1,4 +1,4 @@
-"""Outlines of objects: where their brightness has fallen to half, without holes."""
+"""Outlines of objects: where their brightness has fallen to half, and without holes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
     return mask | small[holes]
 
 
-def above_half_maximum(
-    labels: np.ndarray, image: np.ndarray, *, smoothing: float, max_hole: int
-) -> np.ndarray:
+def above_half_maximum(labels: np.ndarray, image: np.ndarray, *, smoothing: float) -> np.ndarray:
     """Mask of what is brighter than half of its own object thereabouts, over the background.
 
     An object's brightness, its plateau, is the mean of what is near and does not lie at its edge:
@@ -49,13 +47,11 @@ def above_half_maximum(
         What they were cut out of, smoothed.
     smoothing : float
         How `image` was smoothed, as in `ThresholdSettings`.
-    max_hole : int
-        Holes of up to this many pixels belong to the objects.
 
     Returns
     -------
     numpy.ndarray of shape (Y, X), bool
-        Within the objects alone.
+        Within the objects alone. What is dim inside of one is a hole.
 
     Notes
     -----
@@ -72,7 +68,7 @@ def above_half_maximum(
     )
     level = background + 0.5 * (np.concatenate([[np.inf], bright]) - background)
     # The threshold may lie far below the half: a first outline keeps the blur out of the plateau.
-    first = np.where(fill_holes(image >= level[labels], max_hole), labels, 0)
+    first = np.where(image >= level[labels], labels, 0)
     core = (ndi.minimum_filter(first, 3) == ndi.maximum_filter(first, 3)) & (first > 0)
     above = np.zeros_like(inside)
     sigma = smoothing / _HALF_WEIGHT
@@ -94,8 +90,10 @@ def _mean_nearby(values: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """Mean of the inner values, those nearby counting most; that of all far away (Y, X)."""
     from scipy import ndimage as ndi
 
-    weight = ndi.gaussian_filter(inner.astype(np.float64), _NEARBY, mode="constant")
-    total = ndi.gaussian_filter(np.where(inner, values, 0.0), _NEARBY, mode="constant")
+    both = np.stack([inner.astype(np.float64), np.where(inner, values, 0.0)])
+    for axis in (1, 2):
+        both = ndi.gaussian_filter1d(both, _NEARBY, axis=axis, mode="constant")
+    weight, total = both
     near = weight > 1e-6
     return np.where(near, total / np.where(near, weight, 1.0), values[inner].mean())
 

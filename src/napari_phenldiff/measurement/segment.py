@@ -212,9 +212,7 @@ def segment_objects(
     mask = fill_holes(image >= level, settings.max_hole)
     labels = split_objects(mask, settings.split_depth) if settings.split else components(mask)
     if settings.half_maximum:
-        inner = above_half_maximum(
-            labels, image, smoothing=settings.threshold.smoothing, max_hole=settings.max_hole
-        )
+        inner = above_half_maximum(labels, image, smoothing=settings.threshold.smoothing)
         # What is dim inside of an object, a nucleolus, still belongs to it.
         labels = np.where(fill_holes(inner, settings.max_hole), labels, 0)
     return drop_small(labels, settings.min_size)
