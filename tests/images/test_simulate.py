@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage as ndi
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.simulate import (
     PHENOTYPES,
     get_phenotype,
+    simulate_fields,
     simulate_images,
     simulate_pairs,
 )
@@ -36,6 +38,37 @@ def test_one_side_of_pairs_has_the_same_images(phenotype):
         assert [image.name for image in images] == [image.name for image in wanted]
         for image, other in zip(images, wanted, strict=True):
             assert np.array_equal(image.data, other.data)
+
+
+@pytest.mark.parametrize("phenotype", PHENOTYPES)
+def test_fields_tell_what_is_there(phenotype):
+    pairs = list(simulate_pairs(phenotype, 2, seed=3, first=1))
+    for condition in ("source", "target"):
+        fields = list(simulate_fields(phenotype, condition, 2, seed=3, first=1))
+        for field, pair in zip(fields, pairs, strict=True):
+            image = getattr(pair, condition)
+            assert np.array_equal(field.image.data, image.data)
+            assert field.drawing.truth == pair.truth[condition]
+            if KEY[phenotype] == "area":
+                assert field.drawing.masks[phenotype].sum() == field.drawing.truth["area"]
+            # Only noise and rounding are between the two.
+            error = image.data - np.clip(field.expected, 0, 255)
+            assert abs(error.mean()) < 0.1
+            assert 0.5 < error.std() < 5
+
+
+@pytest.mark.parametrize("phenotype", PHENOTYPES)
+def test_nuclei_are_where_the_stain_is(phenotype):
+    (field,) = simulate_fields(phenotype, "target", 1, seed=6, size=160)
+    nuclei = field.drawing.masks["nuclei"]
+    dna = field.drawing.planes[field.image.channel_names.index("DNA")]
+    assert nuclei.dtype == np.int32
+    # Half of the dimmest stain is brighter than what reaches beyond the soft edge of others.
+    rim = ndi.binary_dilation(nuclei > 0, iterations=2)
+    assert dna[~rim].max() < 0.5 * np.percentile(dna[nuclei > 0], 1)
+    for box, number in zip(ndi.find_objects(nuclei), range(1, nuclei.max() + 1), strict=True):
+        if box is not None:
+            assert ndi.label(nuclei[box] == number)[1] == 1
 
 
 @pytest.mark.parametrize("phenotype", PHENOTYPES)

@@ -117,7 +117,7 @@ def simulated_fields(n: int, *, size: int = 128, channels: int = 3, seed: int = 
     for i in range(n):
         kind = kinds[i % len(kinds)]
         drawn = int(rng.integers(round(0.65 * size), round(1.4 * size)))
-        planes, _ = kind.draw(rng, drawn, float(rng.choice([0, 1, rng.random()])))
+        planes = kind.draw(rng, drawn, float(rng.choice([0, 1, rng.random()]))).planes
         zoomed = ndi.zoom(planes, (1, size / drawn, size / drawn), order=1)
         blurred = ndi.gaussian_filter(zoomed, (0, *[rng.uniform(0.3, 1.2)] * 2))
         out[i, : len(planes)] = np.rint(np.clip(blurred * rng.uniform(0.6, 1.1), 0, 1) * 255)

@@ -33,6 +33,26 @@ _MARGIN = 24
 
 
 @dataclass(frozen=True, slots=True)
+class Drawing:
+    """A field before it is photographed.
+
+    Attributes
+    ----------
+    planes : numpy.ndarray of shape (C, Y, X), float64
+        Without noise, in units of full scale.
+    truth : mapping of str to float
+        The true measurements.
+    masks : mapping of str to numpy.ndarray of shape (Y, X)
+        Where structures are. ``nuclei`` (int32) has a number for each nucleus, up to the middle
+        of its soft edge, and 0 elsewhere; ``golgi`` and ``neurons`` are bool.
+    """
+
+    planes: np.ndarray
+    truth: dict[str, float]
+    masks: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
 class Phenotype:
     """A simulated difference between two conditions.
 
@@ -45,16 +65,34 @@ class Phenotype:
     channel_names : tuple of str
         Channels in the order of the image's first axis.
     draw : callable
-        ``draw(rng, size, dose) -> (planes, truth)``: noise-free planes ``(C, Y, X)`` float64 in
-        units of full scale, and the true measurements. `dose` is 0 for the source and 1 for the
-        target; equal `rng` states give equal cells.
+        ``draw(rng, size, dose) -> Drawing``. `dose` is 0 for the source and 1 for the target;
+        equal `rng` states give equal cells.
     """
 
     name: str
     source: str
     target: str
     channel_names: tuple[str, ...]
-    draw: Callable[[np.random.Generator, int, float], tuple[np.ndarray, dict[str, float]]]
+    draw: Callable[[np.random.Generator, int, float], Drawing]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedField:
+    """An image of cells whose measurements are known.
+
+    Attributes
+    ----------
+    image : Image
+        ``(C, Y, X)`` uint8.
+    drawing : Drawing
+        What is there, without optics and noise.
+    expected : numpy.ndarray of shape (C, Y, X), float64
+        The image, in grey values, before noise, rounding and saturation.
+    """
+
+    image: Image
+    drawing: Drawing
+    expected: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +176,38 @@ def simulate_images(
     InputError
         Unknown phenotype.
     """
+    fields = simulate_fields(phenotype, condition, n_images, seed=seed, size=size, first=first)
+    return [field.image for field in fields]
+
+
+def simulate_fields(
+    phenotype: str,
+    condition: Literal["source", "target"],
+    n_images: int,
+    *,
+    seed: int = 0,
+    size: int = 128,
+    first: int = 0,
+) -> Iterator[SimulatedField]:
+    """Simulate one side of pairs together with what is known of it, masks included.
+
+    Parameters
+    ----------
+    phenotype, condition, n_images, seed, size, first
+        As for `simulate_images`.
+
+    Returns
+    -------
+    iterator of SimulatedField
+
+    Raises
+    ------
+    InputError
+        Unknown phenotype.
+    """
     kind = get_phenotype(phenotype)
     dose = 0.0 if condition == "source" else 1.0
-    fields = range(first, first + n_images)
-    return [_field(kind, index, dose, seed, size)[0] for index in fields]
+    return (_field(kind, index, dose, seed, size) for index in range(first, first + n_images))
 
 
 def get_phenotype(name: str) -> Phenotype:
@@ -157,43 +223,44 @@ def _pairs(
     kind: Phenotype, n_images: int, seed: int, size: int, first: int
 ) -> Iterator[SimulatedPair]:
     for index in range(first, first + n_images):
-        source, before = _field(kind, index, 0.0, seed, size)
-        target, after = _field(kind, index, 1.0, seed, size)
-        yield SimulatedPair(source, target, {"source": before, "target": after})
+        source = _field(kind, index, 0.0, seed, size)
+        target = _field(kind, index, 1.0, seed, size)
+        truth = {"source": source.drawing.truth, "target": target.drawing.truth}
+        yield SimulatedPair(source.image, target.image, truth)
 
 
-def _field(
-    kind: Phenotype, index: int, dose: float, seed: int, size: int
-) -> tuple[Image, dict[str, float]]:
+def _field(kind: Phenotype, index: int, dose: float, seed: int, size: int) -> SimulatedField:
     rng = np.random.default_rng([seed, index, list(PHENOTYPES).index(kind.name)])
-    planes, truth = kind.draw(rng, size, dose)
+    drawing = kind.draw(rng, size, dose)
     # the camera has its own stream: its noise must not depend on how many numbers the
     # drawing took, which differs between the conditions
     camera = np.random.default_rng([seed, index, 99])
+    data, expected = _photograph(drawing.planes, camera)
     image = Image(
-        data=_photograph(planes, camera),
+        data=data,
         channel_names=kind.channel_names,
         pixel_size=_PIXEL_SIZE,
         name=f"field_{index:04d}",
     )
-    return image, truth
+    return SimulatedField(image, drawing, expected)
 
 
-def _photograph(planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur, illuminate and digitise noise-free planes ``(C, Y, X)`` to uint8."""
+def _photograph(planes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Blur, illuminate and digitise planes ``(C, Y, X)`` to uint8; also as float64, noise-free."""
     size = planes.shape[-1]
     y, x = np.mgrid[:size, :size] / size - 0.5
-    out = np.empty(planes.shape, np.uint8)
+    out, expected = np.empty(planes.shape, np.uint8), np.empty(planes.shape)
     for channel, plane in enumerate(planes):
         tilt = 1 + 0.15 * (rng.normal() * y + rng.normal() * x)
         gain = np.exp(rng.normal(0, 0.15))
         background = rng.uniform(0.015, 0.04)
         photons = rng.uniform(400, 900)
         signal = ndi.gaussian_filter(plane, rng.uniform(0.6, 0.9)) * gain * tilt + background
+        expected[channel] = signal * 200
         noise = rng.standard_normal(plane.shape)
         signal = signal + noise * np.sqrt(np.clip(signal, 0, None) / photons + 0.004**2)
         out[channel] = np.clip(np.rint(signal * 200), 0, 255)
-    return out
+    return out, expected
 
 
 def _texture(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
@@ -245,16 +312,31 @@ def _inside(distance: np.ndarray, limit: float, softness: float) -> np.ndarray:
     return special.expit((limit - distance) / softness)
 
 
-def _draw_translocation(
-    rng: np.random.Generator, size: int, dose: float
-) -> tuple[np.ndarray, dict[str, float]]:
-    planes = np.zeros((2, size, size))
+class _Nuclei:
+    """Labels of nuclei `(Y, X)`, made from their distances one by one."""
+
+    def __init__(self, size: int) -> None:
+        self.labels = np.zeros((size, size), np.int32)
+        self._nearest = np.ones((size, size))
+        self._count = 0
+
+    def add(self, distance: np.ndarray) -> None:
+        """Add a nucleus, given the distance in units of its outline `(Y, X)`."""
+        own = distance < self._nearest
+        self._count += 1
+        self.labels[own] = self._count
+        self._nearest[own] = distance[own]
+
+
+def _draw_translocation(rng: np.random.Generator, size: int, dose: float) -> Drawing:
+    planes, nuclei = np.zeros((2, size, size)), _Nuclei(size)
     chromatin, cytosol = _texture(rng, size, 2.0), _texture(rng, size, 3.0)
     field_shift = rng.normal(0, 0.6)
     ratios = []
     for cell in _cells(rng, size, spacing=34, radius=(8.5, 11.5)):
         own = np.random.default_rng(int(cell["seed"]))
         distance = _polar(cell, size, own)
+        nuclei.add(distance)
         nucleus = _inside(distance, 1.0, 0.05)
         body = _inside(distance, own.uniform(1.9, 2.6), 0.12)
         # cells differ in where the marker is, and in how much of it the treatment moves
@@ -269,18 +351,17 @@ def _draw_translocation(
         marker = cyto_level * cytosol * (body * (1 - nucleus) + ratio * nucleus)
         planes[1] = np.maximum(planes[1], marker)
         ratios.append(ratio)
-    return planes, {"ratio": float(np.median(ratios))}
+    return Drawing(planes, {"ratio": float(np.median(ratios))}, {"nuclei": nuclei.labels})
 
 
-def _draw_golgi(
-    rng: np.random.Generator, size: int, dose: float
-) -> tuple[np.ndarray, dict[str, float]]:
-    planes = np.zeros((3, size, size))
+def _draw_golgi(rng: np.random.Generator, size: int, dose: float) -> Drawing:
+    planes, nuclei = np.zeros((3, size, size)), _Nuclei(size)
     chromatin, fibres = _texture(rng, size, 2.0), _texture(rng, size, 1.0)
     pixels = np.arange(size, dtype=float)
     for cell in _cells(rng, size, spacing=40, radius=(8.5, 11.5)):
         own = np.random.default_rng(int(cell["seed"]))
         distance = _polar(cell, size, own)
+        nuclei.add(distance)
         nucleus = _inside(distance, 1.0, 0.05)
         body = _inside(distance, own.uniform(2.0, 2.7), 0.15)
         planes[2] = np.maximum(planes[2], 0.75 * cell["stain"] * nucleus * chromatin)
@@ -301,18 +382,18 @@ def _draw_golgi(
             columns = np.exp(-((pixels - cell["x"] - reach * np.cos(angle)) ** 2) / (2 * width**2))
             planes[0] += np.outer(0.55 * cell["stain"] * strength * rows, columns) * body
     planes[0] = 1.2 * (1 - np.exp(-planes[0] / 1.2))
-    return planes, {"area": float((planes[0] > 0.2).sum())}
+    golgi = planes[0] > 0.2
+    return Drawing(planes, {"area": float(golgi.sum())}, {"golgi": golgi, "nuclei": nuclei.labels})
 
 
-def _draw_neurons(
-    rng: np.random.Generator, size: int, dose: float
-) -> tuple[np.ndarray, dict[str, float]]:
-    planes = np.zeros((2, size, size))
+def _draw_neurons(rng: np.random.Generator, size: int, dose: float) -> Drawing:
+    planes, nuclei = np.zeros((2, size, size)), _Nuclei(size)
     chromatin = _texture(rng, size, 2.0)
     field_density = np.exp(rng.normal(0, 0.3))
     for cell in _cells(rng, size, spacing=46, radius=(5.0, 7.5)):
         own = np.random.default_rng(int(cell["seed"]))
         distance = _polar(cell, size, own)
+        nuclei.add(distance)
         planes[1] = np.maximum(
             planes[1], 0.75 * cell["stain"] * _inside(distance, 1.0, 0.06) * chromatin
         )
@@ -331,7 +412,8 @@ def _draw_neurons(
             ys = cell["y"] + cell["radius"] * np.sin(start) + np.cumsum(np.sin(angle))
             xs = cell["x"] + cell["radius"] * np.cos(start) + np.cumsum(np.cos(angle))
             _stroke(planes[0], ys, xs, level * (0.7 + 0.6 * beads[: len(steps)]), width)
-    return planes, {"area": float((planes[0] > 0.15).sum())}
+    masks = {"neurons": planes[0] > 0.15, "nuclei": nuclei.labels}
+    return Drawing(planes, {"area": float(masks["neurons"].sum())}, masks)
 
 
 def _stroke(

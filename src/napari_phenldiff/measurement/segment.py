@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.adaptive import level_of
+from napari_phenldiff.measurement.outline import above_half_maximum, fill_holes
 from napari_phenldiff.measurement.pixels import GreyLevels
 from napari_phenldiff.measurement.threshold import (
     Settings,
@@ -49,9 +50,9 @@ class SegmentationSettings(Settings):
         Two objects are cut apart if the neck between them is thinner, by this many pixels on
         each side, than the thinner of them.
     half_maximum : bool
-        Draw the outline of each object at half of its own brightness above the background. The
-        threshold then only decides what is an object, and nuclei that are stained differently
-        are still outlined alike. Only for objects, not for areas.
+        Draw the outline of each object at half of its own brightness above the background, as
+        it is nearby. The threshold then only decides what is an object, and nuclei that are
+        stained differently are still outlined alike. Only for objects, not for areas.
     segmenter : callable or None
         What cuts the objects out in place of all this; see `with_segmenter`. It is no setting
         that a file could hold.
@@ -198,7 +199,7 @@ def segment_area(plane: np.ndarray, settings: SegmentationSettings, threshold: f
     prepared = prepare(plane, settings)
     level = level_of(prepared, settings.threshold, threshold)
     mask = smoothed(prepared, settings.threshold.smoothing) >= level
-    mask = _fill_holes(mask, settings.max_hole)
+    mask = fill_holes(mask, settings.max_hole)
     if settings.min_size > 1:
         mask = drop_small(components(mask), settings.min_size) > 0
     return mask
@@ -233,12 +234,12 @@ def segment_objects(
     prepared = prepare(plane, settings)
     level = level_of(prepared, settings.threshold, threshold)
     image = smoothed(prepared, settings.threshold.smoothing)
-    mask = _fill_holes(image >= level, settings.max_hole)
+    mask = fill_holes(image >= level, settings.max_hole)
     labels = split_objects(mask, settings.split_depth) if settings.split else components(mask)
     if settings.half_maximum:
-        inner = _above_half_maximum(labels, image)
+        inner = above_half_maximum(labels, image, smoothing=settings.threshold.smoothing)
         # What is dim inside of an object, a nucleolus, still belongs to it.
-        labels = np.where(_fill_holes(inner, settings.max_hole), labels, 0)
+        labels = np.where(fill_holes(inner, settings.max_hole), labels, 0)
     return drop_small(labels, settings.min_size)
 
 
@@ -285,36 +286,3 @@ def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:
     numbers = np.zeros(len(sizes), np.int32)
     numbers[keep] = np.arange(1, np.count_nonzero(keep) + 1)
     return numbers[labels]
-
-
-def _fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
-    """Fill the holes of up to `max_hole` pixels that do not touch the border of the image."""
-    if not max_hole:
-        return mask
-    from scipy import ndimage as ndi
-
-    holes, _ = ndi.label(ndi.binary_fill_holes(mask) & ~mask)
-    sizes = np.bincount(holes.ravel())
-    small = sizes <= max_hole
-    small[0] = False
-    return mask | small[holes]
-
-
-def _above_half_maximum(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Mask of what is brighter than half of its own object's upper quartile over background."""
-    from scipy import ndimage as ndi
-
-    inside = labels > 0
-    if inside.all() or not inside.any():
-        return inside
-    background = np.median(image[~inside])
-    bright = ndi.labeled_comprehension(
-        image, labels, np.arange(1, labels.max() + 1), _upper_quartile, np.float64, np.nan
-    )
-    level = background + 0.5 * (np.concatenate([[np.inf], bright]) - background)
-    return image >= level[labels]
-
-
-def _upper_quartile(values: np.ndarray) -> float:
-    """Brightness of an object that neither its rim nor a hot pixel decides."""
-    return float(np.percentile(values, 75))

@@ -24,7 +24,7 @@ from napari_phenldiff.measurement.threshold_methods import (
 
 # The diameter that holds half of the weight of a one-dimensional Gaussian, in standard
 # deviations: how CellProfiler turns its smoothing scale into a sigma.
-_HALF_WEIGHT = 2 * 0.6744
+HALF_WEIGHT = 2 * 0.6744
 
 
 class Settings(BaseModel):
@@ -141,7 +141,7 @@ def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
         return prepared
     from scipy import ndimage as ndi
 
-    sigma = smoothing / _HALF_WEIGHT
+    sigma = smoothing / HALF_WEIGHT
     image = ndi.gaussian_filter(prepared, sigma, mode="constant")
     # How much of the Gaussian's weight lies within the image is a product of rows and columns.
     image /= _weight_within(prepared.shape[0], sigma)[:, None]

@@ -1,0 +1,113 @@
+"""Outlines of objects: where their brightness has fallen to half, and without holes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_phenldiff.measurement.threshold import HALF_WEIGHT
+
+# Pixels, as a standard deviation, over which the brightness of an object is averaged.
+_NEARBY = 4.0
+
+
+def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
+    """Fill the holes of up to `max_hole` pixels that do not touch the border of the image.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of shape (Y, X), bool
+    max_hole : int
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), bool
+    """
+    if not max_hole:
+        return mask
+    from scipy import ndimage as ndi
+
+    holes, _ = ndi.label(ndi.binary_fill_holes(mask) & ~mask)
+    sizes = np.bincount(holes.ravel())
+    small = sizes <= max_hole
+    small[0] = False
+    return mask | small[holes]
+
+
+def above_half_maximum(labels: np.ndarray, image: np.ndarray, *, smoothing: float) -> np.ndarray:
+    """Mask of what is brighter than half of its own object thereabouts, over the background.
+
+    An object's brightness, its plateau, is the mean of what is near and does not lie at its edge:
+    one number for all of an object would cut off where it is dim.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X), int
+        Objects that are cut out generously; 0 is background.
+    image : numpy.ndarray of shape (Y, X), float64
+        What they were cut out of, smoothed.
+    smoothing : float
+        How `image` was smoothed, as in `ThresholdSettings`.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), bool
+        Within the objects alone. What is dim inside of one is a hole.
+
+    Notes
+    -----
+    ``docs/notes/simulated-truth.md`` has the errors of this and of other rules.
+    """
+    from scipy import ndimage as ndi
+
+    inside = labels > 0
+    if inside.all() or not inside.any():
+        return inside
+    background = np.median(image[~inside])
+    bright = ndi.labeled_comprehension(
+        image, labels, np.arange(1, labels.max() + 1), _upper_quartile, np.float64, np.nan
+    )
+    level = background + 0.5 * (np.concatenate([[np.inf], bright]) - background)
+    # The threshold may lie far below the half: a first outline keeps the blur out of the plateau.
+    first = np.where(image >= level[labels], labels, 0)
+    core = (ndi.minimum_filter(first, 3) == ndi.maximum_filter(first, 3)) & (first > 0)
+    above = np.zeros_like(inside)
+    sigma = smoothing / HALF_WEIGHT
+    for number, box in enumerate(ndi.find_objects(labels), start=1):
+        if box is None:
+            continue
+        own = first[box] == number
+        inner = core[box] & own
+        if not inner.any():
+            # Too thin to have any: a pixel is its own edge.
+            inner = own
+        plateau = _mean_nearby(image[box], inner)
+        half = background + _level_at_edge(int(own.sum()), sigma) * (plateau - background)
+        above[box] |= (labels[box] == number) & (image[box] >= half)
+    return above
+
+
+def _mean_nearby(values: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Mean of the inner values, those nearby counting most; that of all far away (Y, X)."""
+    from scipy import ndimage as ndi
+
+    both = np.stack([inner.astype(np.float64), np.where(inner, values, 0.0)])
+    for axis in (1, 2):
+        both = ndi.gaussian_filter1d(both, _NEARBY, axis=axis, mode="constant")
+    weight, total = both
+    near = weight > 1e-6
+    return np.where(near, total / np.where(near, weight, 1.0), values[inner].mean())
+
+
+def _level_at_edge(area: int, sigma: float) -> float:
+    """Brightness at the edge of a disc of this area, 1 being inside: what smoothing has left.
+
+    Half at a straight edge. A round one loses to the outside, in first order sigma / (radius
+    sqrt(8 pi)), and half of the maximum would lie inside of it.
+    """
+    radius = max(np.sqrt(area / np.pi), 2 * sigma)
+    return float(0.5 - sigma / (radius * np.sqrt(8 * np.pi))) if sigma else 0.5
+
+
+def _upper_quartile(values: np.ndarray) -> float:
+    """Brightness of an object that neither its rim nor a hot pixel decides."""
+    return float(np.percentile(values, 75))
