@@ -99,6 +99,7 @@ class FigurePage(QWidget):
         for kind, words in FIGURES.items():
             button = self.buttons[kind] = QPushButton(words.title)
             button.setCheckable(True)
+            button.setToolTip(words.shows)
             button.setChecked(kind == self.kind)
             button.clicked.connect(lambda checked=False, kind=kind: self.choose(kind))
             group.addButton(button)
