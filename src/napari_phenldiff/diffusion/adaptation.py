@@ -35,11 +35,14 @@ class Adapter:
         Channels that were given in training and are not translated.
     strategy : Strategy
         By which it was trained.
+    separation : mapping
+        By channel, how well it tells the conditions apart.
     """
 
     tokens: ConditionTokens
     reference_channels: tuple[str, ...]
     strategy: Strategy
+    separation: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,25 @@ def put_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
     InputError
         As `load_adapter`.
     """
+    adapter, weights = read_adapter(folder)
+    adapter.strategy.add_to(unet)
+    try:
+        adapter.strategy.restore(unet, weights)
+    except Misfit as error:
+        raise _misfit(folder) from error
+    if adapter.tokens.values.shape[-1] != unet.config.cross_attention_dim:
+        raise _misfit(folder)
+    return adapter
+
+
+def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
+    """Read a saved adapter, and what its strategy has trained.
+
+    Raises
+    ------
+    InputError
+        If the folder is damaged.
+    """
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         strategy = strategy_from_dict(settings)
@@ -126,19 +148,13 @@ def put_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
         learned = load_file(str(folder / TOKENS))
         tokens = ConditionTokens(settings["conditions"], learned["values"], learned["null"])
         references = tuple(str(name) for name in settings.get("reference_channels", ()))
+        separation = dict(settings.get("separation", {}))
     except Exception as error:
         raise InputError(
             f"The adapter in {folder} cannot be read ({type(error).__name__}); train the run again."
         ) from error
-    strategy.add_to(unet)
-    try:
-        strategy.restore(unet, weights)
-    except Misfit as error:
-        raise _misfit(folder) from error
-    if tokens.values.shape[-1] != unet.config.cross_attention_dim:
-        raise _misfit(folder)
     tokens.requires_grad_(False)
-    return Adapter(tokens, references, strategy)
+    return Adapter(tokens, references, strategy, separation), weights
 
 
 def _pack(values: Iterable[tuple[str, torch.Tensor]]) -> bytes:

@@ -19,6 +19,7 @@ from napari_phenldiff.diffusion.latents import (
     training_tiles,
 )
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
+from napari_phenldiff.diffusion.merging import with_merged_tokens
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.references import (
     Separation,
@@ -98,6 +99,7 @@ class Training:
             width=base.token_width,
             generator=torch.Generator().manual_seed(config.seed),
         )
+        values, null = with_merged_tokens(config.base, config.conditions, values, null)
         self.tokens = ConditionTokens(config.conditions, values, null).to(base.device)
         learned = list(self.tokens.parameters())
         self.optimizer = torch.optim.AdamW(
