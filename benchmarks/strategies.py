@@ -2,9 +2,9 @@
 
     python benchmarks/strategies.py DATA --out DIR [--set NAME ...] [--images N ...] [--twins]
 
-On each data set of `real_phenotypes.py`, every strategy is fine-tuned with the same images, seed and
-number of steps, and with its own default of the learning rate (``--strategies svdiff=1e-3`` tries
-another). Writes DIR/strategies.md. What is in DIR already is not computed again; an interrupted
+On each data set of `real_phenotypes.py`, every strategy is fine-tuned with the same images, seed
+and number of steps, and with its own default of the learning rate (``--strategies svdiff=1e-3``
+tries another). Writes DIR/strategies.md. What is in DIR already is not computed again; an interrupted
 training goes on.
 
 parameters, file
@@ -164,7 +164,7 @@ def judge(trial: Trial, arguments: argparse.Namespace) -> dict[str, Any]:
         conditions = (task.source, task.target)
         scaling, side = translator.scaling, arguments.crop or translator.base.tile
         training = {c: pixels(parts["a"][c], scaling, side, 10**6) for c in conditions}
-        made = {c: sampled(translator, c, tiles[c][0], arguments) for c in conditions}
+        made = {c: drawn(translator, c, tiles[c][0], arguments) for c in conditions}
         line["memorisation"] = similarity(made, training)
         line["real"] = similarity(
             {c: pixels(tiles[c], scaling, side, arguments.samples) for c in conditions}, training
@@ -174,11 +174,21 @@ def judge(trial: Trial, arguments: argparse.Namespace) -> dict[str, Any]:
     return line
 
 
+def drawn(
+    translator: Translator, condition: str, like: Image, arguments: argparse.Namespace
+) -> np.ndarray:
+    """Make images from noise, and take the middle of them as of all tiles."""
+    made = sampled(translator, condition, like, arguments)
+    side = arguments.crop or made.shape[-1]
+    start = (made.shape[-1] - side) // 2
+    return made[..., start : start + side, start : start + side]
+
+
 def _agree(
     trial: Trial, made: dict[str, np.ndarray], like: Image, arguments: argparse.Namespace
 ) -> float:
     twin = Translator.from_run(trained(trial, "b", arguments))
-    found = [agreement(made[c], sampled(twin, c, like, arguments)).centred for c in made]
+    found = [agreement(made[c], drawn(twin, c, like, arguments)).centred for c in made]
     return round(float(np.median(np.concatenate(found))), 3)
 
 
@@ -219,7 +229,12 @@ def shown(lines: list[dict[str, Any]]) -> str:
         reference = first.setdefault(where, line)
         rows.append({**line, "time per step": f"{line['seconds'] / reference['seconds']:.2f}"})
     rows += [
-        {"data set": where[0], "images": where[1], "strategy": "(real)", "memorisation": line["real"]}
+        {
+            "data set": where[0],
+            "images": where[1],
+            "strategy": "(real)",
+            "memorisation": line["real"],
+        }
         for where, line in first.items()
         if "real" in line
     ]
@@ -245,7 +260,9 @@ def main() -> None:
     parser.add_argument("--twins", action="store_true", help="train on other images as well")
     parser.add_argument("--steps", type=int, default=TrainingConfig.model_fields["steps"].default)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=32, help="images made from noise; 0 for none")
+    parser.add_argument(
+        "--samples", type=int, default=32, help="images made from noise; 0 for none"
+    )
     parser.add_argument("--tiles", type=int, default=40, help="source tiles to translate")
     parser.add_argument("--crop", type=int, help="train and test on the middle of tiles, in pixels")
     parser.add_argument("--inference-steps", type=int, default=50)

@@ -67,7 +67,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
-        """What has been learned, and nothing else, by name."""
+        """Return what has been learned, and nothing else, by name."""
 
     @abstractmethod
     def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
@@ -123,7 +123,7 @@ class Lora(Strategy):
         return [Group(_in_float32(unet))]
 
     def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
-        """Both factors of every update."""
+        """Return both factors of every update."""
         return dict(get_peft_model_state_dict(unet))
 
     def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
@@ -171,7 +171,7 @@ class Svdiff(Strategy):
         return [group for group in groups if group.parameters]
 
     def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
-        """The shifts by the name of their layer."""
+        """Return the shifts by the name of their layer."""
         return {f"{name}.shift": found.shift for name, found, _ in shifts(unet)}
 
     def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
@@ -213,7 +213,7 @@ class Weights(Strategy):
         return [Group(_in_float32(unet))]
 
     def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
-        """The weights by their name in the network."""
+        """Return the weights by their name in the network."""
         return {
             name: parameter
             for name, parameter in unet.named_parameters()

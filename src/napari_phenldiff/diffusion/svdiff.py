@@ -85,7 +85,7 @@ def shifts(network: nn.Module) -> Iterator[tuple[str, SingularValueShift, bool]]
     """Give the layers that learn: name, parametrisation, and whether it is a normalisation."""
     for name, module in network.named_modules():
         if parametrize.is_parametrized(module, "weight"):
-            (found,) = module.parametrizations.weight  # type: ignore[union-attr]
+            (found,) = module.parametrizations.weight
             yield name, found, isinstance(module, _NORMS)
 
 
