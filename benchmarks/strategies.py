@@ -4,8 +4,8 @@
 
 On each data set of `real_phenotypes.py`, every strategy is fine-tuned with the same images, seed
 and number of steps, and with its own default of the learning rate (``--strategies svdiff=1e-3``
-tries another). Writes DIR/strategies.md. What is in DIR already is not computed again; an interrupted
-training goes on.
+tries another). Writes DIR/strategies.md. What is in DIR already is not computed again; an
+interrupted training goes on.
 
 parameters, file
     numbers that learn in the network, and the size of their file.

@@ -320,6 +320,9 @@ def test_the_learning_rate_is_that_of_the_strategy_unless_given():
         assert config_of(strategy).learning_rate == LEARNING_RATES[strategy]
         assert config_of(strategy, learning_rate=None).learning_rate == LEARNING_RATES[strategy]
         assert config_of(strategy, learning_rate=0.5).learning_rate == 0.5
+        layers = "everywhere" if strategy == "svdiff" else "attention"
+        assert config_of(strategy).layers == layers
+        assert config_of(strategy, layers="attention").layers == "attention"
     kept = config_of("full").model_dump_json()
     assert json.loads(kept)["learning_rate"] == LEARNING_RATES["full"]
     assert TrainingConfig.model_validate_json(kept) == config_of("full")

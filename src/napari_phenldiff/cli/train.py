@@ -67,8 +67,16 @@ _FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
 
 _ADVANCED: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "rank": (int, "R", "rank of the low-rank updates"),
-    "layers": (str, "WHICH", "layers that get low-rank updates: attention or everywhere"),
-    "learning_rate": (float, "LR", "learning rate of the adapted weights"),
+    "layers": (
+        str,
+        "WHICH",
+        "layers that lora and svdiff act on: attention or everywhere; svdiff's own is everywhere",
+    ),
+    "learning_rate": (
+        float,
+        "LR",
+        "learning rate of the adapted weights, where not that of the strategy",
+    ),
     "token_learning_rate": (float, "LR", "learning rate of the condition tokens"),
     "tokens_per_condition": (int, "N", "learned tokens per condition"),
     "condition_dropout": (float, "P", "how often the condition is left out while training"),

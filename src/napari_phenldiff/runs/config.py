@@ -34,7 +34,8 @@ class TrainingConfig(BaseModel):
         Rank of the low-rank updates.
     layers : {"attention", "everywhere"}
         Whether only the attention's projections get low-rank updates or shifts, or the
-        convolutions and feed-forward layers too.
+        convolutions and feed-forward layers too. None is "everywhere" for "svdiff", as its authors
+        do it, and "attention" otherwise; the strategies "attention" and "full" pay no heed to it.
     reference_channels : "auto" or tuple of str
         Channels in which the conditions do not differ. They are given to the network as they are
         and stay as they are in a translation. "auto" finds them: those whose own statistics do not
@@ -106,11 +107,16 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _rate_of_strategy(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or values.get("learning_rate") is not None:
+    def _defaults_of_strategy(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
             return values
-        rate = LEARNING_RATES.get(str(values.get("strategy", "lora")), LEARNING_RATES["lora"])
-        return {**values, "learning_rate": rate}
+        strategy = str(values.get("strategy", "lora"))
+        defaults = {
+            "learning_rate": LEARNING_RATES.get(strategy, LEARNING_RATES["lora"]),
+            "layers": "everywhere" if strategy == "svdiff" else "attention",
+        }
+        missing = {key: value for key, value in defaults.items() if values.get(key) is None}
+        return {**values, **missing}
 
     @model_validator(mode="after")
     def _conditions_differ(self) -> TrainingConfig:
