@@ -51,7 +51,7 @@ _MEASURED, _GUESSED = (0.85, 1.25), (0.6, 1.7)
 _OVERHEAD = 470e6
 """Bytes of the process itself."""
 
-_PER_WEIGHT = {"lora": 5.0, "svdiff": 18.0, "attention": 16.0, "full": 36.0}
+_PER_WEIGHT = {"lora": 5.0, "svdiff": 16.0, "attention": 21.0, "full": 51.0}
 """Bytes per weight of the base by strategy: what learns has gradients, moments and an average."""
 
 _PER_SAMPLE = 33e6
