@@ -336,7 +336,7 @@ def test_a_run_is_merged_by_the_command(tiny_base, tmp_path, experiment, capsys)
     assert "The base model is in" in capsys.readouterr().out
     assert main(["merge", str(run.path), "--out", str(out)]) == 2
     assert "not empty" in capsys.readouterr().err
-    assert main(["merge", str(out / "unet"), "--out", str(tmp_path / "other")]) == 2
+    assert main(["merge", str(out / "scheduler"), "--out", str(tmp_path / "other")]) == 2
     assert "not a run folder" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
     # nothing of the machine it was made on but where it lies
