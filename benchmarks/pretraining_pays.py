@@ -203,10 +203,10 @@ def halved(features: Features) -> tuple[Features, Features]:
     return tuple(replace(features, values=features.values[k::2]) for k in (0, 1))  # type: ignore[return-value]
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def table(lines: list[dict[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
     """As markdown."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS)]
-    rows += [[str(line.get(column, "–")) for column in COLUMNS] for line in lines]
+    rows = [columns, ["---"] * len(columns)]
+    rows += [[str(line.get(column, "–")) for column in columns] for line in lines]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
 
 

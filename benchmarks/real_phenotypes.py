@@ -159,7 +159,7 @@ def row(task: Task, tiles: dict[str, list[Image]], results: list[Translation]) -
 def _identity(results: list[Translation]) -> list[float]:
     return [
         float(
-            np.median(
+            np.nanmedian(  # a tile without a cell may be constant
                 [
                     np.corrcoef(
                         r.translated.data[channel].ravel(), r.reconstructed.data[channel].ravel()

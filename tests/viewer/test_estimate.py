@@ -64,6 +64,8 @@ def test_time_and_memory_are_told_as_a_range():
     [
         {"steps": 600},
         {"batch_size": 32},
+        {"strategy": "svdiff"},
+        {"strategy": "full"},
         {"images": (4000, 4000)},
         {"sides": (1024, 1024), "images": (500, 500)},
     ],

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
-from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.config import LEARNING_RATES, TrainingConfig
 from napari_phenldiff.runs.events import Finished, Noted, Preview, Started, Step, Validated, Warned
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.hardware import Hardware
@@ -229,3 +229,16 @@ def test_unwanted_previews_are_not_added(dock: FineTuneWidget, model: ViewerMode
     assert len(model.layers) == before
     assert previews.step == 50
     job.apply(Finished(50))
+
+
+def test_each_strategy_has_a_word_on_it_and_its_own_learning_rate(dock: FineTuneWidget):
+    strategy = dock.settings.strategy
+    for name in get_args(TrainingConfig.model_fields["strategy"].annotation):
+        place = strategy.findData(name)
+        assert strategy.itemData(place, Qt.ItemDataRole.ToolTipRole)
+        assert strategy.itemText(place) in strategy.toolTip()
+        strategy.setCurrentIndex(place)
+        config = dock.request().config()
+        assert (config.strategy, config.learning_rate) == (name, LEARNING_RATES[name])
+        assert dock.settings.rank.isVisibleTo(dock.settings.rank.parentWidget()) == (name == "lora")
+    assert "automatic" in dock.settings.learning_rate.text()

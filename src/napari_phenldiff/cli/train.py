@@ -43,7 +43,7 @@ Ctrl-C ends the training after the current step and saves it; `--resume` goes on
 
 _FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "base": (str, "BASE", "base model: bundled, a folder in diffusers' layout, or a hub id"),
-    "strategy": (str, "NAME", "which weights learn: lora"),
+    "strategy": (str, "NAME", "which weights learn: lora, svdiff, attention or full"),
     "reference_channels": (
         options.names,
         "NAMES",
@@ -67,8 +67,16 @@ _FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
 
 _ADVANCED: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "rank": (int, "R", "rank of the low-rank updates"),
-    "layers": (str, "WHICH", "layers that get low-rank updates: attention or everywhere"),
-    "learning_rate": (float, "LR", "learning rate of the adapted weights"),
+    "layers": (
+        str,
+        "WHICH",
+        "layers that lora and svdiff act on: attention or everywhere; svdiff's own is everywhere",
+    ),
+    "learning_rate": (
+        float,
+        "LR",
+        "learning rate of the adapted weights, where not that of the strategy",
+    ),
     "token_learning_rate": (float, "LR", "learning rate of the condition tokens"),
     "tokens_per_condition": (int, "N", "learned tokens per condition"),
     "condition_dropout": (float, "P", "how often the condition is left out while training"),

@@ -1,76 +1,26 @@
-"""Which weights learn, and how what they learned is kept.
+"""How what was learned is kept: the folder of an adapter.
 
-An adapter is a folder of two small safetensors files and a JSON: the low-rank updates (LoRA, paper
-section 3.2), the condition tokens, and what is needed to put both onto the base again.
+It holds two safetensors files and a JSON: what a strategy has trained, the condition tokens, and
+what is needed to put both onto the base again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save
 
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
+from napari_phenldiff.diffusion.strategies import Misfit, Strategy, strategy_from_dict
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.config import TrainingConfig
 
-WEIGHTS = "pytorch_lora_weights.safetensors"
 TOKENS = "condition_tokens.safetensors"
 SETTINGS = "adapter.json"
-
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-"""The paper's choice: the projections of self- and cross-attention."""
-
-EVERYWHERE = (*ATTENTION, "conv1", "conv2", "time_emb_proj", "net.0.proj", "net.2", "proj_out")
-"""Also the convolutions and what the condition reaches through the time embedding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """Low-rank updates ``W' = W + (alpha / rank) B A`` of chosen layers.
-
-    Parameters
-    ----------
-    rank : int
-        Of the updates; ``alpha`` equals it.
-    layers : tuple of str
-        Endings of the names of the layers that get one.
-    """
-
-    rank: int = 16
-    layers: tuple[str, ...] = ATTENTION
-
-    @classmethod
-    def from_config(cls, config: TrainingConfig) -> Lora:
-        """As a fine-tuning asks for it."""
-        return cls(config.rank, EVERYWHERE if config.layers == "everywhere" else ATTENTION)
-
-    def add_to(self, unet: UNet2DConditionModel) -> list[torch.nn.Parameter]:
-        """Put fresh updates (zero effect) onto a network; returns the weights that learn."""
-        unet.requires_grad_(False)
-        unet.add_adapter(
-            LoraConfig(
-                r=self.rank,
-                lora_alpha=self.rank,
-                target_modules=list(self.layers),
-                init_lora_weights=True,
-            )
-        )
-        trainable = [p for p in unet.parameters() if p.requires_grad]
-        for parameter in trainable:
-            parameter.data = parameter.data.float()
-        return trainable
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {"strategy": "lora", "rank": self.rank, "layers": list(self.layers)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,73 +33,132 @@ class Adapter:
         Learned condition tokens.
     reference_channels : tuple of str
         Channels that were given in training and are not translated.
+    strategy : Strategy
+        By which it was trained.
+    separation : mapping
+        By channel, how well it tells the conditions apart.
     """
 
     tokens: ConditionTokens
     reference_channels: tuple[str, ...]
+    strategy: Strategy
+    separation: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSize:
+    """How much is trained and kept.
+
+    Attributes
+    ----------
+    network, tokens : int
+        Numbers that learn for the network and in the condition tokens.
+    of : int
+        Numbers that the network has without the adapter.
+    """
+
+    network: int
+    tokens: int
+    of: int
+
+    def in_words(self, strategy: Strategy) -> str:
+        """Tell it in a sentence."""
+        size = 4 * (self.network + self.tokens)
+        written = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+        return (
+            f"Strategy {strategy.name}: {self.network:,} numbers learn "
+            f"({100 * self.network / self.of:.2g} % of the network's {self.of:,}), and "
+            f"{self.tokens:,} in the condition tokens; the adapter takes about {written}"
+        )
 
 
 def adapter_files(
     unet: UNet2DConditionModel,
     tokens: ConditionTokens,
-    lora: Lora,
+    strategy: Strategy,
     base: str,
     *,
     separation: Mapping[str, float],
     reference_channels: Sequence[str],
 ) -> Mapping[str, bytes]:
     """Return what belongs into an adapter folder, by file name."""
-    weights = {
-        key: value.detach().float().contiguous().cpu()
-        for key, value in get_peft_model_state_dict(unet).items()
-    }
-    learned = {
-        "values": tokens.values.detach().float().contiguous().cpu(),
-        "null": tokens.null.detach().float().contiguous().cpu(),
-    }
+    state = strategy.state(unet)
+    weights = _pack(state.items())
     settings = {
-        **lora.to_dict(),
+        **strategy.to_dict(),
+        "trained_parameters": sum(value.numel() for value in state.values()),
+        "token_parameters": sum(value.numel() for value in tokens.parameters()),
+        "file_bytes": len(weights),
         "base": base,
         "conditions": list(tokens.conditions),
         "separation": {name: round(value, 4) for name, value in separation.items()},
         "reference_channels": list(reference_channels),
     }
-    return {
-        WEIGHTS: save(weights),
-        TOKENS: save(learned),
+    files = {
+        TOKENS: _pack([("values", tokens.values), ("null", tokens.null)]),
         SETTINGS: json.dumps(settings, indent=1).encode(),
     }
+    return {strategy.file: weights, **files} if strategy.file else files
 
 
 def load_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
-    """Put a saved adapter onto a network and return the rest of it.
+    """Put a saved adapter onto a network, which then learns no more, and return the rest of it.
 
     Raises
     ------
     InputError
         If the folder is damaged or belongs to another base.
     """
+    adapter = put_adapter(folder, unet)
+    adapter.strategy.ready(unet)
+    return adapter
+
+
+def put_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
+    """Put a saved adapter onto a network as the training left it.
+
+    Raises
+    ------
+    InputError
+        As `load_adapter`.
+    """
+    adapter, weights = read_adapter(folder)
+    adapter.strategy.add_to(unet)
     try:
-        settings = json.loads((folder / SETTINGS).read_text())
-        weights = load_file(str(folder / WEIGHTS))
+        adapter.strategy.restore(unet, weights)
+    except Misfit as error:
+        raise _misfit(folder) from error
+    if adapter.tokens.values.shape[-1] != unet.config.cross_attention_dim:
+        raise _misfit(folder)
+    return adapter
+
+
+def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
+    """Read a saved adapter, and what its strategy has trained.
+
+    Raises
+    ------
+    InputError
+        If the folder is damaged.
+    """
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        strategy = strategy_from_dict(settings)
+        weights = load_file(str(folder / strategy.file)) if strategy.file else {}
         learned = load_file(str(folder / TOKENS))
-        lora = Lora(int(settings["rank"]), tuple(str(name) for name in settings["layers"]))
         tokens = ConditionTokens(settings["conditions"], learned["values"], learned["null"])
         references = tuple(str(name) for name in settings.get("reference_channels", ()))
+        separation = dict(settings.get("separation", {}))
     except Exception as error:
         raise InputError(
             f"The adapter in {folder} cannot be read ({type(error).__name__}); train the run again."
         ) from error
-    lora.add_to(unet)
-    try:
-        result = set_peft_model_state_dict(unet, weights)
-    except RuntimeError as error:
-        raise _misfit(folder) from error
-    if result.unexpected_keys or tokens.values.shape[-1] != unet.config.cross_attention_dim:
-        raise _misfit(folder)
-    unet.requires_grad_(False)
     tokens.requires_grad_(False)
-    return Adapter(tokens, references)
+    return Adapter(tokens, references, strategy, separation), weights
+
+
+def _pack(values: Iterable[tuple[str, torch.Tensor]]) -> bytes:
+    return save({key: value.detach().float().contiguous().cpu() for key, value in values})
 
 
 def _misfit(folder: Path) -> InputError:

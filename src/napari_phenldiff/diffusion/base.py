@@ -117,17 +117,7 @@ class BaseModel:
         InputError
             If there is no such base, or it is not one that can be used.
         """
-        place = Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
-        if reference != "bundled":
-            place = Path(reference).expanduser()
-        if not place.exists():
-            if _is_hub_id(reference):
-                place = _download(reference)
-            else:
-                raise InputError(
-                    f"There is no base model at {reference}; give bundled, a folder in diffusers' "
-                    "layout, or the id of a model on a hub (owner/name)."
-                )
+        place = find_base(reference)
         return _from_folder(place, reference).to(device)
 
     def to(self, device: torch.device | str) -> BaseModel:
@@ -197,6 +187,27 @@ class BaseModel:
             images = self.autoencoder.decode(latents.float())
         clipped: np.ndarray = images[:, :channels].clamp(-1, 1).cpu().numpy()
         return clipped
+
+
+def find_base(reference: str) -> Path:
+    """Return the folder of a base model, fetched from the hub where it is one of there.
+
+    Raises
+    ------
+    InputError
+        If there is no such base.
+    """
+    if reference == "bundled":
+        return Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
+    place = Path(reference).expanduser()
+    if place.exists():
+        return place
+    if _is_hub_id(reference):
+        return _download(reference)
+    raise InputError(
+        f"There is no base model at {reference}; give bundled, a folder in diffusers' layout, or "
+        "the id of a model on a hub (owner/name)."
+    )
 
 
 def check_channels(channels: int, base: BaseModel) -> None:

@@ -88,6 +88,7 @@ def finetune(
     for warning in training.encode(experiment, run):
         yield Warned(warning)
     watch = _Watch(training, validation, run)
+    yield Noted(training.size.in_words(training.strategy))
     yield Noted(in_words(run.channel_names, training.separation, training.references))
     if training.references:
         yield Noted(f"Reference, left as it is: {', '.join(training.references)}")

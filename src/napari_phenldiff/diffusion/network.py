@@ -149,7 +149,12 @@ class Networks:
 
 def save_half(model: torch.nn.Module, folder: Path) -> None:
     """Write a diffusers model as float16 safetensors with its config."""
-    weights = {k: v.detach().half().contiguous().cpu() for k, v in model.state_dict().items()}
+    save_model(model, folder, torch.float16)
+
+
+def save_model(model: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:
+    """Write a diffusers model as safetensors of a precision, with its config."""
+    weights = {k: v.detach().to(dtype).contiguous().cpu() for k, v in model.state_dict().items()}
     with write_atomic(folder / "diffusion_pytorch_model.safetensors") as temporary:
         # through bytes: files that safetensors makes itself are readable by their owner alone
         temporary.write_bytes(save(weights, metadata={"format": "pt"}))

@@ -18,7 +18,9 @@ def pack_state(average: MovingAverage, optimizer: torch.optim.Optimizer) -> dict
         state[f"online.{i}"] = parameter.detach()
         state[f"average.{i}"] = average.averages[i]
         for key in _MOMENTS:
-            state[f"{key}.{i}"] = optimizer.state[parameter][key]
+            # a weight that the network has but does not use never gets a moment
+            moments = optimizer.state.get(parameter, {})
+            state[f"{key}.{i}"] = moments.get(key, torch.zeros_like(parameter))
     return {key: value.contiguous().cpu() for key, value in state.items()}
 
 

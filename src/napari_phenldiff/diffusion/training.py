@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-from napari_phenldiff.diffusion.adaptation import Lora, adapter_files
+from napari_phenldiff.diffusion.adaptation import AdapterSize, adapter_files
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.conditioning import ConditionTokens, initial_tokens
 from napari_phenldiff.diffusion.device import autocast, choose_precision
@@ -19,6 +19,7 @@ from napari_phenldiff.diffusion.latents import (
     training_tiles,
 )
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
+from napari_phenldiff.diffusion.merging import with_merged_tokens
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.references import (
     Separation,
@@ -27,6 +28,7 @@ from napari_phenldiff.diffusion.references import (
     separation,
 )
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
+from napari_phenldiff.diffusion.strategies import strategy_of
 from napari_phenldiff.diffusion.streams import stream
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
@@ -46,8 +48,9 @@ class Training:
         self.base, self.config = base, config
         self.dtype = choose_precision(config.precision, base.device)
         torch.manual_seed(config.seed)  # peft draws its initial weights from the global stream
-        self.lora = Lora.from_config(config)
-        self.adapted = self.lora.add_to(base.unet)
+        self.strategy = strategy_of(config)
+        self._parameters_of_base = sum(p.numel() for p in base.unet.parameters())
+        self.groups = self.strategy.add_to(base.unet)
         self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
 
     def encode(self, experiment: Experiment, run: Run) -> list[str]:
@@ -96,19 +99,35 @@ class Training:
             width=base.token_width,
             generator=torch.Generator().manual_seed(config.seed),
         )
+        values, null = with_merged_tokens(config.base, config.conditions, values, null)
         self.tokens = ConditionTokens(config.conditions, values, null).to(base.device)
         learned = list(self.tokens.parameters())
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": self.adapted, "rate": config.learning_rate},
+                *(
+                    {
+                        "params": group.parameters,
+                        "rate": config.learning_rate * group.rate,
+                        "weight_decay": config.weight_decay if group.decays else 0.0,
+                    }
+                    for group in self.groups
+                ),
                 {"params": learned, "rate": config.token_learning_rate, "weight_decay": 0.0},
             ],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=base.device.type != "mps",
         )
-        self.average = MovingAverage([*self.adapted, *learned], config.ema)
+        adapted = [parameter for group in self.groups for parameter in group.parameters]
+        self.average = MovingAverage([*adapted, *learned], config.ema)
         return warnings
+
+    @property
+    def size(self) -> AdapterSize:
+        """How much is trained and kept, after `encode`."""
+        adapted = sum(p.numel() for group in self.groups for p in group.parameters)
+        tokens = sum(p.numel() for p in self.tokens.parameters())
+        return AdapterSize(adapted, tokens, self._parameters_of_base)
 
     def step(self, number: int) -> float:
         """One optimisation step; its loss."""
@@ -161,7 +180,7 @@ class Training:
                 adapter_files(
                     self.base.unet,
                     self.tokens,
-                    self.lora,
+                    self.strategy,
                     self.config.base,
                     separation=dict(zip(run.channel_names, self.separation.channels, strict=False)),
                     reference_channels=self.references,

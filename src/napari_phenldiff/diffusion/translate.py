@@ -76,7 +76,7 @@ class Translator(LatentTranslator):
         opened = run if isinstance(run, Run) else Run.open(run)
         if not opened.has_adapter:
             raise InputError(f"The run {opened.path} has no adapter yet; train it first.")
-        base = BaseModel.load(opened.config.base, device=choose_device(device))
+        base = BaseModel.load(opened.base, device=choose_device(device))
         adapter = load_adapter(opened.adapter_path, base.unet)
         keep_in(base.unet, choose_precision(precision, base.device))
         return cls(

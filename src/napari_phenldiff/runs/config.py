@@ -13,6 +13,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 Name = Annotated[str, Field(min_length=1)]
 
+LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 1e-4}
+"""Peak learning rate by strategy, where none is given; ``docs/notes/strategies.md`` says why."""
+
 
 class TrainingConfig(BaseModel):
     """Everything that decides how a base model is fine-tuned on an experiment.
@@ -24,13 +27,15 @@ class TrainingConfig(BaseModel):
         target that a translation uses when none are named.
     base : str
         ``"bundled"``, a folder in diffusers' layout, or the id of a model on a hub.
-    strategy : {"lora"}
-        Which weights learn.
+    strategy : {"lora", "svdiff", "attention", "full"}
+        Which weights learn: low-rank updates, shifts of singular values, the attention modules,
+        or all.
     rank : int
         Rank of the low-rank updates.
     layers : {"attention", "everywhere"}
-        Whether only the attention's projections get low-rank updates, as in the paper, or the
-        convolutions and feed-forward layers too.
+        Whether only the attention's projections get low-rank updates or shifts, or the
+        convolutions and feed-forward layers too. None is "everywhere" for "svdiff", as its authors
+        do it, and "attention" otherwise; the strategies "attention" and "full" pay no heed to it.
     reference_channels : "auto" or tuple of str
         Channels in which the conditions do not differ. They are given to the network as they are
         and stay as they are in a translation. "auto" finds them: those whose own statistics do not
@@ -46,7 +51,8 @@ class TrainingConfig(BaseModel):
     batch_size : int
         Latents per step.
     learning_rate : float
-        Peak learning rate of the adapted weights.
+        Peak learning rate of the adapted weights. None is that of the strategy, see
+        `LEARNING_RATES`; which it was is kept.
     token_learning_rate : float
         Peak learning rate of the condition tokens.
     tokens_per_condition : int
@@ -77,7 +83,7 @@ class TrainingConfig(BaseModel):
 
     conditions: Annotated[tuple[Name, ...], Field(min_length=2)]
     base: Annotated[str, Field(min_length=1)] = "bundled"
-    strategy: Literal["lora"] = "lora"
+    strategy: Literal["lora", "svdiff", "attention", "full"] = "lora"
     rank: Annotated[int, Field(ge=1)] = 16
     layers: Literal["attention", "everywhere"] = "attention"
     reference_channels: Literal["auto"] | tuple[Name, ...] = "auto"
@@ -98,6 +104,19 @@ class TrainingConfig(BaseModel):
     checkpoint_every: Annotated[int, Field(ge=1)] = 100
     preview_every: Annotated[int, Field(ge=0)] = 0
     device: Annotated[str, Field(min_length=1)] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_strategy(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        strategy = str(values.get("strategy", "lora"))
+        defaults = {
+            "learning_rate": LEARNING_RATES.get(strategy, LEARNING_RATES["lora"]),
+            "layers": "everywhere" if strategy == "svdiff" else "attention",
+        }
+        missing = {key: value for key, value in defaults.items() if values.get(key) is None}
+        return {**values, **missing}
 
     @model_validator(mode="after")
     def _conditions_differ(self) -> TrainingConfig:

@@ -183,6 +183,17 @@ class Run(RunContents):
         return self._record.config
 
     @property
+    def base(self) -> str:
+        """What the base model is loaded by: a merged run is its own, wherever it lies now."""
+        is_merged = (self.path / "unet" / "config.json").is_file()
+        return str(self.path) if is_merged else self._record.config.base
+
+    @property
+    def record(self) -> RunRecord:
+        """What config.json holds."""
+        return self._record
+
+    @property
     def conditions(self) -> tuple[str, ...]:
         """Names of the conditions, source and target first."""
         return self._record.config.conditions

@@ -51,8 +51,14 @@ _MEASURED, _GUESSED = (0.85, 1.25), (0.6, 1.7)
 _OVERHEAD = 470e6
 """Bytes of the process itself."""
 
-_PER_WEIGHT, _PER_SAMPLE = 5.0, 33e6
-"""Bytes per weight of the base, and per tile of a batch with the bundled base at 128 px."""
+_PER_WEIGHT = {"lora": 5.0, "svdiff": 16.0, "attention": 21.0, "full": 51.0}
+"""Bytes per weight of the base by strategy: what learns has gradients, moments and an average."""
+
+_PER_SAMPLE = 33e6
+"""Bytes per tile of a batch with the bundled base at 128 px."""
+
+_SLOWER = {"lora": 1.0, "svdiff": 1.7, "attention": 1.1, "full": 1.9}
+"""Time of a step by strategy, in times of that with LoRA."""
 
 _LONGEST_PAST = 200
 """Steps of a former run that are looked at."""
@@ -170,7 +176,7 @@ def estimate(work: Work, hardware: Hardware, past: float | None = None) -> Estim
     heavier = cells * size.weights / bundled.weights
     pace = past
     if pace is None:
-        pace = STEP * hardware.seconds / 16 * heavier
+        pace = STEP * hardware.seconds / 16 * heavier * _SLOWER[work.config.strategy]
     step = pace * work.config.batch_size
     if hardware.device != "cpu":
         step = max(step, _SLOWEST_GPU)
@@ -200,7 +206,8 @@ def past_pace(runs: Iterable[Path], config: TrainingConfig, hardware: Hardware) 
     runs : iterable of Path
         Run folders, the latest first.
     config : TrainingConfig
-        What is to be trained now: a run with another base or precision says nothing about it.
+        What is to be trained now: a run with another base, strategy or precision says nothing
+        about it.
     hardware : Hardware
         What it is trained on.
 
@@ -212,7 +219,7 @@ def past_pace(runs: Iterable[Path], config: TrainingConfig, hardware: Hardware) 
     for path in runs:
         try:
             run = Run.open(path)
-            if run.config.base != config.base:
+            if (run.config.base, run.config.strategy) != (config.base, config.strategy):
                 continue
             stat = run.events_path.stat()
             device, pace = _pace(run.events_path, stat.st_mtime_ns, run.config.batch_size)
@@ -259,7 +266,7 @@ def _tiles(work: Work, size: BaseSize) -> tuple[int, int]:
 def _memory(
     work: Work, hardware: Hardware, size: BaseSize, tiles: int, cells: float, wider: float
 ) -> float:
-    weights = _PER_WEIGHT * size.weights
+    weights = _PER_WEIGHT[work.config.strategy] * size.weights
     batch = work.config.batch_size * _PER_SAMPLE * cells * wider
     if hardware.device != "cpu":
         return weights + batch + 0.5e9

@@ -85,7 +85,7 @@ class TrainingRequest:
     reference_channels: str | tuple[str, ...] = _DEFAULT["reference_channels"].default
     validation_images: str | int = _DEFAULT["validation_images"].default
     rank: int = _DEFAULT["rank"].default
-    learning_rate: float = _DEFAULT["learning_rate"].default
+    learning_rate: float | None = None
     preview_every: int = _DEFAULT["preview_every"].default
     further: tuple[ConditionChoice, ...] = ()
     match: ChannelMatch | None = None

@@ -25,7 +25,14 @@ from napari_phenldiff.widgets.parts.form import Panel, note, number_box, whole_b
 BUNDLED, BASE_FOLDER, HUB = "Bundled", "Folder", "Hub id"
 AUTOMATIC, NO_CHANNELS, CHOSEN = "Automatic", "None", "Chosen"
 
-_STRATEGIES = {"lora": "LoRA"}
+_STRATEGIES = {
+    "lora": ("LoRA", "adds small matrices to the attention layers"),
+    "svdiff": ("SVDiff", "shifts the singular values of the weights, fewest numbers of all"),
+    "attention": ("Attention", "changes the whole attention modules"),
+    "full": ("Full", "changes all weights, and needs most memory"),
+}
+"""What each is called, and a word on it."""
+
 _PREVIEW_EVERY = 50
 _DEFAULTS = TrainingConfig.model_fields
 
@@ -46,7 +53,7 @@ class TrainingSettings(QObject):
         self._add_model(panel)
         self._add_result(panel)
         self._add_advanced(panel)
-        for field in (self.base_kind, self.references, self.device, self.precision):
+        for field in (self.base_kind, self.strategy, self.references, self.device, self.precision):
             field.currentTextChanged.connect(self._on_changed)
         for box in (
             self.steps,
@@ -74,7 +81,11 @@ class TrainingSettings(QObject):
         )
         self.strategy = QComboBox()
         for name in get_args(_DEFAULTS["strategy"].annotation):
-            self.strategy.addItem(_STRATEGIES.get(name, name), name)
+            title, word = _STRATEGIES[name]
+            self.strategy.addItem(title, name)
+            self.strategy.setItemData(
+                self.strategy.count() - 1, f"{title} {word}.", Qt.ItemDataRole.ToolTipRole
+            )
         self.steps = whole_box(_DEFAULTS["steps"].default, 1, 1_000_000, step=50)
         self.per_condition = whole_box(1, 1, 100_000, step=10, lowest="all")
         self._model = form = panel.section("Model")
@@ -90,8 +101,10 @@ class TrainingSettings(QObject):
         form.row(
             "Strategy",
             self.strategy,
-            "Which weights learn. LoRA adds small matrices to the attention layers: it "
-            "generalises from 50 to 100 images per condition.",
+            "Which weights learn. "
+            + " ".join(f"{title} {word}." for title, word in _STRATEGIES.values())
+            + " LoRA and SVDiff generalise from 50 to 100 images per condition; the other two "
+            "memorise so few.",
         )
         form.row(
             "Steps",
@@ -146,9 +159,8 @@ class TrainingSettings(QObject):
         self.channels = QListWidget()
         self.watched = whole_box(-1, -1, 10_000, lowest="automatic")
         self.batch_size = whole_box(_DEFAULTS["batch_size"].default, 1, 1024)
-        self.learning_rate = number_box(
-            _DEFAULTS["learning_rate"].default, 1e-6, 1.0, step=1e-4, decimals=6
-        )
+        self.learning_rate = number_box(0.0, 0.0, 1.0, step=1e-4, decimals=6)
+        self.learning_rate.setSpecialValueText("automatic")
         self.rank = whole_box(_DEFAULTS["rank"].default, 1, 1024)
         self.seed = whole_box(0, 0, 2**31 - 1)
         self.device = QComboBox()
@@ -177,8 +189,8 @@ class TrainingSettings(QObject):
         form.row(
             "Learning rate",
             self.learning_rate,
-            "How far the weights move in a step. Less if the loss jumps about, and then more "
-            "steps.",
+            "How far the weights move in a step. Automatic is that of the strategy. Less if the "
+            "loss jumps about, and then more steps.",
         )
         form.row(
             "Rank",
@@ -216,7 +228,7 @@ class TrainingSettings(QObject):
             "steps": self.steps.value(),
             "seed": self.seed.value(),
             "batch_size": self.batch_size.value(),
-            "learning_rate": self.learning_rate.value(),
+            "learning_rate": self.learning_rate.value() or None,
             "rank": self.rank.value(),
             "device": self.device.currentText().strip() or "auto",
             "precision": self.precision.currentText(),
@@ -256,6 +268,7 @@ class TrainingSettings(QObject):
         self._model.show_row(self.base_folder, kind == BASE_FOLDER)
         self._model.show_row(self.base_hub, kind == HUB)
         self.hub_note.setVisible(kind == HUB)
+        self._advanced.show_row(self.rank, self.strategy.currentData() == "lora")
         self._advanced.show_row(self.channels, self.references.currentText() == CHOSEN)
         self.changed.emit()
 

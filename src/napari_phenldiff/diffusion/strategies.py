@@ -1,0 +1,329 @@
+"""Which weights of the network learn: four strategies behind one interface (paper, section 3.2).
+
+*LoRA* adds low-rank matrices, *SVDiff* shifts singular values; both train few numbers, and the
+paper finds that they generalise from 50 to 100 images. *Attention* trains the attention modules as
+they are, *full* the whole network; both memorise small sets.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+
+from napari_phenldiff.diffusion.svdiff import add_shifts, fold_shifts, shifts
+from napari_phenldiff.runs.config import TrainingConfig
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+"""The paper's choice: the projections of self- and cross-attention."""
+
+EVERYWHERE = (*ATTENTION, "conv1", "conv2", "time_emb_proj", "net.0.proj", "net.2", "proj_out")
+"""Also the convolutions and what the condition reaches through the time embedding."""
+
+_NORM_RATE = 1e-3
+"""Learning rate of the shift of a normalisation in parts of that of a matrix: 1e-6 for 1e-3."""
+
+
+class Misfit(ValueError):
+    """Saved weights do not belong to this network."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Weights that learn alike.
+
+    Attributes
+    ----------
+    parameters : list of torch.nn.Parameter
+        Float32.
+    rate : float
+        Learning rate, in parts of the configuration's.
+    decays : bool
+        Whether weight decay is for them.
+    """
+
+    parameters: list[torch.nn.Parameter]
+    rate: float = 1.0
+    decays: bool = True
+
+
+class Strategy(ABC):
+    """Which weights learn, and how what they learned is kept."""
+
+    name: ClassVar[str]
+    """As in `TrainingConfig.strategy`."""
+
+    file: ClassVar[str]
+    """Name of the file of what was learned."""
+
+    @abstractmethod
+    def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
+        """Let weights of a network learn, and no others; its output is as before, to the bit."""
+
+    @abstractmethod
+    def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
+        """Return what has been learned, and nothing else, by name."""
+
+    @abstractmethod
+    def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
+        """Put what `state` returned onto a network after `add_to`.
+
+        Raises
+        ------
+        Misfit
+            If it belongs to another network, or is not whole.
+        """
+
+    @abstractmethod
+    def merge(self, unet: UNet2DConditionModel) -> None:
+        """Make what was learned part of the network's own weights, which have the names of old."""
+
+    def ready(self, unet: UNet2DConditionModel) -> None:
+        """Prepare a network that will learn no more; its weights are the same, to the bit."""
+        unet.requires_grad_(False)
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; `strategy_from_dict` reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lora(Strategy):
+    """Low-rank updates ``W' = W + (alpha / rank) B A`` of chosen layers, by peft.
+
+    Parameters
+    ----------
+    rank : int
+        Of the updates; ``alpha`` equals it.
+    layers : tuple of str
+        Endings of the names of the layers that get one.
+    """
+
+    name: ClassVar[str] = "lora"
+    file: ClassVar[str] = "pytorch_lora_weights.safetensors"
+    rank: int = 16
+    layers: tuple[str, ...] = ATTENTION
+
+    def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
+        """Put fresh updates (zero effect) onto a network, drawn from torch's global stream."""
+        unet.requires_grad_(False)
+        unet.add_adapter(
+            LoraConfig(
+                r=self.rank,
+                lora_alpha=self.rank,
+                target_modules=list(self.layers),
+                init_lora_weights=True,
+            )
+        )
+        return [Group(_in_float32(unet))]
+
+    def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
+        """Return both factors of every update."""
+        return dict(get_peft_model_state_dict(unet))
+
+    def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
+        """See `Strategy`."""
+        if get_peft_model_state_dict(unet).keys() != state.keys():
+            raise Misfit("other layers")
+        try:
+            set_peft_model_state_dict(unet, dict(state))
+        except RuntimeError as error:
+            raise Misfit("other shapes") from error
+
+    def merge(self, unet: UNet2DConditionModel) -> None:
+        """See `Strategy`."""
+        unet.fuse_lora()
+        unet.unload_lora()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"strategy": self.name, "rank": self.rank, "layers": list(self.layers)}
+
+
+@dataclass(frozen=True, slots=True)
+class Svdiff(Strategy):
+    """Shifts of the singular values, see `SingularValueShift`.
+
+    Of normalisations the one singular value learns too, a thousand times slower. Biases do not.
+
+    Parameters
+    ----------
+    layers : tuple of str or None
+        Endings of the names of the layers; None is all linear layers, convolutions and
+        normalisations (225,877 shifts in Stable Diffusion 2).
+    """
+
+    name: ClassVar[str] = "svdiff"
+    file: ClassVar[str] = "singular_value_shifts.safetensors"
+    layers: tuple[str, ...] | None = None
+
+    def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
+        """Decompose the weights and put shifts of zero onto them."""
+        add_shifts(unet, self.layers)
+        matrices = [found.shift for _, found, is_norm in shifts(unet) if not is_norm]
+        norms = [found.shift for _, found, is_norm in shifts(unet) if is_norm]
+        groups = [Group(matrices, decays=False), Group(norms, _NORM_RATE, decays=False)]
+        return [group for group in groups if group.parameters]
+
+    def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
+        """Return the shifts by the name of their layer."""
+        return {f"{name}.shift": found.shift for name, found, _ in shifts(unet)}
+
+    def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
+        """See `Strategy`."""
+        _copy(state, self.state(unet))
+
+    def merge(self, unet: UNet2DConditionModel) -> None:
+        """See `Strategy`."""
+        fold_shifts(unet)
+
+    def ready(self, unet: UNet2DConditionModel) -> None:
+        """Compute the shifted weights once, rather than at every pass."""
+        fold_shifts(unet)
+        unet.requires_grad_(False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "strategy": self.name,
+            "layers": None if self.layers is None else list(self.layers),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Weights(Strategy):
+    """The network's own weights: those of modules with a certain part in their name, or all.
+
+    They are kept as they are, in single precision, and not as their difference to the base: that
+    is no smaller, and adding it again would round.
+    """
+
+    file: ClassVar[str] = "weights.safetensors"
+    part: ClassVar[str] = ""
+
+    def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
+        """See `Strategy`."""
+        for name, parameter in unet.named_parameters():
+            parameter.requires_grad_(self.part in name.rpartition(".")[0])
+        return [Group(_in_float32(unet))]
+
+    def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
+        """Return the weights by their name in the network."""
+        return {
+            name: parameter
+            for name, parameter in unet.named_parameters()
+            if self.part in name.rpartition(".")[0]
+        }
+
+    def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
+        """See `Strategy`."""
+        _copy(state, self.state(unet))
+
+    def merge(self, unet: UNet2DConditionModel) -> None:
+        """Do nothing: they are part of the network already."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"strategy": self.name}
+
+
+class Attention(Weights):
+    """All weights of every module whose name contains ``attentions``, as PhenDiff trains them.
+
+    These are whole transformer blocks: normalisations, projections and feed-forward layers too.
+    """
+
+    name: ClassVar[str] = "attention"
+    part: ClassVar[str] = "attentions"
+
+
+class Full(Weights):
+    """All weights of the network."""
+
+    name: ClassVar[str] = "full"
+
+
+class Merged(Strategy):
+    """Nothing: what was learned is in the base already, see `merge`."""
+
+    name: ClassVar[str] = "merged"
+    file: ClassVar[str] = ""
+
+    def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
+        """See `Strategy`."""
+        return []
+
+    def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
+        """See `Strategy`."""
+        return {}
+
+    def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
+        """See `Strategy`."""
+
+    def merge(self, unet: UNet2DConditionModel) -> None:
+        """See `Strategy`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"strategy": self.name}
+
+
+def strategy_of(config: TrainingConfig) -> Strategy:
+    """Return the strategy that a fine-tuning asks for."""
+    everywhere = config.layers == "everywhere"
+    match config.strategy:
+        case "lora":
+            return Lora(config.rank, EVERYWHERE if everywhere else ATTENTION)
+        case "svdiff":
+            return Svdiff(None if everywhere else ATTENTION)
+        case "attention":
+            return Attention()
+        case "full":
+            return Full()
+
+
+def strategy_from_dict(values: Mapping[str, Any]) -> Strategy:
+    """Return the strategy that `to_dict` described.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If that is none.
+    """
+    match values.get("strategy", Lora.name):
+        case Lora.name:
+            return Lora(int(values["rank"]), tuple(str(name) for name in values["layers"]))
+        case Svdiff.name:
+            layers = values["layers"]
+            return Svdiff(None if layers is None else tuple(str(name) for name in layers))
+        case Attention.name:
+            return Attention()
+        case Full.name:
+            return Full()
+        case Merged.name:
+            return Merged()
+        case other:
+            raise ValueError(f"unknown strategy {other!r}")
+
+
+def _in_float32(unet: UNet2DConditionModel) -> list[torch.nn.Parameter]:
+    trainable = [p for p in unet.parameters() if p.requires_grad]
+    for parameter in trainable:
+        parameter.data = parameter.data.float()
+    return trainable
+
+
+@torch.no_grad()
+def _copy(state: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:
+    if state.keys() != into.keys():
+        raise Misfit("other layers")
+    for name, value in state.items():
+        if value.shape != into[name].shape:
+            raise Misfit(f"another shape of {name}")
+    for name, value in state.items():
+        into[name].copy_(value)
