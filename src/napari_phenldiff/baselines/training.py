@@ -195,6 +195,7 @@ def train_baseline(
         since=since,
         should_stop=should_stop,
         take=partial(setattr, training, "config"),
+        forget=lambda: training.recall({}),
         preview=lambda step: _previews(training, examples, run, step),
     )
 

@@ -33,6 +33,7 @@ def fix_steps(
     *,
     since: float,
     should_stop: Callable[[], bool],
+    forget: Callable[[], None],
 ) -> Iterator[Event]:
     """Measure the time of a step and write into the run how many fit into its minutes.
 
@@ -49,11 +50,13 @@ def fix_steps(
         Makes the optimisation step of a number and returns its loss, a float (so that a device
         has finished its work).
     trained : sequence of (MovingAverage, torch.optim.Optimizer)
-        All that steps change.
+        Weights, averages and optimisers that steps change.
     since : float
         ``time.monotonic()`` when the clock of the minutes was started.
     should_stop : callable
         Ends the trial early.
+    forget : callable
+        Makes forget what else steps have changed.
 
     Yields
     ------
@@ -71,6 +74,7 @@ def fix_steps(
             too_long = time.monotonic() - since > 30 * config.minutes
             if should_stop() or (too_long and number > WARMUP_STEPS):
                 break
+    forget()
     each = median(seconds[WARMUP_STEPS:] or seconds)
     left = 60 * config.minutes - (time.monotonic() - since)
     steps = max(1, int(_LEAVE * left / each))

@@ -43,6 +43,7 @@ def optimise(
     take: Callable[[AnyTrainingConfig], None],
     look: Callable[[int], Iterator[Event]] = nothing,
     preview: Callable[[int], Iterator[Event]] = nothing,
+    forget: Callable[[], None] = lambda: None,
 ) -> Iterator[Event]:
     """Make the steps that are left.
 
@@ -51,7 +52,7 @@ def optimise(
     learner : Learner
         What learns.
     trained : sequence of (MovingAverage, torch.optim.Optimizer)
-        All that its steps change.
+        Weights, averages and optimisers that its steps change.
     run : Run
         Where checkpoints and adapter are written.
     config : AnyTrainingConfig
@@ -66,6 +67,8 @@ def optimise(
         Told the configuration when its number of steps has been fixed.
     look, preview : callable
         What is looked at after each step, and after each `preview_every` steps.
+    forget : callable
+        Makes the learner forget what else the steps have changed that were only tried.
 
     Yields
     ------
@@ -80,7 +83,7 @@ def optimise(
     """
     if config.minutes is not None and done == 0:
         yield from fix_steps(
-            config, run, learner.step, trained, since=since, should_stop=should_stop
+            config, run, learner.step, trained, since=since, should_stop=should_stop, forget=forget
         )
         config = config.model_copy(update={"steps": run.config.steps})
         take(config)
