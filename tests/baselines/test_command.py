@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_phenldiff.baselines.loading import load_translator, train
 from napari_phenldiff.cli import main
 from napari_phenldiff.images.simulate import simulate_images, simulate_pairs
 from napari_phenldiff.images.tiff import read_image, write_tiff
-from napari_phenldiff.measurement.translocation import Translocation, TranslocationSettings
-from napari_phenldiff.runs.events import Saved
+from napari_phenldiff.measurement.profiles import measure
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.events import Failed, Finished, Saved
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.process import ChildProcess, follow
+from napari_phenldiff.runs.session import Session, TranslateRequest, TurnRequest
 
 NAMES = ("--source", "untreated", "--target", "treated")
 
@@ -95,3 +99,62 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(tmp_path):
     assert main(["train", str(data), *common, "--out", str(straight)]) == 0
     made = [Run.open(path).adapter_path / "weights.safetensors" for path in (run, straight)]
     assert made[0].read_bytes() == made[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_cyclegan_moves_the_marker_into_the_nuclei(tmp_path):
+    data = write_data(tmp_path / "data", 40, 64)
+    run = tmp_path / "run"
+    common = [*NAMES, "--method", "cyclegan", "--device", "cpu", "--preset", "cpu"]
+    common += ["--steps", "300", "--validation-images", "0", "--checkpoint-every", "300"]
+    assert main(["train", str(data), *common, "--out", str(run)]) == 0
+    pairs = list(simulate_pairs("translocation", 12, seed=7, size=64))
+    config = TranslationConfig(source="untreated", target="treated")
+    results = list(load_translator(run).translate([pair.source for pair in pairs], config))
+    groups = {
+        "untreated": [pair.source for pair in pairs],
+        "treated": [pair.target for pair in pairs],
+        "reconstructed": [result.reconstructed for result in results],
+        "translated": [result.translated for result in results],
+    }
+    measured = measure("translocation", groups, fit_on=("untreated", "treated"))
+    ratio = {name: float(np.nanmean(measured.values(name))) for name in groups}
+    moved = ratio["translated"] - ratio["reconstructed"]
+    assert moved > 0.3 * (ratio["treated"] - ratio["untreated"]) > 0, ratio
+
+
+@pytest.mark.slow
+def test_the_session_of_the_viewer_translates_and_tells_that_there_is_no_dial(
+    tmp_path, experiment, make_run
+):
+    run = make_run("run", "cyclegan", experiment, steps=1)
+    list(train(experiment, run))
+
+    def start(log: Path) -> ChildProcess:
+        command = [sys.executable, "-m", "napari_phenldiff", "session", str(run.path)]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [*command, "--folder", str(log.parent), "--idle", "60"],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+            )
+        return ChildProcess(process, log)
+
+    (tmp_path / "session").mkdir()
+    session = Session(tmp_path / "session", start)
+    try:
+        number, folder = session.new_folder()
+        write_tiff(folder / "images" / "a.tif", experiment["untreated"].images[0])
+        config = TranslationConfig(source="untreated", target="treated")
+        session.ask(TranslateRequest(number=number, config=config))
+        *_, last = follow(folder / "events.jsonl", session.process, interval=0.05)
+        assert last == Finished(1, time=last.time)
+        assert (folder / "translated" / "a.tif").is_file()
+        number, turned = session.new_folder()
+        session.ask(TurnRequest(number=number, of=number - 1, image=0, strength=0.5))
+        *_, last = follow(turned / "events.jsonl", session.process, interval=0.05)
+        assert isinstance(last, Failed)
+        assert "no dial" in last.message
+    finally:
+        session.close()
