@@ -84,6 +84,12 @@ def test_rooms_below_the_widgets_load_neither_method_nor_qt():
     assert not unwanted
 
 
+def test_the_door_to_the_methods_loads_none_of_them():
+    loaded = _loaded_after("import napari_phenldiff.baselines.loading")
+    unwanted = (_METHOD | _QT) & loaded
+    assert not unwanted
+
+
 def test_widget_modules_load_without_the_method():
     modules = _modules_of("widgets")
     assert modules

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.runs.baseline_config import CycleGANConfig
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Failed, Finished, Preview, Step, Warned
 from napari_phenldiff.runs.folder import Run
@@ -170,3 +171,15 @@ def test_how_a_run_went_is_told_afterwards(tmp_path: Path):
 def test_who_joins_late_sees_one_preview():
     events = [Preview(1, "a"), Step(2, 9, 0.1), Finished(2, stopped=True), Preview(4, "b")]
     assert so_far(events) == [events[1], events[3]]
+
+
+def test_a_run_of_a_baseline_says_so(tmp_path: Path):
+    config = CycleGANConfig(conditions=("untreated", "treated"))
+    scaling = IntensityScaling(("DNA",), (0.0,), (1.0,), (0.0,))
+    run = Run.create(tmp_path / "gan", config, scaling=scaling, channel_names=["DNA"], versions={})
+    make_run(tmp_path / "usual")
+    found = {summary.name: summary for summary in RunIndex().look([tmp_path])}
+    assert (found["gan"].method, found["gan"].base) == ("cyclegan", "random")
+    assert (found["usual"].method, found["usual"].base) == ("phenldiff", "bundled")
+    run.fix_steps(77)
+    assert Run.open(run.path).config.steps == 77

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.cli.progress import say
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.config import TrainingConfig
 
 _EPILOG = """\
 FOLDER is a base model in diffusers' layout, with what RUN has learned in its weights and the
@@ -41,6 +43,11 @@ def run(args: argparse.Namespace) -> int:
     from napari_phenldiff.runs.folder import Run, check_output_folder
 
     opened = Run.open(args.run)
+    if not isinstance(opened.config, TrainingConfig):
+        raise InputError(
+            f"{args.run} was trained with {opened.config.method}, which has no base model to merge "
+            "into; give a run of the method phenldiff."
+        )
     check_output_folder(args.out)
     say(f"Merging {args.run} ...")
     from napari_phenldiff.diffusion.merging import merge

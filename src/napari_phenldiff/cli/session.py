@@ -19,8 +19,8 @@ from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Previ
 from napari_phenldiff.runs.failures import explain, is_expected
 
 if TYPE_CHECKING:
+    from napari_phenldiff.baselines.loading import ImageTranslator
     from napari_phenldiff.diffusion.dial import Dial
-    from napari_phenldiff.diffusion.translate import Translator
     from napari_phenldiff.runs.folder import Run
     from napari_phenldiff.runs.session import Request, TranslateRequest, TurnRequest
 
@@ -150,7 +150,7 @@ class _Host:
         self._run, self._folder = run, folder
         self._device, self._precision = device, precision
         self._inbox = inbox
-        self._translator: Translator | None = None
+        self._translator: ImageTranslator | None = None
         self._dials: OrderedDict[tuple[int, int], Dial] = OrderedDict()
 
     def answer(self, request: Request) -> None:
@@ -179,12 +179,12 @@ class _Host:
         with suppress(OSError):
             tell(Finished(done, stopped=self._inbox.given_up()))
 
-    def _load(self, tell: Callable[[Event], None]) -> Translator:
+    def _load(self, tell: Callable[[Event], None]) -> ImageTranslator:
         if self._translator is None:
             tell(Loading("Loading the model"))
-            from napari_phenldiff.diffusion.translate import Translator
+            from napari_phenldiff.baselines.loading import load_translator
 
-            self._translator = Translator.from_run(
+            self._translator = load_translator(
                 self._run, device=self._device, precision=self._precision
             )
             self._translator.should_stop = self._inbox.given_up
@@ -195,17 +195,20 @@ class _Host:
     ) -> int:
         from napari_phenldiff.cli.translation_job import TranslationJob, check_files
         from napari_phenldiff.images.tiff import tiff_files
+        from napari_phenldiff.runs.baseline_config import settings_of_run
         from napari_phenldiff.runs.events import Warned
         from napari_phenldiff.runs.session import IMAGES_NAME
 
+        config = settings_of_run(self._run.config, request.config)
         files, warnings = check_files(self._run, tiff_files(folder / IMAGES_NAME), False, None)
         for text in warnings:
             tell(Warned(text))
         translator = self._load(tell)
-        job = TranslationJob(self._run, request.config, files, folder, None)
+        job = TranslationJob(self._run, config, files, folder, None)
         kept: list[Dial] = []
         for event in job.events(translator, self._inbox.given_up, keep=kept.append):
-            self._keep(request.number, len(kept) - 1, kept[-1])
+            if kept:  # a baseline has none
+                self._keep(request.number, len(kept) - 1, kept[-1])
             tell(event)
         job.write_summary()
         return len(job.done)

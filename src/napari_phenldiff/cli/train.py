@@ -13,6 +13,7 @@ from napari_phenldiff.cli import options
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig
 from napari_phenldiff.runs.config import TrainingConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Step, Warned
 from napari_phenldiff.runs.failures import explain
@@ -60,6 +61,7 @@ _FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
         "images of each condition that are watched and not trained on, or auto",
     ),
     "steps": (int, "N", "optimisation steps"),
+    "minutes": (float, "M", "train as many steps as fit into M minutes, in place of --steps"),
     "batch_size": (int, "N", "tiles per step; less needs less memory"),
     "seed": (int, "S", "seed of everything random"),
     "device": (str, "DEVICE", "auto, cpu, cuda, cuda:1, mps ..."),
@@ -116,6 +118,18 @@ def add_parser(commands: Any) -> None:
         "--resume", type=Path, metavar="RUN", help="go on with a run, with the options it has"
     )
     options.add_z(parser)
+    parser.add_argument(
+        "--method",
+        choices=tuple(CONFIGS),
+        default=argparse.SUPPRESS,
+        help="method to train: phenldiff (default), or a baseline, which has other defaults",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=("paper", "cpu"),
+        default=argparse.SUPPRESS,
+        help="size of a baseline: as published, or one for a CPU (default: what suits the device)",
+    )
     options.add_fields(parser, TrainingConfig, _FIELDS)
     options.add_fields(parser.add_argument_group("advanced"), TrainingConfig, _ADVANCED)
     parser.set_defaults(command=run)
@@ -135,17 +149,17 @@ def run(args: argparse.Namespace) -> int:
             "`phenldiff train --resume RUN` to go on with a run."
         )
     conditions = (args.source, args.target, *args.condition)
-    values = {**options.given(args, TrainingConfig), "conditions": conditions}
+    values = {**_given(args), "conditions": conditions}
     base = values.get("base", "bundled")
     if base != "bundled" and Path(base).is_dir():
         # The run may be resumed, and its adapter used, from another working folder.
         values["base"] = str(Path(base).resolve())
-    config = validated(TrainingConfig, values, where="train")
+    config = _config(values)
     return train(args.data, config, args.out, z=args.z)
 
 
 def train(
-    data: Path, config: TrainingConfig, out: Path, *, z: int | Projection | None = None
+    data: Path, config: AnyTrainingConfig, out: Path, *, z: int | Projection | None = None
 ) -> int:
     """Make a run from the folder `data` and train it; return the exit code.
 
@@ -236,17 +250,42 @@ def _training(
     if reading:
         yield Loading("Reading the images")
     experiment, validation = read_images()
-    yield Loading("Loading the base model")
-    from napari_phenldiff.diffusion.finetune import finetune
+    yield Loading("Loading the base model" if run.config.base != "random" else "Loading torch")
+    from napari_phenldiff.baselines.loading import train as train_method
 
-    yield from finetune(
+    yield from train_method(
         experiment,
-        run.config,
         run,
         should_stop=lambda: bool(interruption) or run.stop_requested,
         resume=run.latest_checkpoint() is not None,
         validation=validation,
     )
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what was given on the command line of any method's configuration."""
+    return {
+        key: value
+        for model in CONFIGS.values()
+        for key, value in options.given(args, model).items()
+    }
+
+
+def _config(values: dict[str, Any]) -> AnyTrainingConfig:
+    """Return the configuration of the method that is asked for, or tell what does not belong."""
+    method = values.get("method", "phenldiff")
+    model = CONFIGS[method]
+    foreign = [options.flag(key) for key in values if key not in model.model_fields]
+    if foreign:
+        raise InputError(f"--method {method} has no {', '.join(foreign)}; leave it out.")
+    if "steps" in values and values.get("minutes") is not None:
+        raise InputError("--steps and --minutes both say how long to train; give one of them.")
+    if "preset" in model.model_fields and "preset" not in values:
+        from napari_phenldiff.baselines.loading import preset_for
+
+        values = {**values, "preset": preset_for(values.get("device", "auto"))}
+    config: AnyTrainingConfig = validated(model, values, where="train")
+    return config
 
 
 def _note(run: Run, report: Reporter, event: Event) -> None:
@@ -261,7 +300,7 @@ def _process_start() -> float:
 
 
 def _refuse_options_of_new_run(args: argparse.Namespace) -> None:
-    given = [options.flag(key) for key in options.given(args, TrainingConfig)]
+    given = [options.flag(key) for key in _given(args)]
     given += [f"--{key}" for key in ("source", "target", "condition", "out") if getattr(args, key)]
     given += ["--z"] if args.z is not None else []
     given += ["DATA"] if args.data is not None else []

@@ -14,6 +14,7 @@ from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.cli.translation_job import TranslationJob, check_files
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.baseline_config import settings_of_run
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warned, append_event
 from napari_phenldiff.runs.failures import explain
@@ -134,6 +135,7 @@ def translate(
                 f"{run.path} was not trained on condition {name}; it knows "
                 f"{', '.join(run.conditions)}."
             )
+    config = settings_of_run(run.config, config)
     if not run.has_adapter:
         raise InputError(
             f"{run.path} has no result yet (its state is: {run.state}); train it first, or go on "
@@ -182,9 +184,9 @@ def _carry_out(
         for text in warnings:
             note(Warned(text))
         note(Loading("Loading the model"))
-        from napari_phenldiff.diffusion.translate import Translator
+        from napari_phenldiff.baselines.loading import load_translator
 
-        translator = Translator.from_run(job.run, device=device)
+        translator = load_translator(job.run, device=device)
         for event in job.events(translator, lambda: bool(interruption)):
             note(event)
         job.write_summary()

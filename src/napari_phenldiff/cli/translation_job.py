@@ -17,8 +17,9 @@ from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Progress
 
 if TYPE_CHECKING:
+    from napari_phenldiff.baselines.loading import ImageTranslator
     from napari_phenldiff.diffusion.dial import Dial
-    from napari_phenldiff.diffusion.translate import Translation, Translator
+    from napari_phenldiff.diffusion.fields import Translation
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.runs.folder import Run
@@ -138,7 +139,7 @@ class TranslationJob:
 
     def events(
         self,
-        translator: Translator,
+        translator: ImageTranslator,
         stopped: Callable[[], bool],
         *,
         keep: Callable[[Dial], None] | None = None,
@@ -147,7 +148,7 @@ class TranslationJob:
 
         Parameters
         ----------
-        translator : Translator
+        translator : ImageTranslator
             Of the run.
         stopped : callable
             Asked before each image.
@@ -214,6 +215,8 @@ class TranslationJob:
             "software": f"napari-phenldiff {__version__}",
             "run": str(self.run.path),
             "run_digest": self.run.digest,
+            "method": self.run.config.method,
+            "preset": getattr(self.run.config, "preset", None),
             "base": self.run.config.base,
             "reference_channels": list(self.run.reference_channels),
             "settings": self._config.model_dump(),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
 from napari_phenldiff.diffusion.device import choose_device
 from napari_phenldiff.diffusion.hardware import name_of
 from napari_phenldiff.diffusion.latents import pick_tiles, training_tiles
+from napari_phenldiff.diffusion.loop import optimise
 from napari_phenldiff.diffusion.monitoring import (
     VALIDATE_EVERY,
     Probe,
@@ -20,17 +22,13 @@ from napari_phenldiff.diffusion.overfitting import OverfittingWatch
 from napari_phenldiff.diffusion.references import in_words
 from napari_phenldiff.diffusion.training import Training
 from napari_phenldiff.diffusion.translate import Translator
-from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import (
     Event,
-    Finished,
     Loading,
     Noted,
-    Saved,
     Started,
-    Step,
     Validated,
     Warned,
 )
@@ -78,6 +76,7 @@ def finetune(
     InputError
         If the base cannot be loaded, takes fewer channels, or the checkpoint is damaged.
     """
+    since = time.monotonic()
     device = choose_device(config.device)
     base = BaseModel.load(config.base, device=device)
     check_channels(experiment.n_channels, base)
@@ -94,24 +93,18 @@ def finetune(
         yield Noted(f"Reference, left as it is: {', '.join(training.references)}")
     done = training.restore(run) if resume else 0
     watch.recall(run, done)
-    if done > config.steps:
-        raise InputError(f"The run {run.path} has done {done} steps already.")
-    started, step = time.monotonic(), done
-    for step in range(done + 1, config.steps + 1):
-        loss = training.step(step)
-        left = (time.monotonic() - started) / (step - done) * (config.steps - step)
-        yield Step(step=step, total=config.steps, loss=loss, seconds_left=left)
-        yield from watch.validate(step)
-        stopping = should_stop()
-        if step % config.checkpoint_every == 0 or step == config.steps or stopping:
-            yield Saved(step=step, path=training.save(run, step))
-        if config.preview_every and (step % config.preview_every == 0):
-            yield from watch.preview(run, step)
-        if stopping:
-            break
-    if not run.has_adapter:  # resumed after the last step, killed before the adapter was there
-        training.save(run, step)
-    yield Finished(step=step, stopped=step < config.steps)
+    yield from optimise(
+        training,
+        [(training.average, training.optimizer)],
+        run,
+        config,
+        done=done,
+        since=since,
+        should_stop=should_stop,
+        take=partial(setattr, training, "config"),
+        look=watch.validate,
+        preview=partial(watch.preview, run),
+    )
 
 
 class _Watch:

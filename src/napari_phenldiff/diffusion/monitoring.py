@@ -6,7 +6,7 @@ learns the same whether it is looked at or not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.runs.common_config import CommonTraining
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Preview
 from napari_phenldiff.runs.folder import Run
@@ -130,7 +131,7 @@ class Example:
 
 
 def choose_examples(
-    experiment: Experiment, config: TrainingConfig, scaling: IntensityScaling, side: int
+    experiment: Experiment, config: CommonTraining, scaling: IntensityScaling, side: int
 ) -> list[Example]:
     """Choose a tile of the first image of each condition that is translated to the target.
 
@@ -156,19 +157,45 @@ def write_previews(
     list of Preview
         Each names a TIFF with the channels ``real X`` and ``translated X``.
     """
-    events = []
-    target = run.conditions[1]
     quick: Mapping[str, int] = {
         # as cheap for three conditions as for two
         "inference_steps": max(6, _PREVIEW_STEPS // len(examples)),
         "fixed_point_iterations": 1,
     }
-    for example in examples:
-        config = TranslationConfig(source=example.condition, target=target, **quick)
-        latents = translator.base.encode(example.tile[None])
+
+    def draw(tile: np.ndarray, source: str) -> np.ndarray:
+        config = TranslationConfig(source=source, target=run.conditions[1], **quick)
+        latents = translator.base.encode(tile[None])
         generated = translator.generate(translator.invert(latents, config), config)
-        names = run.channel_names
-        pixels = np.stack([example.tile, translator.base.decode(generated, len(names))[0]])
+        return translator.base.decode(generated, len(tile))[0]
+
+    return write_examples(draw, examples, run, step)
+
+
+def write_examples(
+    translate: Callable[[np.ndarray, str], np.ndarray],
+    examples: Sequence[Example],
+    run: Run,
+    step: int,
+) -> list[Preview]:
+    """Write examples beside their translations, see `write_previews`.
+
+    Parameters
+    ----------
+    translate : callable
+        Gives the translation of a tile ``(C, Y, X)`` in [-1, 1] that is of the condition named.
+    examples : sequence of Example
+        What to translate to the run's target.
+    run : Run
+        Where they are written.
+    step : int
+        After which this is.
+    """
+    events = []
+    target = run.conditions[1]
+    names = run.channel_names
+    for example in examples:
+        pixels = np.stack([example.tile, translate(example.tile, example.condition)])
         planes = np.concatenate([run.scaling.invert(image, np.float32) for image in pixels])
         labels = [f"{kind} {name}" for kind in ("real", "translated") for name in names]
         extra = "" if len(examples) == 1 else f"_{example.condition}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
@@ -14,6 +13,14 @@ from napari_phenldiff.diffusion.adaptation import load_adapter
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.device import choose_device, choose_precision, keep_in
 from napari_phenldiff.diffusion.dial import Dial
+from napari_phenldiff.diffusion.fields import (
+    Batch,
+    Translation,
+    check_conditions,
+    cut,
+    field_batches,
+    restore,
+)
 from napari_phenldiff.diffusion.guidance import Cancelled, LatentTranslator
 from napari_phenldiff.diffusion.schedule import Inversion
 from napari_phenldiff.errors import InputError
@@ -23,37 +30,6 @@ from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
 
 __all__ = ["Cancelled", "Translation", "Translator"]
-
-_OVERLAP = 0.25
-"""Of a tile: what neighbouring tiles of a larger field share."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Translation:
-    """One image as it would look in the target condition.
-
-    Attributes
-    ----------
-    name : str
-        Of the image.
-    translated, reconstructed : Image
-        In the target, and through the same model in the source condition; shape, dtype, channel
-        names and pixel size of the image. The reconstruction is what to compare with: both have
-        gone through the autoencoder and the intensity scaling.
-    residual : float
-        How far from exact the inversion was, see `Schedule.invert`; the worst of the image's tiles.
-    seconds : float
-        Time it took, shared evenly among the images of a batch.
-    dial : Dial or None
-        To see the image at other strengths, where that was asked for.
-    """
-
-    name: str
-    translated: Image
-    reconstructed: Image
-    residual: float
-    seconds: float
-    dial: Dial | None = None
 
 
 class Translator(LatentTranslator):
@@ -135,36 +111,21 @@ class Translator(LatentTranslator):
         InputError
             On images with other channels and conditions that were not trained.
         """
-        for name in (config.source, config.target):
-            if name not in self.tokens.conditions:
-                raise InputError(
-                    f"The run knows no condition {name!r}; it was trained on "
-                    f"{', '.join(self.tokens.conditions)}."
-                )
-        waiting: list[tuple[Image, TileGrid]] = []
-        for image in images:
-            if image.n_channels != len(self.channel_names):
-                raise InputError(
-                    f"{image.name} has {image.n_channels} channels, the run was trained on "
-                    f"{len(self.channel_names)} ({', '.join(self.channel_names)})."
-                )
-            tile = self.base.tile
-            grid = TileGrid.cover(
-                image.shape, tile, round(_OVERLAP * tile), multiple=self.base.multiple
-            )
-            full = sum(len(g) for _, g in waiting) >= config.batch_size
-            if waiting and (full or grid.tile_shape != waiting[0][1].tile_shape):
-                yield from self._translate_batch(waiting, config, keep)
-                waiting = []
-            waiting.append((image, grid))
-        if waiting:
-            yield from self._translate_batch(waiting, config, keep)
+        check_conditions(config, self.tokens.conditions)
+        for batch in field_batches(
+            images,
+            self.channel_names,
+            tile=self.base.tile,
+            multiple=self.base.multiple,
+            batch_size=config.batch_size,
+        ):
+            yield from self._translate_batch(batch, config, keep)
 
     def _translate_batch(
-        self, batch: list[tuple[Image, TileGrid]], config: TranslationConfig, keep: bool
+        self, batch: Batch, config: TranslationConfig, keep: bool
     ) -> Iterator[Translation]:
         started = time.monotonic()
-        tiles = np.concatenate([grid.cut(self.scaling.apply(image.data)) for image, grid in batch])
+        tiles = cut(batch, self.scaling)
         parts = [
             self._translate_tiles(tiles[i : i + config.batch_size], config)
             for i in range(0, len(tiles), config.batch_size)
@@ -208,8 +169,7 @@ class Translator(LatentTranslator):
 
     def restore(self, image: Image, grid: TileGrid, tiles: np.ndarray) -> Image:
         """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
-        data = self.scaling.invert(grid.blend(tiles), image.data.dtype)
-        return Image(data, image.channel_names, image.pixel_size, image.name)
+        return restore(image, grid, tiles, self.scaling)
 
 
 def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:

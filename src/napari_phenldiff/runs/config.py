@@ -8,23 +8,24 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.common_config import CommonTraining, Name
 
 Model = TypeVar("Model", bound=BaseModel)
 
-Name = Annotated[str, Field(min_length=1)]
 
 LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 1e-4}
 """Peak learning rate by strategy, where none is given; ``docs/notes/strategies.md`` says why."""
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(CommonTraining):
     """Everything that decides how a base model is fine-tuned on an experiment.
 
     Parameters
     ----------
-    conditions : tuple of str
-        Names of at least two different conditions. The first is the source and the second the
-        target that a translation uses when none are named.
+    conditions, images_per_condition, validation_images, steps, minutes, batch_size, ema, precision
+        As in `CommonTraining`, and so are `seed`, `checkpoint_every`, `preview_every`, `device`.
+    method : {"phenldiff"}
+        Which method this is the configuration of.
     base : str
         ``"bundled"``, a folder in diffusers' layout, or the id of a model on a hub.
     strategy : {"lora", "svdiff", "attention", "full"}
@@ -40,16 +41,6 @@ class TrainingConfig(BaseModel):
         Channels in which the conditions do not differ. They are given to the network as they are
         and stay as they are in a translation. "auto" finds them: those whose own statistics do not
         separate the conditions. None are, with ``()``.
-    images_per_condition : int, optional
-        Number of images drawn from each condition; None takes all.
-    validation_images : "auto" or int
-        Images per condition that are not trained on but watched, to notice when the training ones
-        are being memorised. "auto" takes those that `images_per_condition` leaves out, at most 8,
-        or else one tenth (2 to 8) where every condition has at least 20 images.
-    steps : int
-        Optimisation steps.
-    batch_size : int
-        Latents per step.
     learning_rate : float
         Peak learning rate of the adapted weights. None is that of the strategy, see
         `LEARNING_RATES`; which it was is kept.
@@ -59,51 +50,27 @@ class TrainingConfig(BaseModel):
         Learned tokens that stand for one condition.
     condition_dropout : float
         Probability, per sample, that the condition is replaced by the null tokens.
-    ema : float
-        Decay of the exponential moving average that is saved; 0 saves the weights as they are.
     warmup : int
         Steps over which the learning rates rise to their peak.
     weight_decay : float
         Decoupled weight decay of the adapted weights.
     max_grad_norm : float
         Gradients are clipped to this norm.
-    precision : {"auto", "float32", "bfloat16"}
-        Precision of the network's passes. "auto" takes bfloat16 where the device is faster with it.
-    seed : int
-        Seed of the choice of images, of the initial weights and of the noise.
-    checkpoint_every : int
-        Steps between two checkpoints.
-    preview_every : int
-        Steps between two previews; 0 makes none.
-    device : str
-        ``"auto"`` or a torch device such as ``"cpu"`` or ``"cuda:1"``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    conditions: Annotated[tuple[Name, ...], Field(min_length=2)]
+    method: Literal["phenldiff"] = "phenldiff"
     base: Annotated[str, Field(min_length=1)] = "bundled"
     strategy: Literal["lora", "svdiff", "attention", "full"] = "lora"
     rank: Annotated[int, Field(ge=1)] = 16
     layers: Literal["attention", "everywhere"] = "attention"
     reference_channels: Literal["auto"] | tuple[Name, ...] = "auto"
-    images_per_condition: Annotated[int, Field(ge=2)] | None = None
-    validation_images: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
-    steps: Annotated[int, Field(ge=1)] = 300
-    batch_size: Annotated[int, Field(ge=1)] = 16
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     token_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     tokens_per_condition: Annotated[int, Field(ge=1)] = 4
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
     warmup: Annotated[int, Field(ge=0)] = 20
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-2
     max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    checkpoint_every: Annotated[int, Field(ge=1)] = 100
-    preview_every: Annotated[int, Field(ge=0)] = 0
-    device: Annotated[str, Field(min_length=1)] = "auto"
 
     @model_validator(mode="before")
     @classmethod
@@ -117,12 +84,6 @@ class TrainingConfig(BaseModel):
         }
         missing = {key: value for key, value in defaults.items() if values.get(key) is None}
         return {**values, **missing}
-
-    @model_validator(mode="after")
-    def _conditions_differ(self) -> TrainingConfig:
-        if len(set(self.conditions)) != len(self.conditions):
-            raise ValueError(f"the conditions must differ, got {', '.join(self.conditions)}")
-        return self
 
 
 class TranslationConfig(BaseModel):

@@ -15,7 +15,8 @@ from napari_phenldiff.images.files import make_folder_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
-from napari_phenldiff.runs.config import TrainingConfig, validated
+from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
+from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.contents import RunContents, State, state_after
 from napari_phenldiff.runs.records import (
     ImageRecord,
@@ -55,7 +56,7 @@ class Run(RunContents):
     def create(
         cls,
         path: str | os.PathLike[str],
-        config: TrainingConfig,
+        config: AnyTrainingConfig,
         *,
         scaling: IntensityScaling,
         channel_names: Sequence[str],
@@ -70,7 +71,7 @@ class Run(RunContents):
         ----------
         path : path-like
             The folder, which must not exist or be empty.
-        config : TrainingConfig
+        config : AnyTrainingConfig
             What is asked for.
         scaling : IntensityScaling
             How grey values become numbers in [-1, 1].
@@ -116,7 +117,7 @@ class Run(RunContents):
     def from_experiment(
         cls,
         path: str | os.PathLike[str],
-        config: TrainingConfig,
+        config: AnyTrainingConfig,
         *,
         experiment: Experiment,
         scaling: IntensityScaling,
@@ -178,9 +179,15 @@ class Run(RunContents):
     # ---- what was asked for ------------------------------------------------------------------
 
     @property
-    def config(self) -> TrainingConfig:
+    def config(self) -> AnyTrainingConfig:
         """What was asked for."""
         return self._record.config
+
+    def fix_steps(self, steps: int) -> None:
+        """Write down how many steps this run takes, once that has been measured."""
+        config = self._record.config.model_copy(update={"steps": steps})
+        self._record = self._record.model_copy(update={"config": config})
+        write_model(self.path / "config.json", self._record)
 
     @property
     def base(self) -> str:

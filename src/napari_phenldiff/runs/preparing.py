@@ -15,7 +15,8 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
+from napari_phenldiff.runs.common_config import CommonTraining
 from napari_phenldiff.runs.folder import Run
 
 _MOST_WATCHED, _FEWEST_WATCHED = 8, 2
@@ -44,7 +45,7 @@ class Prepared:
     scaling: IntensityScaling
     warnings: tuple[str, ...]
 
-    def make_run(self, path: str | os.PathLike[str], config: TrainingConfig) -> Run:
+    def make_run(self, path: str | os.PathLike[str], config: AnyTrainingConfig) -> Run:
         """Make the run folder.
 
         Raises
@@ -61,14 +62,14 @@ class Prepared:
         )
 
 
-def prepare(experiment: Experiment, config: TrainingConfig) -> Prepared:
+def prepare(experiment: Experiment, config: CommonTraining) -> Prepared:
     """Choose the images of a run among those there are.
 
     Parameters
     ----------
     experiment : Experiment
         Exactly the conditions of `config`, with all images.
-    config : TrainingConfig
+    config : CommonTraining
         How many of them are wanted.
 
     Raises
@@ -95,7 +96,7 @@ def prepare(experiment: Experiment, config: TrainingConfig) -> Prepared:
 
 
 def _split(
-    experiment: Experiment, chosen: Experiment, config: TrainingConfig
+    experiment: Experiment, chosen: Experiment, config: CommonTraining
 ) -> tuple[Experiment, Experiment | None]:
     """Set images aside that are watched: those left over, or else some of the chosen ones."""
     training: dict[str, Sequence[Image]] = {}

@@ -18,7 +18,8 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array, write_atomic
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.tiff import read_tiff
-from napari_phenldiff.runs.config import Model, TrainingConfig, validated
+from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
+from napari_phenldiff.runs.config import Model, validated
 
 _PACKAGES = ("napari-phenldiff", "torch", "diffusers", "peft", "accelerate", "numpy", "tifffile")
 
@@ -54,7 +55,7 @@ class RunRecord(BaseModel):
 
     format: Literal[1] = 1
     created: float
-    config: TrainingConfig
+    config: AnyTrainingConfig
     channel_names: tuple[str, ...]
     scaling: dict[str, Any]
     digest: str

@@ -219,6 +219,8 @@ def past_pace(runs: Iterable[Path], config: TrainingConfig, hardware: Hardware) 
     for path in runs:
         try:
             run = Run.open(path)
+            if not isinstance(run.config, TrainingConfig):
+                continue  # a baseline
             if (run.config.base, run.config.strategy) != (config.base, config.strategy):
                 continue
             stat = run.events_path.stat()

@@ -111,7 +111,7 @@ class RunSummary:
     conditions, channels : tuple of str
         What it is trained on.
     base : str
-        Base model, as in `TrainingConfig`.
+        Base model, as in `TrainingConfig`; "random" of a baseline.
     created : float
         When it was made, in seconds since the epoch.
     done, total : int
@@ -122,6 +122,8 @@ class RunSummary:
         What somebody wrote down.
     own : bool
         Whether this user has made or opened it, and not merely one beside it.
+    method : str
+        "phenldiff", or that of a baseline.
     """
 
     path: Path
@@ -134,6 +136,7 @@ class RunSummary:
     state: State
     note: str
     own: bool
+    method: str = "phenldiff"
 
     @property
     def name(self) -> str:
@@ -211,6 +214,7 @@ class RunIndex:
             state="running" if run.is_locked else state_after(last, begun=done > 0),
             note=run.note,
             own=own,
+            method=run.config.method,
         )
 
     def _unless_changed(self, kind: str, path: Path, look: Callable[[], T]) -> T:

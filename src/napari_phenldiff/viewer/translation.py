@@ -13,6 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.runs.baseline_config import settings_of_run
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.layers import LayerGroup
@@ -243,13 +244,14 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
     run = Run.open(request.run)
     provenance: dict[str, Any] = {
         "run": str(run.path),
+        "method": run.config.method,
         "base": run.config.base,
         "trained_on": run.digest,
         "versions": {**run.versions, "napari-phenldiff": __version__},
         "source_images": [image.name for image in kinds["translated"]],
         "source_files": _source_files(request),
         "region": None if request.region is None else request.region.as_dict(),
-        **request.config().model_dump(),
+        **settings_of_run(run.config, request.config()).model_dump(),
     }
     record = out / "translation.json"
     if record.is_file():

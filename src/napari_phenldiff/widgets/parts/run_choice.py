@@ -129,6 +129,8 @@ def describe(run: Run) -> str:
     text = (
         f"{' → '.join(run.conditions[:2])} · {', '.join(run.channel_names)} · {steps} · {run.state}"
     )
+    if run.config.method != "phenldiff":
+        text += f" · method {run.config.method}, preset {run.config.preset}"
     if run.reference_channels:
         text += f" · reference, left as it is: {', '.join(run.reference_channels)}"
     return text

@@ -102,6 +102,8 @@ class RunsList(QWidget):
         self.details.setVisible(run is not None)
         if run is not None:
             base = "bundled base" if run.base == "bundled" else f"base {run.base}"
+            if run.method != "phenldiff":
+                base = f"method {run.method}"
             line = f"{' → '.join(run.conditions[:2])} · {', '.join(run.channels)} · {base}"
             self.details.setText("\n".join([line, *remarks]))
             self.details.setToolTip(str(run.path))

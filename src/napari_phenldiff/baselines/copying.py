@@ -1,0 +1,51 @@
+"""The source image itself as its translation: what every method must beat, and FID may prefer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from os import PathLike
+from typing import NoReturn
+
+from napari_phenldiff.diffusion.fields import Translation, check_conditions
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.runs.baseline_config import settings_of
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.folder import Run
+
+
+class CopyTranslator:
+    """Gives every image back, as its translation and as its reconstruction.
+
+    Parameters
+    ----------
+    conditions : tuple of str
+        Between which it "translates".
+    """
+
+    def __init__(self, conditions: tuple[str, ...]) -> None:
+        self.conditions = conditions
+        self.reference_channels: tuple[str, ...] = ()
+        self.should_stop: Callable[[], bool] = lambda: False
+
+    @classmethod
+    def from_run(
+        cls, run: Run | str | PathLike[str], *, device: str = "auto", precision: str = "auto"
+    ) -> CopyTranslator:
+        """Copy between the conditions of any run; nothing else of it matters."""
+        return cls((run if isinstance(run, Run) else Run.open(run)).conditions)
+
+    def translate(
+        self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False
+    ) -> Iterator[Translation]:
+        """Give images back, pixel by pixel as they are; see `TileTranslator.translate`."""
+        check_conditions(config, self.conditions)
+        settings_of("copy", config)
+        for image in images:
+            copy = replace(image, path=None)
+            yield Translation(image.name, copy, copy, residual=float("nan"), seconds=0.0)
+
+    def dial(self, image: Image, config: TranslationConfig) -> NoReturn:
+        """Refuse, see `TileTranslator.dial`."""
+        raise InputError("The method copy has no dial of the strength; use a run of phenldiff.")

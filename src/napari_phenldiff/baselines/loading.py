@@ -1,0 +1,115 @@
+"""One door to training and translating, whichever method a run is of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
+from typing import TYPE_CHECKING, Protocol
+
+from napari_phenldiff.runs.baseline_config import BaselineConfig, CycleGANConfig, PhenDiffConfig
+from napari_phenldiff.runs.folder import Run
+
+if TYPE_CHECKING:
+    from napari_phenldiff.diffusion.dial import Dial
+    from napari_phenldiff.diffusion.fields import Translation
+    from napari_phenldiff.images.experiment import Experiment
+    from napari_phenldiff.images.image import Image
+    from napari_phenldiff.runs.config import TranslationConfig
+    from napari_phenldiff.runs.events import Event
+
+
+class ImageTranslator(Protocol):
+    """What translates images, of every method; see `Translator`."""
+
+    should_stop: Callable[[], bool]
+
+    def translate(
+        self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False
+    ) -> Iterator[Translation]:
+        """Translate images, as many at once as fill a batch."""
+
+    def dial(self, image: Image, config: TranslationConfig) -> Dial:
+        """Invert an image, and see it at any strength from then on."""
+
+
+def load_translator(
+    run: Run | str | PathLike[str], *, device: str = "auto", precision: str = "auto"
+) -> ImageTranslator:
+    """Load the result of a training of any method.
+
+    Parameters
+    ----------
+    run : Run or path-like
+        The run, or its folder.
+    device : str
+        ``"auto"`` or a torch device.
+    precision : {"auto", "float32", "bfloat16"}
+        Of the network's passes.
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, has no adapter yet, or what it needs is missing.
+    """
+    opened = run if isinstance(run, Run) else Run.open(run)
+    if isinstance(opened.config, CycleGANConfig):
+        from napari_phenldiff.baselines.cyclegan import CycleGANTranslator
+
+        return CycleGANTranslator.from_run(opened, device=device, precision=precision)
+    if isinstance(opened.config, PhenDiffConfig):
+        from napari_phenldiff.baselines.phendiff import PhenDiffTranslator
+
+        return PhenDiffTranslator.from_run(opened, device=device, precision=precision)
+    from napari_phenldiff.diffusion.translate import Translator
+
+    return Translator.from_run(opened, device=device, precision=precision)
+
+
+def train(
+    experiment: Experiment,
+    run: Run,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume: bool = False,
+    validation: Experiment | None = None,
+) -> Iterator[Event]:
+    """Train what the run's configuration asks for; see `finetune` for what is yielded.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        At least the conditions of the run, in which all images are used.
+    run : Run
+        Where everything is written, but for the events: whoever iterates does that.
+    should_stop : callable
+        Asked after every step.
+    resume : bool
+        Go on from the newest checkpoint, if there is one.
+    validation : Experiment, optional
+        Images that are watched. Baselines do not look at them, but for previews.
+    """
+    config = run.config
+    if isinstance(config, BaselineConfig):
+        from napari_phenldiff.baselines.training import train_baseline
+
+        return train_baseline(
+            experiment, config, run, should_stop=should_stop, resume=resume, validation=validation
+        )
+    from napari_phenldiff.diffusion.finetune import finetune
+
+    return finetune(
+        experiment, config, run, should_stop=should_stop, resume=resume, validation=validation
+    )
+
+
+def preset_for(device: str) -> str:
+    """Return the preset that suits a device: "cpu" on a processor, or else "paper".
+
+    Raises
+    ------
+    InputError
+        If the device is unknown or absent.
+    """
+    from napari_phenldiff.diffusion.device import choose_device
+
+    return "cpu" if choose_device(device).type == "cpu" else "paper"

@@ -1,0 +1,61 @@
+"""Tiles that baselines are trained on: those that the method is trained on, as pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from napari_phenldiff.diffusion.latents import MAX_TILES, pick_tiles, training_tiles
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.intensity import IntensityScaling
+
+TILE = 128
+"""Side of a tile in pixels, as in the papers; images that are smaller make smaller ones."""
+
+MULTIPLE = 32
+"""Sides of tiles are multiples of this number of pixels, for the networks' strides."""
+
+
+class Tiles:
+    """Tiles of the conditions of an experiment, drawn in one of eight flips and rotations.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        At least `conditions`.
+    conditions : tuple of str
+        In the order in which they are numbered.
+    scaling : IntensityScaling
+        To [-1, 1].
+    seed : int
+        Of the choice, where a condition has more tiles than are kept.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        conditions: tuple[str, ...],
+        scaling: IntensityScaling,
+        seed: int,
+    ) -> None:
+        largest = max(max(image.shape) for image in experiment.images)
+        self.side = min(TILE, -(-largest // MULTIPLE) * MULTIPLE)
+        self.channels = experiment.n_channels
+        self.warnings: list[str] = []
+        self._tiles: list[torch.Tensor] = []
+        for name in conditions:
+            tiles, _ = training_tiles(experiment[name].images, scaling, self.side)
+            if len(tiles) > MAX_TILES:
+                self.warnings.append(
+                    f"The images of {name} give {len(tiles)} tiles; {MAX_TILES} of them, drawn at "
+                    "random, are trained on."
+                )
+            kept = pick_tiles(len(tiles), MAX_TILES, seed)
+            self._tiles.append(torch.from_numpy(np.ascontiguousarray(tiles[kept])))
+
+    def draw(self, condition: int, generator: torch.Generator) -> torch.Tensor:
+        """One tile ``(C, side, side)`` of a condition, float32 in [-1, 1] on the CPU."""
+        tiles = self._tiles[condition]
+        tile = tiles[int(torch.randint(len(tiles), (1,), generator=generator))]
+        view = int(torch.randint(8, (1,), generator=generator))
+        return torch.rot90(tile if view < 4 else tile.flip(-1), view % 4, (-2, -1))

@@ -1,0 +1,107 @@
+"""The loop of every training: steps, checkpoints, previews, and an end when asked for one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import torch
+
+from napari_phenldiff.diffusion.budget import fix_steps
+from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
+from napari_phenldiff.runs.events import Event, Finished, Saved, Step
+from napari_phenldiff.runs.folder import Run
+
+
+class Learner(Protocol):
+    """What changes from step to step."""
+
+    def step(self, number: int) -> float:
+        """Make optimisation step `number` (from 1) and return its loss."""
+
+    def save(self, run: Run, number: int) -> str:
+        """Write checkpoint and adapter after step `number`; the adapter's path within the run."""
+
+
+def nothing(step: int) -> Iterator[Event]:
+    """Look at nothing after a step."""
+    return iter(())
+
+
+def optimise(
+    learner: Learner,
+    trained: Sequence[tuple[MovingAverage, torch.optim.Optimizer]],
+    run: Run,
+    config: AnyTrainingConfig,
+    *,
+    done: int,
+    since: float,
+    should_stop: Callable[[], bool],
+    take: Callable[[AnyTrainingConfig], None],
+    look: Callable[[int], Iterator[Event]] = nothing,
+    preview: Callable[[int], Iterator[Event]] = nothing,
+    forget: Callable[[], None] = lambda: None,
+) -> Iterator[Event]:
+    """Make the steps that are left.
+
+    Parameters
+    ----------
+    learner : Learner
+        What learns.
+    trained : sequence of (MovingAverage, torch.optim.Optimizer)
+        Weights, averages and optimisers that its steps change.
+    run : Run
+        Where checkpoints and adapter are written.
+    config : AnyTrainingConfig
+        What was asked for. With `minutes`, a new training first finds out how many steps that is.
+    done : int
+        Steps done before.
+    since : float
+        ``time.monotonic()`` when the clock of the minutes was started.
+    should_stop : callable
+        Asked after every step.
+    take : callable
+        Told the configuration when its number of steps has been fixed.
+    look, preview : callable
+        What is looked at after each step, and after each `preview_every` steps.
+    forget : callable
+        Makes the learner forget what else the steps have changed that were only tried.
+
+    Yields
+    ------
+    Event
+        Step, what is seen, Saved and one Finished; before them Loading and Noted where `minutes`
+        are asked for.
+
+    Raises
+    ------
+    InputError
+        If more steps are done than are asked for.
+    """
+    if config.minutes is not None and done == 0:
+        yield from fix_steps(
+            config, run, learner.step, trained, since=since, should_stop=should_stop, forget=forget
+        )
+        config = config.model_copy(update={"steps": run.config.steps})
+        take(config)
+    if done > config.steps:
+        raise InputError(f"The run {run.path} has done {done} steps already.")
+    started, step = time.monotonic(), done
+    for step in range(done + 1, config.steps + 1):
+        loss = learner.step(step)
+        left = (time.monotonic() - started) / (step - done) * (config.steps - step)
+        yield Step(step=step, total=config.steps, loss=loss, seconds_left=left)
+        yield from look(step)
+        stopping = should_stop()
+        if step % config.checkpoint_every == 0 or step == config.steps or stopping:
+            yield Saved(step=step, path=learner.save(run, step))
+        if config.preview_every and step % config.preview_every == 0:
+            yield from preview(step)
+        if stopping:
+            break
+    if not run.has_adapter:  # resumed after the last step, killed before the adapter was there
+        learner.save(run, step)
+    yield Finished(step=step, stopped=step < config.steps)
