@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_phenldiff.evaluation.numbers import Number
+
 if TYPE_CHECKING:
     from napari_phenldiff.measurement.compare import Comparison
 
@@ -34,11 +36,11 @@ class Effect:
         Images or wells that could be measured; of pairs twice the same.
     """
 
-    shift: float
-    low: float
-    high: float
-    p_value: float
-    least_p_value: float
+    shift: Number
+    low: Number
+    high: Number
+    p_value: Number
+    least_p_value: Number
     n_before: int
     n_after: int
 
@@ -320,7 +322,7 @@ def _runs(
 
 
 def _control(rule: str, said: str, control: Effect, e: Evidence, rules: Rules) -> Finding:
-    """What should show nothing must be small against what the translation shows."""
+    """Hold what should show nothing against what the translation shows."""
     least, most = control.share_of(e.translated)
     if math.isnan(most):
         return Finding(rule, "open", f"{said} could not be measured.")

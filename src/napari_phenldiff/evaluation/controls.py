@@ -1,0 +1,329 @@
+"""Controls: what must show nothing, and what is known to be true.
+
+*Null translation*: images translated to their own condition. *Shuffled labels*: a run that was
+trained on permuted conditions. *Half split*: a run that was trained on two halves of one condition.
+Any phenotype that these show is false. *Simulated truth*: the true counterpart of each image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.choice import well_of
+from napari_phenldiff.evaluation.cycle import Translating
+from napari_phenldiff.evaluation.numbers import Number
+from napari_phenldiff.evaluation.verdict import Effect
+from napari_phenldiff.images.experiment import Condition, Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.measurement.compare import compare
+from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.runs.config import TranslationConfig
+
+Kind = Literal["shuffled", "half-split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """With what controls are measured: as the images they are held against.
+
+    Attributes
+    ----------
+    profile : str
+    settings : Settings
+    thresholds : mapping of str to float
+        Of the real images.
+    column : str
+        The measurement that the verdict is about.
+    wells : str, optional
+        Pattern that finds the well in the names: one value per well is compared then.
+    """
+
+    profile: str
+    settings: Settings
+    thresholds: Mapping[str, float]
+    column: str
+    wells: str | None = None
+
+    def values(self, images: Sequence[Image]) -> np.ndarray:
+        """Measure images: one value each, NaN where that cannot be done."""
+        from napari_phenldiff.measurement.profiles import measure
+
+        found = measure(self.profile, {"images": images}, self.settings, thresholds=self.thresholds)
+        return found.values("images", self.column)
+
+    def change(self, before: Sequence[Image], after: Sequence[Image]) -> Effect:
+        """Compare the same images before and after."""
+        values = self.values(before), self.values(after)
+        a, b = self.by_well([image.name for image in before], *values)
+        return Effect.from_comparison(compare(a, b, paired=True))
+
+    def by_well(
+        self, names: Sequence[str], before: np.ndarray, after: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give one value per well: medians over images that are known before and after."""
+        if self.wells is None:
+            return before, after
+        wells = np.array([well_of(name, self.wells) for name in names])
+        known = np.isfinite(before) & np.isfinite(after)
+        pairs = [
+            (np.median(before[known & (wells == well)]), np.median(after[known & (wells == well)]))
+            for well in dict.fromkeys(wells[known])
+        ]
+        table = np.array(pairs, float).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+
+def null_config(config: TranslationConfig) -> TranslationConfig:
+    """Return the settings of a translation from the source to the source."""
+    return config.model_copy(update={"target": config.source})
+
+
+def permuted(experiment: Experiment, *, seed: int = 0, wells: str | None = None) -> Experiment:
+    """Give each image, or each well, the condition of another one at random.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    seed : int
+    wells : str, optional
+        Pattern that finds the well in the names: images of one well then stay together.
+
+    Returns
+    -------
+    Experiment
+        With the same conditions and, as far as wells are alike in size, as many images in each.
+
+    Raises
+    ------
+    InputError
+        If wells are so few that a condition would be left without images.
+    """
+    images = [
+        (f"{condition.name} {well_of(image.name, wells)}", condition.name, image)
+        for condition in experiment.conditions
+        for image in condition.images
+    ]
+    own = {well: name for well, name, _ in images}
+    mixed = np.random.default_rng(seed).permutation(list(own.values()))
+    given = dict(zip(own, (str(name) for name in mixed), strict=True))
+    groups: dict[str, list[Image]] = {name: [] for name in experiment.names}
+    for well, name, image in images:
+        taken = {other.name for other in groups[given[well]]}
+        if image.name in taken:
+            # a renamed image is no longer the one in its file
+            image = replace(image, name=f"{name}_{image.name}", path=None)
+        groups[given[well]].append(image)
+    return Experiment.from_images(groups)
+
+
+def halves(condition: Condition, *, seed: int = 0, wells: str | None = None) -> Experiment:
+    """Split one condition at random into two that do not differ, ``NAME_a`` and ``NAME_b``.
+
+    Parameters
+    ----------
+    condition : Condition
+    seed : int
+    wells : str, optional
+        Pattern that finds the well in the names: images of one well stay together.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    InputError
+        With less than two images or wells.
+    """
+    names = sorted({well_of(image.name, wells) for image in condition.images})
+    if len(names) < 2:
+        raise InputError(f"{condition.name} has only one image or well: it cannot be split.")
+    mixed = np.random.default_rng(seed).permutation(names)
+    first = set(mixed[: len(names) // 2])
+    parts: tuple[list[Image], list[Image]] = ([], [])
+    for image in condition.images:
+        parts[well_of(image.name, wells) not in first].append(image)
+    return Experiment.from_images(
+        {f"{condition.name}_{side}": part for side, part in zip("ab", parts, strict=True)}
+    )
+
+
+def control_effect(
+    translator: Translating, images: Sequence[Image], config: TranslationConfig, measured: Measured
+) -> Effect:
+    """Measure what a control run changes: from reconstructed to translated, which should be nothing.
+
+    Parameters
+    ----------
+    translator : Translating
+        Of a run that was trained on `permuted` conditions or on `halves`.
+    images : sequence of Image
+        The images that the translation itself is judged by.
+    config : TranslationConfig
+        The same settings, with the conditions of that run.
+    measured : Measured
+
+    Returns
+    -------
+    Effect
+    """
+    made = list(translator.translate(images, config))
+    return measured.change([m.reconstructed for m in made], [m.translated for m in made])
+
+
+def trained_controls(
+    kind: Kind,
+    experiment: Experiment,
+    train: Callable[[Experiment, int], Translating],
+    images: Sequence[Image],
+    config: TranslationConfig,
+    measured: Measured,
+    *,
+    repeats: int = 1,
+    seed: int = 0,
+) -> tuple[Effect, ...]:
+    """Train on conditions that do not differ, and measure what is found there nevertheless.
+
+    Parameters
+    ----------
+    kind : {"shuffled", "half-split"}
+    experiment : Experiment
+        What the run to be judged was trained on; the halves are of its source condition.
+    train : callable
+        Given an experiment and a seed, returns a translator that was trained as the run was.
+    images, config, measured
+        As for `control_effect`.
+    repeats : int
+        Trainings, each with another permutation or split.
+    seed : int
+
+    Returns
+    -------
+    tuple of Effect
+        One per training.
+    """
+    found = []
+    for number in range(seed, seed + repeats):
+        if kind == "shuffled":
+            false = permuted(experiment, seed=number, wells=measured.wells)
+        else:
+            false = halves(experiment[config.source], seed=number, wells=measured.wells)
+        names = {"source": false.names[0], "target": false.names[1]}
+        translator = train(false, number)
+        found.append(control_effect(translator, images, config.model_copy(update=names), measured))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """How right a translation is, where the truth is known; medians over images.
+
+    Attributes
+    ----------
+    n : int
+        Images.
+    rmse, rmse_copy, rmse_reconstructed : float
+        Root mean square per pixel, as a fraction of the range, of the translated image, of the
+        untouched source and of the reconstruction less the true counterpart.
+    true_effect, shown_effect : float
+        Median change of the measurement: of counterparts less sources, of translated less
+        reconstructed.
+    effect_error : float
+        Shown over true, less 1.
+    correlation, correlation_low, correlation_high : float
+        Over images, of the change shown and the true change of the measurement, with Fisher's 95 %
+        interval: whether it tells of *this* image how much it changes.
+    pixel_correlation : tuple of float
+        Per channel, of the change shown and the true change of pixels; NaN without change.
+    """
+
+    n: int
+    rmse: Number
+    rmse_copy: Number
+    rmse_reconstructed: Number
+    true_effect: Number
+    shown_effect: Number
+    effect_error: Number
+    correlation: Number
+    correlation_low: Number
+    correlation_high: Number
+    pixel_correlation: tuple[Number, ...]
+
+
+def against_truth(
+    sources: Sequence[Image],
+    reconstructed: Sequence[Image],
+    translated: Sequence[Image],
+    counterparts: Sequence[Image],
+    scaling: IntensityScaling,
+    measured: Measured,
+) -> Truth:
+    """Compare translated images with the true counterparts of their sources.
+
+    Parameters
+    ----------
+    sources, reconstructed, translated, counterparts : sequence of Image
+        The same cells in the same order, of the same shapes.
+    scaling : IntensityScaling
+        Of the run.
+    measured : Measured
+
+    Returns
+    -------
+    Truth
+    """
+    from napari_phenldiff.evaluation.cycle import cycle_error
+    from napari_phenldiff.evaluation.identity import pearson
+
+    errors = [
+        float(np.median(cycle_error(counterparts, images, scaling).rmse))
+        for images in (translated, sources, reconstructed)
+    ]
+    values = [
+        measured.values(images) for images in (sources, counterparts, reconstructed, translated)
+    ]
+    true, shown = values[1] - values[0], values[3] - values[2]
+    known = np.isfinite(true) & np.isfinite(shown)
+    true, shown = true[known], shown[known]
+    effects = [float(np.median(x)) if x.size else math.nan for x in (true, shown)]
+    r = pearson(true, shown) if true.size > 3 else math.nan
+    low, high = _fisher(r, true.size)
+    pixels = np.array(
+        [
+            [
+                pearson(t.astype(float) - r_, c.astype(float) - s)
+                for t, r_, c, s in zip(*(x.data for x in four), strict=True)
+            ]
+            for four in zip(translated, reconstructed, counterparts, sources, strict=True)
+        ]
+    )
+    return Truth(
+        len(sources),
+        *errors,
+        *effects,
+        effects[1] / effects[0] - 1 if effects[0] else math.nan,
+        r,
+        low,
+        high,
+        tuple(_median(column) for column in pixels.T),
+    )
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else math.nan
+
+
+def _fisher(r: float, n: int) -> tuple[float, float]:
+    if not math.isfinite(r) or n < 4:
+        return math.nan, math.nan
+    centre = math.atanh(min(max(r, -0.999999), 0.999999))
+    half = 1.959963984540054 / math.sqrt(n - 3)
+    return math.tanh(centre - half), math.tanh(centre + half)
