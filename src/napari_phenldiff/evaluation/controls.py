@@ -158,7 +158,7 @@ def halves(condition: Condition, *, seed: int = 0, wells: str | None = None) -> 
 def control_effect(
     translator: Translating, images: Sequence[Image], config: TranslationConfig, measured: Measured
 ) -> Effect:
-    """Measure what a control run changes: from reconstructed to translated, which should be nothing.
+    """Measure what a control run changes, which should be nothing: reconstructed to translated.
 
     Parameters
     ----------
