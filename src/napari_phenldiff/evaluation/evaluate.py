@@ -216,11 +216,11 @@ def evaluate(
     )
     main = measurement.main_column
     measured = Measured(profile, measurement.settings, measurement.thresholds, main, config.wells)
-    real_effect, made_effect = (
-        Effect.from_row(table[(table["measurement"] == main) & (table["effect"] == kind)].iloc[0])
-        for kind in ("real", "translated")
-    )
-    row = table[(table["measurement"] == main) & (table["effect"] == "translated")].iloc[0]
+    rows = {str(r["effect"]): r for r in table[table["measurement"] == main].to_dict("records")}
+    # The real effect may have been chosen for its size; that of the translation was not.
+    real_effect = Effect.from_row(rows["real"], corrected=True)
+    made_effect = Effect.from_row(rows["translated"], corrected=False)
+    row = rows["translated"]
     recovered = Recovered(
         value=float(row["recovery"]),
         low=float(row["recovery_low"]),

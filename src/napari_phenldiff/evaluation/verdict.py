@@ -58,13 +58,13 @@ class Effect:
         )
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Effect:
-        """Take over a row of `measurement.effects`, with the corrected p-value."""
+    def from_row(cls, row: Mapping[str, Any], *, corrected: bool) -> Effect:
+        """Take over a row of `measurement.effects`, with the corrected p-value or the plain one."""
         return cls(
             float(row["shift"]),
             float(row["shift_low"]),
             float(row["shift_high"]),
-            float(row["p_holm"]),
+            float(row["p_holm" if corrected else "p_value"]),
             float(row["least_p_value"]),
             int(row["n_before"]),
             int(row["n_after"]),
