@@ -128,6 +128,20 @@ def choose(
     )
 
 
+def check_wells(images: Sequence[Image], pattern: str) -> None:
+    """Refuse a pattern that is none, or that does not name the well of every image."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f'"{pattern}" is not a regular expression: {error}.') from error
+    for image in images:
+        if expression.search(image.name) is None:
+            raise InputError(
+                f'The pattern "{pattern}" is not in the name "{image.name}": it must name the '
+                "well of every image."
+            )
+
+
 def well_of(name: str, pattern: str | None) -> str:
     """Return the well of an image; without a pattern, and where it is not found, its name."""
     found = None if pattern is None else re.search(pattern, name)

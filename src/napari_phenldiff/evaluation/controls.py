@@ -282,37 +282,38 @@ def against_truth(
     from napari_phenldiff.evaluation.cycle import cycle_error
     from napari_phenldiff.evaluation.identity import pearson
 
-    errors = [
+    translated_error, copy_error, reconstructed_error = (
         float(np.median(cycle_error(counterparts, images, scaling).rmse))
         for images in (translated, sources, reconstructed)
-    ]
-    values = [
+    )
+    before, after, own, made = (
         measured.values(images) for images in (sources, counterparts, reconstructed, translated)
-    ]
-    true, shown = values[1] - values[0], values[3] - values[2]
+    )
+    true, shown = after - before, made - own
     known = np.isfinite(true) & np.isfinite(shown)
     true, shown = true[known], shown[known]
-    effects = [float(np.median(x)) if x.size else math.nan for x in (true, shown)]
+    true_effect, shown_effect = _median(true), _median(shown)
     r = pearson(true, shown) if true.size > 3 else math.nan
     low, high = _fisher(r, true.size)
-    pixels = np.array(
+    pixels = [
         [
-            [
-                pearson(t.astype(float) - r_, c.astype(float) - s)
-                for t, r_, c, s in zip(*(x.data for x in four), strict=True)
-            ]
-            for four in zip(translated, reconstructed, counterparts, sources, strict=True)
+            pearson(t.astype(float) - o, c.astype(float) - s)
+            for t, o, c, s in zip(*(image.data for image in four), strict=True)
         ]
-    )
+        for four in zip(translated, reconstructed, counterparts, sources, strict=True)
+    ]
     return Truth(
-        len(sources),
-        *errors,
-        *effects,
-        effects[1] / effects[0] - 1 if effects[0] else math.nan,
-        r,
-        low,
-        high,
-        tuple(_median(column) for column in pixels.T),
+        n=len(sources),
+        rmse=translated_error,
+        rmse_copy=copy_error,
+        rmse_reconstructed=reconstructed_error,
+        true_effect=true_effect,
+        shown_effect=shown_effect,
+        effect_error=shown_effect / true_effect - 1 if true_effect else math.nan,
+        correlation=r,
+        correlation_low=low,
+        correlation_high=high,
+        pixel_correlation=tuple(_median(column) for column in np.array(pixels).T),
     )
 
 

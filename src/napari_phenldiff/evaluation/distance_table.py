@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 
@@ -184,7 +185,8 @@ def inception_distance(a: np.ndarray, b: np.ndarray) -> float:
     """
     try:
         import torch
-        import torch_fidelity
+
+        torch_fidelity = import_module("torch_fidelity")
     except (ImportError, RuntimeError) as error:
         # a torchvision that was built for another torch fails with a RuntimeError
         raise InputError(
@@ -194,7 +196,7 @@ def inception_distance(a: np.ndarray, b: np.ndarray) -> float:
         ) from error
     sets = [torch.from_numpy(np.stack([_rgb(image) for image in images])) for images in (a, b)]
 
-    class Pictures(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    class Pictures(torch.utils.data.Dataset[torch.Tensor]):
         def __init__(self, pictures: torch.Tensor) -> None:
             self.pictures = pictures
 

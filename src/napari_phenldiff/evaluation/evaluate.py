@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.evaluation import parts
-from napari_phenldiff.evaluation.choice import Chosen, choose, well_of
+from napari_phenldiff.evaluation.choice import Chosen, check_wells, choose, well_of
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.controls import (
     Measured,
@@ -19,6 +19,7 @@ from napari_phenldiff.evaluation.controls import (
     null_config,
 )
 from napari_phenldiff.evaluation.cycle import Translated, Translating, back_again
+from napari_phenldiff.evaluation.identity import check_channel
 from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
 from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
 from napari_phenldiff.images.experiment import Experiment
@@ -156,6 +157,8 @@ def evaluate(
     started = time.monotonic()
     notes: list[str] = []
     data = experiment.select((translation.source, translation.target))
+    if config.wells is not None:
+        check_wells(data.images, config.wells)
     chosen = choose(
         data,
         model.trained,
@@ -167,6 +170,11 @@ def evaluate(
     )
     sources = chosen.sources
     channels = sources[0].channel_names
+    kept = model.reference_channels if config.keep is None else config.keep
+    # What does not fit is told before minutes are spent on translating.
+    for name in kept:
+        check_channel(name, channels)
+    measure(profile, {translation.source: sources[:1]}, settings)
     if chosen.left_out:
         notes.append(f"{chosen.left_out} images were left out: the run was trained on them.")
 
@@ -243,7 +251,6 @@ def evaluate(
         )
 
     on_step("comparing", 0, 1)
-    kept = model.reference_channels if config.keep is None else config.keep
     identity, nuclei_kept, correlation_kept = parts.identity(
         chosen, reconstructed, translated, kept, notes
     )

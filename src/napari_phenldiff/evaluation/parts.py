@@ -30,7 +30,6 @@ from napari_phenldiff.evaluation.distance_table import (
 )
 from napari_phenldiff.evaluation.features import extract_features
 from napari_phenldiff.evaluation.identity import (
-    check_channel,
     correlations,
     kept_nuclei,
     nuclei_channel,
@@ -94,8 +93,6 @@ def identity(
         What the verdict goes by: of channels that should stay, if there are any.
     """
     names = chosen.sources[0].channel_names
-    for name in keep:
-        check_channel(name, names)
     inside = correlations(reconstructed, translated)
     whole = correlations(chosen.sources, translated)
     nuclei = nuclei_channel(keep) or nuclei_channel(names)
@@ -167,7 +164,7 @@ def appearance(
     rows: list[DistanceRow] = []
     classified = found_fid = None
     try:
-        # What is compared is not larger than what was trained on, where values are clipped.
+        # Networks see the range that was trained on; what lies outside is clipped there, too.
         features = {name: extract_features(np.clip(x, -1, 1)) for name, x in tiles.items()}
     except InputError as error:
         notes.append(f"Neither distances nor a classifier: {error}")
@@ -188,10 +185,12 @@ def appearance(
         notes.append(str(error))
     try:
         classified = classify(
-            *(features[name].composite for name in ("source", "target")),
+            features["source"].composite,
+            features["target"].composite,
             groups["source"],
             groups["target"],
-            *(features[name].composite for name in (TRANSLATED, RECONSTRUCTED)),
+            features[TRANSLATED].composite,
+            features[RECONSTRUCTED].composite,
             groups[TRANSLATED],
             seed=seed,
         )
