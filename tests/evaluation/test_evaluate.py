@@ -233,7 +233,7 @@ def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fa
     assert found.metrics.verdict.answer == "supported"
 
 
-def test_the_truth_is_compared_with_where_it_is_known(model, honest, pairs, fast):
+def test_the_truth_is_compared_with_where_it_is_known(model, honest, pairs, fast, tmp_path):
     known = Experiment.from_images(
         {
             "control": [pair.source for group in pairs[:2] for pair in group],
@@ -247,6 +247,8 @@ def test_the_truth_is_compared_with_where_it_is_known(model, honest, pairs, fast
     assert truth.rmse == truth.effect_error == 0
     assert truth.correlation == pytest.approx(1)
     assert truth.rmse_copy > 0
+    page = write_document(tmp_path / "report.html", found).read_text(encoding="utf-8")
+    assert "Against the truth" in page
     # the cells that are compared with are others
     shown = {image.name for image in found.chosen.sources}
     assert not shown & {image.name for image in found.chosen.real_target}
