@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,101 +14,24 @@ from napari_phenldiff.evaluation.choice import Chosen, check_wells, choose, well
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.controls import (
     Measured,
-    against_truth,
     control_effect,
     null_config,
 )
 from napari_phenldiff.evaluation.cycle import Translated, Translating, back_again
 from napari_phenldiff.evaluation.identity import check_channel
 from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
+from napari_phenldiff.evaluation.subject import Evaluation as Evaluation
+from napari_phenldiff.evaluation.subject import Model as Model
+from napari_phenldiff.evaluation.truth import against_truth
 from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.measurement.effects import effects, wells_by_pattern
-from napari_phenldiff.measurement.profiles import Measurement, measure
+from napari_phenldiff.measurement.profiles import measure
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.runs.config import TranslationConfig
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from napari_phenldiff.runs.folder import Run
-
 OnStep = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Model:
-    """What is judged.
-
-    Attributes
-    ----------
-    translator : Translating
-    scaling : IntensityScaling
-        That the run was trained with.
-    trained : frozenset of str
-        Hashes of the images it was trained on.
-    reference_channels : tuple of str
-    training : callable
-        Gives the images that were trained on.
-    provenance : dict
-        Where it comes from.
-    """
-
-    translator: Translating
-    scaling: IntensityScaling
-    trained: frozenset[str] = frozenset()
-    reference_channels: tuple[str, ...] = ()
-    training: Callable[[], Experiment] | None = None
-    provenance: dict[str, Any] | None = None
-
-    @classmethod
-    def of_run(cls, run: Run, translator: Translating) -> Model:
-        """Take from a run folder what an evaluation needs to know."""
-        return cls(
-            translator,
-            run.scaling,
-            run.trained_images,
-            tuple(run.reference_channels),
-            run.load_experiment,
-            {
-                "run": str(run.path),
-                "run_digest": run.digest,
-                "training": run.config.model_dump(mode="json"),
-                "trained_with": run.versions,
-            },
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """What came out, and what is needed to show it.
-
-    Attributes
-    ----------
-    metrics : Metrics
-    measurement : Measurement
-        Of all groups.
-    table : pandas.DataFrame
-        Of all effects.
-    chosen : Chosen
-    reconstructed, translated : tuple of Image
-    groups : dict of str to str
-        Names of the groups in the measurement, by what they are: ``source``, ``target``,
-        ``reconstructed``, ``translated`` and ``null``.
-    wells : dict of str to str or None
-        The well of each image's name.
-    """
-
-    metrics: Metrics
-    measurement: Measurement
-    table: pd.DataFrame
-    chosen: Chosen
-    reconstructed: tuple[Image, ...]
-    translated: tuple[Image, ...]
-    groups: dict[str, str]
-    wells: dict[str, str] | None
 
 
 def evaluate(

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.classifier import Classified
-from napari_phenldiff.evaluation.controls import Truth
 from napari_phenldiff.evaluation.distance_table import DistanceRow
 from napari_phenldiff.evaluation.numbers import Number
+from napari_phenldiff.evaluation.truth import Truth
 from napari_phenldiff.evaluation.verdict import Effect, Rules, Verdict
 from napari_phenldiff.images.files import write_atomic
 
