@@ -15,6 +15,7 @@ from napari_phenldiff import __version__
 from napari_phenldiff.cli import (
     demo,
     device,
+    evaluate,
     measure,
     merge,
     pretrain,
@@ -89,7 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"phenldiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (train, translate, measure, merge, simulate, pretrain, demo, device, session):
+    for module in (
+        *(train, translate, measure, evaluate, merge),
+        *(simulate, pretrain, demo, device, session),
+    ):
         module.add_parser(commands)
     return parser
 

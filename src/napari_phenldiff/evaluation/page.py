@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,10 @@ body { margin: 2.5rem auto; max-width: 62rem; padding: 0 1.5rem; background: var
 h1 { font-size: 1.7rem; line-height: 1.25; margin-bottom: .6rem; }
 h2 { font-size: 1.15rem; margin: 2.6rem 0 .6rem; }
 .lead { font-size: 1.08rem; }
+.verdict { font-size: 1.45rem; font-weight: 600; margin: .2rem 0 .4rem; padding-left: .8rem;
+  border-left: .4rem solid var(--faint); }
+.verdict.good { border-color: #009e73; }
+.verdict.bad { border-color: #d55e00; }
 figure { margin: 1rem 0; overflow-x: auto; }
 figure img { max-width: 100%; height: auto; }
 figcaption, .note { color: var(--faint); font-size: .9rem; }
@@ -87,7 +91,13 @@ class Section:
 
 
 def write_page(
-    out: str | os.PathLike[str], title: str, sections: Sequence[Section], *, lead: str = ""
+    out: str | os.PathLike[str],
+    title: str,
+    sections: Sequence[Section],
+    *,
+    lead: str = "",
+    verdict: str = "",
+    mood: Literal["", "good", "bad"] = "",
 ) -> Path:
     """Write sections as one HTML file that needs nothing beside itself.
 
@@ -99,6 +109,10 @@ def write_page(
     sections : sequence of Section
     lead : str
         The result in a sentence, below the title.
+    verdict : str
+        The result in a few words, large, before that.
+    mood : {"", "good", "bad"}
+        Colour of the bar beside the verdict.
 
     Returns
     -------
@@ -119,6 +133,7 @@ def write_page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
+        f'<p class="verdict {mood}">{escape(verdict)}</p>' if verdict else "",
         f'<p class="lead">{escape(lead)}</p>' if lead else "",
         *(_section_html(section) for section in sections),
         "</body></html>",

@@ -1,0 +1,261 @@
+"""``phenldiff evaluate``: whether what a run shows may be believed, with its reasons."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_phenldiff.cli import options
+from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
+from napari_phenldiff.cli.progress import Reporter, say
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.runs.config import TranslationConfig, validated
+from napari_phenldiff.runs.events import Loading, Progress
+
+if TYPE_CHECKING:
+    from napari_phenldiff.evaluation.cycle import Translating
+    from napari_phenldiff.measurement.threshold import Settings
+    from napari_phenldiff.runs.folder import Run
+
+_EPILOG = """\
+DATA is a folder with a sub-folder per condition, as for `phenldiff train`. Images that the run was
+trained on are left out. Without a GPU an image of 128 pixels takes some 15 seconds.
+
+DIR gets:
+  DIR/report.html    the verdict in words, pictures, figures, tables, controls, provenance
+  DIR/metrics.json   all numbers
+  DIR/measured.csv   what was measured in each image, with its settings beside it
+
+The verdict is `supported` only if every rule that could be tried speaks for it; the rules are in
+the documentation (notes, verdict). Runs that were trained on conditions that do not differ make
+it stronger: give them with --shuffled and --half-split.
+
+examples:
+  phenldiff evaluate run DATA --profile translocation --out evaluated
+  phenldiff evaluate run DATA --profile area --channel F-actin --wells '^rep[0-9]+_[A-Z][0-9]+' \\
+      --shuffled run_shuffled --out evaluated
+"""
+
+_EVALUATION: dict[str, tuple[type, str, str]] = {
+    "images": (int, "N", "images to translate; twice as many real ones are measured"),
+    "wells": (str, "PATTERN", "regular expression that finds the well in names: wells are counted"),
+    "latent_images": (int, "N", "images of which the cycle of latents is measured"),
+    "seed": (int, "S", "seed of the choice of images and of whatever else is random"),
+}
+_TRANSLATION: dict[str, tuple[type, str, str]] = {
+    "strength": (float, "X", "how far to go from the source (0) to the target (1)"),
+    "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
+    "anchor": (float, "A", "how firmly to hold to the path of the inversion, 0 to 1"),
+    "depth": (float, "D", "part of the noise schedule to invert, 0 to 1"),
+    "inference_steps": (int, "N", "steps of the whole schedule"),
+    "batch_size": (int, "N", "tiles at once; less needs less memory"),
+}
+_CHANNELS = ("channel", "nuclei_channel", "marker_channel", "cytoplasm_channel")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser's sub-commands."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="whether what a run shows may be believed",
+        description="Judge a run on images that it was not trained on, and write a report.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of `phenldiff train`")
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with both conditions")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="new folder for the results"
+    )
+    parser.add_argument(
+        "--profile",
+        required=True,
+        metavar="PROFILE",
+        help=f"what to measure: {', '.join(PROFILE_NAMES)}",
+    )
+    parser.add_argument("--source", metavar="NAME", help="condition to start from (the run's)")
+    parser.add_argument("--target", metavar="NAME", help="condition to go to (the run's)")
+    parser.add_argument(
+        "--trained-too", action="store_true", help="take images that the run was trained on, too"
+    )
+    parser.add_argument(
+        "--paired",
+        action="store_true",
+        help="images of the same name show the same cells in both conditions: the truth is known",
+    )
+    parser.add_argument(
+        "--keep",
+        type=options.names,
+        metavar="CHANNELS",
+        help="channels that should not change (default: the run's reference channels)",
+    )
+    for kind, text in (
+        ("shuffled", "run that was trained on permuted conditions"),
+        ("half-split", "run that was trained on two halves of one condition"),
+    ):
+        parser.add_argument(
+            f"--{kind}",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="RUN",
+            help=f"{text}; may be given several times",
+        )
+    parser.add_argument(
+        "--no-cycle", action="store_true", help="do not translate back, which saves a third"
+    )
+    parser.add_argument(
+        "--fid", action="store_true", help="FID as well, with the extra `fid` (loads Inception)"
+    )
+    parser.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
+    )
+    options.add_z(parser)
+    options.add_fields(parser, EvaluationConfig, _EVALUATION)
+    options.add_fields(parser.add_argument_group("translation"), TranslationConfig, _TRANSLATION)
+    group = parser.add_argument_group("measurement, as for `phenldiff measure`")
+    for name in _CHANNELS:
+        group.add_argument(
+            options.flag(name),
+            type=lambda text: int(text) if text.isdecimal() else text,
+            metavar="CHANNEL",
+            help=argparse.SUPPRESS
+            if name == "cytoplasm_channel"
+            else f"the {name}".replace("_", " "),
+            default=argparse.SUPPRESS,
+        )
+    group.add_argument(
+        "--settings", type=Path, metavar="FILE", help="TABLE_settings.json of a measurement"
+    )
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    from napari_phenldiff.images.experiment import Experiment
+    from napari_phenldiff.runs.folder import Run, check_output_folder
+
+    opened = Run.open(args.run)
+    if not opened.has_adapter:
+        raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
+    check_output_folder(args.out)
+    seed = {"seed": args.seed} if "seed" in args else {}
+    values = {
+        **options.given(args, TranslationConfig),
+        **seed,
+        "source": args.source or opened.conditions[0],
+        "target": args.target or opened.conditions[1],
+    }
+    translation = validated(TranslationConfig, values, where="evaluate")
+    for name in (translation.source, translation.target):
+        if name not in opened.conditions:
+            raise InputError(
+                f"{opened.path} was not trained on condition {name}; it knows "
+                f"{', '.join(opened.conditions)}."
+            )
+    keep = args.keep
+    config = validated(
+        EvaluationConfig,
+        {
+            **options.given(args, EvaluationConfig),
+            "cycle": not args.no_cycle,
+            "keep": None if keep in (None, "auto") else keep,
+        },
+        where="evaluate",
+    )
+    settings = _settings(args)
+    controls = {
+        kind: [(Run.open(path), path) for path in getattr(args, kind)]
+        for kind in ("shuffled", "half_split")
+    }
+    experiment = Experiment.from_folder(
+        args.data, conditions=(translation.source, translation.target), z=args.z
+    )
+    _check_channels(opened, experiment, args.data)
+    return _evaluate(args, opened, experiment, translation, config, settings, controls)
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    run: Run,
+    experiment: Any,
+    translation: TranslationConfig,
+    config: EvaluationConfig,
+    settings: Settings,
+    controls: dict[str, list[tuple[Run, Path]]],
+) -> int:
+    from napari_phenldiff.baselines.loading import load_translator
+    from napari_phenldiff.evaluation.document import write_document
+    from napari_phenldiff.evaluation.evaluate import Model, evaluate
+    from napari_phenldiff.images.files import make_folder_atomic
+
+    with Reporter() as report:
+        report(Loading("Loading the model"))
+
+        def translators(kind: str) -> list[tuple[Translating, TranslationConfig]]:
+            return [
+                (
+                    load_translator(one, device=args.device),
+                    _with_conditions(translation, one, kind, path),
+                )
+                for one, path in controls[kind]
+            ]
+
+        result = evaluate(
+            Model.of_run(run, load_translator(run, device=args.device)),
+            experiment,
+            translation,
+            config,
+            args.profile,
+            settings,
+            shuffled=translators("shuffled"),
+            half_split=translators("half_split"),
+            on_step=lambda what, done, total: report(Progress(done, total, what)),
+        )
+    with make_folder_atomic(args.out) as aside:
+        result.measurement.write(aside / "measured.csv")
+        result.metrics.write(aside / "metrics.json")
+        write_document(aside / "report.html", result)
+    verdict = result.metrics.verdict
+    say(f"{verdict.answer[0].upper()}{verdict.answer[1:]}. {verdict.reason}")
+    for note in result.metrics.notes:
+        say(f"note: {note}")
+    say(f"Open {(args.out / 'report.html').resolve()} in a browser.")
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from napari_phenldiff.measurement.profiles import find_profile, read_settings
+
+    find_profile(args.profile)
+    if args.settings is None:
+        return settings_from(args.profile, vars(args))
+    if set(_CHANNELS) & set(vars(args)):
+        raise InputError("--settings says all there is to say; leave out the channels.")
+    profile, settings, _ = read_settings(args.settings)
+    if profile != args.profile:
+        raise InputError(f"{args.settings} is for the profile {profile}, not {args.profile}.")
+    return settings
+
+
+def _check_channels(run: Run, experiment: Any, data: Path) -> None:
+    for image in experiment.images:
+        if image.n_channels != len(run.channel_names):
+            raise InputError(
+                f"{image.name} in {data} has {image.n_channels} channels, the run was trained on "
+                f"{len(run.channel_names)} ({', '.join(run.channel_names)})."
+            )
+
+
+def _with_conditions(
+    translation: TranslationConfig, run: Run, kind: str, path: Path
+) -> TranslationConfig:
+    """Translate as the run that is judged, between the conditions that a control run knows."""
+    if not run.has_adapter:
+        raise InputError(f"The control run {path} has no result yet; train it first.")
+    names = translation.source, translation.target
+    if kind != "shuffled" or not set(names) <= set(run.conditions):
+        names = run.conditions[0], run.conditions[1]
+    return translation.model_copy(update={"source": names[0], "target": names[1]})

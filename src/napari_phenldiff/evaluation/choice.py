@@ -1,0 +1,188 @@
+"""Which images an evaluation is made with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import sha256_of_array
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """Images of two conditions that were chosen.
+
+    Attributes
+    ----------
+    sources : tuple of Image
+        To be translated.
+    real_source, real_target : tuple of Image
+        Real images to compare with, up to twice as many; the sources come first.
+    counterparts : tuple of Image or None
+        The same cells as `sources` under the target condition, where that is known.
+    trained_on, left_out : int
+        Images that the run was trained on: among those chosen, and left out because of that.
+    """
+
+    sources: tuple[Image, ...]
+    real_source: tuple[Image, ...]
+    real_target: tuple[Image, ...]
+    counterparts: tuple[Image, ...] | None
+    trained_on: int
+    left_out: int
+
+
+def choose(
+    experiment: Experiment,
+    trained: Collection[str],
+    n_images: int,
+    *,
+    with_trained: bool = False,
+    paired: bool = False,
+    wells: str | None = None,
+    seed: int = 0,
+) -> Chosen:
+    """Choose images to translate and to compare with, evenly over wells.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Source and target condition.
+    trained : collection of str
+        Hashes of the pixels of the images that the run was trained on.
+    n_images : int
+        To translate; the others are twice as many, if there are.
+    with_trained : bool
+        Whether those that were trained on may be chosen as well.
+    paired : bool
+        Whether images of the same name show the same cells.
+    wells : str, optional
+        Pattern that finds the well in the names, see `wells_by_pattern`.
+    seed : int
+
+    Returns
+    -------
+    Chosen
+
+    Raises
+    ------
+    InputError
+        If fewer than two images of a condition are left, or no pairs.
+    """
+    if n_images < 2:
+        raise InputError(f"{n_images} images are too few to evaluate with; take at least 2.")
+    groups: list[list[Image]] = []
+    left_out = known = 0
+    for condition in experiment.conditions[:2]:
+        seen = [sha256_of_array(image.data) in trained for image in condition.images]
+        usable = [
+            image
+            for image, old in zip(condition.images, seen, strict=True)
+            if with_trained or not old
+        ]
+        left_out += 0 if with_trained else sum(seen)
+        if len(usable) < 2:
+            raise InputError(
+                f"The run was trained on {sum(seen)} of the {count(len(seen), 'image')} of "
+                f"{condition.name}: give at least two others, or take these as well with "
+                "--trained-too, which shows less."
+            )
+        groups.append(_evenly(usable, wells, seed))
+    source, target = groups
+    counterparts: tuple[Image, ...] | None = None
+    if paired:
+        by_name = {image.name: image for image in target}
+        source = [image for image in source if image.name in by_name]
+        if len(source) < 2:
+            raise InputError("No two images have the same name in both conditions; leave --paired.")
+        counterparts = tuple(by_name[image.name] for image in source[:n_images])
+        shown = {image.name for image in source[:n_images]}
+        # distances between sets are between different cells
+        other = [image for image in target if image.name not in shown]
+        target = other if len(other) >= 2 else target
+    chosen = Chosen(
+        tuple(source[:n_images]),
+        tuple(source[: 2 * n_images]),
+        tuple(target[: 2 * n_images]),
+        counterparts,
+        0,
+        left_out,
+    )
+    if with_trained:
+        for image in (*chosen.real_source, *chosen.real_target):
+            known += sha256_of_array(image.data) in trained
+    return Chosen(
+        chosen.sources,
+        chosen.real_source,
+        chosen.real_target,
+        counterparts,
+        known,
+        left_out,
+    )
+
+
+def check_wells(images: Sequence[Image], pattern: str) -> None:
+    """Refuse a pattern that is none, or that does not name the well of every image."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f'"{pattern}" is not a regular expression: {error}.') from error
+    for image in images:
+        if expression.search(image.name) is None:
+            raise InputError(
+                f'The pattern "{pattern}" is not in the name "{image.name}": it must name the '
+                "well of every image."
+            )
+
+
+def well_of(name: str, pattern: str | None) -> str:
+    """Return the well of an image; without a pattern, and where it is not found, its name."""
+    found = None if pattern is None else re.search(pattern, name)
+    if found is None:
+        return name
+    return "".join(part or "" for part in found.groups()) or found.group()
+
+
+def cut_tiles(images: Sequence[Image], side: int) -> tuple[list[np.ndarray], list[str]]:
+    """Cut images into whole tiles side by side.
+
+    Parameters
+    ----------
+    images : sequence of Image
+    side : int
+        Of a tile in pixels, no more than any image has.
+
+    Returns
+    -------
+    tiles : list of numpy.ndarray of shape (C, side, side)
+    names : list of str
+        Of the image of each tile.
+    """
+    tiles, names = [], []
+    for image in images:
+        height, width = image.shape
+        for y in range(0, height - side + 1, side):
+            for x in range(0, width - side + 1, side):
+                tiles.append(image.data[:, y : y + side, x : x + side])
+                names.append(image.name)
+    return tiles, names
+
+
+def _evenly(images: Sequence[Image], wells: str | None, seed: int) -> list[Image]:
+    """Order images at random, one of each well before a second of any."""
+    ordered = sorted(images, key=lambda image: image.name)
+    mixed = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
+    seen: dict[str, int] = {}
+    turns = []
+    for image in mixed:
+        well = well_of(image.name, wells) if wells else ""
+        turns.append(seen.get(well, 0) if wells else 0)
+        seen[well] = seen.get(well, 0) + 1
+    return [mixed[i] for i in np.argsort(turns, kind="stable")]

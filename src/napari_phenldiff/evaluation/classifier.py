@@ -1,0 +1,189 @@
+"""A classifier of conditions, trained on features of real images and asked about translated ones.
+
+Logistic regression with a quadratic penalty on standardised principal components, by SciPy: with
+far more features than images nothing more elaborate is called for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.numbers import Number
+
+PENALTY = 1.0
+"""Of the squared weights, against the sum of losses over images."""
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something is the case, with Wilson's 95 % interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        NaN without any.
+    n : int
+        Of how many.
+    """
+
+    value: Number
+    low: Number
+    high: Number
+    n: int
+
+    @classmethod
+    def of(cls, hits: np.ndarray) -> Rate:
+        """Count what is true of a boolean array."""
+        n = hits.size
+        if not n:
+            return cls(math.nan, math.nan, math.nan, 0)
+        z, p = 1.959963984540054, float(hits.mean())
+        centre, scale = (p + z * z / (2 * n)), 1 + z * z / n
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return cls(p, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale), n)
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What a classifier of conditions says.
+
+    Attributes
+    ----------
+    real : Rate
+        Real images of both conditions that it told right, none of which it was trained on.
+    translated : Rate
+        Translated images that it takes for the target condition.
+    reconstructed : Rate
+        Reconstructed images that it takes for the target condition: best 0.
+    n_groups : int
+        Images or wells; what is of one was never in training and test at once.
+    """
+
+    real: Rate
+    translated: Rate
+    reconstructed: Rate
+    n_groups: int
+
+
+def classify(
+    source: np.ndarray,
+    target: np.ndarray,
+    source_groups: Sequence[str],
+    target_groups: Sequence[str],
+    translated: np.ndarray,
+    reconstructed: np.ndarray,
+    made_of: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Classified:
+    """Ask which condition translated images look like.
+
+    Parameters
+    ----------
+    source, target : numpy.ndarray of shape (N, D), (M, D)
+        Features of real images.
+    source_groups, target_groups : sequence of str
+        Image or well of each row: all of a group is held out together.
+    translated, reconstructed : numpy.ndarray of shape (K, D)
+        Features of what was made of source images.
+    made_of : sequence of str
+        Group of the source image of each of these: it is judged by a classifier that has not seen
+        that group.
+    seed : int
+        Of the sharing out of groups.
+
+    Returns
+    -------
+    Classified
+
+    Raises
+    ------
+    InputError
+        With less than two groups in a condition.
+    """
+    label = np.repeat([0, 1], [len(source), len(target)])
+    values = np.concatenate([source, target]).astype(np.float64)
+    folds = _folds(source_groups, target_groups, seed)
+    made = np.array([folds.get(g, -1) for g in made_of])
+    fold = np.array([folds[g] for g in (*source_groups, *target_groups)])
+    said = np.zeros(len(values))
+    answers = {name: np.zeros(len(made)) for name in ("translated", "reconstructed")}
+    for k in sorted(set(fold)):
+        model = Logistic.fit(values[fold != k], label[fold != k])
+        said[fold == k] = model.predict(values[fold == k])
+        for name, features in (("translated", translated), ("reconstructed", reconstructed)):
+            # what is made of an image in no fold may be judged by any
+            mine = made == k if k else (made == k) | (made < 0)
+            answers[name][mine] = model.predict(features[mine].astype(np.float64))
+    return Classified(
+        Rate.of((said > 0.5) == label),
+        Rate.of(answers["translated"] > 0.5),
+        Rate.of(answers["reconstructed"] > 0.5),
+        len(folds),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logistic:
+    """A logistic regression; make one with `fit`."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    offset: float
+
+    @classmethod
+    def fit(cls, values: np.ndarray, label: np.ndarray) -> Logistic:
+        """Fit to features ``(N, D)`` and labels 0 or 1; both count the same in total."""
+        from scipy.optimize import minimize
+        from scipy.special import expit
+
+        mean, scale = values.mean(0), values.std(0)
+        scale = np.where(scale > 1e-12, scale, 1.0) * math.sqrt(values.shape[1])
+        x = (values - mean) / scale
+        # the weights lie in the span of the images, of which there are fewer than features
+        left, singular, right = np.linalg.svd(x, full_matrices=False)
+        z = left * singular
+        part = np.where(label == 1, 0.5 / label.mean(), 0.5 / (1 - label.mean()))
+        sign = 2 * label - 1
+
+        def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+            margin = sign * (z @ w[1:] + w[0])
+            slope = -part * sign * expit(-margin)
+            value = float((part * np.logaddexp(0, -margin)).sum() + PENALTY * w[1:] @ w[1:] / 2)
+            return value, np.concatenate([[slope.sum()], z.T @ slope + PENALTY * w[1:]])
+
+        found = minimize(loss, np.zeros(1 + z.shape[1]), jac=True, method="L-BFGS-B").x
+        return cls(mean, scale, right.T @ found[1:], float(found[0]))
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Probability of label 1 for features ``(N, D)``."""
+        from scipy.special import expit
+
+        result: np.ndarray = expit((values - self.mean) / self.scale @ self.weights + self.offset)
+        return result
+
+
+def _folds(source_groups: Sequence[str], target_groups: Sequence[str], seed: int) -> dict[str, int]:
+    """Share the groups out so that both conditions are in every training.
+
+    A group that is in both conditions (a place before and after) is held out from both.
+    """
+    rng = np.random.default_rng(seed)
+    source, target = set(source_groups), set(target_groups)
+    fewest = min(len(source), len(target))
+    if fewest < 2:
+        raise InputError(
+            f"A classifier needs images of at least two wells per condition, there are {fewest}."
+        )
+    count = min(FOLDS, fewest)
+    # those of one condition stand side by side, so that two of them never share all folds
+    parts = (source - target, source & target, target - source)
+    ordered = [str(name) for part in parts for name in rng.permutation(sorted(part))]
+    return {name: i % count for i, name in enumerate(ordered)}

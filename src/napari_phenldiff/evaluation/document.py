@@ -1,0 +1,385 @@
+"""The page of an evaluation: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_phenldiff.evaluation.evaluate import Evaluation
+from napari_phenldiff.evaluation.page import Picture, Section, write_page
+from napari_phenldiff.evaluation.schema import Metrics, Spread
+from napari_phenldiff.measurement.theme import ThemeName
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_PICTURES = 6
+_MOODS: dict[str, Literal["", "good", "bad"]] = {"supported": "good", "not supported": "bad"}
+_OUTCOMES = {"for": "for it", "against": "against it", "open": "open", "not tried": "not tried"}
+
+
+def write_document(out: str | os.PathLike[str], evaluation: Evaluation) -> Path:
+    """Write an evaluation as one HTML file that needs nothing beside itself.
+
+    Parameters
+    ----------
+    out : path-like
+    evaluation : Evaluation
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    m = evaluation.metrics
+    return write_page(
+        out,
+        f"{m.source} → {m.target}",
+        [section for section in _sections(evaluation) if section is not None],
+        verdict=m.verdict.answer[0].upper() + m.verdict.answer[1:],
+        mood=_MOODS.get(m.verdict.answer, ""),
+        lead=m.verdict.reason,
+    )
+
+
+def _sections(evaluation: Evaluation) -> Iterable[Section | None]:
+    m = evaluation.metrics
+    yield Section(
+        "Why",
+        f"The claim: translating {m.source} images to {m.target} shows what real images show of "
+        f"{_words(m.measurement)}. It is supported only if every rule that could be tried speaks "
+        f"for it. Counted are {m.counted}.",
+        table=_table(
+            {"rule": f.rule, "speaks": _OUTCOMES[f.outcome], "because": f.text}
+            for f in m.verdict.findings
+        ),
+    )
+    yield _same_cells(evaluation)
+    yield from _measured(evaluation)
+    yield _controls(m)
+    yield _truth(m)
+    yield _identity(m)
+    yield _looks(m)
+    yield _distances(m)
+    yield _memorised(m)
+    yield _cycle(m)
+    if m.notes:
+        yield Section("To know", table=_table({"": note} for note in m.notes))
+    yield Section("Settings and provenance", facts=m.provenance)
+
+
+def _same_cells(evaluation: Evaluation) -> Section:
+    from napari_phenldiff.measurement.figures import translation_panel
+
+    m, chosen = evaluation.metrics, evaluation.chosen
+    n = min(_PICTURES, len(chosen.sources))
+
+    def draw(theme: ThemeName) -> Figure:
+        truth = chosen.counterparts
+        return translation_panel(
+            chosen.sources[:n],
+            evaluation.translated[:n],
+            reconstructed=evaluation.reconstructed[:n],
+            counterparts=None if truth is None else truth[:n],
+            source=m.source,
+            target=m.target,
+            theme=theme,
+        )
+
+    caption = (
+        f"{n} of {m.n_translated} {m.source} images, the first of a random order: real, "
+        f"reconstructed, translated to {m.target}, and the change from reconstructed to translated."
+    )
+    if chosen.counterparts is not None:
+        caption += f" The truth: the same cells as {m.target}."
+    return Section("The same cells", pictures=(Picture(draw, caption),))
+
+
+def _measured(evaluation: Evaluation) -> Iterable[Section]:
+    from napari_phenldiff.measurement.figures import four_groups
+    from napari_phenldiff.measurement.forest import effect_sizes
+
+    m, names, table = evaluation.metrics, evaluation.groups, evaluation.table
+    measurement = evaluation.measurement
+
+    def draw_groups(theme: ThemeName) -> Figure:
+        return four_groups(
+            measurement,
+            source=names["source"],
+            target=names["target"],
+            reconstructed=names["reconstructed"],
+            translated=names["translated"],
+            wells=evaluation.wells,
+            theme=theme,
+        )
+
+    def draw_effects(theme: ThemeName) -> Figure:
+        return effect_sizes(table, theme=theme)
+
+    yield Section(
+        "Measured",
+        f"{measurement.profile.title}, with the same settings and thresholds for all images.",
+        (
+            Picture(draw_groups, f"{_words(m.measurement)}, one dot per {m.counted[:-1]}."),
+            Picture(
+                draw_effects,
+                "All measurements of the profile. Faint: not significant after correction for "
+                "their number (Holm).",
+            ),
+        ),
+        _table(
+            {
+                "measurement": _words(str(row["measurement"])),
+                "effect": row["effect"],
+                "n": f"{row['n_before']}, {row['n_after']}",
+                "shift (95 %)": _interval(row["shift"], row["shift_low"], row["shift_high"]),
+                "Cliff's delta": f"{row['cliffs_delta']:+.2f}",
+                "p (Holm)": f"{row['p_holm']:.2g}",
+                "recovery (95 %)": _recovered(row),
+            }
+            for row in table.to_dict("records")
+        ),
+    )
+    missing = measurement.images[measurement.images["reason"] != ""]
+    if len(missing):
+        counts = missing.groupby(["condition", "reason"], sort=False).size()
+        yield Section(
+            "Not measured",
+            f"{len(missing)} of {len(measurement.images)} images are not in the figures above, or "
+            "not with all measurements.",
+            table=counts.rename("images").reset_index(),
+        )
+
+
+def _controls(m: Metrics) -> Section:
+    rows = [("null translation (source → source)", m.controls.null)]
+    rows += [("trained on shuffled conditions", effect) for effect in m.controls.shuffled]
+    rows += [("trained on two halves of one condition", e) for e in m.controls.half_split]
+    return Section(
+        "Controls",
+        "None of these may show a phenotype. What they do show of "
+        f"{_words(m.measurement)} is false.",
+        table=_table(
+            {
+                "control": name,
+                "n": e.n_before,
+                "shift (95 %)": _interval(e.shift, e.low, e.high),
+                "p": f"{e.p_value:.2g}",
+            }
+            for name, e in rows
+            if e is not None
+        ),
+    )
+
+
+def _truth(m: Metrics) -> Section | None:
+    t = m.controls.truth
+    if t is None:
+        return None
+    return Section(
+        "Against the truth",
+        "The same cells are known under the other condition. A correlation of 1 would tell of each "
+        "image how much it changes, 0 only how much they change on average.",
+        facts={
+            "images": t.n,
+            f"true change of {_words(m.measurement)} (median)": t.true_effect,
+            "change shown": t.shown_effect,
+            "error of the effect": f"{t.effect_error:+.0%}",
+            "correlation over images (95 %)": _interval(
+                t.correlation, t.correlation_low, t.correlation_high
+            ),
+            "correlation of pixels' change, per channel": list(t.pixel_correlation),
+            "error per pixel, of the range: translated": t.rmse,
+            "untouched source": t.rmse_copy,
+            "reconstructed": t.rmse_reconstructed,
+        },
+    )
+
+
+def _identity(m: Metrics) -> Section:
+    i = m.identity
+    rows = [
+        {
+            "what": f"correlation of {name}, reconstructed to translated",
+            "median (quartiles)": _quartiles(values),
+            "should stay": "yes" if name in (i.kept_channel or "").split(", ") else "",
+        }
+        for name, values in i.correlation.items()
+    ]
+    nuclei = (
+        ("nuclei that are matched one to one", i.nuclei_kept),
+        ("their overlap (intersection over union)", i.nuclei_overlap),
+        ("distance of their centres in pixels", i.nuclei_distance_px),
+    )
+    rows += [
+        {
+            "what": f"{what}, {i.nuclei_channel}",
+            "median (quartiles)": _quartiles(values),
+            "should stay": "",
+        }
+        for what, values in nuclei
+        if values is not None
+    ]
+    return Section(
+        "What should not change",
+        f"{i.own_source:.0%} of other source images are less like a translated image than its own "
+        "(chance: 50 %).",
+        table=_table(rows),
+    )
+
+
+def _looks(m: Metrics) -> Section | None:
+    c = m.classifier
+    if c is None:
+        return None
+    rows = (
+        (f"real images told right ({m.source} or {m.target})", c.real),
+        (f"translated images taken for {m.target}", c.translated),
+        (f"reconstructed images taken for {m.target}", c.reconstructed),
+    )
+    return Section(
+        "A classifier",
+        "Trained on features of real images only. What is of one image or well was never in "
+        f"training and test at once; there are {c.n_groups} of them.",
+        table=_table(
+            {
+                "question": name,
+                "part": f"{rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%})",
+                "n": rate.n,
+            }
+            for name, rate in rows
+        ),
+    )
+
+
+def _distances(m: Metrics) -> Section | None:
+    from napari_phenldiff.evaluation.figures import distance_dots
+
+    if not m.distances:
+        return None
+    first = m.distances[0]
+    table = _table(
+        {
+            "images": row.images,
+            "channel": row.channel,
+            "N": row.n,
+            "kernel distance (95 %)": _interval(row.kernel, row.kernel_low, row.kernel_high),
+            "Fréchet distance": f"{row.frechet:.3g}",
+        }
+        for row in m.distances
+    )
+    if m.fid is not None:
+        table["FID (Inception, all channels)"] = [
+            f"{m.fid[row.images]:.3g}" if row.channel == first.channel else ""
+            for row in m.distances
+        ]
+    text = (
+        f"To real {m.target} images, over {first.features} (not FID or KID), {first.n} images on "
+        "each side of every row. Real vs real is the floor, the copy what an untouched image gets."
+    )
+    if first.rank_deficient:
+        text += (
+            " So few images do not span the features: Fréchet distances are mostly about their "
+            "number."
+        )
+    return Section(
+        "Distances between sets",
+        text,
+        (
+            Picture(
+                lambda theme: distance_dots(m.distances, theme=theme),
+                "Kernel distances to real target images; 0 is no difference.",
+            ),
+        ),
+        table,
+    )
+
+
+def _memorised(m: Metrics) -> Section | None:
+    from napari_phenldiff.evaluation.figures import similarity_histograms
+
+    found = m.memorisation
+    if found is None:
+        return None
+
+    def draw(theme: ThemeName) -> Figure:
+        return similarity_histograms(
+            [
+                ("centred", found.translated.values, found.held_out.values),
+                ("raw", found.translated_raw.values, found.held_out_raw.values),
+            ],
+            first="translated",
+            second=f"real {m.target}, not trained on",
+            theme=theme,
+        )
+
+    return Section(
+        "Memorisation",
+        f"Each image and the nearest of {found.n_training} {m.target} training images, over flips "
+        f"and rotations. {found.copies:.0%} of the translated images are as good as copies.",
+        (Picture(draw, "Real images that were not trained on show how alike images are anyway."),),
+    )
+
+
+def _cycle(m: Metrics) -> Section:
+    rows: list[dict[str, Any]] = [
+        {
+            "what": f"pixels, {c.what}",
+            "N": c.rmse.n,
+            "L2 norm at 0-255": _quartiles(c.norm),
+            "RMSE per pixel, of the range": _quartiles(c.rmse),
+            "RMSE in grey values": "; ".join(
+                f"{name} {spread.median:.3g}" for name, spread in c.rmse_grey.items()
+            ),
+        }
+        for c in m.cycle
+    ]
+    text = (
+        "The norm is the paper's cycle loss and grows with the size of images "
+        f"({m.cycle[0].image_shape[0]} x {m.cycle[0].image_shape[1]} pixels here)."
+    )
+    if m.latent_cycle is not None:
+        lat = m.latent_cycle
+        rows.append(
+            {
+                "what": "pixels, autoencoder alone (the floor)",
+                "N": lat.floor.n,
+                "L2 norm at 0-255": _quartiles(lat.floor_norm),
+                "RMSE per pixel, of the range": _quartiles(lat.floor),
+                "RMSE in grey values": "",
+            }
+        )
+        text += (
+            f" Without the way through pixels, latents come back with an error of "
+            f"{_quartiles(lat.relative)} of their standard deviation ({lat.relative.n} tiles)."
+        )
+    return Section("There and back", text, table=_table(rows))
+
+
+def _table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows))
+
+
+def _words(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:+.3g} ({low:+.3g} to {high:+.3g})"
+
+
+def _quartiles(spread: Spread) -> str:
+    return f"{spread.median:.3g} ({spread.low:.3g} to {spread.high:.3g})"
+
+
+def _recovered(row: dict[str, Any]) -> str:
+    if row["effect"] != "translated":
+        return ""
+    if row["note"]:
+        return str(row["note"])
+    return f"{row['recovery']:.2f} ({row['recovery_low']:.2f} to {row['recovery_high']:.2f})"

@@ -1,0 +1,319 @@
+"""Judge a run on images: translate them there and back, measure, compare, and say what it means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from napari_phenldiff.evaluation import parts
+from napari_phenldiff.evaluation.choice import Chosen, check_wells, choose, well_of
+from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.evaluation.controls import (
+    Measured,
+    control_effect,
+    null_config,
+)
+from napari_phenldiff.evaluation.cycle import Translated, Translating, back_again
+from napari_phenldiff.evaluation.identity import check_channel
+from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
+from napari_phenldiff.evaluation.subject import Evaluation as Evaluation
+from napari_phenldiff.evaluation.subject import Model as Model
+from napari_phenldiff.evaluation.truth import against_truth
+from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.measurement.effects import effects, wells_by_pattern
+from napari_phenldiff.measurement.profiles import measure
+from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.runs.config import TranslationConfig
+
+OnStep = Callable[[str, int, int], None]
+
+
+def evaluate(
+    model: Model,
+    experiment: Experiment,
+    translation: TranslationConfig,
+    config: EvaluationConfig,
+    profile: str,
+    settings: Settings | None = None,
+    *,
+    shuffled: Sequence[tuple[Translating, TranslationConfig]] = (),
+    half_split: Sequence[tuple[Translating, TranslationConfig]] = (),
+    rules: Rules | None = None,
+    on_step: OnStep = lambda what, done, total: None,
+) -> Evaluation:
+    """Judge a model that translates.
+
+    Parameters
+    ----------
+    model : Model
+    experiment : Experiment
+        Holds at least the two conditions of `translation`.
+    translation : TranslationConfig
+        From what to what, and how.
+    config : EvaluationConfig
+    profile : str
+        Of the measurements; its main column is what the verdict is about.
+    settings : Settings, optional
+        Of the profile.
+    shuffled, half_split : sequence of (Translating, TranslationConfig)
+        Models that were trained on permuted conditions, and on two halves of one.
+    rules : Rules, optional
+        Of the verdict.
+    on_step : callable
+        Told what is done, and how far it is.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        If the images are too few or do not fit, or nothing can be measured.
+    """
+    started = time.monotonic()
+    notes: list[str] = []
+    data = experiment.select((translation.source, translation.target))
+    if config.wells is not None:
+        check_wells(data.images, config.wells)
+    chosen = choose(
+        data,
+        model.trained,
+        config.images,
+        with_trained=config.trained_too,
+        paired=config.paired,
+        wells=config.wells,
+        seed=config.seed,
+    )
+    sources = chosen.sources
+    channels = sources[0].channel_names
+    kept = model.reference_channels if config.keep is None else config.keep
+    # What does not fit is told before minutes are spent on translating.
+    for name in kept:
+        check_channel(name, channels)
+    measure(profile, {translation.source: sources[:1]}, settings)
+    if chosen.left_out:
+        notes.append(f"{chosen.left_out} images were left out: the run was trained on them.")
+
+    def translate(what: str, images: Sequence[Image], how: TranslationConfig) -> list[Translated]:
+        return list(_told(model.translator.translate(images, how), what, len(images), on_step))
+
+    made = translate("translating", sources, translation)
+    translated = _named([m.translated for m in made], sources)
+    reconstructed = _named([m.reconstructed for m in made], sources)
+    own = translate("translating to the own condition", sources, null_config(translation))
+    null = _named([m.translated for m in own], sources)
+    cycles = [parts.cycle("reconstructed", sources, reconstructed, model.scaling)]
+    if config.cycle:
+        back = list(
+            _told(
+                iter(back_again(model.translator, translated, translation)),
+                "translating back",
+                len(sources),
+                on_step,
+            )
+        )
+        cycles.insert(0, parts.cycle("there and back", sources, back, model.scaling))
+
+    on_step("measuring", 0, 1)
+    names = _group_names(translation)
+    measurement = measure(
+        profile,
+        {
+            names["source"]: chosen.real_source,
+            names["target"]: chosen.real_target,
+            names["reconstructed"]: reconstructed,
+            names["translated"]: translated,
+            names["null"]: null,
+        },
+        settings,
+        fit_on=(names["source"], names["target"]),
+    )
+    wells = None if config.wells is None else wells_by_pattern(measurement, config.wells)
+    table = effects(
+        measurement,
+        source=names["source"],
+        target=names["target"],
+        translated=names["translated"],
+        reconstructed=names["reconstructed"],
+        wells=wells,
+        seed=config.seed,
+    )
+    main = measurement.main_column
+    measured = Measured(profile, measurement.settings, measurement.thresholds, main, config.wells)
+    rows = {str(r["effect"]): r for r in table[table["measurement"] == main].to_dict("records")}
+    # The real effect may have been chosen for its size; that of the translation was not.
+    real_effect = Effect.from_row(rows["real"], corrected=True)
+    made_effect = Effect.from_row(rows["translated"], corrected=False)
+    row = rows["translated"]
+    recovered = Recovered(
+        value=float(row["recovery"]),
+        low=float(row["recovery_low"]),
+        high=float(row["recovery_high"]),
+        reason=str(row["note"]),
+    )
+    # The images to be translated are the first of the real ones.
+    before = measurement.values(names["source"])[: len(sources)]
+    null_effect = _paired(
+        *measured.by_well([i.name for i in sources], before, measurement.values(names["null"]))
+    )
+    false = {
+        kind: tuple(control_effect(translator, sources, how, measured) for translator, how in given)
+        for kind, given in (("shuffled", shuffled), ("half_split", half_split))
+    }
+    truth = None
+    if chosen.counterparts is not None:
+        truth = against_truth(
+            sources, reconstructed, translated, chosen.counterparts, model.scaling, measured
+        )
+
+    on_step("comparing", 0, 1)
+    identity, nuclei_kept, correlation_kept = parts.identity(
+        chosen, reconstructed, translated, kept, notes
+    )
+    seen = parts.appearance(
+        chosen, reconstructed, translated, model.scaling, config.wells, config.fid, config.seed,
+        notes,
+    )  # fmt: skip
+    memorised = parts.memorisation(
+        model.training, translation.target, chosen, translated, model.scaling, notes
+    )
+    latent = parts.latents(model.translator, sources[: config.latent_images], translation)
+    _warn_about_wells(model, chosen, config.wells, notes)
+
+    rules = rules or Rules()
+    verdict = judge(
+        Evidence(
+            real=real_effect,
+            translated=made_effect,
+            recovery=(recovered.value, recovered.low, recovered.high),
+            null=null_effect,
+            shuffled=false["shuffled"],
+            half_split=false["half_split"],
+            nuclei_kept=nuclei_kept,
+            correlation_kept=correlation_kept,
+            own_source=identity.own_source,
+            copies=None if memorised is None else memorised.copies,
+            trained_on=chosen.trained_on,
+        ),
+        rules,
+    )
+    metrics = Metrics(
+        source=translation.source,
+        target=translation.target,
+        profile=profile,
+        measurement=main,
+        counted="images" if config.wells is None else "wells",
+        n_translated=len(sources),
+        verdict=verdict,
+        rules=rules,
+        recovery=recovered,
+        effects=tuple(
+            {str(key): _plain(value) for key, value in one.items()}
+            for one in table.to_dict("records")
+        ),
+        distances=tuple(seen.distances),
+        fid=seen.fid,
+        cycle=tuple(cycles),
+        latent_cycle=latent,
+        classifier=seen.classified,
+        identity=identity,
+        memorisation=memorised,
+        controls=Controls(
+            null=null_effect,
+            shuffled=false["shuffled"],
+            half_split=false["half_split"],
+            truth=truth,
+        ),
+        notes=tuple(notes),
+        provenance={
+            **(model.provenance or {}),
+            "data_digest": data.digest(),
+            "channels": list(channels),
+            "reference_channels": list(model.reference_channels),
+            "translation": translation.model_dump(mode="json"),
+            "evaluation": config.model_dump(mode="json"),
+            "measurement_settings": measurement.settings.model_dump(mode="json"),
+            "thresholds": {name: _plain(x) for name, x in measurement.thresholds.items()},
+            "translated_images": [image.name for image in sources],
+            "largest_inversion_residual": max(
+                (float(getattr(m, "residual", np.nan)) for m in made), default=np.nan
+            ),
+            "seconds": round(time.monotonic() - started, 1),
+        },
+    )
+    return Evaluation(
+        metrics,
+        measurement,
+        table,
+        chosen,
+        tuple(reconstructed),
+        tuple(translated),
+        names,
+        wells,
+    )
+
+
+def _told(results: Iterator[Any], what: str, total: int, on_step: OnStep) -> Iterator[Any]:
+    on_step(what, 0, total)
+    for done, result in enumerate(results, start=1):
+        on_step(what, done, total)
+        yield result
+
+
+def _named(made: Sequence[Image], sources: Sequence[Image]) -> list[Image]:
+    """Give what was made the names and the pixel size of its sources."""
+    return [
+        replace(image, name=source.name, pixel_size=source.pixel_size, path=None)
+        for image, source in zip(made, sources, strict=True)
+    ]
+
+
+def _group_names(translation: TranslationConfig) -> dict[str, str]:
+    """Name the groups; conditions keep their names, whatever they are."""
+    names = {"source": translation.source, "target": translation.target}
+    for kind, name in (
+        ("reconstructed", "reconstructed"),
+        ("translated", "translated"),
+        ("null", "own condition"),
+    ):
+        while name in names.values():
+            name = f"{name} (model)"
+        names[kind] = name
+    return names
+
+
+def _paired(before: np.ndarray, after: np.ndarray) -> Effect:
+    from napari_phenldiff.measurement.compare import compare
+
+    return Effect.from_comparison(compare(before, after, paired=True))
+
+
+def _warn_about_wells(model: Model, chosen: Chosen, wells: str | None, notes: list[str]) -> None:
+    """Tell if images come from wells that were trained on, or if wells are not known."""
+    if wells is None:
+        notes.append(
+            "Each image is counted. Where several come from one well they are less independent "
+            "than that, and p-values and intervals too good: name the wells."
+        )
+        return
+    if model.training is None:
+        return
+    known = parts.trained_wells(model.training, wells)
+    used = {well_of(image.name, wells) for image in (*chosen.real_source, *chosen.real_target)}
+    if known & used:
+        notes.append(
+            f"Other images of {len(known & used)} of the {len(used)} wells were trained on: what "
+            "a well has of its own, the run may know."
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold of a number."""
+    return value.item() if isinstance(value, np.generic) else value

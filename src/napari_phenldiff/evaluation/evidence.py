@@ -1,0 +1,190 @@
+"""What a verdict is made of: numbers, limits, and what each rule says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_phenldiff.evaluation.numbers import Number
+
+if TYPE_CHECKING:
+    from napari_phenldiff.measurement.compare import Comparison
+
+Answer = Literal["supported", "not supported", "cannot tell"]
+Outcome = Literal["for", "against", "open", "not tried"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How far a measurement moves from one group to another.
+
+    Attributes
+    ----------
+    shift, low, high : float
+        Hodges-Lehmann shift with its 95 % interval, in units of the measurement.
+    p_value : float
+        Two-sided, of the rank test; corrected (Holm) where several measurements were compared.
+    least_p_value : float
+        The least p that so many images or wells can give, without correction.
+    n_before, n_after : int
+        Images or wells that could be measured; of pairs twice the same.
+    """
+
+    shift: Number
+    low: Number
+    high: Number
+    p_value: Number
+    least_p_value: Number
+    n_before: int
+    n_after: int
+
+    @classmethod
+    def from_comparison(cls, found: Comparison) -> Effect:
+        """Take over what `measurement.compare` found."""
+        return cls(
+            found.shift,
+            found.shift_low,
+            found.shift_high,
+            found.p_value,
+            found.min_p_value,
+            found.n_a,
+            found.n_b,
+        )
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], *, corrected: bool) -> Effect:
+        """Take over a row of `measurement.effects`, with the corrected p-value or the plain one."""
+        return cls(
+            float(row["shift"]),
+            float(row["shift_low"]),
+            float(row["shift_high"]),
+            float(row["p_holm" if corrected else "p_value"]),
+            float(row["least_p_value"]),
+            int(row["n_before"]),
+            int(row["n_after"]),
+        )
+
+    def shown(self, alpha: float) -> bool:
+        """Whether the test is significant and the interval away from 0 (both, and not NaN)."""
+        return self.p_value < alpha and (self.low > 0 or self.high < 0)
+
+    def share_of(self, other: Effect) -> tuple[float, float]:
+        """Least and largest size that the interval leaves, as parts of another effect's size."""
+        if not all(map(math.isfinite, (self.low, self.high, other.shift))) or not other.shift:
+            return math.nan, math.nan
+        ends = sorted((abs(self.low), abs(self.high)))
+        least = 0.0 if self.low <= 0 <= self.high else ends[0]
+        return least / abs(other.shift), ends[1] / abs(other.shift)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known about one translation and one measurement.
+
+    Attributes
+    ----------
+    real : Effect
+        Between real images of the two conditions.
+    translated : Effect
+        From reconstructed to translated images of the same cells (paired).
+    recovery : tuple of float
+        Translated effect divided by real effect, and its interval: value, low, high. NaN where the
+        real images show no effect.
+    null : Effect, optional
+        From real source images to the same, translated to their own condition (paired).
+    shuffled, half_split : tuple of Effect
+        From reconstructed to translated images in runs that were trained on permuted conditions,
+        and on two halves of one condition: one effect per run.
+    nuclei_kept : float, optional
+        Median over images of the nuclei that are still there, one to one, in a channel that should
+        not change.
+    correlation_kept : float, optional
+        Median over images of the correlation of that channel before and after.
+    own_source : float, optional
+        How often a translated image is more like its own source image than like another one: 0.5
+        is chance.
+    copies : float, optional
+        Part of the translated images that are as good as copies of training images.
+    trained_on : int
+        Images among those evaluated that the run was trained on.
+    """
+
+    real: Effect
+    translated: Effect
+    recovery: tuple[float, float, float]
+    null: Effect | None = None
+    shuffled: tuple[Effect, ...] = ()
+    half_split: tuple[Effect, ...] = ()
+    nuclei_kept: float | None = None
+    correlation_kept: float | None = None
+    own_source: float | None = None
+    copies: float | None = None
+    trained_on: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Limits of the verdict; ``docs/notes/verdict.md`` says why they are where they are.
+
+    Attributes
+    ----------
+    alpha : float
+        Below which a p-value counts.
+    least_recovery, most_recovery : float
+        Between which all of the interval of recovery must lie.
+    control_share : float
+        Part of the translated effect that a control may show: all of its interval must be below.
+    nuclei_kept, correlation_kept : float
+        Least that must be kept of a channel that should not change.
+    own_source : float
+        Least that translated images must be more like their own sources than like others.
+    copies : float
+        Part of the translated images that may be copies of training images.
+    """
+
+    alpha: float = 0.05
+    least_recovery: float = 0.25
+    most_recovery: float = 2.0
+    control_share: float = 0.25
+    nuclei_kept: float = 0.5
+    correlation_kept: float = 0.5
+    own_source: float = 0.75
+    copies: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule says.
+
+    Attributes
+    ----------
+    rule : str
+        Its name.
+    outcome : {"for", "against", "open", "not tried"}
+    text : str
+        In words, with the numbers.
+    """
+
+    rule: str
+    outcome: Outcome
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer and where it comes from.
+
+    Attributes
+    ----------
+    answer : {"supported", "not supported", "cannot tell"}
+    reason : str
+        In a sentence or two.
+    findings : tuple of Finding
+        One for each rule, in the order of the rules.
+    """
+
+    answer: Answer
+    reason: str
+    findings: tuple[Finding, ...] = field(default=())

@@ -1,0 +1,234 @@
+"""Whether translated images may be believed: supported, not supported, or cannot tell.
+
+The rules are written down, with what they cannot see, in ``docs/notes/verdict.md``. They are
+functions of numbers alone: what was measured is `Evidence`, where the limits are is `Rules`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from napari_phenldiff.evaluation.evidence import Effect as Effect
+from napari_phenldiff.evaluation.evidence import Evidence as Evidence
+from napari_phenldiff.evaluation.evidence import Finding as Finding
+from napari_phenldiff.evaluation.evidence import Rules as Rules
+from napari_phenldiff.evaluation.evidence import Verdict as Verdict
+
+
+def judge(evidence: Evidence, rules: Rules | None = None) -> Verdict:
+    """Say whether the translation's phenotype is supported.
+
+    *Not supported* if a rule speaks against it, *cannot tell* if there are too few images or a rule
+    is open, and *supported* only if all rules that could be tried speak for it.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    rules : Rules, optional
+
+    Returns
+    -------
+    Verdict
+    """
+    rules = rules or Rules()
+    findings = tuple(rule(evidence, rules) for rule in _RULES)
+    enough = findings[0]
+    against = [f for f in findings if f.outcome == "against"]
+    unsettled = [f for f in findings if f.outcome == "open"]
+    if enough.outcome != "for":
+        # so few images can neither show nor refute anything
+        return Verdict("cannot tell", enough.text, findings)
+    if against:
+        return Verdict("not supported", " ".join(f.text for f in against), findings)
+    if unsettled:
+        return Verdict("cannot tell", " ".join(f.text for f in unsettled), findings)
+    tried = [f.text for f in findings[1:] if f.outcome == "for"][:3]
+    return Verdict("supported", " ".join(tried), findings)
+
+
+def _enough(e: Evidence, rules: Rules) -> Finding:
+    rule = "Enough images"
+    for name, effect in (("real", e.real), ("translated", e.translated)):
+        # a NaN is refused as well
+        if not effect.least_p_value < rules.alpha:
+            return Finding(
+                rule,
+                "open",
+                f"There are too few {name} images or wells ({effect.n_before} and "
+                f"{effect.n_after}): no test of so few can give p below {rules.alpha:g}.",
+            )
+    return Finding(
+        rule,
+        "for",
+        f"{e.real.n_before} and {e.real.n_after} real, {e.translated.n_after} translated images or "
+        "wells can show an effect.",
+    )
+
+
+def _not_trained_on(e: Evidence, rules: Rules) -> Finding:
+    rule = "Images that were not trained on"
+    if e.trained_on:
+        text = f"The run was trained on {e.trained_on} of the images that it is judged by."
+        return Finding(rule, "open", text)
+    return Finding(rule, "for", "The run was trained on none of these images.")
+
+
+def _real_effect(e: Evidence, rules: Rules) -> Finding:
+    rule = "The real images differ"
+    if e.real.shown(rules.alpha):
+        return Finding(rule, "for", f"Real images differ by {_words(e.real)}.")
+    if e.translated.shown(rules.alpha) and _beyond(e.translated, e.real):
+        return Finding(
+            rule,
+            "against",
+            f"The translation shows a change of {_words(e.translated)} that real images do not "
+            f"show ({_words(e.real)}): it is invented.",
+        )
+    return Finding(
+        rule,
+        "open",
+        f"Real images are not shown to differ ({_words(e.real)}), so there is nothing that a "
+        "translation could show.",
+    )
+
+
+def _translated_effect(e: Evidence, rules: Rules) -> Finding:
+    rule = "The translation shows it"
+    if not e.translated.shown(rules.alpha):
+        return Finding(
+            rule, "open", f"The translation is not shown to change it ({_words(e.translated)})."
+        )
+    if e.real.shown(rules.alpha) and e.translated.shift * e.real.shift < 0:
+        return Finding(
+            rule,
+            "against",
+            f"The translation changes it by {_words(e.translated)}, the other way than real images "
+            f"({_words(e.real)}).",
+        )
+    return Finding(rule, "for", f"The translation changes it by {_words(e.translated)}.")
+
+
+def _recovery(e: Evidence, rules: Rules) -> Finding:
+    rule = "It is as large as the real effect"
+    value, low, high = e.recovery
+    limits = f"{rules.least_recovery:g} to {rules.most_recovery:g}"
+    if any(map(math.isnan, e.recovery)):
+        return Finding(rule, "open", "How much of the real effect it shows is not defined.")
+    shown = f"It shows {value:.2f} of the real effect ({low:.2f} to {high:.2f})"
+    if high < rules.least_recovery or low > rules.most_recovery:
+        return Finding(rule, "against", f"{shown}, which is outside of {limits}.")
+    if low < rules.least_recovery or high > rules.most_recovery:
+        return Finding(rule, "open", f"{shown}, which is not sure to be within {limits}.")
+    return Finding(rule, "for", f"{shown}.")
+
+
+def _null(e: Evidence, rules: Rules) -> Finding:
+    rule = "Translated to their own condition, cells stay"
+    if e.null is None:
+        return Finding(rule, "open", "No image was translated to its own condition.")
+    return _control(rule, "Translating to the own condition", e.null, e, rules)
+
+
+def _runs(
+    name: str, said: str, chosen: Callable[[Evidence], tuple[Effect, ...]]
+) -> Callable[[Evidence, Rules], Finding]:
+    def rule(e: Evidence, rules: Rules) -> Finding:
+        found = [_control(name, said, effect, e, rules) for effect in chosen(e)]
+        if not found:
+            return Finding(name, "not tried", "No such run was given.")
+        worst = {"against": 0, "open": 1, "for": 2}
+        return min(found, key=lambda finding: worst[finding.outcome])
+
+    return rule
+
+
+def _control(rule: str, said: str, control: Effect, e: Evidence, rules: Rules) -> Finding:
+    """Hold what should show nothing against what the translation shows."""
+    least, most = control.share_of(e.translated)
+    if math.isnan(most):
+        return Finding(rule, "open", f"{said} could not be measured.")
+    text = f"{said} changes it by {_words(control)}"
+    # the share of an effect that is not there says nothing
+    if not e.translated.shown(rules.alpha):
+        return Finding(rule, "open" if control.shown(rules.alpha) else "for", f"{text}.")
+    if least > rules.control_share and control.shown(rules.alpha):
+        return Finding(
+            rule, "against", f"{text}, at least {least:.0%} of what the translation shows."
+        )
+    if most > rules.control_share:
+        return Finding(
+            rule, "open", f"{text}: up to {most:.0%} of what the translation shows may be that."
+        )
+    return Finding(rule, "for", f"{text}, at most {most:.0%} of what the translation shows.")
+
+
+def _identity(e: Evidence, rules: Rules) -> Finding:
+    rule = "What should not change does not"
+    kept = [
+        ("nuclei are kept one to one", e.nuclei_kept, rules.nuclei_kept),
+        ("is the correlation before and after", e.correlation_kept, rules.correlation_kept),
+    ]
+    known = [(name, value, limit) for name, value, limit in kept if value is not None]
+    if not known:
+        return Finding(rule, "not tried", "No channel is known that should stay as it is.")
+    text = "; ".join(f"{value:.2f} {name}" for name, value, _ in known)
+    if any(math.isnan(value) for _, value, _ in known):
+        return Finding(rule, "open", f"What should not change could not be measured ({text}).")
+    if any(value < limit for _, value, limit in known):
+        return Finding(rule, "against", f"What should not change does: {text}.")
+    return Finding(rule, "for", f"What should not change stays: {text}.")
+
+
+def _own_source(e: Evidence, rules: Rules) -> Finding:
+    rule = "The cells are the same"
+    if e.own_source is None or math.isnan(e.own_source):
+        return Finding(rule, "open", "Whether the cells are the same is not known.")
+    text = (
+        f"{e.own_source:.0%} of other source images are less like a translated image than its own"
+    )
+    if e.own_source < rules.own_source:
+        return Finding(rule, "against", f"Only {text}: it may show any cells.")
+    return Finding(rule, "for", f"{text}.")
+
+
+def _copies(e: Evidence, rules: Rules) -> Finding:
+    rule = "They are no copies of training images"
+    if e.copies is None or math.isnan(e.copies):
+        return Finding(rule, "not tried", "There were no training images to compare with.")
+    text = f"{e.copies:.0%} of the translated images are as good as copies of training images."
+    return Finding(rule, "against" if e.copies > rules.copies else "for", text)
+
+
+_RULES: tuple[Callable[[Evidence, Rules], Finding], ...] = (
+    _enough,
+    _real_effect,
+    _translated_effect,
+    _recovery,
+    _null,
+    _runs(
+        "Shuffled conditions show nothing",
+        "A run trained on shuffled conditions",
+        lambda e: e.shuffled,
+    ),
+    _runs(
+        "Two halves of one condition show nothing",
+        "A run trained on two halves of one condition",
+        lambda e: e.half_split,
+    ),
+    _identity,
+    _own_source,
+    _copies,
+    _not_trained_on,
+)
+
+
+def _beyond(one: Effect, other: Effect) -> bool:
+    """Whether the interval of one effect lies outside of another's."""
+    return one.low > other.high or one.high < other.low
+
+
+def _words(effect: Effect) -> str:
+    return (
+        f"{effect.shift:+.3g} ({effect.low:+.3g} to {effect.high:+.3g}), p = {effect.p_value:.2g}"
+    )

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+NAMES = ("--profile", "area", "--channel", "marker")
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    from napari_phenldiff.evaluation import parts
+
+    monkeypatch.setattr(parts, "appearance", lambda *args: parts.Appearance([], None, None))
+
+
+def test_a_page_and_all_numbers(data, trained, tmp_path, phenldiff):
+    out = tmp_path / "out"
+    code, said, _ = phenldiff("evaluate", trained, data, *NAMES, "--out", out, "--images", 2)
+    assert code == 0
+    assert "Cannot tell. There are too few" in said
+    assert "translating back" in said
+    assert "note: 6 images were left out" in said
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["verdict"]["answer"] == "cannot tell"
+    assert metrics["measurement"] == "area_fraction"
+    assert metrics["n_translated"] == 2
+    assert metrics["provenance"]["run"] == str(trained)
+    assert {name[0] for name in metrics["provenance"]["translated_images"]} == {"u"}
+    assert metrics["memorisation"]["n_training"] == 3
+    assert sorted(p.name for p in out.iterdir()) == [
+        "measured.csv",
+        "measured_settings.json",
+        "metrics.json",
+        "report.html",
+    ]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Cannot tell" in page
+    assert 'src="http' not in page
+
+
+def test_settings_of_a_measurement_and_control_runs(data, trained, tmp_path, phenldiff):
+    first = tmp_path / "first"
+    phenldiff("evaluate", trained, data, *NAMES, "--out", first, "--images", 2, "--no-cycle")
+    code, _, _ = phenldiff(
+        "evaluate", trained, data, "--profile", "area", "--images", 2, "--no-cycle",
+        "--settings", first / "measured_settings.json", "--shuffled", trained, "--half-split",
+        trained, "--out", tmp_path / "second", "--seed", 1, "--guidance", 3,
+    )  # fmt: skip
+    assert code == 0
+    metrics = json.loads((tmp_path / "second" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["provenance"]["measurement_settings"]["channel"] == "marker"
+    assert metrics["provenance"]["translation"]["guidance"] == 3
+    assert metrics["provenance"]["translation"]["seed"] == 1
+    assert [len(metrics["controls"][k]) for k in ("shuffled", "half_split")] == [1, 1]
+    assert [cycle["what"] for cycle in metrics["cycle"]] == ["reconstructed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--profile", "nothing"), 'no measurement profile "nothing"'),
+        (("--profile", "area", "--nuclei-channel", "DNA"), "has no --nuclei-channel"),
+        ((*NAMES, "--target", "other"), "was not trained on condition other"),
+        ((*NAMES, "--images", "1"), "images: input should be greater"),
+        ((*NAMES, "--keep", "nothing"), 'no channel "nothing"'),
+        ((*NAMES, "--wells", "["), "not a regular expression"),
+        ((*NAMES, "--wells", "^x"), "is not in the name"),
+        ((*NAMES, "--shuffled", "nowhere"), "is not a run folder"),
+        ((*NAMES, "--paired"), "leave --paired"),
+    ],
+)
+def test_what_cannot_be_used_is_told(data, trained, tmp_path, phenldiff, options, told):
+    out = tmp_path / "out"
+    if "--images" not in options:
+        options = (*options, "--images", 2)
+    code, _, complaint = phenldiff("evaluate", trained, data, *options, "--out", out)
+    assert code == 2
+    assert told in complaint
+    assert not out.exists()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(data, trained, tmp_path, phenldiff):
+    code, _, complaint = phenldiff("evaluate", trained, data, *NAMES, "--out", data)
+    assert code == 2
+    assert "not empty" in complaint

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_phenldiff.evaluation.cycle import (
+    cycle_error,
+    is_latent,
+    latent_cycle,
+    there_and_back,
+)
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.runs.config import TranslationConfig
+
+CONFIG = TranslationConfig(source="a", target="b")
+
+
+def image(*levels, side=4, dtype=np.uint8):
+    data = np.stack([np.full((side, side), level, dtype) for level in levels])
+    names = tuple(f"c{k}" for k in range(len(levels)))
+    return Image(data, names, None, "field")
+
+
+@pytest.fixture
+def scaling():
+    ramp = np.arange(101, dtype=np.uint8).reshape(1, 1, -1)
+    both = Image(np.concatenate([ramp, 2 * ramp]), ("c0", "c1"), None, "ramp")
+    return IntensityScaling.fit([both], percentiles=(0, 100))
+
+
+def test_the_norm_is_that_of_the_paper_and_the_error_is_per_pixel(scaling):
+    assert (tuple(scaling.low), tuple(scaling.high)) == ((0, 0), (100, 200))
+    found = cycle_error([image(50, 50)] * 2, [image(60, 50), image(50, 50)], scaling)
+    # 10 of 100 grey values in 16 of 32 pixels
+    assert found.norm == pytest.approx([255 * 0.1 * 4, 0])
+    assert found.rmse == pytest.approx([0.1 / np.sqrt(2), 0])
+    np.testing.assert_allclose(found.rmse_grey, [[10, 0], [0, 0]])
+
+
+def test_bytes_do_not_wrap(scaling):
+    found = cycle_error([image(0, 0)], [image(255, 0)], scaling)
+    assert found.rmse_grey[0, 0] == 255
+
+
+def test_other_shapes_are_refused(scaling):
+    with pytest.raises(ValueError, match="shapes"):
+        cycle_error([image(0, 0)], [image(0, 0, side=5)], scaling)
+
+
+@dataclass
+class Made:
+    translated: Image
+    reconstructed: Image
+
+
+class Brighter:
+    """A translator that is not the inverse of its way back."""
+
+    def translate(self, images, config):
+        step = 10 if (config.source, config.target) == ("a", "b") else -7
+        for one in images:
+            yield Made(replace(one, data=(one.data.astype(int) + step).astype(np.uint8)), one)
+
+
+def test_any_translator_can_be_cycled(scaling):
+    there, back = there_and_back(Brighter(), [image(50, 50)], CONFIG)
+    assert there[0].translated.data.max() == 60
+    assert cycle_error([image(50, 50)], back, scaling).rmse_grey.tolist() == [[3, 3]]
+    assert not is_latent(Brighter())
+
+
+class Base:
+    tile, multiple = 4, 1
+
+    def encode(self, tiles):
+        return torch.from_numpy(np.round(tiles, 1))
+
+    def decode(self, latents, channels):
+        return latents.numpy()
+
+
+class Latent:
+    """Turns latents by what `invert` and `generate` are told, and loses a tenth on the way back."""
+
+    base = Base()
+
+    def __init__(self, scaling):
+        self.scaling = scaling
+
+    def invert(self, latents, config):
+        return latents
+
+    def generate(self, latents, config):
+        return -latents if config.source == "a" else -0.9 * latents
+
+
+def test_the_latent_cycle_and_the_floor(scaling):
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 100, (2, 4, 4)).astype(np.uint8)
+    noisy = Image(data, ("c0", "c1"), None, "noise")
+    translator = Latent(scaling)
+    assert is_latent(translator)
+    found = latent_cycle(translator, [noisy], CONFIG)
+    latents = np.round(scaling.apply(data), 1)
+    assert found.rmse[0] == pytest.approx(0.1 * np.sqrt(np.square(latents).mean()), rel=1e-4)
+    assert found.relative[0] == pytest.approx(found.rmse[0] / latents.std(ddof=1), rel=1e-4)
+    floor = (latents - scaling.apply(data)) / 2
+    assert found.floor[0] == pytest.approx(np.sqrt(np.square(floor).mean()), rel=1e-4)
+    assert found.floor_norm[0] == pytest.approx(255 * np.sqrt(np.square(floor).sum()), rel=1e-4)
+    assert latent_cycle(translator, [], CONFIG).rmse.shape == (0,)

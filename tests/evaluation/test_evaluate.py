@@ -1,0 +1,303 @@
+"""The whole evaluation, on simulated cells and translators that are honest or are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation import evaluate as module
+from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.evaluation.document import write_document
+from napari_phenldiff.evaluation.evaluate import Model, evaluate
+from napari_phenldiff.evaluation.schema import read_metrics
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import sha256_of_array
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.simulate import simulate_pairs
+from napari_phenldiff.runs.config import TranslationConfig
+
+N = 12
+TRANSLATION = TranslationConfig(source="control", target="scattered")
+CONFIG = EvaluationConfig(images=N, cycle=False)
+
+
+@dataclass
+class Made:
+    translated: object
+    reconstructed: object
+    residual: float = 0.0
+
+
+class Translator:
+    """Gives what a function makes of an image; the reconstruction is the image."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def translate(self, images, config):
+        for number, image in enumerate(images):
+            yield Made(self.make(image, config, number), image)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Cells with their counterparts: to translate, to compare with, and to train on."""
+    made = list(simulate_pairs("golgi", 6 * N, seed=3, size=96))
+    return made[: 2 * N], made[2 * N : 4 * N], made[4 * N :]
+
+
+@pytest.fixture(scope="module")
+def counterparts(pairs):
+    return {
+        sha256_of_array(one.data): other
+        for group in pairs
+        for pair in group
+        for one, other in ((pair.source, pair.target), (pair.target, pair.source))
+    }
+
+
+@pytest.fixture(scope="module")
+def data(pairs):
+    return Experiment.from_images(
+        {
+            "control": [pair.source for pair in pairs[0]],
+            "scattered": [pair.target for pair in pairs[1]],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def training(pairs):
+    return Experiment.from_images(
+        {
+            "control": [pair.source for pair in pairs[2]],
+            "scattered": [pair.target for pair in pairs[2]],
+        }
+    )
+
+
+@pytest.fixture
+def model(data, training):
+    def make(translator, reference_channels=("DNA",)):
+        return Model(
+            Translator(translator),
+            IntensityScaling.fit([*data.images, *training.images]),
+            frozenset(sha256_of_array(image.data) for image in training.images),
+            reference_channels,
+            lambda: training,
+        )
+
+    return make
+
+
+@pytest.fixture
+def honest(counterparts):
+    """Gives the true counterpart, and the image itself for its own condition."""
+
+    def make(image, config, number):
+        if config.source == config.target:
+            return image
+        return counterparts[sha256_of_array(image.data)]
+
+    return make
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Without networks: what they say decides nothing."""
+    from napari_phenldiff.evaluation import parts
+
+    nothing = parts.Appearance([], None, None)
+    monkeypatch.setattr(parts, "appearance", lambda *args: nothing)
+
+
+def against(evaluation):
+    return {f.rule for f in evaluation.metrics.verdict.findings if f.outcome == "against"}
+
+
+def test_the_truth_is_supported(model, honest, data, tmp_path):
+    steps = []
+    config = CONFIG.model_copy(update={"cycle": True})
+    found = evaluate(
+        model(honest),
+        data,
+        TRANSLATION,
+        config,
+        "golgi",
+        on_step=lambda *step: steps.append(step),
+    )
+    m = found.metrics
+    assert m.verdict.answer == "supported", m.verdict
+    assert m.measurement == "half_area_fraction"
+    assert (m.n_translated, m.counted) == (N, "images")
+    assert ("translating", N, N) in steps
+    # the counterpart of the counterpart is the image
+    assert [c.what for c in m.cycle] == ["there and back", "reconstructed"]
+    assert m.cycle[0].norm.median == 0
+    assert m.identity.own_source == 1
+    assert m.identity.nuclei_channel == m.identity.kept_channel == "DNA"
+    assert m.identity.nuclei_kept.median > 0.9
+    assert m.memorisation.n_training == 2 * N
+    assert m.memorisation.copies == 0
+    rows = {(row.images, row.channel): row for row in m.distances}
+    assert {row.n for row in m.distances} == {N}
+    assert len(rows) == 4 * 4
+    copy, made = (rows[name, "Golgi"].kernel for name in ("copy of the source", "translated"))
+    assert made < copy
+    assert m.classifier.translated.value > m.classifier.reconstructed.value
+
+    m.write(tmp_path / "metrics.json")
+    again = read_metrics(tmp_path / "metrics.json")
+    assert again.model_dump_json() == m.model_dump_json()
+
+    path = write_document(tmp_path / "report.html", found)
+    text = path.read_text(encoding="utf-8")
+    assert '<p class="verdict good">Supported</p>' in text
+    assert text.count("<figure>") == 5
+    for words in ("null translation", "real vs real", "Memorisation", "There and back"):
+        assert words in text
+
+
+def test_the_same_images_give_the_same_numbers(model, honest, data, fast):
+    metrics = [
+        evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi").metrics for _ in range(2)
+    ]
+    dumps = [m.model_dump(mode="json") for m in metrics]
+    for dump in dumps:
+        del dump["provenance"]["seconds"]
+    assert dumps[0] == dumps[1]
+
+
+def test_painting_where_real_images_do_not_differ_is_caught(model, honest, pairs, fast):
+    same = Experiment.from_images(
+        {
+            "control": [pair.source for pair in pairs[0]],
+            "scattered": [pair.source for pair in pairs[1]],
+        }
+    )
+
+    found = evaluate(model(honest), same, TRANSLATION, CONFIG, "golgi")
+    assert found.metrics.verdict.answer == "not supported"
+    assert "invented" in found.metrics.verdict.reason
+    honestly = evaluate(model(lambda image, *_: image), same, TRANSLATION, CONFIG, "golgi")
+    assert honestly.metrics.verdict.answer == "cannot tell"
+
+
+def test_painting_whatever_is_asked_is_caught(model, counterparts, data, fast):
+    found = evaluate(
+        model(lambda image, *_: counterparts[sha256_of_array(image.data)]),
+        data,
+        TRANSLATION,
+        CONFIG,
+        "golgi",
+    )
+    assert "Translated to their own condition, cells stay" in against(found)
+    assert found.metrics.verdict.answer == "not supported"
+
+
+def test_copies_of_training_images_are_caught(model, data, training, fast):
+    def remembered(image, config, number):
+        images = training[config.target].images
+        return image if config.source == config.target else images[number % len(images)]
+
+    # without a channel that is known to stay, too
+    found = evaluate(model(remembered, ()), data, TRANSLATION, CONFIG, "golgi")
+    assert found.metrics.memorisation.copies == 1
+    assert against(found) >= {
+        "They are no copies of training images",
+        "The cells are the same",
+    }
+    named = evaluate(model(remembered), data, TRANSLATION, CONFIG, "golgi")
+    assert "What should not change does not" in against(named)
+
+
+def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fast):
+    leaking = (Translator(honest), TRANSLATION)
+    quiet = (Translator(lambda image, *_: image), TRANSLATION)
+    found = evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi", shuffled=[quiet, leaking])
+    assert against(found) == {"Shuffled conditions show nothing"}
+    halves = TranslationConfig(source="control_a", target="control_b")
+    found = evaluate(
+        model(honest),
+        data,
+        TRANSLATION,
+        CONFIG,
+        "golgi",
+        half_split=[(Translator(honest), halves)],
+    )
+    assert against(found) == {"Two halves of one condition show nothing"}
+    found = evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi", shuffled=[quiet])
+    assert found.metrics.verdict.answer == "supported"
+
+
+def test_the_truth_is_compared_with_where_it_is_known(model, honest, pairs, fast, tmp_path):
+    known = Experiment.from_images(
+        {
+            "control": [pair.source for group in pairs[:2] for pair in group],
+            "scattered": [pair.target for group in pairs[:2] for pair in group],
+        }
+    )
+    config = CONFIG.model_copy(update={"paired": True})
+    found = evaluate(model(honest), known, TRANSLATION, config, "golgi")
+    truth = found.metrics.controls.truth
+    assert truth.n == N
+    assert truth.rmse == truth.effect_error == 0
+    assert truth.correlation == pytest.approx(1)
+    assert truth.rmse_copy > 0
+    page = write_document(tmp_path / "report.html", found).read_text(encoding="utf-8")
+    assert "Against the truth" in page
+    # the cells that are compared with are others
+    shown = {image.name for image in found.chosen.sources}
+    assert not shown & {image.name for image in found.chosen.real_target}
+
+    # the right change on average, but that of another image
+    wrong = [pair.target.data[0].astype(float) - pair.source.data[0] for pair in pairs[2]]
+
+    def average(image, config, number):
+        data = image.data.copy()
+        data[0] = np.clip(image.data[0] + wrong[number], 0, 255)
+        return image if config.source == config.target else replace(image, data=data)
+
+    found = evaluate(model(average), known, TRANSLATION, config, "golgi")
+    assert found.metrics.controls.truth.rmse > truth.rmse_copy
+    assert abs(found.metrics.controls.truth.pixel_correlation[0]) < 0.3
+
+
+def test_few_images_tell_nothing(model, honest, data, fast):
+    config = CONFIG.model_copy(update={"images": 3})
+    found = evaluate(model(honest), data, TRANSLATION, config, "golgi")
+    assert found.metrics.verdict.answer == "cannot tell"
+    assert "too few" in found.metrics.verdict.reason
+
+
+def test_images_that_were_trained_on_are_left_out_or_told(model, honest, data, fast):
+    trained = frozenset(sha256_of_array(image.data) for image in data.images)
+    overfit = replace(model(honest), trained=trained)
+    with pytest.raises(InputError, match="--trained-too"):
+        evaluate(overfit, data, TRANSLATION, CONFIG, "golgi")
+    config = CONFIG.model_copy(update={"trained_too": True})
+    found = evaluate(overfit, data, TRANSLATION, config, "golgi")
+    assert found.metrics.verdict.answer == "cannot tell"
+    assert "was trained on 48 of the images" in found.metrics.verdict.reason
+
+
+def test_what_cannot_be_had_is_told(model, honest, data, monkeypatch):
+    from napari_phenldiff.evaluation import parts
+
+    def refuse(*args):
+        raise InputError("not here.")
+
+    monkeypatch.setattr(parts, "extract_features", refuse)
+    judged = replace(model(honest), training=refuse)
+    found = evaluate(judged, data, TRANSLATION, CONFIG, "golgi")
+    assert found.metrics.distances == ()
+    assert found.metrics.memorisation is None
+    assert sum("not here." in note for note in found.metrics.notes) == 2
+
+
+def test_groups_are_called_apart_from_conditions():
+    names = module._group_names(TranslationConfig(source="translated", target="reconstructed"))
+    assert len(set(names.values())) == 5

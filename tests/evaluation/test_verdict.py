@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.evaluation.verdict import Effect, Evidence, judge
+from napari_phenldiff.measurement.compare import compare, recovery
+
+GOOD = Effect(2.0, 1.8, 2.2, 1e-6, 1e-8, 12, 12)
+NOTHING = Effect(0.0, -0.1, 0.1, 0.8, 1e-4, 12, 12)
+EVIDENCE = Evidence(
+    real=GOOD,
+    translated=GOOD,
+    recovery=(1.0, 0.8, 1.2),
+    null=NOTHING,
+    nuclei_kept=0.95,
+    correlation_kept=0.9,
+    own_source=1.0,
+    copies=0.0,
+)
+OPPOSITE = Effect(-2.0, -2.2, -1.8, 1e-6, 1e-8, 12, 12)
+
+
+def outcome(verdict, rule):
+    (finding,) = (finding for finding in verdict.findings if finding.rule == rule)
+    return finding.outcome
+
+
+def test_all_rules_for_it():
+    verdict = judge(EVIDENCE)
+    assert verdict.answer == "supported"
+    assert "1.00 of the real effect" in verdict.reason
+    assert {f.outcome for f in verdict.findings} == {"for", "not tried"}
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        # painted where real images do not differ
+        ({"real": NOTHING, "recovery": (math.nan,) * 3}, "The real images differ"),
+        ({"translated": OPPOSITE, "recovery": (-1.0, -1.2, -0.8)}, "The translation shows it"),
+        ({"recovery": (0.1, 0.05, 0.2)}, "It is as large as the real effect"),
+        ({"recovery": (4.0, 3.0, 5.0)}, "It is as large as the real effect"),
+        ({"null": GOOD}, "Translated to their own condition, cells stay"),
+        ({"shuffled": (NOTHING, GOOD)}, "Shuffled conditions show nothing"),
+        ({"half_split": (OPPOSITE,)}, "Two halves of one condition show nothing"),
+        ({"nuclei_kept": 0.2}, "What should not change does not"),
+        ({"correlation_kept": 0.2}, "What should not change does not"),
+        ({"own_source": 0.5}, "The cells are the same"),
+        ({"copies": 0.5}, "They are no copies of training images"),
+    ],
+)
+def test_each_rule_can_speak_against_it(change, rule):
+    verdict = judge(replace(EVIDENCE, **change))
+    assert verdict.answer == "not supported"
+    assert outcome(verdict, rule) == "against"
+    assert verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"real": replace(NOTHING, low=-3, high=3)}, "The real images differ"),
+        ({"translated": NOTHING}, "The translation shows it"),
+        ({"recovery": (1.0, 0.1, 1.9)}, "It is as large as the real effect"),
+        ({"recovery": (math.nan,) * 3}, "It is as large as the real effect"),
+        ({"null": None}, "Translated to their own condition, cells stay"),
+        (
+            {"null": replace(NOTHING, low=-1, high=1)},
+            "Translated to their own condition, cells stay",
+        ),
+        ({"shuffled": (replace(NOTHING, high=1.5),)}, "Shuffled conditions show nothing"),
+        ({"nuclei_kept": math.nan}, "What should not change does not"),
+        ({"own_source": None}, "The cells are the same"),
+        ({"trained_on": 3}, "Images that were not trained on"),
+    ],
+)
+def test_what_is_not_known_is_not_claimed(change, rule):
+    verdict = judge(replace(EVIDENCE, **change))
+    assert verdict.answer == "cannot tell"
+    assert outcome(verdict, rule) == "open"
+
+
+def test_a_significant_test_alone_is_not_enough():
+    # an interval that holds 0 beside a small p: the two do not agree
+    assert judge(replace(EVIDENCE, real=replace(GOOD, low=-0.1))).answer == "cannot tell"
+    assert judge(replace(EVIDENCE, real=replace(GOOD, p_value=0.2))).answer == "cannot tell"
+
+
+def test_too_few_images_neither_show_nor_refute():
+    few = replace(GOOD, least_p_value=0.1, n_before=3, n_after=3)
+    for change in ({"real": few}, {"translated": few}, {"real": few, "copies": 1.0}):
+        verdict = judge(replace(EVIDENCE, **change))
+        assert verdict.answer == "cannot tell"
+        assert "too few" in verdict.reason
+    nothing = Effect(*(math.nan,) * 5, 0, 0)
+    assert judge(Evidence(nothing, nothing, (math.nan,) * 3)).answer == "cannot tell"
+
+
+def experiment(rng, n, *, real=0.0, shown=0.0, wobble=0.3, null=0.05):
+    """Numbers of one experiment: images vary by 1, translation adds `shown` to each image."""
+    source, target = rng.normal(0, 1, n), rng.normal(real, 1, n)
+    reconstructed = source + rng.normal(0, null, n)
+    translated = reconstructed + shown + rng.normal(0, wobble, n)
+    own = source + rng.normal(0, null, n)
+    found = recovery(source, target, translated, reconstructed=reconstructed)
+
+    def effect(a, b, paired):
+        return Effect.from_comparison(compare(a, b, paired=paired, n_resamples=1))
+
+    return Evidence(
+        real=effect(source, target, False),
+        translated=effect(reconstructed, translated, True),
+        recovery=(found.value, found.low, found.high),
+        null=effect(source, own, True),
+        own_source=1.0,
+    )
+
+
+def claims(count, seed=0, **how):
+    rng = np.random.default_rng(seed)
+    said = [judge(experiment(rng, **how)).answer for _ in range(count)]
+    return said.count("supported") / count, said
+
+
+@pytest.mark.parametrize("n", [6, 12, 24])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"real": 0.0, "shown": 0.0},  # neither differs
+        {"real": 0.0, "shown": 1.0},  # painted where nothing is
+        {"real": 2.0, "shown": 0.0},  # the translation does nothing
+        {"real": 2.0, "shown": -2.0},  # or the opposite
+    ],
+)
+def test_false_claims_are_rare(how, n):
+    rate, _ = claims(100, n=n, **how)
+    assert rate <= 0.05
+
+
+def test_true_effects_are_mostly_found():
+    rate, _ = claims(60, n=12, real=3.0, shown=2.7)
+    assert rate > 0.9
+
+
+def test_what_is_painted_is_refuted_given_enough_images():
+    _, said = claims(60, n=40, real=0.0, shown=2.0)
+    assert said.count("not supported") > 50
