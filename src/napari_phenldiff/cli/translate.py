@@ -56,6 +56,11 @@ _FIELDS: dict[str, tuple[type, str, str]] = {
         "D",
         "part of the noise schedule to invert, 0 to 1; less keeps more of the image",
     ),
+    "detail": (
+        float,
+        "D",
+        "part of the finest texture, which the model does not see, that is put back, 0 to 1",
+    ),
     "inference_steps": (int, "N", "steps of the whole schedule"),
     "fixed_point_iterations": (int, "K", "passes per step of the inversion; more is more exact"),
     "seed": (int, "S", "seed of whatever is random"),

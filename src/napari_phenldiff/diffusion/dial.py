@@ -14,6 +14,7 @@ from napari_phenldiff.images.tiles import TileGrid
 from napari_phenldiff.runs.config import TranslationConfig
 
 if TYPE_CHECKING:
+    from napari_phenldiff.diffusion.detail import Detail
     from napari_phenldiff.diffusion.translate import Translator
 
 ROUGH_STEPS = 10
@@ -58,6 +59,8 @@ class Dial:
         Of all tiles, in the order of the grid.
     reconstructed, translated : numpy.ndarray of shape (N, C, Y, X), float32
         Tiles at strength 0 and at that of `config`, in [-1, 1].
+    detail : Detail, optional
+        What the autoencoder has lost of the field, to be put back.
     """
 
     def __init__(
@@ -70,11 +73,13 @@ class Dial:
         *,
         reconstructed: np.ndarray,
         translated: np.ndarray,
+        detail: Detail | None = None,
     ) -> None:
         self.image = image
         self.config = config
         self._translator = translator
         self._grid = grid
+        self._detail = detail
         # The steps between are only asked for by an anchored generation.
         path = inversion.path if config.anchor else (inversion.path[0], inversion.path[-1])
         self._inversion = replace(inversion, path=path)
@@ -91,7 +96,9 @@ class Dial:
     def nbytes(self) -> int:
         """Memory that is kept for this field, in bytes; roughly."""
         latents = sum(x.nbytes for x in self._inversion.path)
-        return latents + self.image.data.nbytes + sum(t.nbytes for t in self._tiles.values())
+        detail = 0 if self._detail is None else 2 * self._detail.lost.nbytes
+        tiles = sum(tile.nbytes for tile in self._tiles.values())
+        return latents + self.image.data.nbytes + detail + tiles
 
     def at(self, strength: float) -> Image:
         """Return the field at a strength, as `Translator.translate` makes it.
@@ -185,7 +192,7 @@ class Dial:
         )
 
     def _field(self, tiles: np.ndarray) -> Image:
-        return self._translator.restore(self.image, self._grid, tiles)
+        return self._translator.restore(self.image, self._grid, tiles, self._detail)
 
     def _remember(self, strength: float, tiles: np.ndarray) -> None:
         """Keep a few of the latest strengths: people go back and forth."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_phenldiff.diffusion.detail import Detail
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
@@ -118,7 +119,16 @@ def cut(batch: Batch, scaling: IntensityScaling) -> np.ndarray:
     return np.concatenate([grid.cut(scaling.apply(image.data)) for image, grid in batch])
 
 
-def restore(image: Image, grid: TileGrid, tiles: np.ndarray, scaling: IntensityScaling) -> Image:
+def restore(
+    image: Image,
+    grid: TileGrid,
+    tiles: np.ndarray,
+    scaling: IntensityScaling,
+    detail: Detail | None = None,
+) -> Image:
     """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
-    data = scaling.invert(grid.blend(tiles), image.data.dtype)
+    field = grid.blend(tiles)
+    if detail is not None:
+        field = detail.put_back(field)
+    data = scaling.invert(field, image.data.dtype)
     return Image(data, image.channel_names, image.pixel_size, image.name)

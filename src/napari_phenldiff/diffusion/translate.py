@@ -11,6 +11,7 @@ import torch
 
 from napari_phenldiff.diffusion.adaptation import load_adapter
 from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.detail import Detail
 from napari_phenldiff.diffusion.device import choose_device, choose_precision, keep_in
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.diffusion.fields import (
@@ -136,6 +137,7 @@ class Translator(LatentTranslator):
         end = 0
         for image, grid in batch:
             start, end = end, end + len(grid)
+            detail = self._detail(image, grid, tiles[start:end], config)
             dial = None
             if keep:
                 dial = Dial(
@@ -146,11 +148,12 @@ class Translator(LatentTranslator):
                     _part([part[2] for part in parts], start, end, whole=config.anchor > 0),
                     reconstructed=reconstructed[start:end],
                     translated=translated[start:end],
+                    detail=detail,
                 )
             yield Translation(
                 name=image.name,
-                translated=self.restore(image, grid, translated[start:end]),
-                reconstructed=self.restore(image, grid, reconstructed[start:end]),
+                translated=self.restore(image, grid, translated[start:end], detail),
+                reconstructed=self.restore(image, grid, reconstructed[start:end], detail),
                 residual=float(residuals[start:end].max()),
                 seconds=seconds,
                 dial=dial,
@@ -167,9 +170,29 @@ class Translator(LatentTranslator):
         ]
         return results[0], results[1], inversion
 
-    def restore(self, image: Image, grid: TileGrid, tiles: np.ndarray) -> Image:
+    def _detail(
+        self, image: Image, grid: TileGrid, tiles: np.ndarray, config: TranslationConfig
+    ) -> Detail | None:
+        """Find what the autoencoder loses of a field; None if it is not to be put back."""
+        # Where image channels are mixed, what is lost is no noise but structure that may be gone.
+        if not config.detail or self.base.coefficients is None:
+            return None
+        size = config.batch_size
+        seen = grid.blend(
+            np.concatenate(
+                [
+                    self.base.decode(self.base.encode(some), tiles.shape[1])
+                    for some in (tiles[i : i + size] for i in range(0, len(tiles), size))
+                ]
+            )
+        )
+        return Detail(self.scaling.apply(image.data) - seen, seen, config.detail)
+
+    def restore(
+        self, image: Image, grid: TileGrid, tiles: np.ndarray, detail: Detail | None = None
+    ) -> Image:
         """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
-        return restore(image, grid, tiles, self.scaling)
+        return restore(image, grid, tiles, self.scaling, detail)
 
 
 def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:

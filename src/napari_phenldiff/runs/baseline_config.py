@@ -198,6 +198,7 @@ _FIXED = MappingProxyType(
         "guidance_from": "source",
         "anchor": 0.0,
         "depth": 1.0,
+        "detail": 0.0,
         "fixed_point_iterations": 1,
     }
 )

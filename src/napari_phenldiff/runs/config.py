@@ -107,6 +107,10 @@ class TranslationConfig(BaseModel):
     depth : float
         Part of the noise schedule that is inverted, in (0, 1]; 1 is all of it. Less keeps more of
         the image.
+    detail : float
+        Part, in [0, 1], of what the autoencoder cannot carry (the finest texture and the camera's
+        noise) that is put back, less of it where light is gone. Only with an autoencoder that
+        keeps image channels apart, such as the bundled one.
     inference_steps : int
         Steps into which the whole schedule is divided.
     fixed_point_iterations : int
@@ -126,6 +130,7 @@ class TranslationConfig(BaseModel):
     guidance_from: Literal["null", "source"] = "source"
     anchor: Annotated[float, Field(ge=0, le=1)] = 0.0
     depth: Annotated[float, Field(gt=0, le=1)] = 0.8
+    detail: Annotated[float, Field(ge=0, le=1)] = 1.0
     inference_steps: Annotated[int, Field(ge=1, le=1000)] = 50
     fixed_point_iterations: Annotated[int, Field(ge=1)] = 3
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

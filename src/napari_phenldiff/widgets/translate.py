@@ -100,6 +100,7 @@ class TranslateWidget(DropPanel):
         self.guidance = number_box(fields["guidance"].default, 0.0, 30.0, step=0.5)
         self.anchor = number_box(fields["anchor"].default, 0.0, 1.0, step=0.1)
         self.schedule_depth = number_box(fields["depth"].default, 0.01, 1.0, step=0.05)
+        self.detail = number_box(fields["detail"].default, 0.0, 1.0, step=0.1)
         self.inference_steps = whole_box(fields["inference_steps"].default, 1, 1000)
         self.seed = whole_box(0, 0, 2**31 - 1)
         form = self.fold("Advanced")
@@ -120,6 +121,12 @@ class TranslateWidget(DropPanel):
             self.schedule_depth,
             "Part of the noise schedule that the image is taken back through. Less keeps more of "
             "the image; 1 is all of it.",
+        )
+        form.row(
+            "Detail",
+            self.detail,
+            "How much of the finest texture is put back, which the model does not see: 1 leaves "
+            "the noise of the camera in place, 0 shows what the model makes.",
         )
         form.row(
             "Steps", self.inference_steps, "Steps of the schedule. Fewer are faster and coarser."
@@ -162,6 +169,7 @@ class TranslateWidget(DropPanel):
             guidance=self.guidance.value(),
             anchor=self.anchor.value(),
             depth=self.schedule_depth.value(),
+            detail=self.detail.value(),
             inference_steps=self.inference_steps.value(),
             seed=self.seed.value(),
         )
