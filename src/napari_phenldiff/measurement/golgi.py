@@ -26,11 +26,11 @@ from napari_phenldiff.measurement.segment import (
     segment_area,
     segment_objects,
 )
-from napari_phenldiff.measurement.threshold import Settings, ThresholdSettings
+from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.measurement.translocation import NUCLEI
 
-# Smaller specks are noise, not stacks.
-GOLGI = SegmentationSettings(threshold=ThresholdSettings(smoothing=1.3488), min_size=4)
+# Smaller specks are noise, not stacks. Smoothing would wash out stacks that lie alone.
+GOLGI = SegmentationSettings(min_size=4, dimmest=0.75)
 
 
 class GolgiSettings(Settings):

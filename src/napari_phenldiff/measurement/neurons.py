@@ -30,7 +30,7 @@ from napari_phenldiff.measurement.translocation import NUCLEI
 
 # Neither the noise in a neurite's outline nor specks of it are neurites.
 NEURITES = SegmentationSettings(
-    threshold=ThresholdSettings(smoothing=1.3488), max_hole=10, min_size=20
+    threshold=ThresholdSettings(smoothing=1.3488), max_hole=10, min_size=20, dimmest=0.5
 )
 
 

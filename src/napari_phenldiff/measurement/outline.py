@@ -1,4 +1,4 @@
-"""Outlines of objects: where their brightness has fallen to half, and without holes."""
+"""Outlines: where brightness has fallen to half of what it is nearby, and without holes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from napari_phenldiff.measurement.threshold import HALF_WEIGHT
 
 # Pixels, as a standard deviation, over which the brightness of an object is averaged.
 _NEARBY = 4.0
+# Side in pixels of the square in which thin structures have their peak and their surroundings.
+_AROUND = 7
 
 
 def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
@@ -84,6 +86,44 @@ def above_half_maximum(labels: np.ndarray, image: np.ndarray, *, smoothing: floa
         half = background + _level_at_edge(int(own.sum()), sigma) * (plateau - background)
         above[box] |= (labels[box] == number) & (image[box] >= half)
     return above
+
+
+def level_of_dim(
+    image: np.ndarray, level: float | np.ndarray, dimmest: float
+) -> float | np.ndarray:
+    """Lower a threshold for thin structures that are too dim to reach it.
+
+    They end where the image falls to the middle between the brightest and the darkest value in a
+    square of 7 pixels, as in Bernsen's threshold: at half of their own peak, and no gap beside a
+    bright structure is taken for a dim one. No level becomes higher.
+
+    Parameters
+    ----------
+    image : numpy.ndarray of shape (Y, X), float64
+        Smoothed as it will be compared with the level.
+    level : float or numpy.ndarray of shape (Y, X), float64
+        Where bright structures end.
+    dimmest : float
+        The lowest level is this part of `level`, both counted from the median of what is below it.
+
+    Returns
+    -------
+    float or numpy.ndarray of shape (Y, X), float64
+
+    References
+    ----------
+    J. Bernsen (1986), Dynamic thresholding of gray-level images, Proc. 8th ICPR, 1251-1255.
+    ``docs/notes/simulated-truth.md`` has the errors of this and of other rules.
+    """
+    from scipy import ndimage as ndi
+
+    below = image < level
+    if dimmest >= 1 or not below.any():
+        return level
+    background = np.median(image[below])
+    middle = (ndi.maximum_filter(image, _AROUND) + ndi.minimum_filter(image, _AROUND)) / 2
+    lowest = np.minimum(background + dimmest * (level - background), level)
+    return np.clip(middle, lowest, level)
 
 
 def _mean_nearby(values: np.ndarray, inner: np.ndarray) -> np.ndarray:
