@@ -80,6 +80,21 @@ def test_area_with_holes_and_dust():
     np.testing.assert_array_equal(large_hole, mask)
 
 
+def test_dim_lines_are_added_to_areas_only():
+    plane = np.zeros(SHAPE)
+    plane[20, 10:80], plane[40, 10:80] = 400, 150
+    plane = ndi.gaussian_filter(plane, 1.2)
+    level = 80
+    plain = segment_area(plane, settings(), level)
+    assert plain[20].any()
+    assert not plain[40].any()
+    both = segment_area(plane, settings(dimmest=0.5), level)
+    assert both[40, 15:75].all()
+    np.testing.assert_array_equal(both[plain], True)
+    objects = segment_objects(plane, settings(dimmest=0.5), level)
+    np.testing.assert_array_equal(objects > 0, plain)
+
+
 def test_touching_nuclei_are_split():
     plane = 100.0 * (disk((30, 30), 10) | disk((30, 48), 10))
     assert segment_objects(plane, settings(), 50).max() == 1

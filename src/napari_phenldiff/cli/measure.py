@@ -160,8 +160,8 @@ def add_parser(commands: Any) -> None:
         type=float,
         metavar="F",
         default=absent,
-        help="keep thin structures below the threshold, down to this part of it (area, golgi, "
-        "neurons; 1: off; default: golgi 0.75, neurons 0.5, area 1)",
+        help="let dim thin structures end at half of their peak, down to this part of the "
+        "threshold (area; default: 1, which is off; golgi: 0.75, neurons: 0.5)",
     )
     for name, text in _SEGMENTATION_OPTIONS.items():
         group.add_argument(options.flag(name), type=int, metavar="N", help=text, default=absent)

@@ -8,8 +8,9 @@ from napari_phenldiff.measurement.threshold import HALF_WEIGHT
 
 # Pixels, as a standard deviation, over which the brightness of an object is averaged.
 _NEARBY = 4.0
-# Side in pixels of the square in which thin structures have their peak and their surroundings.
+# Sides in pixels of the squares in which a thin structure has its peak, and that it does not fill.
 _AROUND = 7
+_WIDEST = 15
 
 
 def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
@@ -91,20 +92,23 @@ def above_half_maximum(labels: np.ndarray, image: np.ndarray, *, smoothing: floa
 def level_of_dim(
     image: np.ndarray, level: float | np.ndarray, dimmest: float
 ) -> float | np.ndarray:
-    """Lower a threshold for thin structures that are too dim to reach it.
+    """Lower a threshold for thin structures that are too dim for it.
 
-    They end where the image falls to the middle between the brightest and the darkest value in a
-    square of 7 pixels, as in Bernsen's threshold: at half of their own peak, and no gap beside a
-    bright structure is taken for a dim one. No level becomes higher.
+    They end at half of their own peak, but nowhere above the threshold, and nowhere below a part
+    of it. Half of the peak is the middle between the brightest and the darkest value in a square
+    of 7 pixels, as in Bernsen's threshold, so that no gap or blur beside a bright structure is
+    taken for a dim one.
 
     Parameters
     ----------
     image : numpy.ndarray of shape (Y, X), float64
         Smoothed as it will be compared with the level.
     level : float or numpy.ndarray of shape (Y, X), float64
-        Where bright structures end.
+        The threshold.
     dimmest : float
-        The lowest level is this part of `level`, both counted from the median of what is below it.
+        The lowest part of the threshold, both counted from the background, the median of what is
+        below the threshold. A structure also has to rise by as much above what an opening with a
+        square of 15 pixels leaves of the image: what is wider keeps the threshold.
 
     Returns
     -------
@@ -121,9 +125,12 @@ def level_of_dim(
     if dimmest >= 1 or not below.any():
         return level
     background = np.median(image[below])
+    rise = dimmest * (level - background)
+    thin = image - ndi.grey_opening(image, (_WIDEST, _WIDEST)) >= rise
     middle = (ndi.maximum_filter(image, _AROUND) + ndi.minimum_filter(image, _AROUND)) / 2
-    lowest = np.minimum(background + dimmest * (level - background), level)
-    return np.clip(middle, lowest, level)
+    # An adaptive level may lie below the background.
+    lowest = np.minimum(background + rise, level)
+    return np.where(thin, np.clip(middle, lowest, level), level)
 
 
 def _mean_nearby(values: np.ndarray, inner: np.ndarray) -> np.ndarray:

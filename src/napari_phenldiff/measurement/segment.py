@@ -54,9 +54,9 @@ class SegmentationSettings(Settings):
         it is nearby. The threshold then only decides what is an object, and nuclei that are
         stained differently are still outlined alike. Only for objects, not for areas.
     dimmest : float
-        Thin structures that are too dim for the threshold, down to this part of it above the
-        background, belong to an area as well: up to where they have half of their own brightness.
-        1 is off. Only for areas, not for objects.
+        Thin structures end at half of their own peak where that is below the threshold, down to
+        this part of it above the background: what is dimmer then belongs to the area as well. 1
+        is off. Only for areas, not for objects.
     segmenter : callable or None
         What cuts the objects out in place of all this; see `with_segmenter`. It is no setting
         that a file could hold.
