@@ -151,8 +151,11 @@ def test_dim_haze_is_not_added():
     rng = np.random.default_rng(0)
     haze = ndi.gaussian_filter(50.0 * ellipse((24, 24)), 1.0) + 10
     plane = haze + rng.normal(0, 2, SHAPE)
-    assert plane.max() < 75
-    assert not (plane >= level_of_dim(plane, 75.0, 0.5)).any()
+    image = smoothed(plane, SMOOTHING)
+    assert image.max() < 75
+    added = np.count_nonzero(image >= level_of_dim(image, 75.0, 0.5))
+    # Noise at the rim may look thin.
+    assert added < 0.02 * np.count_nonzero(image >= 42.5)
 
 
 @pytest.mark.parametrize("dimmest", [0.2, 0.5, 0.9])

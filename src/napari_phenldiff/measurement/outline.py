@@ -107,8 +107,8 @@ def level_of_dim(
         The threshold.
     dimmest : float
         The lowest part of the threshold, both counted from the background, the median of what is
-        below the threshold. A structure also has to rise by as much above what an opening with a
-        square of 15 pixels leaves of the image: what is wider keeps the threshold.
+        below the threshold. A structure also has to rise by half as much above what an opening
+        with a square of 15 pixels leaves of the image: what is wider keeps the threshold.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def level_of_dim(
         return level
     background = np.median(image[below])
     rise = dimmest * (level - background)
-    thin = image - ndi.grey_opening(image, (_WIDEST, _WIDEST)) >= rise
+    thin = image - ndi.grey_opening(image, (_WIDEST, _WIDEST)) >= rise / 2
     middle = (ndi.maximum_filter(image, _AROUND) + ndi.minimum_filter(image, _AROUND)) / 2
     # An adaptive level may lie below the background.
     lowest = np.minimum(background + rise, level)
