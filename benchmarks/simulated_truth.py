@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -145,8 +145,11 @@ class Case:
     true: Callable[[Field], float]
 
 
-def thresholded(base: SegmentationSettings, **changes: object) -> SegmentationSettings:
-    return base.model_copy(update={"threshold": base.threshold.model_copy(update=changes)})
+def thresholded(
+    base: SegmentationSettings, dimmest: float = 1.0, **changes: object
+) -> SegmentationSettings:
+    threshold = base.threshold.model_copy(update=changes)
+    return base.model_copy(update={"threshold": threshold, "dimmest": dimmest})
 
 
 def golgi(**changes: object) -> GolgiSettings:
@@ -155,6 +158,26 @@ def golgi(**changes: object) -> GolgiSettings:
 
 def neurons(**changes: object) -> NeuronsSettings:
     return NeuronsSettings(segmentation=thresholded(NEURITES, **changes))
+
+
+def blurred(
+    draw: Callable[[str, int, int], Field], sigma: float, noise: float
+) -> Callable[[str, int, int], Field]:
+    """Photograph the same fields with more blur, in pixels, and so many times the noise."""
+
+    def again(condition: str, seed: int, index: int) -> Field:
+        field = draw(condition, seed, index)
+        expected = ndi.gaussian_filter(field.expected, sigma) if sigma else field.expected
+        rng = np.random.default_rng([seed, index, 98])
+        # As the simulator's camera, with its mean number of photons.
+        deviation = noise * 200 * np.sqrt(np.clip(expected, 0, None) / 200 / 650 + 0.004**2)
+        plane = expected + deviation * rng.standard_normal(expected.shape)
+        data = field.image.data.copy()
+        data[0] = np.clip(np.rint(plane), 0, 255)
+        image = Image(data, field.image.channel_names, None, field.image.name)
+        return Field(image, field.truth, expected, field.plane)
+
+    return again
 
 
 # The levels that the simulator's true areas are defined at, in the grey values of a mean field.
@@ -166,8 +189,9 @@ CASES = {
         known("golgi", "golgi", 96),
         "golgi",
         {
-            "default": golgi(),
-            "not smoothed": golgi(smoothing=0.0),
+            "default": GolgiSettings(),
+            "threshold alone": golgi(),
+            "threshold alone, smoothed": golgi(smoothing=1.3488),
             "true level": golgi(smoothing=0.0, method=0.2 * 200 + 5.5),
         },
         "area_fraction",
@@ -176,7 +200,7 @@ CASES = {
     "golgi, half of the light": Case(
         known("golgi", "golgi", 96),
         "golgi",
-        {"default": golgi()},
+        {"default": GolgiSettings()},
         "half_area_fraction",
         half_of_the_light,
     ),
@@ -184,8 +208,9 @@ CASES = {
         known("neurons", "neurons", 96),
         "neurons",
         {
-            "default": neurons(),
-            "not smoothed": neurons(smoothing=0.0),
+            "default": NeuronsSettings(),
+            "threshold alone": neurons(),
+            "threshold alone, not smoothed": neurons(smoothing=0.0),
             "otsu3": neurons(method="otsu3"),
             "otsu3, not smoothed": neurons(smoothing=0.0, method="otsu3"),
             "true level": neurons(smoothing=0.0, method=0.15 * 200 + 5.5),
@@ -198,6 +223,17 @@ CASES = {
         nuclei_of(name, 160), "cells", {"default": CellsSettings()}, "area_px", nuclear_area
     )
     for name in simulate.PHENOTYPES
+}
+
+# No settings were chosen on these.
+CASES |= {
+    f"{name}, {text}": replace(CASES[name], draw=blurred(CASES[name].draw, sigma, noise))
+    for name in ("golgi", "neurons")
+    for text, sigma, noise in (
+        ("noise x 3", 0.0, 3.0),
+        ("0.8 px more blur", 0.8, 1.0),
+        ("1.3 px more blur, noise x 2", 1.3, 2.0),
+    )
 }
 
 
@@ -252,8 +288,8 @@ def areas(names: list[str], fields: int, seed: int) -> None:
                         clear = np.nan
                     else:
                         measured, truth, lost = np.count_nonzero(found), field.truth.sum(), 0
-                        (threshold,) = thresholds.values()
-                        clear = np.count_nonzero(field.expected >= threshold)
+                        photo = Image(field.expected[None], ("noise-free",), None, "noise-free")
+                        clear = np.count_nonzero(profile.labels(photo, settings, thresholds))
                     rows.append((measured, truth, lost, clear))
                 table = np.array(rows, float)
                 table = table[table[:, 1] > 0]
@@ -341,7 +377,11 @@ def main() -> None:
     if args.what == "areas":
         areas(args.phenotypes or list(CASES), args.fields, args.seed)
     else:
-        with_effect = [name for name in CASES if not name.startswith("nuclei of")]
+        with_effect = [
+            name
+            for name in CASES
+            if not name.startswith("nuclei of") and "noise" not in name and "blur" not in name
+        ]
         effects(args.phenotypes or with_effect, args.experiments, args.images, args.seed)
 
 

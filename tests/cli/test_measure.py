@@ -212,6 +212,12 @@ def test_the_threshold_given_is_that_of_what_is_measured():
     assert settings_from("cells", {"method": 7.0}).nuclei.threshold.method == 7.0
 
 
+def test_dim_structures_can_be_left_out():
+    assert settings_from("neurons", {}).segmentation.dimmest == 0.5
+    assert settings_from("neurons", {"dimmest": 1.0}).segmentation.dimmest == 1.0
+    assert settings_from("area", {}).segmentation.dimmest == 1.0
+
+
 def test_the_command_of_the_docs_has_the_columns_of_the_docs(discs, tmp_path, phenldiff):
     table = tmp_path / "t.csv"
     for method in ("otsu", "otsu3", "minimum-cross-entropy", "robust-background", "0.3"):
@@ -231,7 +237,7 @@ def test_every_option_is_in_the_settings_file(discs, tmp_path, phenldiff):
     args = (
         "--threshold", "otsu3", "--scale", 255, "--log", "--smoothing", 1, "--per-image",
         "--adaptive-window", 20, "--background-radius", 15, "--min-size", 4, "--max-hole", 9,
-        "--split", "--channel", 1,
+        "--split", "--dimmest", 0.6, "--channel", 1,
     )  # fmt: skip
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     assert phenldiff("measure", "area", discs, *args, "--out", first)[0] == 0
@@ -242,8 +248,8 @@ def test_every_option_is_in_the_settings_file(discs, tmp_path, phenldiff):
         "method": "otsu3", "scope": "image", "scale": 255, "log_transform": True, "smoothing": 1,
         "adaptive_window": 20,
     }  # fmt: skip
-    names = ("background_radius", "min_size", "max_hole", "split")
-    assert [segmentation[name] for name in names] == [15, 4, 9, True]
+    names = ("background_radius", "min_size", "max_hole", "split", "dimmest")
+    assert [segmentation[name] for name in names] == [15, 4, 9, True, 0.6]
     settings = ("--settings", tmp_path / "first_settings.json")
     assert phenldiff("measure", "area", discs, *settings, "--out", second)[0] == 0
     assert first.read_bytes() == second.read_bytes()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
-from napari_phenldiff.measurement.outline import above_half_maximum, fill_holes
+from napari_phenldiff.measurement.outline import above_half_maximum, fill_holes, level_of_dim
 from napari_phenldiff.measurement.threshold import smoothed
 
 SHAPE = (72, 72)
@@ -110,3 +110,62 @@ def test_holes_up_to_a_size():
     assert not filled[38, 38]
     assert fill_holes(mask, 25)[38, 38]
     assert fill_holes(mask, 0) is mask
+
+
+def lines(*brightness, gap=18, width=1.2, base=10.0):
+    """Vertical lines of Gaussian profile, each of this brightness above the base."""
+    x = np.arange(gap * (len(brightness) + 1), dtype=float)
+    row = sum(
+        value * np.exp(-((x - gap * (k + 1)) ** 2) / (2 * width**2))
+        for k, value in enumerate(brightness)
+    )
+    return np.tile(base + row, (40, 1))
+
+
+def test_lines_end_at_half_of_their_peak_between_two_levels():
+    plane = lines(60, 100, 400, width=2.0)
+    found = (plane >= level_of_dim(plane, 75.0, 0.5))[20]
+    for middle, brightness, level in ((18, 60, 32.5), (36, 100, 50), (54, 400, 65)):
+        reach = 2.0 * np.sqrt(2 * np.log(brightness / level))
+        line = found[middle - 9 : middle + 9]
+        assert line.sum() == 2 * int(reach) + 1, brightness
+        assert line[9]
+
+
+def test_what_rises_too_little_is_left_out():
+    plane = lines(60, 25)
+    found = plane >= level_of_dim(plane, 75.0, 0.5)
+    assert found[:, :27].any()
+    assert not found[:, 27:].any()
+
+
+def test_a_gap_between_bright_lines_stays_open():
+    plane = lines(150, 150, 150, 150, gap=5)
+    gap = plane[20, 7:9].mean()
+    assert gap > 0.5 * 75
+    found = plane >= level_of_dim(plane, 75.0, 0.5)
+    np.testing.assert_array_equal(found, plane >= 75.0)
+
+
+def test_dim_haze_is_not_added():
+    rng = np.random.default_rng(0)
+    haze = ndi.gaussian_filter(50.0 * ellipse((24, 24)), 1.0) + 10
+    plane = haze + rng.normal(0, 2, SHAPE)
+    image = smoothed(plane, SMOOTHING)
+    assert image.max() < 75
+    added = np.count_nonzero(image >= level_of_dim(image, 75.0, 0.5))
+    # Noise at the rim may look thin.
+    assert added < 0.02 * np.count_nonzero(image >= 42.5)
+
+
+@pytest.mark.parametrize("dimmest", [0.2, 0.5, 0.9])
+def test_no_level_becomes_higher(dimmest):
+    plane = np.random.default_rng(1).gamma(2, 20, SHAPE)
+    for level in (75.0, np.linspace(20, 90, SHAPE[1]) * np.ones(SHAPE)):
+        assert np.all(level_of_dim(plane, level, dimmest) <= level)
+
+
+def test_level_stays_where_there_is_nothing_to_add():
+    plane = lines(60)
+    assert level_of_dim(plane, 75.0, 1.0) == 75.0
+    assert level_of_dim(plane, 0.0, 0.5) == 0.0

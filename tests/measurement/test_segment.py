@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
+from napari_phenldiff.images.simulate import simulate_fields
+from napari_phenldiff.measurement.golgi import GOLGI
+from napari_phenldiff.measurement.neurons import NEURITES
 from napari_phenldiff.measurement.segment import (
     SegmentationSettings,
     drop_small,
@@ -12,7 +15,7 @@ from napari_phenldiff.measurement.segment import (
     segment_objects,
     unmeasurable,
 )
-from napari_phenldiff.measurement.threshold import ThresholdSettings
+from napari_phenldiff.measurement.threshold import ThresholdSettings, fit_threshold
 
 SHAPE = (64, 96)
 
@@ -78,6 +81,42 @@ def test_area_with_holes_and_dust():
     np.testing.assert_array_equal(cleaned, disk((30, 30), 12))
     large_hole = segment_area(plane, settings(max_hole=5, min_size=20), 50)
     np.testing.assert_array_equal(large_hole, mask)
+
+
+def test_dim_lines_are_added_to_areas_only():
+    plane = np.zeros(SHAPE)
+    plane[20, 10:80], plane[40, 10:80] = 400, 150
+    plane = ndi.gaussian_filter(plane, 1.2)
+    level = 80
+    plain = segment_area(plane, settings(), level)
+    assert plain[20].any()
+    assert not plain[40].any()
+    both = segment_area(plane, settings(dimmest=0.5), level)
+    assert both[40, 15:75].all()
+    np.testing.assert_array_equal(both[plain], True)
+    objects = segment_objects(plane, settings(dimmest=0.5), level)
+    np.testing.assert_array_equal(objects > 0, plain)
+
+
+@pytest.mark.parametrize(("kind", "base"), [("golgi", GOLGI), ("neurons", NEURITES)])
+def test_areas_of_simulated_golgi_and_neurons(kind, base):
+    fields = [
+        list(simulate_fields(kind, condition, 40, size=96, first=first))
+        for condition, first in (("source", 0), ("target", 40))
+    ]
+    planes = np.stack([field.image.data[0] for group in fields for field in group])
+    threshold = fit_threshold(planes, base.threshold)
+    alone = base.model_copy(update={"dimmest": 1.0})
+    plain = []
+    for group in fields:
+        truth = sum(field.drawing.masks[kind].sum() for field in group)
+        found, less = (
+            sum(segment_area(field.image.data[0], chosen, threshold).sum() for field in group)
+            for chosen in (base, alone)
+        )
+        assert found == pytest.approx(truth, rel=0.05)
+        plain.append(less / truth - 1)
+    assert min(plain) < -0.2
 
 
 def test_touching_nuclei_are_split():

@@ -70,7 +70,7 @@ _SEGMENTATION_OPTIONS = {
     "min_size": "drop objects of fewer pixels",
     "max_hole": "fill holes of up to this many pixels",
 }
-_SETTINGS = {*_CHANNEL_OPTIONS, *_THRESHOLD_OPTIONS, *_SEGMENTATION_OPTIONS, "split"}
+_SETTINGS = {*_CHANNEL_OPTIONS, *_THRESHOLD_OPTIONS, *_SEGMENTATION_OPTIONS, "split", "dimmest"}
 
 
 def add_parser(commands: Any) -> None:
@@ -154,6 +154,14 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         default=absent,
         help="let the threshold follow what varies over more than N pixels",
+    )
+    group.add_argument(
+        "--dimmest",
+        type=float,
+        metavar="F",
+        default=absent,
+        help="let dim thin structures end at half of their peak, down to this part of the "
+        "threshold (area; default: 1, which is off; golgi: 0.75, neurons: 0.5)",
     )
     for name, text in _SEGMENTATION_OPTIONS.items():
         group.add_argument(options.flag(name), type=int, metavar="N", help=text, default=absent)
@@ -271,7 +279,7 @@ def settings_from(profile: str, given: Mapping[str, Any]) -> Settings:
     for name in _THRESHOLD_OPTIONS:
         if name in given:
             values[part]["threshold"][name] = given[name]
-    for name in (*_SEGMENTATION_OPTIONS, "split"):
+    for name in (*_SEGMENTATION_OPTIONS, "split", "dimmest"):
         if name in given:
             values[part][name] = given[name]
     return validated(kind, values, where="measure")

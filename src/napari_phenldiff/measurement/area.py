@@ -59,10 +59,7 @@ class Area(Profile[AreaSettings]):
         "perimeter_um": "float64",
     }
     settings_type = AreaSettings
-
-    def segmented(self, settings: AreaSettings) -> dict[str, tuple[Channel, SegmentationSettings]]:
-        """Name what is cut out: the occupied ``area``."""
-        return {"area": (settings.channel, settings.segmentation)}
+    parts: Mapping[str, tuple[str, str]] = {"area": ("channel", "segmentation")}
 
     def measure(
         self, image: Image, settings: AreaSettings, thresholds: Mapping[str, float]

@@ -96,13 +96,10 @@ class Cells(Profile[CellsSettings]):
     }
     cell_columns = ("label", "y", "x", "area_px", *_SHAPE, "cytoplasm_area_px")
     settings_type = CellsSettings
-
-    def segmented(self, settings: CellsSettings) -> dict[str, tuple[Channel, SegmentationSettings]]:
-        """Name what is cut out: the ``nuclei`` and, with a channel for it, the ``cytoplasm``."""
-        parts = {"nuclei": (settings.nuclei_channel, settings.nuclei)}
-        if settings.cytoplasm_channel is not None:
-            parts["cytoplasm"] = (settings.cytoplasm_channel, settings.cytoplasm)
-        return parts
+    parts: Mapping[str, tuple[str, str]] = {
+        "nuclei": ("nuclei_channel", "nuclei"),
+        "cytoplasm": ("cytoplasm_channel", "cytoplasm"),
+    }
 
     def measure(
         self, image: Image, settings: CellsSettings, thresholds: Mapping[str, float]

@@ -26,11 +26,11 @@ from napari_phenldiff.measurement.segment import (
     segment_area,
     segment_objects,
 )
-from napari_phenldiff.measurement.threshold import Settings, ThresholdSettings
+from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.measurement.translocation import NUCLEI
 
-# Smaller specks are noise, not stacks.
-GOLGI = SegmentationSettings(threshold=ThresholdSettings(smoothing=1.3488), min_size=4)
+# Smaller specks are noise, not stacks. Smoothing would wash out stacks that lie alone.
+GOLGI = SegmentationSettings(min_size=4, dimmest=0.75)
 
 
 class GolgiSettings(Settings):
@@ -124,6 +124,10 @@ class Golgi(Profile[GolgiSettings]):
     }
     cell_columns = CELL_COLUMNS
     settings_type = GolgiSettings
+    parts: Mapping[str, tuple[str, str]] = {
+        "golgi": ("channel", "segmentation"),
+        "nuclei": ("nuclei_channel", "nuclei"),
+    }
 
     def suited(self, settings: GolgiSettings) -> Golgi:
         """Compare fields where cells cannot be told apart; see `Profile.suited`."""
@@ -133,13 +137,6 @@ class Golgi(Profile[GolgiSettings]):
         fields.main_column = "half_area_fraction"
         fields.axis_label = "area that holds half of the Golgi signal (fraction of the field)"
         return fields
-
-    def segmented(self, settings: GolgiSettings) -> dict[str, tuple[Channel, SegmentationSettings]]:
-        """Name what is cut out: the ``golgi`` and, if there is a channel for them, ``nuclei``."""
-        parts = {"golgi": (settings.channel, settings.segmentation)}
-        if settings.nuclei_channel is not None:
-            parts["nuclei"] = (settings.nuclei_channel, settings.nuclei)
-        return parts
 
     def measure(
         self, image: Image, settings: GolgiSettings, thresholds: Mapping[str, float]

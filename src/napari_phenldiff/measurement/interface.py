@@ -62,6 +62,9 @@ class Profile(ABC, Generic[S]):
         The columns of the table of cells; empty if the profile has no cells.
     settings_type : type
         Class of its settings.
+    parts : dict of str to (str, str)
+        What is cut out: the names of the settings that hold its channel and how that is done.
+        Where the channel is None it is left out.
     """
 
     name: str
@@ -71,10 +74,15 @@ class Profile(ABC, Generic[S]):
     columns: Mapping[str, str]
     cell_columns: tuple[str, ...] = ()
     settings_type: type[S]
+    parts: Mapping[str, tuple[str, str]]
 
-    @abstractmethod
     def segmented(self, settings: S) -> dict[str, tuple[Channel, SegmentationSettings]]:
         """Name what is cut out, and from which channel, so that thresholds can be fitted."""
+        return {
+            name: (getattr(settings, channel), getattr(settings, segmentation))
+            for name, (channel, segmentation) in self.parts.items()
+            if getattr(settings, channel) is not None
+        }
 
     @abstractmethod
     def measure(self, image: Image, settings: S, thresholds: Mapping[str, float]) -> ImageResult:

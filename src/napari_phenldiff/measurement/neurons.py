@@ -30,7 +30,7 @@ from napari_phenldiff.measurement.translocation import NUCLEI
 
 # Neither the noise in a neurite's outline nor specks of it are neurites.
 NEURITES = SegmentationSettings(
-    threshold=ThresholdSettings(smoothing=1.3488), max_hole=10, min_size=20
+    threshold=ThresholdSettings(smoothing=1.3488), max_hole=10, min_size=20, dimmest=0.5
 )
 
 
@@ -102,15 +102,10 @@ class Neurons(Profile[NeuronsSettings]):
         "segment_length_um": "float64",
     }
     settings_type = NeuronsSettings
-
-    def segmented(
-        self, settings: NeuronsSettings
-    ) -> dict[str, tuple[Channel, SegmentationSettings]]:
-        """Name what is cut out: the ``neurons`` and, if there is a channel for them, ``nuclei``."""
-        parts = {"neurons": (settings.channel, settings.segmentation)}
-        if settings.nuclei_channel is not None:
-            parts["nuclei"] = (settings.nuclei_channel, settings.nuclei)
-        return parts
+    parts: Mapping[str, tuple[str, str]] = {
+        "neurons": ("channel", "segmentation"),
+        "nuclei": ("nuclei_channel", "nuclei"),
+    }
 
     def measure(
         self, image: Image, settings: NeuronsSettings, thresholds: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""Outlines of objects: where their brightness has fallen to half, and without holes."""
+"""Outlines: where brightness has fallen to half of what it is nearby, and without holes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from napari_phenldiff.measurement.threshold import HALF_WEIGHT
 
 # Pixels, as a standard deviation, over which the brightness of an object is averaged.
 _NEARBY = 4.0
+# Sides in pixels of the squares in which a thin structure has its peak, and that it does not fill.
+_AROUND = 7
+_WIDEST = 15
 
 
 def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
@@ -84,6 +87,50 @@ def above_half_maximum(labels: np.ndarray, image: np.ndarray, *, smoothing: floa
         half = background + _level_at_edge(int(own.sum()), sigma) * (plateau - background)
         above[box] |= (labels[box] == number) & (image[box] >= half)
     return above
+
+
+def level_of_dim(
+    image: np.ndarray, level: float | np.ndarray, dimmest: float
+) -> float | np.ndarray:
+    """Lower a threshold for thin structures that are too dim for it.
+
+    They end at half of their own peak, but nowhere above the threshold, and nowhere below a part
+    of it. Half of the peak is the middle between the brightest and the darkest value in a square
+    of 7 pixels, as in Bernsen's threshold, so that no gap or blur beside a bright structure is
+    taken for a dim one.
+
+    Parameters
+    ----------
+    image : numpy.ndarray of shape (Y, X), float64
+        Smoothed as it will be compared with the level.
+    level : float or numpy.ndarray of shape (Y, X), float64
+        The threshold.
+    dimmest : float
+        The lowest part of the threshold, both counted from the background, the median of what is
+        below the threshold. A structure also has to rise by half as much above what an opening
+        with a square of 15 pixels leaves of the image: what is wider keeps the threshold.
+
+    Returns
+    -------
+    float or numpy.ndarray of shape (Y, X), float64
+
+    References
+    ----------
+    J. Bernsen (1986), Dynamic thresholding of gray-level images, Proc. 8th ICPR, 1251-1255.
+    ``docs/notes/simulated-truth.md`` has the errors of this and of other rules.
+    """
+    from scipy import ndimage as ndi
+
+    below = image < level
+    if dimmest >= 1 or not below.any():
+        return level
+    background = np.median(image[below])
+    rise = dimmest * (level - background)
+    thin = image - ndi.grey_opening(image, (_WIDEST, _WIDEST)) >= rise / 2
+    middle = (ndi.maximum_filter(image, _AROUND) + ndi.minimum_filter(image, _AROUND)) / 2
+    # An adaptive level may lie below the background.
+    lowest = np.minimum(background + rise, level)
+    return np.where(thin, np.clip(middle, lowest, level), level)
 
 
 def _mean_nearby(values: np.ndarray, inner: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.adaptive import level_of
-from napari_phenldiff.measurement.outline import above_half_maximum, fill_holes
+from napari_phenldiff.measurement.outline import above_half_maximum, fill_holes, level_of_dim
 from napari_phenldiff.measurement.pixels import GreyLevels
 from napari_phenldiff.measurement.threshold import (
     Settings,
@@ -53,6 +53,10 @@ class SegmentationSettings(Settings):
         Draw the outline of each object at half of its own brightness above the background, as
         it is nearby. The threshold then only decides what is an object, and nuclei that are
         stained differently are still outlined alike. Only for objects, not for areas.
+    dimmest : float
+        Thin structures end at half of their own peak where that is below the threshold, down to
+        this part of it above the background: what is dimmer then belongs to the area as well. 1
+        is off. Only for areas, not for objects.
     segmenter : callable or None
         What cuts the objects out in place of all this; see `with_segmenter`. It is no setting
         that a file could hold.
@@ -65,6 +69,7 @@ class SegmentationSettings(Settings):
     split: bool = False
     split_depth: float = Field(default=0.75, gt=0, allow_inf_nan=False)
     half_maximum: bool = False
+    dimmest: float = Field(default=1.0, gt=0, le=1)
     _segmenter: Segmenter | None = PrivateAttr(default=None)
 
     @property
@@ -198,7 +203,8 @@ def segment_area(plane: np.ndarray, settings: SegmentationSettings, threshold: f
         return _given(plane, settings.segmenter) > 0
     prepared = prepare(plane, settings)
     level = level_of(prepared, settings.threshold, threshold)
-    mask = smoothed(prepared, settings.threshold.smoothing) >= level
+    image = smoothed(prepared, settings.threshold.smoothing)
+    mask = image >= level_of_dim(image, level, settings.dimmest)
     mask = fill_holes(mask, settings.max_hole)
     if settings.min_size > 1:
         mask = drop_small(components(mask), settings.min_size) > 0
@@ -215,7 +221,7 @@ def segment_objects(
     plane : numpy.ndarray of shape (Y, X)
         One channel of an image, in grey values.
     settings : SegmentationSettings
-        All of it is used.
+        `dimmest` is for areas and not used.
     threshold : float
         In units of the scaled grey values, as `fit_threshold` gives it.
 

@@ -90,12 +90,7 @@ class Translocation(Profile[TranslocationSettings]):
         "log2_ratio",
     )
     settings_type = TranslocationSettings
-
-    def segmented(
-        self, settings: TranslocationSettings
-    ) -> dict[str, tuple[Channel, SegmentationSettings]]:
-        """Name what is cut out: the ``nuclei``."""
-        return {"nuclei": (settings.nuclei_channel, settings.nuclei)}
+    parts: Mapping[str, tuple[str, str]] = {"nuclei": ("nuclei_channel", "nuclei")}
 
     def measure(
         self, image: Image, settings: TranslocationSettings, thresholds: Mapping[str, float]
