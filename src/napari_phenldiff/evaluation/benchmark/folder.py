@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from napari_phenldiff.evaluation.cycle import Translating
+from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image, write_tiff
 from napari_phenldiff.runs.config import TranslationConfig
@@ -67,13 +69,14 @@ def translate_into(
     for number, (image, result) in enumerate(zip(missing, there, strict=True), len(done) + 1):
         write_tiff(_file(folder, "reconstructed", image), result.reconstructed)
         write_tiff(_file(folder, "translated", image), result.translated)
-        line = {
+        done[image.name] = {
             "image": image.name,
             "seconds": getattr(result, "seconds", None),
             "residual": _known(getattr(result, "residual", None)),
         }
-        with (folder / _ACCOUNT).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with write_atomic(folder / _ACCOUNT) as aside:
+            text = "".join(json.dumps(line) + "\n" for line in done.values())
+            aside.write_text(text, encoding="utf-8")
         on_image("translating", number, len(sources))
     missing = [image for image in sources if not _file(folder, "back", image).is_file()]
     update = {"source": config.target, "target": config.source}
@@ -144,20 +147,13 @@ def _working(events: Sequence[Event]) -> Iterator[float]:
             yield after.time - before.time
 
 
-def _account(folder: Path) -> dict[str, dict[str, float | None]]:
-    """Read what was translated, by name; a line that was cut off does not count."""
+def _account(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read what was translated, by name."""
     try:
         lines = (folder / _ACCOUNT).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
-    found = {}
-    for line in lines:
-        try:
-            one = json.loads(line)
-        except ValueError:
-            continue
-        found[one["image"]] = one
-    return found
+    return {(line := json.loads(text))["image"]: line for text in lines}
 
 
 def _file(folder: Path, kind: str, image: Image) -> Path:
