@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from napari_phenldiff import __version__
 from napari_phenldiff.cli import (
+    benchmark,
     demo,
     device,
     evaluate,
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"phenldiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
-        *(train, translate, measure, evaluate, merge),
+        *(train, translate, measure, evaluate, benchmark, merge),
         *(simulate, pretrain, demo, device, session),
     ):
         module.add_parser(commands)

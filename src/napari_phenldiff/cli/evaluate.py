@@ -70,12 +70,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True, help="new folder for the results"
     )
-    parser.add_argument(
-        "--profile",
-        required=True,
-        metavar="PROFILE",
-        help=f"what to measure: {', '.join(PROFILE_NAMES)}",
-    )
     parser.add_argument("--source", metavar="NAME", help="condition to start from (the run's)")
     parser.add_argument("--target", metavar="NAME", help="condition to go to (the run's)")
     parser.add_argument(
@@ -116,7 +110,19 @@ def add_parser(commands: Any) -> None:
     options.add_z(parser)
     options.add_fields(parser, EvaluationConfig, _EVALUATION)
     options.add_fields(parser.add_argument_group("translation"), TranslationConfig, _TRANSLATION)
+    add_measurement(parser)
+    parser.set_defaults(command=run)
+
+
+def add_measurement(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add the options that say what is measured."""
     group = parser.add_argument_group("measurement, as for `phenldiff measure`")
+    group.add_argument(
+        "--profile",
+        required=required,
+        metavar="PROFILE",
+        help=f"what to measure: {', '.join(PROFILE_NAMES)}",
+    )
     for name in _CHANNELS:
         group.add_argument(
             options.flag(name),
@@ -130,7 +136,6 @@ def add_parser(commands: Any) -> None:
     group.add_argument(
         "--settings", type=Path, metavar="FILE", help="TABLE_settings.json of a measurement"
     )
-    parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -166,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
         },
         where="evaluate",
     )
-    settings = _settings(args)
+    settings = settings_of(args)
     controls = {
         kind: [(Run.open(path), path) for path in getattr(args, kind)]
         for kind in ("shuffled", "half_split")
@@ -227,7 +232,8 @@ def _evaluate(
     return 0
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return the profile's settings that the options of `add_measurement` ask for."""
     from napari_phenldiff.measurement.profiles import find_profile, read_settings
 
     find_profile(args.profile)

@@ -6,6 +6,7 @@ import argparse
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.images.experiment import Experiment
     from napari_phenldiff.runs.folder import Run
+    from napari_phenldiff.runs.preparing import Prepared
 
     _Images = tuple[Experiment, Experiment | None]
 
@@ -38,6 +40,7 @@ examples:
   phenldiff train DATA --source untreated --target treated --out run
   phenldiff train DATA --source dmso --target drug --images-per-condition 100 --steps 1000 --out run
   phenldiff train --resume run
+  phenldiff train DATA --source untreated --target treated --control shuffled --out shuffled
 
 Ctrl-C ends the training after the current step and saves it; `--resume` goes on from there.
 """
@@ -131,6 +134,22 @@ def add_parser(commands: Any) -> None:
         help="size of a baseline: as published, or one for a CPU (default: what suits the device)",
     )
     options.add_fields(parser, TrainingConfig, _FIELDS)
+    group = parser.add_argument_group(
+        "controls, for `phenldiff evaluate`",
+        "Train where the conditions do not differ, on the images that the run to be judged is "
+        "trained on; no images are watched.",
+    )
+    group.add_argument(
+        "--control",
+        choices=("shuffled", "half-split"),
+        default=argparse.SUPPRESS,
+        help="conditions given to images at random, or two halves of the source",
+    )
+    group.add_argument(
+        "--wells",
+        metavar="PATTERN",
+        help="regular expression that finds the well in names: images of a well stay together",
+    )
     options.add_fields(parser.add_argument_group("advanced"), TrainingConfig, _ADVANCED)
     parser.set_defaults(command=run)
 
@@ -155,11 +174,18 @@ def run(args: argparse.Namespace) -> int:
         # The run may be resumed, and its adapter used, from another working folder.
         values["base"] = str(Path(base).resolve())
     config = _config(values)
-    return train(args.data, config, args.out, z=args.z)
+    if args.wells is not None and config.control is None:
+        raise InputError("--wells says what stays together in a --control; name one, or none.")
+    return train(args.data, config, args.out, z=args.z, wells=args.wells)
 
 
 def train(
-    data: Path, config: AnyTrainingConfig, out: Path, *, z: int | Projection | None = None
+    data: Path,
+    config: AnyTrainingConfig,
+    out: Path,
+    *,
+    z: int | Projection | None = None,
+    wells: str | None = None,
 ) -> int:
     """Make a run from the folder `data` and train it; return the exit code.
 
@@ -173,9 +199,27 @@ def train(
     say(f"Reading {data} ...")
     experiment = Experiment.from_folder(data, conditions=config.conditions, z=z)
     prepared = prepare(experiment.select(config.conditions), config)
+    if config.control is not None:
+        prepared, config = _as_control(prepared, config, wells)
     run = prepared.make_run(out, config)
     images = (prepared.training, prepared.validation)
     return carry_out(run, lambda: images, warnings=prepared.warnings, is_new=True)
+
+
+def _as_control(
+    prepared: Prepared, config: AnyTrainingConfig, wells: str | None
+) -> tuple[Prepared, AnyTrainingConfig]:
+    """Take the conditions from the images of a run; scaling and images stay those of that run."""
+    from napari_phenldiff.evaluation.controls import control_experiment
+
+    assert config.control is not None
+    training = control_experiment(
+        config.control, prepared.training, config.conditions[0], seed=config.seed, wells=wells
+    )
+    training.check()
+    config = config.model_copy(update={"conditions": training.names})
+    say(f"Control: {config.control}, {' and '.join(config.conditions)} do not differ.")
+    return replace(prepared, training=training, validation=None), config
 
 
 def resume(path: Path) -> int:
@@ -303,6 +347,7 @@ def _refuse_options_of_new_run(args: argparse.Namespace) -> None:
     given = [options.flag(key) for key in _given(args)]
     given += [f"--{key}" for key in ("source", "target", "condition", "out") if getattr(args, key)]
     given += ["--z"] if args.z is not None else []
+    given += ["--wells"] if args.wells is not None else []
     given += ["DATA"] if args.data is not None else []
     if given:
         raise InputError(

@@ -26,8 +26,10 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import (
     Event,
+    Finished,
     Loading,
     Noted,
+    Saved,
     Started,
     Validated,
     Warned,
@@ -69,7 +71,8 @@ def finetune(
     Yields
     ------
     Event
-        Loading, Started, Warned, Noted, Step, Validated, Preview, Saved and one Finished.
+        Loading, Started, Warned, Noted, Step, Validated, Preview, Saved and one Finished: after
+        no step, if all channels are references.
 
     Raises
     ------
@@ -91,6 +94,11 @@ def finetune(
     yield Noted(in_words(run.channel_names, training.separation, training.references))
     if training.references:
         yield Noted(f"Reference, left as it is: {', '.join(training.references)}")
+    if training.nothing_to_learn:
+        # a translation gives images back as they are, whatever would be learned
+        yield Saved(0, training.save(run, 0))
+        yield Finished(0, stopped=False)
+        return
     done = training.restore(run) if resume else 0
     watch.recall(run, done)
     yield from optimise(

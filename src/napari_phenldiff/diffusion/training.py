@@ -88,8 +88,9 @@ class Training:
             warnings.append(_nothing_found(self.references))
         self.padding = given_latents(base, run.channel_names)
         self.given = given_latents(base, run.channel_names, self.references)
-        if self.given.all():
-            # nothing will be translated; the network still learns to draw both conditions
+        self.nothing_to_learn = bool(self.given.all())
+        if self.nothing_to_learn:
+            # there is still an adapter to be saved, of a network that draws all channels
             self.given = self.padding
         encoder = None if base.encoder is None else base.encoder.to("cpu")
         values, null = initial_tokens(
@@ -209,7 +210,7 @@ def _nothing_found(references: tuple[str, ...]) -> str:
     text = "Nothing separates the conditions: there may be no phenotype in these images."
     if references:
         text += (
-            " So translations will change nothing; train with --reference-channels none to see "
-            "what the model would change all the same."
+            " So nothing is trained and translations will change nothing; train with "
+            "--reference-channels none to see what the model would change all the same."
         )
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 
 import numpy as np
@@ -125,6 +126,12 @@ class Translator(LatentTranslator):
     def _translate_batch(
         self, batch: Batch, config: TranslationConfig, keep: bool
     ) -> Iterator[Translation]:
+        if not keep and bool(self._given.all()):
+            # all channels are references: there is nothing to invert
+            for image, _ in batch:
+                same = replace(image, path=None)
+                yield Translation(image.name, same, same, residual=0.0, seconds=0.0)
+            return
         started = time.monotonic()
         tiles = cut(batch, self.scaling)
         parts = [

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation.choice import well_of
+from napari_phenldiff.evaluation.choice import check_wells, well_of
 from napari_phenldiff.evaluation.cycle import Translating
 from napari_phenldiff.evaluation.verdict import Effect
 from napari_phenldiff.images.experiment import Condition, Experiment
@@ -152,6 +152,39 @@ def halves(condition: Condition, *, seed: int = 0, wells: str | None = None) -> 
     )
 
 
+def control_experiment(
+    kind: Kind, experiment: Experiment, source: str, *, seed: int = 0, wells: str | None = None
+) -> Experiment:
+    """Give images conditions that do not differ.
+
+    Parameters
+    ----------
+    kind : {"shuffled", "half-split"}
+    experiment : Experiment
+        What the run to be judged was trained on.
+    source : str
+        The condition that is halved.
+    seed : int
+    wells : str, optional
+        Pattern that finds the well in the names: images of one well stay together.
+
+    Returns
+    -------
+    Experiment
+        See `permuted` and `halves`.
+
+    Raises
+    ------
+    InputError
+        If there are too few images or wells.
+    """
+    if wells is not None:
+        check_wells(experiment.images, wells)
+    if kind == "shuffled":
+        return permuted(experiment, seed=seed, wells=wells)
+    return halves(experiment[source], seed=seed, wells=wells)
+
+
 def control_effect(
     translator: Translating, images: Sequence[Image], config: TranslationConfig, measured: Measured
 ) -> Effect:
@@ -208,10 +241,9 @@ def trained_controls(
     """
     found = []
     for number in range(seed, seed + repeats):
-        if kind == "shuffled":
-            false = permuted(experiment, seed=number, wells=measured.wells)
-        else:
-            false = halves(experiment[config.source], seed=number, wells=measured.wells)
+        false = control_experiment(
+            kind, experiment, config.source, seed=number, wells=measured.wells
+        )
         names = {"source": false.names[0], "target": false.names[1]}
         translator = train(false, number)
         found.append(control_effect(translator, images, config.model_copy(update=names), measured))

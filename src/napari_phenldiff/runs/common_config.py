@@ -43,6 +43,9 @@ class CommonTraining(BaseModel):
         Steps between two previews; 0 makes none.
     device : str
         ``"auto"`` or a torch device such as ``"cpu"`` or ``"cuda:1"``.
+    control : {"shuffled", "half-split"}, optional
+        What the run is a control of, if it is one: the conditions do not differ then, since they
+        were given to images at random, or are two halves of one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +62,7 @@ class CommonTraining(BaseModel):
     checkpoint_every: Annotated[int, Field(ge=1)] = 100
     preview_every: Annotated[int, Field(ge=0)] = 0
     device: Annotated[str, Field(min_length=1)] = "auto"
+    control: Literal["shuffled", "half-split"] | None = None
 
     @model_validator(mode="after")
     def _conditions_differ(self) -> Self:
