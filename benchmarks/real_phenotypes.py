@@ -1,6 +1,7 @@
 """How much of a real phenotype is shown, and how well the cells stay the same.
 
     python benchmarks/real_phenotypes.py DATA --out DIR [--set NAME ...] [--guidance G ...]
+        [--detail D ...] [--judge]
 
 For each data set below DATA: fine-tune on 100 tiles per condition (of sets with fewer than 134, on
 three quarters), translate source tiles that were not trained on at several strengths of guidance,
@@ -18,6 +19,15 @@ nuclei
     found in translated over those found in reconstructed tiles, for the profile that finds nuclei.
 seconds
     per tile, reconstructed and translated.
+
+With --judge also
+
+distance
+    kernel distance of the translated tiles to the real target tiles, of all channels together; in
+    the first row, of the untouched source tiles.
+cycle
+    root mean square error of the tiles translated to the target and back, in per cent of the range,
+    median over tiles. Takes as long again.
 """
 
 from __future__ import annotations
@@ -34,6 +44,9 @@ import pandas as pd
 
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.translate import Translation, Translator
+from napari_phenldiff.evaluation.cycle import back_again, cycle_error
+from napari_phenldiff.evaluation.distances import kernel_distance
+from napari_phenldiff.evaluation.features import extract_features
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
@@ -172,6 +185,30 @@ def _identity(results: list[Translation]) -> list[float]:
     ]
 
 
+def distance(run: Run, images: list[Image], others: list[Image]) -> str:
+    """Kernel distance of two sets of tiles, with its interval."""
+    both = [np.stack([run.scaling.apply(i.data) for i in x]) for x in (images, others)]
+    found = kernel_distance(*(extract_features(x) for x in both))
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def judged(
+    run: Run,
+    translator: Translator,
+    config: TranslationConfig,
+    tiles: dict[str, list[Image]],
+    results: list[Translation],
+) -> dict[str, Any]:
+    """Distance to the target's tiles, and what is left of the source after the way back."""
+    translated = [r.translated for r in results]
+    back = back_again(translator, translated, config)
+    error = cycle_error(tiles[config.source], back, run.scaling)
+    return {
+        "distance": distance(run, translated, tiles[config.target]),
+        "cycle": f"{100 * float(np.median(error.rmse)):.2f} %",
+    }
+
+
 def _nuclei(measured: Measurement, over: str, under: str) -> float:
     counts = measured.images.groupby("condition", observed=True)["n_cells"].sum()
     return float(counts[over] / counts[under])
@@ -187,6 +224,8 @@ def main() -> None:
     parser.add_argument("--guidance", nargs="+", type=float, default=[default["guidance"]])
     parser.add_argument("--anchor", nargs="+", type=float, default=[default["anchor"]])
     parser.add_argument("--depth", nargs="+", type=float, default=[default["depth"]])
+    parser.add_argument("--detail", nargs="+", type=float, default=[default["detail"]])
+    parser.add_argument("--judge", action="store_true")
     parser.add_argument("--inference-steps", type=int, default=default["inference_steps"])
     parser.add_argument("--base", default="bundled")
     parser.add_argument("--images", type=int, default=100)
@@ -201,20 +240,27 @@ def main() -> None:
         tiles = held_out(task, arguments.data, run, arguments.tiles)
         translator = Translator.from_run(run)
         print(f"  references: {', '.join(translator.reference_channels) or 'none'}", flush=True)
-        lines = []
-        every = product(arguments.depth, arguments.anchor, arguments.guidance)
-        for depth, anchor, guidance in every:
+        lines: list[dict[str, Any]] = []
+        if arguments.judge:
+            lines.append({"distance": distance(run, tiles[task.source], tiles[task.target])})
+            print("  untouched:", lines[0]["distance"], flush=True)
+        every = product(arguments.depth, arguments.anchor, arguments.guidance, arguments.detail)
+        for depth, anchor, guidance, detail in every:
             config = TranslationConfig(
                 source=task.source,
                 target=task.target,
                 guidance=guidance,
                 anchor=anchor,
                 depth=depth,
+                detail=detail,
                 inference_steps=arguments.inference_steps,
             )
             results = list(translator.translate(tiles[task.source], config))
             line = row(task, tiles, results)
-            lines.append({"depth": depth, "anchor": anchor, "guidance": guidance, **line})
+            asked = {"depth": depth, "anchor": anchor, "guidance": guidance, "detail": detail}
+            if arguments.judge:
+                line |= judged(run, translator, config, tiles, results)
+            lines.append({**asked, **line})
             print(" ", lines[-1], flush=True)
             figure = translation_panel(
                 tiles[task.source][:10],
@@ -223,9 +269,10 @@ def main() -> None:
                 source=task.source,
                 target=task.target,
             )
-            name_of_picture = f"{name}_depth{depth}_anchor{anchor}_guidance{guidance}.png"
+            chosen = "_".join(f"{key}{value}" for key, value in asked.items())
+            name_of_picture = f"{name}_{chosen}.png"
             figure.savefig(arguments.out / name_of_picture)
-        table = pd.DataFrame(lines)
+        table = pd.DataFrame(lines[::-1])[::-1].fillna("")
         rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
         text = "\n".join("| " + " | ".join(str(cell) for cell in cells) + " |" for cells in rows)
         (arguments.out / f"{name}.md").write_text(text + "\n", encoding="utf-8")
