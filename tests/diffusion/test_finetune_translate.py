@@ -341,45 +341,38 @@ def test_too_many_channels_for_the_base(tiny_base, tmp_path):
         train(run, experiment)
 
 
-def test_where_all_channels_are_references_nothing_is_done(tiny_base, tmp_path, experiment):
-    run = make_run(tmp_path / "run", experiment, tiny_base, reference_channels=("DNA", "marker"))
-    events = train(run, experiment)
-    for event in events:
-        run.append(event)
-    assert not any(isinstance(event, Step) for event in events)
-    assert events[-1].step == 0
-    assert not events[-1].stopped
-    assert run.state == "finished"
-    assert run.has_adapter
-
-    translator = Translator.from_run(run, device="cpu")
-    translator.base.unet = None  # it is not asked
-    images = experiment["untreated"].images
-    for image, result in zip(images, translator.translate(images, EXACT), strict=True):
-        np.testing.assert_array_equal(result.translated.data, image.data)
-        np.testing.assert_array_equal(result.reconstructed.data, image.data)
-        assert result.residual == 0
-    with pytest.raises(InputError, match="channels"):
-        list(translator.translate([replace(images[0], data=images[0].data[:1],
-                                           channel_names=("DNA",))], EXACT))  # fmt: skip
-
-
-def test_conditions_that_do_not_differ_are_warned_about(tiny_base, tmp_path, experiment):
+def test_where_nothing_separates_conditions_nothing_is_done(
+    tiny_base, tmp_path, experiment, monkeypatch
+):
     """Eight images each are the fewest that tell whether conditions differ."""
-    images = [image for c in experiment.conditions for image in c.images]
     alike = Experiment.from_images(
         {
             name: [
-                replace(
-                    image, data=np.rot90(image.data, k, (1, 2)).copy(), name=f"{image.name}_{i}"
-                )
-                for i, image in enumerate(images)
+                replace(image, data=np.rot90(image.data, k, (1, 2)).copy(), name=f"image_{i}")
+                for i, image in enumerate(experiment.images)
             ]
             for name, k in (("untreated", 0), ("treated", 2))
         }
     )
     run = make_run(tmp_path / "run", alike, tiny_base)
     events = train(run, alike)
+    for event in events:
+        run.append(event)
     (warned,) = [event for event in events if isinstance(event, Warned)]
     assert "nothing is trained and translations will change nothing" in warned.message
+    assert not any(isinstance(event, Step) for event in events)
     assert events[-1].step == 0
+    assert run.state == "finished"
+    assert run.has_adapter
+
+    translator = Translator.from_run(run, device="cpu")
+    assert translator.reference_channels == ("DNA", "marker")
+    monkeypatch.setattr(translator, "ask", None)  # the network is not asked
+    images = alike["untreated"].images
+    for image, result in zip(images, translator.translate(images, EXACT), strict=True):
+        np.testing.assert_array_equal(result.translated.data, image.data)
+        np.testing.assert_array_equal(result.reconstructed.data, image.data)
+        assert result.residual == 0
+    one = replace(images[0], data=images[0].data[:1], channel_names=("DNA",))
+    with pytest.raises(InputError, match="channels"):
+        list(translator.translate([one], EXACT))
