@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run
 
 ASKED = (
@@ -118,6 +119,22 @@ def test_a_training_that_ended_goes_on(data, benchmark, fake_diffusion):
     assert benchmark()[0] == 0
     assert Run.open(benchmark.out / "phenldiff" / "run").state == "finished"
     assert len(_rows(benchmark.out)) == 9
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_checkpoint(data, benchmark, monkeypatch):
+    from napari_phenldiff.runs.contents import RunContents
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunContents, "stop_requested", True)
+        code, said, _ = benchmark(*ASKED)
+    assert code == 0
+    assert "The same command goes on" in said
+    run = Run.open(benchmark.out / "phenldiff" / "run")
+    assert run.state == "stopped"
+    assert not (benchmark.out / "table.md").exists()
+    assert benchmark()[0] == 0
+    events, _ = run.events()
+    assert [event.step for event in events if isinstance(event, Step)] == [1, 2, 3, 4, 5]
 
 
 def test_images_that_are_there_are_not_translated_again(data, benchmark, fake_diffusion):

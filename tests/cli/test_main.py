@@ -13,7 +13,7 @@ from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.events import Failed, Finished, Loading, Progress, Step, Warned
 from napari_phenldiff.runs.failures import explain, is_out_of_memory
 
-COMMANDS = ("train", "translate", "measure", "simulate", "demo")
+COMMANDS = ("train", "translate", "measure", "benchmark", "simulate", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -359,3 +359,40 @@ def test_too_many_channels_for_the_base(tiny_base, tmp_path):
     run = make_run(tmp_path / "run", experiment, tiny_base)
     with pytest.raises(InputError, match=r"4 channels .* at most 3"):
         train(run, experiment)
+
+
+def test_where_nothing_separates_conditions_nothing_is_done(
+    tiny_base, tmp_path, experiment, monkeypatch
+):
+    """Eight images each are the fewest that tell whether conditions differ."""
+    alike = Experiment.from_images(
+        {
+            name: [
+                replace(image, data=np.rot90(image.data, k, (1, 2)).copy(), name=f"image_{i}")
+                for i, image in enumerate(experiment.images)
+            ]
+            for name, k in (("untreated", 0), ("treated", 2))
+        }
+    )
+    run = make_run(tmp_path / "run", alike, tiny_base)
+    events = train(run, alike)
+    for event in events:
+        run.append(event)
+    (warned,) = [event for event in events if isinstance(event, Warned)]
+    assert "nothing is trained and translations will change nothing" in warned.message
+    assert not any(isinstance(event, Step) for event in events)
+    assert events[-1].step == 0
+    assert run.state == "finished"
+    assert run.has_adapter
+
+    translator = Translator.from_run(run, device="cpu")
+    assert translator.reference_channels == ("DNA", "marker")
+    monkeypatch.setattr(translator, "ask", None)  # the network is not asked
+    images = alike["untreated"].images
+    for image, result in zip(images, translator.translate(images, EXACT), strict=True):
+        np.testing.assert_array_equal(result.translated.data, image.data)
+        np.testing.assert_array_equal(result.reconstructed.data, image.data)
+        assert result.residual == 0
+    one = replace(images[0], data=images[0].data[:1], channel_names=("DNA",))
+    with pytest.raises(InputError, match="channels"):
+        list(translator.translate([one], EXACT))

@@ -160,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     keep_record(args.out, record)
     for method in wanted:
         code = _do(method, args.out.resolve() / method, config, data, args.device)
-        if code:
+        if code is not None:
             return code
     return _tables(args.out, record, data)
 
@@ -215,27 +215,34 @@ def _config(args: argparse.Namespace) -> BenchmarkConfig:
     return validated(BenchmarkConfig, values, where="benchmark")
 
 
-def _do(method: str, folder: Path, config: BenchmarkConfig, data: Data, device: str) -> int:
-    """Train, translate and judge one method as far as that is not done; return the exit code."""
+def _do(method: str, folder: Path, config: BenchmarkConfig, data: Data, device: str) -> int | None:
+    """Train, translate and judge one method as far as that is not done.
+
+    Returns
+    -------
+    int or None
+        The exit code if the command shall end here, since somebody asked it to.
+    """
     from napari_phenldiff.evaluation.benchmark.judging import read_method
     from napari_phenldiff.runs import lock
 
     if read_method(folder) is not None:
         say(f"{method} is complete.")
-        return 0
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / "benchmark.lock"
     held = lock.holder(place)
     if held is not None and held.alive:
         say(f"Another process does {method} now; it is left to that one.")
-        return 0
+        return None
     say(f"--- {method} ---")
     with lock.hold(place, what=f"folder {folder}"):
         run = None
         if method != "copy":
             run, code = _trained(method, folder / "run", config, data, device)
             if run.state != "finished":
-                return code or 1
+                say("The same command goes on.")
+                return code
         return _judged(method, folder, config, data, run, device)
 
 
@@ -266,7 +273,7 @@ def _judged(
     data: Data,
     run: Run | None,
     device: str,
-) -> int:
+) -> int | None:
     from napari_phenldiff.evaluation.benchmark.folder import (
         how_trained,
         read_made,
@@ -314,7 +321,7 @@ def _judged(
         )
     measurement.write(folder / "measured.csv")
     metrics.write(folder)
-    return interruption.exit_code
+    return interruption.exit_code or None
 
 
 def _translator(run: Run | None, config: BenchmarkConfig, device: str) -> Any:

@@ -136,8 +136,7 @@ def add_parser(commands: Any) -> None:
     options.add_fields(parser, TrainingConfig, _FIELDS)
     group = parser.add_argument_group(
         "controls, for `phenldiff evaluate`",
-        "Train where the conditions do not differ, on the images that the run to be judged is "
-        "trained on; no images are watched.",
+        "Train where conditions do not differ, on the images of the run that is judged.",
     )
     group.add_argument(
         "--control",

@@ -124,6 +124,8 @@ class BenchmarkConfig(BaseModel):
             if name in ("settings", "translation") or value == default[name]:
                 continue
             flag = "--" + name.replace("_", "-")
+            if name == "base" and Path(value).is_absolute():
+                value = Path(value).name  # where it lies is nobody's business
             if value is True:
                 words.append(flag)
             else:

@@ -136,6 +136,10 @@ def _low(value: float) -> float:
     return value
 
 
+def _none(value: float) -> float:
+    return max(value, 0.0)  # an unbiased estimate below zero is no better than zero
+
+
 def _high(value: float) -> float:
     return -value
 
@@ -145,7 +149,7 @@ def _one(value: float) -> float:
 
 
 _COLUMNS = (
-    _Column("kernel", "kernel distance", 4, _low, interval=True),
+    _Column("kernel", "kernel distance", 4, _none, interval=True),
     _Column("frechet", "Fréchet distance", 1, _low),
     _Column("fid", "FID", 1, _low),
     _Column("cycle_l2", "cycle, L2", 0, _low),
@@ -281,7 +285,7 @@ def _best(column: _Column, lines: Sequence[Row]) -> float | None:
         for row in lines
         if row["method"] not in NOT_BEST and _known(row.get(column.key))
     ]
-    return None if miss is None or len(values) < 2 else min(values, key=miss)
+    return None if miss is None or len(values) < 2 else min(map(miss, values))
 
 
 def _cell(column: _Column, row: Row, best: float | None) -> str:
@@ -291,7 +295,8 @@ def _cell(column: _Column, row: Row, best: float | None) -> str:
     assert value is not None
     number = float(value)
     text = f"{number:,.{column.digits}f}".replace("-", "−")
-    if best is not None and number == best and row["method"] not in NOT_BEST:
+    is_best = best is not None and column.miss is not None and column.miss(number) == best
+    if is_best and row["method"] not in NOT_BEST:
         text = f"**{text}**"
     ends = row.get(f"{column.key}_low"), row.get(f"{column.key}_high")
     if column.interval and all(_known(end) for end in ends):

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.benchmark.folder import how_trained
+from napari_phenldiff.evaluation.benchmark.split import middle, prepare_data, split
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import sha256_of_array
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.runs.events import Finished, Loading, Noted, Saved, Started, Step
+
+
+def _image(name: str, size: int = 20) -> Image:
+    rng = np.random.default_rng([ord(letter) for letter in name])
+    return Image(rng.integers(0, 255, (1, size, size), np.uint8), ("DNA",), None, name)
+
+
+def _experiment(names: dict[str, list[str]]) -> Experiment:
+    return Experiment.from_images({c: [_image(n) for n in group] for c, group in names.items()})
+
+
+def _of_wells(source: int, target: int, each: int) -> Experiment:
+    return _experiment(
+        {
+            c: [f"{c}{w}_{i}" for w in range(wells) for i in range(each)]
+            for c, wells in (("a", source), ("b", target))
+        }
+    )
+
+
+def test_a_well_is_on_one_side():
+    training, test = split(_of_wells(6, 8, 5), 15, wells=r"^\w\d+", seed=1)
+    for name, wells in (("a", 6), ("b", 8)):
+        seen, kept = (
+            {i.name.split("_")[0] for i in part[name].images} for part in (training, test)
+        )
+        assert not seen & kept
+        assert len(seen | kept) == wells
+        assert len(training[name].images) == 15
+
+
+def test_of_large_wells_one_is_taken_in_part():
+    training, test = split(_of_wells(2, 2, 10), 4, wells=r"^\w\d+")
+    assert [len(c.images) for c in training.conditions] == [4, 4]
+    assert [len(c.images) for c in test.conditions] == [10, 10]
+
+
+def test_three_quarters_of_small_sets_and_as_many_of_each():
+    names = {c: [f"{c}{i}" for i in range(n)] for c, n in (("a", 12), ("b", 40))}
+    training, test = split(_experiment(names), 100)
+    assert [len(c.images) for c in training.conditions] == [9, 9]
+    assert [len(c.images) for c in test.conditions] == [3, 31]
+
+
+def test_images_of_one_name_are_on_one_side():
+    names = [f"field{i}" for i in range(12)]
+    training, test = split(_experiment({"a": names, "b": names}), 6)
+    seen = {image.name for image in training.images}
+    assert len(seen) == 6
+    assert not seen & {image.name for image in test.images}
+
+
+def test_a_condition_of_one_well_cannot_be_divided():
+    with pytest.raises(InputError, match="b has fewer than two images to"):
+        split(_of_wells(3, 1, 8), 8, wells=r"^\w\d+")
+
+
+def test_the_seed_decides_and_nothing_is_shared():
+    experiment = _of_wells(6, 6, 5)
+    first, again, other = (
+        prepare_data(experiment, images_per_condition=12, test_images=4, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert first.training.digest() == again.training.digest() != other.training.digest()
+    assert [i.name for i in first.test.sources] == [i.name for i in again.test.sources]
+    trained = {sha256_of_array(image.data) for image in first.training.images}
+    tested = {
+        sha256_of_array(image.data) for image in first.test.real_source + first.test.real_target
+    }
+    assert not trained & tested
+    assert len(first.test.sources) == len(first.other_target) == 4
+    # what stands for a perfect method is not what methods are compared with
+    assert {sha256_of_array(image.data) for image in first.other_target} <= trained
+
+
+def test_the_middle_of_an_image():
+    image = _image("one", 21)
+    np.testing.assert_array_equal(middle(image, 7).data, image.data[:, 7:14, 7:14])
+    assert middle(image, None) is image
+    with pytest.raises(InputError, match="fewer than --crop 22"):
+        middle(image, 22)
+
+
+def test_time_between_sessions_is_not_trained(tmp_path):
+    class Stopped:
+        adapter_path = tmp_path
+
+        def events(self):
+            return [
+                Loading("", time=0.0),
+                Started("CPU, 1 core", "", time=10.0),
+                Noted("", time=11.0),
+                Loading("measuring", time=12.0),
+                Step(1, 2, 0.5, time=30.0),
+                Saved(1, "", time=30.0),
+                Loading("again", time=1030.0),
+                Started("CPU, 1 core", "", time=1040.0),
+                Step(2, 2, 0.5, time=1060.0),
+                Finished(2, stopped=False, time=1060.0),
+            ], 0
+
+    settings = {"trained_parameters": 5, "token_parameters": 2}
+    (tmp_path / "adapter.json").write_text(json.dumps(settings), encoding="utf-8")
+    found = how_trained(Stopped())
+    assert found.minutes == 1
+    assert (found.steps, found.parameters) == (2, 7)
+    assert found.machine == "CPU, 1 core, float32"
