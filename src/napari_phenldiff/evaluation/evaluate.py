@@ -163,10 +163,13 @@ def evaluate(
     null_effect = _paired(
         *measured.by_well([i.name for i in sources], before, measurement.values(names["null"]))
     )
-    false = {
-        kind: tuple(control_effect(translator, sources, how, measured) for translator, how in given)
-        for kind, given in (("shuffled", shuffled), ("half_split", half_split))
-    }
+    false: dict[str, tuple[Effect, ...]] = {}
+    for kind, given in (("shuffled", shuffled), ("half_split", half_split)):
+        found = []
+        for translator, how in given:
+            on_step(f"translating with a control run ({kind.replace('_', ' ')})", 0, 1)
+            found.append(control_effect(translator, sources, how, measured))
+        false[kind] = tuple(found)
     truth = None
     if chosen.counterparts is not None:
         truth = against_truth(
