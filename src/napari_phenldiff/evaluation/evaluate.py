@@ -176,17 +176,20 @@ def evaluate(
             sources, reconstructed, translated, chosen.counterparts, model.scaling, measured
         )
 
-    on_step("comparing", 0, 1)
+    on_step("looking at what should not change", 0, 1)
     identity, nuclei_kept, correlation_kept = parts.identity(
         chosen, reconstructed, translated, kept, notes
     )
+    on_step("comparing features and training a classifier", 0, 1)
     seen = parts.appearance(
         chosen, reconstructed, translated, model.scaling, config.wells, config.fid, config.seed,
         notes,
     )  # fmt: skip
+    on_step("looking for training images", 0, 1)
     memorised = parts.memorisation(
         model.training, translation.target, chosen, translated, model.scaling, notes
     )
+    on_step("sending latents there and back", 0, 1)
     latent = parts.latents(model.translator, sources[: config.latent_images], translation)
     _warn_about_wells(model, chosen, config.wells, notes)
 

@@ -128,10 +128,10 @@ class FoundEvaluation:
         name, settings, thresholds = read_settings(path.with_name("measured_settings.json"))
         cells = path.with_name("measured_cells.csv")
         try:
-            images = pd.read_csv(path, dtype={"image": str, "condition": str})
+            words = {"image": str, "condition": str, "reason": str}
+            images = pd.read_csv(path, dtype=words)
             images["reason"] = images["reason"].fillna("")
-            names = {"image": str, "condition": str}
-            table = pd.read_csv(cells, dtype=names) if cells.exists() else None
+            table = pd.read_csv(cells, dtype=words) if cells.exists() else None
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{path} can't be read: evaluate again.") from error
         return Measurement(PROFILES[name], images, table, settings, thresholds)
