@@ -109,8 +109,8 @@ def test_the_verdict_stands_above_its_reasons(qtbot, dock, run_folder: Path, wri
     assert view.isVisibleTo(dock)
     assert view.verdict.text() == "✗ Not supported"
     assert "Translating to the own condition changes it" in view.reason.text()
-    assert "speaks against it" in view.rules.text()
-    assert "was not tried" in view.rules.text()
+    assert "</b>: against it" in view.rules.text()
+    assert "</b>: not tried" in view.rules.text()
     assert "Recovery" in view.numbers.text()
     assert view.notes.text() == "To know: Numbers <made up>."
     drawn(dock, qtbot)

@@ -27,10 +27,10 @@ MARKS = {"for": "✓", "against": "✗", "open": "?", "not tried": "–"}
 """What a rule said, as a sign beside it."""
 
 OUTCOMES = {
-    "for": "speaks for it",
-    "against": "speaks against it",
-    "open": "is open",
-    "not tried": "was not tried",
+    "for": "for it",
+    "against": "against it",
+    "open": "open",
+    "not tried": "not tried",
 }
 ANSWERS = {"supported": "for", "not supported": "against", "cannot tell": "open"}
 """The sign that goes with the verdict."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_HEADLINE = "font-size: 15pt; font-weight: bold;"
+
 
 class EvaluationView(QWidget):
     """One evaluation of a run, the verdict first.
@@ -44,10 +46,6 @@ class EvaluationView(QWidget):
         self._asked = 0
         self.found: FoundEvaluation | None = None
         self.verdict = note()
-        font = self.verdict.font()
-        font.setBold(True)
-        font.setPointSizeF(font.pointSizeF() * 1.35)
-        self.verdict.setFont(font)
         self.reason = note()
         self.what = note()
         self.report_button = QPushButton("Open the report")
@@ -121,7 +119,8 @@ class EvaluationView(QWidget):
         verdict = found.metrics.verdict
         outcome = ANSWERS.get(verdict.answer, "open")
         self.verdict.setText(f"{MARKS[outcome]} {verdict.answer[:1].upper()}{verdict.answer[1:]}")
-        self.verdict.setStyleSheet(f"color: {self._color(outcome)};")
+        # In the style sheet, since that of napari sets the size of all text.
+        self.verdict.setStyleSheet(f"{_HEADLINE} color: {self._color(outcome)};")
         self.reason.setText(verdict.reason)
         self.what.setText(found.what())
         self.rules.setText(
@@ -129,7 +128,7 @@ class EvaluationView(QWidget):
             + _table(
                 (
                     f'<span style="color: {self._color(outcome)}">{MARKS[outcome]}</span>',
-                    f"<b>{escape(rule)}</b> {OUTCOMES[outcome]}<br>{escape(text)}",
+                    f"<b>{escape(rule)}</b>: {OUTCOMES[outcome]}<br>{escape(text)}",
                 )
                 for rule, outcome, text in found.rules()
             )
