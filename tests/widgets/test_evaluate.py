@@ -91,6 +91,22 @@ def test_layers_are_evaluated_in_a_child_process(
     drawn(dock, qtbot)
 
 
+def test_the_verdict_is_scrolled_to_and_a_name_of_ones_own_is_used_once(
+    qtbot, dock, child, until_ended
+):
+    dock.resize(380, 500)
+    with qtbot.waitExposed(dock):
+        dock.show()
+    dock.choices.name.setText("mine")
+    dock.start()
+    until_ended(dock)
+    drawn(dock, qtbot)
+    verdict = dock.view.verdict
+    qtbot.waitUntil(lambda: 0 <= verdict.mapTo(dock, verdict.rect().topLeft()).y() < 60)
+    assert dock.choices.name.text() == "area-001"
+    assert dock.job_foot.button.isEnabled()
+
+
 def test_a_folder_is_evaluated_where_it_lies(qtbot, dock, child, until_ended, data_folder: Path):
     dock.data.kind.setCurrentText(FOLDER)
     dock.data.folder.set_path(data_folder)

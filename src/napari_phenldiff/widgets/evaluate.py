@@ -242,6 +242,7 @@ class EvaluateWidget(DropPanel):
             # Whatever run is chosen by now, only its own results are listed.
             self._list_results(job.path)
             if self.results.currentData() == job.path:
-                self.reveal(self.view)
+                self.reveal(self.view, at_top=True)
+            self.choices.forget_name(job.path.name)
         self.choices.suggest_name(self.profile.currentData())
         self.refresh()

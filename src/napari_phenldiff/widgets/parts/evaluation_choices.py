@@ -156,6 +156,11 @@ class EvaluationChoices(QObject):
             self._suggested = "" if run is None else suggest_name(run.path, profile)
             self.name.setText(self._suggested)
 
+    def forget_name(self, name: str) -> None:
+        """Let a name be suggested again, if the field still holds one that is taken now."""
+        if self.name.text().strip() == name:
+            self._suggested = self.name.text()
+
     def _keep(self) -> tuple[str, ...] | None:
         ticked = tuple(ticked_choices(self.keep))
         if self._run is None or set(ticked) == set(self._run.reference_channels):
