@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[1]
+CANNED_EVALUATION = Path(__file__).with_name("canned_evaluation.py")
 _NEED_A_WINDOW = {"display", "make_napari_viewer", "make_napari_viewer_proxy"}
 
 # Before anything imports napari or the hub's client: leaked widgets fail the test that leaked
@@ -82,6 +84,17 @@ def shared_data() -> Path:
     if not (folder / "bbbc013_translocation").is_dir():
         pytest.skip(f"no real images in {folder} (set PHENLDIFF_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_evaluation() -> Callable[..., None]:
+    """Write an evaluation with made-up numbers into a new folder."""
+    spec = importlib.util.spec_from_file_location("canned_evaluation", CANNED_EVALUATION)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_evaluation
 
 
 @pytest.fixture

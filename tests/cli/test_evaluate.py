@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from napari_phenldiff.runs.events import Failed, Finished, Loading, Progress, read_events
+
 NAMES = ("--profile", "area", "--channel", "marker")
 
 
@@ -84,3 +86,22 @@ def test_a_folder_that_is_not_empty_is_left_alone(data, trained, tmp_path, phenl
     code, _, complaint = phenldiff("evaluate", trained, data, *NAMES, "--out", data)
     assert code == 2
     assert "not empty" in complaint
+
+
+def test_events_are_written_for_who_follows(data, trained, tmp_path, phenldiff):
+    events = tmp_path / "events.jsonl"
+    common = ("evaluate", trained, data, *NAMES, "--images", 2, "--events", events)
+    phenldiff(*common, "--out", tmp_path / "out", "--shuffled", trained)
+    told, offset = read_events(events)
+    assert isinstance(told[-1], Finished)
+    counted = [(e.message, e.done, e.total) for e in told if isinstance(e, Progress)]
+    assert ("translating back", 2, 2) in counted
+    assert {total for _, _, total in counted} == {2}  # what has no images is not counted
+    words = [e.message for e in told if isinstance(e, Loading)]
+    assert "translating with a control run (shuffled)" in words
+    assert words.index("measuring") < words.index("looking for training images")
+
+    phenldiff(*common, "--out", tmp_path / "out")
+    (last,) = read_events(events, offset)[0]
+    assert isinstance(last, Failed)
+    assert "not empty" in last.message

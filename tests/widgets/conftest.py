@@ -27,7 +27,7 @@ from napari_phenldiff.runs.process import ChildProcess
 from napari_phenldiff.viewer import preferences
 from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.reader import experiment_layers
-from napari_phenldiff.widgets.parts import training_task, translating_task
+from napari_phenldiff.widgets.parts import evaluating_task, training_task, translating_task
 
 _FAKE = Path(__file__).with_name("fake_phenldiff.py")
 
@@ -140,6 +140,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChild]:
     fake = FakeChild(monkeypatch)
     fake.plan()
     monkeypatch.setattr(training_task, "launch", fake.launch)
+    monkeypatch.setattr(evaluating_task, "launch", fake.launch)
     monkeypatch.setattr(translating_task, "launch", fake.launch_listening)
     yield fake
     for process in fake.processes:

@@ -13,6 +13,7 @@ from napari.layers import Image
 
 from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.side_by_side import side_by_side
+from napari_phenldiff.widgets.evaluate import EvaluateWidget
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.measure import MeasureWidget
 from napari_phenldiff.widgets.translate import TranslateWidget
@@ -21,7 +22,12 @@ from napari_phenldiff.widgets.translate import TranslateWidget
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")
 
 NAME = "napari-phenldiff"
-DOCKS = {"Fine-tune": FineTuneWidget, "Translate": TranslateWidget, "Measure": MeasureWidget}
+DOCKS = {
+    "Fine-tune": FineTuneWidget,
+    "Translate": TranslateWidget,
+    "Measure": MeasureWidget,
+    "Evaluate": EvaluateWidget,
+}
 
 
 @pytest.fixture

@@ -19,12 +19,13 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_phenldiff.viewer.jobs import jobs
+from napari_phenldiff.widgets.evaluate import EvaluateWidget
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.measure import MeasureWidget
 from napari_phenldiff.widgets.translate import TranslateWidget
 
 
-@pytest.fixture(params=[FineTuneWidget, TranslateWidget, MeasureWidget])
+@pytest.fixture(params=[FineTuneWidget, TranslateWidget, MeasureWidget, EvaluateWidget])
 def dock(request, qtbot, model):
     """A dock with all folds open."""
     widget = request.param(model)
@@ -111,7 +112,8 @@ def test_enter_and_escape_start_and_lose_nothing(dock, qtbot):
             QTest.keyClick(editor, key)
     assert dock.isVisible()
     assert [_value(editor) for editor in editors] == before
-    assert all(jobs.latest(kind, dock.viewer) is None for kind in ("train", "translate", "measure"))
+    kinds = ("train", "translate", "measure", "evaluate")
+    assert all(jobs.latest(kind, dock.viewer) is None for kind in kinds)
     assert not dock.job_foot.button.isDefault()
     assert not dock.job_foot.button.autoDefault()
 

@@ -80,6 +80,8 @@ WORDS = {
     "see in another condition": "Translate",
     "segment": "Measure",
     "compare phenotypes": "Measure",
+    "judge": "Evaluate",
+    "controls": "Evaluate",
 }
 
 
@@ -115,6 +117,7 @@ def test_only_what_can_be_run_is_offered(seen):
 
 def test_the_menus_have_what_belongs_there(seen):
     assert seen["menus"]["Measure"]["Measure (PhenLDiff)"]
+    assert seen["menus"]["Measure"]["Evaluate (PhenLDiff)"]
     assert seen["menus"]["Transform"]["Fine-tune (PhenLDiff)"]
     assert seen["menus"]["Transform"]["Translate (PhenLDiff)"]
     assert seen["menus"]["Visualize"][COMPARE]

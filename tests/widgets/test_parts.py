@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
+from napari_phenldiff.widgets.evaluate import EvaluateWidget
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.measure import MeasureWidget
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
@@ -201,7 +202,7 @@ def test_a_form_is_made_from_settings(qtbot):
 
 
 def test_every_field_of_every_dock_explains_itself(qtbot, model):
-    for kind in (FineTuneWidget, TranslateWidget, MeasureWidget):
+    for kind in (FineTuneWidget, TranslateWidget, MeasureWidget, EvaluateWidget):
         dock = kind(model)
         qtbot.addWidget(dock)
         controls = [

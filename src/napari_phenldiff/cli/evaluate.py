@@ -12,7 +12,8 @@ from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.config import TranslationConfig, validated
-from napari_phenldiff.runs.events import Loading, Progress
+from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Progress, append_event
+from napari_phenldiff.runs.failures import explain
 
 if TYPE_CHECKING:
     from napari_phenldiff.evaluation.cycle import Translating
@@ -107,6 +108,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
     )
+    # What the viewer follows: each event as a line of JSON.
+    parser.add_argument("--events", type=Path, help=argparse.SUPPRESS)
     options.add_z(parser)
     options.add_fields(parser, EvaluationConfig, _EVALUATION)
     options.add_fields(parser.add_argument_group("translation"), TranslationConfig, _TRANSLATION)
@@ -140,6 +143,20 @@ def add_measurement(parser: argparse.ArgumentParser, *, required: bool = True) -
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
+    try:
+        return _run(args)
+    except Exception as error:
+        _write(args.events, Failed(explain(error)))
+        raise
+
+
+def _write(path: Path | None, event: Event) -> None:
+    """Write an event for whoever started this and follows it."""
+    if path is not None:
+        append_event(path, event)
+
+
+def _run(args: argparse.Namespace) -> int:
     from napari_phenldiff.images.experiment import Experiment
     from napari_phenldiff.runs.folder import Run, check_output_folder
 
@@ -197,7 +214,16 @@ def _evaluate(
     from napari_phenldiff.evaluation.evaluate import Model, evaluate
     from napari_phenldiff.images.files import make_folder_atomic
 
-    with Reporter() as report:
+    with Reporter() as reporter:
+
+        def report(event: Event) -> None:
+            reporter(event)
+            _write(args.events, event)
+
+        def on_step(what: str, done: int, total: int) -> None:
+            # Only images are counted; what is done once has no number.
+            report(Progress(done, total, what) if total > 1 else Loading(what))
+
         report(Loading("Loading the model"))
 
         def translators(kind: str) -> list[tuple[Translating, TranslationConfig]]:
@@ -218,12 +244,13 @@ def _evaluate(
             settings,
             shuffled=translators("shuffled"),
             half_split=translators("half_split"),
-            on_step=lambda what, done, total: report(Progress(done, total, what)),
+            on_step=on_step,
         )
     with make_folder_atomic(args.out) as aside:
         result.measurement.write(aside / "measured.csv")
         result.metrics.write(aside / "metrics.json")
         write_document(aside / "report.html", result)
+    _write(args.events, Finished(result.metrics.n_translated))
     verdict = result.metrics.verdict
     say(f"{verdict.answer[0].upper()}{verdict.answer[1:]}. {verdict.reason}")
     for note in result.metrics.notes:

@@ -163,27 +163,33 @@ def evaluate(
     null_effect = _paired(
         *measured.by_well([i.name for i in sources], before, measurement.values(names["null"]))
     )
-    false = {
-        kind: tuple(control_effect(translator, sources, how, measured) for translator, how in given)
-        for kind, given in (("shuffled", shuffled), ("half_split", half_split))
-    }
+    false: dict[str, tuple[Effect, ...]] = {}
+    for kind, given in (("shuffled", shuffled), ("half_split", half_split)):
+        found = []
+        for translator, how in given:
+            on_step(f"translating with a control run ({kind.replace('_', ' ')})", 0, 1)
+            found.append(control_effect(translator, sources, how, measured))
+        false[kind] = tuple(found)
     truth = None
     if chosen.counterparts is not None:
         truth = against_truth(
             sources, reconstructed, translated, chosen.counterparts, model.scaling, measured
         )
 
-    on_step("comparing", 0, 1)
+    on_step("looking at what should not change", 0, 1)
     identity, nuclei_kept, correlation_kept = parts.identity(
         chosen, reconstructed, translated, kept, notes
     )
+    on_step("comparing features and training a classifier", 0, 1)
     seen = parts.appearance(
         chosen, reconstructed, translated, model.scaling, config.wells, config.fid, config.seed,
         notes,
     )  # fmt: skip
+    on_step("looking for training images", 0, 1)
     memorised = parts.memorisation(
         model.training, translation.target, chosen, translated, model.scaling, notes
     )
+    on_step("sending latents there and back", 0, 1)
     latent = parts.latents(model.translator, sources[: config.latent_images], translation)
     _warn_about_wells(model, chosen, config.wells, notes)
 

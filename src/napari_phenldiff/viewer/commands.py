@@ -24,6 +24,7 @@ _DOCKS = {
     "Fine-tune": "napari-phenldiff.finetune",
     "Translate": "napari-phenldiff.translate",
     "Measure": "napari-phenldiff.measure",
+    "Evaluate": "napari-phenldiff.evaluate",
 }
 
 
@@ -40,6 +41,11 @@ def open_translate(viewer: Viewer) -> None:
 def open_measure(viewer: Viewer) -> None:
     """Open the dock that measures, if it is not open."""
     _open(viewer, "Measure")
+
+
+def open_evaluate(viewer: Viewer) -> None:
+    """Open the dock that judges a run, if it is not open."""
+    _open(viewer, "Evaluate")
 
 
 def compare(viewer: Viewer) -> None:

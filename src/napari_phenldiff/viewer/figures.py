@@ -21,7 +21,7 @@ FigureKind = Literal["groups", "pairs", "effects", "gallery"]
 
 _DOTS_PER_INCH = 300
 
-_DRAWING = threading.Lock()
+DRAWING = threading.Lock()
 """matplotlib's defaults, which a theme sets for one figure, are those of all threads."""
 
 
@@ -103,7 +103,7 @@ class Figures:
             raise InputError(why_not)
         measurement = self.measured.measurement
         table = self.effects() if kind == "effects" else None
-        with _DRAWING:
+        with DRAWING:
             if table is not None:
                 from napari_phenldiff.measurement.forest import effect_sizes
                 from napari_phenldiff.measurement.words import column_text
@@ -198,7 +198,7 @@ class Figures:
         figure = self.draw(kind, theme=theme)
         # Text stays text, to be set in the font of the paper that the figure goes into.
         with (
-            _DRAWING,
+            DRAWING,
             mpl.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}),
             write_atomic(path) as temporary,
         ):

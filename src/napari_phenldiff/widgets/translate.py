@@ -8,7 +8,6 @@ from qtpy.compat import isalive
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
 from napari_phenldiff.viewer.jobs import jobs
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
@@ -21,13 +20,13 @@ from napari_phenldiff.viewer.translation import Region, TranslationRequest
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
-from napari_phenldiff.widgets.parts.form import number_box, whole_box
 from napari_phenldiff.widgets.parts.icons import keep_icon
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.strength import Strength
 from napari_phenldiff.widgets.parts.theme import plain_viewer
 from napari_phenldiff.widgets.parts.translating_task import end_with_window, start_translation
+from napari_phenldiff.widgets.parts.translation_settings import TranslationSettings
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -96,42 +95,10 @@ class TranslateWidget(DropPanel):
         self.strength = Strength(form, self.viewer)
 
     def _add_advanced(self) -> None:
-        fields = TranslationConfig.model_fields
-        self.guidance = number_box(fields["guidance"].default, 0.0, 30.0, step=0.5)
-        self.anchor = number_box(fields["anchor"].default, 0.0, 1.0, step=0.1)
-        self.schedule_depth = number_box(fields["depth"].default, 0.01, 1.0, step=0.05)
-        self.detail = number_box(fields["detail"].default, 0.0, 1.0, step=0.1)
-        self.inference_steps = whole_box(fields["inference_steps"].default, 1, 1000)
-        self.seed = whole_box(0, 0, 2**31 - 1)
-        form = self.fold("Advanced")
-        form.row(
-            "Guidance",
-            self.guidance,
-            "How hard the model is pushed towards the target. More changes the phenotype more, "
-            "and in the end also what should stay.",
-        )
-        form.row(
-            "Anchor",
-            self.anchor,
-            "How firmly the cells are held to what they were: 0 not at all, 1 holds all that the "
-            "target does not change. Too much leaves ghosts of what would be gone.",
-        )
-        form.row(
-            "Depth",
-            self.schedule_depth,
-            "Part of the noise schedule that the image is taken back through. Less keeps more of "
-            "the image; 1 is all of it.",
-        )
-        form.row(
-            "Detail",
-            self.detail,
-            "How much of the finest texture is put back, which the model does not see: 1 leaves "
-            "the noise of the camera in place, 0 shows what the model makes.",
-        )
-        form.row(
-            "Steps", self.inference_steps, "Steps of the schedule. Fewer are faster and coarser."
-        )
-        form.row("Seed", self.seed, "Seed of whatever is random.")
+        self.settings = settings = TranslationSettings(self.fold("Advanced"))
+        # the fields that scripts fill in
+        self.guidance, self.anchor, self.seed = settings.guidance, settings.anchor, settings.seed
+        self.schedule_depth, self.inference_steps = settings.depth, settings.inference_steps
 
     def _add_comparison(self) -> None:
         self.compare = QPushButton("Compare")
@@ -166,12 +133,7 @@ class TranslateWidget(DropPanel):
             field=field,
             region=region,
             strength=self.strength.value(),
-            guidance=self.guidance.value(),
-            anchor=self.anchor.value(),
-            depth=self.schedule_depth.value(),
-            detail=self.detail.value(),
-            inference_steps=self.inference_steps.value(),
-            seed=self.seed.value(),
+            **self.settings.values(),
         )
 
     def _wants_all(self) -> bool:

@@ -1,4 +1,4 @@
-"""Where the images of a fine-tuning come from: the open layers, or a folder of conditions."""
+"""Where images of conditions come from: the open layers, or a folder with one per sub-folder."""
 
 from __future__ import annotations
 
@@ -98,13 +98,16 @@ class DataSource(QObject):
         Gets a section with the fields.
     viewer : napari.viewer.Viewer
         Whose layers can be chosen.
+    two_only : bool
+        Whether there is nothing to do with conditions beyond source and target.
     """
 
     changed = Signal()
 
-    def __init__(self, panel: Panel, viewer: Viewer) -> None:
+    def __init__(self, panel: Panel, viewer: Viewer, *, two_only: bool = False) -> None:
         super().__init__(panel)
         self._viewer = viewer
+        self._two_only = two_only
         self._conditions: tuple[ConditionChoice, ...] = ()
         self._edited: dict[tuple[object, ...], ChannelMatch] = {}
         self.kind = QComboBox()
@@ -119,7 +122,7 @@ class DataSource(QObject):
         self.depth = QComboBox()
         self.summary = note()
         self._form = form = panel.section("Images")
-        form.row("Images from", self.kind, "Train on layers open in the viewer, or on a folder.")
+        form.row("Images from", self.kind, "Layers that are open in the viewer, or a folder.")
         form.row(
             "Folder",
             self.folder,
@@ -199,6 +202,17 @@ class DataSource(QObject):
 
     # ---- what there is to choose from --------------------------------------------------------
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the conditions that can be chosen."""
+        return tuple(choice.name for choice in self._conditions)
+
+    def choose(self, source: str, target: str) -> None:
+        """Choose two conditions by name, if both are there."""
+        names = self.names()
+        if source in names and target in names:
+            self.source.setCurrentIndex(names.index(source))
+            self.target.setCurrentIndex(names.index(target))
+
     def refresh(self) -> None:
         """List the conditions there are now."""
         self._form.show_row(self.folder, self._from_folder)
@@ -233,7 +247,7 @@ class DataSource(QObject):
 
     def _list_others(self) -> None:
         pair = {choice.name for choice in self.choices() if choice is not None}
-        others = [c for c in self._conditions if c.name not in pair]
+        others = [] if self._two_only else [c for c in self._conditions if c.name not in pair]
         fill_checks(self.others, [(c.label(), c) for c in others])
         rows = min(max(len(others), 1), _MOST_ROWS)
         self.others.setFixedHeight(rows * CHECK_HEIGHT + 6)

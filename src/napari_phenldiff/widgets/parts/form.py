@@ -55,6 +55,7 @@ class Panel(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._revealed: QWidget | None = None
+        self._at_top = False
         self._forget = QTimer(self)
         self._forget.setSingleShot(True)
         self._forget.setInterval(1000)
@@ -106,15 +107,24 @@ class Panel(QWidget):
         """Add a widget below the sections there are."""
         self.body.insertWidget(self.body.count() - 1, widget)
 
-    def reveal(self, widget: QWidget) -> None:
-        """Scroll to a widget that has just appeared, also while the layout makes room for it."""
-        self._revealed = widget
-        self._scroll.ensureWidgetVisible(widget, 0, _MARGIN)
+    def reveal(self, widget: QWidget, *, at_top: bool = False) -> None:
+        """Scroll to a widget that has just appeared, also while the layout makes room for it.
+
+        One that may be higher than the dock is best shown from its top.
+        """
+        self._revealed, self._at_top = widget, at_top
         self._forget.start()
+        self._on_range()
 
     def _on_range(self) -> None:
-        if self._forget.isActive() and self._revealed is not None:
-            self._scroll.ensureWidgetVisible(self._revealed, 0, _MARGIN)
+        widget, body = self._revealed, self._scroll.widget()
+        if not self._forget.isActive() or widget is None or body is None:
+            return
+        bar = self._scroll.verticalScrollBar()
+        if self._at_top and bar is not None:
+            bar.setValue(widget.mapTo(body, QPoint(0, 0)).y() - _MARGIN)
+        else:
+            self._scroll.ensureWidgetVisible(widget, 0, _MARGIN)
 
     def section(self, title: str) -> Form:
         """Add a headed form below the sections there are."""

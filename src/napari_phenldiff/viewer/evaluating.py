@@ -1,0 +1,298 @@
+"""What the user asks for when judging a run: checked before it starts, turned into a command."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import default_channel_names
+from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.measurement.tables import write_settings
+from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.viewer.channels import ChannelMatch
+from napari_phenldiff.viewer.conditions import ConditionChoice
+from napari_phenldiff.viewer.evaluations import folder_of
+
+_DEFAULT = EvaluationConfig.model_fields
+_TRANSLATION = TranslationConfig.model_fields
+
+MIN_IMAGES = 2
+"""With fewer images of a condition there is nothing to compare."""
+
+_IMAGES, _SETTINGS, _EVENTS = "images", "settings.json", "events.jsonl"
+
+_IN_THE_DOCK = {
+    "--trained-too": "“Images it knows”",
+    "--paired": "“Same cells”",
+    "--keep": "“Should stay”",
+    "--wells": "“Wells”",
+}
+"""What a sentence that was written for the command line says in the dock."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluationRequest:
+    """An evaluation as the user has filled it in, valid or not.
+
+    Attributes
+    ----------
+    run : Path or None
+        Run folder that is judged.
+    source, target : ConditionChoice or None
+        The two conditions; None if nothing is chosen.
+    folder : Path or None
+        Folder with one sub-folder per condition; None if the images are open layers.
+    profile : str
+        What is measured.
+    settings : Settings or None
+        Of the profile; None for its defaults.
+    name : str
+        Of the evaluation: a folder in that of the run, which must not exist.
+    images, wells, keep, paired, trained_too, cycle
+        As in `EvaluationConfig`; wells may be empty, and `keep` is None for what the run has as
+        reference channels.
+    shuffled, half_split : Path or None
+        Control runs.
+    translation : dict
+        Settings of the translation, by the names of `TranslationConfig`.
+    device : str
+        ``"auto"`` or a torch device.
+    match : ChannelMatch or None
+        Which channel is which in the two conditions; None if they are the same.
+    z : int, "max", "mean", "sum" or None
+        Plane (from 0) or projection for images with a z axis.
+    """
+
+    run: Path | None
+    source: ConditionChoice | None
+    target: ConditionChoice | None
+    folder: Path | None
+    profile: str
+    settings: Settings | None = None
+    name: str = ""
+    images: int = _DEFAULT["images"].default
+    wells: str = ""
+    keep: tuple[str, ...] | None = None
+    paired: bool = False
+    trained_too: bool = False
+    cycle: bool = True
+    shuffled: Path | None = None
+    half_split: Path | None = None
+    translation: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    match: ChannelMatch | None = None
+    z: int | Projection | None = None
+
+    @property
+    def out(self) -> Path:
+        """Folder of the results; the run must be known."""
+        assert self.run is not None, "no run is chosen"
+        return folder_of(self.run.resolve(), self.name)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether the images have to be written down for the command."""
+        return self.folder is None or (self.match is not None and not self.match.changes_nothing)
+
+    # ---- is it valid? ------------------------------------------------------------------------
+
+    def validation_error(self) -> str | None:
+        """Return why this can't be evaluated, if it can't; None if it looks right.
+
+        Only what is known without reading images is looked at, so this may be called on every
+        keystroke. What comes to light later ends the job with a sentence of its own.
+        """
+        error = _run_error(self.run, "Choose a run: the folder that a fine-tuning has written.")
+        if error is not None or self.run is None:
+            return error
+        run = Run.open(self.run)
+        if self.source is None or self.target is None:
+            where = "in this folder" if self.folder else "among the open layers"
+            return f"Choose two conditions; there are not enough {where} yet."
+        if self.source.name == self.target.name:
+            return "Source and target are the same condition; choose two different ones."
+        for choice in (self.source, self.target):
+            error = self._condition_error(choice, run)
+            if error is not None:
+                return error
+        return (
+            self._channel_error(run)
+            or self._wells_error()
+            or _run_error(self.shuffled, None)
+            or _run_error(self.half_split, None)
+            or self._name_error()
+        )
+
+    def _condition_error(self, choice: ConditionChoice, run: Run) -> str | None:
+        if choice.name not in run.conditions:
+            return (
+                f"{run.path.name} was not trained on condition {choice.name}; it knows "
+                f"{', '.join(run.conditions)}."
+            )
+        # A file that can't be looked into may be a stack of many images.
+        if choice.n_images < MIN_IMAGES and choice.channel_names:
+            return f"Condition {choice.name} has one image; an evaluation needs at least two."
+        if choice.n_planes > 1 and self.z is None:
+            return (
+                f"The images of {choice.name} have {choice.n_planes} z planes; choose a projection."
+            )
+        return None
+
+    def _channel_error(self, run: Run) -> str | None:
+        assert self.source is not None
+        if self.match is not None and (error := self.match.validation_error()) is not None:
+            return error
+        ours = self.source.channel_names if self.match is None else self.match.names
+        unnamed = ours == default_channel_names(len(run.channel_names))
+        if ours and ours != run.channel_names and not unnamed:
+            return (
+                f"{self.source.name} has the channels {', '.join(ours)}, the run was trained on "
+                f"{', '.join(run.channel_names)}; evaluate with the same channels."
+            )
+        # The command takes names with commas between them, and two words that are no names.
+        for name in self.keep or ():
+            if "," in name or name in ("auto", "none"):
+                return f"A channel called {name} can't be named here; use the command line."
+        return None
+
+    def _wells_error(self) -> str | None:
+        try:
+            re.compile(self.wells)
+        except re.error as error:
+            return f"The pattern of the wells is not a regular expression: {error}."
+        return None
+
+    def _name_error(self) -> str | None:
+        name = self.name
+        if not name:
+            return "Name the evaluation; its results are written into a folder of that name."
+        if name.startswith(".") or re.search(r'[/\\:*?"<>|]', name):
+            return 'The name becomes a folder: leave out / \\ : * ? " < > | and a leading dot.'
+        if self.out.exists():
+            return f"{name} is an evaluation of this run already; choose another name."
+        return None
+
+    # ---- what it becomes ---------------------------------------------------------------------
+
+    def snapshot(self) -> EvaluationRequest:
+        """Return the same request with layers that another thread may read."""
+
+        def taken(choice: ConditionChoice | None) -> ConditionChoice | None:
+            if choice is None or choice.group is None:
+                return choice
+            return replace(choice, group=choice.group.snapshot())
+
+        return replace(self, source=taken(self.source), target=taken(self.target))
+
+    def prepare(self, aside: Path) -> list[str]:
+        """Write down what the command reads, and return its arguments.
+
+        This may read and write all images: call it in a background thread, with a snapshot.
+
+        Parameters
+        ----------
+        aside : Path
+            Empty folder for the images, the settings and the events.
+
+        Returns
+        -------
+        list of str
+            Arguments of ``phenldiff``; it writes its events into `events_in(aside)`.
+
+        Raises
+        ------
+        InputError
+            If this is not valid, or the images can't be read.
+        """
+        error = self.validation_error()
+        if error is not None:
+            raise InputError(error)
+        assert self.source is not None
+        assert self.target is not None
+        data = self.folder
+        if self.needs_images or data is None:
+            data = aside / _IMAGES
+            for condition, images in self._images().items():
+                for index, image in enumerate(images):
+                    # Wells and pairs are found by the names; they stay unless two are the same.
+                    path = data / condition / f"{image.name}.tif"
+                    if path.exists():
+                        path = path.with_stem(f"{path.stem}_{index:05d}")
+                    write_tiff(path, image)
+        z = None if self.needs_images else self.z
+        given: dict[str, Any] = {
+            "source": self.source.name,
+            "target": self.target.name,
+            "profile": self.profile,
+            "images": self.images,
+            "wells": self.wells or None,
+            "keep": None if self.keep is None else ",".join(self.keep) or "none",
+            "shuffled": self.shuffled,
+            "half-split": self.half_split,
+            "device": self.device,
+            "z": z,
+            "out": self.out,
+            "events": events_in(aside),
+        }
+        if self.settings is not None:
+            given["settings"] = aside / _SETTINGS
+            write_settings(aside / _SETTINGS, self.profile, self.settings, {})
+        # What a method lacks is refused where it is asked for, so only what was changed is named.
+        for name, value in self.translation.items():
+            if value != _TRANSLATION[name].default:
+                given[name.replace("_", "-")] = value
+        arguments = ["evaluate", str(self.run), str(data)]
+        # With "=", so that what begins with a dash is not taken for an option.
+        arguments += [f"--{name}={value}" for name, value in given.items() if value is not None]
+        flags = {"paired": self.paired, "trained-too": self.trained_too, "no-cycle": not self.cycle}
+        return arguments + [f"--{name}" for name, on in flags.items() if on]
+
+    def _images(self) -> dict[str, list[Image]]:
+        choices = [choice for choice in (self.source, self.target) if choice is not None]
+        if self.folder is None:
+            images = {c.name: c.group.images(self.z) for c in choices if c.group is not None}
+        else:
+            names = [choice.name for choice in choices]
+            read = Experiment.from_folder(self.folder, conditions=names, z=self.z)
+            images = {name: list(read[name].images) for name in names}
+        if self.match is None:
+            return images
+        return {name: self.match.apply(name, found) for name, found in images.items()}
+
+
+def events_in(aside: Path) -> Path:
+    """Return where the command writes its events."""
+    return aside / _EVENTS
+
+
+def in_words_of_the_dock(message: str) -> str:
+    """Name the fields of the dock where a sentence names options of the command line."""
+    for option, text in _IN_THE_DOCK.items():
+        message = message.replace(option, text)
+    return message
+
+
+def _run_error(path: Path | None, missing: str | None) -> str | None:
+    """Return why nothing can be translated with a run; `missing` where there is none."""
+    if path is None:
+        return missing
+    if not is_run(path):
+        return f"{path.name} is not a run; choose a folder that a fine-tuning has written."
+    try:
+        run = Run.open(path)
+    except InputError as error:
+        return str(error)
+    return (
+        None
+        if run.has_adapter
+        else f"{run.path.name} has no result yet; let its fine-tuning go on first."
+    )

@@ -1,0 +1,267 @@
+"""Evaluations that lie in the folder of a run, and what they say."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_phenldiff.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from napari_phenldiff.evaluation.schema import Metrics, Spread
+    from napari_phenldiff.measurement.tables import Measurement
+    from napari_phenldiff.measurement.theme import ThemeName
+
+_FOLDER, _METRICS, _MEASURED, _REPORT = (
+    "evaluations", "metrics.json", "measured.csv", "report.html",
+)  # fmt: skip
+
+MARKS = {"for": "✓", "against": "✗", "open": "?", "not tried": "–"}
+"""What a rule said, as a sign beside it."""
+
+OUTCOMES = {
+    "for": "for it",
+    "against": "against it",
+    "open": "open",
+    "not tried": "not tried",
+}
+ANSWERS = {"supported": "for", "not supported": "against", "cannot tell": "open"}
+"""The sign that goes with the verdict."""
+
+
+def folder_of(run: Path, name: str) -> Path:
+    """Return the folder of an evaluation of a run."""
+    return run / _FOLDER / name
+
+
+def evaluations_of(run: Path) -> tuple[Path, ...]:
+    """List the folders of the evaluations of a run that are complete, the latest first."""
+    found: list[tuple[float, Path]] = []
+    with suppress(OSError):
+        for folder in (run / _FOLDER).iterdir():
+            if not folder.name.startswith("."):
+                with suppress(OSError):
+                    found.append(((folder / _METRICS).stat().st_mtime, folder))
+    return tuple(folder for _, folder in sorted(found, reverse=True))
+
+
+def suggest_name(run: Path, profile: str) -> str:
+    """Return a name that no evaluation of a run has yet: the profile and a number."""
+    number = 1
+    while folder_of(run, f"{profile}-{number:03d}").exists():
+        number += 1
+    return f"{profile}-{number:03d}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundEvaluation:
+    """An evaluation that was made, read back.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies.
+    metrics : Metrics
+        All it found.
+    """
+
+    folder: Path
+    metrics: Metrics
+
+    @classmethod
+    def read(cls, folder: Path) -> FoundEvaluation:
+        """Read an evaluation.
+
+        Raises
+        ------
+        InputError
+            If it can't be read.
+        """
+        from napari_phenldiff.evaluation.schema import read_metrics
+
+        return cls(folder, read_metrics(folder / _METRICS))
+
+    @property
+    def report(self) -> Path:
+        """The page for the browser."""
+        return self.folder / _REPORT
+
+    def what(self) -> str:
+        """Tell what was judged, in a line."""
+        m = self.metrics
+        images = f"{m.n_translated} images" + (", wells counted" if m.counted == "wells" else "")
+        return f"{m.source} → {m.target} · {_words(m.measurement)} ({m.profile}) · {images}"
+
+    def rules(self) -> tuple[tuple[str, str, str], ...]:
+        """Return what each rule is about, what it said (a key of `MARKS`), and why."""
+        return tuple((f.rule, f.outcome, f.text) for f in self.metrics.verdict.findings)
+
+    def numbers(self) -> tuple[tuple[str, str], ...]:
+        """Return the main numbers: what, and its value with an interval or quartiles."""
+        return tuple(
+            (what, value)
+            for part in (_effects, _controls, _cycle, _identity, _looks, _distances, _memorised)
+            for what, value in part(self.metrics)
+        )
+
+    def measurement(self) -> Measurement:
+        """Read the table of what was measured.
+
+        Raises
+        ------
+        InputError
+            If it is not there, or holds something else.
+        """
+        import pandas as pd
+
+        from napari_phenldiff.measurement.profiles import PROFILES, read_settings
+        from napari_phenldiff.measurement.tables import Measurement
+
+        path = self.folder / _MEASURED
+        name, settings, thresholds = read_settings(path.with_name("measured_settings.json"))
+        cells = path.with_name("measured_cells.csv")
+        try:
+            words = {"image": str, "condition": str, "reason": str}
+            images = pd.read_csv(path, dtype=words)
+            images["reason"] = images["reason"].fillna("")
+            table = pd.read_csv(cells, dtype=words) if cells.exists() else None
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path} can't be read: evaluate again.") from error
+        return Measurement(PROFILES[name], images, table, settings, thresholds)
+
+    def draw(self, *, theme: ThemeName) -> Figure:
+        """Draw the four groups of the main measurement, from any thread.
+
+        Raises
+        ------
+        InputError
+            If the table can't be read.
+        """
+        from napari_phenldiff.measurement.effects import wells_by_pattern
+        from napari_phenldiff.measurement.figures import four_groups
+        from napari_phenldiff.viewer.figures import DRAWING
+
+        measurement = self.measurement()
+        pattern = self.metrics.provenance.get("evaluation", {}).get("wells")
+        # In the order in which `evaluate` measured them; a condition may have any name.
+        source, target, reconstructed, translated, *_ = measurement.conditions
+        with DRAWING:
+            return four_groups(
+                measurement,
+                source=source,
+                target=target,
+                reconstructed=reconstructed,
+                translated=translated,
+                wells=None if pattern is None else wells_by_pattern(measurement, pattern),
+                theme=theme,
+            )
+
+
+_Rows = Iterable[tuple[str, str]]
+
+
+def _effects(m: Metrics) -> _Rows:
+    """Give the real change, the translated one, and the part of it that is recovered."""
+    rows = {str(r["effect"]): r for r in m.effects if r["measurement"] == m.measurement}
+    for name, what in (("real", "Real change"), ("translated", "Translated change")):
+        if name in rows:
+            row = rows[name]
+            yield (
+                f"{what} of {_words(m.measurement)}",
+                _interval(row["shift"], row["shift_low"], row["shift_high"]),
+            )
+    r = m.recovery
+    value = f"{_percent(r.value)} ({_percent(r.low)} to {_percent(r.high)})"
+    yield "Recovery", f"not defined: {r.reason}" if r.reason else value
+
+
+def _controls(m: Metrics) -> _Rows:
+    controls = [("Null translation, to the own condition", m.controls.null)]
+    controls += [("Run on shuffled conditions", effect) for effect in m.controls.shuffled]
+    controls += [("Run on two halves of one condition", e) for e in m.controls.half_split]
+    for what, effect in controls:
+        if effect is not None:
+            yield what, f"{_interval(effect.shift, effect.low, effect.high)}"
+    truth = m.controls.truth
+    if truth is not None:
+        yield "Error of the effect against the truth", _percent(truth.effect_error, sign=True)
+        yield (
+            "Correlation with the true change, over images",
+            _interval(truth.correlation, truth.correlation_low, truth.correlation_high),
+        )
+
+
+def _cycle(m: Metrics) -> _Rows:
+    for cycle in m.cycle:
+        yield f"Error per pixel, {cycle.what}", f"{_quartiles(cycle.rmse, 100)} % of the range"
+
+
+def _identity(m: Metrics) -> _Rows:
+    i = m.identity
+    kept = (i.kept_channel or "").split(", ")
+    for name, spread in i.correlation.items():
+        if name in kept:
+            yield f"Correlation of {name}, which should stay", _quartiles(spread)
+    if i.nuclei_kept is not None:
+        yield f"Nuclei matched one to one ({i.nuclei_channel})", _quartiles(i.nuclei_kept)
+    yield "Source images less alike than the own one", _percent(i.own_source)
+
+
+def _looks(m: Metrics) -> _Rows:
+    c = m.classifier
+    if c is None:
+        return
+    for what, rate in (
+        ("Classifier: real images told right", c.real),
+        (f"Classifier: translated taken for {m.target}", c.translated),
+        (f"Classifier: reconstructed taken for {m.target}", c.reconstructed),
+    ):
+        yield what, f"{_percent(rate.value)} ({_percent(rate.low)} to {_percent(rate.high)})"
+
+
+def _distances(m: Metrics) -> _Rows:
+    """Give the kernel distances over all channels, which are the first rows."""
+    for row in m.distances:
+        if row.channel == m.distances[0].channel:
+            yield (
+                f"Kernel distance, {row.images}",
+                f"{_interval(row.kernel, row.kernel_low, row.kernel_high)}, {row.n} images",
+            )
+
+
+def _memorised(m: Metrics) -> _Rows:
+    if m.memorisation is not None:
+        yield "Copies of training images", _percent(m.memorisation.copies)
+
+
+def _words(column: str) -> str:
+    return re.sub(r"_+", " ", column)
+
+
+def _percent(value: float, *, sign: bool = False) -> str:
+    if math.isnan(value):
+        return "unknown"
+    return f"{100 * value:{'+' if sign else ''}.0f} %"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "unknown" if value is None or math.isnan(value) else format(value, form)
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    first, least, most = (_number(x, "+.3g") for x in (value, low, high))
+    return f"{first} ({least} to {most})"
+
+
+def _quartiles(spread: Spread, factor: float = 1) -> str:
+    middle, low, high = (
+        _number(x * factor, ".3g") for x in (spread.median, spread.low, spread.high)
+    )
+    return f"{middle} ({low} to {high})"

@@ -1,0 +1,248 @@
+"""The dock that judges a run: whether what its translations show may be believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.runs.config import in_one_sentence
+from napari_phenldiff.viewer.evaluating import EvaluationRequest
+from napari_phenldiff.viewer.evaluations import evaluations_of
+from napari_phenldiff.viewer.jobs import JobState, duration, jobs
+from napari_phenldiff.viewer.preferences import preferences
+from napari_phenldiff.widgets.parts.choices import choice_box
+from napari_phenldiff.widgets.parts.data_source import DataSource
+from napari_phenldiff.widgets.parts.drops import DropPanel
+from napari_phenldiff.widgets.parts.evaluating_task import start_evaluation
+from napari_phenldiff.widgets.parts.evaluation_choices import EvaluationChoices
+from napari_phenldiff.widgets.parts.evaluation_view import EvaluationView
+from napari_phenldiff.widgets.parts.form import note
+from napari_phenldiff.widgets.parts.job_foot import JobFoot
+from napari_phenldiff.widgets.parts.run_choice import RunChoice
+from napari_phenldiff.widgets.parts.settings_form import SettingsForm
+from napari_phenldiff.widgets.parts.theme import plain_viewer
+from napari_phenldiff.widgets.parts.translation_settings import TranslationSettings
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_SECONDS_ON_A_CPU = 5.0
+"""For one translation of an image of 128 pixels, roughly: two cores, 50 steps."""
+
+
+class EvaluateWidget(DropPanel):
+    """Choose a run, images and a profile, press Evaluate, and read the verdict.
+
+    The evaluation runs in a process of its own and writes into the folder of the run. It goes on
+    when this dock or the viewer is closed; its results are found again when the run is chosen.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The viewer, as napari hands it to a widget.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        viewer = plain_viewer(napari_viewer)
+        super().__init__(viewer)
+        self._channels: tuple[str, ...] = ()
+        self._conditions: tuple[object, ...] = ()
+        self._settings: dict[str, dict[str, Any]] = {}
+        self.run_choice = RunChoice(self.section("Run"))
+        self.run_field = self.run_choice.folder
+        self.data = DataSource(self, viewer, two_only=True)
+        self._add_measurement()
+        self.choices = EvaluationChoices(self)
+        self.translation = TranslationSettings(self.fold("Translation"))
+        self._add_results()
+        self.job_foot = JobFoot(viewer, "Evaluate", "Stop", "image", icon="evaluate")
+        self.foot.addWidget(self.job_foot)
+
+        self.run_choice.changed.connect(self._on_run)
+        self.data.changed.connect(self._on_data)
+        self.profile.currentIndexChanged.connect(self._on_profile)
+        self.settings.changed.connect(self._on_settings)
+        self.choices.changed.connect(self.refresh)
+        self.results.currentIndexChanged.connect(self._on_chosen)
+        self.job_foot.start_requested.connect(self.start)
+        self.job_foot.ended.connect(self._on_ended)
+        self._on_run()
+        self.job_foot.set_job(jobs.latest("evaluate", viewer))
+        training = jobs.latest("train", viewer)
+        if training is not None:
+            self.run_choice.set_path(training.path)
+
+    def _add_measurement(self) -> None:
+        self.profile = choice_box()
+        for profile in PROFILES.values():
+            self.profile.addItem(profile.title, profile.name)
+        form = self.section("Measurement")
+        form.row(
+            "Profile",
+            self.profile,
+            "What is measured in each image. The verdict is about its first measurement.",
+        )
+        self.settings = SettingsForm(self.section("Settings"), self.fold("Segmentation"), self)
+
+    def _add_results(self) -> None:
+        self.results = choice_box()
+        self.view = EvaluationView(self.viewer)
+        self._result_form = form = self.section("Verdict")
+        form.row("Evaluation", self.results, "The evaluations of this run, the latest first.")
+        self.no_result = note("This run has not been evaluated yet.")
+        form.wide(self.no_result)
+        self.add(self.view)
+
+    # ---- what is filled in -------------------------------------------------------------------
+
+    def request(self) -> EvaluationRequest:
+        """Return what is filled in, valid or not.
+
+        Raises
+        ------
+        InputError
+            If the settings of the measurement contradict each other.
+        """
+        source, target = self.data.choices()
+        return EvaluationRequest(
+            run=self.run_choice.path(),
+            source=source,
+            target=target,
+            folder=self.data.path(),
+            profile=self.profile.currentData(),
+            settings=self._model(),
+            translation=self.translation.values(),
+            device=preferences().device,
+            match=self.data.match(),
+            z=self.data.z(),
+            **self.choices.values(),
+        )
+
+    def _model(self) -> Settings | None:
+        if not self._channels[1:]:
+            return None  # nothing is known whose channels could be named
+        try:
+            settings = self.settings.model()
+        except ValidationError as error:
+            raise InputError(f"Change the settings: {in_one_sentence(error)}.") from error
+        assert isinstance(settings, Settings)
+        return settings
+
+    def validation_error(self) -> str | None:
+        """Return why this can't be evaluated, if it can't; it is shown beside the button."""
+        try:
+            return self.request().validation_error()
+        except InputError as error:
+            return str(error)
+
+    def refresh(self) -> None:
+        """Say what the button does now, and why it can't if it can't."""
+        self.job_foot.set_start("Evaluate", "Judge the run in a background process")
+        error = self.validation_error()
+        self.job_foot.set_error(error)
+        self.job_foot.set_forecast("" if error else self._forecast())
+
+    def _forecast(self) -> str:
+        images, rounds = self.choices.images.value(), self.choices.rounds()
+        seconds = duration(images * rounds * _SECONDS_ON_A_CPU)
+        return (
+            f"Translates up to {images} images, each {rounds} times. Images of 128 pixels take "
+            f"some {seconds} without a GPU, larger ones more."
+        )
+
+    # ---- what happens ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Evaluate what is chosen."""
+        try:
+            job = start_evaluation(self.viewer, self.request())
+        except (InputError, OSError) as error:
+            self.job_foot.set_error(str(error))
+            return
+        self.job_foot.set_job(job)
+
+    def _on_run(self) -> None:
+        """List the channels and evaluations of the run, and take its conditions if they are there.
+
+        Layers and folders that come later are looked at then.
+        """
+        run = self.run_choice.run()
+        self.choices.set_run(run)
+        self._conditions = ()
+        self._on_data()
+        self._list_results()
+
+    def _on_data(self) -> None:
+        run, names = self.run_choice.run(), self.data.names()
+        there = (None if run is None else run.path, *names)
+        if there != self._conditions:
+            # Only then: what the user chooses afterwards stays.
+            self._conditions = there
+            if run is not None:
+                self.data.choose(*run.conditions[:2])
+        self._on_profile()
+
+    def _on_profile(self) -> None:
+        self._show_settings()
+        self.choices.suggest_name(self.profile.currentData())
+        self.refresh()
+
+    def _on_settings(self) -> None:
+        self._settings[self.profile.currentData()] = self.settings.values()
+        self.refresh()
+
+    def _show_settings(self) -> None:
+        """Make the form for the profile, with the channels of the run to choose from."""
+        run, profile = self.run_choice.run(), PROFILES[self.profile.currentData()]
+        channels = (profile.name, *(() if run is None else run.channel_names))
+        if channels == self._channels:
+            return
+        self._channels = channels
+        before = self.settings.blockSignals(True)
+        try:
+            self.settings.show_model(profile.settings_type, channels[1:])
+            self.settings.set_values(self._settings.get(profile.name, {}))
+        except InputError:  # another run may have other channels
+            self._settings.pop(profile.name)
+        finally:
+            self.settings.blockSignals(before)
+
+    # ---- what was found ----------------------------------------------------------------------
+
+    def _list_results(self, wanted: Path | None = None) -> None:
+        """List the evaluations of the run; the wanted one is chosen, or else the latest."""
+        run = self.run_choice.run()
+        folders = () if run is None else evaluations_of(run.path)
+        self.results.blockSignals(True)
+        self.results.clear()
+        for folder in folders:
+            self.results.addItem(folder.name, folder)
+        index = next((i for i, folder in enumerate(folders) if folder == wanted), 0)
+        self.results.setCurrentIndex(index if folders else -1)
+        self.results.blockSignals(False)
+        self._on_chosen()
+
+    def _on_chosen(self) -> None:
+        folder = self.results.currentData()
+        self._result_form.show_row(self.results, folder is not None)
+        self.no_result.setVisible(folder is None)
+        self.view.setVisible(folder is not None)
+        if folder is not None:
+            self.view.show_evaluation(folder)
+
+    def _on_ended(self) -> None:
+        job, run = self.job_foot.job, self.run_choice.run()
+        done = job is not None and job.state is JobState.FINISHED
+        if done and job is not None and run is not None and job.path is not None:
+            # Whatever run is chosen by now, only its own results are listed.
+            self._list_results(job.path)
+            if self.results.currentData() == job.path:
+                self.reveal(self.view, at_top=True)
+            self.choices.forget_name(job.path.name)
+        self.choices.suggest_name(self.profile.currentData())
+        self.refresh()

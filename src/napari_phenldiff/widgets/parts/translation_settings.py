@@ -1,0 +1,62 @@
+"""How images are translated: the fields that most people leave alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box
+
+
+class TranslationSettings:
+    """Rows for the settings of a translation apart from its conditions and strength.
+
+    Parameters
+    ----------
+    form : Form
+        Gets the rows.
+    """
+
+    def __init__(self, form: Form) -> None:
+        fields = TranslationConfig.model_fields
+        self.guidance = number_box(fields["guidance"].default, 0.0, 30.0, step=0.5)
+        self.anchor = number_box(fields["anchor"].default, 0.0, 1.0, step=0.1)
+        self.depth = number_box(fields["depth"].default, 0.01, 1.0, step=0.05)
+        self.detail = number_box(fields["detail"].default, 0.0, 1.0, step=0.1)
+        self.inference_steps = whole_box(fields["inference_steps"].default, 1, 1000)
+        self.seed = whole_box(0, 0, 2**31 - 1)
+        form.row(
+            "Guidance",
+            self.guidance,
+            "How hard the model is pushed towards the target. More changes the phenotype more, "
+            "and in the end also what should stay.",
+        )
+        form.row(
+            "Anchor",
+            self.anchor,
+            "How firmly the cells are held to what they were: 0 not at all, 1 holds all that the "
+            "target does not change. Too much leaves ghosts of what would be gone.",
+        )
+        form.row(
+            "Depth",
+            self.depth,
+            "Part of the noise schedule that the image is taken back through. Less keeps more of "
+            "the image; 1 is all of it.",
+        )
+        form.row(
+            "Detail",
+            self.detail,
+            "How much of the finest texture is put back, which the model does not see: 1 leaves "
+            "the noise of the camera in place, 0 shows what the model makes.",
+        )
+        form.row(
+            "Steps", self.inference_steps, "Steps of the schedule. Fewer are faster and coarser."
+        )
+        form.row("Seed", self.seed, "Seed of whatever is random.")
+
+    def values(self) -> dict[str, Any]:
+        """Return what is filled in, by the names of `TranslationConfig`."""
+        return {
+            name: getattr(self, name).value()
+            for name in ("guidance", "anchor", "depth", "detail", "inference_steps", "seed")
+        }

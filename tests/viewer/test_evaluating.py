@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_phenldiff.cli.evaluate import add_parser
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.measurement.area import AreaSettings
+from napari_phenldiff.measurement.profiles import read_settings
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.viewer.channels import match_channels
+from napari_phenldiff.viewer.conditions import conditions_in_folder, conditions_of_layers
+from napari_phenldiff.viewer.evaluating import EvaluationRequest, events_in, in_words_of_the_dock
+from napari_phenldiff.viewer.evaluations import (
+    FoundEvaluation,
+    evaluations_of,
+    folder_of,
+    suggest_name,
+)
+
+
+@pytest.fixture
+def run(experiment_folder: Path, tmp_path: Path) -> Run:
+    experiment = Experiment.from_folder(experiment_folder).select(("untreated", "treated"))
+    run = Run.from_experiment(
+        tmp_path / "run",
+        TrainingConfig(conditions=("untreated", "treated")),
+        experiment=experiment,
+        scaling=IntensityScaling.fit(experiment.images),
+    )
+    run.save_adapter({"adapter.safetensors": b"weights"})
+    return run
+
+
+@pytest.fixture
+def request_(run: Run, experiment_folder: Path) -> EvaluationRequest:
+    treated, untreated = conditions_in_folder(experiment_folder)
+    return EvaluationRequest(
+        run.path, untreated, treated, experiment_folder, "area", AreaSettings(), name="first"
+    )
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """Read arguments as the command does."""
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    return parser.parse_args(arguments)
+
+
+def test_a_folder_becomes_the_command(request_: EvaluationRequest, tmp_path: Path):
+    given = replace(
+        request_, images=6, wells="-w(.)", keep=(), paired=True, trained_too=True, cycle=False,
+        shuffled=request_.run, translation={"guidance": 3.0, "depth": 0.8, "seed": 4}, z="max",
+    )  # fmt: skip
+    assert given.validation_error() is None
+
+    args = parsed(given.prepare(tmp_path))
+
+    assert (args.run, args.data) == (given.run, given.folder)
+    assert (args.source, args.target, args.profile) == ("untreated", "treated", "area")
+    assert (args.images, args.wells, args.keep, args.z) == (6, "-w(.)", (), "max")
+    assert (args.paired, args.trained_too, args.no_cycle) == (True, True, True)
+    assert (args.shuffled, args.half_split) == ([given.run], [])
+    assert (args.guidance, args.seed) == (3.0, 4)
+    assert "depth" not in args  # a method may lack what nobody has changed
+    assert args.out == given.run / "evaluations" / "first"
+    assert args.events == events_in(tmp_path)
+    assert read_settings(args.settings)[:2] == ("area", AreaSettings())
+    assert not (tmp_path / "images").exists()
+
+
+def test_layers_are_written_down_as_they_are(
+    request_: EvaluationRequest, experiment_folder: Path, open_in, viewer: ViewerModel,
+    tmp_path: Path,
+):  # fmt: skip
+    open_in(experiment_folder)
+    treated, untreated = conditions_of_layers(viewer.layers)
+    given = replace(request_, source=untreated, target=treated, folder=None).snapshot()
+    viewer.layers.clear()
+
+    args = parsed(given.prepare(tmp_path / "aside"))
+
+    written = Experiment.from_folder(args.data, conditions=("untreated", "treated"))
+    before = Experiment.from_folder(experiment_folder, conditions=("untreated", "treated"))
+    assert [i.name for i in written.images] == [i.name for i in before.images]
+    # The run knows its images by the hash of their pixels.
+    assert written.digest() == before.digest()
+
+
+def test_channels_are_put_into_one_order_before(request_: EvaluationRequest, tmp_path: Path):
+    names = {"untreated": ("DNA", "marker"), "treated": ("DNA", "marker")}
+    swapped = match_channels(names).with_cell(0, 0, 1).with_cell(1, 0, 0)
+    given = replace(request_, match=swapped)
+    assert given.needs_images
+
+    args = parsed(given.prepare(tmp_path))
+
+    folder = request_.folder
+    assert folder is not None
+    written, before = (Experiment.from_folder(f)["treated"].images for f in (args.data, folder))
+    assert (written[0].data[0] == before[0].data[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"run": None}, "Choose a run"),
+        ({"run": Path("nowhere")}, "nowhere is not a run"),
+        ({"source": None}, "Choose two conditions"),
+        ({"wells": "["}, "not a regular expression"),
+        ({"name": ""}, "Name the evaluation"),
+        ({"name": "a/b"}, "leave out"),
+        ({"name": ".hidden"}, "leave out"),
+        ({"shuffled": Path("nowhere")}, "nowhere is not a run"),
+        ({"keep": ("a,b",)}, "command line"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told(request_, change, told, tmp_path: Path):
+    given = replace(request_, **change)
+    assert told in (given.validation_error() or "")
+    with pytest.raises(InputError, match=r".+"):
+        given.prepare(tmp_path)
+
+
+def test_conditions_and_channels_have_to_be_those_of_the_run(request_: EvaluationRequest):
+    source, target = request_.source, request_.target
+    assert source is not None
+    assert target is not None
+    other = replace(source, name="other")
+    assert "it knows untreated, treated" in (replace(request_, source=other).validation_error())
+    assert "same condition" in replace(request_, source=target).validation_error()
+    actin = replace(source, channel_names=("actin", "DNA"))
+    assert "was trained on DNA, marker" in replace(request_, source=actin).validation_error()
+    assert "z planes" in replace(request_, target=replace(target, n_planes=3)).validation_error()
+    assert "one image" in replace(request_, target=replace(target, n_images=1)).validation_error()
+
+
+def test_an_evaluation_is_never_overwritten(request_, run: Run, write_evaluation):
+    assert suggest_name(run.path, "area") == "area-001"
+    write_evaluation(folder_of(run.path, "area-001"))
+
+    assert suggest_name(run.path, "area") == "area-002"
+    assert "already" in replace(request_, name="area-001").validation_error()
+    # What is still being written, or was not finished, is none.
+    (run.path / "evaluations" / ".area-002.1234.tmp").mkdir()
+    (run.path / "evaluations" / "broken").mkdir()
+    assert evaluations_of(run.path) == (folder_of(run.path, "area-001"),)
+    assert evaluations_of(run.path / "nowhere") == ()
+
+
+def test_an_evaluation_is_read_back(tmp_path: Path, write_evaluation):
+    write_evaluation(tmp_path / "good")
+    write_evaluation(tmp_path / "bad", null=1.0)
+
+    good, bad = (FoundEvaluation.read(tmp_path / name) for name in ("good", "bad"))
+
+    assert good.metrics.verdict.answer == "supported"
+    assert bad.metrics.verdict.answer == "not supported"
+    assert {outcome for _, outcome, _ in good.rules()} == {"for", "not tried"}
+    assert good.what() == "untreated → treated · area fraction (area) · 4 images"
+    numbers = dict(good.numbers())
+    assert numbers["Recovery"] == "80 % (70 % to 90 %)"
+    assert numbers["Null translation, to the own condition"] == "+0.01 (+0.005 to +0.015)"
+    assert numbers["Error per pixel, there and back"] == "20 (15 to 25) % of the range"
+    assert numbers["Kernel distance, real vs real"] == "+0.01 (+0 to unknown), 4 images"
+    assert numbers["Kernel distance, copy of the source"].startswith("+0.5")
+    assert numbers["Classifier: translated taken for treated"] == "90 % (60 % to 98 %)"
+    assert [what for what in numbers if "should stay" in what] == [
+        "Correlation of DNA, which should stay"
+    ]
+    measurement = good.measurement()
+    assert measurement.conditions[2:4] == ("reconstructed", "translated")
+    assert good.draw(theme="light").axes
+
+
+def test_a_damaged_evaluation_is_told(tmp_path: Path, write_evaluation):
+    write_evaluation(tmp_path / "one")
+    found = FoundEvaluation.read(tmp_path / "one")
+    (tmp_path / "one" / "measured.csv").unlink()
+    with pytest.raises(InputError, match="evaluate again"):
+        found.draw(theme="dark")
+    (tmp_path / "one" / "metrics.json").write_text("{}")
+    with pytest.raises(InputError, match="evaluate again"):
+        FoundEvaluation.read(tmp_path / "one")
+
+
+def test_the_dock_says_what_its_fields_are_called():
+    said = in_words_of_the_dock("Give others, or take these as well with --trained-too.")
+    assert said == "Give others, or take these as well with “Images it knows”."
