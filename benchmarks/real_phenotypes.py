@@ -272,7 +272,7 @@ def main() -> None:
             chosen = "_".join(f"{key}{value}" for key, value in asked.items())
             name_of_picture = f"{name}_{chosen}.png"
             figure.savefig(arguments.out / name_of_picture)
-        table = pd.DataFrame(lines[::-1])[::-1].fillna("")
+        table = pd.DataFrame(lines[::-1], dtype=object)[::-1].fillna("")
         rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
         text = "\n".join("| " + " | ".join(str(cell) for cell in cells) + " |" for cells in rows)
         (arguments.out / f"{name}.md").write_text(text + "\n", encoding="utf-8")
