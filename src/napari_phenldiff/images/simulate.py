@@ -17,63 +17,21 @@ Three phenotypes, after the data sets of the Phen-LDiff paper (section 4.1):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy import ndimage as ndi
-from scipy import special
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.phenotypes import PHENOTYPES as PHENOTYPES
+from napari_phenldiff.images.phenotypes import Drawing as Drawing
+from napari_phenldiff.images.phenotypes import Phenotype as Phenotype
+from napari_phenldiff.images.phenotypes import get_phenotype as get_phenotype
 
 _PIXEL_SIZE = (0.65, 0.65)
-_MARGIN = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A field before it is photographed.
-
-    Attributes
-    ----------
-    planes : numpy.ndarray of shape (C, Y, X), float64
-        Without noise, in units of full scale.
-    truth : mapping of str to float
-        The true measurements.
-    masks : mapping of str to numpy.ndarray of shape (Y, X)
-        Where structures are. ``nuclei`` (int32) has a number for each nucleus, up to the middle
-        of its soft edge, and 0 elsewhere; ``golgi`` and ``neurons`` are bool.
-    """
-
-    planes: np.ndarray
-    truth: dict[str, float]
-    masks: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, slots=True)
-class Phenotype:
-    """A simulated difference between two conditions.
-
-    Attributes
-    ----------
-    name : str
-        What it is called on the command line.
-    source, target : str
-        Names of the two conditions.
-    channel_names : tuple of str
-        Channels in the order of the image's first axis.
-    draw : callable
-        ``draw(rng, size, dose) -> Drawing``. `dose` is 0 for the source and 1 for the target;
-        equal `rng` states give equal cells.
-    """
-
-    name: str
-    source: str
-    target: str
-    channel_names: tuple[str, ...]
-    draw: Callable[[np.random.Generator, int, float], Drawing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +168,6 @@ def simulate_fields(
     return (_field(kind, index, dose, seed, size) for index in range(first, first + n_images))
 
 
-def get_phenotype(name: str) -> Phenotype:
-    """Look up a phenotype; `InputError` names the known ones."""
-    try:
-        return PHENOTYPES[name]
-    except KeyError:
-        known = ", ".join(PHENOTYPES)
-        raise InputError(f"Unknown phenotype {name!r}; choose one of: {known}.") from None
-
-
 def _pairs(
     kind: Phenotype, n_images: int, seed: int, size: int, first: int
 ) -> Iterator[SimulatedPair]:
@@ -261,183 +210,3 @@ def _photograph(planes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
         signal = signal + noise * np.sqrt(np.clip(signal, 0, None) / photons + 0.004**2)
         out[channel] = np.clip(np.rint(signal * 200), 0, 255)
     return out, expected
-
-
-def _texture(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
-    """Smooth positive random field ``(size, size)`` of mean about 1."""
-    field = ndi.gaussian_filter(rng.standard_normal((size, size)), scale, mode="wrap")
-    return np.exp(0.35 * field / field.std())
-
-
-def _cells(
-    rng: np.random.Generator, size: int, spacing: float, radius: tuple[float, float]
-) -> list[dict[str, float]]:
-    """Centres and shapes of cells that keep a distance from each other."""
-    wanted = rng.poisson(((size + 2 * _MARGIN) / spacing) ** 2 * rng.uniform(0.5, 0.95))
-    cells: list[dict[str, float]] = []
-    for _ in range(max(2, wanted) * 8):
-        y, x = rng.uniform(-_MARGIN, size + _MARGIN, 2)
-        if all(np.hypot(y - c["y"], x - c["x"]) > 0.72 * spacing for c in cells):
-            cells.append(
-                {
-                    "y": y,
-                    "x": x,
-                    "radius": rng.uniform(*radius),
-                    "aspect": rng.uniform(0.7, 1.0),
-                    "angle": rng.uniform(0, np.pi),
-                    "stain": np.exp(rng.normal(0, 0.3)),
-                    "seed": float(rng.integers(2**31)),
-                }
-            )
-        if len(cells) >= max(2, wanted):
-            break
-    return cells
-
-
-def _polar(cell: Mapping[str, float], size: int, rng: np.random.Generator) -> np.ndarray:
-    """Distance from the cell's centre in units of its wobbly elliptic outline ``(Y, X)``."""
-    y, x = np.mgrid[:size, :size].astype(float)
-    y, x = y - cell["y"], x - cell["x"]
-    cos, sin = np.cos(cell["angle"]), np.sin(cell["angle"])
-    u, v = cos * x + sin * y, (cos * y - sin * x) / cell["aspect"]
-    theta = np.arctan2(v, u)
-    wobble = sum(
-        rng.normal(0, 0.05) * np.cos(k * theta + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)
-    )
-    return np.hypot(u, v) / (cell["radius"] * (1 + wobble))
-
-
-def _inside(distance: np.ndarray, limit: float, softness: float) -> np.ndarray:
-    """1 inside of `limit`, 0 outside, with a soft edge."""
-    return special.expit((limit - distance) / softness)
-
-
-class _Nuclei:
-    """Labels of nuclei `(Y, X)`, made from their distances one by one."""
-
-    def __init__(self, size: int) -> None:
-        self.labels = np.zeros((size, size), np.int32)
-        self._nearest = np.ones((size, size))
-        self._count = 0
-
-    def add(self, distance: np.ndarray) -> None:
-        """Add a nucleus, given the distance in units of its outline `(Y, X)`."""
-        own = distance < self._nearest
-        self._count += 1
-        self.labels[own] = self._count
-        self._nearest[own] = distance[own]
-
-
-def _draw_translocation(rng: np.random.Generator, size: int, dose: float) -> Drawing:
-    planes, nuclei = np.zeros((2, size, size)), _Nuclei(size)
-    chromatin, cytosol = _texture(rng, size, 2.0), _texture(rng, size, 3.0)
-    field_shift = rng.normal(0, 0.6)
-    ratios = []
-    for cell in _cells(rng, size, spacing=34, radius=(8.5, 11.5)):
-        own = np.random.default_rng(int(cell["seed"]))
-        distance = _polar(cell, size, own)
-        nuclei.add(distance)
-        nucleus = _inside(distance, 1.0, 0.05)
-        body = _inside(distance, own.uniform(1.9, 2.6), 0.12)
-        # cells differ in where the marker is, and in how much of it the treatment moves
-        response = 1.2 * dose * own.uniform(0.4, 1.6)
-        log_ratio = -0.3 + response + field_shift + own.normal(0, 1.1)
-        amount = cell["stain"] * own.uniform(0.35, 0.6)
-        # the amount of marker is the cell's own; the condition only moves it
-        areas = nucleus.sum() + 1e-9, (body * (1 - nucleus)).sum() + 1e-9
-        ratio = np.exp(log_ratio)
-        cyto_level = amount * sum(areas) / (ratio * areas[0] + areas[1])
-        planes[0] = np.maximum(planes[0], 0.75 * cell["stain"] * nucleus * chromatin)
-        marker = cyto_level * cytosol * (body * (1 - nucleus) + ratio * nucleus)
-        planes[1] = np.maximum(planes[1], marker)
-        ratios.append(ratio)
-    return Drawing(planes, {"ratio": float(np.median(ratios))}, {"nuclei": nuclei.labels})
-
-
-def _draw_golgi(rng: np.random.Generator, size: int, dose: float) -> Drawing:
-    planes, nuclei = np.zeros((3, size, size)), _Nuclei(size)
-    chromatin, fibres = _texture(rng, size, 2.0), _texture(rng, size, 1.0)
-    pixels = np.arange(size, dtype=float)
-    for cell in _cells(rng, size, spacing=40, radius=(8.5, 11.5)):
-        own = np.random.default_rng(int(cell["seed"]))
-        distance = _polar(cell, size, own)
-        nuclei.add(distance)
-        nucleus = _inside(distance, 1.0, 0.05)
-        body = _inside(distance, own.uniform(2.0, 2.7), 0.15)
-        planes[2] = np.maximum(planes[2], 0.75 * cell["stain"] * nucleus * chromatin)
-        tubulin = 0.4 * cell["stain"] * fibres * body * (1 - 0.7 * nucleus)
-        planes[1] = np.maximum(planes[1], tubulin)
-        side, stacks = own.uniform(0, 2 * np.pi), int(own.integers(14, 26))
-        compactness = own.uniform(0.25, 0.5)
-        for _ in range(stacks):
-            # compact: around one place beside the nucleus; scattered: anywhere in the cell
-            near = side + own.normal(0, compactness), own.uniform(1.05, 1.45)
-            far = own.uniform(0, 2 * np.pi), own.uniform(1.1, 2.1)
-            strength, width = own.uniform(0.5, 1.0), own.uniform(1.0, 1.6)
-            scattered = own.uniform() < dose * own.uniform(0.8, 1.0)
-            angle, reach = far if scattered else near
-            angle, reach = angle + cell["angle"], reach * cell["radius"]
-            # a round spot is the product of its two profiles, which are quick to make
-            rows = np.exp(-((pixels - cell["y"] - reach * np.sin(angle)) ** 2) / (2 * width**2))
-            columns = np.exp(-((pixels - cell["x"] - reach * np.cos(angle)) ** 2) / (2 * width**2))
-            planes[0] += np.outer(0.55 * cell["stain"] * strength * rows, columns) * body
-    planes[0] = 1.2 * (1 - np.exp(-planes[0] / 1.2))
-    golgi = planes[0] > 0.2
-    return Drawing(planes, {"area": float(golgi.sum())}, {"golgi": golgi, "nuclei": nuclei.labels})
-
-
-def _draw_neurons(rng: np.random.Generator, size: int, dose: float) -> Drawing:
-    planes, nuclei = np.zeros((2, size, size)), _Nuclei(size)
-    chromatin = _texture(rng, size, 2.0)
-    field_density = np.exp(rng.normal(0, 0.3))
-    for cell in _cells(rng, size, spacing=46, radius=(5.0, 7.5)):
-        own = np.random.default_rng(int(cell["seed"]))
-        distance = _polar(cell, size, own)
-        nuclei.add(distance)
-        planes[1] = np.maximum(
-            planes[1], 0.75 * cell["stain"] * _inside(distance, 1.0, 0.06) * chromatin
-        )
-        soma = 0.6 * cell["stain"] * _inside(distance, 1.5, 0.1)
-        planes[0] = np.maximum(planes[0], soma)
-        for _ in range(1 + own.poisson(3.0 * field_density)):
-            length, keep = own.uniform(25, 80), own.uniform()
-            start, curve = own.uniform(0, 2 * np.pi), own.normal(0, 0.12, 90).cumsum()
-            level = cell["stain"] * own.uniform(0.3, 0.6)
-            beads, width = own.uniform(0, 1, 90), own.uniform(0.6, 1.1)
-            if keep < 0.45 * dose:
-                continue
-            length *= 1 - 0.4 * dose
-            steps = np.arange(int(length))
-            angle = start + curve[: len(steps)]
-            ys = cell["y"] + cell["radius"] * np.sin(start) + np.cumsum(np.sin(angle))
-            xs = cell["x"] + cell["radius"] * np.cos(start) + np.cumsum(np.cos(angle))
-            _stroke(planes[0], ys, xs, level * (0.7 + 0.6 * beads[: len(steps)]), width)
-    masks = {"neurons": planes[0] > 0.15, "nuclei": nuclei.labels}
-    return Drawing(planes, {"area": float(masks["neurons"].sum())}, masks)
-
-
-def _stroke(
-    plane: np.ndarray, ys: np.ndarray, xs: np.ndarray, level: np.ndarray, width: float
-) -> None:
-    """Draw a line of Gaussian profile into `plane`, in place, keeping the brighter value."""
-    size, reach = plane.shape[0], 3
-    for y, x, value in zip(ys, xs, level, strict=True):
-        top, left = int(y) - reach, int(x) - reach
-        rows = slice(max(top, 0), min(top + 2 * reach + 1, size))
-        columns = slice(max(left, 0), min(left + 2 * reach + 1, size))
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
-        dy = np.arange(rows.start, rows.stop)[:, None] - y
-        dx = np.arange(columns.start, columns.stop)[None] - x
-        profile = value * np.exp(-(dy**2 + dx**2) / (2 * width**2))
-        np.maximum(plane[rows, columns], profile, out=plane[rows, columns])
-
-
-PHENOTYPES: Mapping[str, Phenotype] = {
-    kind.name: kind
-    for kind in (
-        Phenotype("translocation", "untreated", "treated", ("DNA", "marker"), _draw_translocation),
-        Phenotype("golgi", "control", "scattered", ("Golgi", "tubulin", "DNA"), _draw_golgi),
-        Phenotype("neurons", "wild_type", "mutant", ("neurons", "DNA"), _draw_neurons),
-    )
-}
