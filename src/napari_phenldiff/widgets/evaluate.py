@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.threshold import Settings
-from napari_phenldiff.runs.config import in_one_sentence
 from napari_phenldiff.viewer.evaluating import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import evaluations_of
 from napari_phenldiff.viewer.jobs import JobState, duration, jobs
@@ -126,12 +123,7 @@ class EvaluateWidget(DropPanel):
     def _model(self) -> Settings | None:
         if not self._channels[1:]:
             return None  # nothing is known whose channels could be named
-        try:
-            settings = self.settings.model()
-        except ValidationError as error:
-            raise InputError(f"Change the settings: {in_one_sentence(error)}.") from error
-        assert isinstance(settings, Settings)
-        return settings
+        return self.settings.checked()
 
     def validation_error(self) -> str | None:
         """Return why this can't be evaluated, if it can't; it is shown beside the button."""

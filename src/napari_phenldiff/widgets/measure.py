@@ -7,13 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.profiles import read_settings, threshold_basis
 from napari_phenldiff.measurement.tables import write_settings
 from napari_phenldiff.measurement.threshold import Settings
-from napari_phenldiff.runs.config import in_one_sentence
 from napari_phenldiff.viewer.jobs import JobState, jobs
 from napari_phenldiff.viewer.measure_state import measure_state
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest
@@ -112,12 +109,7 @@ class MeasureWidget(DropPanel):
     def _settings(self) -> Settings | None:
         if self.source.currentData() is None:
             return None  # no images are open whose channels could be named
-        try:
-            settings = self.settings.model()
-        except ValidationError as error:
-            raise InputError(f"Change the settings: {in_one_sentence(error)}.") from error
-        assert isinstance(settings, Settings)
-        return settings
+        return self.settings.checked()
 
     def validation_error(self) -> str | None:
         """Return why this can't be measured, if it can't; it is shown beside the button."""

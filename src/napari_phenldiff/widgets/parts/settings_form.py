@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox, QWidget
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.runs.config import in_one_sentence
 from napari_phenldiff.widgets.parts.choices import choice_box
 from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box
 
@@ -161,6 +163,21 @@ class SettingsForm(QObject):
         """Return what is filled in, validated."""
         assert self._model is not None, "show_model was not called"
         return self._model.model_validate(self.values())
+
+    def checked(self) -> Settings:
+        """Return what is filled in, settings of a measurement.
+
+        Raises
+        ------
+        InputError
+            If it is not valid.
+        """
+        try:
+            settings = self.model()
+        except ValidationError as error:
+            raise InputError(f"Change the settings: {in_one_sentence(error)}.") from error
+        assert isinstance(settings, Settings)
+        return settings
 
     def _add(self, defaults: BaseModel, path: tuple[str, ...], channels: Sequence[str]) -> None:
         texts = described_fields(type(defaults))
