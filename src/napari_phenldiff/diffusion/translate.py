@@ -140,12 +140,19 @@ class Translator(LatentTranslator):
         ]
         translated, reconstructed = (np.concatenate([part[k] for part in parts]) for k in range(2))
         residuals = np.concatenate([part[2].residual.numpy() for part in parts])
+        seen = None
+        # Where image channels are mixed, what is lost is no noise but structure that may be gone.
+        if config.detail and self.base.coefficients is not None:
+            channels = tiles.shape[1]
+            seen = np.concatenate([self.base.decode(part[2].path[0], channels) for part in parts])
         seconds = (time.monotonic() - started) / len(batch)
         end = 0
         for image, grid in batch:
             start, end = end, end + len(grid)
-            detail = self._detail(image, grid, tiles[start:end], config)
-            dial = None
+            detail = dial = None
+            if seen is not None:
+                whole = grid.blend(seen[start:end])
+                detail = Detail(self.scaling.apply(image.data) - whole, whole, config.detail)
             if keep:
                 dial = Dial(
                     self,
@@ -176,24 +183,6 @@ class Translator(LatentTranslator):
             for strength in (config.strength, 0.0)
         ]
         return results[0], results[1], inversion
-
-    def _detail(
-        self, image: Image, grid: TileGrid, tiles: np.ndarray, config: TranslationConfig
-    ) -> Detail | None:
-        """Find what the autoencoder loses of a field; None if it is not to be put back."""
-        # Where image channels are mixed, what is lost is no noise but structure that may be gone.
-        if not config.detail or self.base.coefficients is None:
-            return None
-        size = config.batch_size
-        seen = grid.blend(
-            np.concatenate(
-                [
-                    self.base.decode(self.base.encode(some), tiles.shape[1])
-                    for some in (tiles[i : i + size] for i in range(0, len(tiles), size))
-                ]
-            )
-        )
-        return Detail(self.scaling.apply(image.data) - seen, seen, config.detail)
 
     def restore(
         self, image: Image, grid: TileGrid, tiles: np.ndarray, detail: Detail | None = None
