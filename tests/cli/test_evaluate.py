@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,16 @@ def fast(monkeypatch):
     from napari_phenldiff.evaluation import parts
 
     monkeypatch.setattr(parts, "appearance", lambda *args: parts.Appearance([], None, None))
+
+
+def as_control(run: Path, folder: Path, kind: str) -> Path:
+    """Return a copy of a run that says of itself to be a control."""
+    copied = folder / kind
+    shutil.copytree(run, copied)
+    record = json.loads((copied / "config.json").read_text(encoding="utf-8"))
+    record["config"]["control"] = kind
+    (copied / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    return copied
 
 
 def test_a_page_and_all_numbers(data, trained, tmp_path, phenldiff):
@@ -43,11 +55,12 @@ def test_a_page_and_all_numbers(data, trained, tmp_path, phenldiff):
 
 def test_settings_of_a_measurement_and_control_runs(data, trained, tmp_path, phenldiff):
     first = tmp_path / "first"
+    shuffled, halves = (as_control(trained, tmp_path, k) for k in ("shuffled", "half-split"))
     phenldiff("evaluate", trained, data, *NAMES, "--out", first, "--images", 2, "--no-cycle")
     code, _, _ = phenldiff(
         "evaluate", trained, data, "--profile", "area", "--images", 2, "--no-cycle",
-        "--settings", first / "measured_settings.json", "--shuffled", trained, "--half-split",
-        trained, "--out", tmp_path / "second", "--seed", 1, "--guidance", 3,
+        "--settings", first / "measured_settings.json", "--shuffled", shuffled, "--half-split",
+        halves, "--out", tmp_path / "second", "--seed", 1, "--guidance", 3,
     )  # fmt: skip
     assert code == 0
     metrics = json.loads((tmp_path / "second" / "metrics.json").read_text(encoding="utf-8"))
@@ -82,6 +95,19 @@ def test_what_cannot_be_used_is_told(data, trained, tmp_path, phenldiff, options
     assert not out.exists()
 
 
+@pytest.mark.parametrize("kind", ["shuffled", "half-split"])
+def test_a_run_on_true_conditions_is_no_control(data, trained, tmp_path, phenldiff, kind):
+    wrong = as_control(trained, tmp_path, {"shuffled": "half-split"}.get(kind, "shuffled"))
+    for run, its in ((trained, "none"), (wrong, wrong.name)):
+        code, _, complaint = phenldiff(
+            "evaluate", trained, data, *NAMES, "--images", 2, "--out", tmp_path / "out",
+            f"--{kind}", run,
+        )  # fmt: skip
+        assert code == 2
+        assert f"was not trained with --control {kind}" in complaint
+        assert f"its control is: {its}" in complaint
+
+
 def test_a_folder_that_is_not_empty_is_left_alone(data, trained, tmp_path, phenldiff):
     code, _, complaint = phenldiff("evaluate", trained, data, *NAMES, "--out", data)
     assert code == 2
@@ -91,7 +117,8 @@ def test_a_folder_that_is_not_empty_is_left_alone(data, trained, tmp_path, phenl
 def test_events_are_written_for_who_follows(data, trained, tmp_path, phenldiff):
     events = tmp_path / "events.jsonl"
     common = ("evaluate", trained, data, *NAMES, "--images", 2, "--events", events)
-    phenldiff(*common, "--out", tmp_path / "out", "--shuffled", trained)
+    shuffled = as_control(trained, tmp_path, "shuffled")
+    phenldiff(*common, "--out", tmp_path / "out", "--shuffled", shuffled)
     told, offset = read_events(events)
     assert isinstance(told[-1], Finished)
     counted = [(e.message, e.done, e.total) for e in told if isinstance(e, Progress)]

@@ -68,6 +68,7 @@ _TRANSLATION: dict[str, tuple[Any, str, str]] = {
     "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
     "anchor": (float, "A", "how firmly to hold to the path of the inversion, 0 to 1"),
     "depth": (float, "D", "part of the noise schedule to invert, 0 to 1"),
+    "detail": (float, "D", "part of the finest texture to put back, 0 to 1"),
     "inference_steps": (int, "N", "steps of the whole schedule"),
     "batch_size": (int, "N", "tiles at once; less needs less memory"),
 }

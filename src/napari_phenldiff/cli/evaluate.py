@@ -289,6 +289,12 @@ def _with_conditions(
     """Translate as the run that is judged, between the conditions that a control run knows."""
     if not run.has_adapter:
         raise InputError(f"The control run {path} has no result yet; train it first.")
+    wanted = kind.replace("_", "-")
+    if run.config.control != wanted:
+        raise InputError(
+            f"{path} was not trained with --control {wanted}, so it says nothing about false "
+            f"conditions (its control is: {run.config.control or 'none'})."
+        )
     names = translation.source, translation.target
     if kind != "shuffled" or not set(names) <= set(run.conditions):
         names = run.conditions[0], run.conditions[1]
