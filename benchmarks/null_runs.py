@@ -92,7 +92,12 @@ def null_run(kind: Any, task: Task, seed: int, folder: Path, args: argparse.Name
     result = evaluate(
         Model.of_run(run, load_translator(run)),
         test,
-        TranslationConfig(source=false.names[0], target=false.names[1], seed=seed),
+        TranslationConfig(
+            source=false.names[0],
+            target=false.names[1],
+            inference_steps=args.inference_steps,
+            seed=seed,
+        ),
         EvaluationConfig(images=args.test_images, cycle=False, latent_images=0, seed=seed),
         task.profile,
         find_profile(task.profile).settings_type(**task.settings),
@@ -110,6 +115,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=24, help="per condition, to train on")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--test-images", type=int, default=8)
+    parser.add_argument("--inference-steps", type=int, default=50)
     parser.add_argument("--reference-channels", choices=("auto", "none"), default="auto")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

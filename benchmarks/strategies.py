@@ -17,6 +17,8 @@ watched loss
     on tiles that are not trained on, with noise that is the same for all strategies.
 recovery, identity
     as in `real_phenotypes.py`.
+over-fitting
+    loss on watched tiles less that on as many trained ones, with the same noise.
 memorisation
     median, over images made from noise, of the centred cosine similarity to the closest training
     tile of the condition in any flip or rotation. The row *real* has that of real tiles that were
@@ -24,6 +26,8 @@ memorisation
 generalisation
     with ``--twins``: a second model is trained on as many other tiles; median centred cosine
     similarity of the images that both make from the same noise.
+
+DIR/histograms.png has all values of the last two, raw and centred (paper, figures 4 and 8).
 """
 
 from __future__ import annotations
@@ -37,12 +41,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from pretraining_pays import last_loss, pixels, sampled, similarity, table
+from pretraining_pays import last_loss, pixels, sampled, table
 from real_phenotypes import TASKS, Task, _middle, row
 
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.translate import Translator
-from napari_phenldiff.evaluation.memorisation import agreement
+from napari_phenldiff.evaluation.memorisation import agreement, nearest_training
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
@@ -52,6 +56,7 @@ from napari_phenldiff.runs.events import Step, Validated
 from napari_phenldiff.runs.folder import Run
 
 STRATEGIES = get_args(TrainingConfig.model_fields["strategy"].annotation)
+KINDS = ("raw", "centred")
 _WATCHED = 8
 
 
@@ -138,7 +143,7 @@ def judge(trial: Trial, arguments: argparse.Namespace) -> dict[str, Any]:
     task = TASKS[trial.set]
     run = trained(trial, "a", arguments)
     settings = json.loads((run.adapter_path / "adapter.json").read_text(encoding="utf-8"))
-    watched = [event.loss for event in run.events()[0] if isinstance(event, Validated)]
+    watched = [event for event in run.events()[0] if isinstance(event, Validated)]
     translator = Translator.from_run(run)
     parts = parts_of(task, trial.images, arguments)
     tiles = parts["test"]
@@ -156,7 +161,8 @@ def judge(trial: Trial, arguments: argparse.Namespace) -> dict[str, Any]:
         "file": f"{settings['file_bytes'] / 1e6:.2f} MB",
         "seconds": seconds_per_step(run),
         "loss": round(last_loss(run), 3),
-        "watched loss": round(watched[-1], 3) if watched else "–",
+        "watched loss": round(watched[-1].loss, 3) if watched else "–",
+        "over-fitting": round(watched[-1].loss - watched[-1].training_loss, 3) if watched else "–",
         "recovery": shown["recovery"],
         "identity": shown["identity"],
     }
@@ -165,12 +171,15 @@ def judge(trial: Trial, arguments: argparse.Namespace) -> dict[str, Any]:
         scaling, side = translator.scaling, arguments.crop or translator.base.tile
         training = {c: pixels(parts["a"][c], scaling, side, 10**6) for c in conditions}
         made = {c: drawn(translator, c, tiles[c][0], arguments) for c in conditions}
-        line["memorisation"] = similarity(made, training)
-        line["real"] = similarity(
-            {c: pixels(tiles[c], scaling, side, arguments.samples) for c in conditions}, training
-        )
+        unseen = {c: pixels(tiles[c], scaling, side, arguments.samples) for c in conditions}
+        values = {"memorisation": closest(made, training), "real": closest(unseen, training)}
         if arguments.twins:
-            line["generalisation"] = _agree(trial, made, tiles[task.source][0], arguments)
+            values["generalisation"] = _agree(trial, made, tiles[task.source][0], arguments)
+        for name, found in values.items():
+            line[name] = round(float(np.median(found["centred"])), 3)
+        kept = {f"{n}_{kind}": v for n, found in values.items() for kind, v in found.items()}
+        with write_atomic(values_of(trial, arguments)) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **kept)
     return line
 
 
@@ -184,12 +193,56 @@ def drawn(
     return made[..., start : start + side, start : start + side]
 
 
+def closest(
+    images: dict[str, np.ndarray], training: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Similarity, raw and centred, of images of all conditions to the closest training tile."""
+    found = [nearest_training(images[name], training[name]) for name in images]
+    return {kind: np.concatenate([getattr(x, kind) for x in found]) for kind in KINDS}
+
+
 def _agree(
     trial: Trial, made: dict[str, np.ndarray], like: Image, arguments: argparse.Namespace
-) -> float:
+) -> dict[str, np.ndarray]:
     twin = Translator.from_run(trained(trial, "b", arguments))
-    found = [agreement(made[c], drawn(twin, c, like, arguments)).centred for c in made]
-    return round(float(np.median(np.concatenate(found))), 3)
+    found = [agreement(made[c], drawn(twin, c, like, arguments)) for c in made]
+    return {kind: np.concatenate([getattr(x, kind) for x in found]) for kind in KINDS}
+
+
+def values_of(trial: Trial, arguments: argparse.Namespace) -> Path:
+    """File with the similarities of all images of a row."""
+    return Path(arguments.out / f"{trial.label}.npz")
+
+
+def draw_histograms(done: list[Trial], path: Path, arguments: argparse.Namespace) -> None:
+    """Draw a row for each number of images and a column for each similarity, lines by strategy."""
+    from matplotlib.figure import Figure
+
+    names = ["memorisation", "generalisation"] if arguments.twins else ["memorisation"]
+    columns = [f"{name}_{kind}" for name in names for kind in KINDS]
+    rows = sorted({(trial.set, trial.images) for trial in done})
+    figure = Figure(figsize=(3.2 * len(columns), 2.2 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col")
+    edges = np.linspace(-0.2, 1, 25)
+    for axes, where in zip(grid, rows, strict=True):
+        of_row = [trial for trial in done if (trial.set, trial.images) == where]
+        for axis, column in zip(axes, columns, strict=True):
+            groups = {}
+            for trial in of_row:
+                with np.load(values_of(trial, arguments)) as values:
+                    name = trial.label.removeprefix(f"{trial.set}_{trial.images}_")
+                    groups[name] = values[column]
+                    if column.startswith("memorisation"):
+                        groups["(real)"] = values[column.replace("memorisation", "real")]
+            for name, group in groups.items():
+                weights = np.full(group.size, 1 / group.size)
+                color = "0.4" if name == "(real)" else None
+                axis.hist(group, edges, weights=weights, histtype="step", label=name, color=color)
+            axis.set_xlabel(column.replace("_", ", "))
+        axes[0].set_ylabel(f"{where[0]}, {where[1]} images")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=5, frameon=False)
+    figure.savefig(path, dpi=110)
 
 
 def trials(arguments: argparse.Namespace) -> Iterator[Trial]:
@@ -214,6 +267,7 @@ COLUMNS = (
     "time per step",
     "loss",
     "watched loss",
+    "over-fitting",
     "recovery",
     "identity",
     "memorisation",
@@ -276,7 +330,7 @@ def main() -> None:
         kept.write_text(json.dumps(settings), encoding="utf-8")
     elif json.loads(kept.read_text(encoding="utf-8")) != settings:
         parser.error(f"{arguments.out} was made with {kept.read_text()}; name another folder")
-    lines = []
+    lines, done = [], []
     for trial in trials(arguments):
         file = arguments.out / f"{trial.label}.json"
         if not file.exists():
@@ -288,6 +342,9 @@ def main() -> None:
         lines.append(json.loads(file.read_text(encoding="utf-8")))
         with write_atomic(arguments.out / "strategies.md") as temporary:
             temporary.write_text(shown(lines), encoding="utf-8")
+        done.append(trial)
+        if arguments.samples:
+            draw_histograms(done, arguments.out / "histograms.png", arguments)
     print(shown(lines))
 
 
