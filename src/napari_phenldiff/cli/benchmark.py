@@ -66,6 +66,11 @@ _FIELDS: dict[str, tuple[Any, str, str]] = {
 }
 _TRANSLATION: dict[str, tuple[Any, str, str]] = {
     "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
+    "bound_radius": (
+        int,
+        "PX",
+        "guided pixels stay within what is expected so near; 0 sets no bounds",
+    ),
     "anchor": (float, "A", "how firmly to hold to the path of the inversion, 0 to 1"),
     "depth": (float, "D", "part of the noise schedule to invert, 0 to 1"),
     "detail": (float, "D", "part of the finest texture to put back, 0 to 1"),

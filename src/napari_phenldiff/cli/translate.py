@@ -46,6 +46,11 @@ _FIELDS: dict[str, tuple[type, str, str]] = {
     ),
     "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
     "guidance_from": (str, "WHAT", "push away from: null (no condition) or source"),
+    "bound_radius": (
+        int,
+        "PX",
+        "guided pixels stay within what is expected so near; 0 sets no bounds",
+    ),
     "anchor": (
         float,
         "A",

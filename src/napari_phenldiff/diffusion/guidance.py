@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
+from napari_phenldiff.diffusion.bounds import LightBounds
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.device import autocast, choose_precision
 from napari_phenldiff.diffusion.references import given_latents
@@ -144,12 +145,18 @@ class LatentTranslator:
 
         The prediction under the source is replaced, by the part `config.anchor`, with what would
         lead back to the image along the path it came. Only the difference that the target makes
-        is left to move the cells, not the drift that follows from having moved.
+        is left to move the cells, not the drift that follows from having moved. That difference may
+        not make pixels brighter or darker than the network expects of the target nearby, see
+        `LightBounds`.
         """
         source = self.tokens.mixed(config.source, config.target, 0.0)
         wanted = self.tokens.mixed(config.source, config.target, strength)
 
         clean = inversion.path[0]
+        bounds = None
+        # Where image channels are mixed, a bound on pixels would need a decoder at every step.
+        if config.bound_radius and self.base.coefficients is not None:
+            bounds = LightBounds(self.base, self._given, config.bound_radius)
 
         def predict(x: torch.Tensor, t: int) -> torch.Tensor:
             if strength == 0:
@@ -161,6 +168,10 @@ class LatentTranslator:
             else:
                 stay, away, towards = self.ask(x, t, source, self.tokens.null, wanted, clean=clean)
                 change = away + config.guidance * (towards - away) - stay
+            if bounds is not None and strength != 0 and config.guidance > 1:
+                guided = schedule.clean_from(x, stay + change, t)
+                bounded = bounds(guided, schedule.clean_from(x, towards, t))
+                change = schedule.output_for(x, bounded, t) - stay
             if config.anchor:
                 stay = torch.lerp(stay, schedule.output_along(inversion.path, t), config.anchor)
             return stay + change

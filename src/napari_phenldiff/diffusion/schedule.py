@@ -158,6 +158,20 @@ class Schedule:
         ratio = float(np.cos(low) / np.cos(high))
         return (path[k] - ratio * path[k + 1]) / (float(np.sin(low)) - ratio * float(np.sin(high)))
 
+    def clean_from(self, x: torch.Tensor, output: torch.Tensor, t: int) -> torch.Tensor:
+        """Return the clean latents that the network's output at `t` means, at noisy latents `x`."""
+        angle = self.angles[self.timesteps.index(t) + 1]
+        if self.prediction_type == "v_prediction":
+            return float(np.cos(angle)) * x - float(np.sin(angle)) * output
+        return (x - float(np.sin(angle)) * output) / float(np.cos(angle))
+
+    def output_for(self, x: torch.Tensor, clean: torch.Tensor, t: int) -> torch.Tensor:
+        """Return the output of the network that means these clean latents; undoes `clean_from`."""
+        angle = self.angles[self.timesteps.index(t) + 1]
+        if self.prediction_type == "v_prediction":
+            return (float(np.cos(angle)) * x - clean) / float(np.sin(angle))
+        return (x - float(np.cos(angle)) * clean) / float(np.sin(angle))
+
     def _step(self, x: torch.Tensor, output: torch.Tensor, k: int) -> torch.Tensor:
         low, high = self.angles[k], self.angles[k + 1]
         if self.prediction_type == "v_prediction":

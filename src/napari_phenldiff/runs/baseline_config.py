@@ -196,6 +196,7 @@ _FIXED = MappingProxyType(
         "strength": 1.0,
         "guidance": 1.0,
         "guidance_from": "source",
+        "bound_radius": 0,
         "anchor": 0.0,
         "depth": 1.0,
         "detail": 0.0,

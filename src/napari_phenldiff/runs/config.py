@@ -13,7 +13,7 @@ from napari_phenldiff.runs.common_config import CommonTraining, Name
 Model = TypeVar("Model", bound=BaseModel)
 
 
-LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 1e-4}
+LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 3e-4}
 """Peak learning rate by strategy, where none is given; ``docs/notes/strategies.md`` says why."""
 
 
@@ -100,6 +100,10 @@ class TranslationConfig(BaseModel):
         How far the prediction is pushed away from the reference and towards the target; 1 is none.
     guidance_from : {"null", "source"}
         Reference of the guidance: the null tokens, or the source's.
+    bound_radius : int
+        Guidance may make no pixel brighter or darker than the network, unguided, expects of the
+        target within so many pixels of it; 0 sets no bounds. Only with an autoencoder that keeps
+        image channels apart, such as the bundled one.
     anchor : float
         How firmly the generation is held to the path that the image was inverted along, in
         [0, 1]; 0 leaves it free. Keeps more of channels that are not references, and more of the
@@ -128,6 +132,7 @@ class TranslationConfig(BaseModel):
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     guidance_from: Literal["null", "source"] = "source"
+    bound_radius: Annotated[int, Field(ge=0)] = 4
     anchor: Annotated[float, Field(ge=0, le=1)] = 0.0
     depth: Annotated[float, Field(gt=0, le=1)] = 0.8
     detail: Annotated[float, Field(ge=0, le=1)] = 1.0
