@@ -43,6 +43,7 @@ class Redrawn:
         return getattr(self._own, name)
 
     def uniform(self, *args: float) -> Any:
+        """Draw as the cell does, and replace what is drawn for its response."""
         value = self._own.uniform(*args)
         self._turns += args == _TURN
         response = {
@@ -55,7 +56,7 @@ class Redrawn:
 
 
 def changes(phenotype: str, images: int, again: int, seed: int) -> np.ndarray:
-    """Return true changes ``(images, again)`` of the main measurement of the phenotype's profile."""
+    """Return true changes ``(images, again)`` of the main measurement of a phenotype's profile."""
     profile = PROFILES[phenotype]
     settings = profile.settings_type()
     pairs = []

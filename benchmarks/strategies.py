@@ -55,7 +55,7 @@ from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Step, Validated
 from napari_phenldiff.runs.folder import Run
 
-STRATEGIES = get_args(TrainingConfig.model_fields["strategy"].annotation)
+STRATEGIES = get_args(TrainingConfig.model_fields["strategy"].annotation)[1:]  # not "auto"
 KINDS = ("raw", "centred")
 _WATCHED = 8
 

@@ -105,7 +105,7 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         "--target": "treated",
         "--out": str(request.out),
         "--base": "bundled",
-        "--strategy": "lora",
+        "--strategy": "auto",
         "--steps": "9",
         "--seed": "4",
         "--batch-size": "3",

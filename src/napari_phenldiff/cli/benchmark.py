@@ -61,7 +61,11 @@ _FIELDS: dict[str, tuple[Any, str, str]] = {
     ),
     "crop": (int, "PIXELS", "look only at the middle of each test image, a square of this side"),
     "base": (str, "BASE", "base model of phenldiff"),
-    "strategy": (str, "NAME", "which weights of phenldiff learn: lora, svdiff, attention or full"),
+    "strategy": (
+        str,
+        "NAME",
+        "which weights of phenldiff learn: lora, svdiff, attention, full or auto",
+    ),
     "seed": (int, "S", "seed of the split and of everything else that is random"),
 }
 _TRANSLATION: dict[str, tuple[Any, str, str]] = {

@@ -47,7 +47,7 @@ Ctrl-C ends the training after the current step and saves it; `--resume` goes on
 
 _FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "base": (str, "BASE", "base model: bundled, a folder in diffusers' layout, or a hub id"),
-    "strategy": (str, "NAME", "which weights learn: lora, svdiff, attention or full"),
+    "strategy": (str, "NAME", "which weights learn: lora, svdiff, attention, full or auto"),
     "reference_channels": (
         options.names,
         "NAMES",

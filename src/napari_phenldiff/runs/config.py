@@ -28,9 +28,10 @@ class TrainingConfig(CommonTraining):
         Which method this is the configuration of.
     base : str
         ``"bundled"``, a folder in diffusers' layout, or the id of a model on a hub.
-    strategy : {"lora", "svdiff", "attention", "full"}
+    strategy : {"auto", "lora", "svdiff", "attention", "full"}
         Which weights learn: low-rank updates, shifts of singular values, the attention modules,
-        or all.
+        or all. "auto" becomes "full" with the bundled base, which is small and draws much better
+        cells that way (``docs/notes/guidance.md``), and "lora" with any other.
     rank : int
         Rank of the low-rank updates.
     layers : {"attention", "everywhere"}
@@ -60,7 +61,7 @@ class TrainingConfig(CommonTraining):
 
     method: Literal["phenldiff"] = "phenldiff"
     base: Annotated[str, Field(min_length=1)] = "bundled"
-    strategy: Literal["lora", "svdiff", "attention", "full"] = "lora"
+    strategy: Literal["auto", "lora", "svdiff", "attention", "full"] = "auto"
     rank: Annotated[int, Field(ge=1)] = 16
     layers: Literal["attention", "everywhere"] = "attention"
     reference_channels: Literal["auto"] | tuple[Name, ...] = "auto"
@@ -77,7 +78,10 @@ class TrainingConfig(CommonTraining):
     def _defaults_of_strategy(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        strategy = str(values.get("strategy", "lora"))
+        strategy = str(values.get("strategy", "auto"))
+        if strategy == "auto":
+            strategy = "full" if values.get("base", "bundled") == "bundled" else "lora"
+            values = {**values, "strategy": strategy}
         defaults = {
             "learning_rate": LEARNING_RATES.get(strategy, LEARNING_RATES["lora"]),
             "layers": "everywhere" if strategy == "svdiff" else "attention",
@@ -130,7 +134,7 @@ class TranslationConfig(BaseModel):
     source: Name
     target: Name
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.75
     guidance_from: Literal["null", "source"] = "source"
     bound_radius: Annotated[int, Field(ge=0)] = 4
     anchor: Annotated[float, Field(ge=0, le=1)] = 0.0

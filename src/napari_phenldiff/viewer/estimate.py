@@ -57,7 +57,7 @@ _PER_WEIGHT = {"lora": 5.0, "svdiff": 16.0, "attention": 21.0, "full": 51.0}
 _PER_SAMPLE = 33e6
 """Bytes per tile of a batch with the bundled base at 128 px."""
 
-_SLOWER = {"lora": 1.0, "svdiff": 1.7, "attention": 1.1, "full": 1.9}
+_SLOWER = {"lora": 1.0, "svdiff": 1.7, "attention": 1.1, "full": 1.1}
 """Time of a step by strategy, in times of that with LoRA."""
 
 _LONGEST_PAST = 200

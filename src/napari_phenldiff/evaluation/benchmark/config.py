@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.common_config import Name
-from napari_phenldiff.runs.config import TranslationConfig, validated
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
 
 FILE = "benchmark.json"
 METHODS = ("phenldiff", "phendiff", "cyclegan", "copy")
@@ -66,7 +66,7 @@ class BenchmarkConfig(BaseModel):
     steps: Annotated[int, Field(ge=1)] | None = None
     preset: Literal["paper", "cpu"] = "cpu"
     base: Name = "bundled"
-    strategy: Literal["lora", "svdiff", "attention", "full"] = "lora"
+    strategy: Literal["auto", "lora", "svdiff", "attention", "full"] = "auto"
     translation: dict[str, Any] = {}
     profile: Name
     settings: dict[str, Any] = {}
@@ -114,6 +114,14 @@ class BenchmarkConfig(BaseModel):
                 "checkpoint_every": 50,
             }
         return {**values, "preset": self.preset}
+
+    def variant(self, method: str) -> str:
+        """Return what a method's name alone does not say: its preset or strategy, or nothing."""
+        if method == "phenldiff":
+            return validated(
+                TrainingConfig, self.training(method, "cpu"), where="benchmark"
+            ).strategy
+        return self.preset if method in ("phendiff", "cyclegan") else ""
 
     def command(self, data: str) -> str:
         """Return the command that does the same, for a folder of a name."""

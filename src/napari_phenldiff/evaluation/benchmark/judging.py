@@ -47,7 +47,7 @@ class MethodMetrics(BaseModel):
     Attributes
     ----------
     method, preset : str
-        Preset of a baseline; empty for the others.
+        Preset of a baseline, strategy of phenldiff; empty for the others.
     n_translated : int
         Test images that were translated.
     measurement : str
@@ -194,11 +194,10 @@ def judge_method(
     keep = kept_channels(config, sources[0].channel_names)
     identity, _, _ = parts.identity(chosen, made.reconstructed, made.translated, keep, notes)
     seen = _appearance(config, data, made, notes)
-    preset = config.preset if method in ("phendiff", "cyclegan") else ""
     how = trained or Trained(0.0, 0, 0, "")
     metrics = MethodMetrics(
         method=method,
-        preset=preset,
+        preset=config.variant(method),
         n_translated=len(sources),
         measurement=measurement.main_column,
         recovery=_recovered(*real, values[TRANSLATED], values[RECONSTRUCTED]),

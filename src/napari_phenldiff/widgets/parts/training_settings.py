@@ -26,6 +26,7 @@ BUNDLED, BASE_FOLDER, HUB = "Bundled", "Folder", "Hub id"
 AUTOMATIC, NO_CHANNELS, CHOSEN = "Automatic", "None", "Chosen"
 
 _STRATEGIES = {
+    "auto": ("Automatic", "is Full for the bundled model, and LoRA for others"),
     "lora": ("LoRA", "adds small matrices to the attention layers"),
     "svdiff": ("SVDiff", "shifts the singular values of the weights, fewest numbers of all"),
     "attention": ("Attention", "changes the whole attention modules"),
@@ -103,8 +104,8 @@ class TrainingSettings(QObject):
             self.strategy,
             "Which weights learn. "
             + " ".join(f"{title} {word}." for title, word in _STRATEGIES.values())
-            + " LoRA and SVDiff generalise from 50 to 100 images per condition; the other two "
-            "memorise so few.",
+            + " With large models, LoRA and SVDiff generalise from 50 to 100 images per condition; "
+            "Attention and Full memorise so few.",
         )
         form.row(
             "Steps",
@@ -268,7 +269,8 @@ class TrainingSettings(QObject):
         self._model.show_row(self.base_folder, kind == BASE_FOLDER)
         self._model.show_row(self.base_hub, kind == HUB)
         self.hub_note.setVisible(kind == HUB)
-        self._advanced.show_row(self.rank, self.strategy.currentData() == "lora")
+        low_rank = ("lora",) if kind == BUNDLED else ("lora", "auto")
+        self._advanced.show_row(self.rank, self.strategy.currentData() in low_rank)
         self._advanced.show_row(self.channels, self.references.currentText() == CHOSEN)
         self.changed.emit()
 

@@ -19,7 +19,7 @@ class TranslationSettings:
 
     def __init__(self, form: Form) -> None:
         fields = TranslationConfig.model_fields
-        self.guidance = number_box(fields["guidance"].default, 0.0, 30.0, step=0.5)
+        self.guidance = number_box(fields["guidance"].default, 0.0, 30.0, step=0.25)
         self.anchor = number_box(fields["anchor"].default, 0.0, 1.0, step=0.1)
         self.depth = number_box(fields["depth"].default, 0.01, 1.0, step=0.05)
         self.detail = number_box(fields["detail"].default, 0.0, 1.0, step=0.1)
