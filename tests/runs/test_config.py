@@ -6,7 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
+from napari_phenldiff.runs.config import (
+    LEARNING_RATES,
+    TrainingConfig,
+    TranslationConfig,
+    validated,
+)
 
 
 def test_a_config_comes_back_from_json_as_it_was():
@@ -64,3 +69,16 @@ def test_a_translation_that_cannot_be_is_refused(wrong):
 def test_a_translation_may_go_beyond_the_target_and_to_the_source_itself():
     config = TranslationConfig(source="a", target="a", strength=1.5, depth=1)
     assert json.loads(config.model_dump_json())["strength"] == 1.5
+
+
+@pytest.mark.parametrize("given", [{}, {"strategy": "auto"}])
+@pytest.mark.parametrize(
+    ("base", "strategy"), [(None, "full"), ("bundled", "full"), ("owner/name", "lora")]
+)
+def test_the_strategy_suits_the_base_unless_given(given, base, strategy):
+    values = {"conditions": ("a", "b"), **({"base": base} if base else {})}
+    config = TrainingConfig(**values, **given)
+    assert (config.strategy, config.learning_rate) == (strategy, LEARNING_RATES[strategy])
+    assert TrainingConfig(**values, strategy="svdiff").strategy == "svdiff"
+    # what is kept says which it was
+    assert TrainingConfig.model_validate_json(config.model_dump_json()) == config

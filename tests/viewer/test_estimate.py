@@ -65,13 +65,18 @@ def test_time_and_memory_are_told_as_a_range():
         {"steps": 600},
         {"batch_size": 32},
         {"strategy": "svdiff"},
-        {"strategy": "full"},
         {"images": (4000, 4000)},
         {"sides": (1024, 1024), "images": (500, 500)},
     ],
 )
 def test_more_work_takes_longer(more):
     assert minutes(estimate(work(**more), CPU).text) > minutes(estimate(work(), CPU).text)
+
+
+def test_all_weights_take_a_little_longer_than_low_rank_updates():
+    low_rank, full = (estimate(work(strategy=s), CPU).text for s in ("lora", "full"))
+    assert minutes(low_rank) <= minutes(full)
+    assert low_rank != full
 
 
 def test_only_images_that_are_drawn_count():

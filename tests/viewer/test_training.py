@@ -105,7 +105,7 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         "--target": "treated",
         "--out": str(request.out),
         "--base": "bundled",
-        "--strategy": "auto",
+        "--strategy": "full",
         "--steps": "9",
         "--seed": "4",
         "--batch-size": "3",
@@ -115,7 +115,7 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         "--validation-images": "auto",
         "--reference-channels": "auto",
         "--rank": "16",
-        "--learning-rate": "0.001",
+        "--learning-rate": "0.0003",
         "--preview-every": "0",
     }
 

@@ -239,6 +239,7 @@ def test_each_strategy_has_a_word_on_it_and_its_own_learning_rate(dock: FineTune
         assert strategy.itemText(place) in strategy.toolTip()
         strategy.setCurrentIndex(place)
         config = dock.request().config()
-        assert (config.strategy, config.learning_rate) == (name, LEARNING_RATES[name])
+        chosen = "full" if name == "auto" else name  # of the bundled base
+        assert (config.strategy, config.learning_rate) == (chosen, LEARNING_RATES[chosen])
         assert dock.settings.rank.isVisibleTo(dock.settings.rank.parentWidget()) == (name == "lora")
     assert "automatic" in dock.settings.learning_rate.text()

@@ -283,7 +283,7 @@ def strategy_of(config: TrainingConfig) -> Strategy:
             return Svdiff(None if everywhere else ATTENTION)
         case "attention":
             return Attention()
-        case "full":
+        case _:  # "full": a configuration has made another of "auto"
             return Full()
 
 
