@@ -91,7 +91,7 @@ def write_random_base(out: Path, seed: int) -> None:
 
 def finished_run(task: Task, path: Path, base: str, arguments: argparse.Namespace) -> Run:
     """Fine-tune, go on with what was interrupted, or open what is there."""
-    wanted = argparse.Namespace(**{**vars(arguments), "base": base})
+    wanted = argparse.Namespace(**{**vars(arguments), "base": base, "strategy": "lora"})
     run = trained_run(task, arguments.data, path, wanted)
     if run.state != "finished":
         for event in finetune(run.load_experiment(), run.config, run, resume=True):

@@ -102,6 +102,7 @@ def trained_run(task: Task, data: Path, out: Path, arguments: argparse.Namespace
     config = TrainingConfig(
         conditions=(task.source, task.target),
         base=arguments.base,
+        strategy=arguments.strategy,
         steps=arguments.steps,
         seed=arguments.seed,
     )
@@ -221,6 +222,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--set", nargs="+", choices=TASKS, default=list(TASKS))
     default = {name: f.default for name, f in TranslationConfig.model_fields.items()}
+    parser.add_argument("--strategy", default="auto", help="lora, svdiff, attention or full")
     parser.add_argument("--guidance", nargs="+", type=float, default=[default["guidance"]])
     parser.add_argument("--anchor", nargs="+", type=float, default=[default["anchor"]])
     parser.add_argument("--depth", nargs="+", type=float, default=[default["depth"]])
