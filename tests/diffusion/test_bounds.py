@@ -65,6 +65,13 @@ def test_what_is_given_and_what_is_in_bounds_is_left_alone(base):
     torch.testing.assert_close(bounded, guided, atol=1e-5, rtol=0)
 
 
+def test_where_all_is_given_nothing_is_bounded(base):
+    given = given_latents(base, NAMES, NAMES)
+    expected = encoded(base, spot(32, 0.5), spot(32, 0.8))
+    guided = encoded(base, spot(32, 1.9), spot(32, 1.9))
+    assert LightBounds(base, given, 4)(guided, expected) is guided
+
+
 def test_without_separate_channels_there_are_no_bounds(tiny_stable_diffusion):
     base = BaseModel.load(str(tiny_stable_diffusion), device="cpu")
     with pytest.raises(ValueError, match="mixes"):

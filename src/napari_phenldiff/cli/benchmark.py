@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.evaluate import add_measurement, settings_of
+from napari_phenldiff.cli.evaluate import TRANSLATION, add_measurement, settings_of
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
@@ -68,19 +68,8 @@ _FIELDS: dict[str, tuple[Any, str, str]] = {
     ),
     "seed": (int, "S", "seed of the split and of everything else that is random"),
 }
-_TRANSLATION: dict[str, tuple[Any, str, str]] = {
-    "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
-    "bound_radius": (
-        int,
-        "PX",
-        "guided pixels stay within what is expected so near; 0 sets no bounds",
-    ),
-    "anchor": (float, "A", "how firmly to hold to the path of the inversion, 0 to 1"),
-    "depth": (float, "D", "part of the noise schedule to invert, 0 to 1"),
-    "detail": (float, "D", "part of the finest texture to put back, 0 to 1"),
-    "inference_steps": (int, "N", "steps of the whole schedule"),
-    "batch_size": (int, "N", "tiles at once; less needs less memory"),
-}
+# each image goes all of the way
+_TRANSLATION = {name: how for name, how in TRANSLATION.items() if name != "strength"}
 
 
 def add_parser(commands: Any) -> None:

@@ -45,7 +45,7 @@ _EVALUATION: dict[str, tuple[type, str, str]] = {
     "latent_images": (int, "N", "images of which the cycle of latents is measured"),
     "seed": (int, "S", "seed of the choice of images and of whatever else is random"),
 }
-_TRANSLATION: dict[str, tuple[type, str, str]] = {
+TRANSLATION: dict[str, tuple[type, str, str]] = {
     "strength": (float, "X", "how far to go from the source (0) to the target (1)"),
     "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
     "bound_radius": (
@@ -59,6 +59,8 @@ _TRANSLATION: dict[str, tuple[type, str, str]] = {
     "inference_steps": (int, "N", "steps of the whole schedule"),
     "batch_size": (int, "N", "tiles at once; less needs less memory"),
 }
+"""Options of a translation that an evaluation has."""
+
 _CHANNELS = ("channel", "nuclei_channel", "marker_channel", "cytoplasm_channel")
 
 
@@ -117,7 +119,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--events", type=Path, help=argparse.SUPPRESS)
     options.add_z(parser)
     options.add_fields(parser, EvaluationConfig, _EVALUATION)
-    options.add_fields(parser.add_argument_group("translation"), TranslationConfig, _TRANSLATION)
+    options.add_fields(parser.add_argument_group("translation"), TranslationConfig, TRANSLATION)
     add_measurement(parser)
     parser.set_defaults(command=run)
 

@@ -50,6 +50,8 @@ class LightBounds:
         torch.Tensor
             `guided`, changed where it is decoded to pixels that are out of range.
         """
+        if not len(self._channels):
+            return guided
         wanted, range_of = self._decode(guided), self._decode(expected)
         highest = self._highest(range_of).clamp(-1, 1)
         lowest = -self._highest(-range_of).clamp(-1, 1)
