@@ -80,5 +80,8 @@ def test_the_strategy_suits_the_base_unless_given(given, base, strategy):
     config = TrainingConfig(**values, **given)
     assert (config.strategy, config.learning_rate) == (strategy, LEARNING_RATES[strategy])
     assert TrainingConfig(**values, strategy="svdiff").strategy == "svdiff"
+    # full would pay no heed to these
+    assert TrainingConfig(**values, **given, rank=8).strategy == "lora"
+    assert TrainingConfig(**values, **given, layers="everywhere").strategy == "lora"
     # what is kept says which it was
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config

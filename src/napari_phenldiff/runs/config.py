@@ -31,7 +31,8 @@ class TrainingConfig(CommonTraining):
     strategy : {"auto", "lora", "svdiff", "attention", "full"}
         Which weights learn: low-rank updates, shifts of singular values, the attention modules,
         or all. "auto" becomes "full" with the bundled base, which is small and draws much better
-        cells that way (``docs/notes/guidance.md``), and "lora" with any other.
+        cells that way (``docs/notes/guidance.md``), and "lora" with any other, or where a rank or
+        layers are chosen.
     rank : int
         Rank of the low-rank updates.
     layers : {"attention", "everywhere"}
@@ -80,7 +81,10 @@ class TrainingConfig(CommonTraining):
             return values
         strategy = str(values.get("strategy", "auto"))
         if strategy == "auto":
-            strategy = "full" if values.get("base", "bundled") == "bundled" else "lora"
+            rank = cls.model_fields["rank"].default
+            low_rank = values.get("rank", rank) != rank or values.get("layers") is not None
+            bundled = values.get("base", "bundled") == "bundled"
+            strategy = "full" if bundled and not low_rank else "lora"
             values = {**values, "strategy": strategy}
         defaults = {
             "learning_rate": LEARNING_RATES.get(strategy, LEARNING_RATES["lora"]),
