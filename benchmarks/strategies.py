@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +46,12 @@ from real_phenotypes import TASKS, Task, _middle, row
 
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.translate import Translator
-from napari_phenldiff.evaluation.memorisation import agreement, nearest_training
+from napari_phenldiff.evaluation.memorisation import (
+    Agreement,
+    NearestTraining,
+    agreement,
+    nearest_training,
+)
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
@@ -55,7 +60,8 @@ from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Step, Validated
 from napari_phenldiff.runs.folder import Run
 
-STRATEGIES = get_args(TrainingConfig.model_fields["strategy"].annotation)[1:]  # not "auto"
+_NAMES = get_args(TrainingConfig.model_fields["strategy"].annotation)
+STRATEGIES = tuple(name for name in _NAMES if name != "auto")
 KINDS = ("raw", "centred")
 _WATCHED = 8
 
@@ -197,15 +203,17 @@ def closest(
     images: dict[str, np.ndarray], training: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Similarity, raw and centred, of images of all conditions to the closest training tile."""
-    found = [nearest_training(images[name], training[name]) for name in images]
-    return {kind: np.concatenate([getattr(x, kind) for x in found]) for kind in KINDS}
+    return _together([nearest_training(images[name], training[name]) for name in images])
 
 
 def _agree(
     trial: Trial, made: dict[str, np.ndarray], like: Image, arguments: argparse.Namespace
 ) -> dict[str, np.ndarray]:
     twin = Translator.from_run(trained(trial, "b", arguments))
-    found = [agreement(made[c], drawn(twin, c, like, arguments)) for c in made]
+    return _together([agreement(made[c], drawn(twin, c, like, arguments)) for c in made])
+
+
+def _together(found: Sequence[NearestTraining | Agreement]) -> dict[str, np.ndarray]:
     return {kind: np.concatenate([getattr(x, kind) for x in found]) for kind in KINDS}
 
 

@@ -89,6 +89,7 @@ def test_what_does_not_fit_is_told(dock: FineTuneWidget, monkeypatch):
 
 def test_settings_reach_the_run(dock: FineTuneWidget, child, until_ended):
     settings = dock.settings
+    settings.strategy.setCurrentIndex(settings.strategy.findData("lora"))  # shows the rank
     settings.learning_rate.setValue(2e-4)
     settings.rank.setValue(4)
     settings.watched.setValue(1)
@@ -229,6 +230,15 @@ def test_unwanted_previews_are_not_added(dock: FineTuneWidget, model: ViewerMode
     assert len(model.layers) == before
     assert previews.step == 50
     job.apply(Finished(50))
+
+
+def test_a_rank_that_is_not_shown_is_not_asked_for(dock: FineTuneWidget):
+    settings = dock.settings
+    settings.strategy.setCurrentIndex(settings.strategy.findData("lora"))
+    settings.rank.setValue(8)
+    assert (dock.request().config().strategy, dock.request().config().rank) == ("lora", 8)
+    settings.strategy.setCurrentIndex(settings.strategy.findData("auto"))
+    assert dock.request().config().strategy == "full"
 
 
 def test_each_strategy_has_a_word_on_it_and_its_own_learning_rate(dock: FineTuneWidget):

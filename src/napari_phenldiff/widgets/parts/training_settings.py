@@ -230,7 +230,8 @@ class TrainingSettings(QObject):
             "seed": self.seed.value(),
             "batch_size": self.batch_size.value(),
             "learning_rate": self.learning_rate.value() or None,
-            "rank": self.rank.value(),
+            # a rank that is not shown is not asked for
+            "rank": self.rank.value() if self._is_low_rank() else _DEFAULTS["rank"].default,
             "device": self.device.currentText().strip() or "auto",
             "precision": self.precision.currentText(),
             "preview_every": self.preview_every.value(),
@@ -252,6 +253,11 @@ class TrainingSettings(QObject):
         rows = min(5, max(1, len(names)))
         self.channels.setFixedHeight(rows * (self.channels.fontMetrics().height() + 8) + 6)
 
+    def _is_low_rank(self) -> bool:
+        """Whether the strategy adds matrices of a rank, as "auto" does but to the bundled base."""
+        bundled = self.base_kind.currentText() == BUNDLED
+        return self.strategy.currentData() in (("lora",) if bundled else ("lora", "auto"))
+
     def _references(self) -> str | tuple[str, ...]:
         kind = self.references.currentText()
         if kind == AUTOMATIC:
@@ -269,8 +275,7 @@ class TrainingSettings(QObject):
         self._model.show_row(self.base_folder, kind == BASE_FOLDER)
         self._model.show_row(self.base_hub, kind == HUB)
         self.hub_note.setVisible(kind == HUB)
-        low_rank = ("lora",) if kind == BUNDLED else ("lora", "auto")
-        self._advanced.show_row(self.rank, self.strategy.currentData() in low_rank)
+        self._advanced.show_row(self.rank, self._is_low_rank())
         self._advanced.show_row(self.channels, self.references.currentText() == CHOSEN)
         self.changed.emit()
 
