@@ -1,13 +1,13 @@
 """Train the base model that ships with the package.
 
-    python benchmarks/pretrain_bundled.py DATA --out DIR [--steps N M]
+    python benchmarks/pretrain_bundled.py DATA --out DIR [--start BASE] [--steps N]
 
-DATA holds ``pretrain_microscopy_gray128/tiles.npz`` (see the model card for its sources). In two
-stages: DIR/first sees all channels noised, of images composed from grey tiles and of simulated
-fields; DIR/base goes on from it with some of the channels given, and also sees fields whose
-channels belong together (see `aligned_tiles.py`). Stopped runs go on where they were when started
-again. Copy DIR/base without its ``training`` folder into ``src/napari_phenldiff/diffusion/bundled``
-to ship it.
+DATA holds ``pretrain_microscopy_gray128`` and ``pretrain_fluorescence128`` (see the model card for
+their sources). Goes on from BASE, the bundled one by default. A stopped training goes on where it was
+when it is started again with the same settings, so it may run for any number of sessions: the weights that are written
+are averages of those of the last thousands of steps and good at any time. DIR/validation.csv gets
+the loss on images that are never trained on, whenever a checkpoint is written. Copy DIR without its
+``training`` folder and its validation.csv into ``src/napari_phenldiff/diffusion/bundled`` to ship it.
 """
 
 from __future__ import annotations
@@ -15,59 +15,80 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
 import numpy as np
-from aligned_tiles import aligned_tiles, enlarged
+import torch
+from pretraining_images import FLUORESCENCE, GREY, training_images, validation_images
 
-from napari_phenldiff.cli.pretrain import carry_out
-from napari_phenldiff.diffusion.pool import compose_tiles, simulated_fields, write_pool
-from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
+from napari_phenldiff.diffusion.network import Networks
+from napari_phenldiff.diffusion.noising import add_noise, noise_loss
+from napari_phenldiff.diffusion.pool import write_pool
+from napari_phenldiff.diffusion.pretrain import pretrain
+from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig, with_shape_of
 from napari_phenldiff.diffusion.pretraining_folder import PoolRecord, PretrainingFolder, Source
+from napari_phenldiff.runs.events import Saved, Step
 from napari_phenldiff.runs.records import package_versions
 
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """How many images of which kind are in a pool."""
-
-    aligned: int
-    composed: int
-    simulated: int
-
-
-STAGES = {
-    "first": (Parts(0, 7000, 4000), {"learning_rate": 4e-4, "ema": 0.999, "given_share": 0.0}),
-    "base": (Parts(5000, 4000, 4000), {"learning_rate": 3e-4, "ema": 0.998, "given_share": 0.6}),
+SHARES = {
+    "aligned": 4000,
+    "single": 5000,
+    "older aligned": 1500,
+    "composed": 4500,
+    "simulated": 2500,
+    "structures": 6500,
 }
+_COLLECTIONS = {"older aligned": GREY, "simulated": "simulated fields", "structures": "structures"}
+_TIMES = (100, 300, 500, 700)
 
 
-def begin(out: Path, data: Path, config: PretrainingConfig, parts: Parts) -> PretrainingFolder:
-    """Make the folder of one stage, with its pool of images."""
-    folder = data / "pretrain_microscopy_gray128"
-    with np.load(folder / "tiles.npz", allow_pickle=False) as archive:
-        tiles, source = archive["images"], archive["source"]
-    with (folder / "sources.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    groups = [row["group"] for row in rows]
-    images, kinds = aligned_tiles(tiles, source, groups, [row["file"] for row in rows])
-    of_tiles = np.unique(groups, return_inverse=True)[1][source]
-    pool = (
-        enlarged(images, kinds, parts.aligned, seed=config.seed),
-        compose_tiles(tiles, of_tiles, parts.composed, seed=config.seed),
-        simulated_fields(parts.simulated, seed=config.seed),
+def begin(out: Path, data: Path, config: PretrainingConfig) -> PretrainingFolder:
+    """Make the folder, with its pool of images."""
+    sources = tuple(
+        Source(
+            name=_COLLECTIONS.get(part, FLUORESCENCE),
+            images=n,
+            crops=n,
+            channels=1 if part == "single" else 3,
+            composed=part == "composed",
+        )
+        for part, n in SHARES.items()
     )
-    name = "pretrain_microscopy_gray128"
-    n = parts.simulated
-    sources = (
-        Source(name=name, images=len(images), crops=parts.aligned, channels=3),
-        Source(name=name, images=len(tiles), crops=parts.composed, channels=1, composed=True),
-        Source(name="simulated fields", images=n, crops=n, channels=3),
-    )
-    shape = (sum(map(len, pool)), config.image_channels, config.tile, config.tile)
+    shape = (sum(SHARES.values()), config.image_channels, config.tile, config.tile)
+    images = training_images(data, SHARES, channels=config.image_channels, seed=config.seed)
     record = PoolRecord(asked={}, sources=sources, versions=package_versions())
-    return PretrainingFolder.create(out, config, record, lambda path: write_pool(path, shape, pool))
+    return PretrainingFolder.create(
+        out, config, record, lambda path: write_pool(path, shape, images)
+    )
+
+
+@torch.no_grad()
+def validation_losses(folder: Path, images: dict[str, np.ndarray]) -> dict[str, float]:
+    """Loss of a base on images ``(N, C, Y, X)`` uint8 of each kind, at fixed noise and times."""
+    networks = Networks.load(folder)
+    channels = int(networks.autoencoder.config.image_channels)
+    coefficients = int(networks.autoencoder.config.coefficients)
+    alphas = networks.scheduler.alphas_cumprod
+    losses = {}
+    for kind, pixels in images.items():
+        total = []
+        for i, part in enumerate(np.array_split(pixels[:, :channels], max(1, len(pixels) // 16))):
+            shown = torch.from_numpy(part.astype(np.float32) / 127.5 - 1)
+            clean = networks.autoencoder.encode(shown)
+            tokens = networks.encoder(networks.encoder.standardise(clean))
+            given = (shown == -1).flatten(2).all(2).repeat_interleave(coefficients, 1)[..., None, None]
+            noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(i))
+            for t in _TIMES:
+                times = torch.full((len(part),), t)
+                noisy, target = add_noise(
+                    clean, noise, alphas[times], given, prediction_type="v_prediction"
+                )
+                with torch.autocast("cpu", torch.bfloat16):
+                    output = networks.unet(noisy, times, encoder_hidden_states=tokens).sample
+                total.append(float(noise_loss(output, target, given)))
+        losses[kind] = float(np.mean(total))
+    return losses
 
 
 def main() -> int:
@@ -75,32 +96,59 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, nargs=2, default=(4500, 3000), help="of each stage")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", default="bundled", help="a base, or random")
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--channels", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     arguments = parser.parse_args()
-    start = "random"
-    for steps, (name, (parts, settings)) in zip(arguments.steps, STAGES.items(), strict=True):
-        config = PretrainingConfig(
-            steps=steps,
-            seed=arguments.seed,
-            start=start,
-            crops=parts.aligned + parts.composed,
-            compose=True,
-            simulated=parts.simulated,
-            **settings,
-        )
-        folder = PretrainingFolder(arguments.out / name)
-        latest = folder.latest_checkpoint()
-        if latest is None or latest[0] < steps:
-            if folder.exists:
-                folder.begin(config)
-            else:
-                folder = begin(folder.path, arguments.data, config, parts)
-            code = carry_out(folder)
-            if code:
-                return code
-        start = str(folder.path)
+    values = {"image_channels": arguments.channels}
+    if arguments.start != "random":
+        values = with_shape_of(arguments.start, values)
+    config = PretrainingConfig(
+        **values,
+        start=arguments.start,
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        ema=0.9995,
+        course="constant",
+        crops=sum(SHARES.values()),
+        checkpoint_every=arguments.every,
+        preview_every=arguments.every,
+        precision="bfloat16",
+    )
+    folder = PretrainingFolder(arguments.out)
+    if not folder.exists:
+        folder = begin(arguments.out, arguments.data, config)
+    judged = validation_images(arguments.data, channels=arguments.channels)
+    log = arguments.out / "validation.csv"
+    if not log.exists():
+        log.write_text("step,samples," + ",".join(judged) + ",cpu_seconds\n")
+        start = arguments.start
+        if start != "random":
+            write(log, 0, 0, validation_losses(_place(start), judged))
+    for event in pretrain(folder.pool, config, folder.path):
+        if isinstance(event, Step) and event.step % 10 == 0:
+            print(event.step, f"{event.loss:.4f}", f"{time.process_time():.0f}", flush=True)
+        if isinstance(event, Saved):
+            losses = validation_losses(folder.path, judged)
+            write(log, event.step, event.step * config.batch_size, losses)
     return 0
+
+
+def _place(start: str) -> Path:
+    from napari_phenldiff.diffusion.pretraining_config import base_folder
+
+    return base_folder(start)
+
+
+def write(log: Path, step: int, samples: int, losses: dict[str, float]) -> None:
+    """Add a line to the table."""
+    with log.open("a", newline="") as file:
+        numbers = [f"{loss:.5f}" for loss in losses.values()]
+        csv.writer(file).writerow([step, samples, *numbers, round(time.process_time())])
 
 
 if __name__ == "__main__":

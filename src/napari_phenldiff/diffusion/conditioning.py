@@ -58,13 +58,59 @@ def describe(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
     return torch.cat([part.flatten(1) for part in parts], 1)
 
 
+def describe_structure(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
+    """Summarise what structures latents hold, whatever their brightness.
+
+    Parameters
+    ----------
+    latents : torch.Tensor
+        ``(N, C * coefficients, Y, X)`` float32 of a `LappedAutoencoder`.
+    coefficients : int
+        Latent channels per image channel, at least 3.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(N, D)``: per image channel how sparse three bands of frequency are (mean amplitude over
+        its root mean square: 1 where it is the same everywhere, near 0 for few spots), and how
+        much neighbouring places agree in direction (the coherence of the structure tensor, with the
+        two lowest odd coefficients for gradients): near 1 for parallel filaments, near 0 for spots.
+    """
+    z = latents.float().unflatten(1, (-1, coefficients))
+    bands = [band for band in torch.arange(1, coefficients).tensor_split(3) if len(band)]
+    sparse = []
+    for band in bands:
+        energy = z[:, :, band].square().mean(2).flatten(2)
+        sparse.append(energy.sqrt().mean(-1) / (energy.mean(-1).sqrt() + _FLOOR))
+    # which of the two is along y and which along x does not matter for the coherence
+    first, second = z[:, :, 1], z[:, :, 2]
+    average = torch.nn.functional.avg_pool2d
+    products = [
+        average(part, 3, stride=1, padding=1, count_include_pad=False)
+        for part in (first * first, second * second, first * second)
+    ]
+    yy, xx, xy = (part.flatten(2) for part in products)
+    agreement = torch.sqrt((yy - xx).square() + 4 * xy.square()).mean(-1)
+    coherence = agreement / ((yy + xx).mean(-1) + _FLOOR**2)
+    return torch.stack([*sparse, coherence], -1).flatten(1)
+
+
+def describe_all(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
+    """`describe` and, behind it, `describe_structure`, where there are enough coefficients."""
+    parts = [describe(latents, coefficients)]
+    if coefficients >= 3:
+        parts.append(describe_structure(latents, coefficients))
+    return torch.cat(parts, 1)
+
+
 class DescriptorEncoder(ModelMixin, ConfigMixin):
     """From descriptors of images to condition tokens; also keeps the null tokens.
 
     Parameters
     ----------
     descriptor_size : int
-        ``D`` of `describe`.
+        ``D`` of `describe`, or of `describe` and `describe_structure` together. Bases made before
+        there was the latter know the former only.
     coefficients : int
         Latent channels per image channel.
     tokens : int
@@ -93,7 +139,7 @@ class DescriptorEncoder(ModelMixin, ConfigMixin):
 
     def standardise(self, latents: torch.Tensor) -> torch.Tensor:
         """Descriptors of latents in units of the pre-training images ``(N, D)``."""
-        descriptors = describe(latents, int(self.config.coefficients))
+        descriptors = describe_all(latents, int(self.config.coefficients))[:, : len(self.mean)]
         return ((descriptors - self.mean) / self.spread).clamp(-5, 5)
 
     def forward(self, standardised: torch.Tensor) -> torch.Tensor:

@@ -43,9 +43,11 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # without matrix units bfloat16 is emulated on a CPU, and slower
-    has_tiles = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if has_tiles else torch.float32
+    # without instructions for it bfloat16 is emulated on a CPU, and slower
+    native = device.type == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return torch.bfloat16 if native else torch.float32
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -53,6 +55,18 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype is torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype)
+
+
+def quicken(network: torch.nn.Module, device: torch.device) -> None:
+    """Choose the attention that is quickest on a device; outputs are the same up to rounding.
+
+    On a CPU that is matrix products one after the other: the way back through PyTorch's fused
+    attention takes a third of a training step there (`docs/notes/pretraining.md`).
+    """
+    if device.type == "cpu" and hasattr(network, "set_attn_processor"):
+        from diffusers.models.attention_processor import AttnProcessor
+
+        network.set_attn_processor(AttnProcessor())
 
 
 def keep_in(network: torch.nn.Module, dtype: torch.dtype) -> None:

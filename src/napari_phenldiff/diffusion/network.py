@@ -13,7 +13,8 @@ from safetensors.torch import save
 
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder, fit_scale
 from napari_phenldiff.diffusion.base import BaseModel
-from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe
+from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe_all
+from napari_phenldiff.diffusion.widening import widened
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
 from napari_phenldiff.images.files import write_atomic
 
@@ -96,7 +97,10 @@ class Networks:
         autoencoder = _fit_autoencoder(images, config)
         unet = build_unet(config)
         descriptors = torch.cat(
-            [describe(autoencoder.encode(part), config.coefficients) for part in images.split(64)]
+            [
+                describe_all(autoencoder.encode(part), config.coefficients)
+                for part in images.split(64)
+            ]
         )
         encoder = DescriptorEncoder(
             descriptors.shape[1], config.coefficients, config.tokens, config.token_width
@@ -117,6 +121,14 @@ class Networks:
                 parameter.requires_grad_(id(parameter) not in frozen)
         scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
         return cls(base.autoencoder, base.unet, base.encoder, scheduler)
+
+    def for_channels(self, channels: int) -> Networks:
+        """Return these parts, or ones for more channels that begin as these, see `widened`."""
+        if channels == self.autoencoder.config.image_channels:
+            return self
+        parts = widened(self.autoencoder, self.unet, self.encoder, channels)
+        parts[0].requires_grad_(False)
+        return Networks(*parts, self.scheduler)
 
     def to(self, device: torch.device) -> Networks:
         """Move the parts to `device` and return them."""

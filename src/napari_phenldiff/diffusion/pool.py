@@ -17,6 +17,7 @@ from scipy import ndimage as ndi
 
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.simulate import PHENOTYPES
+from napari_phenldiff.images.structures import draw_structure
 
 # Images that are made at once: 25 MB of three channels of 128 x 128 pixels.
 _CHUNK = 500
@@ -27,7 +28,8 @@ class ImagePool:
     """Images ``(N, C, Y, X)`` uint8 from which batches are drawn with fresh augmentation.
 
     Calling it, ``pool(rng, n)``, gives ``(n, C, Y, X)`` float32 in [-1, 1]: flipped, channels
-    permuted, dimmed, some of them missing, with changed contrast and added noise.
+    permuted, dimmed, some of them missing, with changed contrast, blur and noise. Channels that an
+    image does not have are black, without noise, and come last, as those of experiments do.
     """
 
     images: np.ndarray
@@ -48,13 +50,22 @@ def _augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     image = np.rot90(image, int(rng.integers(4)), axes=(1, 2))
     if rng.random() < 0.5:
         image = image[:, ::-1]
-    image = image[rng.permutation(channels)]
-    gamma = np.exp(rng.normal(0, 0.2, (channels, 1, 1)))
-    gain = np.exp(-np.abs(rng.normal(0, 0.4, (channels, 1, 1))))
-    image = np.clip(image, 0, 1) ** gamma * gain
-    image = image * (rng.random((channels, 1, 1)) > 0.12)
-    noise = rng.choice([0, 0.005, 0.015]) * rng.standard_normal(image.shape)
-    return np.clip(image + noise, 0, 1).astype(np.float32)
+    there = np.flatnonzero(image.any((1, 2)))
+    if len(there) > 1:
+        there = rng.permutation(there[rng.random(len(there)) > 0.12])
+    if not len(there):  # at least one, if only a black one
+        there = np.zeros(1, np.intp)
+    n = len(there)
+    gamma = np.exp(rng.normal(0, 0.2, (n, 1, 1)))
+    gain = np.exp(-np.abs(rng.normal(0, 0.4, (n, 1, 1))))
+    seen = np.clip(image[there], 0, 1) ** gamma * gain
+    if rng.random() < 0.15:
+        seen = ndi.gaussian_filter(seen, (0, *[rng.uniform(0.5, 1.5)] * 2))
+    seen[1:] *= rng.random((n - 1, 1, 1)) > 0.03  # a stain that did not take
+    noise = rng.choice([0.002, 0.005, 0.015]) * rng.standard_normal(seen.shape)
+    out = np.zeros((channels, *image.shape[1:]), np.float32)
+    out[:n] = np.clip(seen + noise, 0, 1)
+    return out
 
 
 def compose_tiles(
@@ -121,6 +132,27 @@ def simulated_fields(n: int, *, size: int = 128, channels: int = 3, seed: int = 
         zoomed = ndi.zoom(planes, (1, size / drawn, size / drawn), order=1)
         blurred = ndi.gaussian_filter(zoomed, (0, *[rng.uniform(0.3, 1.2)] * 2))
         out[i, : len(planes)] = np.rint(np.clip(blurred * rng.uniform(0.6, 1.1), 0, 1) * 255)
+    return out
+
+
+def structured_fields(
+    n: int, *, size: int = 128, channels: int = 3, seed: int = 0
+) -> np.ndarray:
+    """Draw procedural structures at doses from none to full, see `images.structures`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, channels, size, size)`` uint8; an image has one to three of the channels, and where a
+        base has more, some images are two fields in one.
+    """
+    rng = np.random.default_rng([seed, 3])
+    out = np.zeros((n, channels, size, size), np.uint8)
+    for image in out:
+        planes = draw_structure(rng, size)
+        if channels > 3 and rng.random() < 0.3:
+            planes = np.concatenate([planes, draw_structure(rng, size), draw_structure(rng, size)])
+        image[: len(planes)] = np.rint(np.clip(planes[:channels], 0, 1) * 255)
     return out
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_phenldiff.diffusion.device import autocast, choose_precision
+from napari_phenldiff.diffusion.device import autocast, choose_precision, quicken
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.model_card import model_card
@@ -160,7 +160,8 @@ class _Training:
         processes: Processes,
     ) -> None:
         self.sample, self.config, self.device = sample, config, processes.device
-        self.networks = self._networks(folder).to(self.device)
+        self.networks = self._networks(folder).for_channels(config.image_channels).to(self.device)
+        quicken(self.networks.unet, self.device)
         self.alphas = self.networks.scheduler.alphas_cumprod.to(self.device)
         weights = self.networks.learned
         self.optimizer = torch.optim.AdamW(
@@ -219,7 +220,7 @@ class _Training:
                 (
                     torch.from_numpy(image),
                     torch.randn(1, latent_channels, side, side, generator=generator),
-                    torch.randint(0, len(self.alphas), (1,), generator=generator),
+                    _time_step(len(self.alphas), config.noise_levels, generator),
                     torch.rand(1, generator=generator) < config.descriptor_dropout,
                     torch.randn(1, len(networks.encoder.mean), generator=generator),
                     _some_channels(config.image_channels, config.given_share, generator),
@@ -231,13 +232,19 @@ class _Training:
         """One optimisation step; the loss of this process's part of the batch."""
         config, networks = self.config, self.networks
         images, noise, t, dropped, wobble, channels = (part.to(self.device) for part in batch)
-        rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=0.01)
+        floor = 1.0 if config.course == "constant" else 0.01
+        rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=floor)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * rate
         with torch.no_grad():
             latents = networks.autoencoder.encode(images)
             standardised = networks.encoder.standardise(latents)
         standardised = standardised + config.descriptor_noise * wobble
+        # channels that an image does not have are given, as they are in a fine-tuning; of those that
+        # it has, at least one is asked for
+        absent = (images == -1).flatten(2).all(2)
+        nothing_asked = (channels | absent).all(1, keepdim=True)
+        channels = torch.where(nothing_asked, absent, channels | absent)
         given = channels.repeat_interleave(config.coefficients, 1)[..., None, None]
         kind = str(networks.scheduler.config.prediction_type)
         noisy, target = add_noise(latents, noise, self.alphas[t], given, prediction_type=kind)
@@ -272,6 +279,14 @@ class _Training:
         path = Path("training") / "previews" / f"step_{number:06d}.png"
         write_sheet(folder.path / path, real, made.cpu().numpy())
         return path.as_posix()
+
+
+def _time_step(total: int, levels: str, generator: torch.Generator) -> torch.Tensor:
+    """Draw a time step ``(1,)``."""
+    even = torch.rand(1, generator=generator)
+    middle = torch.sigmoid(torch.randn(1, generator=generator) - 0.3)
+    chosen = torch.rand(1, generator=generator) < (0.6 if levels == "middle" else 0.0)
+    return (torch.where(chosen, middle, even) * total).long().clamp_max(total - 1)
 
 
 def _some_channels(channels: int, share: float, generator: torch.Generator) -> torch.Tensor:

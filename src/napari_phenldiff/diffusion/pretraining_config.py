@@ -52,6 +52,14 @@ class PretrainingConfig(BaseModel):
         Steps between checkpoints.
     preview_every : int
         Steps between two previews; 0 makes none.
+    course : str
+        Of the learning rate after its warm-up: ``cosine`` down to a hundredth of it, or
+        ``constant``, for a training whose end is not known; its averaged weights are good at
+        any time.
+    noise_levels : str
+        ``uniform`` draws the time steps evenly; ``middle`` draws more than half of them from a
+        logit-normal distribution, where the outlines of structures come out of the noise (Esser et
+        al. 2024, *Scaling rectified flow transformers*, section 3.1).
     precision, device : str
         As in a fine-tuning.
     """
@@ -81,6 +89,8 @@ class PretrainingConfig(BaseModel):
     descriptor_dropout: Annotated[float, Field(ge=0, le=1)] = 0.15
     descriptor_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
     given_share: Annotated[float, Field(ge=0, le=1)] = 0.6
+    course: Literal["cosine", "constant"] = "cosine"
+    noise_levels: Literal["uniform", "middle"] = "middle"
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
     preview_every: Annotated[int, Field(ge=0)] = 500
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -160,12 +170,14 @@ def with_shape_of(reference: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     shape = shape_of(reference)
     for key, value in shape.items():
+        if key == "image_channels" and values.get(key, 0) > value:
+            continue  # a base learns to take more channels than it did, see `widening`
         if key in values and values[key] != value:
             raise InputError(
                 f"The base {reference} has {key} {_told(value)}, not {_told(values[key])}: leave "
                 "this setting out, or start from random weights."
             )
-    return {**values, **shape}
+    return {**shape, **values}
 
 
 def _told(value: object) -> str:

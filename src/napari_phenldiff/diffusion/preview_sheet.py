@@ -39,15 +39,20 @@ def generate(networks: Networks, images: torch.Tensor, noise: torch.Tensor) -> t
         ``(N, C, Y, X)``, not clipped.
     """
     encoder = networks.encoder
-    tokens = encoder(encoder.standardise(networks.autoencoder.encode(images)))
+    clean = networks.autoencoder.encode(images)
+    tokens = encoder(encoder.standardise(clean))
+    # as in the training: channels that an image does not have are given
+    absent = (images == -1).flatten(2).all(2).repeat_interleave(encoder.config.coefficients, 1)
+    absent = absent[..., None, None]
     # a copy: a scheduler keeps the steps it was asked for
     scheduler = DDIMScheduler.from_config(networks.scheduler.config)
     scheduler.set_timesteps(_STEPS)
     latents = noise
     for t in scheduler.timesteps:
+        latents = torch.where(absent, clean, latents)
         output = networks.unet(latents, t.to(noise.device), encoder_hidden_states=tokens).sample
         latents = scheduler.step(output, t, latents).prev_sample
-    return networks.autoencoder.decode(latents)
+    return networks.autoencoder.decode(torch.where(absent, clean, latents))
 
 
 def write_sheet(path: Path, real: np.ndarray, generated: np.ndarray) -> None:
