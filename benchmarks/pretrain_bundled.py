@@ -77,7 +77,9 @@ def validation_losses(folder: Path, images: dict[str, np.ndarray]) -> dict[str, 
             shown = torch.from_numpy(part.astype(np.float32) / 127.5 - 1)
             clean = networks.autoencoder.encode(shown)
             tokens = networks.encoder(networks.encoder.standardise(clean))
-            given = (shown == -1).flatten(2).all(2).repeat_interleave(coefficients, 1)[..., None, None]
+            given = (
+                (shown == -1).flatten(2).all(2).repeat_interleave(coefficients, 1)[..., None, None]
+            )
             noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(i))
             for t in _TIMES:
                 times = torch.full((len(part),), t)

@@ -40,7 +40,9 @@ class Tiles:
 
     def __getitem__(self, which: np.ndarray) -> Tiles:
         """Return some of them."""
-        return Tiles(*(part[which] for part in (self.images, self.channels, self.groups, self.kinds)))
+        return Tiles(
+            *(part[which] for part in (self.images, self.channels, self.groups, self.kinds))
+        )
 
 
 def read_fluorescence(data: Path) -> tuple[Tiles, Tiles]:
@@ -128,18 +130,22 @@ def training_images(
     tiles = np.concatenate([grey, alone.images[:, 0]])
     names = np.concatenate([np.array(groups)[source], alone.groups])
     number = np.unique(names, return_inverse=True)[1]
-    yield from in_chunks(
-        lambda n, s: compose_tiles(tiles, number, n, channels=min(channels, 3), seed=s),
-        shares["composed"],
-        seed,
-    ) if channels <= 3 else _padded(
+    yield from (
         in_chunks(
-            lambda n, s: compose_tiles(tiles, number, n, channels=s % 3 + 2, seed=s),
+            lambda n, s: compose_tiles(tiles, number, n, channels=min(channels, 3), seed=s),
             shares["composed"],
             seed,
-            100,
-        ),
-        channels,
+        )
+        if channels <= 3
+        else _padded(
+            in_chunks(
+                lambda n, s: compose_tiles(tiles, number, n, channels=s % 3 + 2, seed=s),
+                shares["composed"],
+                seed,
+                100,
+            ),
+            channels,
+        )
     )
     yield from in_chunks(
         lambda n, s: simulated_fields(n, channels=channels, seed=s), shares["simulated"], seed

@@ -263,3 +263,66 @@ def test_tokens_of_different_images_start_differently(made):
     values, null = initial_tokens([dark, bright], None, tokens=5, width=8, generator=generator)
     assert values.shape == (2, 5, 8)
     assert not null.any()
+
+
+def test_channels_that_an_image_lacks_come_last_and_are_black(pool):
+    images = np.zeros((8, 5, 32, 32), np.uint8)
+    images[:, [1, 3]] = np.random.default_rng(0).integers(0, 255, (8, 2, 32, 32))
+    drawn = np.concatenate([ImagePool(images)(np.random.default_rng(i), 1) for i in range(40)])
+    there = (drawn != -1).any((2, 3))
+    assert there[:, 0].all()
+    assert 0.5 < there[:, 1].mean() < 1
+    assert not there[:, 2:].any()
+
+
+def test_channels_that_no_image_has_are_given_and_teach_nothing(tmp_path):
+    images = np.zeros((8, 3, 32, 32), np.uint8)
+    images[:, 0] = np.random.default_rng(0).integers(0, 255, (8, 32, 32))
+    list(pretrain(ImagePool(images), tiny(steps=3, given_share=1.0), tmp_path))
+    learned = weights(tmp_path)["unet.conv_out.bias"]
+    assert learned[:16].any()
+    torch.manual_seed(TINY.seed)
+    assert torch.equal(learned[16:].float(), build_unet(TINY).conv_out.bias[16:].half().float())
+
+
+def test_more_time_steps_are_drawn_from_the_middle():
+    from napari_phenldiff.diffusion.pretrain import _time_step
+
+    generator = torch.Generator().manual_seed(0)
+    shares = {}
+    for levels in ("uniform", "middle"):
+        t = torch.cat([_time_step(1000, levels, generator) for _ in range(2000)])
+        assert 0 <= t.min() < 20
+        assert 980 < t.max() < 1000
+        shares[levels] = float(((t > 200) & (t < 700)).float().mean())
+    assert shares["uniform"] == pytest.approx(0.5, abs=0.04)
+    assert shares["middle"] > 0.58
+
+
+def test_a_constant_course_stays_at_the_full_learning_rate(pool, tmp_path):
+    list(pretrain(pool, tiny(course="constant", warmup=1), tmp_path / "constant"))
+    list(pretrain(pool, tiny(course="cosine", warmup=1), tmp_path / "cosine"))
+    assert not same(tmp_path / "constant", tmp_path / "cosine")
+    with pytest.raises(InputError, match="course is constant there, not cosine"):
+        list(pretrain(pool, tiny(course="cosine", warmup=1), tmp_path / "constant"))
+
+
+def test_structure_descriptors_see_direction_and_spots_and_no_brightness():
+    from napari_phenldiff.diffusion.conditioning import describe_structure
+
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    lines = 0.5 * torch.sin((x + 0.5 * y) / 2)
+    spots = torch.full((64, 64), -0.9)
+    places = torch.randint(0, 64, (2, 60), generator=torch.Generator().manual_seed(0))
+    spots[places[0], places[1]] = 1.0
+    encode = BaseModel.load("bundled").autoencoder.encode
+    seen = []
+    for image in (lines, spots, 0.5 * lines - 0.3):
+        padded = torch.full((1, 3, 64, 64), -1.0)
+        padded[0, 0] = image
+        latents = encode(padded)[:, :16]
+        seen.append(describe_structure(latents, 16)[0])
+    assert seen[0][3] > 0.8  # coherence
+    assert seen[1][3] < seen[0][3] - 0.2
+    assert seen[1][2] < 0.9  # sparse
+    assert torch.allclose(seen[0], seen[2], atol=0.05)

@@ -135,9 +135,7 @@ def simulated_fields(n: int, *, size: int = 128, channels: int = 3, seed: int = 
     return out
 
 
-def structured_fields(
-    n: int, *, size: int = 128, channels: int = 3, seed: int = 0
-) -> np.ndarray:
+def structured_fields(n: int, *, size: int = 128, channels: int = 3, seed: int = 0) -> np.ndarray:
     """Draw procedural structures at doses from none to full, see `images.structures`.
 
     Returns

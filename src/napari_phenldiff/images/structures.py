@@ -110,7 +110,9 @@ def textures(rng: np.random.Generator, size: int, dose: float) -> np.ndarray:
     field = ndi.gaussian_filter(noise, (scale, scale * stretch), mode="wrap")
     field = ndi.rotate(field, rng.uniform(0, 180), reshape=False, mode="wrap", order=1)
     field = np.clip(field / field.std() * rng.uniform(0.3, 1) + rng.uniform(0, 1), 0, None)
-    where = bodies * (1 - rng.uniform(0, 0.8) * np.minimum(nuclei, 1)) if rng.random() < 0.7 else 1.0
+    where = (
+        bodies * (1 - rng.uniform(0, 0.8) * np.minimum(nuclei, 1)) if rng.random() < 0.7 else 1.0
+    )
     return np.stack([rng.uniform(0.2, 0.5) * field * where, rng.uniform(0.3, 1) * nuclei])
 
 
@@ -211,9 +213,7 @@ def _beside_nuclei(rng: np.random.Generator, size: int, plane: np.ndarray) -> np
     return np.stack([plane, rng.uniform(0.3, 1) * nuclei])
 
 
-def _cells(
-    rng: np.random.Generator, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def _cells(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Bodies and nuclei ``(size, size)`` in [0, 1], centres ``(n, 2)``, radius of the nuclei."""
     radius = float(np.exp(rng.uniform(np.log(5), np.log(22))))
     spacing = radius * rng.uniform(2.6, 4.5)
@@ -250,20 +250,14 @@ def _smooth(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
     return np.asarray(np.exp(0.35 * field / (field.std() + 1e-12)))
 
 
-def _places(
-    rng: np.random.Generator, n: int, where: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _places(rng: np.random.Generator, n: int, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Draw `n` places, the more likely the larger `where` is."""
     chance = where.ravel() / where.sum()
     index = rng.choice(len(chance), n, p=chance)
-    return tuple(
-        part + rng.uniform(0, 1, n) for part in np.unravel_index(index, where.shape)
-    )  # type: ignore[return-value]
+    return tuple(part + rng.uniform(0, 1, n) for part in np.unravel_index(index, where.shape))  # type: ignore[return-value]
 
 
-def _blobs(
-    size: int, y: np.ndarray, x: np.ndarray, level: np.ndarray, sigma: float
-) -> np.ndarray:
+def _blobs(size: int, y: np.ndarray, x: np.ndarray, level: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian spots whose peak is about `level`."""
     return np.asarray(
         ndi.gaussian_filter(_scatter(size, y, x, level), sigma) * (2 * np.pi * sigma**2)
