@@ -3,11 +3,12 @@
     python benchmarks/pretrain_bundled.py DATA --out DIR [--start BASE] [--steps N]
 
 DATA holds ``pretrain_microscopy_gray128`` and ``pretrain_fluorescence128`` (see the model card for
-their sources). Goes on from BASE, the bundled one by default. A stopped training goes on where it was
-when it is started again with the same settings, so it may run for any number of sessions: the weights that are written
-are averages of those of the last thousands of steps and good at any time. DIR/validation.csv gets
-the loss on images that are never trained on, whenever a checkpoint is written. Copy DIR without its
-``training`` folder and its validation.csv into ``src/napari_phenldiff/diffusion/bundled`` to ship it.
+their sources). Goes on from BASE, the bundled one by default. A stopped training goes on where it
+was when it is started again with the same settings, for as long as one likes: the weights that are
+written are averages of those of the last thousands of steps, and good at any time.
+DIR/validation.csv gets the loss on images that are never trained on, whenever a checkpoint is
+written. To ship it, copy DIR without its ``training`` folder and its validation.csv into
+``src/napari_phenldiff/diffusion/bundled``.
 """
 
 from __future__ import annotations

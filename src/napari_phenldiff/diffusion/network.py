@@ -14,8 +14,8 @@ from safetensors.torch import save
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder, fit_scale
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe_all
-from napari_phenldiff.diffusion.widening import widened
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
+from napari_phenldiff.diffusion.widening import widened
 from napari_phenldiff.images.files import write_atomic
 
 

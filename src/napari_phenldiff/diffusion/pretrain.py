@@ -240,8 +240,8 @@ class _Training:
             latents = networks.autoencoder.encode(images)
             standardised = networks.encoder.standardise(latents)
         standardised = standardised + config.descriptor_noise * wobble
-        # channels that an image does not have are given, as they are in a fine-tuning; of those that
-        # it has, at least one is asked for
+        # channels that an image does not have are given, as they are in a fine-tuning; of those
+        # that it has, at least one is asked for
         absent = (images == -1).flatten(2).all(2)
         nothing_asked = (channels | absent).all(1, keepdim=True)
         channels = torch.where(nothing_asked, absent, channels | absent)

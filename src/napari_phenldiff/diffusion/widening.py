@@ -1,4 +1,4 @@
-"""A base for more channels, made of one for fewer, that answers as before where there are as few."""
+"""A base for more channels, made of one for fewer: where there are as few it answers as before."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _widened_encoder(
 
 
 def _entries(channels: int, coefficients: int) -> list[tuple[object, tuple[int, ...]]]:
-    """What each number of a descriptor is, and of which channels, in order."""
+    """List what each number of a descriptor is, and of which channels, in order."""
     entries: list[tuple[object, tuple[int, ...]]] = []
     for c in range(channels):
         entries += [(("quantile", q), (c,)) for q in _QUANTILES]

@@ -1,6 +1,6 @@
 """Procedural structures of cells: filaments, spots, stacks and textures, each at any dose.
 
-Few collections of real images show what a treatment makes of a structure, and none at every dose. So
+Few collections of real images show what a treatment makes of a structure, none at every dose. So
 a base model is also shown drawings in which one thing changes continuously while all else varies
 widely: filaments break into beads, spots dissolve, a ribbon scatters, a texture gets coarse. They
 look like structures, not like cells of any kind.
