@@ -55,6 +55,7 @@ TRANSLATION: dict[str, tuple[type, str, str]] = {
     ),
     "anchor": (float, "A", "how firmly to hold to the path of the inversion, 0 to 1"),
     "depth": (float, "D", "part of the noise schedule to invert, 0 to 1"),
+    "freedom": (float, "F", "how much is drawn anew from seeded noise, 0 to 1"),
     "detail": (float, "D", "part of the finest texture to put back, 0 to 1"),
     "inference_steps": (int, "N", "steps of the whole schedule"),
     "batch_size": (int, "N", "tiles at once; less needs less memory"),

@@ -61,6 +61,11 @@ _FIELDS: dict[str, tuple[type, str, str]] = {
         "D",
         "part of the noise schedule to invert, 0 to 1; less keeps more of the image",
     ),
+    "freedom": (
+        float,
+        "F",
+        "how much is drawn anew from seeded noise, from the finest structures (above 0) to all (1)",
+    ),
     "detail": (
         float,
         "D",

@@ -206,6 +206,8 @@ class TranslationJob:
                     "source_file": str(file.path.resolve()),
                     "source_sha256": digest,
                     "residual": _finite(translation.residual),
+                    "code_correlation": _finite(translation.code_correlation),
+                    "code_spread": _finite(translation.code_spread),
                     "seconds": _finite(translation.seconds),
                 }
             )

@@ -117,13 +117,28 @@ def lapped_basis(coefficients: int, correlation: float = 0.95) -> tuple[np.ndarr
         ``(coefficients, 2)`` float32: +1 where a function is even along Y, X, -1 where odd.
     """
     one, sign = _lapped_basis_1d(correlation)
-    order = sorted(
-        ((u, v) for u in range(_BLOCK) for v in range(_BLOCK)),
-        key=lambda uv: (uv[0] ** 2 + uv[1] ** 2, uv),
-    )[:coefficients]
+    order = _order(coefficients)
     basis = np.stack([np.outer(one[u], one[v]) for u, v in order])[:, None]
     parity = np.array([[sign[u], sign[v]] for u, v in order])
     return basis.astype(np.float32), parity.astype(np.float32)
+
+
+def frequencies(coefficients: int) -> np.ndarray:
+    """Radial frequency of each coefficient, in half periods per 8 pixels, lowest first.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(coefficients,)`` float64; 0 for the local mean.
+    """
+    return np.hypot(*np.array(_order(coefficients), float).T)
+
+
+def _order(coefficients: int) -> list[tuple[int, int]]:
+    return sorted(
+        ((u, v) for u in range(_BLOCK) for v in range(_BLOCK)),
+        key=lambda uv: (uv[0] ** 2 + uv[1] ** 2, uv),
+    )[:coefficients]
 
 
 def _lapped_basis_1d(correlation: float) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,9 @@ class Translation:
     residual : float
         How far from exact the inversion was, see `Schedule.invert`; the worst of the image's tiles.
         NaN where a method cannot tell, or inverts nothing.
+    code_correlation, code_spread : float
+        How much of the image is still in the code that it was generated from, see
+        `freedom.code_statistics`; means over the image's tiles. NaN where there is no code.
     seconds : float
         Time it took, shared evenly among the images of a batch.
     dial : Dial or None
@@ -48,6 +51,8 @@ class Translation:
     reconstructed: Image
     residual: float
     seconds: float
+    code_correlation: float = float("nan")
+    code_spread: float = float("nan")
     dial: Dial | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,7 @@ from napari_phenldiff.diffusion.base import BaseModel, check_channels
 from napari_phenldiff.diffusion.bounds import LightBounds
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.device import autocast, choose_precision
+from napari_phenldiff.diffusion.freedom import noise_shares, redrawn
 from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -73,6 +75,16 @@ class LatentTranslator:
             lambda x, t: self.ask(x, t, tokens, clean=latents)[0],
             iterations=config.fixed_point_iterations,
         )
+
+    def freed(
+        self, inversion: Inversion, noise: torch.Tensor, config: TranslationConfig
+    ) -> Inversion:
+        """Replace the part of a code that `config.freedom` frees by noise, shaped like the code."""
+        if not config.freedom:
+            return inversion
+        shares = noise_shares(noise.shape[1], self.base.coefficients, config.freedom)
+        code = redrawn(inversion.code, noise, shares)
+        return replace(inversion, path=(*inversion.path[:-1], code))
 
     def generate(
         self, inversion: Inversion, config: TranslationConfig, *, strength: float | None = None

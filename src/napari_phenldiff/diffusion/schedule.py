@@ -123,19 +123,24 @@ class Schedule:
         predict : callable
             ``predict(x, t)``: the network's own output, same shape.
         iterations : int
-            Evaluations of the network per step; 1 is plain DDIM inversion.
+            Evaluations of the network per step; 1 is plain DDIM inversion. With more, the first
+            one of a step is asked where the output of the step before leads, which is nearer to the
+            solution than the point that the step begins at.
 
         Returns
         -------
         Inversion
         """
-        x = latents
+        x, output = latents, None
         path = [x]
         worst = torch.full((len(x),), float("nan") if iterations < 2 else 0.0)
         for k, t in enumerate(self.timesteps):
             start = previous = x
+            if output is not None and iterations > 1:
+                x = self._inverse_step(start, output, k)
             for _ in range(iterations):
-                previous, x = x, self._inverse_step(start, predict(x, t), k)
+                output = predict(x, t)
+                previous, x = x, self._inverse_step(start, output, k)
             change = (x - previous).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
             worst = torch.maximum(worst, change.cpu())
             path.append(x)

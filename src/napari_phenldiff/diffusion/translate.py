@@ -23,6 +23,7 @@ from napari_phenldiff.diffusion.fields import (
     field_batches,
     restore,
 )
+from napari_phenldiff.diffusion.freedom import code_statistics, field_noise
 from napari_phenldiff.diffusion.guidance import Cancelled, LatentTranslator
 from napari_phenldiff.diffusion.schedule import Inversion
 from napari_phenldiff.errors import InputError
@@ -134,12 +135,19 @@ class Translator(LatentTranslator):
             return
         started = time.monotonic()
         tiles = cut(batch, self.scaling)
-        parts = [
-            self._translate_tiles(tiles[i : i + config.batch_size], config)
-            for i in range(0, len(tiles), config.batch_size)
-        ]
+        noise = self._noise(batch, config) if config.freedom else None
+        parts = []
+        for i in range(0, len(tiles), config.batch_size):
+            these = slice(i, i + config.batch_size)
+            parts.append(
+                self._translate_tiles(tiles[these], config, None if noise is None else noise[these])
+            )
         translated, reconstructed = (np.concatenate([part[k] for part in parts]) for k in range(2))
         residuals = np.concatenate([part[2].residual.numpy() for part in parts])
+        statistics = [code_statistics(part[2].code, part[2].path[0], self._given) for part in parts]
+        correlation, spread = (
+            torch.cat(values).numpy() for values in zip(*statistics, strict=True)
+        )
         seen = None
         # Where image channels are mixed, what is lost is no noise but structure that may be gone.
         if config.detail and self.base.coefficients is not None:
@@ -152,7 +160,10 @@ class Translator(LatentTranslator):
             detail = dial = None
             if seen is not None:
                 whole = grid.blend(seen[start:end])
-                detail = Detail(self.scaling.apply(image.data) - whole, whole, config.detail)
+                lost = self.scaling.apply(image.data) - whole
+                if config.freedom:
+                    lost = self._unstructured(lost, grid, config)
+                detail = Detail(lost, whole, config.detail)
             if keep:
                 dial = Dial(
                     self,
@@ -169,15 +180,47 @@ class Translator(LatentTranslator):
                 translated=self.restore(image, grid, translated[start:end], detail),
                 reconstructed=self.restore(image, grid, reconstructed[start:end], detail),
                 residual=float(residuals[start:end].max()),
+                code_correlation=float(correlation[start:end].mean()),
+                code_spread=float(spread[start:end].mean()),
                 seconds=seconds,
                 dial=dial,
             )
 
+    def _noise(self, batch: Batch, config: TranslationConfig) -> torch.Tensor:
+        """Noise for all tiles of a batch ``(N, L, Y, X)``."""
+        factor = self.base.factor
+        parts = []
+        for _, grid in batch:
+            height, width = grid.tile_shape
+            shape = (self.base.autoencoder.latent_channels, height // factor, width // factor)
+            parts.append(field_noise(grid.origins, shape, factor=factor, seed=config.seed))
+        return torch.cat(parts)
+
+    def _unstructured(
+        self, lost: np.ndarray, grid: TileGrid, config: TranslationConfig
+    ) -> np.ndarray:
+        """Take the structure out of detail ``(C, Y, X)``, as far as the image is drawn anew.
+
+        With the sign of each pixel at random it is as strong as it was in every place, but edges
+        of what may be gone are no longer in it. What the autoencoder could carry is taken out.
+        """
+        sign = np.random.default_rng(config.seed).integers(0, 2, lost.shape[1:]) * 2 - 1
+        tiles = grid.cut((lost * sign).astype(np.float32))
+        carried, nothing = (
+            self.base.decode(self.base.encode(x), lost.shape[0]) for x in (tiles, 0 * tiles[:1])
+        )
+        scrambled = grid.blend(tiles - carried + nothing)
+        part = config.freedom
+        mixed: np.ndarray = np.sqrt(1 - part**2) * lost + part * scrambled
+        return mixed.astype(np.float32)
+
     def _translate_tiles(
-        self, tiles: np.ndarray, config: TranslationConfig
+        self, tiles: np.ndarray, config: TranslationConfig, noise: torch.Tensor | None
     ) -> tuple[np.ndarray, np.ndarray, Inversion]:
         channels = tiles.shape[1]
         inversion = self.invert(self.base.encode(tiles), config)
+        if noise is not None:
+            inversion = self.freed(inversion, noise, config)
         results = [
             self.base.decode(self.generate(inversion, config, strength=strength), channels)
             for strength in (config.strength, 0.0)

@@ -199,6 +199,7 @@ _FIXED = MappingProxyType(
         "bound_radius": 0,
         "anchor": 0.0,
         "depth": 1.0,
+        "freedom": 0.0,
         "detail": 0.0,
         "fixed_point_iterations": 1,
     }

@@ -119,6 +119,10 @@ class TranslationConfig(BaseModel):
     depth : float
         Part of the noise schedule that is inverted, in (0, 1]; 1 is all of it. Less keeps more of
         the image.
+    freedom : float
+        How much of the image is drawn anew, in [0, 1]: structures finer than a limit, which rises
+        from the finest (0) to all of the image (1), come from seeded noise instead of the image's
+        own code, so that they can become others. The reconstruction is drawn from the same noise.
     detail : float
         Part, in [0, 1], of what the autoencoder cannot carry (the finest texture and the camera's
         noise) that is put back, less of it where light is gone. Only with an autoencoder that
@@ -128,7 +132,7 @@ class TranslationConfig(BaseModel):
     fixed_point_iterations : int
         Evaluations of the network per step of the inversion; more invert more exactly.
     seed : int
-        Seed of whatever is random.
+        Seed of whatever is random: the noise that images are drawn anew from.
     batch_size : int
         Tiles that go through the network at once.
     """
@@ -143,11 +147,20 @@ class TranslationConfig(BaseModel):
     bound_radius: Annotated[int, Field(ge=0)] = 4
     anchor: Annotated[float, Field(ge=0, le=1)] = 0.0
     depth: Annotated[float, Field(gt=0, le=1)] = 0.8
+    freedom: Annotated[float, Field(ge=0, le=1)] = 0.0
     detail: Annotated[float, Field(ge=0, le=1)] = 1.0
-    inference_steps: Annotated[int, Field(ge=1, le=1000)] = 50
-    fixed_point_iterations: Annotated[int, Field(ge=1)] = 3
+    inference_steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    fixed_point_iterations: Annotated[int, Field(ge=1)] = 2
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     batch_size: Annotated[int, Field(ge=1)] = 8
+
+    @model_validator(mode="after")
+    def _anchored_or_free(self) -> TranslationConfig:
+        if self.anchor and self.freedom:
+            raise ValueError(
+                "an anchor holds to the image what freedom draws anew; set one of them to 0"
+            )
+        return self
 
 
 def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> Model:

@@ -92,7 +92,7 @@ class TranslationRequest:
         Which image of the stack; None for all.
     region : Region or None
         Which part of the image; None for all of it.
-    strength, guidance, anchor, depth, detail, inference_steps, seed
+    strength, guidance, anchor, depth, freedom, detail, inference_steps, seed
         As in `TranslationConfig`.
     """
 
@@ -106,6 +106,7 @@ class TranslationRequest:
     guidance: float = _DEFAULT["guidance"].default
     anchor: float = _DEFAULT["anchor"].default
     depth: float = _DEFAULT["depth"].default
+    freedom: float = _DEFAULT["freedom"].default
     detail: float = _DEFAULT["detail"].default
     inference_steps: int = _DEFAULT["inference_steps"].default
     seed: int = _DEFAULT["seed"].default
@@ -149,6 +150,7 @@ class TranslationRequest:
             guidance=self.guidance,
             anchor=self.anchor,
             depth=self.depth,
+            freedom=self.freedom,
             detail=self.detail,
             inference_steps=self.inference_steps,
             seed=self.seed,

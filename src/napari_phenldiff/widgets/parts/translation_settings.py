@@ -22,6 +22,7 @@ class TranslationSettings:
         self.guidance = number_box(fields["guidance"].default, 0.0, 30.0, step=0.25)
         self.anchor = number_box(fields["anchor"].default, 0.0, 1.0, step=0.1)
         self.depth = number_box(fields["depth"].default, 0.01, 1.0, step=0.05)
+        self.freedom = number_box(fields["freedom"].default, 0.0, 1.0, step=0.1)
         self.detail = number_box(fields["detail"].default, 0.0, 1.0, step=0.1)
         self.inference_steps = whole_box(fields["inference_steps"].default, 1, 1000)
         self.seed = whole_box(0, 0, 2**31 - 1)
@@ -44,6 +45,12 @@ class TranslationSettings:
             "the image; 1 is all of it.",
         )
         form.row(
+            "Freedom",
+            self.freedom,
+            "How much is drawn anew, so that structures can become others: 0 keeps what the image "
+            "holds, more frees coarser structures, 1 keeps nothing but the reference channels.",
+        )
+        form.row(
             "Detail",
             self.detail,
             "How much of the finest texture is put back, which the model does not see: 1 leaves "
@@ -58,5 +65,13 @@ class TranslationSettings:
         """Return what is filled in, by the names of `TranslationConfig`."""
         return {
             name: getattr(self, name).value()
-            for name in ("guidance", "anchor", "depth", "detail", "inference_steps", "seed")
+            for name in (
+                "guidance",
+                "anchor",
+                "depth",
+                "freedom",
+                "detail",
+                "inference_steps",
+                "seed",
+            )
         }

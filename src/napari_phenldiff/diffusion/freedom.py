@@ -1,0 +1,125 @@
+"""How much of an image is drawn anew: its code is replaced by noise, the finest part first.
+
+The code that a deterministic inversion ends in is no noise, as long as the network predicts the
+image better than chance: structures are still in it, whatever tokens it is generated under (the map
+from images to codes is nearly that of optimal transport: Khrulkov and Oseledets 2022,
+*Understanding DDPM latent codes through optimal transport*). A filament that is in the code stays a
+filament. So for structures to become others, the part of the code that holds them has to go, and
+noise to take its place, while the part that holds the layout stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from napari_phenldiff.diffusion.autoencoder import frequencies
+
+_SOFT = 1.0
+"""Width, in units of frequency, over which a code passes from kept to replaced."""
+
+
+def noise_shares(latent_channels: int, coefficients: int | None, freedom: float) -> torch.Tensor:
+    """Tell which part of each latent channel comes from noise.
+
+    Parameters
+    ----------
+    latent_channels : int
+        Channels of a latent.
+    coefficients : int or None
+        Latent channels per image channel, lowest frequencies first, of an autoencoder that
+        separates frequencies; None for another.
+    freedom : float
+        In [0, 1].
+
+    Returns
+    -------
+    torch.Tensor
+        ``(latent_channels,)`` float32 in [0, 1]: 0 at freedom 0, 1 at freedom 1. Between, higher
+        frequencies are replaced before lower ones; without frequencies all alike.
+    """
+    if coefficients is None:
+        return torch.full((latent_channels,), float(freedom))
+    radius = torch.from_numpy(frequencies(coefficients)).float()
+    limit = (1 - freedom) * (float(radius.max()) + _SOFT) - _SOFT
+    share = ((radius - limit) / _SOFT).clamp(0, 1)
+    return share.repeat(latent_channels // coefficients)
+
+
+def redrawn(code: torch.Tensor, noise: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Mix a code ``(N, L, Y, X)`` with noise of the same shape, keeping the variance.
+
+    `shares` ``(L,)`` says how much of each channel is noise.
+    """
+    part = shares.to(code).view(1, -1, 1, 1)
+    return (1 - part.square()).clamp_min(0).sqrt() * code + part * noise.to(code)
+
+
+def field_noise(
+    origins: Sequence[tuple[int, int]],
+    shape: tuple[int, int, int],
+    *,
+    factor: int,
+    seed: int,
+) -> torch.Tensor:
+    """Draw noise for the tiles of one field, the same where tiles overlap.
+
+    Parameters
+    ----------
+    origins : sequence of (int, int)
+        Upper left corner (y, x) of each tile in the field, in pixels.
+    shape : tuple of int
+        ``(L, y, x)`` of a tile's latents.
+    factor : int
+        Pixels per place of a latent.
+    seed : int
+        Equal seeds give equal noise at equal places of a field, whatever else is translated.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(N, L, y, x)`` float32, standard normal.
+    """
+    places = np.array(origins).reshape(-1, 2) // factor
+    height, width = (int(n) for n in places.max(0) + shape[1:])
+    # place by place, so that a wider field begins with the noise of a narrower one
+    rows = [
+        np.random.default_rng([seed, row]).standard_normal((width, shape[0]), np.float32)
+        for row in range(height)
+    ]
+    whole = torch.from_numpy(np.stack(rows)).permute(2, 0, 1)
+    return torch.stack([whole[:, y : y + shape[1], x : x + shape[2]] for y, x in places.tolist()])
+
+
+def code_statistics(
+    code: torch.Tensor, clean: torch.Tensor, given: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tell how much of an image its code still holds.
+
+    Parameters
+    ----------
+    code, clean : torch.Tensor
+        ``(N, L, Y, X)``.
+    given : torch.Tensor
+        Bool, of a shape that broadcasts to that of `clean`: latents that are given have no code.
+
+    Returns
+    -------
+    correlation, spread : torch.Tensor
+        ``(N,)``: Pearson correlation of code and clean latents, and standard deviation of the code.
+        Of noise they are about 0 and 1. NaN where all latents are given.
+    """
+    asked = ~given.expand_as(clean)
+    found = [
+        (_correlation(z[mask], x[mask]), z[mask].std())
+        for z, x, mask in zip(code.float(), clean.float(), asked, strict=True)
+    ]
+    correlation, spread = (torch.stack(values) for values in zip(*found, strict=True))
+    return correlation.cpu(), spread.cpu()
+
+
+def _correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    a, b = a - a.mean(), b - b.mean()
+    return (a * b).sum() / (a.norm() * b.norm())
