@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,10 +10,10 @@ from napari_phenldiff.runs.baseline_config import (
     CycleGANConfig,
     PhenDiffConfig,
     settings_of,
-    settings_of_run,
 )
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
 from napari_phenldiff.runs.records import RunRecord
+from napari_phenldiff.runs.translation_settings import settings_of_run
 
 TWO = {"conditions": ("a", "b")}
 
@@ -83,13 +84,16 @@ def test_what_makes_no_sense_is_refused(model, values, told):
 
 def test_what_a_baseline_does_is_told_twice_the_same():
     config = TranslationConfig(source="a", target="b")
-    for run, steps in ((CycleGANConfig(**TWO), 1), (PhenDiffConfig(**TWO, preset="paper"), 100)):
+    for asked, steps in ((CycleGANConfig(**TWO), 1), (PhenDiffConfig(**TWO, preset="paper"), 100)):
+        run = SimpleNamespace(config=asked, calibration=None)
         used = settings_of_run(run, config)
         assert (used.guidance, used.depth, used.inference_steps) == (1.0, 1.0, steps)
         assert used.fixed_point_iterations == 1
         assert settings_of_run(run, used) == used
-    assert settings_of_run(TrainingConfig(**TWO), config) == config
+    run = SimpleNamespace(config=TrainingConfig(**TWO), calibration=None)
+    assert settings_of_run(run, config) == config
     asked = config.model_copy(update={"inference_steps": 20})
-    assert settings_of_run(PhenDiffConfig(**TWO), asked).inference_steps == 20
+    run = SimpleNamespace(config=PhenDiffConfig(**TWO), calibration=None)
+    assert settings_of_run(run, asked).inference_steps == 20
     with pytest.raises(InputError, match="cyclegan has no inference steps"):
         settings_of("cyclegan", asked)

@@ -279,7 +279,7 @@ def _judged(
         translate_into,
     )
     from napari_phenldiff.evaluation.benchmark.judging import judge_method
-    from napari_phenldiff.runs.baseline_config import settings_of_run
+    from napari_phenldiff.runs.translation_settings import settings_of_run
 
     translation = config.translating(method)
     message = "Ending after this pass ... (once more ends at once)"
@@ -315,7 +315,7 @@ def _judged(
                 "run_digest": run.digest,
                 "training": run.config.model_dump(mode="json"),
                 "trained_with": run.versions,
-                "translation": settings_of_run(run.config, translation).model_dump(mode="json"),
+                "translation": settings_of_run(run, translation).model_dump(mode="json"),
             },
         )
     measurement.write(folder / "measured.csv")

@@ -195,11 +195,11 @@ class _Host:
     ) -> int:
         from napari_phenldiff.cli.translation_job import TranslationJob, check_files
         from napari_phenldiff.images.tiff import tiff_files
-        from napari_phenldiff.runs.baseline_config import settings_of_run
         from napari_phenldiff.runs.events import Warned
         from napari_phenldiff.runs.session import IMAGES_NAME
+        from napari_phenldiff.runs.translation_settings import settings_of_run
 
-        config = settings_of_run(self._run.config, request.config)
+        config = settings_of_run(self._run, request.config)
         files, warnings = check_files(self._run, tiff_files(folder / IMAGES_NAME), False, None)
         for text in warnings:
             tell(Warned(text))

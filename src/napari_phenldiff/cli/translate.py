@@ -14,10 +14,10 @@ from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.cli.translation_job import TranslationJob, check_files
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.baseline_config import settings_of_run
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warned, append_event
 from napari_phenldiff.runs.failures import explain
+from napari_phenldiff.runs.translation_settings import settings_of_run
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -150,7 +150,7 @@ def translate(
                 f"{run.path} was not trained on condition {name}; it knows "
                 f"{', '.join(run.conditions)}."
             )
-    config = settings_of_run(run.config, config)
+    config = settings_of_run(run, config)
     if not run.has_adapter:
         raise InputError(
             f"{run.path} has no result yet (its state is: {run.state}); train it first, or go on "

@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import torch
+
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
+from napari_phenldiff.diffusion.calibration import calibrate
 from napari_phenldiff.diffusion.device import choose_device
 from napari_phenldiff.diffusion.hardware import name_of
 from napari_phenldiff.diffusion.latents import pick_tiles, training_tiles
@@ -23,7 +26,7 @@ from napari_phenldiff.diffusion.references import in_words
 from napari_phenldiff.diffusion.training import Training
 from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import (
     Event,
     Finished,
@@ -38,6 +41,9 @@ from napari_phenldiff.runs.folder import Run
 
 _MOST_WATCHED = 64
 """Tiles per condition that are kept for looking at the loss."""
+
+_FEWEST_CALIBRATED = 4
+"""Tiles of each condition without which guidance and freedom stay at their defaults."""
 
 
 def finetune(
@@ -101,7 +107,7 @@ def finetune(
         return
     done = training.restore(run) if resume else 0
     watch.recall(run, done)
-    yield from optimise(
+    for event in optimise(
         training,
         [(training.average, training.optimizer)],
         run,
@@ -112,7 +118,10 @@ def finetune(
         take=partial(setattr, training, "config"),
         look=watch.validate,
         preview=partial(watch.preview, run),
-    )
+    ):
+        if isinstance(event, Finished) and not event.stopped:
+            yield from watch.calibrate(run)
+        yield event
 
 
 class _Watch:
@@ -123,12 +132,14 @@ class _Watch:
         self._training = training
         self._overfitting = OverfittingWatch()
         self._probes: list[Probe] = []
+        self._unseen: list[torch.Tensor] = []
         if validation is not None:
             unseen = []
             for name in config.conditions:
                 tiles, _ = training_tiles(validation[name].images, run.scaling, training.side)
                 kept = pick_tiles(len(tiles), _MOST_WATCHED, config.seed)
                 unseen.append(base.encode(tiles[kept]).cpu())
+            self._unseen = unseen
             # as many images of each set: conditions and numbers differ in nothing
             seen = [
                 views[0][pick_tiles(views.shape[1], len(other), config.seed)]
@@ -164,14 +175,32 @@ class _Watch:
 
     def preview(self, run: Run, step: int) -> Iterator[Event]:
         """Translate a tile or two."""
+        with self._training.average.applied():
+            yield from write_previews(self._translator(run), self._examples, run, step)
+
+    def calibrate(self, run: Run) -> Iterator[Event]:
+        """Choose guidance and freedom, if there are images that can tell."""
         training = self._training
+        few = any(len(tiles) < _FEWEST_CALIBRATED for tiles in self._unseen)
+        if not self._unseen or few or training.base.coefficients is None:
+            return
+        yield Loading("Choosing guidance and freedom")
+        source, target = training.config.conditions[:2]
+        config = TranslationConfig(source=source, target=target, seed=training.config.seed)
+        device = training.base.device
+        sources, targets = (tiles.to(device) for tiles in self._unseen[:2])
         with training.average.applied():
-            translator = Translator(
-                training.base,
-                training.tokens,
-                run.scaling,
-                run.channel_names,
-                reference_channels=training.references,
-                precision=training.config.precision,
-            )
-            yield from write_previews(translator, self._examples, run, step)
+            found = calibrate(self._translator(run), sources, targets, config)
+        found.write(run.path)
+        yield Noted(found.in_words())
+
+    def _translator(self, run: Run) -> Translator:
+        training = self._training
+        return Translator(
+            training.base,
+            training.tokens,
+            run.scaling,
+            run.channel_names,
+            reference_channels=training.references,
+            precision=training.config.precision,
+        )

@@ -96,6 +96,10 @@ class LatentTranslator:
         generated = schedule.generate(inversion.code, predict)
         return torch.where(self._given, inversion.path[0], generated)
 
+    def given_channels(self, coefficients: int) -> list[bool]:
+        """Tell of each image channel of the base whether it is given and not translated."""
+        return self._given.flatten()[::coefficients].tolist()
+
     def schedule(self, config: TranslationConfig) -> Schedule:
         """Return the time steps of an inversion or generation."""
         return Schedule.from_alphas(

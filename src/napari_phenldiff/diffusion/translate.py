@@ -29,6 +29,7 @@ from napari_phenldiff.diffusion.schedule import Inversion
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiles import TileGrid
+from napari_phenldiff.runs.calibration import Calibration, calibrated
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
 
@@ -39,7 +40,14 @@ class Translator(LatentTranslator):
     """A fine-tuned model that translates images.
 
     Make one with `from_run`. Parameters and attributes are those of `LatentTranslator`.
+
+    Attributes
+    ----------
+    calibration : Calibration or None
+        Of the run: guidance and freedom where a translation does not ask for others.
     """
+
+    calibration: Calibration | None = None
 
     @classmethod
     def from_run(
@@ -58,7 +66,7 @@ class Translator(LatentTranslator):
         base = BaseModel.load(opened.base, device=choose_device(device))
         adapter = load_adapter(opened.adapter_path, base.unet)
         keep_in(base.unet, choose_precision(precision, base.device))
-        return cls(
+        translator = cls(
             base,
             adapter.tokens,
             opened.scaling,
@@ -66,6 +74,8 @@ class Translator(LatentTranslator):
             reference_channels=adapter.reference_channels,
             precision=precision,
         )
+        translator.calibration = opened.calibration
+        return translator
 
     def dial(self, image: Image, config: TranslationConfig) -> Dial:
         """Invert an image, and see it at any strength from then on.
@@ -115,6 +125,7 @@ class Translator(LatentTranslator):
             On images with other channels and conditions that were not trained.
         """
         check_conditions(config, self.tokens.conditions)
+        config = calibrated(config, self.calibration)
         for batch in field_batches(
             images,
             self.channel_names,

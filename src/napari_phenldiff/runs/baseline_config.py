@@ -245,9 +245,3 @@ def settings_of(
     if inference_steps is not None and config.inference_steps == default["inference_steps"]:
         fixed["inference_steps"] = inference_steps
     return config.model_copy(update=fixed)
-
-
-def settings_of_run(run_config: AnyTrainingConfig, config: TranslationConfig) -> TranslationConfig:
-    """Tell what a run's method does of what a translation is asked for, see `settings_of`."""
-    steps = run_config.inference_steps if isinstance(run_config, PhenDiffConfig) else None
-    return settings_of(run_config.method, config, inference_steps=steps)

@@ -16,6 +16,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
+from napari_phenldiff.runs.calibration import Calibration, read_calibration
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.contents import RunContents, State, state_after
 from napari_phenldiff.runs.records import (
@@ -209,6 +210,11 @@ class Run(RunContents):
     def channel_names(self) -> tuple[str, ...]:
         """Channels that images must have, in order."""
         return self._record.channel_names
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Guidance and freedom that were found to suit this run; None if none were looked for."""
+        return read_calibration(self.path)
 
     @property
     def digest(self) -> str:

@@ -13,9 +13,9 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import read_image, write_tiff
-from napari_phenldiff.runs.baseline_config import settings_of_run
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.runs.translation_settings import settings_of_run
 from napari_phenldiff.viewer.layers import LayerGroup
 
 _DEFAULT = TranslationConfig.model_fields
@@ -255,7 +255,7 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
         "source_images": [image.name for image in kinds["translated"]],
         "source_files": _source_files(request),
         "region": None if request.region is None else request.region.as_dict(),
-        **settings_of_run(run.config, request.config()).model_dump(),
+        **settings_of_run(run, request.config()).model_dump(),
     }
     record = out / "translation.json"
     if record.is_file():

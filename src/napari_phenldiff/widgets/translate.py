@@ -243,6 +243,7 @@ class TranslateWidget(DropPanel):
     def _on_run(self) -> None:
         """List the conditions of the run."""
         run = self.run_choice.run()
+        self.settings.suit(run)
         conditions = run.conditions if run is not None else ()
         for index, combo in enumerate((self.source, self.target)):
             fill_choices(combo, [(name, name) for name in conditions])

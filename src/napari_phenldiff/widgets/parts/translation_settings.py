@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box
 
 
@@ -60,6 +61,16 @@ class TranslationSettings:
             "Steps", self.inference_steps, "Steps of the schedule. Fewer are faster and coarser."
         )
         form.row("Seed", self.seed, "Seed of whatever is random.")
+
+    def suit(self, run: Run | None) -> None:
+        """Fill in guidance and freedom that suit a run."""
+        calibration = None if run is None else run.calibration
+        fields = TranslationConfig.model_fields
+        for name in ("guidance", "freedom"):
+            chosen = fields[name].default
+            if calibration is not None:
+                chosen = getattr(calibration.chosen, name)
+            getattr(self, name).setValue(chosen)
 
     def values(self) -> dict[str, Any]:
         """Return what is filled in, by the names of `TranslationConfig`."""

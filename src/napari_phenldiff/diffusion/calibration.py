@@ -1,0 +1,107 @@
+"""Try guidance and freedom of a run on images that were kept aside, see `runs.calibration`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from napari_phenldiff.diffusion.conditioning import describe_all
+from napari_phenldiff.diffusion.freedom import field_noise
+from napari_phenldiff.diffusion.guidance import LatentTranslator
+from napari_phenldiff.runs.calibration import Calibration, Trial
+from napari_phenldiff.runs.config import TranslationConfig
+
+GUIDANCES = (1.0, 1.35, 1.75, 2.2)
+FREEDOMS = (0.0, 0.45, 0.65)
+MOST_TILES = 8
+"""Tiles that are translated: each takes some 20 passes of the network per choice and strength."""
+
+
+def calibrate(
+    translator: LatentTranslator,
+    sources: torch.Tensor,
+    targets: torch.Tensor,
+    config: TranslationConfig,
+) -> Calibration:
+    """Translate images with several choices, and compare them with real ones of the target.
+
+    First the guidance is chosen without freedom, then the freedom with that guidance.
+
+    Parameters
+    ----------
+    translator : LatentTranslator
+        The run, of a base whose autoencoder keeps image channels apart.
+    sources, targets : torch.Tensor
+        ``(N, L, Y, X)``: latents of images of both conditions that the run does not know, at least
+        two each. At most `MOST_TILES` of the sources are translated.
+    config : TranslationConfig
+        From what to what, and all else.
+
+    Returns
+    -------
+    Calibration
+    """
+    coefficients = translator.base.coefficients
+    if coefficients is None:
+        raise ValueError("the autoencoder mixes image channels")
+    asked = [i for i, given in enumerate(translator.given_channels(coefficients)) if not given]
+    sources = sources[:MOST_TILES]
+
+    def described(latents: torch.Tensor) -> torch.Tensor:
+        planes = latents.unflatten(1, (-1, coefficients))[:, asked].flatten(1, 2)
+        return describe_all(planes.cpu(), coefficients).double()
+
+    judge = _Judge(described(sources), described(targets))
+    inversion = translator.invert(sources, config)
+    noise = field_noise(
+        [(0, 0)] * len(sources), tuple(sources.shape[1:]), factor=1, seed=config.seed
+    )
+
+    def trials(guidances: Iterable[float], freedom: float) -> Iterable[Trial]:
+        freed = translator.freed(
+            inversion, noise.to(sources.device), config.model_copy(update={"freedom": freedom})
+        )
+        back = described(translator.generate(freed, config, strength=0.0))
+        for guidance in guidances:
+            guided = config.model_copy(update={"guidance": guidance})
+            there = described(translator.generate(freed, guided, strength=1.0))
+            yield judge(back, there, guidance, freedom)
+
+    tried = list(trials(GUIDANCES, FREEDOMS[0]))
+    guidance = min(tried, key=lambda trial: trial.score).guidance
+    for freedom in FREEDOMS[1:]:
+        tried += trials((guidance,), freedom)
+    return Calibration(
+        source=config.source, target=config.target, images=len(sources), trials=tuple(tried)
+    )
+
+
+class _Judge:
+    """Distances between sets of descriptors, in units of how they vary within a condition."""
+
+    def __init__(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
+        spread = (0.5 * (sources.var(0) + targets.var(0))).sqrt()
+        self._spread = spread.clamp_min(0.05 * spread.mean().clamp_min(1e-6))
+        self._sources, self._targets = sources / self._spread, targets / self._spread
+        self._apart = self._distance(self._sources, self._targets)
+        self._line = self._targets.mean(0) - self._sources.mean(0)
+
+    def __call__(
+        self, back: torch.Tensor, there: torch.Tensor, guidance: float, freedom: float
+    ) -> Trial:
+        back, there = back / self._spread, there / self._spread
+        change = (there.mean(0) - back.mean(0)) @ self._line
+        return Trial(
+            guidance=guidance,
+            freedom=freedom,
+            to_target=self._distance(there, self._targets) / self._apart,
+            to_source=self._distance(back, self._sources) / self._apart,
+            effect=float(change / (self._line @ self._line)),
+        )
+
+    @staticmethod
+    def _distance(first: torch.Tensor, second: torch.Tensor) -> float:
+        """Fréchet distance of two sets, taking the measures to be independent of each other."""
+        apart = (first.mean(0) - second.mean(0)).square() + (first.std(0) - second.std(0)).square()
+        return float(apart.mean().sqrt())

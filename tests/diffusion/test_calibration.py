@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_phenldiff.diffusion.calibration import FREEDOMS, GUIDANCES, calibrate
+from napari_phenldiff.diffusion.schedule import Inversion
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.calibration import Calibration, Trial, calibrated, read_calibration
+from napari_phenldiff.runs.config import TranslationConfig
+
+CONFIG = TranslationConfig(source="a", target="b")
+
+
+class Pretended:
+    """A model that moves the local mean by `push` per guidance, and redraws badly or well."""
+
+    def __init__(self, push: float, spoils: float) -> None:
+        self.push, self.spoils = push, spoils
+        self.base = type("Base", (), {"coefficients": 16})
+
+    def given_channels(self, coefficients):
+        return [False, True]
+
+    def invert(self, latents, config):
+        return Inversion((latents, latents), torch.zeros(len(latents)))
+
+    def freed(self, inversion, noise, config):
+        code = inversion.code + self.spoils * config.freedom * noise
+        return Inversion((inversion.path[0], code), inversion.residual)
+
+    def generate(self, inversion, config, *, strength):
+        out = inversion.code.clone()
+        out[:, 0] += strength * config.guidance * self.push
+        return out
+
+
+def latents(shift: float, n: int = 12) -> torch.Tensor:
+    z = torch.randn(n, 32, 8, 8, generator=torch.Generator().manual_seed(int(10 * shift) + n))
+    z[:, 0] += shift
+    z[:, 16] += 5 * shift  # a reference channel has no say
+    return z
+
+
+@pytest.mark.parametrize(("push", "best"), [(2.0, 1.0), (2 / 1.35, 1.35), (2 / 1.75, 1.75)])
+def test_the_guidance_is_chosen_that_shows_the_real_effect(push, best):
+    found = calibrate(Pretended(push, 3.0), latents(0.0), latents(2.0), CONFIG)
+    assert {trial.guidance for trial in found.trials} == set(GUIDANCES)
+    assert {trial.freedom for trial in found.trials} == set(FREEDOMS)
+    assert found.chosen.guidance == best
+    assert found.chosen.freedom == 0
+    assert found.chosen.effect == pytest.approx(1, abs=0.25)
+    assert found.images == 8
+
+
+def test_freedom_that_spoils_the_cells_is_not_chosen():
+    found = calibrate(Pretended(2.0, 3.0), latents(0.0), latents(2.0), CONFIG)
+    free = [trial for trial in found.trials if trial.freedom]
+    assert all(trial.to_source > found.chosen.to_source + 0.05 for trial in free)
+
+
+def trial(guidance: float, freedom: float, score: float) -> Trial:
+    return Trial(guidance=guidance, freedom=freedom, to_target=score, to_source=0, effect=1)
+
+
+def test_of_choices_that_are_as_good_the_one_that_changes_least_is_taken():
+    trials = (trial(1, 0, 0.9), trial(2, 0, 0.52), trial(1.5, 0.4, 0.5), trial(2.5, 0, 0.51))
+    made = Calibration(source="a", target="b", images=5, trials=trials)
+    assert made.chosen == trials[1]
+    assert "Guidance 2 and freedom 0 suit this run: on 5 tiles" in made.in_words()
+
+
+def test_what_is_asked_for_is_not_overruled(tmp_path):
+    made = Calibration(source="a", target="b", images=5, trials=(trial(1.25, 0.5, 0.1),))
+    assert calibrated(CONFIG, None) is CONFIG
+    found = calibrated(CONFIG, made)
+    assert (found.guidance, found.freedom) == (1.25, 0.5)
+    asked = TranslationConfig(source="a", target="b", guidance=3, freedom=0.0)
+    assert calibrated(asked, made) == asked
+    held = TranslationConfig(source="a", target="b", anchor=0.5)
+    assert calibrated(held, made).freedom == 0
+    assert calibrated(found, made) == found
+
+
+def test_a_calibration_is_kept_in_the_run_and_a_damaged_one_is_told(tmp_path):
+    assert read_calibration(tmp_path) is None
+    made = Calibration(source="a", target="b", images=5, trials=(trial(1.25, 0.5, 0.1),))
+    made.write(tmp_path)
+    assert read_calibration(tmp_path) == made
+    (tmp_path / "calibration.json").write_text("{")
+    with pytest.raises(InputError, match=r"calibration\.json is damaged"):
+        read_calibration(tmp_path)
