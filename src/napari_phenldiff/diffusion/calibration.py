@@ -54,9 +54,8 @@ def calibrate(
 
     judge = _Judge(described(sources), described(targets))
     inversion = translator.invert(sources, config)
-    noise = field_noise(
-        [(0, 0)] * len(sources), tuple(sources.shape[1:]), factor=1, seed=config.seed
-    )
+    n, channels, height, width = sources.shape
+    noise = field_noise([(0, 0)] * n, (channels, height, width), factor=1, seed=config.seed)
 
     def trials(guidances: Iterable[float], freedom: float) -> Iterable[Trial]:
         freed = translator.freed(

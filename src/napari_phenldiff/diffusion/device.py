@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 
 from napari_phenldiff.errors import InputError
 
@@ -57,15 +59,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype)
 
 
-def quicken(network: torch.nn.Module, device: torch.device) -> None:
+def quicken(network: UNet2DConditionModel, device: torch.device) -> None:
     """Choose the attention that is quickest on a device; outputs are the same up to rounding.
 
     On a CPU that is matrix products one after the other: the way back through PyTorch's fused
     attention takes a third of a training step there (`docs/notes/pretraining.md`).
     """
-    if device.type == "cpu" and hasattr(network, "set_attn_processor"):
-        from diffusers.models.attention_processor import AttnProcessor
-
+    if device.type == "cpu":
         network.set_attn_processor(AttnProcessor())
 
 

@@ -62,11 +62,9 @@ def _widened_encoder(
     new = _entries(channels, coefficients)
     config: dict[str, Any] = {**encoder.config, "descriptor_size": len(new)}
     wide = DescriptorEncoder.from_config(config)
-    wide.null.copy_(encoder.null)
-    first, first_before = wide.project[0], encoder.project[0]
-    first.weight.zero_()
-    first.bias.copy_(first_before.bias)
-    wide.project[2].load_state_dict(encoder.project[2].state_dict())
+    state = encoder.state_dict()
+    weight_before = state.pop("project.0.weight")
+    weight = torch.zeros(len(weight_before), len(new))
     position = {entry: i for i, entry in enumerate(old)}
     kinds: dict[object, list[int]] = {}
     for i, (kind, _) in enumerate(old):
@@ -75,12 +73,14 @@ def _widened_encoder(
         if entry in position:
             j = position[entry]
             wide.mean[i], wide.spread[i] = encoder.mean[j], encoder.spread[j]
-            first.weight[:, i] = first_before.weight[:, j]
+            weight[:, i] = weight_before[:, j]
         elif entry[0] in kinds:  # as in the channels that are known
             like = kinds[entry[0]]
             wide.mean[i], wide.spread[i] = encoder.mean[like].mean(), encoder.spread[like].mean()
         else:  # of structure, between 0 and 1
             wide.mean[i], wide.spread[i] = 0.5, 0.25
+    state |= {"project.0.weight": weight, "mean": wide.mean.data, "spread": wide.spread.data}
+    wide.load_state_dict(state)
     return wide
 
 
