@@ -45,8 +45,10 @@ def has_structure_of_target(e: Evidence, rules: Rules) -> Finding:
 def structure_outcome(one: StructureMeasure, rules: Rules) -> Outcome:
     """Say what one measure says; *not tried* if it has no say.
 
-    A measure that tells the real conditions apart may speak against a translation. One that is
-    not sure holds it up only where it tells them apart clearly: else it would be sure of nothing.
+    For it: on the target's side of midway, with as much of an interval as recovery must have.
+    Against it: all of the interval on the source's side, or as far beyond the target. A measure
+    that tells the real conditions apart may always speak against a translation. One that is not
+    sure holds it up only where it tells them apart clearly: else it would never be sure.
     """
     if one.kept or not one.separates(rules.alpha):
         return "not tried"
@@ -58,7 +60,8 @@ def structure_outcome(one: StructureMeasure, rules: Rules) -> Outcome:
     if one.reconstructed.low > rules.midway:
         # the model draws it whatever the condition
         return "against"
-    if where.low > rules.midway and where.high < rules.most_recovery:
+    sure = rules.least_recovery < where.low and where.high < rules.most_recovery
+    if where.value > rules.midway and sure:
         return "for"
     return "open" if one.least_separation() > rules.clearly_apart else "not tried"
 
@@ -88,10 +91,10 @@ def taken_for_target(e: Evidence, rules: Rules) -> Finding:
             f"{said}, but so are {_rate(reconstructed)} of the reconstructed ones, which show the "
             "source.",
         )
-    if translated.low > rules.midway:
+    if translated.value > rules.midway and translated.low > rules.least_recovery:
         return Finding(rule, "for", f"{said}.")
     if real.low > rules.clearly_apart:
-        return Finding(rule, "open", f"{said}, which is not sure to be most of them.")
+        return Finding(rule, "open", f"{said}, which may be few.")
     return Finding(
         rule,
         "not tried",

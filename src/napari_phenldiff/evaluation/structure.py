@@ -1,7 +1,7 @@
 """Whether translated images have the structure of the target, with brightness taken out.
 
-A measurement may be right over a picture that is wrong: neurites that got dimmer have as little area
-above a threshold as neurites that fell apart. So four measures of structure, which no change of
+A measurement may be right over a picture that is wrong: neurites that got dimmer have as little
+area above a threshold as neurites that fell apart. So four measures of structure, which no change of
 brightness moves, are taken of each channel in all four groups, whatever the profile measures. Where
 one tells the real conditions apart, it says where translated images lie between them: at 0 as the
 real source, at 1 as the real target. Where it does not, it has no say.
