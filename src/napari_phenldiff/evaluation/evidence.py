@@ -153,9 +153,10 @@ class Rules:
     midway : float
         Of the way from the real source (0) to the real target (1), from which on a structure is
         taken for the target's; part of the images that a classifier must take for the target.
-    clearly_apart : float
+    apart, clearly_apart : float
         How well the real conditions must be told apart, at least (all of the interval of the area
-        under the curve, or of the part told right), so that an answer that is not sure counts.
+        under the curve, or of the part told right), so that an answer counts, and so that one
+        counts that is not sure.
     """
 
     alpha: float = 0.05
@@ -167,6 +168,7 @@ class Rules:
     own_source: float = 0.75
     copies: float = 0.1
     midway: float = 0.5
+    apart: float = 0.65
     clearly_apart: float = 0.75
 
 

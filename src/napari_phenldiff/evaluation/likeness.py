@@ -42,6 +42,11 @@ def has_structure_of_target(e: Evidence, rules: Rules) -> Finding:
     raise AssertionError("a measure that is heard says something")
 
 
+def has_say(one: StructureMeasure, rules: Rules) -> bool:
+    """Whether a measure tells the real conditions apart, in a channel that may change."""
+    return not one.kept and one.p_value < rules.alpha and one.least_separation > rules.apart
+
+
 def structure_outcome(one: StructureMeasure, rules: Rules) -> Outcome:
     """Say what one measure says; *not tried* if it has no say.
 
@@ -50,7 +55,7 @@ def structure_outcome(one: StructureMeasure, rules: Rules) -> Outcome:
     that tells the real conditions apart may always speak against a translation. One that is not
     sure holds it up only where it tells them apart clearly: else it would never be sure.
     """
-    if one.kept or not one.separates(rules.alpha):
+    if not has_say(one, rules):
         return "not tried"
     where = one.translated
     if math.isnan(where.low) or math.isnan(where.high):
@@ -63,7 +68,7 @@ def structure_outcome(one: StructureMeasure, rules: Rules) -> Outcome:
     sure = rules.least_recovery < where.low and where.high < rules.most_recovery
     if where.value > rules.midway and sure:
         return "for"
-    return "open" if one.least_separation() > rules.clearly_apart else "not tried"
+    return "open" if one.least_separation > rules.clearly_apart else "not tried"
 
 
 def taken_for_target(e: Evidence, rules: Rules) -> Finding:
@@ -74,12 +79,12 @@ def taken_for_target(e: Evidence, rules: Rules) -> Finding:
     # images and wells count, not the tiles that they are cut into
     rates = e.classifier.by_group or e.classifier
     real, translated, reconstructed = rates.real, rates.translated, rates.reconstructed
-    if not real.low > 0.5:
+    if not real.low > rules.apart:
         return Finding(
             rule,
             "not tried",
-            f"A classifier does not tell the real conditions apart ({_rate(real)} right), so it "
-            "has no say.",
+            f"A classifier does not tell the real conditions apart well enough ({_rate(real)} "
+            "right) to have a say.",
         )
     said = f"{_rate(translated)} of the translated images are taken for the target"
     if translated.high < rules.midway:
@@ -98,8 +103,8 @@ def taken_for_target(e: Evidence, rules: Rules) -> Finding:
     return Finding(
         rule,
         "not tried",
-        f"{said}, but the classifier does not tell the real conditions apart well enough "
-        f"({_rate(real)} right) to have a say.",
+        f"{said}, which may be few; but the classifier does not tell the real conditions apart "
+        f"so well ({_rate(real)} right) that this would count.",
     )
 
 

@@ -1,9 +1,9 @@
 """Whether translated images have the structure of the target, with brightness taken out.
 
 A measurement may be right over a picture that is wrong: neurites that got dimmer have as little
-area above a threshold as neurites that fell apart. So four measures of structure, which no change of
-brightness moves, are taken of each channel in all four groups, whatever the profile measures. Where
-one tells the real conditions apart, it says where translated images lie between them: at 0 as the
+area above a threshold as neurites that fell apart. So four measures of structure, which no change
+of brightness moves, are taken of each channel in all four groups, whatever is measured. Where one
+tells the real conditions apart, it says where translated images lie between them: at 0 as the
 real source, at 1 as the real target. Where it does not, it has no say.
 """
 
@@ -95,13 +95,11 @@ class StructureMeasure:
     spectrum: dict[str, tuple[Number, ...]] = field(default_factory=dict)
     scales: tuple[int, ...] = ()
 
-    def separates(self, alpha: float) -> bool:
-        """Whether it tells the real conditions apart (test and interval, and not NaN)."""
-        return self.p_value < alpha and (self.auc_low > 0.5 or self.auc_high < 0.5)
-
+    @property
     def least_separation(self) -> float:
         """Least that the interval leaves of how well it tells the real conditions apart."""
-        return max(self.auc_low, 1 - self.auc_high)
+        # A spectrum is judged in the direction that other images show: the opposite is chance.
+        return self.auc_low if self.spectrum else max(self.auc_low, 1 - self.auc_high)
 
     def median(self, group: str) -> float:
         """Median over the images or wells of a group that could be measured."""

@@ -20,19 +20,19 @@ _LEAST, _MOST = -0.6, 2.4
 
 
 def structure_figure(
-    measures: Sequence[StructureMeasure], *, alpha: float, theme: ThemeName = "light"
+    measures: Sequence[StructureMeasure], heard: Sequence[bool], *, theme: ThemeName = "light"
 ) -> Figure:
     """Show where images that were made lie between the real conditions, and spectra of sizes.
 
-    On the left a row for each measure, 0 the real source and 1 the real target: faint where it does
-    not tell the real conditions apart. Beside it the spectrum of granularity of each channel.
+    On the left a row for each measure, 0 the real source and 1 the real target: faint where it has
+    no say. Beside it the spectrum of granularity of each channel.
 
     Parameters
     ----------
     measures : sequence of StructureMeasure
         What `measure_structure` gives.
-    alpha : float
-        Below which a p-value counts.
+    heard : sequence of bool
+        Whether each of them has a say.
     theme : {"light", "dark"}
 
     Returns
@@ -51,7 +51,7 @@ def structure_figure(
         grid = figure.subplots(
             1, 1 + len(spectra), squeeze=False, width_ratios=[2.0, *(1.0 for _ in spectra)]
         )[0]
-        _draw_places(grid[0], measures, alpha, colors)
+        _draw_places(grid[0], measures, heard, colors)
         for axes, one in zip(grid[1:], spectra, strict=True):
             _draw_spectrum(axes, one, colors)
         if spectra:
@@ -64,12 +64,11 @@ def structure_figure(
 
 
 def _draw_places(
-    axes: Axes, measures: Sequence[StructureMeasure], alpha: float, colors: Theme
+    axes: Axes, measures: Sequence[StructureMeasure], heard: Sequence[bool], colors: Theme
 ) -> None:
-    for place, one in enumerate(measures):
-        heard = one.separates(alpha) and not one.kept
-        _draw_between(axes, one.reconstructed, place + 0.17, "o", colors.reconstructed, heard)
-        _draw_between(axes, one.translated, place - 0.17, "D", colors.translated, heard)
+    for place, (one, says) in enumerate(zip(measures, heard, strict=True)):
+        _draw_between(axes, one.reconstructed, place + 0.17, "o", colors.reconstructed, says)
+        _draw_between(axes, one.translated, place - 0.17, "D", colors.translated, says)
     axes.set_yticks(
         range(len(measures)), [f"{one.channel}: {one.measure}" for one in measures], fontsize=8
     )

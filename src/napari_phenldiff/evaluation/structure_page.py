@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from napari_phenldiff.evaluation.likeness import structure_outcome
+from napari_phenldiff.evaluation.likeness import has_say, structure_outcome
 from napari_phenldiff.evaluation.page import Picture, Section
 from napari_phenldiff.evaluation.schema import Metrics, Spread
 from napari_phenldiff.evaluation.structure import MEASURES, Between
@@ -21,6 +21,7 @@ def structure_sections(m: Metrics) -> Iterable[Section]:
     s = m.structure
     if s is None:
         return
+    heard = [has_say(one, m.rules) for one in s.measures]
     rows = [
         {
             "channel": one.channel,
@@ -44,7 +45,7 @@ def structure_sections(m: Metrics) -> Iterable[Section]:
         "not, it has no say.",
         (
             Picture(
-                lambda theme: structure_figure(s.measures, alpha=m.rules.alpha, theme=theme),
+                lambda theme: structure_figure(s.measures, heard, theme=theme),
                 "Left: diamonds are translated, dots reconstructed images; faint: no say. Right: "
                 "how much of what is bright is how large (granularity).",
             ),
@@ -53,7 +54,7 @@ def structure_sections(m: Metrics) -> Iterable[Section]:
     )
     yield Section(
         "Layout",
-        "Correlation with the source after a Gaussian of 6 px (layout r): 1 if all stayed in place.",
+        "Correlation with the source after a Gaussian of 6 px (layout r): 1 if all is in place.",
         table=pd.DataFrame(
             {
                 "channel": name,

@@ -212,10 +212,12 @@ def _identity(m: Metrics) -> _Rows:
 
 def _structure(m: Metrics) -> _Rows:
     """Give where translated images lie, of each measure that tells the real conditions apart."""
+    from napari_phenldiff.evaluation.likeness import has_say
+
     if m.structure is None:
         return
     for one in m.structure.measures:
-        if one.separates(m.rules.alpha) and not one.kept:
+        if has_say(one, m.rules):
             where = one.translated
             value, low, high = (_number(x, ".2f") for x in (where.value, where.low, where.high))
             scale = f"0: real {m.source}, 1: real {m.target}"
