@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -119,5 +120,5 @@ def _draw_spectrum(axes: Axes, one: StructureMeasure, colors: Theme) -> None:
         )
     axes.set_xticks(range(len(one.scales)), [str(scale) for scale in one.scales])
     axes.set_ylim(bottom=0)
-    axes.set_title(one.channel, fontsize=9)
+    axes.set_title(textwrap.fill(one.channel, 18), fontsize=9)
     axes.set_xlabel("radius in px", color=colors.text)
