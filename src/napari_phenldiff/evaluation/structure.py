@@ -39,6 +39,8 @@ MEASURES = {
     "spot energy": "spot energy",
 }
 """What is measured, and its name with the unit."""
+Taken = tuple[dict[str, np.ndarray], ...]
+"""Measures of images, see `structure_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +145,80 @@ def measure_structure(
     InputError
         With less than two images or wells in a condition.
     """
-    made_of = source_groups[: len(translated)]
-    images = dict(zip(GROUPS, (source, target, reconstructed, translated), strict=True))
+    groups = (source, target, reconstructed, translated)
+    return compare_structure(
+        dict(zip(GROUPS, map(structure_of, groups), strict=True)),
+        source[0].channel_names,
+        source_groups,
+        target_groups,
+        kept,
+        seed=seed,
+    )
+
+
+def structure_of(images: Sequence[Image]) -> Taken:
+    """Take all measures of images.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        With the same channels.
+
+    Returns
+    -------
+    tuple of dict of str to numpy.ndarray
+        For each channel and each of `MEASURES` an array of shape (N,), of granularity (N, K).
+    """
+    return tuple(
+        {
+            measure: np.array([function(image.data[at]) for image in images])
+            for measure, function in _FUNCTIONS.items()
+        }
+        for at in range(images[0].n_channels)
+    )
+
+
+def compare_structure(
+    taken: Mapping[str, Taken],
+    channels: Sequence[str],
+    source_groups: Sequence[str],
+    target_groups: Sequence[str],
+    kept: Sequence[str] = (),
+    *,
+    seed: int = 0,
+) -> tuple[StructureMeasure, ...]:
+    """Do what `measure_structure` does, with measures that `structure_of` has taken.
+
+    Parameters
+    ----------
+    taken : mapping of str to tuple
+        Of each of `GROUPS`.
+    channels : sequence of str
+        Their names.
+    source_groups, target_groups, kept, seed
+        See `measure_structure`.
+
+    Returns
+    -------
+    tuple of StructureMeasure
+
+    Raises
+    ------
+    InputError
+        With less than two images or wells in a condition.
+    """
+    made_of = source_groups[: len(taken["translated"][0]["coherence"])]
     groups = dict(zip(GROUPS, (source_groups, target_groups, made_of, made_of), strict=True))
     folds = share_out(source_groups, target_groups, seed)
     found: list[StructureMeasure] = []
-    for at, channel in enumerate(source[0].channel_names):
-        planes = {name: [image.data[at] for image in images[name]] for name in GROUPS}
-        for measure, function in _FUNCTIONS.items():
-            taken = {name: np.array([function(plane) for plane in planes[name]]) for name in GROUPS}
+    for at, channel in enumerate(channels):
+        for measure in MEASURES:
+            shown = judged = {name: taken[name][at][measure] for name in GROUPS}
             spectrum: dict[str, tuple[Number, ...]] = {}
-            shown = judged = taken
             if measure == "granularity":
-                spectrum = {name: _median_spectrum(taken[name]) for name in GROUPS}
-                shown = {name: mean_size(taken[name]) for name in GROUPS}
-                judged = _positions(taken, groups, folds)
+                spectrum = {name: _median_spectrum(judged[name]) for name in GROUPS}
+                shown = {name: mean_size(judged[name]) for name in GROUPS}
+                judged = _positions(judged, groups, folds)
             found.append(
                 StructureMeasure(
                     channel=channel,
