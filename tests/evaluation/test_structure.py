@@ -410,13 +410,13 @@ def test_real_images_that_are_merely_dimmed(
     half = len(target) // 2
     made = as_much_area(source, target[:half], channel)
     keep = source[0].channel_names[:channel]
-    found = judged(source, target[half:], made, channel=channel, n=16, keep=keep)
+    found = judged(source, target[half:], made, channel=channel, n=24, keep=keep)
     assert found.metrics.recovery.low > 0.25  # the number is right
     assert found.metrics.verdict.answer == "not supported"
     assert outcomes(found)[STRUCTURE] == "against"
 
     made = [target[i % half] for i in range(len(source))]
-    found = judged(source, target[half:], made, channel=channel, n=16)
+    found = judged(source, target[half:], made, channel=channel, n=24)
     assert found.metrics.verdict.answer == "supported", found.metrics.verdict
 
 
