@@ -17,7 +17,9 @@ from napari_phenldiff.evaluation.schema import (
     Metrics,
     Recovered,
     Spread,
+    Structure,
 )
+from napari_phenldiff.evaluation.structure import GROUPS, Between, StructureMeasure
 from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
@@ -76,6 +78,17 @@ def write_evaluation(out: Path, *, null: float = 0.01, profile: str = "area") ->
             kept_channel="DNA", correlation={"DNA": some, "marker": some},
             correlation_with_real={"DNA": some}, nuclei_channel="DNA", nuclei_kept=some,
             nuclei_overlap=some, nuclei_distance_px=some, own_source=1.0,
+        ),
+        structure=Structure(
+            measures=tuple(
+                StructureMeasure(
+                    "marker", measure, False, dict.fromkeys(GROUPS, (0.3, 0.4)), 0.98, 0.9, 1.0, p,
+                    Between(0.9, 0.8, 1.0), Between(0.0, -0.1, 0.1),
+                )
+                for measure, p in (("coherence", 0.001), ("spot energy", 0.9))
+            ),
+            layout={"DNA": some, "marker": some},
+            layout_reconstructed={"DNA": some, "marker": some},
         ),
         memorisation=Memorisation(
             n_training=4, copies=0.0, translated=some, held_out=some, translated_raw=some,

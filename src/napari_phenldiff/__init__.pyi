@@ -19,6 +19,11 @@ from .measurement.compare import Recovery as Recovery
 from .measurement.compare import compare as compare
 from .measurement.compare import recovery as recovery
 from .measurement.profiles import measure as measure
+from .measurement.structure import coherence as coherence
+from .measurement.structure import granularity as granularity
+from .measurement.structure import layout_correlation as layout_correlation
+from .measurement.structure import spot_density as spot_density
+from .measurement.structure import spot_energy as spot_energy
 from .measurement.tables import Measurement as Measurement
 from .runs.config import TrainingConfig as TrainingConfig
 from .runs.config import TranslationConfig as TranslationConfig

@@ -172,6 +172,11 @@ def test_an_evaluation_is_read_back(tmp_path: Path, write_evaluation):
     assert numbers["Kernel distance, real vs real"] == "+0.01 (+0 to unknown), 4 images"
     assert numbers["Kernel distance, copy of the source"].startswith("+0.5")
     assert numbers["Classifier: translated taken for treated"] == "90 % (60 % to 98 %)"
+    assert numbers["Coherence of marker (0: real untreated, 1: real treated)"] == (
+        "0.90 (0.80 to 1.00)"
+    )
+    assert not any("Spot energy" in what for what in numbers)  # it has no say
+    assert numbers["Layout of marker, correlation with the source"] == "0.2 (0.15 to 0.25)"
     assert [what for what in numbers if "should stay" in what] == [
         "Correlation of DNA, which should stay"
     ]

@@ -50,6 +50,21 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRates:
+    """Rates of images or wells, each judged by the mean of what is said of its pieces.
+
+    Attributes
+    ----------
+    real, translated, reconstructed : Rate
+        As in `Classified`.
+    """
+
+    real: Rate
+    translated: Rate
+    reconstructed: Rate
+
+
+@dataclass(frozen=True, slots=True)
 class Classified:
     """What a classifier of conditions says.
 
@@ -63,12 +78,15 @@ class Classified:
         Reconstructed images that it takes for the target condition: best 0.
     n_groups : int
         Images or wells; what is of one was never in training and test at once.
+    by_group : GroupRates, optional
+        The same with each image or well counted once. None in files of earlier versions.
     """
 
     real: Rate
     translated: Rate
     reconstructed: Rate
     n_groups: int
+    by_group: GroupRates | None = None
 
 
 def classify(
@@ -109,7 +127,7 @@ def classify(
     """
     label = np.repeat([0, 1], [len(source), len(target)])
     values = np.concatenate([source, target]).astype(np.float64)
-    folds = _folds(source_groups, target_groups, seed)
+    folds = share_out(source_groups, target_groups, seed)
     made = np.array([folds.get(g, -1) for g in made_of])
     fold = np.array([folds[g] for g in (*source_groups, *target_groups)])
     said = np.zeros(len(values))
@@ -121,12 +139,26 @@ def classify(
             # what is made of an image in no fold may be judged by any
             mine = made == k if k else (made == k) | (made < 0)
             answers[name][mine] = model.predict(features[mine].astype(np.float64))
+    # a group may be in both conditions
+    real = [f"{k} {g}" for k, g in zip(label, (*source_groups, *target_groups), strict=True)]
     return Classified(
         Rate.of((said > 0.5) == label),
         Rate.of(answers["translated"] > 0.5),
         Rate.of(answers["reconstructed"] > 0.5),
         len(folds),
+        GroupRates(
+            Rate.of(_by_group(np.where(label == 1, said, 1 - said), real) > 0.5),
+            Rate.of(_by_group(answers["translated"], made_of) > 0.5),
+            Rate.of(_by_group(answers["reconstructed"], made_of) > 0.5),
+        ),
     )
+
+
+def _by_group(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """Give the mean of each group."""
+    names, at = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    result: np.ndarray = np.bincount(at, values, names.size) / np.bincount(at, minlength=names.size)
+    return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,10 +202,22 @@ class Logistic:
         return result
 
 
-def _folds(source_groups: Sequence[str], target_groups: Sequence[str], seed: int) -> dict[str, int]:
+def share_out(
+    source_groups: Sequence[str], target_groups: Sequence[str], seed: int
+) -> dict[str, int]:
     """Share the groups out so that both conditions are in every training.
 
     A group that is in both conditions (a place before and after) is held out from both.
+
+    Returns
+    -------
+    dict of str to int
+        The part that each group is held out with.
+
+    Raises
+    ------
+    InputError
+        With less than two groups in a condition.
     """
     rng = np.random.default_rng(seed)
     source, target = set(source_groups), set(target_groups)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_phenldiff.evaluation.evaluate import Evaluation
 from napari_phenldiff.evaluation.page import Picture, Section, write_page
 from napari_phenldiff.evaluation.schema import Metrics, Spread
+from napari_phenldiff.evaluation.structure_page import structure_sections
 from napari_phenldiff.measurement.theme import ThemeName
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def _sections(evaluation: Evaluation) -> Iterable[Section | None]:
     yield _controls(m)
     yield _truth(m)
     yield _identity(m)
+    yield from structure_sections(m)
     yield _looks(m)
     yield _distances(m)
     yield _memorised(m)

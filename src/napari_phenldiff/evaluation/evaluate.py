@@ -180,6 +180,10 @@ def evaluate(
     identity, nuclei_kept, correlation_kept = parts.identity(
         chosen, reconstructed, translated, kept, notes
     )
+    on_step("measuring structure", 0, 1)
+    structure = parts.structure(
+        chosen, reconstructed, translated, kept, config.wells, config.seed, notes
+    )
     on_step("comparing features and training a classifier", 0, 1)
     seen = parts.appearance(
         chosen, reconstructed, translated, model.scaling, config.wells, config.fid, config.seed,
@@ -207,6 +211,8 @@ def evaluate(
             own_source=identity.own_source,
             copies=None if memorised is None else memorised.copies,
             trained_on=chosen.trained_on,
+            structure=() if structure is None else structure.measures,
+            classifier=seen.classified,
         ),
         rules,
     )
@@ -230,6 +236,7 @@ def evaluate(
         latent_cycle=latent,
         classifier=seen.classified,
         identity=identity,
+        structure=structure,
         memorisation=memorised,
         controls=Controls(
             null=null_effect,

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_phenldiff.evaluation.classifier import Classified
 from napari_phenldiff.evaluation.numbers import Number
+from napari_phenldiff.evaluation.structure import StructureMeasure
 
 if TYPE_CHECKING:
     from napari_phenldiff.measurement.compare import Comparison
@@ -109,6 +111,10 @@ class Evidence:
         Part of the translated images that are as good as copies of training images.
     trained_on : int
         Images among those evaluated that the run was trained on.
+    structure : tuple of StructureMeasure
+        Where the structure of translated images lies between the real conditions.
+    classifier : Classified, optional
+        What a classifier takes them for.
     """
 
     real: Effect
@@ -122,6 +128,8 @@ class Evidence:
     own_source: float | None = None
     copies: float | None = None
     trained_on: int = 0
+    structure: tuple[StructureMeasure, ...] = ()
+    classifier: Classified | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,13 @@ class Rules:
         Least that translated images must be more like their own sources than like others.
     copies : float
         Part of the translated images that may be copies of training images.
+    midway : float
+        Of the way from the real source (0) to the real target (1), from which on a structure is
+        taken for the target's; part of the images that a classifier must take for the target.
+    apart, clearly_apart : float
+        How well the real conditions must be told apart, at least (all of the interval of the area
+        under the curve, or of the part told right), so that an answer counts, and so that one
+        counts that is not sure.
     """
 
     alpha: float = 0.05
@@ -152,6 +167,9 @@ class Rules:
     correlation_kept: float = 0.5
     own_source: float = 0.75
     copies: float = 0.1
+    midway: float = 0.5
+    apart: float = 0.65
+    clearly_apart: float = 0.75
 
 
 @dataclass(frozen=True, slots=True)

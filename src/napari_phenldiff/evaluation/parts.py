@@ -36,6 +36,7 @@ from napari_phenldiff.evaluation.identity import (
     own_source,
 )
 from napari_phenldiff.evaluation.memorisation import nearest_training
+from napari_phenldiff.evaluation.structure import layouts, measure_structure
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -124,6 +125,38 @@ def identity(
     known = [value for value in medians if not math.isnan(value)]
     correlation = (min(known) if known else math.nan) if keep else None
     return part, judged, correlation
+
+
+def structure(
+    chosen: Chosen,
+    reconstructed: Sequence[Image],
+    translated: Sequence[Image],
+    keep: Sequence[str],
+    wells: str | None,
+    seed: int,
+    notes: list[str],
+) -> schema.Structure | None:
+    """Measure the structure of all four groups, brightness aside, and the layout."""
+    try:
+        measures = measure_structure(
+            chosen.real_source,
+            chosen.real_target,
+            reconstructed,
+            translated,
+            [well_of(image.name, wells) for image in chosen.real_source],
+            [well_of(image.name, wells) for image in chosen.real_target],
+            keep,
+            seed=seed,
+        )
+    except InputError as error:
+        notes.append(f"Structure was not measured: {error}")
+        return None
+    first = chosen.sources[0]
+    return schema.Structure(
+        measures=measures,
+        layout=_by_channel(first, layouts(chosen.sources, translated)),
+        layout_reconstructed=_by_channel(first, layouts(chosen.sources, reconstructed)),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.classifier import Classified
 from napari_phenldiff.evaluation.distance_table import DistanceRow
 from napari_phenldiff.evaluation.numbers import Number
+from napari_phenldiff.evaluation.structure import StructureMeasure
 from napari_phenldiff.evaluation.truth import Truth
 from napari_phenldiff.evaluation.verdict import Effect, Rules, Verdict
 from napari_phenldiff.images.files import write_atomic
@@ -89,6 +90,14 @@ class Identity(_Part):
     own_source: Number
 
 
+class Structure(_Part):
+    """Structure with brightness taken out, and where things are, per channel (layout r)."""
+
+    measures: tuple[StructureMeasure, ...]
+    layout: dict[str, Spread]
+    layout_reconstructed: dict[str, Spread]
+
+
 class Memorisation(_Part):
     """Similarity with the nearest training image, see `NearestTraining`."""
 
@@ -132,6 +141,7 @@ class Metrics(_Part):
     latent_cycle: LatentCycles | None
     classifier: Classified | None
     identity: Identity
+    structure: Structure | None = None
     memorisation: Memorisation | None
     controls: Controls
     notes: tuple[str, ...]

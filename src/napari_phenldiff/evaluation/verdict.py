@@ -14,6 +14,7 @@ from napari_phenldiff.evaluation.evidence import Evidence as Evidence
 from napari_phenldiff.evaluation.evidence import Finding as Finding
 from napari_phenldiff.evaluation.evidence import Rules as Rules
 from napari_phenldiff.evaluation.evidence import Verdict as Verdict
+from napari_phenldiff.evaluation.likeness import has_structure_of_target, taken_for_target
 
 
 def judge(evidence: Evidence, rules: Rules | None = None) -> Verdict:
@@ -218,6 +219,8 @@ _RULES: tuple[Callable[[Evidence, Rules], Finding], ...] = (
     ),
     _identity,
     _own_source,
+    has_structure_of_target,
+    taken_for_target,
     _copies,
     _not_trained_on,
 )

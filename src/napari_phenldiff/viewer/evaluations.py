@@ -105,11 +105,7 @@ class FoundEvaluation:
 
     def numbers(self) -> tuple[tuple[str, str], ...]:
         """Return the main numbers: what, and its value with an interval or quartiles."""
-        return tuple(
-            (what, value)
-            for part in (_effects, _controls, _cycle, _identity, _looks, _distances, _memorised)
-            for what, value in part(self.metrics)
-        )
+        return tuple((what, value) for part in _PARTS for what, value in part(self.metrics))
 
     def measurement(self) -> Measurement:
         """Read the table of what was measured.
@@ -214,6 +210,23 @@ def _identity(m: Metrics) -> _Rows:
     yield "Source images less alike than the own one", _percent(i.own_source)
 
 
+def _structure(m: Metrics) -> _Rows:
+    """Give where translated images lie, of each measure that tells the real conditions apart."""
+    from napari_phenldiff.evaluation.likeness import has_say
+
+    if m.structure is None:
+        return
+    for one in m.structure.measures:
+        if has_say(one, m.rules):
+            where = one.translated
+            value, low, high = (_number(x, ".2f") for x in (where.value, where.low, where.high))
+            scale = f"0: real {m.source}, 1: real {m.target}"
+            what = f"{one.measure.capitalize()} of {one.channel} ({scale})"
+            yield what, f"{value} ({low} to {high})"
+    for name, spread in m.structure.layout.items():
+        yield f"Layout of {name}, correlation with the source", _quartiles(spread)
+
+
 def _looks(m: Metrics) -> _Rows:
     c = m.classifier
     if c is None:
@@ -239,6 +252,18 @@ def _distances(m: Metrics) -> _Rows:
 def _memorised(m: Metrics) -> _Rows:
     if m.memorisation is not None:
         yield "Copies of training images", _percent(m.memorisation.copies)
+
+
+_PARTS = (
+    _effects,
+    _controls,
+    _cycle,
+    _identity,
+    _structure,
+    _looks,
+    _distances,
+    _memorised,
+)
 
 
 def _words(column: str) -> str:
