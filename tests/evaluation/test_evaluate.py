@@ -194,7 +194,7 @@ def test_painting_whatever_is_asked_is_caught(model, counterparts, data, fast):
         CONFIG,
         "golgi",
     )
-    assert "Translated to their own condition, cells stay" in against(found)
+    assert "Images translated to their own condition" in against(found)
     assert found.metrics.verdict.answer == "not supported"
 
 
@@ -207,18 +207,18 @@ def test_copies_of_training_images_are_caught(model, data, training, fast):
     found = evaluate(model(remembered, ()), data, TRANSLATION, CONFIG, "golgi")
     assert found.metrics.memorisation.copies == 1
     assert against(found) >= {
-        "They are no copies of training images",
-        "The cells are the same",
+        "Copies of training images",
+        "Whose cells they show",
     }
     named = evaluate(model(remembered), data, TRANSLATION, CONFIG, "golgi")
-    assert "What should not change does not" in against(named)
+    assert "What should not change" in against(named)
 
 
 def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fast):
     leaking = (Translator(honest), TRANSLATION)
     quiet = (Translator(lambda image, *_: image), TRANSLATION)
     found = evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi", shuffled=[quiet, leaking])
-    assert against(found) == {"Shuffled conditions show nothing"}
+    assert against(found) == {"A run on shuffled conditions"}
     halves = TranslationConfig(source="control_a", target="control_b")
     found = evaluate(
         model(honest),
@@ -228,7 +228,7 @@ def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fa
         "golgi",
         half_split=[(Translator(honest), halves)],
     )
-    assert against(found) == {"Two halves of one condition show nothing"}
+    assert against(found) == {"A run on two halves of one condition"}
     found = evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi", shuffled=[quiet])
     assert found.metrics.verdict.answer == "supported"
 

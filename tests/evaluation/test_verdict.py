@@ -40,17 +40,20 @@ def test_all_rules_for_it():
     ("change", "rule"),
     [
         # painted where real images do not differ
-        ({"real": NOTHING, "recovery": (math.nan,) * 3}, "The real images differ"),
-        ({"translated": OPPOSITE, "recovery": (-1.0, -1.2, -0.8)}, "The translation shows it"),
-        ({"recovery": (0.1, 0.05, 0.2)}, "It is as large as the real effect"),
-        ({"recovery": (4.0, 3.0, 5.0)}, "It is as large as the real effect"),
-        ({"null": GOOD}, "Translated to their own condition, cells stay"),
-        ({"shuffled": (NOTHING, GOOD)}, "Shuffled conditions show nothing"),
-        ({"half_split": (OPPOSITE,)}, "Two halves of one condition show nothing"),
-        ({"nuclei_kept": 0.2}, "What should not change does not"),
-        ({"correlation_kept": 0.2}, "What should not change does not"),
-        ({"own_source": 0.5}, "The cells are the same"),
-        ({"copies": 0.5}, "They are no copies of training images"),
+        ({"real": NOTHING, "recovery": (math.nan,) * 3}, "Whether the real images differ"),
+        (
+            {"translated": OPPOSITE, "recovery": (-1.0, -1.2, -0.8)},
+            "Whether the translation changes it",
+        ),
+        ({"recovery": (0.1, 0.05, 0.2)}, "How much of the real effect it shows"),
+        ({"recovery": (4.0, 3.0, 5.0)}, "How much of the real effect it shows"),
+        ({"null": GOOD}, "Images translated to their own condition"),
+        ({"shuffled": (NOTHING, GOOD)}, "A run on shuffled conditions"),
+        ({"half_split": (OPPOSITE,)}, "A run on two halves of one condition"),
+        ({"nuclei_kept": 0.2}, "What should not change"),
+        ({"correlation_kept": 0.2}, "What should not change"),
+        ({"own_source": 0.5}, "Whose cells they show"),
+        ({"copies": 0.5}, "Copies of training images"),
     ],
 )
 def test_each_rule_can_speak_against_it(change, rule):
@@ -63,19 +66,19 @@ def test_each_rule_can_speak_against_it(change, rule):
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"real": replace(NOTHING, low=-3, high=3)}, "The real images differ"),
-        ({"translated": NOTHING}, "The translation shows it"),
-        ({"recovery": (1.0, 0.1, 1.9)}, "It is as large as the real effect"),
-        ({"recovery": (math.nan,) * 3}, "It is as large as the real effect"),
-        ({"null": None}, "Translated to their own condition, cells stay"),
+        ({"real": replace(NOTHING, low=-3, high=3)}, "Whether the real images differ"),
+        ({"translated": NOTHING}, "Whether the translation changes it"),
+        ({"recovery": (1.0, 0.1, 1.9)}, "How much of the real effect it shows"),
+        ({"recovery": (math.nan,) * 3}, "How much of the real effect it shows"),
+        ({"null": None}, "Images translated to their own condition"),
         (
             {"null": replace(NOTHING, low=-1, high=1)},
-            "Translated to their own condition, cells stay",
+            "Images translated to their own condition",
         ),
-        ({"shuffled": (replace(NOTHING, high=1.5),)}, "Shuffled conditions show nothing"),
-        ({"nuclei_kept": math.nan}, "What should not change does not"),
-        ({"own_source": None}, "The cells are the same"),
-        ({"trained_on": 3}, "Images that were not trained on"),
+        ({"shuffled": (replace(NOTHING, high=1.5),)}, "A run on shuffled conditions"),
+        ({"nuclei_kept": math.nan}, "What should not change"),
+        ({"own_source": None}, "Whose cells they show"),
+        ({"trained_on": 3}, "Images that the run was trained on"),
     ],
 )
 def test_what_is_not_known_is_not_claimed(change, rule):

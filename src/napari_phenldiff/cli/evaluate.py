@@ -41,7 +41,11 @@ examples:
 
 _EVALUATION: dict[str, tuple[type, str, str]] = {
     "images": (int, "N", "images to translate; twice as many real ones are measured"),
-    "wells": (str, "PATTERN", "regular expression that finds the well in names: wells are counted"),
+    "wells": (
+        str,
+        "PATTERN",
+        "regular expression that finds the well in names, or image: each counts (default: as told)",
+    ),
     "latent_images": (int, "N", "images of which the cycle of latents is measured"),
     "seed": (int, "S", "seed of the choice of images and of whatever else is random"),
 }

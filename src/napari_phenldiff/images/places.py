@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["well", "field", "image"]
+Kind = Literal["well", "field", "stack", "image"]
 
 _SUFFIXES = ("tif", "tiff", "ome")
 _BETWEEN = re.compile(r"[\s_\-.,;+()\[\]/\\]+")
@@ -22,9 +22,7 @@ _WELLS = (
     re.compile(r"(?<![A-Za-z0-9])(W\d{4,5})(?=F\d{4})"),
     re.compile(r"(?<![A-Za-z0-9])([A-P] ?- ?\d{1,2})(?= ?\()"),
     # With a second digit, before one without.
-    re.compile(
-        r"(?<![A-Za-z0-9])((?:[A-P]|A[A-F])(?:0?0[1-9]|0?[1-3]\d|0?4[0-8]))(?=f\d|s\d|w\d|[\W_]|$)"
-    ),
+    re.compile(r"(?<![A-Za-z0-9])((?:[A-P]|A[A-F])(?:0?[0-3]\d|0?4[0-8]))(?=f\d|s\d|w\d|[\W_]|$)"),
     re.compile(r"(?<![A-Za-z0-9])((?:[ABEI-LNO]|A[A-F])[1-9])(?=[\W_]|$)"),
     # May be a channel (C1), a frame, a plane, a day, a phase, a histone or a mouse as well.
     re.compile(r"(?<![A-Za-z0-9])([CDFGHMP][1-9])(?=[\W_]|$)"),
@@ -65,9 +63,9 @@ class Place:
     Attributes
     ----------
     name : str
-        The same for all images of one well, or of one field where no well is told; the name of
-        the image itself where it tells neither.
-    kind : {"well", "field", "image"}
+        The same for all images of one well, or of one field or stack where no well is told; the
+        name of the image itself where it tells neither.
+    kind : {"well", "field", "stack", "image"}
         What that is. A dish, an animal or a donor is a well here.
     """
 
@@ -138,11 +136,12 @@ def _field(name: str, tokens: list[str]) -> Place:
     while i < len(tokens):
         token = tokens[i]
         placed = _COORDINATE.fullmatch(token) or _TIME_LETTER.fullmatch(token)
-        if _PART.fullmatch(token) or (with_places and placed):
+        # "tile 12" is written in many ways; a tile without a number is none of several.
+        apart = token.isalpha() and i + 1 < len(tokens) and tokens[i + 1].isdigit()
+        numbered = apart or not token.isalpha()
+        if (numbered and _PART.fullmatch(token)) or (with_places and placed):
             left_out = left_out or _CHANNEL.fullmatch(token) is None
-            # "tile 12" is written in many ways
-            if token.isalpha() and i + 1 < len(tokens) and tokens[i + 1].isdigit():
-                i += 1
+            i += apart
         else:
             rest.append(token)
         i += 1

@@ -173,9 +173,9 @@ def compare_in(
 ) -> Tested:
     """Compare two groups in one measurement, with the p-value that it has among all of them."""
     column = column or measurement.main_column
-    return compare_groups(
-        measurement, groups, units, columns=[column], summary=summary, seed=seed
-    )[column]
+    return compare_groups(measurement, groups, units, columns=[column], summary=summary, seed=seed)[
+        column
+    ]
 
 
 def recovery_of(real: Tested, made: Tested, *, paired: bool) -> Recovery:

@@ -39,7 +39,7 @@ class Units:
     wells : str or mapping of str to str or None
         Column that names what is counted, or its name for each image's name; None where each image
         is counted.
-    counted : {"wells", "fields", "images"}
+    counted : {"wells", "fields", "stacks", "images"}
         What that is.
     """
 
@@ -100,14 +100,15 @@ def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None)
     if kinds <= {"image"}:
         return Units()
     wells = {name: place.name or "the same" for name, place in places.items()}
-    return Units(wells, "wells" if "field" not in kinds else "fields")
+    kind = next(kind for kind in ("field", "stack", "well") if kind in kinds)
+    return Units(wells, f"{kind}s")
 
 
 def _place(name: str, part_of: str | None, unsure: bool) -> Place:
     if part_of is None:
         return place_of(name, unsure=unsure)
     found = place_of(part_of, unsure=unsure)
-    return found if found.kind == "well" else Place(found.name, "field")
+    return found if found.kind == "well" else Place(found.name, "stack")
 
 
 def unit_values(
