@@ -121,6 +121,7 @@ def add_parser(commands: Any) -> None:
     )
     # What the viewer follows: each event as a line of JSON.
     parser.add_argument("--events", type=Path, help=argparse.SUPPRESS)
+    options.add_base_at(parser)
     options.add_z(parser)
     options.add_fields(parser, EvaluationConfig, _EVALUATION)
     options.add_fields(parser.add_argument_group("translation"), TranslationConfig, TRANSLATION)
@@ -171,7 +172,7 @@ def _run(args: argparse.Namespace) -> int:
     from napari_phenldiff.images.experiment import Experiment
     from napari_phenldiff.runs.folder import Run, check_output_folder
 
-    opened = Run.open(args.run)
+    opened = Run.open(args.run, base_at=args.base_at)
     if not opened.has_adapter:
         raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
     check_output_folder(args.out)
@@ -201,7 +202,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     settings = settings_of(args)
     controls = {
-        kind: [(Run.open(path), path) for path in getattr(args, kind)]
+        kind: [(Run.open(path, base_at=args.base_at), path) for path in getattr(args, kind)]
         for kind in ("shuffled", "half_split")
     }
     experiment = Experiment.from_folder(
