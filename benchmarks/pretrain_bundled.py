@@ -12,6 +12,10 @@ to ship it.
 
 from __future__ import annotations
 
+from napari_phenldiff.runs.threads import share_cores
+
+share_cores()  # before torch is loaded
+
 import argparse
 import csv
 import sys

@@ -69,9 +69,8 @@ def run(args: argparse.Namespace) -> int:
     # Unbuffered: the lock of a buffer that a thread reads from is in the way when Python ends.
     lines = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
     inbox = Inbox(lines)
-    host = _Host(
-        Run.open(args.run, base_at=args.base_at), args.folder, args.device, args.precision, inbox
-    )
+    opened = Run.open(args.run, base_at=args.base_at)
+    host = _Host(opened, args.folder, args.device, args.precision, inbox)
     while True:
         request = inbox.next(args.idle)
         if request is None:

@@ -113,14 +113,17 @@ def _check_channels(run: Run, path: Path, image: Image) -> bool:
     )
 
 
+_NO_BASE_WEIGHTS = (
+    "The run does not say which weights its base model had, as an older version made it: whether "
+    "the base is still the same can't be checked."
+)
+
+
 def base_warnings(run: Run) -> list[str]:
     """Tell if a run does not say which weights its base model had."""
     if run.base_weights is not None or run.config.method != "phenldiff":
         return []
-    return [
-        "The run does not say which weights its base model had, as an older version made it: "
-        "whether the base is still the same can't be checked."
-    ]
+    return [_NO_BASE_WEIGHTS]
 
 
 class TranslationJob:

@@ -184,9 +184,8 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
             for event in follow(folder / EVENTS_NAME, process, should_stop=should_stop):
                 if isinstance(event, Failed):
                     # Sentences are written for the command line.
-                    text = event.message.replace(
-                        "--base-at FOLDER", "“Base model” below “Advanced”"
-                    )
+                    here = "“Base model” below “Advanced”"
+                    text = event.message.replace("--base-at FOLDER", here)
                     event = replace(event, message=text)
                 if isinstance(event, Finished) and not event.stopped:
                     result = read_output(prepared, names, folder)
