@@ -132,9 +132,7 @@ def test_any_schedule_leads_back_or_is_refused(seed):
     depth = float(rng.choice([1.0, rng.uniform(0.05, 1)]))
     try:
         schedule = Schedule.from_alphas(alphas, prediction_type, steps=steps, depth=depth)
-    except InputError as error:
-        assert str(error).endswith(".")
-        assert "nan" not in str(error)
+    except InputError:
         return
     generator = torch.Generator().manual_seed(seed)
     clean = torch.randn(2, 3, 4, 4, generator=generator)

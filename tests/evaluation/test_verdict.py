@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -152,3 +153,105 @@ def test_true_effects_are_mostly_found():
 def test_what_is_painted_is_refuted_given_enough_images():
     _, said = claims(60, n=40, real=0.0, shown=2.0)
     assert said.count("not supported") > 50
+
+
+def at_random(rng):
+    """Evidence of any kind, whether it goes together or not."""
+
+    def effect():
+        if rng.random() < 0.1:
+            return Effect(1.0, math.nan, math.nan, math.nan, math.nan, 1, 1, no_p_value="One well.")
+        middle, half = rng.normal(0, 2), rng.uniform(0, 2)
+        p = float(10 ** rng.uniform(-8, 0))
+        low, high = middle - half, middle + half
+        test = ("Mann-Whitney U", "Holm over 3 measurements")
+        return Effect(middle, low, high, p, float(rng.choice([1e-6, 0.2])), 12, 12, *test)
+
+    def perhaps(value):
+        return None if rng.random() < 0.2 else math.nan if rng.random() < 0.1 else value
+
+    value, half = rng.uniform(-0.5, 3), rng.uniform(0, 1)
+    recovery = (math.nan,) * 3 if rng.random() < 0.2 else (value, value - half, value + half)
+    return Evidence(
+        real=effect(),
+        translated=effect(),
+        recovery=recovery,
+        null=effect() if rng.random() < 0.9 else None,
+        shuffled=tuple(effect() for _ in range(rng.integers(3))),
+        half_split=tuple(effect() for _ in range(rng.integers(3))),
+        nuclei_kept=perhaps(rng.random()),
+        correlation_kept=perhaps(rng.random()),
+        own_source=perhaps(rng.random()),
+        copies=perhaps(rng.random() * 0.3),
+        trained_on=int(rng.choice([0, 3])),
+    )
+
+
+# What a sentence may not say beside an outcome.
+FORBIDDEN = {
+    "for": ("not shown", "too few", "outside of", "not defined", "not sure", "invented", "Only"),
+    "against": ("which may be all", "is kept", "at most", "not shown to change", "none of these"),
+    "open": ("which may be all", "within 0.25 to 2, ", "invented", "is kept"),
+    "not tried": ("for it", "against"),
+}
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_sentences_do_not_contradict_outcomes_nor_each_other(seed):
+    evidence = at_random(np.random.default_rng(seed))
+    verdict = judge(evidence)
+    found = {finding.rule: finding for finding in verdict.findings}
+    assert len(found) == len(verdict.findings)
+    for finding in verdict.findings:
+        assert "nan" not in finding.text
+        # A rule's name is a question or a subject, right with every answer.
+        assert not re.search(
+            r"\b(as large as|shows? (it|nothing)|does not|are the same)\b", finding.rule
+        )
+        for words in FORBIDDEN[finding.outcome]:
+            assert words not in finding.text, finding
+    differ, part = (
+        found["Whether the real images differ"],
+        found["How much of the real effect it shows"],
+    )
+    changed = found["Whether the translation changes it"]
+    if differ.outcome != "for":
+        # No part of what is not there.
+        assert part.outcome == "open"
+        assert "of the real effect (" not in part.text
+    if changed.outcome == "open":
+        assert part.outcome != "for"
+    if part.outcome == "for":
+        _, low, high = evidence.recovery
+        assert ("less than all of it" in part.text) == (high < 1)
+        assert ("more than there is" in part.text) == (low > 1)
+    outcomes = {finding.outcome for finding in verdict.findings}
+    if verdict.answer == "supported":
+        assert outcomes <= {"for", "not tried"}
+    # One p-value for one comparison, with its test.
+    for effect in (evidence.real, evidence.translated):
+        said = {
+            p
+            for finding in verdict.findings
+            for p in re.findall(
+                re.escape(f"{effect.shift:+.3g} (") + r"[^()]*\), p = ([^,]+), ", finding.text
+            )
+        }
+        assert len(said) <= 1
+
+
+def test_a_part_of_the_effect_is_not_called_all_of_it():
+    verdict = judge(replace(EVIDENCE, recovery=(0.58, 0.45, 0.7)))
+    (said,) = (f for f in verdict.findings if f.rule == "How much of the real effect it shows")
+    assert said.outcome == "for"
+    assert said.text == (
+        "It shows 0.58 of the real effect (0.45 to 0.70): less than all of it, but within 0.25 to "
+        "2."
+    )
+
+
+def test_one_well_cannot_tell():
+    one = Effect(2.0, math.nan, math.nan, math.nan, math.nan, 1, 8, no_p_value="All of one well.")
+    verdict = judge(replace(EVIDENCE, real=one))
+    assert verdict.answer == "cannot tell"
+    assert verdict.reason == "All of one well."

@@ -125,6 +125,9 @@ def _recovery(e: Evidence, rules: Rules) -> Finding:
         return Finding(rule, "against", f"{shown}, which is outside of {limits}.")
     if low < rules.least_recovery or high > rules.most_recovery:
         return Finding(rule, "open", f"{shown}, which is not sure to be within {limits}.")
+    if not e.translated.shown(rules.alpha):
+        # The interval of a ratio is not that of the test.
+        return Finding(rule, "open", f"{shown}, but is not shown to change anything.")
     if high < 1:
         return Finding(rule, "for", f"{shown}: less than all of it, but within {limits}.")
     if low > 1:
@@ -187,11 +190,14 @@ def _identity(e: Evidence, rules: Rules) -> Finding:
     known = [(name, value, limit) for name, value, limit in kept if value is not None]
     if not known:
         return Finding(rule, "not tried", "No channel is known that should stay as it is.")
-    text = "; ".join(f"{value:.2f} {name}" for name, value, _ in known)
-    if any(math.isnan(value) for _, value, _ in known):
-        return Finding(rule, "open", f"What should not change could not be measured ({text}).")
+    measured = [(name, value) for name, value, _ in known if not math.isnan(value)]
+    text = "; ".join(f"{value:.2f} {name}" for name, value in measured)
     if any(value < limit for _, value, limit in known):
         return Finding(rule, "against", f"What should not change does: {text}.")
+    if not measured:
+        return Finding(rule, "open", "What should not change could not be measured.")
+    if len(measured) < len(known):
+        return Finding(rule, "open", f"Of what should not change, one could be measured: {text}.")
     return Finding(rule, "for", f"What should not change is kept: {text}.")
 
 
