@@ -219,8 +219,9 @@ def _tested(
     if why:
         a, b = _values(measurement, groups, column, Units(), summary)
         found = compare(a, b, paired=groups.paired, seed=seed, n_resamples=0)
-        nothing = {"p_value": math.nan, "min_p_value": math.nan}
-        found = replace(found, n_a=n_units[0], n_b=n_units[1], **nothing)
+        found = replace(
+            found, n_a=n_units[0], n_b=n_units[1], p_value=math.nan, min_p_value=math.nan
+        )
     if groups.paired:
         complete = np.isfinite(a) & np.isfinite(b)
         a, b = a[complete], b[complete]
