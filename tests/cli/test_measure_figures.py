@@ -44,8 +44,10 @@ def test_effects_and_figures(discs, tmp_path, phenldiff):
     expected = (10.6**2 - 5.8**2) / (12.6**2 - 5.6**2)
     assert first["recovery"] == pytest.approx(expected, abs=0.06)
     measurements = table["measurement"].nunique()
-    assert first["correction"] == f"Holm over {measurements} measurements"
-    assert first["least_p_value"] == pytest.approx(measurements * 2 / 2**6)
+    assert table["correction"][0] == f"Holm over {measurements} measurements"
+    assert table["least_p_value"][0] == pytest.approx(measurements * 2 / 924)
+    assert first["correction"] == "none"
+    assert first["least_p_value"] == pytest.approx(2 / 2**6)
     for kind in kinds:
         picture = tmp_path / "figures" / f"{kind}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")

@@ -72,7 +72,7 @@ def test_slopes(measurement, theme):
     said = texts(figure)
     assert "n = 6" in said
     assert "shift +0.29" in said
-    assert "least possible 0.062" in said
+    assert "least possible 0.031" in said
     lines = [line for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]]
     assert len(lines) == 6 + 2 + 1  # pairs, the median on its ground, the target across
     assert (drawn(figure)[2, 2].mean() > 0.9) == (theme == "light")

@@ -102,6 +102,8 @@ def test_wells_are_counted_whatever_they_are_called(seed):
                 assert "no p-value" not in rows.loc[column, "note"]
         if min(a.size, b.size) > 1:
             expected = dict(zip(COLUMNS, holm(plain), strict=True))
+            if effect == "translated":
+                expected[COLUMNS[0]] = plain[0]
             for column in COLUMNS:
                 assert rows.loc[column, "p_value"] == pytest.approx(expected[column])
 
@@ -140,7 +142,7 @@ def test_a_comparison_has_the_same_p_value_in_words_figures_and_tables(seed):
                 assert (value["test"], value["correction"]) == (row["test"], row["correction"])
                 assert number_text(p) in shown
                 assert row["test"] in text
-                assert row["correction"] in text
+                assert row["correction"] == "none" or row["correction"] in text
     effect_sizes(table)
     effect_sizes(table, narrow=True)
 

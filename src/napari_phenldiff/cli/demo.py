@@ -195,7 +195,7 @@ def _result(measurement: Measurement, source: str, target: str) -> str:
 
     real = compare_in(measurement, Groups(source, target))
     made = compare_in(
-        measurement, Groups("reconstructed", "translated", paired=True, by_place=True)
+        measurement, Groups("reconstructed", "translated", paired=True, by_place=True, made=True)
     )
     recovered = recovery_of(real, made, paired=True)
     return (

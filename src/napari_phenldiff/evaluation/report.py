@@ -79,7 +79,7 @@ def write_report(
     units = units_of(measurement)
 
     def compared(before: str, after: str, *, paired: bool = False) -> Tested:
-        groups = Groups(before, after, paired, by_place=paired)
+        groups = Groups(before, after, paired, by_place=paired, made=paired)
         return compare_in(measurement, groups, units=units, seed=seed)
 
     real = compared(source, target)

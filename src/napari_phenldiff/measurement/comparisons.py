@@ -34,12 +34,16 @@ class Groups:
         Whether they show the same fields: images of the same name are compared with each other.
     by_place : bool
         Whether as many that share no names belong together in their order.
+    made : bool
+        Whether a model made those after. Of these it is asked whether they show what the main
+        measurement shows of real images, so that one is not corrected for the number of others.
     """
 
     before: str
     after: str
     paired: bool = False
     by_place: bool = False
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ def compare_groups(
     -------
     dict of str to Tested
         By column. P-values are corrected, after Holm, for the number of measurements, whichever of
-        them are looked at afterwards.
+        them are looked at afterwards; that of the main measurement of made images is not.
 
     Raises
     ------
@@ -148,8 +152,11 @@ def compare_groups(
     if n < 2:
         return found
     corrected = holm([tested.found.p_value for tested in found.values()])
+    asked = measurement.main_column if groups.made else None
     return {
-        name: replace(
+        name: tested
+        if name == asked
+        else replace(
             tested,
             found=replace(
                 tested.found,

@@ -86,7 +86,7 @@ def effects(
     made_groups = groups
     if translated is not None:
         whole = reconstructed is not None
-        made_groups = Groups(reconstructed or source, translated, whole, by_place=whole)
+        made_groups = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
         made = compare_groups(measurement, made_groups, units, **how)
     rows: list[dict[str, Any]] = []
     for column in chosen:

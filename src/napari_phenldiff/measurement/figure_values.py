@@ -95,7 +95,7 @@ def four_group_values(
     made: Tested | None = None
     if translated is not None:
         whole = reconstructed is not None
-        ends = Groups(reconstructed or source, translated, whole, by_place=whole)
+        ends = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
         made = compare_in(measurement, ends, column, units, seed=seed)
     why = real.no_p_value or (made.no_p_value if made is not None else "")
     shown = Units() if why else units
@@ -169,7 +169,7 @@ def paired_values(
 
     column = column or measurement.main_column
     units = units_of(measurement, wells)
-    ends = Groups(before, after, paired=True, by_place=made)
+    ends = Groups(before, after, paired=True, by_place=made, made=made)
     tested = compare_in(measurement, ends, column, units, seed=seed)
     shown = Units() if tested.no_p_value else units
     first, second = matched(

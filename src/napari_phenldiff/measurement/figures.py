@@ -104,7 +104,7 @@ def four_groups(
     made: Tested | None = None
     if translated is not None:
         whole = reconstructed is not None
-        ends = Groups(reconstructed or source, translated, whole, by_place=whole)
+        ends = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
         made = compare_in(measurement, ends, column, units, seed=seed)
         recovered = recovered or recovery_of(real, made, paired=whole)
     why = real.no_p_value or (made.no_p_value if made is not None else "")

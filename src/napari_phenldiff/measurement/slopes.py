@@ -70,7 +70,7 @@ def paired_slopes(
 
     column = column or measurement.main_column
     units = units_of(measurement, wells)
-    ends = Groups(before, after, paired=True, by_place=made)
+    ends = Groups(before, after, paired=True, by_place=made, made=made)
     tested = compare_in(measurement, ends, column, units, summary=summary, seed=seed)
     shown = Units() if tested.no_p_value else units
     a, b = tested.a, tested.b
