@@ -11,6 +11,10 @@ change from the reconstruction, in the channel that changes most. The times are 
 
 from __future__ import annotations
 
+from napari_phenldiff.runs.threads import share_cores
+
+share_cores()  # before torch is loaded
+
 import argparse
 import time
 from collections.abc import Callable

@@ -15,6 +15,10 @@ run and how many are *supported*: at most 5 % should be.
 
 from __future__ import annotations
 
+from napari_phenldiff.runs.threads import share_cores
+
+share_cores()  # before torch is loaded
+
 import argparse
 from collections import Counter
 from collections.abc import Iterator

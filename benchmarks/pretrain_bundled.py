@@ -13,6 +13,10 @@ written. To ship it, copy DIR without its ``training`` folder and its validation
 
 from __future__ import annotations
 
+from napari_phenldiff.runs.threads import share_cores
+
+share_cores()  # before torch is loaded
+
 import argparse
 import csv
 import sys

@@ -27,6 +27,10 @@ memorisation
 
 from __future__ import annotations
 
+from napari_phenldiff.runs.threads import share_cores
+
+share_cores()  # before torch is loaded
+
 import argparse
 import json
 import shutil

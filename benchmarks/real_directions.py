@@ -134,7 +134,8 @@ def row(data: Path, said: Statement) -> dict[str, Any]:
     """Measure what a statement is about, and compare."""
     settings = PROFILES[said.profile].settings_type.model_validate(said.settings)
     found = measured(data, said.folder, said.profile, settings.model_dump_json())
-    wells = None if said.pairs is None else wells_by_pattern(found, said.pairs)
+    # The READMEs tell of tiles, whichever well they are of.
+    wells = "image" if said.pairs is None else wells_by_pattern(found, said.pairs)
     effect = effects(
         found,
         source=said.before,

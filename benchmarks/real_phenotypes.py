@@ -32,6 +32,10 @@ cycle
 
 from __future__ import annotations
 
+from napari_phenldiff.runs.threads import share_cores
+
+share_cores()  # before torch is loaded
+
 import argparse
 import time
 from dataclasses import dataclass, field

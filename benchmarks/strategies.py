@@ -32,6 +32,10 @@ DIR/histograms.png has all values of the last two, raw and centred (paper, figur
 
 from __future__ import annotations
 
+from napari_phenldiff.runs.threads import share_cores
+
+share_cores()  # before torch is loaded
+
 import argparse
 import json
 from collections.abc import Iterator, Sequence

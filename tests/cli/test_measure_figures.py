@@ -35,7 +35,7 @@ def test_effects_and_figures(discs, tmp_path, phenldiff):
     figures = [f"--figure={kind}={tmp_path / 'figures' / kind}.png" for kind in kinds]
     code, out, _ = phenldiff(
         *("measure", "area", *discs, "--threshold", "100", "--out", tmp_path / "t.csv"),
-        *("--effects", tmp_path / "effects.csv", *figures),
+        *("--effects", tmp_path / "effects.csv", *figures, "--wells", "image"),
     )
     assert code == 0
     table = pd.read_csv(tmp_path / "effects.csv")
@@ -43,6 +43,10 @@ def test_effects_and_figures(discs, tmp_path, phenldiff):
     assert (first["measurement"], first["effect"]) == ("area_fraction", "translated")
     expected = (10.6**2 - 5.8**2) / (12.6**2 - 5.6**2)
     assert first["recovery"] == pytest.approx(expected, abs=0.06)
+    measurements = table["measurement"].nunique()
+    assert table["correction"][0] == f"Holm over {measurements} measurements"
+    assert table["least_p_value"][0] == pytest.approx(measurements * 2 / 924)
+    assert first["correction"] == "none"
     assert first["least_p_value"] == pytest.approx(2 / 2**6)
     for kind in kinds:
         picture = tmp_path / "figures" / f"{kind}.png"
@@ -93,3 +97,44 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     for condition in measured.conditions:
         np.testing.assert_array_equal(again.values(condition), measured.values(condition))
     assert again.settings == measured.settings
+
+
+def test_wells_in_the_names_are_counted_and_one_well_gives_no_p_value(discs, tmp_path, phenldiff):
+    command = ["measure", "area", *discs[:2], "--threshold", "100", "--out", tmp_path / "t.csv"]
+    command += ["--effects", tmp_path / "effects.csv"]
+    command += ["--source", "small", "--target", "large"]
+    code, out, _ = phenldiff(*command)
+    assert code == 0
+    assert "counted: wells (3 and 3), not images" in out
+    table = pd.read_csv(tmp_path / "effects.csv")
+    assert set(table["n_before"]) == set(table["n_after"]) == {3}
+    assert set(table["counted"]) == {"wells"}
+
+    for i, path in enumerate(sorted(Path(discs[1]).iterdir())):
+        path.rename(path.with_name(f"E04_y{i:03d}_x000.tif"))
+    code, out, _ = phenldiff(*command, f"--figure=groups={tmp_path / 'groups.png'}")
+    assert code == 0
+    assert "All 6 images of large come from one well (E04)" in out
+    assert "there is no p-value. If the images are of several, name them with --wells." in out
+    table = pd.read_csv(tmp_path / "effects.csv")
+    assert table["p_value"].isna().all()
+    assert table["note"].str.contains("one well").all()
+
+
+def test_images_of_one_stack_give_no_p_value(discs, tmp_path, phenldiff):
+    from napari_phenldiff.images.tiff import read_image, write_stack
+
+    for folder in discs[:2]:
+        files = sorted(Path(folder).iterdir())
+        images = [read_image(path) for path in files]
+        for path in files:
+            path.unlink()
+        write_stack(Path(folder) / "movie.tif", images)
+    code, out, _ = phenldiff(
+        *("measure", "area", *discs[:2], "--threshold", "100", "--out", tmp_path / "t.csv"),
+        *("--effects", tmp_path / "effects.csv", "--source", "small", "--target", "large"),
+    )
+    assert code == 0
+    assert "All 6 images of small come from one stack (movie)" in out
+    assert pd.read_csv(tmp_path / "effects.csv")["p_value"].isna().all()
+    assert read_measurement(tmp_path / "t.csv").images["part_of"].eq("movie").all()

@@ -267,6 +267,9 @@ def test_two_processes_make_the_base_that_one_makes(images, tmp_path, phenldiff)
     assert "Finished after 3 steps" in told[1]
     assert [e.step for e in events_of(both) if isinstance(e, Step)] == [1, 2, 3]
     assert phenldiff("pretrain", images, "--out", alone, *ask)[0] == 0
+    # Other numbers of channels are given in the halves of a batch: each latent counts alike.
+    losses = [[e.loss for e in events_of(x) if isinstance(e, Step)] for x in (both, alone)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     for one, other in zip(map(load, result(alone)), map(load, result(both)), strict=True):
         for key in one:
             assert np.allclose(one[key], other[key], atol=1e-3), key

@@ -68,3 +68,15 @@ def test_damaged_weights_are_told(tiny_base, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="unet of the base model"):
         BaseModel.load(str(tmp_path / "base"))
+
+
+def test_a_base_that_predicts_the_sample_is_refused(tiny_base, tmp_path):
+    import json
+    import shutil
+
+    folder = shutil.copytree(tiny_base, tmp_path / "base")
+    path = folder / "scheduler" / "scheduler_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"prediction_type": "sample"}))
+    with pytest.raises(InputError, match="predicts sample; give one that predicts epsilon or"):
+        BaseModel.load(str(folder))

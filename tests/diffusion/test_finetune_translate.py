@@ -329,6 +329,8 @@ def test_adapter_of_another_base_is_refused(tiny_base, tiny_stable_diffusion, tm
     run = make_run(tmp_path / "run", experiment, tiny_base)
     train(run, experiment)
     settings = json.loads((run.path / "config.json").read_text())
+    # As in a run of a version that did not write down which weights the base had.
+    settings["base_weights"] = None
     text = json.dumps(settings).replace(str(tiny_base), str(tiny_stable_diffusion))
     (run.path / "config.json").write_text(text)
     with pytest.raises(InputError, match="another base"):

@@ -326,3 +326,50 @@ def test_structure_descriptors_see_direction_and_spots_and_no_brightness():
     assert seen[1][3] < seen[0][3] - 0.2
     assert seen[1][2] < 0.9  # sparse
     assert torch.allclose(seen[0], seen[2], atol=0.05)
+class _Others:
+    """Stands for accelerate among several processes, whose averages are known beforehand."""
+
+    def __init__(self, average: float) -> None:
+        self.average = average
+
+    def prepare_model(self, network: torch.nn.Module) -> torch.nn.Module:
+        return network
+
+    def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
+        assert how == "mean"
+        return torch.full_like(tensor, self.average)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_batch_has_the_same_loss_and_gradient_however_it_is_shared(pool, tmp_path, seed, count):
+    """Processes have other numbers of latents to say, since other channels are given to them."""
+    from napari_phenldiff.diffusion.pretrain import _Training
+    from napari_phenldiff.diffusion.processes import Processes
+
+    config = tiny(batch_size=8, seed=seed, precision="float32", learning_rate=1e-12)
+    device = torch.device("cpu")
+
+    def training(processes: Processes) -> _Training:
+        return _Training(pool, config, PretrainingFolder(tmp_path / "none"), processes)
+
+    def gradient(one: _Training) -> torch.Tensor:
+        return torch.cat([p.grad.flatten() for p in one.average.parameters if p.grad is not None])
+
+    torch.nn.utils.clip_grad_norm_, clip = (lambda *_: None), torch.nn.utils.clip_grad_norm_
+    try:
+        alone = training(Processes(device))
+        batch = alone.draw(1, range(8))
+        loss = alone.step(1, batch)
+        asked = float((~batch.given).sum()) * config.coefficients
+        parts = []
+        for rank in range(count):
+            processes = Processes(device, rank, count, _Others(asked / count))
+            one = training(processes)
+            parts.append((one.step(1, one.draw(1, processes.share(8))), gradient(one)))
+    finally:
+        torch.nn.utils.clip_grad_norm_ = clip
+    assert np.mean([part[0] for part in parts]) == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(
+        torch.stack([part[1] for part in parts]).mean(0), gradient(alone), rtol=1e-3, atol=1e-5
+    )

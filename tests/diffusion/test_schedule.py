@@ -94,3 +94,56 @@ def test_bad_settings_are_told(change, word):
     settings = {"prediction_type": "epsilon", "steps": 10, "depth": 1.0} | change
     with pytest.raises(InputError, match=word):
         Schedule.from_alphas(ALPHAS, **settings)
+
+
+def zero_terminal(alphas: np.ndarray) -> np.ndarray:
+    """Shift and scale a schedule so that it ends in noise alone, as diffusers does."""
+    root = np.sqrt(alphas)
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+def test_epsilon_cannot_be_inverted_up_to_noise_that_tells_nothing():
+    alphas = zero_terminal(ALPHAS)
+    with pytest.raises(InputError, match=r"depth of at most 0\.\d+") as error:
+        Schedule.from_alphas(alphas, "epsilon", steps=50)
+    depth = float(str(error.value).rsplit(" ", 1)[1].rstrip("."))
+    assert 0.8 < depth < 1
+    Schedule.from_alphas(alphas, "epsilon", steps=50, depth=depth)
+    Schedule.from_alphas(alphas, "v_prediction", steps=50)
+    with pytest.raises(InputError, match="too few to invert"):
+        Schedule.from_alphas(alphas, "v_prediction", steps=1)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_schedule_leads_back_or_is_refused(seed):
+    """A network that always means the same clean image is inverted to it, whatever the schedule."""
+    rng = np.random.default_rng(seed)
+    total = int(rng.choice([20, 100, 1000]))
+    kinds = (
+        np.linspace(1e-4, 0.02, total) * 1000 / total,
+        np.linspace(0.00085**0.5, 0.012**0.5, total) ** 2 * 1000 / total,
+        rng.uniform(1e-4, 0.5, total),
+    )
+    alphas = np.cumprod(1 - np.clip(kinds[seed % 3], 0, 0.999))
+    if rng.random() < 0.5:
+        alphas = zero_terminal(alphas)
+    prediction_type = str(rng.choice(["epsilon", "v_prediction"]))
+    steps = int(rng.choice([1, 2, 7, 20]))
+    depth = float(rng.choice([1.0, rng.uniform(0.05, 1)]))
+    try:
+        schedule = Schedule.from_alphas(alphas, prediction_type, steps=steps, depth=depth)
+    except InputError:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.randn(2, 3, 4, 4, generator=generator)
+
+    def predict(x: torch.Tensor, t: int) -> torch.Tensor:
+        # What networks are asked for is never infinite.
+        assert x.isfinite().all()
+        return schedule.output_for(x, clean, t)
+
+    noise = torch.randn(clean.shape, generator=generator)
+    torch.testing.assert_close(schedule.generate(noise, predict), clean, atol=0.02, rtol=0.02)
+    code = schedule.invert(clean, predict, iterations=1).code
+    assert code.isfinite().all()
+    assert code.abs().max() < 1e4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -194,7 +195,7 @@ def test_painting_whatever_is_asked_is_caught(model, counterparts, data, fast):
         CONFIG,
         "golgi",
     )
-    assert "Translated to their own condition, cells stay" in against(found)
+    assert "Images translated to their own condition" in against(found)
     assert found.metrics.verdict.answer == "not supported"
 
 
@@ -207,18 +208,18 @@ def test_copies_of_training_images_are_caught(model, data, training, fast):
     found = evaluate(model(remembered, ()), data, TRANSLATION, CONFIG, "golgi")
     assert found.metrics.memorisation.copies == 1
     assert against(found) >= {
-        "They are no copies of training images",
-        "The cells are the same",
+        "Copies of training images",
+        "Whose cells they show",
     }
     named = evaluate(model(remembered), data, TRANSLATION, CONFIG, "golgi")
-    assert "What should not change does not" in against(named)
+    assert "What should not change" in against(named)
 
 
 def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fast):
     leaking = (Translator(honest), TRANSLATION)
     quiet = (Translator(lambda image, *_: image), TRANSLATION)
     found = evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi", shuffled=[quiet, leaking])
-    assert against(found) == {"Shuffled conditions show nothing"}
+    assert against(found) == {"A run on shuffled conditions"}
     halves = TranslationConfig(source="control_a", target="control_b")
     found = evaluate(
         model(honest),
@@ -228,7 +229,7 @@ def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fa
         "golgi",
         half_split=[(Translator(honest), halves)],
     )
-    assert against(found) == {"Two halves of one condition show nothing"}
+    assert against(found) == {"A run on two halves of one condition"}
     found = evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi", shuffled=[quiet])
     assert found.metrics.verdict.answer == "supported"
 
@@ -301,3 +302,55 @@ def test_what_cannot_be_had_is_told(model, honest, data, monkeypatch):
 def test_groups_are_called_apart_from_conditions():
     names = module._group_names(TranslationConfig(source="translated", target="reconstructed"))
     assert len(set(names.values())) == 5
+
+
+def renamed(data, wells_of, seed=0):
+    """Call images after wells, so many of each condition."""
+    groups = {}
+    for letter, condition in zip("BE", data.conditions, strict=True):
+        wells = wells_of[condition.name]
+        groups[condition.name] = [
+            replace(image, name=f"{letter}{2 + i % wells:02d}_y{i:03d}_x{64 * seed:03d}")
+            for i, image in enumerate(condition.images)
+        ]
+    return Experiment.from_images(groups)
+
+
+@pytest.mark.parametrize("lonely", ["control", "scattered"])
+def test_images_of_one_well_cannot_tell(model, honest, data, fast, tmp_path, lonely):
+    wells = {"control": 8, "scattered": 8} | {lonely: 1}
+    found = evaluate(model(honest), renamed(data, wells), TRANSLATION, CONFIG, "golgi")
+    m = found.metrics
+    assert m.verdict.answer == "cannot tell"
+    assert f"images of {lonely} come from one well" in m.verdict.reason
+    assert m.counted == "wells"
+    assert not any(np.isfinite(row["p_value"]) for row in m.effects if row["effect"] == "real")
+    # Shown is what these images show, without an interval.
+    assert m.recovery.value == pytest.approx(1, abs=0.2)
+    assert np.isnan(m.recovery.low)
+    m.write(tmp_path / "metrics.json")
+    assert read_metrics(tmp_path / "metrics.json").verdict == m.verdict
+    text = write_document(tmp_path / "report.html", found).read_text(encoding="utf-8")
+    assert "come from one well" in text
+    words = re.sub(r"base64,[\w+/=]+", "", text.partition("Settings and provenance")[0])
+    assert not re.search(r"\bnan\b", words)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_wells_that_names_tell_are_counted(model, honest, data, fast, seed):
+    rng = np.random.default_rng(seed)
+    wells = {name: int(rng.integers(6, 12)) for name in data.names}
+    found = evaluate(model(honest), renamed(data, wells, seed), TRANSLATION, CONFIG, "golgi")
+    m = found.metrics
+    assert m.counted == "wells"
+    rows = {row["effect"]: row for row in m.effects if row["measurement"] == m.measurement}
+    assert (rows["real"]["n_before"], rows["real"]["n_after"]) == tuple(wells.values())
+    assert rows["translated"]["n_before"] == wells["control"]
+    assert m.controls.null.n_before == wells["control"]
+    # One of each well comes before a second of any.
+    translated = m.provenance["translated_images"][: wells["control"]]
+    assert len({name.partition("_")[0] for name in translated}) == min(N, wells["control"])
+    each = CONFIG.model_copy(update={"wells": "image"})
+    alone = evaluate(model(honest), renamed(data, wells, seed), TRANSLATION, each, "golgi").metrics
+    assert alone.counted == "images"
+    assert {row["n_before"] for row in alone.effects if row["effect"] == "translated"} == {N}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -40,17 +41,20 @@ def test_all_rules_for_it():
     ("change", "rule"),
     [
         # painted where real images do not differ
-        ({"real": NOTHING, "recovery": (math.nan,) * 3}, "The real images differ"),
-        ({"translated": OPPOSITE, "recovery": (-1.0, -1.2, -0.8)}, "The translation shows it"),
-        ({"recovery": (0.1, 0.05, 0.2)}, "It is as large as the real effect"),
-        ({"recovery": (4.0, 3.0, 5.0)}, "It is as large as the real effect"),
-        ({"null": GOOD}, "Translated to their own condition, cells stay"),
-        ({"shuffled": (NOTHING, GOOD)}, "Shuffled conditions show nothing"),
-        ({"half_split": (OPPOSITE,)}, "Two halves of one condition show nothing"),
-        ({"nuclei_kept": 0.2}, "What should not change does not"),
-        ({"correlation_kept": 0.2}, "What should not change does not"),
-        ({"own_source": 0.5}, "The cells are the same"),
-        ({"copies": 0.5}, "They are no copies of training images"),
+        ({"real": NOTHING, "recovery": (math.nan,) * 3}, "Whether the real images differ"),
+        (
+            {"translated": OPPOSITE, "recovery": (-1.0, -1.2, -0.8)},
+            "Whether the translation changes it",
+        ),
+        ({"recovery": (0.1, 0.05, 0.2)}, "How much of the real effect it shows"),
+        ({"recovery": (4.0, 3.0, 5.0)}, "How much of the real effect it shows"),
+        ({"null": GOOD}, "Images translated to their own condition"),
+        ({"shuffled": (NOTHING, GOOD)}, "A run on shuffled conditions"),
+        ({"half_split": (OPPOSITE,)}, "A run on two halves of one condition"),
+        ({"nuclei_kept": 0.2}, "What should not change"),
+        ({"correlation_kept": 0.2}, "What should not change"),
+        ({"own_source": 0.5}, "Whose cells they show"),
+        ({"copies": 0.5}, "Copies of training images"),
     ],
 )
 def test_each_rule_can_speak_against_it(change, rule):
@@ -63,19 +67,19 @@ def test_each_rule_can_speak_against_it(change, rule):
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"real": replace(NOTHING, low=-3, high=3)}, "The real images differ"),
-        ({"translated": NOTHING}, "The translation shows it"),
-        ({"recovery": (1.0, 0.1, 1.9)}, "It is as large as the real effect"),
-        ({"recovery": (math.nan,) * 3}, "It is as large as the real effect"),
-        ({"null": None}, "Translated to their own condition, cells stay"),
+        ({"real": replace(NOTHING, low=-3, high=3)}, "Whether the real images differ"),
+        ({"translated": NOTHING}, "Whether the translation changes it"),
+        ({"recovery": (1.0, 0.1, 1.9)}, "How much of the real effect it shows"),
+        ({"recovery": (math.nan,) * 3}, "How much of the real effect it shows"),
+        ({"null": None}, "Images translated to their own condition"),
         (
             {"null": replace(NOTHING, low=-1, high=1)},
-            "Translated to their own condition, cells stay",
+            "Images translated to their own condition",
         ),
-        ({"shuffled": (replace(NOTHING, high=1.5),)}, "Shuffled conditions show nothing"),
-        ({"nuclei_kept": math.nan}, "What should not change does not"),
-        ({"own_source": None}, "The cells are the same"),
-        ({"trained_on": 3}, "Images that were not trained on"),
+        ({"shuffled": (replace(NOTHING, high=1.5),)}, "A run on shuffled conditions"),
+        ({"nuclei_kept": math.nan}, "What should not change"),
+        ({"own_source": None}, "Whose cells they show"),
+        ({"trained_on": 3}, "Images that the run was trained on"),
     ],
 )
 def test_what_is_not_known_is_not_claimed(change, rule):
@@ -149,3 +153,105 @@ def test_true_effects_are_mostly_found():
 def test_what_is_painted_is_refuted_given_enough_images():
     _, said = claims(60, n=40, real=0.0, shown=2.0)
     assert said.count("not supported") > 50
+
+
+def at_random(rng):
+    """Evidence of any kind, whether it goes together or not."""
+
+    def effect():
+        if rng.random() < 0.1:
+            return Effect(1.0, math.nan, math.nan, math.nan, math.nan, 1, 1, no_p_value="One well.")
+        middle, half = rng.normal(0, 2), rng.uniform(0, 2)
+        p = float(10 ** rng.uniform(-8, 0))
+        low, high = middle - half, middle + half
+        test = ("Mann-Whitney U", "Holm over 3 measurements")
+        return Effect(middle, low, high, p, float(rng.choice([1e-6, 0.2])), 12, 12, *test)
+
+    def perhaps(value):
+        return None if rng.random() < 0.2 else math.nan if rng.random() < 0.1 else value
+
+    value, half = rng.uniform(-0.5, 3), rng.uniform(0, 1)
+    recovery = (math.nan,) * 3 if rng.random() < 0.2 else (value, value - half, value + half)
+    return Evidence(
+        real=effect(),
+        translated=effect(),
+        recovery=recovery,
+        null=effect() if rng.random() < 0.9 else None,
+        shuffled=tuple(effect() for _ in range(rng.integers(3))),
+        half_split=tuple(effect() for _ in range(rng.integers(3))),
+        nuclei_kept=perhaps(rng.random()),
+        correlation_kept=perhaps(rng.random()),
+        own_source=perhaps(rng.random()),
+        copies=perhaps(rng.random() * 0.3),
+        trained_on=int(rng.choice([0, 3])),
+    )
+
+
+# What a sentence may not say beside an outcome.
+FORBIDDEN = {
+    "for": ("not shown", "too few", "outside of", "not defined", "not sure", "invented", "Only"),
+    "against": ("which may be all", "is kept", "at most", "not shown to change", "none of these"),
+    "open": ("which may be all", "within 0.25 to 2, ", "invented", "is kept"),
+    "not tried": ("for it", "against"),
+}
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_sentences_do_not_contradict_outcomes_nor_each_other(seed):
+    evidence = at_random(np.random.default_rng(seed))
+    verdict = judge(evidence)
+    found = {finding.rule: finding for finding in verdict.findings}
+    assert len(found) == len(verdict.findings)
+    for finding in verdict.findings:
+        assert "nan" not in finding.text
+        # A rule's name is a question or a subject, right with every answer.
+        assert not re.search(
+            r"\b(as large as|shows? (it|nothing)|does not|are the same)\b", finding.rule
+        )
+        for words in FORBIDDEN[finding.outcome]:
+            assert words not in finding.text, finding
+    differ, part = (
+        found["Whether the real images differ"],
+        found["How much of the real effect it shows"],
+    )
+    changed = found["Whether the translation changes it"]
+    if differ.outcome != "for":
+        # No part of what is not there.
+        assert part.outcome == "open"
+        assert "of the real effect (" not in part.text
+    if changed.outcome == "open":
+        assert part.outcome != "for"
+    if part.outcome == "for":
+        _, low, high = evidence.recovery
+        assert ("less than all of it" in part.text) == (high < 1)
+        assert ("more than there is" in part.text) == (low > 1)
+    outcomes = {finding.outcome for finding in verdict.findings}
+    if verdict.answer == "supported":
+        assert outcomes <= {"for", "not tried"}
+    # One p-value for one comparison, with its test.
+    for effect in (evidence.real, evidence.translated):
+        said = {
+            p
+            for finding in verdict.findings
+            for p in re.findall(
+                re.escape(f"{effect.shift:+.3g} (") + r"[^()]*\), p = ([^,]+), ", finding.text
+            )
+        }
+        assert len(said) <= 1
+
+
+def test_a_part_of_the_effect_is_not_called_all_of_it():
+    verdict = judge(replace(EVIDENCE, recovery=(0.58, 0.45, 0.7)))
+    (said,) = (f for f in verdict.findings if f.rule == "How much of the real effect it shows")
+    assert said.outcome == "for"
+    assert said.text == (
+        "It shows 0.58 of the real effect (0.45 to 0.70): less than all of it, but within 0.25 to "
+        "2."
+    )
+
+
+def test_one_well_cannot_tell():
+    one = Effect(2.0, math.nan, math.nan, math.nan, math.nan, 1, 8, no_p_value="All of one well.")
+    verdict = judge(replace(EVIDENCE, real=one))
+    assert verdict.answer == "cannot tell"
+    assert verdict.reason == "All of one well."

@@ -81,7 +81,7 @@ def test_slopes(measurement, theme):
 def test_slopes_of_nothing(measurement):
     images = measurement.images.assign(area_fraction=np.nan)
     figure = paired_slopes(replace(measurement, images=images), before="ra", after="tb", target="b")
-    assert "p unknown" in texts(figure)
+    assert "no p-value" in texts(figure)
     drawn(figure)
 
 

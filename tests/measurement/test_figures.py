@@ -112,7 +112,7 @@ def test_groups_without_any_measured_image(make_plane):
     blank = [make_plane(np.zeros((16, 16))) for _ in range(3)]
     found = measure("area", {"a": blank, "b": blank})
     figure = four_groups(found, source="a", target="b")
-    assert "p unknown" in texts(figure)
+    assert "no p-value" in texts(figure)
     pixels(figure)
 
 

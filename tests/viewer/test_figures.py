@@ -102,5 +102,5 @@ def test_effects_are_worked_out_once(measured: Measured, tmp_path: Path, monkeyp
     table = pd.read_csv(figures.save("effects", tmp_path / "effects.csv"))
     assert len(calls) == 1
     assert table["measurement"][0] == "area_fraction"
-    assert {"p_holm", "cliffs_delta_low"} <= set(table)
+    assert {"p_value", "test", "cliffs_delta_low"} <= set(table)
     assert set(FIGURES) == {"groups", "pairs", "effects", "gallery"}

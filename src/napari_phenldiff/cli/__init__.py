@@ -27,6 +27,7 @@ from napari_phenldiff.cli import (
 )
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.failures import explain, is_expected
+from napari_phenldiff.runs.threads import share_cores
 
 _DESCRIPTION = """\
 See the same cells as they would look in another condition: fine-tune a latent diffusion model on
@@ -67,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, see ``phenldiff --help``.
     """
     args = _parser().parse_args(argv)
+    if argv is None and args.command not in (measure.run, simulate.run):
+        # In a process of its own, and before anything loads torch.
+        share_cores()
     try:
         return int(args.command(args))
     except InputError as error:

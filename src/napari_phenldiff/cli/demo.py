@@ -190,12 +190,14 @@ def _report(measurement: Measurement, source: str, target: str, out: Path) -> No
 
 def _result(measurement: Measurement, source: str, target: str) -> str:
     """Return what came out, in a sentence."""
-    from napari_phenldiff.measurement.compare import recovery
+    from napari_phenldiff.measurement.comparisons import Groups, compare_in, recovery_of
     from napari_phenldiff.measurement.figures import recovery_text
 
-    groups = (source, target, "translated", "reconstructed")
-    real_source, real_target, translated, reconstructed = map(measurement.values, groups)
-    recovered = recovery(real_source, real_target, translated, reconstructed=reconstructed)
+    real = compare_in(measurement, Groups(source, target))
+    made = compare_in(
+        measurement, Groups("reconstructed", "translated", paired=True, by_place=True, made=True)
+    )
+    recovered = recovery_of(real, made, paired=True)
     return (
         f"{measurement.main_column} shifts by {recovered.real_effect:+.2f} from {source} to "
         f"{target} cells and by {recovered.translated_effect:+.2f} when translated: "

@@ -41,7 +41,11 @@ examples:
 
 _EVALUATION: dict[str, tuple[type, str, str]] = {
     "images": (int, "N", "images to translate; twice as many real ones are measured"),
-    "wells": (str, "PATTERN", "regular expression that finds the well in names: wells are counted"),
+    "wells": (
+        str,
+        "PATTERN",
+        "regular expression that finds the well in names, or image: each counts (default: as told)",
+    ),
     "latent_images": (int, "N", "images of which the cycle of latents is measured"),
     "seed": (int, "S", "seed of the choice of images and of whatever else is random"),
 }
@@ -118,6 +122,7 @@ def add_parser(commands: Any) -> None:
     )
     # What the viewer follows: each event as a line of JSON.
     parser.add_argument("--events", type=Path, help=argparse.SUPPRESS)
+    options.add_base_at(parser)
     options.add_z(parser)
     options.add_fields(parser, EvaluationConfig, _EVALUATION)
     options.add_fields(parser.add_argument_group("translation"), TranslationConfig, TRANSLATION)
@@ -168,7 +173,7 @@ def _run(args: argparse.Namespace) -> int:
     from napari_phenldiff.images.experiment import Experiment
     from napari_phenldiff.runs.folder import Run, check_output_folder
 
-    opened = Run.open(args.run)
+    opened = Run.open(args.run, base_at=args.base_at)
     if not opened.has_adapter:
         raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
     check_output_folder(args.out)
@@ -198,7 +203,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     settings = settings_of(args)
     controls = {
-        kind: [(Run.open(path), path) for path in getattr(args, kind)]
+        kind: [(Run.open(path, base_at=args.base_at), path) for path in getattr(args, kind)]
         for kind in ("shuffled", "half_split")
     }
     experiment = Experiment.from_folder(

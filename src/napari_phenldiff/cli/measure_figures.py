@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli.images import ImageFiles
+from napari_phenldiff.cli.progress import say
 from napari_phenldiff.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.measurement.tables import Measurement
+    from napari_phenldiff.measurement.units import Units
 
 KINDS = ("groups", "slopes", "effects", "gallery")
 _FORMATS = (".png", ".svg", ".pdf")
@@ -53,7 +55,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--wells",
         metavar="PATTERN",
-        help="compare wells, not images: regular expression that finds the well in a name",
+        help="regular expression that finds the well in a name (default: wells or fields that the "
+        "names tell are counted; image: each image counts)",
     )
     group.add_argument("--theme", choices=("light", "dark"), default="light", help="of the figures")
 
@@ -102,10 +105,12 @@ def compare_conditions(
     from napari_phenldiff.images.files import write_atomic
     from napari_phenldiff.measurement.effects import effects, wells_by_pattern
     from napari_phenldiff.measurement.reading import read_measurement
+    from napari_phenldiff.measurement.units import units_of
 
     names: dict[str, Any] = _roles(args, tuple(groups), real)
     measurement = read_measurement(args.out)
-    wells = wells_by_pattern(measurement, args.wells) if args.wells else None
+    wells = units_of(measurement, wells_by_pattern(measurement, args.wells) if args.wells else None)
+    _say_what_is_counted(measurement, names, wells)
     written = []
     table = None
     if args.effects is not None or any(kind == "effects" for kind, _ in args.figure):
@@ -148,6 +153,17 @@ def compare_conditions(
             figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
         written.append(path)
     return written
+
+
+def _say_what_is_counted(measurement: Measurement, names: Mapping[str, str], units: Units) -> None:
+    """Tell what the comparison counts, and why there is no p-value if there is none."""
+    from napari_phenldiff.measurement.comparisons import Groups, compare_in
+
+    real = compare_in(measurement, Groups(names["source"], names["target"]), units=units)
+    if units.counted != "images":
+        say(f"counted: {units.counted} ({real.found.n_a} and {real.found.n_b}), not images")
+    if real.no_p_value:
+        say(f"{real.no_p_value} If the images are of several, name them with --wells.")
 
 
 def _gallery(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import TrainingConfig
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="new folder for the base model"
     )
+    options.add_base_at(parser)
     parser.set_defaults(command=run)
 
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     from napari_phenldiff.runs.folder import Run, check_output_folder
 
-    opened = Run.open(args.run)
+    opened = Run.open(args.run, base_at=args.base_at)
     if not isinstance(opened.config, TrainingConfig):
         raise InputError(
             f"{args.run} was trained with {opened.config.method}, which has no base model to merge "

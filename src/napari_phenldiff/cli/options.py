@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -65,6 +66,17 @@ def add_z(parser: argparse._ActionsContainer) -> None:
         type=z_choice,
         metavar="PLANE",
         help="for images with planes in depth: the number of a plane (from 0), or max, mean or sum",
+    )
+
+
+def add_base_at(parser: argparse._ActionsContainer) -> None:
+    """Add ``--base-at``, for runs whose base model is not where it was."""
+    parser.add_argument(
+        "--base-at",
+        type=Path,
+        metavar="FOLDER",
+        help="where the run's base model lies now; it must be the one that was trained on, and is "
+        "remembered",
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from napari_phenldiff.cli import options
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Preview, append_event
 from napari_phenldiff.runs.failures import explain, is_expected
@@ -50,6 +51,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="for answers")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    options.add_base_at(parser)
     parser.add_argument(
         "--idle",
         type=float,
@@ -67,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     # Unbuffered: the lock of a buffer that a thread reads from is in the way when Python ends.
     lines = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
     inbox = Inbox(lines)
-    host = _Host(Run.open(args.run), args.folder, args.device, args.precision, inbox)
+    opened = Run.open(args.run, base_at=args.base_at)
+    host = _Host(opened, args.folder, args.device, args.precision, inbox)
     while True:
         request = inbox.next(args.idle)
         if request is None:
@@ -193,7 +196,7 @@ class _Host:
     def _translate(
         self, request: TranslateRequest, folder: Path, tell: Callable[[Event], None]
     ) -> int:
-        from napari_phenldiff.cli.translation_job import TranslationJob, check_files
+        from napari_phenldiff.cli.translation_job import TranslationJob, base_warnings, check_files
         from napari_phenldiff.images.tiff import tiff_files
         from napari_phenldiff.runs.events import Warned
         from napari_phenldiff.runs.session import IMAGES_NAME
@@ -201,7 +204,7 @@ class _Host:
 
         config = settings_of_run(self._run, request.config)
         files, warnings = check_files(self._run, tiff_files(folder / IMAGES_NAME), False, None)
-        for text in warnings:
+        for text in (*warnings, *base_warnings(self._run)):
             tell(Warned(text))
         translator = self._load(tell)
         job = TranslationJob(self._run, config, files, folder, None)

@@ -120,6 +120,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--resume", type=Path, metavar="RUN", help="go on with a run, with the options it has"
     )
+    options.add_base_at(parser)
     options.add_z(parser)
     parser.add_argument(
         "--method",
@@ -157,7 +158,12 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     if args.resume is not None:
         _refuse_options_of_new_run(args)
-        return resume(args.resume)
+        return resume(args.resume, base_at=args.base_at)
+    if args.base_at is not None:
+        raise InputError(
+            "--base-at says where the base of a run lies now that is resumed; name the base of a "
+            "new run with --base."
+        )
     missing = [f"--{name}" for name in ("source", "target", "out") if not getattr(args, name)]
     if args.data is None:
         missing.insert(0, "DATA")
@@ -221,11 +227,11 @@ def _as_control(
     return replace(prepared, training=training, validation=None), config
 
 
-def resume(path: Path) -> int:
+def resume(path: Path, *, base_at: Path | None = None) -> int:
     """Go on with a run from its last checkpoint, or from the start; return the exit code."""
     from napari_phenldiff.runs.folder import Run
 
-    run = Run.open(path)
+    run = Run.open(path, base_at=base_at)
     if run.state == "finished":
         say(f"{path} is finished; there is nothing to resume.")
         return 0

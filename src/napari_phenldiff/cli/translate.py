@@ -12,7 +12,7 @@ from napari_phenldiff.cli import options
 from napari_phenldiff.cli.images import find_files
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
-from napari_phenldiff.cli.translation_job import TranslationJob, check_files
+from napari_phenldiff.cli.translation_job import TranslationJob, base_warnings, check_files
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warned, append_event
@@ -104,6 +104,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
     )
+    options.add_base_at(parser)
     options.add_z(parser)
     options.add_fields(parser, TranslationConfig, _FIELDS)
     parser.set_defaults(command=run)
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     from napari_phenldiff.runs.folder import Run, check_output_folder
 
-    opened = Run.open(args.run)
+    opened = Run.open(args.run, base_at=args.base_at)
     values = {
         **options.given(args, TranslationConfig),
         "source": args.source or opened.conditions[0],
@@ -161,6 +162,7 @@ def translate(
         say(f"Reference channels, left as they are: {', '.join(run.reference_channels)}")
     say(f"Checking {len(paths)} files ...")
     files, warnings = check_files(run, paths, held_out, z, advice="; --held-out leaves them out")
+    warnings += base_warnings(run)
 
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)

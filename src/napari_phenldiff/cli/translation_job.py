@@ -113,6 +113,19 @@ def _check_channels(run: Run, path: Path, image: Image) -> bool:
     )
 
 
+_NO_BASE_WEIGHTS = (
+    "The run does not say which weights its base model had, as an older version made it: whether "
+    "the base is still the same can't be checked."
+)
+
+
+def base_warnings(run: Run) -> list[str]:
+    """Tell if a run does not say which weights its base model had."""
+    if run.base_weights is not None or run.config.method != "phenldiff":
+        return []
+    return [_NO_BASE_WEIGHTS]
+
+
 class TranslationJob:
     """Files being translated one after the other, and what is known of those that are done."""
 
@@ -220,6 +233,9 @@ class TranslationJob:
             "method": self.run.config.method,
             "preset": getattr(self.run.config, "preset", None),
             "base": self.run.config.base,
+            "base_weights": None
+            if self.run.base_weights is None
+            else self.run.base_weights.model_dump(),
             "reference_channels": list(self.run.reference_channels),
             "settings": self._config.model_dump(),
         }

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
+from napari_phenldiff.diffusion.schedule import PredictionType
 from napari_phenldiff.errors import InputError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -265,6 +266,12 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
     if (folder / "conditioner" / "config.json").exists():
         encoder = _load(DescriptorEncoder, folder / "conditioner", reference)
     scheduler = DDIMScheduler.from_config(schedule)
+    predicted = str(scheduler.config.prediction_type)
+    if predicted not in get_args(PredictionType):
+        raise InputError(
+            f"The base model {reference} predicts {predicted}; give one that predicts epsilon or "
+            "v_prediction."
+        )
     for model in (unet, encoder):
         if model is not None:
             model.requires_grad_(False).eval()
@@ -274,7 +281,7 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
         autoencoder=autoencoder,
         encoder=encoder,
         alphas_cumprod=scheduler.alphas_cumprod.double().numpy(),
-        prediction_type=str(scheduler.config.prediction_type),
+        prediction_type=predicted,
         image_channels=channels,
         factor=factor,
         device=torch.device("cpu"),

@@ -9,7 +9,8 @@ from functools import partial
 
 import torch
 
-from napari_phenldiff.diffusion.base import BaseModel, check_channels
+from napari_phenldiff.diffusion.base import check_channels
+from napari_phenldiff.diffusion.base_weights import load_base_of, record_base
 from napari_phenldiff.diffusion.calibration import calibrate
 from napari_phenldiff.diffusion.device import choose_device
 from napari_phenldiff.diffusion.hardware import name_of
@@ -87,7 +88,8 @@ def finetune(
     """
     since = time.monotonic()
     device = choose_device(config.device)
-    base = BaseModel.load(config.base, device=device)
+    record_base(run)
+    base = load_base_of(run, device=device)
     check_channels(experiment.n_channels, base)
     training = Training(base, config)
     precision = str(training.dtype).removeprefix("torch.")

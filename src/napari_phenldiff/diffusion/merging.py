@@ -20,7 +20,8 @@ from napari_phenldiff.diffusion.adaptation import (
     load_adapter,
     read_adapter,
 )
-from napari_phenldiff.diffusion.base import BaseModel, find_base
+from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.base_weights import checked_base, weights_in
 from napari_phenldiff.diffusion.network import save_model
 from napari_phenldiff.diffusion.strategies import Merged
 from napari_phenldiff.errors import InputError
@@ -58,8 +59,8 @@ def merge(run: Run, out: Path) -> Run:
     check_output_folder(out)
     if not run.has_adapter:
         raise InputError(f"The run {run.path} has no adapter yet; train it first.")
-    place = find_base(run.base)
-    base = BaseModel.load(run.base)
+    place = checked_base(run)
+    base = BaseModel.load(str(place))
     adapter = load_adapter(run.adapter_path, base.unet)
     adapter.strategy.merge(base.unet)
     with make_folder_atomic(out) as aside:
@@ -68,7 +69,8 @@ def merge(run: Run, out: Path) -> Run:
             if (place / part).is_dir():
                 _copy_part(place / part, aside / part)
         config = run.config.model_copy(update={"base": str(out)})
-        write_model(aside / "config.json", run.record.model_copy(update={"config": config}))
+        changed = {"config": config, "base_weights": weights_in(aside)}
+        write_model(aside / "config.json", run.record.model_copy(update=changed))
         shutil.copyfile(run.path / "images.json", aside / "images.json")
         files = adapter_files(
             base.unet,

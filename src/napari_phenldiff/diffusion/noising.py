@@ -34,8 +34,8 @@ def add_noise(
     signal = alphas.sqrt().view(-1, 1, 1, 1)
     spread = (1 - alphas).sqrt().view(-1, 1, 1, 1)
     noisy = torch.where(given, clean, signal * clean + spread * noise)
-    target = noise if prediction_type == "epsilon" else signal * noise - spread * clean
-    return noisy, target
+    targets = {"epsilon": noise, "v_prediction": signal * noise - spread * clean}
+    return noisy, targets[prediction_type]
 
 
 def noise_loss(output: torch.Tensor, target: torch.Tensor, given: torch.Tensor) -> torch.Tensor:

@@ -160,6 +160,7 @@ class _Training:
         processes: Processes,
     ) -> None:
         self.sample, self.config, self.device = sample, config, processes.device
+        self.processes = processes
         self.networks = self._networks(folder).for_channels(config.image_channels).to(self.device)
         quicken(self.networks.unet, self.device)
         self.alphas = self.networks.scheduler.alphas_cumprod.to(self.device)
@@ -249,7 +250,9 @@ class _Training:
         kind = str(networks.scheduler.config.prediction_type)
         noisy, target = add_noise(latents, noise, self.alphas[t], given, prediction_type=kind)
         output = self.denoiser(noisy, t, standardised, dropped)
-        loss = noise_loss(output, target, given)
+        # Gradients and losses are averaged over processes, latents that are asked over the batch.
+        asked = self.processes.weight(int((~given).sum()))
+        loss = noise_loss(output, target, given) * asked
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.average.parameters, 1.0)

@@ -125,6 +125,12 @@ class Processes:
         averages: list[float] = self._accelerator.reduce(tensor, "mean").tolist()
         return averages
 
+    def weight(self, count: int) -> float:
+        """How much this process's mean counts, if it is over `count` of what all have together."""
+        if self._accelerator is None:
+            return 1.0
+        return count / max(self.mean([count])[0], 1.0)
+
     def any(self, flag: bool) -> bool:
         """Whether any of the processes said yes."""
         return self.mean([float(flag)])[0] > 0

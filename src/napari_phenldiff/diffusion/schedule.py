@@ -15,6 +15,7 @@ angles of two time steps for v-prediction and does not converge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -23,6 +24,10 @@ import numpy as np
 import torch
 
 from napari_phenldiff.errors import InputError
+
+# Steps divide by cosines: whatever the network errs by is multiplied by 1,000 here, and by 1e14 at
+# the end of a schedule that leaves no signal.
+_LEAST_COSINE = 1e-3
 
 PredictionType = Literal["epsilon", "v_prediction"]
 Predict = Callable[[torch.Tensor, int], torch.Tensor]
@@ -107,6 +112,17 @@ class Schedule:
         taken = max(1, round(steps * depth))
         timesteps = np.rint(np.linspace(0, depth * total, taken + 1)[1:]).astype(int) - 1
         phi = np.arccos(np.sqrt(np.clip(alphas_cumprod[timesteps], 0, 1)))
+        if prediction_type == "epsilon" and np.cos(phi[-1]) < _LEAST_COSINE:
+            usable = np.flatnonzero(np.sqrt(alphas_cumprod) >= _LEAST_COSINE).size / total
+            raise InputError(
+                "The base model predicts epsilon, and its schedule ends in noise that tells "
+                f"nothing of the image: choose a depth of at most {math.floor(100 * usable) / 100}."
+            )
+        if np.cos(np.diff(phi, prepend=0.0)).min() < _LEAST_COSINE:
+            raise InputError(
+                f"{steps} inference steps are too few to invert a schedule that ends in noise "
+                "alone: choose at least 2, or less depth."
+            )
         return cls(
             tuple(int(t) for t in timesteps),
             (0.0, *(float(value) for value in phi)),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from napari_phenldiff.diffusion.adaptation import load_adapter
-from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.base_weights import load_base_of
 from napari_phenldiff.diffusion.detail import Detail
 from napari_phenldiff.diffusion.device import choose_device, choose_precision, keep_in
 from napari_phenldiff.diffusion.dial import Dial
@@ -58,12 +58,12 @@ class Translator(LatentTranslator):
         Raises
         ------
         InputError
-            If the folder is no run, has no adapter yet, or its base is missing.
+            If the folder is no run, has no adapter yet, or its base is missing or another one.
         """
         opened = run if isinstance(run, Run) else Run.open(run)
         if not opened.has_adapter:
             raise InputError(f"The run {opened.path} has no adapter yet; train it first.")
-        base = BaseModel.load(opened.base, device=choose_device(device))
+        base = load_base_of(opened, device=choose_device(device))
         adapter = load_adapter(opened.adapter_path, base.unet)
         keep_in(base.unet, choose_precision(precision, base.device))
         translator = cls(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
+from napari_phenldiff.measurement.units import EACH_IMAGE, Wells
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,7 @@ def choose(
     *,
     with_trained: bool = False,
     paired: bool = False,
-    wells: str | None = None,
+    wells: Wells | None = None,
     seed: int = 0,
 ) -> Chosen:
     """Choose images to translate and to compare with, evenly over wells.
@@ -63,8 +64,8 @@ def choose(
         Whether those that were trained on may be chosen as well.
     paired : bool
         Whether images of the same name show the same cells.
-    wells : str, optional
-        Pattern that finds the well in the names, see `wells_by_pattern`.
+    wells : str or mapping of str to str, optional
+        Pattern that finds the well in the names, see `wells_by_pattern`, or the well of each name.
     seed : int
 
     Returns
@@ -130,6 +131,8 @@ def choose(
 
 def check_wells(images: Sequence[Image], pattern: str) -> None:
     """Refuse a pattern that is none, or that does not name the well of every image."""
+    if pattern == EACH_IMAGE:
+        return
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -142,8 +145,20 @@ def check_wells(images: Sequence[Image], pattern: str) -> None:
             )
 
 
-def well_of(name: str, pattern: str | None) -> str:
-    """Return the well of an image; without a pattern, and where it is not found, its name."""
+def well_of(name: str, wells: Wells | None) -> str:
+    """Return the well of an image; where it is not known, its name.
+
+    Parameters
+    ----------
+    name : str
+        Of the image.
+    wells : str or mapping of str to str or None
+        Pattern that finds it in the name (``"image"``: each image is one), or the well of each
+        name.
+    """
+    if isinstance(wells, Mapping):
+        return wells.get(name, name)
+    pattern = None if wells == EACH_IMAGE else wells
     found = None if pattern is None else re.search(pattern, name)
     if found is None:
         return name
@@ -175,7 +190,7 @@ def cut_tiles(images: Sequence[Image], side: int) -> tuple[list[np.ndarray], lis
     return tiles, names
 
 
-def _evenly(images: Sequence[Image], wells: str | None, seed: int) -> list[Image]:
+def _evenly(images: Sequence[Image], wells: Wells | None, seed: int) -> list[Image]:
     """Order images at random, one of each well before a second of any."""
     ordered = sorted(images, key=lambda image: image.name)
     mixed = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]

@@ -20,6 +20,7 @@ class EvaluationConfig(BaseModel):
         Whether images of the same name show the same cells in both conditions: the truth.
     wells : str, optional
         Regular expression that finds the well in the name of an image; wells are counted then.
+        ``"image"`` counts each image. By default wells or fields that the names tell are counted.
     keep : tuple of str, optional
         Channels that should not change; by default the run's reference channels.
     cycle : bool

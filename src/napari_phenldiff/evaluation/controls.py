@@ -21,6 +21,7 @@ from napari_phenldiff.images.experiment import Condition, Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.compare import compare
 from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.units import Wells
 from napari_phenldiff.runs.config import TranslationConfig
 
 Kind = Literal["shuffled", "half-split"]
@@ -38,15 +39,16 @@ class Measured:
         Of the real images.
     column : str
         The measurement that the verdict is about.
-    wells : str, optional
-        Pattern that finds the well in the names: one value per well is compared then.
+    wells : str or mapping of str to str, optional
+        Pattern that finds the well in the names, or the well of each name: one value per well is
+        compared then.
     """
 
     profile: str
     settings: Settings
     thresholds: Mapping[str, float]
     column: str
-    wells: str | None = None
+    wells: Wells | None = None
 
     def values(self, images: Sequence[Image]) -> np.ndarray:
         """Measure images: one value each, NaN where that cannot be done."""
@@ -59,7 +61,7 @@ class Measured:
         """Compare the same images before and after."""
         values = self.values(before), self.values(after)
         a, b = self.by_well([image.name for image in before], *values)
-        return Effect.from_comparison(compare(a, b, paired=True))
+        return Effect.from_comparison(compare(a, b, paired=True), "Wilcoxon signed-rank")
 
     def by_well(
         self, names: Sequence[str], before: np.ndarray, after: np.ndarray
@@ -240,10 +242,10 @@ def trained_controls(
         One per training.
     """
     found = []
+    # The wells of the images that are judged are not those of the images that are trained on.
+    pattern = measured.wells if isinstance(measured.wells, str) else None
     for number in range(seed, seed + repeats):
-        false = control_experiment(
-            kind, experiment, config.source, seed=number, wells=measured.wells
-        )
+        false = control_experiment(kind, experiment, config.source, seed=number, wells=pattern)
         names = {"source": false.names[0], "target": false.names[1]}
         translator = train(false, number)
         found.append(control_effect(translator, images, config.model_copy(update=names), measured))

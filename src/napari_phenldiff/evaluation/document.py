@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from napari_phenldiff.evaluation.page import Picture, Section, write_page
 from napari_phenldiff.evaluation.schema import Metrics, Spread
 from napari_phenldiff.evaluation.structure_page import structure_sections
 from napari_phenldiff.measurement.theme import ThemeName
+from napari_phenldiff.measurement.words import named_test, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +109,10 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
     m, names, table = evaluation.metrics, evaluation.groups, evaluation.table
     measurement = evaluation.measurement
 
+    untested = table[table["p_value"].isna()]
+    # Where there is one well, its images are shown.
+    dot = evaluation.units.one if untested.empty else "image"
+
     def draw_groups(theme: ThemeName) -> Figure:
         return four_groups(
             measurement,
@@ -114,7 +120,7 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
             target=names["target"],
             reconstructed=names["reconstructed"],
             translated=names["translated"],
-            wells=evaluation.wells,
+            wells=evaluation.units,
             theme=theme,
         )
 
@@ -123,13 +129,18 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
 
     yield Section(
         "Measured",
-        f"{measurement.profile.title}, with the same settings and thresholds for all images.",
+        " ".join(
+            (
+                f"{measurement.profile.title}, all images with the same settings and thresholds.",
+                *dict.fromkeys(untested["note"]),
+            )
+        ),
         (
-            Picture(draw_groups, f"{_words(m.measurement)}, one dot per {m.counted[:-1]}."),
+            Picture(draw_groups, f"{_words(m.measurement)}, one dot per {dot}."),
             Picture(
                 draw_effects,
                 "All measurements of the profile. Faint: not significant after correction for "
-                "their number (Holm).",
+                "their number, or without a p-value.",
             ),
         ),
         _table(
@@ -139,7 +150,7 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
                 "n": f"{row['n_before']}, {row['n_after']}",
                 "shift (95 %)": _interval(row["shift"], row["shift_low"], row["shift_high"]),
                 "Cliff's delta": f"{row['cliffs_delta']:+.2f}",
-                "p (Holm)": f"{row['p_holm']:.2g}",
+                "p (test, correction)": _p(row["p_value"], row["test"], row["correction"]),
                 "recovery (95 %)": _recovered(row),
             }
             for row in table.to_dict("records")
@@ -169,7 +180,7 @@ def _controls(m: Metrics) -> Section:
                 "control": name,
                 "n": e.n_before,
                 "shift (95 %)": _interval(e.shift, e.low, e.high),
-                "p": f"{e.p_value:.2g}",
+                "p (test)": _p(e.p_value, e.test, e.correction),
             }
             for name, e in rows
             if e is not None
@@ -372,6 +383,8 @@ def _words(column: str) -> str:
 
 
 def _interval(value: float, low: float, high: float) -> str:
+    if not math.isfinite(low):
+        return f"{value:+.3g}, without interval"
     return f"{value:+.3g} ({low:+.3g} to {high:+.3g})"
 
 
@@ -382,6 +395,15 @@ def _quartiles(spread: Spread) -> str:
 def _recovered(row: dict[str, Any]) -> str:
     if row["effect"] != "translated":
         return ""
-    if row["note"]:
+    if not math.isfinite(row["recovery"]):
         return str(row["note"])
+    if not math.isfinite(row["recovery_low"]):
+        return f"{row['recovery']:.2f}, without interval"
     return f"{row['recovery']:.2f} ({row['recovery_low']:.2f} to {row['recovery_high']:.2f})"
+
+
+def _p(value: float, test: str, correction: str) -> str:
+    """Put a p-value into words, with what it is of."""
+    if not math.isfinite(value):
+        return "none"
+    return f"{number_text(value)} ({named_test(test, correction)})"

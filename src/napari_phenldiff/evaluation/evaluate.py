@@ -29,6 +29,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.effects import effects, wells_by_pattern
 from napari_phenldiff.measurement.profiles import measure
 from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.units import Units, units_of, units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
 
 OnStep = Callable[[str, int, int], None]
@@ -82,13 +83,15 @@ def evaluate(
     data = experiment.select((translation.source, translation.target))
     if config.wells is not None:
         check_wells(data.images, config.wells)
+    units = Units() if config.wells is not None else units_of_images(data.images)
+    wells = config.wells if config.wells is not None else units.wells
     chosen = choose(
         data,
         model.trained,
         config.images,
         with_trained=config.trained_too,
         paired=config.paired,
-        wells=config.wells,
+        wells=wells,
         seed=config.seed,
     )
     sources = chosen.sources
@@ -135,22 +138,21 @@ def evaluate(
         settings,
         fit_on=(names["source"], names["target"]),
     )
-    wells = None if config.wells is None else wells_by_pattern(measurement, config.wells)
+    if config.wells is not None:
+        units = units_of(measurement, wells_by_pattern(measurement, config.wells))
     table = effects(
         measurement,
         source=names["source"],
         target=names["target"],
         translated=names["translated"],
         reconstructed=names["reconstructed"],
-        wells=wells,
+        wells=units,
         seed=config.seed,
     )
     main = measurement.main_column
-    measured = Measured(profile, measurement.settings, measurement.thresholds, main, config.wells)
+    measured = Measured(profile, measurement.settings, measurement.thresholds, main, wells)
     rows = {str(r["effect"]): r for r in table[table["measurement"] == main].to_dict("records")}
-    # The real effect may have been chosen for its size; that of the translation was not.
-    real_effect = Effect.from_row(rows["real"], corrected=True)
-    made_effect = Effect.from_row(rows["translated"], corrected=False)
+    real_effect, made_effect = (Effect.from_row(rows[name]) for name in ("real", "translated"))
     row = rows["translated"]
     recovered = Recovered(
         value=float(row["recovery"]),
@@ -186,7 +188,7 @@ def evaluate(
     )
     on_step("comparing features and training a classifier", 0, 1)
     seen = parts.appearance(
-        chosen, reconstructed, translated, model.scaling, config.wells, config.fid, config.seed,
+        chosen, reconstructed, translated, model.scaling, wells, config.fid, config.seed,
         notes,
     )  # fmt: skip
     on_step("looking for training images", 0, 1)
@@ -195,7 +197,7 @@ def evaluate(
     )
     on_step("sending latents there and back", 0, 1)
     latent = parts.latents(model.translator, sources[: config.latent_images], translation)
-    _warn_about_wells(model, chosen, config.wells, notes)
+    _warn_about_wells(model, chosen, config.wells, units, notes)
 
     rules = rules or Rules()
     verdict = judge(
@@ -221,7 +223,7 @@ def evaluate(
         target=translation.target,
         profile=profile,
         measurement=main,
-        counted="images" if config.wells is None else "wells",
+        counted=units.counted,
         n_translated=len(sources),
         verdict=verdict,
         rules=rules,
@@ -269,7 +271,7 @@ def evaluate(
         tuple(reconstructed),
         tuple(translated),
         names,
-        wells,
+        units,
     )
 
 
@@ -305,25 +307,37 @@ def _group_names(translation: TranslationConfig) -> dict[str, str]:
 def _paired(before: np.ndarray, after: np.ndarray) -> Effect:
     from napari_phenldiff.measurement.compare import compare
 
-    return Effect.from_comparison(compare(before, after, paired=True))
+    return Effect.from_comparison(compare(before, after, paired=True), "Wilcoxon signed-rank")
 
 
-def _warn_about_wells(model: Model, chosen: Chosen, wells: str | None, notes: list[str]) -> None:
+def _warn_about_wells(
+    model: Model, chosen: Chosen, pattern: str | None, units: Units, notes: list[str]
+) -> None:
     """Tell if images come from wells that were trained on, or if wells are not known."""
-    if wells is None:
-        notes.append(
-            "Each image is counted. Where several come from one well they are less independent "
-            "than that, and p-values and intervals too good: name the wells."
-        )
+    if units.wells is None:
+        if pattern is None:
+            notes.append(
+                "Each image is counted, since the names of the images tell no wells. Where several "
+                "come from one well they are less independent than that, and p-values and "
+                "intervals too good: name the wells with --wells."
+            )
         return
+    if pattern is None:
+        notes.append(
+            f"Counted are {units.counted}, as the names of the images tell them; if these are "
+            "read wrongly, say how to find them with --wells."
+        )
     if model.training is None:
         return
-    known = parts.trained_wells(model.training, wells)
-    used = {well_of(image.name, wells) for image in (*chosen.real_source, *chosen.real_target)}
+    known = parts.trained_wells(model.training, pattern)
+    assert not isinstance(units.wells, str)
+    used = {
+        well_of(image.name, units.wells) for image in (*chosen.real_source, *chosen.real_target)
+    }
     if known & used:
         notes.append(
-            f"Other images of {len(known & used)} of the {len(used)} wells were trained on: what "
-            "a well has of its own, the run may know."
+            f"Other images of {len(known & used)} of the {len(used)} {units.counted} were trained "
+            f"on: what a {units.one} has of its own, the run may know."
         )
 
 

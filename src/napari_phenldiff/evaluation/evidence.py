@@ -27,11 +27,15 @@ class Effect:
     shift, low, high : float
         Hodges-Lehmann shift with its 95 % interval, in units of the measurement.
     p_value : float
-        Two-sided, of the rank test; corrected (Holm) where several measurements were compared.
+        Two-sided; NaN where all images are of one well.
     least_p_value : float
-        The least p that so many images or wells can give, without correction.
+        The least p that so many wells or images can give, corrected alike.
     n_before, n_after : int
-        Images or wells that could be measured; of pairs twice the same.
+        Wells or images that could be measured; of pairs twice the same.
+    test, correction : str
+        What the p-value is of, and for how many measurements it was corrected.
+    no_p_value : str
+        Why there is none, in a sentence.
     """
 
     shift: Number
@@ -41,31 +45,42 @@ class Effect:
     least_p_value: Number
     n_before: int
     n_after: int
+    test: str = ""
+    correction: str = ""
+    no_p_value: str = ""
 
     @classmethod
-    def from_comparison(cls, found: Comparison) -> Effect:
-        """Take over what `measurement.compare` found."""
+    def from_comparison(cls, found: Comparison, test: str = "") -> Effect:
+        """Take over what `measurement.compare` found, of one measurement."""
+        # One well does not tell how wells vary.
+        several = min(found.n_a, found.n_b) > 1
         return cls(
             found.shift,
             found.shift_low,
             found.shift_high,
-            found.p_value,
-            found.min_p_value,
+            found.p_value if several else math.nan,
+            found.min_p_value if several else math.nan,
             found.n_a,
             found.n_b,
+            test,
+            no_p_value="" if several else "There is only one to go by, so there is no p-value.",
         )
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], *, corrected: bool) -> Effect:
-        """Take over a row of `measurement.effects`, with the corrected p-value or the plain one."""
+    def from_row(cls, row: Mapping[str, Any]) -> Effect:
+        """Take over a row of `measurement.effects`."""
+        p = float(row["p_value"])
         return cls(
             float(row["shift"]),
             float(row["shift_low"]),
             float(row["shift_high"]),
-            float(row["p_holm" if corrected else "p_value"]),
+            p,
             float(row["least_p_value"]),
             int(row["n_before"]),
             int(row["n_after"]),
+            str(row["test"]),
+            str(row["correction"]),
+            str(row["note"]) if math.isnan(p) else "",
         )
 
     def shown(self, alpha: float) -> bool:

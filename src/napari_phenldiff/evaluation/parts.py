@@ -40,6 +40,7 @@ from napari_phenldiff.evaluation.structure import layouts, measure_structure
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.measurement.units import Wells, units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
 
 LARGEST_TILE = 256
@@ -173,7 +174,7 @@ def appearance(
     reconstructed: Sequence[Image],
     translated: Sequence[Image],
     scaling: IntensityScaling,
-    wells: str | None,
+    wells: Wells | None,
     fid: bool,
     seed: int,
     notes: list[str],
@@ -192,6 +193,13 @@ def appearance(
         cut, names = cut_tiles(images, side)
         tiles[name] = np.stack([scaling.apply(tile) for tile in cut])
         groups[name] = [well_of(image, wells) for image in names]
+    if any(len(set(groups[name])) < 2 for name in ("source", "target")):
+        notes.append(
+            "All images of a condition come from one well or field: the classifier and the floor "
+            "of the distances share their images out one by one, and say too much of them."
+        )
+        for name, images in sets.items():
+            groups[name] = cut_tiles(images, side)[1]
     n_made = len(tiles[TRANSLATED])
     tiles[COPY] = tiles["source"][:n_made]
     rows: list[DistanceRow] = []
@@ -269,10 +277,20 @@ def memorisation(
     )
 
 
-def trained_wells(training: Callable[[], Experiment], wells: str) -> set[str]:
-    """Name the wells of the images that were trained on; none if they cannot be read."""
+def trained_wells(training: Callable[[], Experiment], wells: str | None) -> set[str]:
+    """Name the wells of the images that were trained on; none if they cannot be read.
+
+    Parameters
+    ----------
+    training : callable
+        Gives the images that were trained on.
+    wells : str or None
+        Pattern that finds the well in the names; None for what the names tell themselves.
+    """
     try:
-        return {well_of(image.name, wells) for image in training().images}
+        images = training().images
+        found = wells if wells is not None else units_of_images(images).wells
+        return {well_of(image.name, found) for image in images}
     except InputError:
         return set()
 

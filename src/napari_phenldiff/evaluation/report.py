@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ from napari_phenldiff.evaluation.page import Picture as Picture
 from napari_phenldiff.evaluation.page import Section as Section
 from napari_phenldiff.evaluation.page import write_page
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.compare import Comparison, compare, recovery
+from napari_phenldiff.measurement.comparisons import Groups, Tested, compare_in, recovery_of
 from napari_phenldiff.measurement.profiles import Measurement
 from napari_phenldiff.measurement.theme import ThemeName
+from napari_phenldiff.measurement.units import units_of
+from napari_phenldiff.measurement.words import named_test, p_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,23 +76,20 @@ def write_report(
     """
     from napari_phenldiff.measurement.figures import four_groups, recovery_text, translation_panel
 
-    values = {
-        name: measurement.values(name) for name in (source, target, reconstructed, translated)
-    }
-    real = compare(values[source], values[target], seed=seed)
-    made = compare(values[reconstructed], values[translated], seed=seed, paired=True)
-    coder = compare(values[source], values[reconstructed], seed=seed)
-    left = compare(values[translated], values[target], seed=seed)
-    recovered = recovery(
-        values[source],
-        values[target],
-        values[translated],
-        reconstructed=values[reconstructed],
-        seed=seed,
-    )
+    units = units_of(measurement)
+
+    def compared(before: str, after: str, *, paired: bool = False) -> Tested:
+        groups = Groups(before, after, paired, by_place=paired, made=paired)
+        return compare_in(measurement, groups, units=units, seed=seed)
+
+    real = compared(source, target)
+    made = compared(reconstructed, translated, paired=True)
+    coder, left = compared(source, reconstructed), compared(translated, target)
+    recovered = recovery_of(real, made, paired=True)
     quantity = measurement.profile.axis_label
     lead = (
-        f"Between real {source} and {target} images, the {quantity} shifts by {real.shift:+.3g}; "
+        f"Between real {source} and {target} images, the {quantity} shifts by "
+        f"{real.found.shift:+.3g}; "
         f"translating {source} images to {target} shifts it by {recovered.translated_effect:+.3g}: "
         f"{recovery_text(recovered)}."
     )
@@ -113,12 +113,15 @@ def write_report(
             target=target,
             reconstructed=reconstructed,
             translated=translated,
+            wells=units,
             recovered=recovered,
             theme=theme,
             seed=seed,
         )
 
     sections = []
+    # Where there is one well, its images are shown.
+    dot = "image" if real.no_p_value or made.no_p_value else units.one
     shown = _spread(pictures, _MOST_PICTURES)
     if shown:
         caption = (
@@ -131,8 +134,13 @@ def write_report(
     sections += [
         Section(
             "Measured",
-            f"{measurement.profile.title}, with the same settings and thresholds for all images.",
-            (Picture(draw_groups, f"The {quantity} in the four groups, one dot per image."),),
+            " ".join(
+                (
+                    f"{measurement.profile.title}, same settings and thresholds for all images.",
+                    *dict.fromkeys(x.no_p_value for x in (real, made) if x.no_p_value),
+                )
+            ),
+            (Picture(draw_groups, f"The {quantity} in the four groups, one dot per {dot}."),),
             _comparison_table(
                 {
                     f"real {source} → real {target}": real,
@@ -157,24 +165,31 @@ def write_report(
     return write_page(out, title or f"{source} → {target}", sections, lead=lead)
 
 
-def _comparison_table(comparisons: Mapping[str, Comparison]) -> pd.DataFrame:
+def _comparison_table(comparisons: Mapping[str, Tested]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
         {
             "groups": name,
-            "n": f"{c.n_a}, {c.n_b}",
+            f"n ({tested.counted})": f"{c.n_a}, {c.n_b}",
             "medians": f"{c.median_a:.3g}, {c.median_b:.3g}",
-            "shift (95 %)": f"{c.shift:+.3g} ({c.shift_low:+.3g} to {c.shift_high:+.3g})",
-            "Cliff's delta (95 %)": (
-                f"{c.cliffs_delta:+.2f} ({c.cliffs_delta_low:+.2f} to {c.cliffs_delta_high:+.2f})"
+            "shift (95 %)": _interval(c.shift, c.shift_low, c.shift_high, ".3g"),
+            "Cliff's delta (95 %)": _interval(
+                c.cliffs_delta, c.cliffs_delta_low, c.cliffs_delta_high, ".2f"
             ),
-            "p": f"{c.p_value:.2g}",
-            "least possible p": f"{c.min_p_value:.2g}",
+            "p": p_text(c).replace("\n", " "),
+            "test": named_test(tested.test, tested.correction),
         }
-        for name, c in comparisons.items()
+        for name, tested in comparisons.items()
+        for c in (tested.found,)
     ]
     return pd.DataFrame(rows)
+
+
+def _interval(value: float, low: float, high: float, form: str) -> str:
+    if not math.isfinite(low):
+        return f"{value:+{form}}, without interval"
+    return f"{value:+{form}} ({low:+{form}} to {high:+{form}})"
 
 
 def _not_measured(measurement: Measurement) -> list[Section]:

@@ -13,6 +13,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.measurement.tables import Measurement
+from napari_phenldiff.measurement.units import Units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +80,8 @@ class Evaluation:
     groups : dict of str to str
         Names of the groups in the measurement, by what they are: ``source``, ``target``,
         ``reconstructed``, ``translated`` and ``null``.
-    wells : dict of str to str or None
-        The well of each image's name.
+    units : Units
+        What was counted.
     """
 
     metrics: Metrics
@@ -90,4 +91,4 @@ class Evaluation:
     reconstructed: tuple[Image, ...]
     translated: tuple[Image, ...]
     groups: dict[str, str]
-    wells: dict[str, str] | None
+    units: Units

@@ -15,6 +15,7 @@ from napari_phenldiff.evaluation.evidence import Finding as Finding
 from napari_phenldiff.evaluation.evidence import Rules as Rules
 from napari_phenldiff.evaluation.evidence import Verdict as Verdict
 from napari_phenldiff.evaluation.likeness import has_structure_of_target, taken_for_target
+from napari_phenldiff.measurement.words import named_test, number_text
 
 
 def judge(evidence: Evidence, rules: Rules | None = None) -> Verdict:
@@ -49,15 +50,18 @@ def judge(evidence: Evidence, rules: Rules | None = None) -> Verdict:
 
 
 def _enough(e: Evidence, rules: Rules) -> Finding:
-    rule = "Enough images"
+    rule = "Number of images"
     for name, effect in (("real", e.real), ("translated", e.translated)):
+        if effect.no_p_value:
+            return Finding(rule, "open", effect.no_p_value)
         # a NaN is refused as well
         if not effect.least_p_value < rules.alpha:
             return Finding(
                 rule,
                 "open",
                 f"There are too few {name} images or wells ({effect.n_before} and "
-                f"{effect.n_after}): no test of so few can give p below {rules.alpha:g}.",
+                f"{effect.n_after}): no test of so few ({_test(effect)}) can give p below "
+                f"{rules.alpha:g}.",
             )
     return Finding(
         rule,
@@ -68,7 +72,7 @@ def _enough(e: Evidence, rules: Rules) -> Finding:
 
 
 def _not_trained_on(e: Evidence, rules: Rules) -> Finding:
-    rule = "Images that were not trained on"
+    rule = "Images that the run was trained on"
     if e.trained_on:
         text = f"The run was trained on {e.trained_on} of the images that it is judged by."
         return Finding(rule, "open", text)
@@ -76,7 +80,7 @@ def _not_trained_on(e: Evidence, rules: Rules) -> Finding:
 
 
 def _real_effect(e: Evidence, rules: Rules) -> Finding:
-    rule = "The real images differ"
+    rule = "Whether the real images differ"
     if e.real.shown(rules.alpha):
         return Finding(rule, "for", f"Real images differ by {_words(e.real)}.")
     if e.translated.shown(rules.alpha) and _beyond(e.translated, e.real):
@@ -90,12 +94,12 @@ def _real_effect(e: Evidence, rules: Rules) -> Finding:
         rule,
         "open",
         f"Real images are not shown to differ ({_words(e.real)}), so there is nothing that a "
-        "translation could show.",
+        "translation could be held against.",
     )
 
 
 def _translated_effect(e: Evidence, rules: Rules) -> Finding:
-    rule = "The translation shows it"
+    rule = "Whether the translation changes it"
     if not e.translated.shown(rules.alpha):
         return Finding(
             rule, "open", f"The translation is not shown to change it ({_words(e.translated)})."
@@ -111,21 +115,29 @@ def _translated_effect(e: Evidence, rules: Rules) -> Finding:
 
 
 def _recovery(e: Evidence, rules: Rules) -> Finding:
-    rule = "It is as large as the real effect"
+    rule = "How much of the real effect it shows"
     value, low, high = e.recovery
     limits = f"{rules.least_recovery:g} to {rules.most_recovery:g}"
-    if any(map(math.isnan, e.recovery)):
+    # A part of what is not shown to be there would contradict that it is not.
+    if not e.real.shown(rules.alpha) or any(map(math.isnan, e.recovery)):
         return Finding(rule, "open", "How much of the real effect it shows is not defined.")
     shown = f"It shows {value:.2f} of the real effect ({low:.2f} to {high:.2f})"
     if high < rules.least_recovery or low > rules.most_recovery:
         return Finding(rule, "against", f"{shown}, which is outside of {limits}.")
     if low < rules.least_recovery or high > rules.most_recovery:
         return Finding(rule, "open", f"{shown}, which is not sure to be within {limits}.")
-    return Finding(rule, "for", f"{shown}.")
+    if not e.translated.shown(rules.alpha):
+        # The interval of a ratio is not that of the test.
+        return Finding(rule, "open", f"{shown}, but is not shown to change anything.")
+    if high < 1:
+        return Finding(rule, "for", f"{shown}: less than all of it, but within {limits}.")
+    if low > 1:
+        return Finding(rule, "for", f"{shown}: more than there is, but within {limits}.")
+    return Finding(rule, "for", f"{shown}, which may be all of it.")
 
 
 def _null(e: Evidence, rules: Rules) -> Finding:
-    rule = "Translated to their own condition, cells stay"
+    rule = "Images translated to their own condition"
     if e.null is None:
         return Finding(rule, "open", "No image was translated to its own condition.")
     return _control(rule, "Translating to the own condition", e.null, e, rules)
@@ -148,7 +160,13 @@ def _control(rule: str, said: str, control: Effect, e: Evidence, rules: Rules) -
     """Hold what should show nothing against what the translation shows."""
     least, most = control.share_of(e.translated)
     if math.isnan(most):
-        return Finding(rule, "open", f"{said} could not be measured.")
+        if not math.isfinite(control.shift):
+            return Finding(rule, "open", f"{said} could not be measured.")
+        return Finding(
+            rule,
+            "open",
+            f"{said} changes it by {control.shift:+.3g}; how sure that is, is not known.",
+        )
     text = f"{said} changes it by {_words(control)}"
     # the share of an effect that is not there says nothing
     if not e.translated.shown(rules.alpha):
@@ -165,7 +183,7 @@ def _control(rule: str, said: str, control: Effect, e: Evidence, rules: Rules) -
 
 
 def _identity(e: Evidence, rules: Rules) -> Finding:
-    rule = "What should not change does not"
+    rule = "What should not change"
     kept = [
         ("nuclei are kept one to one", e.nuclei_kept, rules.nuclei_kept),
         ("is the correlation before and after", e.correlation_kept, rules.correlation_kept),
@@ -173,16 +191,19 @@ def _identity(e: Evidence, rules: Rules) -> Finding:
     known = [(name, value, limit) for name, value, limit in kept if value is not None]
     if not known:
         return Finding(rule, "not tried", "No channel is known that should stay as it is.")
-    text = "; ".join(f"{value:.2f} {name}" for name, value, _ in known)
-    if any(math.isnan(value) for _, value, _ in known):
-        return Finding(rule, "open", f"What should not change could not be measured ({text}).")
+    measured = [(name, value) for name, value, _ in known if not math.isnan(value)]
+    text = "; ".join(f"{value:.2f} {name}" for name, value in measured)
     if any(value < limit for _, value, limit in known):
         return Finding(rule, "against", f"What should not change does: {text}.")
-    return Finding(rule, "for", f"What should not change stays: {text}.")
+    if not measured:
+        return Finding(rule, "open", "What should not change could not be measured.")
+    if len(measured) < len(known):
+        return Finding(rule, "open", f"Of what should not change, one could be measured: {text}.")
+    return Finding(rule, "for", f"What should not change is kept: {text}.")
 
 
 def _own_source(e: Evidence, rules: Rules) -> Finding:
-    rule = "The cells are the same"
+    rule = "Whose cells they show"
     if e.own_source is None or math.isnan(e.own_source):
         return Finding(rule, "open", "Whether the cells are the same is not known.")
     text = (
@@ -194,7 +215,7 @@ def _own_source(e: Evidence, rules: Rules) -> Finding:
 
 
 def _copies(e: Evidence, rules: Rules) -> Finding:
-    rule = "They are no copies of training images"
+    rule = "Copies of training images"
     if e.copies is None or math.isnan(e.copies):
         return Finding(rule, "not tried", "There were no training images to compare with.")
     text = f"{e.copies:.0%} of the translated images are as good as copies of training images."
@@ -208,12 +229,12 @@ _RULES: tuple[Callable[[Evidence, Rules], Finding], ...] = (
     _recovery,
     _null,
     _runs(
-        "Shuffled conditions show nothing",
+        "A run on shuffled conditions",
         "A run trained on shuffled conditions",
         lambda e: e.shuffled,
     ),
     _runs(
-        "Two halves of one condition show nothing",
+        "A run on two halves of one condition",
         "A run trained on two halves of one condition",
         lambda e: e.half_split,
     ),
@@ -232,6 +253,11 @@ def _beyond(one: Effect, other: Effect) -> bool:
 
 
 def _words(effect: Effect) -> str:
-    return (
-        f"{effect.shift:+.3g} ({effect.low:+.3g} to {effect.high:+.3g}), p = {effect.p_value:.2g}"
-    )
+    shift = f"{effect.shift:+.3g} ({effect.low:+.3g} to {effect.high:+.3g})"
+    if math.isnan(effect.p_value):
+        return f"{effect.shift:+.3g}, no p-value"
+    return f"{shift}, p = {number_text(effect.p_value)}, {_test(effect)}"
+
+
+def _test(effect: Effect) -> str:
+    return named_test(effect.test, effect.correction) or "rank test"

@@ -32,6 +32,9 @@ class Image:
     path : pathlib.Path or None
         File from which ``read_tiff(path)`` gives exactly these pixels under this name. None for
         an image that exists only in memory: a layer, a projection, channels from several files.
+    part_of : str or None
+        What it is one of several images of, where something else than its name tells: the stack
+        that it lay in, or the well that a table names.
 
     Raises
     ------
@@ -44,6 +47,7 @@ class Image:
     pixel_size: tuple[float, float] | None
     name: str
     path: Path | None = None
+    part_of: str | None = None
 
     def __post_init__(self) -> None:
         check_file_name(self.name, "image")

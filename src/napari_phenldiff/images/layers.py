@@ -106,12 +106,14 @@ def _images_of_group(
         channel_names += channels
     data = np.ascontiguousarray(as_storable(np.concatenate(stacks, axis=1)))
 
-    if len(names) != len(data):
+    named = len(names) == len(data)
+    if not named:
         base = file_safe(str(layers[0].name))
         names = (base,) if len(data) == 1 else tuple(f"{base}_{i:04d}" for i in range(len(data)))
     paths = list(_own_metadata(layers[0]).get("paths") or ())
     if len(paths) != len(data):
         paths = [None] * len(data)
+    parts = stacks_of(str(layers[0].name), len(data), named=named, paths=paths)
     return [
         Image(
             data=field,
@@ -119,9 +121,39 @@ def _images_of_group(
             pixel_size=_pixel_size(layers[0]),
             name=name,
             path=_unchanged_file(path, name, field, files),
+            part_of=part_of,
         )
-        for field, name, path in zip(data, names, paths, strict=True)
+        for field, name, path, part_of in zip(data, names, paths, parts, strict=True)
     ]
+
+
+def stacks_of(
+    layer_name: str, n: int, *, named: bool, paths: Sequence[str | None]
+) -> tuple[str | None, ...]:
+    """Say which stack each image of a layer is a part of.
+
+    Parameters
+    ----------
+    layer_name : str
+    n : int
+        Images in the layer.
+    named : bool
+        Whether the layer names its images; those of a layer that does not are one stack.
+    paths : sequence of str or None
+        The file of each image, as far as they are known: several from one file are one stack.
+
+    Returns
+    -------
+    tuple of str or None
+        None for an image that is alone.
+    """
+    if not named:
+        return (layer_name,) * n if n > 1 else (None,)
+    if len(paths) != n:
+        return (None,) * n
+    return tuple(
+        Path(path).stem if path is not None and paths.count(path) > 1 else None for path in paths
+    )
 
 
 def _own_metadata(layer: Any) -> Mapping[str, Any]:

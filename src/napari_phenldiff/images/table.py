@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -12,6 +14,9 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import file_safe, quoted
 from napari_phenldiff.images.tiff import read_image
+
+# As CellProfiler, its descendants and people call them.
+_WELL_COLUMN = re.compile(r"(?:Image_)?(?:Metadata_)?(plate|well)(?:_?(?:id|name|position))?", re.I)
 
 
 def images_from_table(
@@ -64,10 +69,11 @@ def images_from_table(
                         "check the name, and the folder that the table's paths start from (root)."
                     )
             fields.append(files)
+        wells = [_well(row) for _, row in groups[name]]
         firsts = [next(iter(files.values())) for files in fields]
         found[name] = [
-            _read_field(files, image_name)
-            for files, image_name in zip(fields, _image_names(firsts), strict=True)
+            replace(_read_field(files, image_name), part_of=well)
+            for files, image_name, well in zip(fields, _image_names(firsts), wells, strict=True)
         ]
     return found
 
@@ -94,6 +100,18 @@ def _rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
     if not rows:
         raise InputError(f"{table} has a header but no rows: give one row per field.")
     return rows
+
+
+def _well(row: Mapping[str, str]) -> str | None:
+    """Return the well that a row names, with its plate; None if the table has no such column."""
+    found: dict[str, str] = {}
+    for column, value in row.items():
+        match = _WELL_COLUMN.fullmatch(column or "")
+        if match is not None and value and value.strip():
+            found.setdefault(match.group(1).lower(), value.strip())
+    if "well" not in found:
+        return None
+    return f"{found['plate']} well {found['well']}" if "plate" in found else f"well {found['well']}"
 
 
 def _path(text: str) -> Path:

@@ -32,6 +32,7 @@ from napari_phenldiff.images.naming import color_names, default_channel_names
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 _PROVENANCE_KEY = "napari-phenldiff"
+_PART_OF = "part_of"
 
 T = TypeVar("T")
 
@@ -77,7 +78,10 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
     images = _of_each_series(path, lambda tif, index: _images(tif, index, z, path))
     if len(images) == 1:
         return images
-    return [replace(image, name=f"{path.stem}_{i:04d}") for i, image in enumerate(images)]
+    return [
+        replace(image, name=f"{path.stem}_{i:04d}", part_of=image.part_of or path.stem)
+        for i, image in enumerate(images)
+    ]
 
 
 def read_planes(path: str | PathLike[str]) -> list[tuple[Image, ...]]:
@@ -99,7 +103,10 @@ def read_planes(path: str | PathLike[str]) -> list[tuple[Image, ...]]:
     if len(stacks) == 1:
         return stacks
     return [
-        tuple(replace(plane, name=f"{path.stem}_{i:04d}") for plane in stack)
+        tuple(
+            replace(plane, name=f"{path.stem}_{i:04d}", part_of=plane.part_of or path.stem)
+            for plane in stack
+        )
         for i, stack in enumerate(stacks)
     ]
 
@@ -165,6 +172,8 @@ def write_tiff(
         How the image was made: anything that JSON can hold, and numpy numbers and paths. It goes
         into the description of the image, where :func:`read_provenance` finds it.
     """
+    if image.part_of is not None:
+        provenance = {**(provenance or {}), _PART_OF: image.part_of}
     _write(Path(path), "CYX", image.data, image, image.name, provenance)
 
 
@@ -242,9 +251,15 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, Any] | None:
         If the file is missing or no TIFF.
     """
     with _open(Path(path)) as tif:
-        xml = tif.ome_metadata if tif.is_ome else None
+        return _provenance(tif)
+
+
+def _provenance(tif: tifffile.TiffFile) -> dict[str, Any] | None:
+    xml = tif.ome_metadata if tif.is_ome else None
+    if not xml or _PROVENANCE_KEY not in xml:
+        return None
     try:
-        descriptions = ome_descriptions(xml) if xml else []
+        descriptions = ome_descriptions(xml)
     except ParseError:
         return None
     for description in descriptions:
@@ -332,7 +347,10 @@ def _images(
         told = told[:n_channels]  # without the alpha
     if len(told) == n_channels:
         names = tuple(name or default for name, default in zip(told, names, strict=True))
-    return [Image(field, names, metadata.pixel_size, path.stem, path_again) for field in data]
+    part_of = (_provenance(tif) or {}).get(_PART_OF)
+    return [
+        Image(field, names, metadata.pixel_size, path.stem, path_again, part_of) for field in data
+    ]
 
 
 def _plain(value: object) -> object:

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_phenldiff.measurement.compare import Comparison, Recovery, compare, recovery
-from napari_phenldiff.measurement.effects import matched, unit_values
+from napari_phenldiff.measurement.compare import Recovery
+from napari_phenldiff.measurement.comparisons import Groups, Tested, compare_in, recovery_of
 from napari_phenldiff.measurement.tables import Measurement
+from napari_phenldiff.measurement.units import (
+    Units,
+    Wells,
+    known,
+    matched,
+    unit_values,
+    units_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +36,7 @@ _COLUMNS = {
     "p_value": "float64",
     "least_p_value": "float64",
     "test": "string",
+    "correction": "string",
     "note": "string",
 }
 
@@ -40,6 +49,7 @@ def four_group_values(
     translated: str | None = None,
     reconstructed: str | None = None,
     column: str | None = None,
+    wells: Wells | Units | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Give the numbers behind `four_groups`, with the same arguments.
@@ -53,17 +63,20 @@ def four_group_values(
         Names of the groups that a model made.
     column : str, optional
         Column of the table of images; by default the main column of the profile.
+    wells : str or mapping of str to str or Units, optional
+        As for `effects`.
     seed : int
-        Seed of random permutations.
+        Of the order of tied values.
 
     Returns
     -------
     pandas.DataFrame
-        ``what`` tells what a row is: ``image`` (one dot; ``value``), ``median`` (one line, with
-        the number of images), ``shift`` (Hodges-Lehmann, from `compared_with` to `group`, with
-        its 95 % interval, the p-value and the least that so many images can have), ``shift of
-        pairs`` (the same of the differences between an image before and after) and ``recovery``
-        (a fraction, with its 95 % interval; ``note`` says why there is none).
+        ``what`` tells what a row is: ``well``, ``field`` or ``image`` (one dot; ``value``),
+        ``median`` (one line, with the number of these), ``shift`` (Hodges-Lehmann, from
+        `compared_with` to `group`, with its 95 % interval, the p-value with its ``test`` and
+        ``correction`` and the least that so many can have), ``shift of pairs`` (the same of the
+        differences between before and after) and ``recovery`` (a fraction, with its 95 %
+        interval). ``note`` says why there is no p-value, or no recovery.
 
     Raises
     ------
@@ -77,29 +90,32 @@ def four_group_values(
     for name, role in ((reconstructed, "reconstructed"), (translated, "translated")):
         if name is not None:
             roles[name] = role
-    values = {name: measurement.values(name, column) for name in roles}
+    units = units_of(measurement, wells)
+    real = compare_in(measurement, Groups(source, target), column, units, seed=seed)
+    made: Tested | None = None
+    if translated is not None:
+        whole = reconstructed is not None
+        ends = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
+        made = compare_in(measurement, ends, column, units, seed=seed)
+    why = real.no_p_value or (made.no_p_value if made is not None else "")
+    shown = Units() if why else units
+    values = {name: unit_values(measurement, name, column, wells=shown.wells) for name in roles}
     rows: list[dict[str, Any]] = []
     for name, role in roles.items():
-        images = measurement.images.loc[measurement.images["condition"] == name, "image"]
         rows += [
-            {"what": "image", "group": name, "role": role, "image": image, "value": value}
-            for image, value in zip(images, values[name], strict=True)
+            {"what": shown.one, "group": name, "role": role, "image": unit, "value": value}
+            for unit, value in values[name].items()
         ]
     for name, role in roles.items():
-        known = values[name][np.isfinite(values[name])]
-        median = float(np.median(known)) if known.size else math.nan
+        found = known(values[name])
+        median = float(np.median(found)) if found.size else math.nan
         rows.append(
-            {"what": "median", "group": name, "role": role, "n": known.size, "value": median}
+            {"what": "median", "group": name, "role": role, "n": found.size, "value": median}
         )
-    real = compare(values[source], values[target], seed=seed)
     rows.append(_shift(real, source, target, "real"))
-    if translated is not None:
-        before = None if reconstructed is None else values[reconstructed]
-        recovered = recovery(
-            values[source], values[target], values[translated], reconstructed=before, seed=seed
-        )
-        if before is not None and reconstructed is not None:
-            made = compare(before, values[translated], seed=seed, paired=True)
+    if made is not None and translated is not None:
+        recovered = recovery_of(real, made, paired=reconstructed is not None)
+        if reconstructed is not None:
             pairs = _shift(made, reconstructed, translated, "translated")
             # What the figure says: the shift that recovery is a part of.
             nothing = {"low": math.nan, "high": math.nan}
@@ -118,6 +134,7 @@ def paired_values(
     after: str,
     made: bool = True,
     column: str | None = None,
+    wells: Wells | Units | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Give the numbers behind `paired_slopes`, with the same arguments.
@@ -131,8 +148,10 @@ def paired_values(
         Whether a model made the images.
     column : str, optional
         Column of the table of images; by default the main column.
+    wells : str or mapping of str to str or Units, optional
+        As for `effects`: pairs are then of wells or fields.
     seed : int
-        Seed of random permutations.
+        Of the order of tied values.
 
     Returns
     -------
@@ -149,9 +168,12 @@ def paired_values(
     import pandas as pd
 
     column = column or measurement.main_column
+    units = units_of(measurement, wells)
+    ends = Groups(before, after, paired=True, by_place=made, made=made)
+    tested = compare_in(measurement, ends, column, units, seed=seed)
+    shown = Units() if tested.no_p_value else units
     first, second = matched(
-        unit_values(measurement, before, column),
-        unit_values(measurement, after, column),
+        *(unit_values(measurement, name, column, wells=shown.wells) for name in (before, after)),
         by_place=made,
     )
     a, b = first.to_numpy(np.float64), second.to_numpy(np.float64)
@@ -159,16 +181,18 @@ def paired_values(
         {"what": "pair", "image": first.index, "before": a, "after": b, "change": b - a}
     )
     role = "translated" if made else "real"
-    row = _shift(compare(a, b, paired=True, seed=seed), before, after, role)
+    row = _shift(tested, before, after, role)
     shift = pd.DataFrame([row | {"what": "shift of pairs"}])
     table = pd.concat([pairs, shift], ignore_index=True)
     table["measurement"], table["group"], table["compared_with"] = column, after, before
     columns = ["what", "measurement", "compared_with", "group", "image", "before", "after"]
     columns += ["change", "n", "value", "low", "high", "p_value", "least_p_value", "test"]
+    columns += ["correction", "note"]
     return table[columns].astype({"n": "Int64"})
 
 
-def _shift(compared: Comparison, before: str, after: str, role: str) -> dict[str, Any]:
+def _shift(tested: Tested, before: str, after: str, role: str) -> dict[str, Any]:
+    compared = tested.found
     return {
         "what": "shift",
         "group": after,
@@ -180,7 +204,9 @@ def _shift(compared: Comparison, before: str, after: str, role: str) -> dict[str
         "high": compared.shift_high,
         "p_value": compared.p_value,
         "least_p_value": compared.min_p_value,
-        "test": "Wilcoxon signed-rank" if compared.paired else "Mann-Whitney",
+        "test": tested.test,
+        "correction": tested.correction,
+        "note": tested.no_p_value,
     }
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.measurement.compare import Comparison, Recovery, compare, recovery
-from napari_phenldiff.measurement.effects import matched, unit_values
+from napari_phenldiff.measurement.compare import Comparison, Recovery
+from napari_phenldiff.measurement.comparisons import Groups, Tested, compare_in, recovery_of
 from napari_phenldiff.measurement.panel import translation_panel as translation_panel
 from napari_phenldiff.measurement.tables import Measurement
 from napari_phenldiff.measurement.theme import Theme, ThemeName, themed
-from napari_phenldiff.measurement.words import column_text
+from napari_phenldiff.measurement.units import Units, Wells, matched, unit_values, units_of
+from napari_phenldiff.measurement.words import column_text, named_test
 from napari_phenldiff.measurement.words import p_text as p_text
 from napari_phenldiff.measurement.words import recovery_text as recovery_text
 
@@ -45,7 +46,7 @@ def four_groups(
     translated: str | None = None,
     reconstructed: str | None = None,
     column: str | None = None,
-    wells: str | Mapping[str, str] | None = None,
+    wells: Wells | Units | None = None,
     recovered: Recovery | None = None,
     theme: ThemeName = "light",
     strength: float = 1.0,
@@ -56,8 +57,9 @@ def four_groups(
     Each large dot is an image, or a well, with the median of its group as a line; cells lie small
     behind them. Tests and effects are of images, or wells. Above the pairs stand the shift
     (Hodges-Lehmann) and the p-value of Mann-Whitney's test, of Wilcoxon's for translated against
-    reconstructed, which show the same cells; in the title, which part of the real shift
-    translation recovers.
+    reconstructed, which show the same cells, corrected for the number of measurements as in
+    `effects`; in the title, which part of the real shift translation recovers. Where all images of
+    a condition come from one well or field there is no p-value, and the figure says why.
 
     Parameters
     ----------
@@ -71,8 +73,8 @@ def four_groups(
         same order. Without it, translated images are compared with the real source images.
     column : str, optional
         Column of the table of images; by default the main column of the profile.
-    wells : str or mapping of str to str, optional
-        Column that names the well, or the well of each image's name, see `unit_values`.
+    wells : str or mapping of str to str or Units, optional
+        As for `effects`.
     recovered : Recovery, optional
         The recovery in that column, if it was estimated already; otherwise it is here.
     theme : {"light", "dark"}
@@ -95,17 +97,30 @@ def four_groups(
     from matplotlib.figure import Figure
 
     column = column or measurement.main_column
+    if reconstructed is not None and translated is None:
+        raise InputError("There are reconstructed but no translated images: give both, or neither.")
+    units = units_of(measurement, wells)
+    real = compare_in(measurement, Groups(source, target), column, units, seed=seed)
+    made: Tested | None = None
+    if translated is not None:
+        whole = reconstructed is not None
+        ends = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
+        made = compare_in(measurement, ends, column, units, seed=seed)
+        recovered = recovered or recovery_of(real, made, paired=whole)
+    why = real.no_p_value or (made.no_p_value if made is not None else "")
+    # One dot would show nothing of what there is.
+    shown = Units() if why else units
     with themed(theme) as colors:
         groups = _groups(colors, source, target, reconstructed, translated, strength)
-        units = {
-            group.name: unit_values(measurement, group.name, column, wells=wells)
+        dots = {
+            group.name: unit_values(measurement, group.name, column, wells=shown.wells)
             for group in groups
         }
         if reconstructed is not None and translated is not None:
-            units[reconstructed], units[translated] = matched(
-                units[reconstructed], units[translated], by_place=True
+            dots[reconstructed], dots[translated] = matched(
+                dots[reconstructed], dots[translated], by_place=True
             )
-        values = {name: unit.to_numpy(np.float64) for name, unit in units.items()}
+        values = {name: unit.to_numpy(np.float64) for name, unit in dots.items()}
         # The figure draws itself later, under other defaults: all that counts is set in here.
         figure = Figure(figsize=(1.2 + 1.25 * len(groups), 4.2), layout="constrained")
         axes = figure.add_subplot()
@@ -115,32 +130,48 @@ def four_groups(
             _draw_images(axes, values[group.name], group, colors, rng)
         _limit(axes, measurement, values, column)
 
-        real = compare(values[source], values[target], seed=seed, n_resamples=0)
-        _bracket(axes, groups[0], groups[1], real.shift, real, colors)
-        if translated is not None:
-            recovered = recovered or recovery(
-                values[source],
-                values[target],
-                values[translated],
-                reconstructed=None if reconstructed is None else values[reconstructed],
-                seed=seed,
-            )
+        _bracket(axes, groups[0], groups[1], real.found.shift, real.found, colors)
+        if recovered is not None and made is not None:
             if reconstructed is not None:
-                before, after = values[reconstructed], values[translated]
-                made = compare(before, after, seed=seed, paired=True, n_resamples=0)
                 # The shift that recovery is a part of, so that the numbers fit together.
                 shift = recovered.translated_effect
-                _bracket(axes, groups[2], groups[3], shift, made, colors)
+                _bracket(axes, groups[2], groups[3], shift, made.found, colors)
             axes.set_title(recovery_text(recovered), loc="left", fontsize=9, pad=10)
-        _dress(axes, groups, values, measurement, column, colors)
-        unit = "images" if wells is None else "wells"
+        known = {group.name: int(np.isfinite(values[group.name]).sum()) for group in groups}
+        counts = {name: f"n = {n}" for name, n in known.items()}
+        if why:
+            n_units = {
+                group.name: unit_values(measurement, group.name, column, wells=units.wells)
+                .dropna()
+                .size
+                for group in groups
+            }
+            counts = {
+                name: f"n = {n}" if n == known[name] else f"n = {n}\n({known[name]} images)"
+                for name, n in n_units.items()
+            }
+        _dress(axes, groups, counts, measurement, column, colors)
         has_cells = measurement.cells is not None and column in measurement.cells
+        below = (
+            f"dots: {shown.counted}{', specks: cells' if has_cells else ''}, "
+            f"lines: medians of {shown.counted}"
+        )
+        if why and units.counted != shown.counted:
+            below += f", n: {units.counted}"
+        width = int(16 + 17 * len(groups))
+        said = why or _tests(real, made)
         figure.supxlabel(
-            f"dots: {unit}{', specks: cells' if has_cells else ''}, lines: medians of {unit}",
-            fontsize=7.5,
-            color=colors.faint,
+            "\n".join((below, *textwrap.wrap(said, width))), fontsize=7.5, color=colors.faint
         )
         return figure
+
+
+def _tests(real: Tested, made: Tested | None) -> str:
+    """Name what the p-values are of."""
+    names = [f"p: {named_test(real.test, real.correction)}"]
+    if made is not None and made.test != real.test:
+        names.append(f"of pairs {named_test(made.test, made.correction)}")
+    return "; ".join(names)
 
 
 def _groups(
@@ -151,8 +182,6 @@ def _groups(
     translated: str | None,
     strength: float,
 ) -> list[_Group]:
-    if reconstructed is not None and translated is None:
-        raise InputError("There are reconstructed but no translated images: give both, or neither.")
     groups = [
         _Group(source, f"real\n{source}", 0.0, colors.source, False),
         _Group(target, f"real\n{target}", 1.0, colors.target, False),
@@ -277,15 +306,14 @@ def _bracket(
 def _dress(
     axes: Axes,
     groups: list[_Group],
-    values: dict[str, np.ndarray],
+    counts: dict[str, str],
     measurement: Measurement,
     column: str,
     colors: Theme,
 ) -> None:
-    counts = [int(np.isfinite(values[group.name]).sum()) for group in groups]
     axes.set_xticks(
         [group.place for group in groups],
-        [f"{group.role}\nn = {count}" for group, count in zip(groups, counts, strict=True)],
+        [f"{group.role}\n{counts[group.name]}" for group in groups],
     )
     axes.set_xlim(groups[0].place - 0.55, groups[-1].place + 0.55)
     # Set here and not only by the theme's defaults: a larger canvas adds ticks later.

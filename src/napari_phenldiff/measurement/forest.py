@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.theme import Theme, ThemeName, themed
-from napari_phenldiff.measurement.words import number_text
+from napari_phenldiff.measurement.words import named_test, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,8 @@ def effect_sizes(
 
     On the left Cliff's delta, which has no unit: 0 is no effect, 1 and -1 complete separation.
     Full dots are real effects, hollow diamonds translated ones; faint, with a dotted interval,
-    where the p-value, corrected for the number of measurements (Holm), is above 0.05. Recovery
+    where the p-value, corrected for the number of measurements, is above 0.05, or there is none,
+    which is said. Recovery
     stands on the right where there are translated images.
 
     Parameters
@@ -125,7 +126,7 @@ def _draw_delta(axes: Axes, row: dict[str, Any], place: float, both: bool, color
     made = row["effect"] == "translated"
     color = colors.translated if made else colors.target
     height = place + (0.17 if made else -0.17) * both
-    sure = row["p_holm"] <= 0.05
+    sure = row["p_value"] <= 0.05
     alpha = 1.0 if sure else 0.45
     ends = [row["cliffs_delta_low"], row["cliffs_delta_high"]]
     style = "-" if sure else ":"
@@ -199,12 +200,20 @@ def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, nar
     marks = [mark("o", colors.target, colors.target, "real")]
     if both:
         marks.append(mark("D", colors.translated, colors.ground, "translated"))
-    marks.append(mark("o", colors.target, colors.target, "p > 0.05 after Holm", 0.45))
-    least = table.loc[table["effect"] == "real", "least_p_value"].min()
-    count = table["measurement"].nunique()
+    real = table[table["effect"] == "real"]
+    tested = real[real["p_value"].notna()]
     title = None
-    if least * count > 0.05:
-        title = f"p can't be below {number_text(min(1.0, least * count))} with so few images"
+    if tested.empty:
+        # Faint are all of them.
+        marks.append(mark("o", colors.target, colors.target, "no p-value", 0.45))
+        title = textwrap.fill(str(real["note"].iloc[0]), 48 if narrow else 88)
+    else:
+        first = tested.iloc[0]
+        said = f"p > 0.05 ({named_test(str(first['test']), str(first['correction']))})"
+        marks.append(mark("o", colors.target, colors.target, said, 0.45))
+        least = tested["least_p_value"].min()
+        if least > 0.05:
+            title = f"p can't be below {number_text(least)} with so few {first['counted']}"
     figure.legend(
         handles=marks,
         loc="outside upper left",

@@ -178,7 +178,9 @@ def measure_row(
     except InputError as raised:
         error, result = raised, ImageResult({}, reason=str(raised))
     key = {"image": image.name, "condition": condition}
-    values = {**key, **result.values, "reason": result.reason}
+    # Only tables of stacks have this column.
+    part = {} if image.part_of is None else {"part_of": image.part_of}
+    values = {**key, **result.values, **part, "reason": result.reason}
     return Row(values, {**key, **result.cells} if result.cells else {}, result.objects, error)
 
 

@@ -56,7 +56,7 @@ def _read(path: Path) -> pd.DataFrame:
 
     try:
         # An image or a condition may be called 07 or NA.
-        names = {"image": "string", "condition": "string", "reason": "string"}
+        names = {"image": "string", "condition": "string", "reason": "string", "part_of": "string"}
         table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a table: {error}.") from error

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_phenldiff.measurement.compare import Comparison, compare
-from napari_phenldiff.measurement.effects import Summary, matched, unit_values
+from napari_phenldiff.measurement.compare import Comparison
+from napari_phenldiff.measurement.comparisons import Groups, compare_in
 from napari_phenldiff.measurement.tables import Measurement
 from napari_phenldiff.measurement.theme import Theme, ThemeName, themed
-from napari_phenldiff.measurement.words import column_text, p_text
+from napari_phenldiff.measurement.units import Summary, Units, Wells, unit_values, units_of
+from napari_phenldiff.measurement.words import column_text, named_test, p_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def paired_slopes(
     target: str | None = None,
     made: bool = True,
     column: str | None = None,
-    wells: str | Mapping[str, str] | None = None,
+    wells: Wells | Units | None = None,
     summary: Summary = "median",
     theme: ThemeName = "light",
     seed: int = 0,
@@ -68,27 +69,25 @@ def paired_slopes(
     from matplotlib.figure import Figure
 
     column = column or measurement.main_column
-    first, second = matched(
-        unit_values(measurement, before, column, wells=wells, summary=summary),
-        unit_values(measurement, after, column, wells=wells, summary=summary),
-        by_place=made,
-    )
-    a, b = first.to_numpy(np.float64), second.to_numpy(np.float64)
-    complete = ~(np.isnan(a) | np.isnan(b))
-    a, b = a[complete], b[complete]
-    tested = compare(a, b, paired=True, seed=seed)
+    units = units_of(measurement, wells)
+    ends = Groups(before, after, paired=True, by_place=made, made=made)
+    tested = compare_in(measurement, ends, column, units, summary=summary, seed=seed)
+    shown = Units() if tested.no_p_value else units
+    a, b = tested.a, tested.b
     with themed(theme) as colors:
         figure = Figure(figsize=(4.6, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=[2, 1.1])
-        ends = (colors.reconstructed, colors.translated) if made else (colors.source, colors.target)
+        paints = (
+            (colors.reconstructed, colors.translated) if made else (colors.source, colors.target)
+        )
         if target is not None:
-            wanted = unit_values(measurement, target, column, wells=wells, summary=summary)
+            wanted = unit_values(measurement, target, column, wells=shown.wells, summary=summary)
             _draw_target(left, wanted.to_numpy(np.float64), target, colors)
         # Many lines must not become a surface.
         strength = float(np.clip(12 / max(len(a), 1), 0.18, 0.7))
         for x, y in zip(a, b, strict=True):
             left.plot([0, 1], [x, y], color=colors.faint, linewidth=1, alpha=strength, zorder=1)
-        for place, values, color in ((0, a, ends[0]), (1, b, ends[1])):
+        for place, values, color in ((0, a, paints[0]), (1, b, paints[1])):
             left.scatter(
                 np.full(values.size, place),
                 values,
@@ -105,17 +104,16 @@ def paired_slopes(
         left.set_xticks([0, 1], [before, after])
         left.set_xlim(-0.25, 1.25)
         left.set_ylabel(column_text(measurement, column))
-        _draw_changes(right, b - a, tested, ends[1], colors, seed)
+        _draw_changes(right, b - a, tested.found, paints[1], colors, seed)
         for axes in (left, right):
             axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)
             axes.set_axisbelow(True)
             axes.tick_params(color=colors.faint, labelcolor=colors.text, labelsize=8)
             axes.tick_params(axis="x", length=0)
-        what = "images" if wells is None else "wells"
+        said = f"lines: the same {shown.counted} (n = {a.size}), thick: medians"
+        why = tested.no_p_value or f"p: {named_test(tested.test, tested.correction)}"
         figure.supxlabel(
-            f"lines: the same {what} (n = {a.size}), thick: medians",
-            fontsize=7.5,
-            color=colors.faint,
+            "\n".join((said, *textwrap.wrap(why, 76))), fontsize=7.5, color=colors.faint
         )
         return figure
 

@@ -32,9 +32,9 @@ class Measurement:
     profile : Profile
         The profile that was used.
     images : pandas.DataFrame
-        One row per image: ``image``, ``condition`` (the group), the profile's columns, and
-        ``reason``. What could not be measured is missing (NaN), and `reason` says why; it is
-        empty otherwise.
+        One row per image: ``image``, ``condition`` (the group), the profile's columns,
+        ``part_of`` if there are images of stacks (which one), and ``reason``. What could not be
+        measured is missing (NaN), and `reason` says why; it is empty otherwise.
     cells : pandas.DataFrame or None
         One row per cell, with ``image``, ``condition`` and ``label``; None for a profile without
         cells.
@@ -168,6 +168,7 @@ def image_table(profile: Profile[Any], rows: list[dict[str, Any]]) -> pd.DataFra
     # Columns per channel are not known before the images are.
     more = dict.fromkeys(name for row in rows for name in row if name not in (*first, "reason"))
     table = pd.DataFrame.from_records(rows, columns=[*first, *more, "reason"])
+    more.pop("part_of", None)
     return table.astype({**profile.columns, **dict.fromkeys(more, "float64")})
 
 

@@ -11,8 +11,10 @@ from napari_phenldiff.measurement.tables import Measurement
 
 def recovery_text(recovered: Recovery) -> str:
     """Put a recovery into words, with its interval: ``"recovery 81 % (74 to 89 %)"``."""
-    if recovered.reason:
+    if math.isnan(recovered.value):
         return f"recovery not defined: {recovered.reason}"
+    if math.isnan(recovered.low):
+        return f"recovery {100 * recovered.value:.0f} % ({recovered.reason})"
     return (
         f"recovery {100 * recovered.value:.0f} % "
         f"({100 * recovered.low:.0f} to {100 * recovered.high:.0f} %)"
@@ -22,17 +24,22 @@ def recovery_text(recovered: Recovery) -> str:
 def p_text(comparison: Comparison) -> str:
     """Put a p-value into words, with the smallest possible one where that is not tiny."""
     if math.isnan(comparison.p_value):
-        return "p unknown"
+        return "no p-value"
     text = f"p = {number_text(comparison.p_value)}"
     if comparison.min_p_value > 1e-3:
         text += f"\n(least possible {number_text(comparison.min_p_value)})"
     return text
 
 
+def named_test(test: str, correction: str) -> str:
+    """Name a test with its correction: ``"Mann-Whitney U, Holm over 4 measurements"``."""
+    return test if correction in ("", "none") else f"{test}, {correction}"
+
+
 def number_text(value: float) -> str:
-    """Put a probability into few digits."""
+    """Put a probability into two digits, the same everywhere: ``"0.012"``, ``"8.7e-5"``."""
     if value and abs(value) < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-")
+        return f"{value:.2g}".replace("e-0", "e-")
     return f"{value:.2g}"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import make_folder_atomic
+from napari_phenldiff.images.files import make_folder_atomic, write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
@@ -20,6 +21,7 @@ from napari_phenldiff.runs.calibration import Calibration, read_calibration
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.contents import RunContents, State, state_after
 from napari_phenldiff.runs.records import (
+    BaseWeights,
     ImageRecord,
     ImageRecords,
     RunRecord,
@@ -29,6 +31,9 @@ from napari_phenldiff.runs.records import (
     record_images,
     write_model,
 )
+
+_BASE_AT = "base_at.txt"
+"""Where the base was found that is not where it was."""
 
 __all__ = ["Run", "State", "check_output_folder", "is_run", "state_after"]
 
@@ -46,6 +51,7 @@ class Run(RunContents):
     def __init__(self, path: Path, record: RunRecord, scaling: IntensityScaling) -> None:
         super().__init__(path)
         self._record = record
+        self._base_at: Path | None = None
         self.scaling = scaling
 
     def __repr__(self) -> str:
@@ -154,13 +160,24 @@ class Run(RunContents):
         )
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Run:
+    def open(
+        cls, path: str | os.PathLike[str], *, base_at: str | os.PathLike[str] | None = None
+    ) -> Run:
         """Open a run folder.
+
+        Parameters
+        ----------
+        path : path-like
+            The folder.
+        base_at : path-like, optional
+            Folder of its base model, if that is no longer where it was: the run was moved to
+            another machine, or the base has changed meanwhile. Where the run says which weights it
+            was trained on, it remembers the folder once they were found there.
 
         Raises
         ------
         InputError
-            If it is not one, or its config.json is damaged.
+            If it is not one, or its config.json is damaged, or there is no folder `base_at`.
         """
         path = Path(path).resolve()
         if not is_run(path):
@@ -175,7 +192,14 @@ class Run(RunContents):
             raise InputError(
                 f"{path / 'config.json'} is damaged (scaling: {error}); train again."
             ) from error
-        return cls(path, record, scaling)
+        run = cls(path, record, scaling)
+        if base_at is not None:
+            run._base_at = Path(base_at).expanduser().resolve()
+            if not run._base_at.is_dir():
+                raise InputError(
+                    f"There is no folder {run._base_at}: give the folder of the base model."
+                )
+        return run
 
     # ---- what was asked for ------------------------------------------------------------------
 
@@ -192,9 +216,43 @@ class Run(RunContents):
 
     @property
     def base(self) -> str:
-        """What the base model is loaded by: a merged run is its own, wherever it lies now."""
-        is_merged = (self.path / "unet" / "config.json").is_file()
-        return str(self.path) if is_merged else self._record.config.base
+        """What the base model is loaded by: a merged run is its own, wherever it lies now.
+
+        One of a hub is that of the commit that the run was trained on.
+        """
+        if self._base_at is not None:
+            return str(self._base_at)
+        if (self.path / "unet" / "config.json").is_file():
+            return str(self.path)
+        remembered = self._remembered_base()
+        if remembered is not None:
+            return str(remembered)
+        reference = self._record.config.base
+        commit = None if self.base_weights is None else self.base_weights.commit
+        return reference if commit is None else f"{reference.partition('@')[0]}@{commit}"
+
+    @property
+    def base_weights(self) -> BaseWeights | None:
+        """Which weights the base had; None before the training, and in runs of older versions."""
+        return self._record.base_weights
+
+    def fix_base(self, weights: BaseWeights) -> None:
+        """Write down which base this run is trained on."""
+        self._record = self._record.model_copy(update={"base_weights": weights})
+        write_model(self.path / "config.json", self._record)
+
+    def remember_base(self) -> None:
+        """Keep in mind where the base was found that `open` was told of, as far as that can be."""
+        if self._base_at is not None and self._base_at != self._remembered_base():
+            with suppress(OSError), write_atomic(self.path / _BASE_AT) as aside:
+                aside.write_text(f"{self._base_at}\n", encoding="utf-8")
+
+    def _remembered_base(self) -> Path | None:
+        try:
+            place = Path((self.path / _BASE_AT).read_text(encoding="utf-8").strip())
+        except (OSError, ValueError):
+            return None
+        return place if place.is_dir() else None
 
     @property
     def record(self) -> RunRecord:

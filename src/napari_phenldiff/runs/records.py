@@ -48,6 +48,26 @@ class ImageRecord(BaseModel):
     validation: bool = False
 
 
+class BaseWeights(BaseModel):
+    """Which weights a base model had.
+
+    Attributes
+    ----------
+    sha256 : str
+        Hash over the weights and the configurations of its parts.
+    bytes : int
+        Size of the weights.
+    commit : str, optional
+        Of the hub that it came from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    bytes: int
+    commit: str | None = None
+
+
 class RunRecord(BaseModel):
     """What config.json holds."""
 
@@ -60,6 +80,7 @@ class RunRecord(BaseModel):
     scaling: dict[str, Any]
     digest: str
     versions: dict[str, str]
+    base_weights: BaseWeights | None = None
 
 
 class ImageRecords(BaseModel):

@@ -35,6 +35,7 @@ _IN_THE_DOCK = {
     "--paired": "“Same cells”",
     "--keep": "“Should stay”",
     "--wells": "“Wells”",
+    "--base-at FOLDER": "“Base model” below “Translation”",
 }
 """What a sentence that was written for the command line says in the dock."""
 
@@ -63,7 +64,7 @@ class EvaluationRequest:
     shuffled, half_split : Path or None
         Control runs.
     translation : dict
-        Settings of the translation, by the names of `TranslationConfig`.
+        Settings of the translation, by the names of `TranslationConfig`, and ``base_at``.
     device : str
         ``"auto"`` or a torch device.
     match : ChannelMatch or None
@@ -248,7 +249,7 @@ class EvaluationRequest:
             write_settings(aside / _SETTINGS, self.profile, self.settings, {})
         # What a method lacks is refused where it is asked for, so only what was changed is named.
         for name, value in self.translation.items():
-            if value != _TRANSLATION[name].default:
+            if name not in _TRANSLATION or value != _TRANSLATION[name].default:
                 given[name.replace("_", "-")] = value
         arguments = ["evaluate", str(self.run), str(data)]
         # With "=", so that what begins with a dash is not taken for an option.

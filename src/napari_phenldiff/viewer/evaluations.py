@@ -96,7 +96,9 @@ class FoundEvaluation:
     def what(self) -> str:
         """Tell what was judged, in a line."""
         m = self.metrics
-        images = f"{m.n_translated} images" + (", wells counted" if m.counted == "wells" else "")
+        images = f"{m.n_translated} images" + (
+            "" if m.counted == "images" else f", {m.counted} counted"
+        )
         return f"{m.source} → {m.target} · {_words(m.measurement)} ({m.profile}) · {images}"
 
     def rules(self) -> tuple[tuple[str, str, str], ...]:
@@ -124,7 +126,7 @@ class FoundEvaluation:
         name, settings, thresholds = read_settings(path.with_name("measured_settings.json"))
         cells = path.with_name("measured_cells.csv")
         try:
-            words = {"image": str, "condition": str, "reason": str}
+            words = {"image": str, "condition": str, "reason": str, "part_of": str}
             images = pd.read_csv(path, dtype=words)
             images["reason"] = images["reason"].fillna("")
             table = pd.read_csv(cells, dtype=words) if cells.exists() else None
@@ -175,7 +177,11 @@ def _effects(m: Metrics) -> _Rows:
             )
     r = m.recovery
     value = f"{_percent(r.value)} ({_percent(r.low)} to {_percent(r.high)})"
-    yield "Recovery", f"not defined: {r.reason}" if r.reason else value
+    if math.isnan(r.value):
+        value = f"not defined: {r.reason}"
+    elif math.isnan(r.low):
+        value = f"{_percent(r.value)}, {r.reason}"
+    yield "Recovery", value
 
 
 def _controls(m: Metrics) -> _Rows:

@@ -12,7 +12,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
-from napari_phenldiff.images.layers import images_from_layers
+from napari_phenldiff.images.layers import images_from_layers, stacks_of
 from napari_phenldiff.images.naming import count, file_safe
 from napari_phenldiff.viewer.layers import LayerGroup, LayerInfo, LayerSnapshot
 
@@ -32,11 +32,14 @@ class Lot:
         Axes of the layers.
     geometry : dict
         Scale, units, translation and axis labels of the layers, as napari takes them.
+    parts : tuple of str or None
+        The stack that each image is a part of.
     """
 
     names: tuple[str, ...]
     axes: LayerAxes
     geometry: dict[str, Any]
+    parts: tuple[str | None, ...] = ()
 
     @classmethod
     def of(cls, layer: Layer | LayerSnapshot, info: LayerInfo) -> Lot:
@@ -49,7 +52,9 @@ class Lot:
         """
         axes = _axes(layer)
         names = info.images
-        if len(names) != axes.n_fields:
+        named = len(names) == axes.n_fields
+        parts = stacks_of(str(layer.name), axes.n_fields, named=named, paths=info.paths)
+        if not named:
             # Somebody has put other images into the layer.
             base = file_safe(str(layer.name))
             names = tuple(f"{base}_{i:04d}" for i in range(axes.n_fields))
@@ -59,7 +64,7 @@ class Lot:
             "units": tuple(layer.units),
             "axis_labels": tuple(layer.axis_labels),
         }
-        return cls(tuple(names), axes, geometry)
+        return cls(tuple(names), axes, geometry, parts)
 
     def index(self, place: int) -> tuple[slice, ...]:
         """Return what cuts one image out of the leading axes of a layer, keeping the axes."""
@@ -182,7 +187,8 @@ class FieldImages:
             _one_field(layer, info, place, self.lots[part].names[place])
             for layer, info in zip(self._group.parts[part], self._group.infos[part], strict=True)
         ]
-        return images_from_layers(self._group.name, layers, z=self._z)[0]
+        image = images_from_layers(self._group.name, layers, z=self._z)[0]
+        return replace(image, part_of=self.lots[part].parts[place])
 
     def named(self, names: Iterable[str]) -> list[Image]:
         """Return the images of these names, in their order; KeyError if there is no such image."""

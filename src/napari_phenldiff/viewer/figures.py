@@ -42,9 +42,14 @@ class FigureWords:
 
 
 FIGURES: dict[FigureKind, FigureWords] = {
-    "groups": FigureWords("Groups", "Each large dot is an image, each small one a cell."),
+    "groups": FigureWords(
+        "Groups",
+        "Each large dot is a well, or an image where wells are not known; each small one a cell.",
+    ),
     "pairs": FigureWords(
-        "Pairs", "Each line is an image, from before to after. Beside them the changes."
+        "Pairs",
+        "Each line is a well, or an image where wells are not known, from before to after. Beside "
+        "them the changes.",
     ),
     "effects": FigureWords(
         "Effects",

@@ -92,6 +92,8 @@ class TranslationRequest:
         Which image of the stack; None for all.
     region : Region or None
         Which part of the image; None for all of it.
+    base_at : Path or None
+        Folder of the run's base model, if it is not where it was.
     strength, guidance, anchor, depth, freedom, detail, inference_steps, seed
         As in `TranslationConfig`.
     """
@@ -102,6 +104,7 @@ class TranslationRequest:
     target: str
     field: int | None = None
     region: Region | None = None
+    base_at: Path | None = None
     strength: float = _DEFAULT["strength"].default
     guidance: float = _DEFAULT["guidance"].default
     anchor: float = _DEFAULT["anchor"].default
@@ -123,6 +126,8 @@ class TranslationRequest:
             return str(error)
         if not run.has_adapter:
             return f"{run.path.name} has no result yet; let its fine-tuning go on first."
+        if self.base_at is not None and not self.base_at.is_dir():
+            return f"There is no folder {self.base_at}; choose that of the base model, or none."
         if self.group is None:
             return "Open the images to translate: drop TIFFs or a folder of them on the viewer."
         if self.group.n_planes > 1:

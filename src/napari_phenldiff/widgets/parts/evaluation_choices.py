@@ -48,7 +48,7 @@ class EvaluationChoices(QObject):
     def _add_evaluation(self, panel: Panel) -> None:
         self.images = whole_box(EvaluationConfig.model_fields["images"].default, 2, 100_000)
         self.wells = QLineEdit()
-        self.wells.setPlaceholderText("each image is counted")
+        self.wells.setPlaceholderText("as the names tell")
         self.keep = QListWidget()
         self.trained_too = QCheckBox("Take them, too")
         self.name = QLineEdit()
@@ -62,9 +62,9 @@ class EvaluationChoices(QObject):
         form.row(
             "Wells",
             self.wells,
-            "A regular expression that finds the well in the names of images, such as "
-            "^[A-H][0-9]+ for A01_field3. Wells are counted then, and not images, as they should "
-            "be where several images come from one.",
+            "What is counted are wells or fields, where the names of images tell them. Where they "
+            "are read wrongly, give a regular expression that finds the well, such as "
+            "^[A-H][0-9]+ for A01_field3, or the word image to count each image.",
         )
         form.row(
             "Should stay",

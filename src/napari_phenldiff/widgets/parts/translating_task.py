@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.events import Event, Finished, Loading
+from napari_phenldiff.runs.events import Event, Failed, Finished, Loading
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.process import ChildProcess, follow
 from napari_phenldiff.runs.session import (
@@ -73,14 +73,14 @@ class ViewerSession:
         self._turnable: dict[str, Turnable] = {}
         self.windows: weakref.WeakSet[QWidget] = weakref.WeakSet()
 
-    def get(self, run: Run) -> Session:
+    def get(self, run: Run, base_at: Path | None = None) -> Session:
         """Return a session for a run as it is now, with the preferences as they are now."""
         wishes = preferences()
         trained = run.adapter_path.stat().st_mtime_ns
-        key = (run.path, trained, wishes.device, wishes.precision, wishes.models_folder)
+        key = (run.path, trained, wishes.device, wishes.precision, wishes.models_folder, base_at)
         if self._session is None or key != self._key:
             self.close()
-            self._key, self._session = key, _new_session(run.path, wishes)
+            self._key, self._session = key, _new_session(run.path, wishes, base_at)
         return self._session
 
     def remember(self, translation: str, turnable: Turnable) -> None:
@@ -108,10 +108,12 @@ class ViewerSession:
             self._session = None
 
 
-def _new_session(run: Path, wishes: Preferences) -> Session:
+def _new_session(run: Path, wishes: Preferences, base_at: Path | None) -> Session:
     folder = Path(tempfile.mkdtemp(prefix="phenldiff-session-"))
     arguments = ["session", str(run), "--folder", str(folder)]
     arguments += ["--device", wishes.device, "--precision", wishes.precision]
+    if base_at is not None:
+        arguments += ["--base-at", str(base_at)]
     return Session(folder, lambda log: launch(arguments, log, wishes.environment()))
 
 
@@ -154,7 +156,7 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
         raise InputError(error or "Choose the images to translate.")
     real = request.group
     host = session_of(viewer)
-    session = host.get(Run.open(request.run))
+    session = host.get(Run.open(request.run), request.base_at)
     asked_to_stop: list[bool] = []
 
     def stop() -> None:
@@ -180,6 +182,11 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
             yield Loading("asking the background process")
             process = session.ask(TranslateRequest(number=number, config=prepared.config()))
             for event in follow(folder / EVENTS_NAME, process, should_stop=should_stop):
+                if isinstance(event, Failed):
+                    # Sentences are written for the command line.
+                    here = "“Base model” below “Advanced”"
+                    text = event.message.replace("--base-at FOLDER", here)
+                    event = replace(event, message=text)
                 if isinstance(event, Finished) and not event.stopped:
                     result = read_output(prepared, names, folder)
                     for kind in ("translated", "reconstructed"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box
 
 
@@ -27,6 +28,7 @@ class TranslationSettings:
         self.detail = number_box(fields["detail"].default, 0.0, 1.0, step=0.1)
         self.inference_steps = whole_box(fields["inference_steps"].default, 1, 1000)
         self.seed = whole_box(0, 0, 2**31 - 1)
+        self.base_at = FolderField("where the run has it")
         form.row(
             "Guidance",
             self.guidance,
@@ -61,6 +63,12 @@ class TranslationSettings:
             "Steps", self.inference_steps, "Steps of the schedule. Fewer are faster and coarser."
         )
         form.row("Seed", self.seed, "Seed of whatever is random.")
+        form.row(
+            "Base model",
+            self.base_at,
+            "Folder of the base model, if it is not where it was when the run was trained. It must "
+            "be the same one, and is remembered.",
+        )
 
     def suit(self, run: Run | None) -> None:
         """Fill in guidance and freedom that suit a run."""
@@ -73,16 +81,15 @@ class TranslationSettings:
             getattr(self, name).setValue(chosen)
 
     def values(self) -> dict[str, Any]:
-        """Return what is filled in, by the names of `TranslationConfig`."""
-        return {
-            name: getattr(self, name).value()
-            for name in (
-                "guidance",
-                "anchor",
-                "depth",
-                "freedom",
-                "detail",
-                "inference_steps",
-                "seed",
-            )
-        }
+        """Return what is filled in, by the names of `TranslationRequest`."""
+        numbers = (
+            "guidance",
+            "anchor",
+            "depth",
+            "freedom",
+            "detail",
+            "inference_steps",
+            "seed",
+        )
+        filled = {name: getattr(self, name).value() for name in numbers}
+        return {**filled, "base_at": self.base_at.path()}

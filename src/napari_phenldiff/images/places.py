@@ -1,0 +1,150 @@
+"""Which well, or which field, an image shows: read from its name.
+
+Tiles of one field, planes and times of one stack, and fields of one well are as little independent
+of each other as cells of one image. Names of files usually tell which belong together, in the
+ways that microscopes and people write them; what they do not tell is not guessed at.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["well", "field", "stack", "image"]
+
+_SUFFIXES = ("tif", "tiff", "ome")
+_BETWEEN = re.compile(r"[\s_\-.,;+()\[\]/\\]+")
+# The ways of microscopes, the surest first. What is found is the well.
+_WELLS = (
+    re.compile(r"(?<![a-z])well[ _-]?([a-p]{1,2}[ _-]?\d{1,3}|\d{1,4})(?!\d)", re.I),
+    re.compile(r"(?<![a-z0-9])(r\d{2}c\d{2})(?=f\d)", re.I),
+    re.compile(r"(?<![A-Za-z0-9])(W\d{4,5})(?=F\d{4})"),
+    re.compile(r"(?<![A-Za-z0-9])([A-P] ?- ?\d{1,2})(?= ?\()"),
+    # With a second digit, before one without.
+    re.compile(r"(?<![A-Za-z0-9])((?:[A-P]|A[A-F])(?:0?[0-3]\d|0?4[0-8]))(?=f\d|s\d|w\d|[\W_]|$)"),
+    re.compile(r"(?<![A-Za-z0-9])((?:[ABEI-LNO]|A[A-F])[1-9])(?=[\W_]|$)"),
+    # May be a channel (C1), a frame, a plane, a day, a phase, a histone or a mouse as well.
+    re.compile(r"(?<![A-Za-z0-9])([CDFGHMP][1-9])(?=[\W_]|$)"),
+)
+_UNSURE = _WELLS[-1]
+# Parts of a field, and times, planes and channels of it.
+_PART = re.compile(
+    r"([zt]\d+|tp\d+|(?:row|col|column)\d*|r\d+c\d+|(?:tile|crop|patch|cut|roi|window)s?\d*"
+    r"|(?:time|timepoint|frame|plane|slice|stack)\d*|(?:w|wv|ch|channel)\d+|[xy]\d+[xy]\d+)",
+    re.I,
+)
+_TIME_LETTER = re.compile(r"t[a-z]")
+_COORDINATE = re.compile(r"[xy]-?\d+", re.I)
+_CHANNEL = re.compile(r"(?:w|wv|ch|channel)\d+", re.I)
+# Parts of a well; without a well, each field counts.
+_FIELD = re.compile(
+    r"(?:f|s|p|fld|fov|field|site|pos|position|xy|series|img|image|im|pic|scan|view|file)s?\d*"
+    r"|\d{1,5}",
+    re.I,
+)
+# What several images may be of that is no well, but is what was repeated.
+_REPEAT = re.compile(
+    r"(plate|rep|repl|replicate|exp|experiment|batch|day|run|dish|slide|coverslip|culture|mouse"
+    r"|animal|donor|patient|fish|embryo|larva|worm)\d*[a-z]?",
+    re.I,
+)
+_CULTURE = re.compile(
+    r"(rep|repl|replicate|dish|slide|coverslip|culture|mouse|animal|donor|patient|fish|embryo"
+    r"|larva|worm)(\d*)[a-z]?",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an image was taken, as far as its name tells.
+
+    Attributes
+    ----------
+    name : str
+        The same for all images of one well, or of one field or stack where no well is told; the
+        name of the image itself where it tells neither.
+    kind : {"well", "field", "stack", "image"}
+        What that is. A dish, an animal or a donor is a well here.
+    """
+
+    name: str
+    kind: Kind
+
+
+def place_of(name: str, *, unsure: bool = True) -> Place:
+    """Read from the name of an image which well or field it is of.
+
+    Parameters
+    ----------
+    name : str
+        Name of an image, without suffix.
+    unsure : bool
+        Whether a letter with one digit (C1, P3), which may be something else, is a well.
+
+    Returns
+    -------
+    Place
+        ``B07_field3_y128`` is of the well ``B07``, ``rep2_C003_x0`` of ``rep2 C003``,
+        ``scan3_y000_x128`` of the field ``scan3``, and ``field_0003`` an image for itself.
+    """
+    for expression in _WELLS:
+        found = None if expression is _UNSURE and not unsure else expression.search(name)
+        if found is not None:
+            before, after = name[: found.start()], name[found.end() :]
+            kept = [t for t in _tokens(before) if not _PART.fullmatch(t) and not _is_field(t)]
+            kept.append(found.group(1))
+            kept += _repeats(_tokens(after))
+            return Place(" ".join(kept), "well")
+    tokens = _tokens(name)
+    cultures = _repeats(tokens, _CULTURE)
+    if cultures:
+        return Place(" ".join(cultures), "well")
+    return _field(name, tokens)
+
+
+def _tokens(text: str) -> list[str]:
+    return [token for token in _BETWEEN.split(text) if token and token not in _SUFFIXES]
+
+
+def _is_field(token: str) -> bool:
+    return _FIELD.fullmatch(token) is not None and _REPEAT.fullmatch(token) is None
+
+
+def _repeats(tokens: list[str], wanted: re.Pattern[str] = _REPEAT) -> list[str]:
+    """Return what names a repeat, each with the number that may follow it."""
+    kept = []
+    for i, token in enumerate(tokens):
+        if not wanted.fullmatch(token):
+            continue
+        if any(sign.isdigit() for sign in token):
+            kept.append(token)
+        elif i + 1 < len(tokens) and tokens[i + 1].isdigit():
+            kept.append(f"{token}{tokens[i + 1]}")
+    return kept
+
+
+def _field(name: str, tokens: list[str]) -> Place:
+    """Leave out what names a part of a field; the rest names the field."""
+    # Along one axis alone, x3 may be the third of anything.
+    axes = {token[0].lower() for token in tokens if _COORDINATE.fullmatch(token)}
+    with_places = len(axes) == 2
+    rest: list[str] = []
+    left_out = False
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        placed = _COORDINATE.fullmatch(token) or _TIME_LETTER.fullmatch(token)
+        # "tile 12" is written in many ways; a tile without a number is none of several.
+        apart = token.isalpha() and i + 1 < len(tokens) and tokens[i + 1].isdigit()
+        numbered = apart or not token.isalpha()
+        if (numbered and _PART.fullmatch(token)) or (with_places and placed):
+            left_out = left_out or _CHANNEL.fullmatch(token) is None
+            i += apart
+        else:
+            rest.append(token)
+        i += 1
+    if not left_out:
+        return Place(name, "image")
+    return Place(" ".join(rest), "field")
