@@ -5,11 +5,13 @@ import torch
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.references import (
-    Separation,
     choose_references,
     given_latents,
-    highest_without_phenotype,
     in_words,
+)
+from napari_phenldiff.diffusion.separation import (
+    Separation,
+    highest_without_phenotype,
     separation,
 )
 from napari_phenldiff.errors import InputError

@@ -133,7 +133,8 @@ class Translator(LatentTranslator):
                 yield Translation(image.name, same, same, residual=0.0, seconds=0.0)
             return
         started = time.monotonic()
-        tiles = cut(batch, self.scaling)
+        scaling = self.scaling.of(config.source)
+        tiles = cut(batch, scaling)
         parts = [
             self._translate_tiles(tiles[i : i + config.batch_size], config)
             for i in range(0, len(tiles), config.batch_size)
@@ -152,7 +153,7 @@ class Translator(LatentTranslator):
             detail = dial = None
             if seen is not None:
                 whole = grid.blend(seen[start:end])
-                detail = Detail(self.scaling.apply(image.data) - whole, whole, config.detail)
+                detail = Detail(scaling.apply(image.data) - whole, whole, config.detail)
             if keep:
                 dial = Dial(
                     self,
@@ -166,8 +167,8 @@ class Translator(LatentTranslator):
                 )
             yield Translation(
                 name=image.name,
-                translated=self.restore(image, grid, translated[start:end], detail),
-                reconstructed=self.restore(image, grid, reconstructed[start:end], detail),
+                translated=self.restore(image, grid, translated[start:end], config, detail),
+                reconstructed=self.restore(image, grid, reconstructed[start:end], config, detail),
                 residual=float(residuals[start:end].max()),
                 seconds=seconds,
                 dial=dial,
@@ -185,10 +186,15 @@ class Translator(LatentTranslator):
         return results[0], results[1], inversion
 
     def restore(
-        self, image: Image, grid: TileGrid, tiles: np.ndarray, detail: Detail | None = None
+        self,
+        image: Image,
+        grid: TileGrid,
+        tiles: np.ndarray,
+        config: TranslationConfig,
+        detail: Detail | None = None,
     ) -> Image:
         """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
-        return restore(image, grid, tiles, self.scaling, detail)
+        return restore(image, grid, tiles, self.scaling.of(config.source), detail)
 
 
 def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:

@@ -189,6 +189,12 @@ class Run(RunContents):
         self._record = self._record.model_copy(update={"config": config})
         write_model(self.path / "config.json", self._record)
 
+    def fix_scaling(self, scaling: IntensityScaling) -> None:
+        """Write down the ranges of conditions whose channels get a common brightness."""
+        self.scaling = scaling
+        self._record = self._record.model_copy(update={"scaling": scaling.to_dict()})
+        write_model(self.path / "config.json", self._record)
+
     @property
     def base(self) -> str:
         """What the base model is loaded by: a merged run is its own, wherever it lies now."""
