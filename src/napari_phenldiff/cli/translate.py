@@ -30,7 +30,8 @@ named like --source is taken. Stacks of images are translated image by image and
 DIR gets, for each file, under the same name and with its shape, dtype and channel names:
   DIR/translated/NAME.tif      the cells as they would look in the target condition
   DIR/reconstructed/NAME.tif   the cells as the model shows them in their own condition
-  DIR/translation.json         settings, and per image how exact the inversion was
+  DIR/translation.json         settings, and per image how exact the inversion was and how many
+                               cells are lost or invented
 Compare translated with reconstructed: both have gone through the model.
 
 examples:
@@ -154,6 +155,8 @@ def translate(
     paths = find_files(given, config.source)
     if run.reference_channels:
         say(f"Reference channels, left as they are: {', '.join(run.reference_channels)}")
+    if run.normalised_channels:
+        say(f"Normalised channels, as bright as they are: {', '.join(run.normalised_channels)}")
     say(f"Checking {len(paths)} files ...")
     files, warnings = check_files(run, paths, held_out, z, advice="; --held-out leaves them out")
 

@@ -7,10 +7,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff import __version__
+from napari_phenldiff.cli.cell_count import CellCount
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TranslationConfig
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.runs.folder import Run
+
+
+_ENOUGH = 64
+"""Images that the threshold for nuclei comes from."""
 
 
 @dataclass(slots=True)
@@ -131,6 +137,7 @@ class TranslationJob:
         self._z = z
         self._total = sum(sum(file.wanted) for file in files)
         self.done: list[dict[str, Any]] = []
+        self._cells: CellCount | None = None
 
     @property
     def complete(self) -> bool:
@@ -155,6 +162,7 @@ class TranslationJob:
         keep : callable, optional
             Called with the dial of each image, in the order of the images.
         """
+        self._cells = CellCount(self.run.channel_names, self._some_images)
         results = iter(translator.translate(self._images(), self._config, keep=keep is not None))
         spent, done = 0.0, 0
         for file in self._files:
@@ -173,7 +181,8 @@ class TranslationJob:
                 spent += translations[-1].seconds
                 left = spent / done * (self._total - done)
                 yield Progress(done, self._total, translations[-1].name, left)
-            self._write(file, translations)
+            self._write(file, translations, self._cells)
+        yield self._cells.event()
 
     def _images(self) -> Iterator[Image]:
         """Read the wanted images again, one file at a time."""
@@ -183,7 +192,13 @@ class TranslationJob:
             images = read_tiff(file.path, z=self._z)
             yield from (i for i, wanted in zip(images, file.wanted, strict=True) if wanted)
 
-    def _write(self, file: FileToTranslate, translations: list[Translation]) -> None:
+    def _some_images(self) -> Iterator[Image]:
+        """Read enough of the wanted images again for a threshold."""
+        return islice(self._images(), _ENOUGH)
+
+    def _write(
+        self, file: FileToTranslate, translations: list[Translation], cells: CellCount
+    ) -> None:
         from napari_phenldiff.images.tiff import write_stack
 
         hashes = [digest for digest, wanted in zip(file.hashes, file.wanted, strict=True) if wanted]
@@ -207,6 +222,7 @@ class TranslationJob:
                     "source_sha256": digest,
                     "residual": _finite(translation.residual),
                     "seconds": _finite(translation.seconds),
+                    "cells": cells.add(translation),
                 }
             )
 
@@ -219,6 +235,7 @@ class TranslationJob:
             "preset": getattr(self.run.config, "preset", None),
             "base": self.run.config.base,
             "reference_channels": list(self.run.reference_channels),
+            "normalised_channels": list(self.run.normalised_channels),
             "settings": self._config.model_dump(),
         }
 
@@ -226,7 +243,12 @@ class TranslationJob:
         """Write translation.json about what is done so far."""
         from napari_phenldiff.images.files import write_atomic
 
-        summary = {**self._provenance(), "complete": self.complete, "images": self.done}
+        summary = {
+            **self._provenance(),
+            "complete": self.complete,
+            "cells": None if self._cells is None else self._cells.summary(),
+            "images": self.done,
+        }
         with write_atomic(self._out / "translation.json") as aside:
             aside.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
 

@@ -91,6 +91,8 @@ def evaluate(
         wells=config.wells,
         seed=config.seed,
     )
+    chosen = parts.as_bright_as_source(chosen, model.scaling, translation, notes)
+    scaling = model.scaling.of(translation.source)
     sources = chosen.sources
     channels = sources[0].channel_names
     kept = model.reference_channels if config.keep is None else config.keep
@@ -109,7 +111,7 @@ def evaluate(
     reconstructed = _named([m.reconstructed for m in made], sources)
     own = translate("translating to the own condition", sources, null_config(translation))
     null = _named([m.translated for m in own], sources)
-    cycles = [parts.cycle("reconstructed", sources, reconstructed, model.scaling)]
+    cycles = [parts.cycle("reconstructed", sources, reconstructed, scaling)]
     if config.cycle:
         back = list(
             _told(
@@ -119,7 +121,7 @@ def evaluate(
                 on_step,
             )
         )
-        cycles.insert(0, parts.cycle("there and back", sources, back, model.scaling))
+        cycles.insert(0, parts.cycle("there and back", sources, back, scaling))
 
     on_step("measuring", 0, 1)
     names = _group_names(translation)
@@ -173,22 +175,23 @@ def evaluate(
     truth = None
     if chosen.counterparts is not None:
         truth = against_truth(
-            sources, reconstructed, translated, chosen.counterparts, model.scaling, measured
+            sources, reconstructed, translated, chosen.counterparts, scaling, measured
         )
 
     on_step("looking at what should not change", 0, 1)
     identity, nuclei_kept, correlation_kept = parts.identity(
-        chosen, reconstructed, translated, kept, notes
+        chosen, reconstructed, translated, kept, notes, config.wells
     )
     on_step("comparing features and training a classifier", 0, 1)
     seen = parts.appearance(
-        chosen, reconstructed, translated, model.scaling, config.wells, config.fid, config.seed,
+        chosen, reconstructed, translated, scaling, config.wells, config.fid, config.seed,
         notes,
     )  # fmt: skip
     on_step("looking for training images", 0, 1)
     memorised = parts.memorisation(
-        model.training, translation.target, chosen, translated, model.scaling, notes
-    )
+        model.training, translation.target, chosen, translated, model.scaling, notes,
+        translation.source,
+    )  # fmt: skip
     on_step("sending latents there and back", 0, 1)
     latent = parts.latents(model.translator, sources[: config.latent_images], translation)
     _warn_about_wells(model, chosen, config.wells, notes)
@@ -207,6 +210,7 @@ def evaluate(
             own_source=identity.own_source,
             copies=None if memorised is None else memorised.copies,
             trained_on=chosen.trained_on,
+            cells=identity.cells,
         ),
         rules,
     )

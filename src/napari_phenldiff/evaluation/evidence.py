@@ -80,6 +80,45 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """How many cells there are, reconstructed and translated, and in real images.
+
+    Attributes
+    ----------
+    channel : str
+        That shows their nuclei.
+    n_before, n_after : int
+        In the reconstructed and in the translated images.
+    n_same : int
+        Of these, one to one in the same places.
+    per_image : float
+        Translated less reconstructed, mean over images.
+    real : Effect
+        Of the number per image between real images of the two conditions.
+    real_ratio : float
+        Mean number in real images of the target over that of the source.
+    """
+
+    channel: str
+    n_before: int
+    n_after: int
+    n_same: int
+    per_image: Number
+    real: Effect
+    real_ratio: Number
+
+    @property
+    def lost(self) -> float:
+        """Part of the cells that is gone; NaN without any."""
+        return (self.n_before - self.n_same) / self.n_before if self.n_before else math.nan
+
+    @property
+    def invented(self) -> float:
+        """Cells that were not there, as a part of those that were; NaN without any."""
+        return (self.n_after - self.n_same) / self.n_before if self.n_before else math.nan
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known about one translation and one measurement.
 
@@ -109,6 +148,8 @@ class Evidence:
         Part of the translated images that are as good as copies of training images.
     trained_on : int
         Images among those evaluated that the run was trained on.
+    cells : Cells, optional
+        How many cells are lost and invented.
     """
 
     real: Effect
@@ -122,6 +163,7 @@ class Evidence:
     own_source: float | None = None
     copies: float | None = None
     trained_on: int = 0
+    cells: Cells | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +184,8 @@ class Rules:
         Least that translated images must be more like their own sources than like others.
     copies : float
         Part of the translated images that may be copies of training images.
+    cells_changed : float
+        Part of the cells that may be lost, and be invented, where real images have as many.
     """
 
     alpha: float = 0.05
@@ -152,6 +196,7 @@ class Rules:
     correlation_kept: float = 0.5
     own_source: float = 0.75
     copies: float = 0.1
+    cells_changed: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)

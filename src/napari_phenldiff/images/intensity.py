@@ -160,6 +160,15 @@ class IntensityScaling:
         """The scaling without ranges of single conditions."""
         return replace(self, own=()) if self.own else self
 
+    @property
+    def normalised(self) -> tuple[str, ...]:
+        """Names of the channels of which conditions have ranges of their own."""
+        return tuple(
+            name
+            for k, name in enumerate(self.channel_names)
+            if len({(self.low[k], self.high[k]), *((o.low[k], o.high[k]) for o in self.own)}) > 1
+        )
+
     def regrade(self, image: Image, source: str, target: str) -> Image:
         """Show an image in the grey values that another condition has.
 

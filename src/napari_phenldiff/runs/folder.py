@@ -217,6 +217,11 @@ class Run(RunContents):
         return self._record.channel_names
 
     @property
+    def normalised_channels(self) -> tuple[str, ...]:
+        """Channels that were brought to a common brightness before anything was learned."""
+        return self.scaling.normalised
+
+    @property
     def digest(self) -> str:
         """Hash over all images trained on."""
         return self._record.digest
