@@ -10,12 +10,12 @@ DATA holds bbbc013_translocation; of it three sets are made in ``DIR/sets``:
 - ``thinned``: in every other treated tile half of the cells are masked out, each with the pixels
   that are nearest to its nucleus, which get grey values of the tile's darkest pixels.
 
-Each is trained and translated by `phenldiff train` and `phenldiff translate --held-out`, with
-their defaults. A row per set: which channels are references and normalised, nuclei kept one to
-one (half of their union), lost and invented (reconstructed to translated), recovery of the log2 ratio of nucleus and
-ring, and its share of that on the untouched set. All are measured against the untouched treated
-tiles, as the phenotype is theirs, with thresholds fitted to the untouched tiles. What is in DIR
-is not made again.
+Each is trained and translated as by `phenldiff train` and `phenldiff translate`, with their
+defaults, on tiles that were not trained on. A row per set: which channels are references and
+normalised; of the nuclei how many are kept (half of their union, one to one), lost and invented,
+reconstructed to translated; recovery of the log2 ratio of nucleus and ring, and its share of that
+on the untouched set. All are measured against the untouched treated tiles, whose phenotype it is.
+What is in DIR is not made again.
 
 ``--references`` trains nothing: it tells, for the data sets there are, how well each channel
 separates the conditions, as it is and without its brightness, and what follows.

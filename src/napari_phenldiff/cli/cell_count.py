@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Noted, Warned
 
 if TYPE_CHECKING:
@@ -25,23 +25,30 @@ class CellCount:
     Parameters
     ----------
     channel_names : sequence of str
-        Of the images; the one with the nuclei is told by its name.
-    sources : callable
-        Gives the images that are translated, from which the one threshold for all comes. It is
-        only called if there is such a channel, and once.
+        Of the run; the channel with the nuclei is told by its name. Images may name theirs
+        differently.
     """
 
-    def __init__(
-        self, channel_names: tuple[str, ...], sources: Callable[[], Iterable[Image]]
-    ) -> None:
-        from napari_phenldiff.evaluation.identity import nuclei_channel
+    def __init__(self, channel_names: Sequence[str]) -> None:
+        from napari_phenldiff.evaluation.identity import nuclei_channel, nuclei_settings
+        from napari_phenldiff.measurement.fitting import ThresholdFit
+        from napari_phenldiff.measurement.profiles import find_profile
 
-        self._channel = nuclei_channel(channel_names)
-        self._names = channel_names
-        self._sources = sources
-        self._thresholds: dict[str, float] | None = None
+        self._names = tuple(channel_names)
+        self._channel = nuclei_channel(self._names)
         self._reason = "" if self._channel else _NO_CHANNEL
+        settings = nuclei_settings(self._channel or 0)
+        self._fit = ThresholdFit(find_profile("cells"), settings)
+        self._thresholds: dict[str, float] = {}
         self._before = self._after = self._same = 0
+
+    def look(self, source: Image) -> None:
+        """Take in an image that is going to be translated: one threshold comes from all of them."""
+        from napari_phenldiff.measurement.fitting import draw_samples
+
+        if self._channel is not None:
+            image = replace(source, channel_names=self._names)
+            self._fit.add(draw_samples(image, self._fit.parts, self._fit.fractions))
 
     def add(self, translation: Translation) -> dict[str, int] | None:
         """Count the cells of one image.
@@ -51,26 +58,20 @@ class CellCount:
         dict of str to int or None
             ``before``, ``after``, ``lost`` and ``invented``; None if they cannot be counted.
         """
-        from dataclasses import replace
-
-        from napari_phenldiff.evaluation.identity import match_cells, nuclei_thresholds
+        from napari_phenldiff.evaluation.identity import match_cells
 
         if self._channel is None:
             return None
-        try:
-            if self._thresholds is None:
-                sources = (replace(x, channel_names=self._names) for x in self._sources())
-                self._thresholds = nuclei_thresholds(sources, self._channel)
-                if any(map(math.isnan, self._thresholds.values())):
-                    raise InputError(f"no threshold for nuclei was found in {self._channel}")
-            before, after = (
-                replace(image, channel_names=self._names)
-                for image in (translation.reconstructed, translation.translated)
-            )
-            found = match_cells(before, after, self._channel, self._thresholds)
-        except InputError as error:
-            self._channel, self._reason = None, str(error)
+        self._thresholds = self._thresholds or self._fit.thresholds()
+        if any(map(math.isnan, self._thresholds.values())):
+            self._reason = f"no threshold for nuclei was found in {self._channel}"
+            self._channel = None
             return None
+        before, after = (
+            replace(image, channel_names=self._names)
+            for image in (translation.reconstructed, translation.translated)
+        )
+        found = match_cells(before, after, self._channel, self._thresholds)
         self._before += found.n_before
         self._after += found.n_after
         self._same += found.n_same

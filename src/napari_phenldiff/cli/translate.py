@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
+from napari_phenldiff.cli.cell_count import CellCount
 from napari_phenldiff.cli.images import find_files
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
@@ -158,11 +159,14 @@ def translate(
     if run.normalised_channels:
         say(f"Normalised channels, as bright as they are: {', '.join(run.normalised_channels)}")
     say(f"Checking {len(paths)} files ...")
-    files, warnings = check_files(run, paths, held_out, z, advice="; --held-out leaves them out")
+    cells = CellCount(run.channel_names)
+    files, warnings = check_files(
+        run, paths, held_out, z, cells, advice="; --held-out leaves them out"
+    )
 
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    job = TranslationJob(run, config, files, out, z)
+    job = TranslationJob(run, config, files, out, z, cells)
     message = "Ending after this image ... (once more ends at once)"
     with (
         lock.hold(out / LOCK_NAME, what=f"folder {out}"),

@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.runs.folder import Run
-
-
-_ENOUGH = 64
-"""Images that the threshold for nuclei comes from."""
 
 
 @dataclass(slots=True)
@@ -56,11 +51,17 @@ class FileToTranslate:
 
 
 def check_files(
-    run: Run, paths: list[Path], held_out: bool, z: int | Projection | None, *, advice: str = ""
+    run: Run,
+    paths: list[Path],
+    held_out: bool,
+    z: int | Projection | None,
+    cells: CellCount,
+    *,
+    advice: str = "",
 ) -> tuple[list[FileToTranslate], list[str]]:
     """Read all files once; return what is to be done, and what the user should know.
 
-    `advice` is what to do about images that were trained on.
+    `cells` looks at the images; `advice` is what to do about images that were trained on.
     """
     from napari_phenldiff.images.files import sha256_of_array
     from napari_phenldiff.images.tiff import read_tiff
@@ -81,6 +82,9 @@ def check_files(
         hashes = [sha256_of_array(image.data) for image in images]
         known = [digest in run.trained_images for digest in hashes]
         file = FileToTranslate(path, hashes, [not (held_out and seen) for seen in known])
+        for image, wanted in zip(images, file.wanted, strict=True):
+            if wanted:
+                cells.look(image)
         trained_on += sum(known)
         left_out += file.wanted.count(False)
         if any(file.wanted):
@@ -129,6 +133,7 @@ class TranslationJob:
         files: list[FileToTranslate],
         out: Path,
         z: int | Projection | None,
+        cells: CellCount,
     ) -> None:
         self.run = run
         self._config = config
@@ -137,7 +142,7 @@ class TranslationJob:
         self._z = z
         self._total = sum(sum(file.wanted) for file in files)
         self.done: list[dict[str, Any]] = []
-        self._cells: CellCount | None = None
+        self._cells = cells
 
     @property
     def complete(self) -> bool:
@@ -162,7 +167,6 @@ class TranslationJob:
         keep : callable, optional
             Called with the dial of each image, in the order of the images.
         """
-        self._cells = CellCount(self.run.channel_names, self._some_images)
         results = iter(translator.translate(self._images(), self._config, keep=keep is not None))
         spent, done = 0.0, 0
         for file in self._files:
@@ -181,7 +185,7 @@ class TranslationJob:
                 spent += translations[-1].seconds
                 left = spent / done * (self._total - done)
                 yield Progress(done, self._total, translations[-1].name, left)
-            self._write(file, translations, self._cells)
+            self._write(file, translations)
         yield self._cells.event()
 
     def _images(self) -> Iterator[Image]:
@@ -192,13 +196,7 @@ class TranslationJob:
             images = read_tiff(file.path, z=self._z)
             yield from (i for i, wanted in zip(images, file.wanted, strict=True) if wanted)
 
-    def _some_images(self) -> Iterator[Image]:
-        """Read enough of the wanted images again for a threshold."""
-        return islice(self._images(), _ENOUGH)
-
-    def _write(
-        self, file: FileToTranslate, translations: list[Translation], cells: CellCount
-    ) -> None:
+    def _write(self, file: FileToTranslate, translations: list[Translation]) -> None:
         from napari_phenldiff.images.tiff import write_stack
 
         hashes = [digest for digest, wanted in zip(file.hashes, file.wanted, strict=True) if wanted]
@@ -222,7 +220,7 @@ class TranslationJob:
                     "source_sha256": digest,
                     "residual": _finite(translation.residual),
                     "seconds": _finite(translation.seconds),
-                    "cells": cells.add(translation),
+                    "cells": self._cells.add(translation),
                 }
             )
 
@@ -246,7 +244,7 @@ class TranslationJob:
         summary = {
             **self._provenance(),
             "complete": self.complete,
-            "cells": None if self._cells is None else self._cells.summary(),
+            "cells": self._cells.summary(),
             "images": self.done,
         }
         with write_atomic(self._out / "translation.json") as aside:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+
+if TYPE_CHECKING:
+    from napari_phenldiff.measurement.threshold import Settings
 
 LEAST_OVERLAP = 0.5
 """Intersection over union from which on two nuclei are the same one; above 0.5 none has two."""
@@ -119,20 +123,25 @@ def match_nuclei(before: np.ndarray, after: np.ndarray) -> NucleiMatch:
     return NucleiMatch(rows.size, columns.size, i.size, kept, mean, distance, n_same)
 
 
+def nuclei_settings(channel: str | int) -> Settings:
+    """Return settings of the profile *cells* for the nuclei of a channel."""
+    from napari_phenldiff.measurement.cells import CellsSettings
+
+    return CellsSettings(nuclei_channel=channel)
+
+
 def nuclei_thresholds(images: Iterable[Image], channel: str | int) -> dict[str, float]:
     """Find one threshold for the nuclei of all these images; they are gone through once."""
-    from napari_phenldiff.measurement.cells import CellsSettings
     from napari_phenldiff.measurement.profiles import find_profile, fit_thresholds
 
-    return fit_thresholds(find_profile("cells"), images, CellsSettings(nuclei_channel=channel))
+    return fit_thresholds(find_profile("cells"), images, nuclei_settings(channel))
 
 
 def nuclei_in(image: Image, channel: str | int, thresholds: Mapping[str, float]) -> np.ndarray:
     """Cut out the nuclei of an image: labels (Y, X), 0 is background."""
-    from napari_phenldiff.measurement.cells import CellsSettings
     from napari_phenldiff.measurement.profiles import labels
 
-    return labels("cells", image, CellsSettings(nuclei_channel=channel), thresholds=thresholds)
+    return labels("cells", image, nuclei_settings(channel), thresholds=thresholds)
 
 
 def match_cells(
