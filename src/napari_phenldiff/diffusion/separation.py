@@ -11,7 +11,7 @@ import torch
 from scipy.stats import norm, rankdata
 
 from napari_phenldiff.diffusion.conditioning import describe
-from napari_phenldiff.diffusion.structure import describe_structure
+from napari_phenldiff.diffusion.structure import describe_arrangement, describe_structure
 
 _THRESHOLD, _DEVIATIONS = 0.7, 2.5
 _CLEAR = 0.95
@@ -41,12 +41,15 @@ class Separation:
     structure : tuple of float
         By each channel without its brightness: by what its structure looks like, or by how much of
         the field it fills, whichever separates more. Empty where that is not known.
+    arrangement : float
+        By how channels lie together, whatever their brightness.
     """
 
     channels: tuple[float, ...] = ()
     together: float = 1.0
     limit: float = _THRESHOLD
     structure: tuple[float, ...] = ()
+    arrangement: float = 0.5
 
     @property
     def found(self) -> bool:
@@ -67,26 +70,30 @@ class Separation:
     def brightness_alone(self) -> tuple[bool, ...]:
         """Whether each channel separates the conditions, but not by its structure.
 
-        Of no channel if none separates clearly by structure: the difference in brightness is all
-        the phenotype there is then.
+        Of no channel if neither structure nor arrangement separates clearly: the difference in
+        brightness is all the phenotype there is then. Nor of the channel whose structure
+        separates most: it carries the phenotype, if only in how it lies beside another one.
         """
-        if max(self.structure, default=0.5) < max(self.limit, _CLEAR_STRUCTURE):
+        if not self.structure or self._by_structure < max(self.limit, _CLEAR_STRUCTURE):
             return (False,) * len(self.channels)
+        carrier = int(np.argmax(self.structure))
+        little = self._differ_little(self.structure)
         return tuple(
-            same and not little
-            for same, little in zip(
-                self._differ_little(self.structure), self.references, strict=True
-            )
+            little[k] and not self.references[k] and k != carrier for k in range(len(self.channels))
         )
 
     @property
     def only_brightness(self) -> bool:
-        """Whether the conditions differ, but no channel does by its structure."""
+        """Whether channels differ between the conditions, but nothing does by its structure."""
         return (
             bool(self.structure)
             and max(self.channels) >= self.limit
-            and max(self.structure) < self.limit
+            and self._by_structure < self.limit
         )
+
+    @property
+    def _by_structure(self) -> float:
+        return max(*self.structure, self.arrangement)
 
     def normalised(self, which: Sequence[bool]) -> Separation:
         """Return the separation once these channels are equally bright in all conditions."""
@@ -141,6 +148,14 @@ def separation(
             for a, b in combinations(described, 2)
         )
 
+    def arrangement(one: int, other: int) -> float:
+        a, b = (slice(k * coefficients, (k + 1) * coefficients) for k in (one, other))
+        described = [
+            describe_arrangement(z[:, a], z[:, b], index, None if wells is None else wells[k])
+            for k, (z, index) in enumerate(zip(latents, images, strict=True))
+        ]
+        return max(_separation(*pair) for pair in combinations(described, 2))
+
     def best(first: int, last: int) -> float:
         part = slice(first * coefficients, last * coefficients)
         described = [
@@ -154,6 +169,7 @@ def separation(
         best(0, channels),
         highest_without_phenotype([len(np.unique(index)) for index in images]),
         tuple(structure(channel) for channel in range(channels)),
+        max((arrangement(*pair) for pair in combinations(range(channels), 2)), default=0.5),
     )
 
 

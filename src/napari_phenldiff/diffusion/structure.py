@@ -18,6 +18,8 @@ from napari_phenldiff.images.brightness import levels_of
 _LAGS = (1, 2, 4)
 """In latent pixels: how far apart places are that are alike, the size of objects."""
 _FLOOR, _LAG_FLOOR = 1e-3, 1e-2
+_FAINT = 1e-2
+"""Of the spread of the local mean: what varies less is noise, and correlates with nothing."""
 _EMPTY = 0.05
 """An image with so much less light than the others shows no structure."""
 
@@ -58,12 +60,7 @@ def describe_structure(
     Structure
         Of images, in the order of their numbers.
     """
-    z = latents.double().cpu().numpy()
-    groups = np.zeros(len(z), int) if groups is None else groups
-    light = np.empty_like(z)
-    for group in np.unique(groups):
-        part = groups == group
-        light[part] = _in_units_of_light(z[part])
+    light = _light(latents, groups)
     mean = light[:, 0].clip(min=0)
     weight = mean.clip(max=1)
 
@@ -91,6 +88,50 @@ def describe_structure(
     floor[-len(_LAGS) :] = _LAG_FLOOR
     shape = np.log(np.concatenate([ratios + floor, third * second / first**2], 1))
     return Structure(shape, occupied)
+
+
+def describe_arrangement(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    images: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Describe how two channels of one condition lie together, whatever their brightness.
+
+    Parameters
+    ----------
+    first, second : torch.Tensor
+        ``(N, coefficients, Y, X)`` of tiles, as in `describe_structure`.
+    images, groups : numpy.ndarray
+        As in `describe_structure`.
+
+    Returns
+    -------
+    numpy.ndarray of shape (images, coefficients)
+        Their correlation at each spatial frequency where there is light in either.
+    """
+    a, b = _light(first, groups), _light(second, groups)
+    weight = np.maximum(a[:, :1], b[:, :1]).clip(0, 1)
+    total = weight.sum((-2, -1), keepdims=True) + 1e-9
+    a, b = (x - (weight * x).sum((-2, -1), keepdims=True) / total for x in (a, b))
+    moments = np.stack([(weight * product).sum((-2, -1)) for product in (a * b, a * a, b * b)])
+    shared, one, other = (
+        np.stack([moment[images == n].sum(0) for n in np.unique(images)]) for moment in moments
+    )
+    spread = np.sqrt(one * other)
+    spread += _FAINT * spread[:, :1]
+    return np.divide(shared, spread, out=np.zeros_like(shared), where=spread > 0)
+
+
+def _light(latents: torch.Tensor, groups: np.ndarray | None) -> np.ndarray:
+    """Take out gain and offset of each group of tiles."""
+    z = latents.double().cpu().numpy()
+    groups = np.zeros(len(z), int) if groups is None else groups
+    light = np.empty_like(z)
+    for group in np.unique(groups):
+        part = groups == group
+        light[part] = _in_units_of_light(z[part])
+    return light
 
 
 def _in_units_of_light(z: np.ndarray) -> np.ndarray:

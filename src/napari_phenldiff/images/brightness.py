@@ -65,7 +65,8 @@ def levels_of(values: np.ndarray) -> Levels:
 
     if values.min() == values.max():
         return Levels(float(values.min()), float(values.min()))
-    threshold = threshold_otsu(values)
+    # skimage takes the last axis of some shapes for colours
+    threshold = threshold_otsu(values.ravel())
     above = values > threshold
     return Levels(float(np.median(values[~above])), float(np.median(values[above])))
 
