@@ -218,8 +218,11 @@ def _separate(groups: Sequence[Sequence[Image]], base: BaseModel) -> Separation:
 def print_references(data: Path, n: int) -> None:
     """Print which channels are references, before and now, as Markdown."""
     base = BaseModel.load("bundled")
-    print("| data set | separated by | without brightness | references by all | now | normalised |")
-    print("|---|---|---|---|---|---|")
+    titles = (
+        "data set", "separated by", "without brightness", "arrangement", "references before", "now",
+        "normalised",
+    )  # fmt: skip
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for title, names, found in separations(data, n):
         normalised = choose_normalised("auto", names, found)
         counted = found.normalised([name in normalised for name in names])
@@ -228,6 +231,7 @@ def print_references(data: Path, n: int) -> None:
             title,
             ", ".join(f"{a} {b:.2f}" for a, b in zip(names, found.channels, strict=True)),
             ", ".join(f"{b:.2f}" for b in found.structure),
+            f"{found.arrangement:.2f}" if len(names) > 1 else "",
             *(", ".join(one) or "none" for one in (*chosen, normalised)),
         )
         print(f"| {' | '.join(cells)} |", flush=True)
