@@ -38,7 +38,7 @@ from napari_phenldiff.cli.translate import translate
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.latents import training_side, training_tiles
 from napari_phenldiff.diffusion.references import choose_normalised, choose_references
-from napari_phenldiff.diffusion.separation import Separation, separation
+from napari_phenldiff.diffusion.separation import Separation, separation, tile_wells
 from napari_phenldiff.evaluation.identity import match_cells, nuclei_thresholds
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
@@ -211,7 +211,11 @@ def _separate(groups: Sequence[Sequence[Image]], base: BaseModel) -> Separation:
         latents.append(base.encode(tiles).cpu())
         origins.append(origin)
     return separation(
-        latents, origins, coefficients=base.coefficients or 1, channels=every[0].n_channels
+        latents,
+        origins,
+        coefficients=base.coefficients or 1,
+        channels=every[0].n_channels,
+        wells=tile_wells([[image.name for image in group] for group in groups], origins),
     )
 
 

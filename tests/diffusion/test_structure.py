@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage as ndi
 
 from napari_phenldiff.diffusion.base import BaseModel
-from napari_phenldiff.diffusion.separation import separation
+from napari_phenldiff.diffusion.separation import separation, tile_wells
 from napari_phenldiff.diffusion.structure import describe_arrangement, describe_structure
 
 N = 24
@@ -81,6 +81,16 @@ def test_a_dim_well_is_no_structure(base):
     assert separate(base, first, second).structure[0] > 0.75
     many = separate(base, first, second, wells)
     assert many.structure[0] < separate(base, first, second).structure[0]
+
+
+def test_wells_are_taken_where_names_tell_them_and_images_are_enough():
+    names = [["A01_0", "A01_1", "A01_2", "A01_3"], [f"B{w}_{k}" for w in (1, 2) for k in range(4)]]
+    index = [np.repeat(np.arange(4), 2), np.arange(8)]
+    found = tile_wells(names, index)
+    assert found is not None
+    assert [x.tolist() for x in found] == [[0] * 8, [0] * 4 + [1] * 4]
+    assert tile_wells([names[0], names[1][:-1]], [index[0], np.arange(7)]) is None
+    assert tile_wells([names[0], ["field"] * 8], index) is None
 
 
 def test_an_empty_image_shows_no_structure(base):

@@ -12,12 +12,15 @@ from scipy.stats import norm, rankdata
 
 from napari_phenldiff.diffusion.conditioning import describe
 from napari_phenldiff.diffusion.structure import describe_arrangement, describe_structure
+from napari_phenldiff.images.wells import wells_in
 
 _THRESHOLD, _DEVIATIONS = 0.7, 2.5
 _CLEAR = 0.95
 """A channel that separates better than this is no further ahead of the others."""
 _CLEAR_STRUCTURE = 0.8
 """Wells separate by up to 0.79: with less structure than this, brightness may be the phenotype."""
+_FEWEST_OF_WELL = 4
+"""Images, to tell background and foreground of a well."""
 _FOLDS, _REPEATS, _RIDGE = 5, 4, 0.25
 _FEWEST = 8
 """Images per condition; with fewer nothing can be said, and no channel is given unasked."""
@@ -171,6 +174,35 @@ def separation(
         tuple(structure(channel) for channel in range(channels)),
         max((arrangement(*pair) for pair in combinations(range(channels), 2)), default=0.5),
     )
+
+
+def tile_wells(
+    names: Sequence[Sequence[str]], images: Sequence[np.ndarray]
+) -> list[np.ndarray] | None:
+    """Name the well of each tile, if the names of all images tell one, with images enough.
+
+    Parameters
+    ----------
+    names : sequence of sequence of str
+        Per condition, the names of its images.
+    images : sequence of numpy.ndarray
+        As for `separation`.
+
+    Returns
+    -------
+    list of numpy.ndarray or None
+        Per condition ``(N,)`` integers.
+    """
+    by_condition = []
+    for group, index in zip(names, images, strict=True):
+        wells = wells_in(group)
+        if wells is None:
+            return None
+        _, number, count = np.unique(wells, return_inverse=True, return_counts=True)
+        if count.min() < _FEWEST_OF_WELL:
+            return None
+        by_condition.append(number[index])
+    return by_condition
 
 
 def highest_without_phenotype(sizes: Sequence[int]) -> float:

@@ -26,7 +26,7 @@ from napari_phenldiff.diffusion.references import (
     choose_references,
     given_latents,
 )
-from napari_phenldiff.diffusion.separation import Separation, separation
+from napari_phenldiff.diffusion.separation import Separation, separation, tile_wells
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.diffusion.strategies import strategy_of
 from napari_phenldiff.diffusion.streams import stream
@@ -34,13 +34,10 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.brightness import brightness_in_words, with_common_brightness
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.wells import wells_in
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 
 _STATE = "state.safetensors"
-_FEWEST_OF_WELL = 4
-"""Images, to tell background and foreground of a well."""
 _JOINT = 0.25
 """Share of the samples in which reference channels are noised like the others, so that the network
 can still draw whole images."""
@@ -73,7 +70,10 @@ class Training:
                 origins,
                 coefficients=base.coefficients,
                 channels=experiment.n_channels,
-                wells=self._wells(origins),
+                wells=tile_wells(
+                    [[i.name for i in experiment[name].images] for name in config.conditions],
+                    origins,
+                ),
             )
         self.separation = found
         names = run.channel_names
@@ -143,19 +143,6 @@ class Training:
             latents.append(cache_latents(self.base, tiles[kept]))
             origins.append(origin[kept])
         return latents, origins
-
-    def _wells(self, origins: list[np.ndarray]) -> list[np.ndarray] | None:
-        """Name the well of each tile, if all images have one, and wells enough of them."""
-        by_condition = []
-        for name, origin in zip(self.config.conditions, origins, strict=True):
-            wells = wells_in([image.name for image in self.experiment[name].images])
-            if wells is None:
-                return None
-            _, number, count = np.unique(wells, return_inverse=True, return_counts=True)
-            if count.min() < _FEWEST_OF_WELL:
-                return None
-            by_condition.append(number[origin])
-        return by_condition
 
     def _normalise(self, run: Run) -> list[str]:
         """Bring channels to a common brightness, encode anew, and tell what was done."""
