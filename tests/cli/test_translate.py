@@ -78,6 +78,39 @@ def test_what_was_done_is_written_down(data, trained, tmp_path, phenldiff):
     assert not (out / "run.lock").exists()
 
 
+def test_lost_and_invented_cells_are_told(data, trained, tmp_path, phenldiff, monkeypatch):
+    out = tmp_path / "out"
+    code, said, _ = phenldiff("translate", trained, data, *NAMES, "--out", out)
+    assert code == 0
+    summary = json.loads((out / "translation.json").read_text())
+    cells = summary["cells"]
+    assert cells["channel"] == "DNA"
+    each = [image["cells"] for image in summary["images"]]
+    assert all(one["before"] - one["lost"] == one["after"] - one["invented"] for one in each)
+    for key in ("before", "after", "lost", "invented"):
+        assert cells[key] == sum(one[key] for one in each)
+    assert cells["before"] > 0
+    # the stand-in makes negatives
+    assert cells["lost"] > 0
+    assert f"warning: Of {cells['before']} nuclei in DNA, {cells['lost']} are lost" in said
+
+
+def test_without_a_channel_of_nuclei_no_cells_are_counted(trained, data, tmp_path, phenldiff):
+    record = json.loads((trained / "config.json").read_text())
+    for part in (record, record["scaling"]):
+        part["channel_names"] = ["tubulin", "marker"]
+    (trained / "config.json").write_text(json.dumps(record))
+    for path in (data / "untreated").iterdir():
+        write_tiff(path, replace(read_image(path), channel_names=("tubulin", "marker")))
+    out = tmp_path / "out"
+    code, said, _ = phenldiff("translate", trained, data, *NAMES, "--out", out)
+    assert code == 0
+    summary = json.loads((out / "translation.json").read_text())
+    assert summary["cells"]["channel"] is None
+    assert summary["images"][0]["cells"] is None
+    assert "not counted: no channel is named like one of nuclei" in said
+
+
 def test_source_and_target_are_by_default_those_of_the_run(data, trained, tmp_path, phenldiff):
     code, _, _ = phenldiff("translate", trained, data, "--out", tmp_path / "out")
     assert code == 0

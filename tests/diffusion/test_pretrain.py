@@ -326,6 +326,8 @@ def test_structure_descriptors_see_direction_and_spots_and_no_brightness():
     assert seen[1][3] < seen[0][3] - 0.2
     assert seen[1][2] < 0.9  # sparse
     assert torch.allclose(seen[0], seen[2], atol=0.05)
+
+
 class _Others:
     """Stands for accelerate among several processes, whose averages are known beforehand."""
 

@@ -5,11 +5,14 @@ import torch
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.references import (
-    Separation,
+    choose_normalised,
     choose_references,
     given_latents,
-    highest_without_phenotype,
     in_words,
+)
+from napari_phenldiff.diffusion.separation import (
+    Separation,
+    highest_without_phenotype,
     separation,
 )
 from napari_phenldiff.errors import InputError
@@ -139,6 +142,72 @@ def test_channels_that_do_not_exist_are_refused(base):
 def test_all_channels_as_references_are_refused(base):
     with pytest.raises(InputError, match="none is left to translate"):
         choose_references(("DNA", "GFP"), ("DNA", "GFP"), Separation((0.5, 0.9), 0.95), base)
+
+
+def bright(channels, structure):
+    return Separation(channels, 1.0, structure=structure)
+
+
+@pytest.mark.parametrize(
+    ("channels", "structure", "alone"),
+    [
+        ((0.95, 0.95), (0.55, 0.99), (True, False)),  # DNA of another day
+        ((1.00, 0.90), (0.60, 0.85), (True, False)),  # by far the brightest difference, still
+        ((0.75, 0.95), (0.55, 0.99), (False, False)),  # wells: a reference anyway
+        ((0.95, 0.95), (0.90, 0.99), (False, False)),  # brightness and structure differ
+        ((0.55, 1.00), (0.55, 0.60), (False, False)),  # nothing but brightness: the phenotype
+        ((0.55, 1.00), (0.75, 0.60), (False, False)),  # structure as wells have it is none
+        ((1.0, 1.0), (1.0, 1.0), (False, False)),  # too few images to tell
+    ],
+)
+def test_brightness_alone_needs_a_phenotype_of_structure(channels, structure, alone):
+    assert bright(channels, structure).brightness_alone == alone
+
+
+def test_where_channels_lie_together_otherwise_brightness_alone_is_told(base):
+    names = ("DNA", "GFP")
+    found = Separation((1.0, 0.75), 1.0, structure=(0.55, 0.7), arrangement=0.9)
+    assert found.brightness_alone == (True, False)
+    counted = found.normalised(found.brightness_alone)
+    assert choose_references("auto", names, counted, base) == ("DNA",)
+    # what lies otherwise may be the one that is brighter
+    marker = Separation((0.55, 1.0), 1.0, structure=(0.55, 0.6), arrangement=0.9)
+    assert marker.brightness_alone == (False, False)
+    assert not marker.only_brightness
+
+
+def test_a_normalised_channel_counts_by_its_structure(base):
+    names = ("DNA", "GFP")
+    found = bright((1.0, 0.95), (0.55, 0.99))
+    assert choose_references("auto", names, found, base) == ()
+    normalised = choose_normalised("auto", names, found)
+    assert normalised == ("DNA",)
+    counted = found.normalised([name in normalised for name in names])
+    assert counted.channels == (0.55, 0.95)
+    assert choose_references("auto", names, counted, base) == ("DNA",)
+    assert found.normalised((False, False)) == found
+
+
+def test_only_brightness_is_told():
+    assert bright((0.55, 1.0), (0.55, 0.60)).only_brightness
+    assert not bright((0.55, 1.0), (0.55, 0.80)).only_brightness
+    assert not bright((0.55, 0.6), (0.55, 0.60)).only_brightness
+    assert not Separation().only_brightness
+
+
+def test_somebodys_choice_of_normalised_channels_stands():
+    found = bright((1.0, 0.95), (0.55, 0.99))
+    assert choose_normalised((), ("DNA", "GFP"), found) == ()
+    assert choose_normalised(("GFP",), ("DNA", "GFP"), found) == ("GFP",)
+    assert choose_normalised("auto", ("DNA", "GFP"), Separation()) == ()
+    with pytest.raises(InputError, match=r"no channel 'RFP' to normalise.*DNA, GFP"):
+        choose_normalised(("RFP",), ("DNA", "GFP"), found)
+
+
+def test_words_say_what_a_normalised_channel_is_without_its_brightness():
+    found = bright((0.94, 0.95), (0.57, 0.99))
+    text = in_words(("DNA", "GFP"), found, ("DNA",), ("DNA",))
+    assert "DNA 0.94, without its brightness 0.57 (reference), GFP 0.95" in text
 
 
 def test_words_say_which_channels_are_references():

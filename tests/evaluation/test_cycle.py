@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from napari_phenldiff.evaluation.cycle import (
+    back_again,
     cycle_error,
     is_latent,
     latent_cycle,
     there_and_back,
 )
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.intensity import IntensityScaling, OwnRange
 from napari_phenldiff.runs.config import TranslationConfig
 
 CONFIG = TranslationConfig(source="a", target="b")
@@ -112,3 +114,25 @@ def test_the_latent_cycle_and_the_floor(scaling):
     assert found.floor[0] == pytest.approx(np.sqrt(np.square(floor).mean()), rel=1e-4)
     assert found.floor_norm[0] == pytest.approx(255 * np.sqrt(np.square(floor).sum()), rel=1e-4)
     assert latent_cycle(translator, [], CONFIG).rmse.shape == (0,)
+
+
+def test_on_the_way_back_an_image_has_the_grey_values_of_its_condition():
+    """A translated image keeps the brightness of its source, where conditions have their own."""
+    own = (OwnRange("treated", (0.0,), (40.0,)),)
+    scaling = IntensityScaling(("DNA",), (0.0,), (100.0,), (0.0,), own=own)
+    seen = []
+
+    class Copying:
+        def __init__(self):
+            self.scaling = scaling
+
+        def translate(self, images, config):
+            for image in images:
+                seen.append((config.source, float(image.data.max())))
+                yield SimpleNamespace(translated=image, reconstructed=image)
+
+    image = Image(np.full((1, 4, 4), 50, np.uint8), ("DNA",), None, "a")
+    config = TranslationConfig(source="untreated", target="treated")
+    (back,) = back_again(Copying(), [image], config)
+    assert seen == [("treated", pytest.approx(20))]
+    np.testing.assert_allclose(back.data, image.data, rtol=1e-6)

@@ -14,6 +14,7 @@ from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.document import write_document
 from napari_phenldiff.evaluation.evaluate import Model, evaluate
 from napari_phenldiff.evaluation.schema import read_metrics
+from napari_phenldiff.images.brightness import with_common_brightness
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -354,3 +355,46 @@ def test_the_wells_that_names_tell_are_counted(model, honest, data, fast, seed):
     alone = evaluate(model(honest), renamed(data, wells, seed), TRANSLATION, each, "golgi").metrics
     assert alone.counted == "images"
     assert {row["n_before"] for row in alone.effects if row["effect"] == "translated"} == {N}
+
+
+def test_cells_that_vanish_are_counted(model, counterparts, data, fast):
+    def emptied(image, config, number):
+        if config.source == config.target:
+            return image
+        target = counterparts[sha256_of_array(image.data)]
+        dark = target.data.copy()
+        # half of the field, with the cells in it
+        dark[:, :48] = np.quantile(dark, 0.02, axis=(1, 2), keepdims=True).astype(dark.dtype)
+        return replace(target, data=dark)
+
+    m = evaluate(model(emptied, ()), data, TRANSLATION, CONFIG, "golgi").metrics
+    cells = m.identity.cells
+    assert cells.channel == "DNA"
+    assert 0.3 < cells.lost < 0.7
+    assert cells.invented < 0.1
+    assert cells.real_ratio == pytest.approx(1, abs=0.3)
+    (finding,) = [f for f in m.verdict.findings if f.rule == "Cells lost or invented"]
+    assert finding.outcome == "against"
+    assert m.verdict.answer == "not supported"
+
+
+def test_a_stain_of_another_day_is_no_difference(model, honest, data, fast):
+    """Real target images are shown in the brightness that translated ones have."""
+    k = data.channel_names.index("DNA")
+    dim = []
+    for image in data["scattered"].images:
+        planes = image.data.astype(float)
+        planes[k] *= 0.4
+        dim.append(replace(image, data=np.rint(planes).astype(image.data.dtype)))
+    other = Experiment.from_images({"control": data["control"].images, "scattered": dim})
+    images = {c.name: c.images for c in other.conditions}
+    judged = model(honest)
+    scaling = with_common_brightness(judged.scaling, images, ("DNA",))
+    found = evaluate(replace(judged, scaling=scaling), other, TRANSLATION, CONFIG, "golgi")
+    assert found.metrics.verdict.answer == "supported"
+    assert any("DNA of real scattered images" in note for note in found.metrics.notes)
+    shown = [np.quantile(x.data[k], 0.98) for x in found.chosen.real_target]
+    kept = [np.quantile(x.data[k], 0.98) for x in found.chosen.real_source]
+    assert np.median(shown) == pytest.approx(np.median(kept), rel=0.2)
+    before = [np.quantile(x.data[k], 0.98) for x in dim]
+    assert np.median(before) < 0.6 * np.median(kept)

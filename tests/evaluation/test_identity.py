@@ -8,8 +8,10 @@ import pytest
 from napari_phenldiff.evaluation.identity import (
     correlations,
     kept_nuclei,
+    match_cells,
     match_nuclei,
     nuclei_channel,
+    nuclei_thresholds,
     own_source,
 )
 from napari_phenldiff.images.image import Image
@@ -92,6 +94,39 @@ def test_nuclei_are_cut_out_alike():
     assert (found.n_before, found.n_after, found.n_matched) == (2, 1, 1)
 
 
+def lit(labels, level, seed=0):
+    rng = np.random.default_rng(seed)
+    return image([np.where(labels > 0, level, 5) + rng.normal(0, 0.5, labels.shape)])
+
+
+def test_a_cell_whose_nucleus_shrinks_is_still_there():
+    before = squares((2, 2), (20, 20), side=12)
+    found = match_nuclei(before, squares((4, 4), (22, 22), side=6))
+    assert (found.n_matched, found.n_same) == (0, 2)
+    moved = match_nuclei(before, squares((2, 20), (20, 2), side=12))
+    assert moved.n_same == 0
+
+
+@pytest.mark.parametrize("gain", [0.3, 0.6, 1.0, 2.5])
+def test_dimmer_nuclei_are_not_lost(gain):
+    labels = squares((2, 2), (20, 20), (2, 24), side=9)
+    before = lit(labels, 100)
+    thresholds = nuclei_thresholds([before], "c0")
+    found = match_cells(before, lit(labels, 100 * gain, seed=1), "c0", thresholds)
+    assert (found.n_before, found.n_after, found.n_same) == (3, 3, 3)
+
+
+@pytest.mark.parametrize("gain", [0.4, 1.0])
+def test_lost_and_invented_nuclei_are_counted_one_to_one(gain):
+    before = lit(squares((2, 2), (20, 20), (2, 24), side=9), 100)
+    after = lit(squares((2, 2), (2, 24), (28, 4), side=9), 100 * gain, seed=1)
+    found = match_cells(before, after, "c0", nuclei_thresholds([before], "c0"))
+    assert (found.n_before, found.n_after, found.n_same) == (3, 3, 2)
+    gone = match_cells(before, lit(squares(), 100), "c0", nuclei_thresholds([before], "c0"))
+    assert (gone.n_before, gone.n_after, gone.n_same) == (3, 0, 0)
+
+
 def test_channels_that_sound_like_nuclei():
+    assert nuclei_channel(("nuclear protein", "DNA")) == "DNA"
     assert nuclei_channel(("FKHR-GFP", "DNA (DRAQ)")) == "DNA (DRAQ)"
     assert nuclei_channel(("tubulin", "actin")) is None

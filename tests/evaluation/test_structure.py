@@ -32,7 +32,7 @@ from napari_phenldiff.measurement.profiles import find_profile, measure
 from napari_phenldiff.runs.config import TranslationConfig
 
 N = 12
-STRUCTURE, CLASSIFIER = "The structure is the target's", "A classifier takes them for the target"
+STRUCTURE, CLASSIFIER = "Structure of the target", "What a classifier takes them for"
 ORDER = ("not supported", "cannot tell", "supported")
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_phenldiff.evaluation.evidence import Cells
 from napari_phenldiff.evaluation.verdict import Effect, Evidence, judge
 from napari_phenldiff.measurement.compare import compare, recovery
 
@@ -255,3 +256,38 @@ def test_one_well_cannot_tell():
     verdict = judge(replace(EVIDENCE, real=one))
     assert verdict.answer == "cannot tell"
     assert verdict.reason == "All of one well."
+
+
+CELLS = Cells("DNA", 100, 98, 97, -0.17, replace(NOTHING, low=-1, high=1), 1.0)
+FEWER = Effect(-5.0, -6.0, -4.0, 1e-6, 1e-8, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (CELLS, "for"),
+        # half of the cells vanish, and real images have as many: half a cell an image fewer at most
+        (replace(CELLS, n_after=50, n_same=50, per_image=-4.0), "against"),
+        # as many as there were, and others
+        (replace(CELLS, n_after=100, n_same=50, per_image=0.0), "against"),
+        (replace(CELLS, n_after=150, n_same=100, per_image=4.0), "against"),
+        # their loss is what separates the conditions
+        (
+            Cells("DNA", 100, 40, 38, -5.0, FEWER, 0.35),
+            "for",
+        ),
+        # more are lost than twice as many as really are
+        (Cells("DNA", 100, 30, 30, -8.0, replace(FEWER, shift=-1, low=-1.5), 0.75), "against"),
+        # cells are invented where real ones are lost
+        (Cells("DNA", 100, 150, 100, 4.0, FEWER, 0.35), "against"),
+        # too few real images to tell
+        (Cells("DNA", 100, 60, 60, -3.0, replace(NOTHING, low=-4, high=2), 0.7), "open"),
+        (replace(CELLS, n_before=0, n_after=0, n_same=0), "not tried"),
+        (None, "not tried"),
+    ],
+)
+def test_cells_stay_unless_their_loss_is_the_phenotype(cells, expected):
+    verdict = judge(replace(EVIDENCE, cells=cells))
+    assert outcome(verdict, "Cells lost or invented") == expected
+    answers = {"against": "not supported", "open": "cannot tell"}
+    assert verdict.answer == answers.get(expected, "supported")

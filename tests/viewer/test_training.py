@@ -114,6 +114,7 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         "--images-per-condition": "2",
         "--validation-images": "auto",
         "--reference-channels": "auto",
+        "--normalised-channels": "auto",
         "--rank": "16",
         "--learning-rate": "0.0003",
         "--preview-every": "0",

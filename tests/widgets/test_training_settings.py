@@ -22,7 +22,7 @@ from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.previews import show_previews
 from napari_phenldiff.viewer.runs import RunRegistry
 from napari_phenldiff.widgets.finetune import FineTuneWidget
-from napari_phenldiff.widgets.parts.training_settings import CHOSEN, HUB, NO_CHANNELS
+from napari_phenldiff.widgets.parts.training_settings import CHOSEN, HUB, NO_CHANNELS, PHENOTYPE
 
 
 @pytest.fixture
@@ -113,6 +113,13 @@ def test_the_defaults_are_those_of_the_command_line(dock: FineTuneWidget):
     assert config == TrainingConfig(conditions=config.conditions, preview_every=50)
     strategy = TrainingConfig.model_fields["strategy"].annotation
     assert dock.settings.strategy.count() == len(get_args(strategy))
+
+
+def test_brightness_may_be_the_phenotype(dock: FineTuneWidget):
+    assert dock.request().normalised_channels == "auto"
+    dock.settings.brightness.setCurrentText(PHENOTYPE)
+    assert dock.request().normalised_channels == ()
+    assert dock.request().config().normalised_channels == ()
 
 
 def test_not_all_channels_can_be_kept(dock: FineTuneWidget):

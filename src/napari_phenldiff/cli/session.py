@@ -196,6 +196,7 @@ class _Host:
     def _translate(
         self, request: TranslateRequest, folder: Path, tell: Callable[[Event], None]
     ) -> int:
+        from napari_phenldiff.cli.cell_count import CellCount
         from napari_phenldiff.cli.translation_job import TranslationJob, base_warnings, check_files
         from napari_phenldiff.images.tiff import tiff_files
         from napari_phenldiff.runs.events import Warned
@@ -203,11 +204,13 @@ class _Host:
         from napari_phenldiff.runs.translation_settings import settings_of_run
 
         config = settings_of_run(self._run, request.config)
-        files, warnings = check_files(self._run, tiff_files(folder / IMAGES_NAME), False, None)
+        cells = CellCount(self._run.channel_names)
+        paths = tiff_files(folder / IMAGES_NAME)
+        files, warnings = check_files(self._run, paths, False, None, cells)
         for text in (*warnings, *base_warnings(self._run)):
             tell(Warned(text))
         translator = self._load(tell)
-        job = TranslationJob(self._run, config, files, folder, None)
+        job = TranslationJob(self._run, config, files, folder, None, cells)
         kept: list[Dial] = []
         for event in job.events(translator, self._inbox.given_up, keep=kept.append):
             if kept:  # a baseline has none

@@ -53,6 +53,11 @@ _FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
         "NAMES",
         "channels, separated by commas, in which the conditions do not differ, or none",
     ),
+    "normalised_channels": (
+        options.names,
+        "NAMES",
+        "channels brought to a common brightness, a batch effect; none: it is the phenotype",
+    ),
     "images_per_condition": (
         int,
         "N",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
+from napari_phenldiff.cli.cell_count import CellCount
 from napari_phenldiff.cli.images import find_files
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
@@ -30,7 +31,8 @@ named like --source is taken. Stacks of images are translated image by image and
 DIR gets, for each file, under the same name and with its shape, dtype and channel names:
   DIR/translated/NAME.tif      the cells as they would look in the target condition
   DIR/reconstructed/NAME.tif   the cells as the model shows them in their own condition
-  DIR/translation.json         settings, and per image how exact the inversion was
+  DIR/translation.json         settings, and per image how exact the inversion was and how many
+                               cells are lost or invented
 Compare translated with reconstructed: both have gone through the model.
 
 examples:
@@ -160,13 +162,18 @@ def translate(
     paths = find_files(given, config.source)
     if run.reference_channels:
         say(f"Reference channels, left as they are: {', '.join(run.reference_channels)}")
+    if run.normalised_channels:
+        say(f"Normalised channels, as bright as they are: {', '.join(run.normalised_channels)}")
     say(f"Checking {len(paths)} files ...")
-    files, warnings = check_files(run, paths, held_out, z, advice="; --held-out leaves them out")
+    cells = CellCount(run.channel_names)
+    files, warnings = check_files(
+        run, paths, held_out, z, cells, advice="; --held-out leaves them out"
+    )
     warnings += base_warnings(run)
 
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    job = TranslationJob(run, config, files, out, z)
+    job = TranslationJob(run, config, files, out, z, cells)
     message = "Ending after this image ... (once more ends at once)"
     with (
         lock.hold(out / LOCK_NAME, what=f"folder {out}"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff import __version__
+from napari_phenldiff.cli.cell_count import CellCount
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TranslationConfig
@@ -50,11 +51,17 @@ class FileToTranslate:
 
 
 def check_files(
-    run: Run, paths: list[Path], held_out: bool, z: int | Projection | None, *, advice: str = ""
+    run: Run,
+    paths: list[Path],
+    held_out: bool,
+    z: int | Projection | None,
+    cells: CellCount,
+    *,
+    advice: str = "",
 ) -> tuple[list[FileToTranslate], list[str]]:
     """Read all files once; return what is to be done, and what the user should know.
 
-    `advice` is what to do about images that were trained on.
+    `cells` looks at the images; `advice` is what to do about images that were trained on.
     """
     from napari_phenldiff.images.files import sha256_of_array
     from napari_phenldiff.images.tiff import read_tiff
@@ -75,6 +82,9 @@ def check_files(
         hashes = [sha256_of_array(image.data) for image in images]
         known = [digest in run.trained_images for digest in hashes]
         file = FileToTranslate(path, hashes, [not (held_out and seen) for seen in known])
+        for image, wanted in zip(images, file.wanted, strict=True):
+            if wanted:
+                cells.look(image)
         trained_on += sum(known)
         left_out += file.wanted.count(False)
         if any(file.wanted):
@@ -136,6 +146,7 @@ class TranslationJob:
         files: list[FileToTranslate],
         out: Path,
         z: int | Projection | None,
+        cells: CellCount,
     ) -> None:
         self.run = run
         self._config = config
@@ -144,6 +155,7 @@ class TranslationJob:
         self._z = z
         self._total = sum(sum(file.wanted) for file in files)
         self.done: list[dict[str, Any]] = []
+        self._cells = cells
 
     @property
     def complete(self) -> bool:
@@ -187,6 +199,7 @@ class TranslationJob:
                 left = spent / done * (self._total - done)
                 yield Progress(done, self._total, translations[-1].name, left)
             self._write(file, translations)
+        yield self._cells.event()
 
     def _images(self) -> Iterator[Image]:
         """Read the wanted images again, one file at a time."""
@@ -222,6 +235,7 @@ class TranslationJob:
                     "code_correlation": _finite(translation.code_correlation),
                     "code_spread": _finite(translation.code_spread),
                     "seconds": _finite(translation.seconds),
+                    "cells": self._cells.add(translation),
                 }
             )
 
@@ -237,6 +251,7 @@ class TranslationJob:
             if self.run.base_weights is None
             else self.run.base_weights.model_dump(),
             "reference_channels": list(self.run.reference_channels),
+            "normalised_channels": list(self.run.normalised_channels),
             "settings": self._config.model_dump(),
         }
 
@@ -244,7 +259,12 @@ class TranslationJob:
         """Write translation.json about what is done so far."""
         from napari_phenldiff.images.files import write_atomic
 
-        summary = {**self._provenance(), "complete": self.complete, "images": self.done}
+        summary = {
+            **self._provenance(),
+            "complete": self.complete,
+            "cells": self._cells.summary(),
+            "images": self.done,
+        }
         with write_atomic(self._out / "translation.json") as aside:
             aside.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
 

@@ -192,7 +192,7 @@ class Dial:
         )
 
     def _field(self, tiles: np.ndarray) -> Image:
-        return self._translator.restore(self.image, self._grid, tiles, self._detail)
+        return self._translator.restore(self.image, self._grid, tiles, self.config, self._detail)
 
     def _remember(self, strength: float, tiles: np.ndarray) -> None:
         """Keep a few of the latest strengths: people go back and forth."""

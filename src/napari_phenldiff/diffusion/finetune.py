@@ -99,7 +99,9 @@ def finetune(
         yield Warned(warning)
     watch = _Watch(training, validation, run)
     yield Noted(training.size.in_words(training.strategy))
-    yield Noted(in_words(run.channel_names, training.separation, training.references))
+    yield Noted(
+        in_words(run.channel_names, training.separation, training.references, training.normalised)
+    )
     if training.references:
         yield Noted(f"Reference, left as it is: {', '.join(training.references)}")
     if training.nothing_to_learn:
@@ -138,7 +140,9 @@ class _Watch:
         if validation is not None:
             unseen = []
             for name in config.conditions:
-                tiles, _ = training_tiles(validation[name].images, run.scaling, training.side)
+                tiles, _ = training_tiles(
+                    validation[name].images, run.scaling.of(name), training.side
+                )
                 kept = pick_tiles(len(tiles), _MOST_WATCHED, config.seed)
                 unseen.append(base.encode(tiles[kept]).cpu())
             self._unseen = unseen

@@ -141,7 +141,7 @@ def choose_examples(
     for name in config.conditions:
         if name != config.conditions[1]:
             image = experiment[name].images[0]
-            tiles, _ = training_tiles([image], scaling, side)
+            tiles, _ = training_tiles([image], scaling.of(name), side)
             fullest = int(tiles.std(axis=(2, 3)).mean(axis=1).argmax())
             examples.append(Example(name, tiles[fullest], image))
     return examples
@@ -196,7 +196,8 @@ def write_examples(
     names = run.channel_names
     for example in examples:
         pixels = np.stack([example.tile, translate(example.tile, example.condition)])
-        planes = np.concatenate([run.scaling.invert(image, np.float32) for image in pixels])
+        scaling = run.scaling.of(example.condition)
+        planes = np.concatenate([scaling.invert(image, np.float32) for image in pixels])
         labels = [f"{kind} {name}" for kind in ("real", "translated") for name in names]
         extra = "" if len(examples) == 1 else f"_{example.condition}"
         path = Path("previews") / f"step_{step:06d}{extra}.tif"

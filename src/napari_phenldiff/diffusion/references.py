@@ -10,123 +10,48 @@ Which channels these are is estimated from the training images alone: from the s
 channel at a time (`conditioning.describe`), how well can the condition of an image be guessed that
 was not looked at? If it can be guessed from no channel, nor from all of them together, there is
 nothing to be shown, and nothing is: all channels are references, unless somebody says otherwise.
+
+A stain is also brighter in one well than in another. Where a channel separates the conditions by
+its brightness alone, while another one does by its structure, that is likely a batch effect: the
+channel is *normalised*, brought to a common brightness, before anything is learned, and counts by
+its structure. Where no channel separates by structure, brightness is the phenotype.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import torch
-from scipy.stats import norm, rankdata
 
 from napari_phenldiff.diffusion.base import BaseModel
-from napari_phenldiff.diffusion.conditioning import describe
+from napari_phenldiff.diffusion.separation import Separation
 from napari_phenldiff.errors import InputError
 
-_THRESHOLD, _DEVIATIONS = 0.7, 2.5
-_CLEAR = 0.95
-"""A channel that separates better than this is no further ahead of the others."""
-_FOLDS, _REPEATS, _RIDGE = 5, 4, 0.25
-_FEWEST = 8
-"""Images per condition; with fewer nothing can be said, and no channel is given unasked."""
 
-
-@dataclass(frozen=True, slots=True)
-class Separation:
-    """How well images of the conditions can be told apart.
-
-    Each is the area under the ROC curve of a cross-validated linear discriminant, of more than two
-    conditions that of the pair that is separated best: 0.5 is not at all, 1 is fully.
-
-    Attributes
-    ----------
-    channels : tuple of float
-        By each channel alone; empty where the base mixes channels.
-    together : float
-        By all channels and how they correlate.
-    limit : float
-        What counts as separated, see `highest_without_phenotype`.
-    """
-
-    channels: tuple[float, ...] = ()
-    together: float = 1.0
-    limit: float = _THRESHOLD
-
-    @property
-    def found(self) -> bool:
-        """Whether anything separates the conditions."""
-        return max((*self.channels, self.together)) >= self.limit
-
-    @property
-    def references(self) -> tuple[bool, ...]:
-        """Whether each channel differs so little that it can be a reference.
-
-        One that separates less than `limit`, or less than half as far (in standard deviations, d')
-        as the best one, at 0.79 at most: wells differ in every channel, and 100 images of few
-        wells show it.
-        """
-        best = min(max(self.channels, default=0.5), _CLEAR)
-        halfway = float(norm.cdf(norm.ppf(best) / 2))
-        return tuple(value < max(self.limit, halfway) for value in self.channels)
-
-
-def separation(
-    latents: Sequence[torch.Tensor],
-    images: Sequence[np.ndarray],
-    *,
-    coefficients: int,
-    channels: int,
-) -> Separation:
-    """Tell how well each channel alone, and all together, separate the conditions.
+def choose_normalised(
+    wanted: str | Sequence[str], channel_names: Sequence[str], found: Separation
+) -> tuple[str, ...]:
+    """Names of the channels that are brought to a common brightness.
 
     Parameters
     ----------
-    latents : sequence of torch.Tensor
-        Per condition ``(N, L, Y, X)``: latents of tiles.
-    images : sequence of numpy.ndarray
-        Per condition ``(N,)`` integers: the image that each tile was cut from. Tiles of one image
-        are never apart, or a microscope's illumination would pass for a phenotype.
-    coefficients : int
-        Latent channels per image channel.
-    channels : int
-        Image channels, the first of the base.
+    wanted : str or sequence of str
+        ``"auto"``, or the names that somebody chose; none is a choice, too.
+    channel_names : sequence of str
+        Of the images.
+    found : Separation
+        Of the conditions.
+
+    Raises
+    ------
+    InputError
+        If a name is no channel's.
     """
-
-    def best(first: int, last: int) -> float:
-        part = slice(first * coefficients, last * coefficients)
-        described = [
-            _per_image(describe(z[:, part], coefficients).double().cpu().numpy(), index)
-            for z, index in zip(latents, images, strict=True)
-        ]
-        return max(_separation(a, b) for a, b in combinations(described, 2))
-
-    return Separation(
-        tuple(best(channel, channel + 1) for channel in range(channels)),
-        best(0, channels),
-        highest_without_phenotype([len(np.unique(index)) for index in images]),
-    )
-
-
-def highest_without_phenotype(sizes: Sequence[int]) -> float:
-    """Largest separation of a reference channel.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Images per condition.
-
-    Returns
-    -------
-    float
-        0.7, or with few images what chance does not exceed in all but about one of a hundred
-        experiments (2.5 standard deviations of the Mann-Whitney statistic above 0.5).
-    """
-    first, second = sorted(sizes)[:2]
-    deviation = np.sqrt((first + second + 1) / (12 * first * second))
-    return float(min(1.0, max(_THRESHOLD, 0.5 + _DEVIATIONS * deviation)))
+    if wanted == "auto":
+        alone = found.brightness_alone
+        return tuple(n for n, is_so in zip(channel_names, alone, strict=False) if is_so)
+    return _known(wanted, channel_names, "to normalise")
 
 
 def choose_references(
@@ -170,13 +95,7 @@ def choose_references(
             )
             if differs_little and not (found.found and k == best)
         )
-    chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    unknown = [name for name in chosen if name not in channel_names]
-    if unknown:
-        raise InputError(
-            f"There is no channel {unknown[0]!r} to take as a reference; the images have "
-            f"{', '.join(channel_names)}."
-        )
+    chosen = _known(wanted, channel_names, "to take as a reference")
     if chosen and set(chosen) == set(channel_names):
         raise InputError(
             "All channels are named as references, so none is left to translate; leave one out."
@@ -189,14 +108,32 @@ def choose_references(
     return chosen
 
 
-def in_words(channel_names: Sequence[str], found: Separation, references: Sequence[str]) -> str:
+def _known(wanted: str | Sequence[str], channel_names: Sequence[str], what: str) -> tuple[str, ...]:
+    chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    unknown = [name for name in chosen if name not in channel_names]
+    if unknown:
+        raise InputError(
+            f"There is no channel {unknown[0]!r} {what}; the images have "
+            f"{', '.join(channel_names)}."
+        )
+    return chosen
+
+
+def in_words(
+    channel_names: Sequence[str],
+    found: Separation,
+    references: Sequence[str],
+    normalised: Sequence[str] = (),
+) -> str:
     """Tell a user what each channel says about the conditions, and what follows."""
     if not found.channels:
         return "This base model mixes channels: none can be a reference"
-    parts = [
-        f"{name} {value:.2f}{' (reference)' if name in references else ''}"
-        for name, value in zip(channel_names, found.channels, strict=True)
-    ]
+    parts = []
+    for k, (name, value) in enumerate(zip(channel_names, found.channels, strict=True)):
+        part = f"{name} {value:.2f}"
+        if name in normalised and found.structure:
+            part += f", without its brightness {found.structure[k]:.2f}"
+        parts.append(part + (" (reference)" if name in references else ""))
     if len(parts) > 1:
         parts.append(f"all together {found.together:.2f}")
     return f"How well the conditions are separated (0.5 not, 1 fully): {', '.join(parts)}"
@@ -221,42 +158,3 @@ def given_latents(
             k = list(channel_names).index(name)
             given[:, k * size : (k + 1) * size] = True
     return given
-
-
-def _per_image(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return np.stack([values[index == k].mean(0) for k in np.unique(index)])
-
-
-def _separation(first: np.ndarray, second: np.ndarray) -> float:
-    """Area under the ROC curve of a ridge-regularised discriminant on images it has not seen."""
-    if min(len(first), len(second)) < _FEWEST:
-        return 1.0
-    x = np.concatenate([first, second])
-    y = np.repeat([0.0, 1.0], [len(first), len(second)])
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(_REPEATS):
-        fold = np.empty(len(y), int)
-        for members in (np.arange(len(first)), np.arange(len(first), len(y))):
-            fold[rng.permutation(members)] = np.arange(len(members)) % _FOLDS
-        score = np.zeros(len(y))
-        for k in range(_FOLDS):
-            seen = fold != k
-            score[~seen] = _discriminant(x[seen], y[seen], x[~seen])
-        # ranks within a fold: scores of different folds have different offsets
-        found.append(np.mean([_area(score[fold == k], y[fold == k]) for k in range(_FOLDS)]))
-    return float(np.mean(found))
-
-
-def _discriminant(x: np.ndarray, y: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    mean, spread = x.mean(0), x.std(0) + 1e-3
-    scaled = (x - mean) / spread
-    ridge = _RIDGE * len(x) * np.eye(x.shape[1])
-    weights = np.linalg.solve(scaled.T @ scaled + ridge, scaled.T @ (y - y.mean()))
-    return np.asarray((unseen - mean) / spread @ weights)
-
-
-def _area(score: np.ndarray, y: np.ndarray) -> float:
-    n1 = int(y.sum())
-    n0 = len(y) - n1
-    return float((rankdata(score)[y == 1].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))

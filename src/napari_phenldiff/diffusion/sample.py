@@ -50,7 +50,8 @@ def sample(
     -------
     numpy.ndarray
         ``(n, C, tile, tile)`` float32 in [-1, 1], with the channels of the run in the native size
-        of the base. ``translator.scaling.invert`` turns them into grey values.
+        of the base. ``translator.scaling.of(condition).invert`` turns them into
+        grey values.
 
     Raises
     ------

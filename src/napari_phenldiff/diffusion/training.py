@@ -22,16 +22,18 @@ from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.merging import with_merged_tokens
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.references import (
-    Separation,
+    choose_normalised,
     choose_references,
     given_latents,
-    separation,
 )
+from napari_phenldiff.diffusion.separation import Separation, separation, tile_wells
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.diffusion.strategies import strategy_of
 from napari_phenldiff.diffusion.streams import stream
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.brightness import brightness_in_words, with_common_brightness
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 
@@ -58,33 +60,32 @@ class Training:
         """Cache latents, choose references, set up tokens and optimiser; returns warnings."""
         config, base = self.config, self.base
         self.experiment = experiment
-        side = self.side = training_side((image.shape for image in experiment.images), base)
-        self.latents: list[torch.Tensor] = []
-        origins: list[np.ndarray] = []
+        self.side = training_side((image.shape for image in experiment.images), base)
         warnings: list[str] = []
-        for name in config.conditions:
-            tiles, origin = training_tiles(experiment[name].images, run.scaling, side)
-            if len(tiles) > MAX_TILES:
-                text = (
-                    f"The images give up to {len(tiles)} tiles a condition; "
-                    f"{MAX_TILES} of them, drawn at random, are trained on."
-                )
-                warnings.append(text)
-            kept = pick_tiles(len(tiles), MAX_TILES, config.seed)
-            self.latents.append(cache_latents(base, tiles[kept]))
-            origins.append(origin[kept])
+        self.latents, origins = self._tiles(run.scaling.shared, warnings)
         upright = [views[0] for views in self.latents]
-        self.separation = Separation()
+        found = Separation()
         if base.coefficients is not None:
-            self.separation = separation(
+            found = separation(
                 upright,
                 origins,
                 coefficients=base.coefficients,
                 channels=experiment.n_channels,
+                wells=tile_wells(
+                    [[i.name for i in experiment[name].images] for name in config.conditions],
+                    origins,
+                ),
             )
-        self.references = choose_references(
-            config.reference_channels, run.channel_names, self.separation, base
-        )
+        self.separation = found
+        names = run.channel_names
+        self.normalised = choose_normalised(config.normalised_channels, names, found)
+        if self.normalised:
+            warnings += self._normalise(run)
+            upright = [views[0] for views in self.latents]
+        elif found.only_brightness:
+            warnings.append(_only_brightness())
+        counted = found.normalised([name in self.normalised for name in names])
+        self.references = choose_references(config.reference_channels, names, counted, base)
         if not self.separation.found:
             warnings.append(_nothing_found(self.references))
         self.padding = given_latents(base, run.channel_names)
@@ -123,6 +124,38 @@ class Training:
         adapted = [parameter for group in self.groups for parameter in group.parameters]
         self.average = MovingAverage([*adapted, *learned], config.ema)
         return warnings
+
+    def _tiles(
+        self, scaling: IntensityScaling, warnings: list[str]
+    ) -> tuple[list[torch.Tensor], list[np.ndarray]]:
+        """Cut and encode the images: by condition latents, and the image each tile is from."""
+        config = self.config
+        latents, origins = [], []
+        for name in config.conditions:
+            images = self.experiment[name].images
+            tiles, origin = training_tiles(images, scaling.of(name), self.side)
+            if len(tiles) > MAX_TILES:
+                text = (
+                    f"The images give up to {len(tiles)} tiles a condition; "
+                    f"{MAX_TILES} of them, drawn at random, are trained on."
+                )
+                warnings.append(text)
+            kept = pick_tiles(len(tiles), MAX_TILES, config.seed)
+            latents.append(cache_latents(self.base, tiles[kept]))
+            origins.append(origin[kept])
+        return latents, origins
+
+    def _normalise(self, run: Run) -> list[str]:
+        """Bring channels to a common brightness, encode anew, and tell what was done."""
+        images = {name: self.experiment[name].images for name in self.config.conditions}
+        scaling = with_common_brightness(run.scaling.shared, images, self.normalised)
+        run.fix_scaling(scaling)
+        self.latents, _ = self._tiles(scaling, [])
+        chosen = self.config.normalised_channels != "auto"
+        return [
+            _normalised(name, brightness_in_words(scaling, name, self.config.conditions), chosen)
+            for name in self.normalised
+        ]
 
     @property
     def size(self) -> AdapterSize:
@@ -205,6 +238,27 @@ class Training:
                 "folder to go on from the one before."
             ) from error
         return done
+
+
+def _normalised(name: str, brightness: str, chosen: bool) -> str:
+    text = f"{name} is {brightness}"
+    if not chosen:
+        text += (
+            ", and does not differ in its structure: likely a batch effect, such as staining or "
+            "another day"
+        )
+    text += ". It is brought to a common brightness before anything is learned"
+    if not chosen:
+        text += "; if brightness is the phenotype, train with --normalised-channels none"
+    return f"{text}."
+
+
+def _only_brightness() -> str:
+    return (
+        "The conditions differ in brightness and in no structure, so brightness is taken for the "
+        "phenotype. Staining that differs between wells or days looks the same: only controls "
+        "that were stained together tell them apart."
+    )
 
 
 def _nothing_found(references: tuple[str, ...]) -> str:

@@ -145,7 +145,8 @@ class Translator(LatentTranslator):
                 yield Translation(image.name, same, same, residual=0.0, seconds=0.0)
             return
         started = time.monotonic()
-        tiles = cut(batch, self.scaling)
+        scaling = self.scaling.of(config.source)
+        tiles = cut(batch, scaling)
         noise = self._noise(batch, config) if config.freedom else None
         parts = []
         for i in range(0, len(tiles), config.batch_size):
@@ -171,7 +172,7 @@ class Translator(LatentTranslator):
             detail = dial = None
             if seen is not None:
                 whole = grid.blend(seen[start:end])
-                lost = self.scaling.apply(image.data) - whole
+                lost = scaling.apply(image.data) - whole
                 if config.freedom:
                     lost = self._unstructured(lost, grid, config)
                 detail = Detail(lost, whole, config.detail)
@@ -188,8 +189,8 @@ class Translator(LatentTranslator):
                 )
             yield Translation(
                 name=image.name,
-                translated=self.restore(image, grid, translated[start:end], detail),
-                reconstructed=self.restore(image, grid, reconstructed[start:end], detail),
+                translated=self.restore(image, grid, translated[start:end], config, detail),
+                reconstructed=self.restore(image, grid, reconstructed[start:end], config, detail),
                 residual=float(residuals[start:end].max()),
                 code_correlation=float(correlation[start:end].mean()),
                 code_spread=float(spread[start:end].mean()),
@@ -239,10 +240,15 @@ class Translator(LatentTranslator):
         return results[0], results[1], inversion
 
     def restore(
-        self, image: Image, grid: TileGrid, tiles: np.ndarray, detail: Detail | None = None
+        self,
+        image: Image,
+        grid: TileGrid,
+        tiles: np.ndarray,
+        config: TranslationConfig,
+        detail: Detail | None = None,
     ) -> Image:
         """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
-        return restore(image, grid, tiles, self.scaling, detail)
+        return restore(image, grid, tiles, self.scaling.of(config.source), detail)
 
 
 def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:

@@ -127,7 +127,15 @@ def back_again(
 ) -> list[Image]:
     """Translate images that were translated with `config` back to the source."""
     back = config.model_copy(update={"source": config.target, "target": config.source})
-    return [one.translated for one in translator.translate(translated, back)]
+    scaling = getattr(translator, "scaling", None)
+    if scaling is None:
+        return [one.translated for one in translator.translate(translated, back)]
+    # A translated image has the grey values of its source, where conditions have their own.
+    images = [scaling.regrade(image, config.source, config.target) for image in translated]
+    return [
+        scaling.regrade(one.translated, config.target, config.source)
+        for one in translator.translate(images, back)
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,7 +185,7 @@ def latent_cycle(
     columns: list[np.ndarray] = []
     for image in images:
         grid = TileGrid.cover(image.shape, base.tile, 0, multiple=base.multiple)
-        tile = grid.cut(translator.scaling.apply(image.data))[:1]
+        tile = grid.cut(translator.scaling.of(config.source).apply(image.data))[:1]
         latents = base.encode(tile)
         there = translator.generate(translator.invert(latents, config), config)
         again = translator.generate(translator.invert(there, back), back)

@@ -236,6 +236,14 @@ def _identity(m: Metrics) -> Section:
         for what, values in nuclei
         if values is not None
     ]
+    if i.cells is not None:
+        rows.append(
+            {
+                "what": f"cells lost and invented, of {i.cells.n_before} ({i.cells.channel})",
+                "median (quartiles)": f"{i.cells.lost:.0%}, {i.cells.invented:.0%} (all images)",
+                "should stay": "",
+            }
+        )
     return Section(
         "What should not change",
         f"{i.own_source:.0%} of other source images are less like a translated image than its own "

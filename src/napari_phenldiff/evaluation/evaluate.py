@@ -94,6 +94,8 @@ def evaluate(
         wells=wells,
         seed=config.seed,
     )
+    chosen = parts.as_bright_as_source(chosen, model.scaling, translation, notes)
+    scaling = model.scaling.of(translation.source)
     sources = chosen.sources
     channels = sources[0].channel_names
     kept = model.reference_channels if config.keep is None else config.keep
@@ -112,7 +114,7 @@ def evaluate(
     reconstructed = _named([m.reconstructed for m in made], sources)
     own = translate("translating to the own condition", sources, null_config(translation))
     null = _named([m.translated for m in own], sources)
-    cycles = [parts.cycle("reconstructed", sources, reconstructed, model.scaling)]
+    cycles = [parts.cycle("reconstructed", sources, reconstructed, scaling)]
     if config.cycle:
         back = list(
             _told(
@@ -122,7 +124,7 @@ def evaluate(
                 on_step,
             )
         )
-        cycles.insert(0, parts.cycle("there and back", sources, back, model.scaling))
+        cycles.insert(0, parts.cycle("there and back", sources, back, scaling))
 
     on_step("measuring", 0, 1)
     names = _group_names(translation)
@@ -175,26 +177,27 @@ def evaluate(
     truth = None
     if chosen.counterparts is not None:
         truth = against_truth(
-            sources, reconstructed, translated, chosen.counterparts, model.scaling, measured
+            sources, reconstructed, translated, chosen.counterparts, scaling, measured
         )
 
     on_step("looking at what should not change", 0, 1)
     identity, nuclei_kept, correlation_kept = parts.identity(
-        chosen, reconstructed, translated, kept, notes
+        chosen, reconstructed, translated, kept, notes, wells
     )
     on_step("measuring structure", 0, 1)
     structure = parts.structure(
-        chosen, reconstructed, translated, kept, config.wells, config.seed, notes
+        chosen, reconstructed, translated, kept, wells, config.seed, notes
     )
     on_step("comparing features and training a classifier", 0, 1)
     seen = parts.appearance(
-        chosen, reconstructed, translated, model.scaling, wells, config.fid, config.seed,
+        chosen, reconstructed, translated, scaling, wells, config.fid, config.seed,
         notes,
     )  # fmt: skip
     on_step("looking for training images", 0, 1)
     memorised = parts.memorisation(
-        model.training, translation.target, chosen, translated, model.scaling, notes
-    )
+        model.training, translation.target, chosen, translated, model.scaling, notes,
+        translation.source,
+    )  # fmt: skip
     on_step("sending latents there and back", 0, 1)
     latent = parts.latents(model.translator, sources[: config.latent_images], translation)
     _warn_about_wells(model, chosen, config.wells, units, notes)
@@ -215,6 +218,7 @@ def evaluate(
             trained_on=chosen.trained_on,
             structure=() if structure is None else structure.measures,
             classifier=seen.classified,
+            cells=identity.cells,
         ),
         rules,
     )

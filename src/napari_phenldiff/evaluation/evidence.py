@@ -97,6 +97,45 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """How many cells there are, reconstructed and translated, and in real images.
+
+    Attributes
+    ----------
+    channel : str
+        That shows their nuclei.
+    n_before, n_after : int
+        In the reconstructed and in the translated images.
+    n_same : int
+        Of these, one to one in the same places.
+    per_image : float
+        Translated less reconstructed, mean over images.
+    real : Effect
+        Of the number per image between real images of the two conditions.
+    real_ratio : float
+        Mean number in real images of the target over that of the source.
+    """
+
+    channel: str
+    n_before: int
+    n_after: int
+    n_same: int
+    per_image: Number
+    real: Effect
+    real_ratio: Number
+
+    @property
+    def lost(self) -> float:
+        """Part of the cells that is gone; NaN without any."""
+        return (self.n_before - self.n_same) / self.n_before if self.n_before else math.nan
+
+    @property
+    def invented(self) -> float:
+        """Cells that were not there, as a part of those that were; NaN without any."""
+        return (self.n_after - self.n_same) / self.n_before if self.n_before else math.nan
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known about one translation and one measurement.
 
@@ -130,6 +169,8 @@ class Evidence:
         Where the structure of translated images lies between the real conditions.
     classifier : Classified, optional
         What a classifier takes them for.
+    cells : Cells, optional
+        How many cells are lost and invented.
     """
 
     real: Effect
@@ -145,6 +186,7 @@ class Evidence:
     trained_on: int = 0
     structure: tuple[StructureMeasure, ...] = ()
     classifier: Classified | None = None
+    cells: Cells | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +214,8 @@ class Rules:
         How well the real conditions must be told apart, at least (all of the interval of the area
         under the curve, or of the part told right), so that an answer counts, and so that one
         counts that is not sure.
+    cells_changed : float
+        Part of the cells that may be lost, and be invented, where real images have as many.
     """
 
     alpha: float = 0.05
@@ -185,6 +229,7 @@ class Rules:
     midway: float = 0.5
     apart: float = 0.65
     clearly_apart: float = 0.75
+    cells_changed: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)

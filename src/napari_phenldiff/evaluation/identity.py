@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 
+if TYPE_CHECKING:
+    from napari_phenldiff.measurement.threshold import Settings
+
 LEAST_OVERLAP = 0.5
 """Intersection over union from which on two nuclei are the same one; above 0.5 none has two."""
+SAME_CELL = 0.1
+"""With so little overlap a nucleus may have shrunk or moved, but the cell is still there."""
+_GAINS = (0.25, 4.0)
+"""A nucleus that is dimmer than this part of what it was is gone."""
+_BRIGHT = 75
+"""Percentile over nuclei of how bright they still are: some of them may have gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,9 @@ class NucleiMatch:
         Mean intersection over union of matched nuclei; NaN without any.
     distance : float
         Mean distance of their centroids in pixels; NaN without any.
+    n_same : int
+        Nuclei that overlap by `SAME_CELL`, one to one: cells that are neither lost nor invented,
+        whatever became of their nuclei.
     """
 
     n_before: int
@@ -37,6 +50,7 @@ class NucleiMatch:
     kept: float
     overlap: float
     distance: float
+    n_same: int
 
 
 def correlations(before: Sequence[Image], after: Sequence[Image]) -> np.ndarray:
@@ -89,6 +103,9 @@ def match_nuclei(before: np.ndarray, after: np.ndarray) -> NucleiMatch:
     inside = shared[np.ix_(rows, columns)]
     union = sizes_a[rows][:, None] + sizes_b[columns][None] - inside
     overlap = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    # as many cells as can be, whatever their overlap
+    near = overlap >= SAME_CELL
+    n_same = int(np.count_nonzero(near[linear_sum_assignment(near, maximize=True)]))
     overlap[overlap < LEAST_OVERLAP] = 0
     i, j = linear_sum_assignment(overlap, maximize=True)
     found = overlap[i, j] > 0
@@ -96,17 +113,70 @@ def match_nuclei(before: np.ndarray, after: np.ndarray) -> NucleiMatch:
     both = rows.size + columns.size
     kept = 2 * i.size / both if both else math.nan
     if not i.size:
-        return NucleiMatch(rows.size, columns.size, 0, kept, math.nan, math.nan)
+        return NucleiMatch(rows.size, columns.size, 0, kept, math.nan, math.nan, n_same)
     centres = [
         np.array(center_of_mass(labels > 0, labels, numbers))
         for labels, numbers in ((before, first[rows[i]]), (after, second[columns[j]]))
     ]
     distance = float(np.hypot(*(centres[1] - centres[0]).T).mean())
-    return NucleiMatch(rows.size, columns.size, i.size, kept, float(overlap[i, j].mean()), distance)
+    mean = float(overlap[i, j].mean())
+    return NucleiMatch(rows.size, columns.size, i.size, kept, mean, distance, n_same)
+
+
+def nuclei_settings(channel: str | int) -> Settings:
+    """Return settings of the profile *cells* for the nuclei of a channel."""
+    from napari_phenldiff.measurement.cells import CellsSettings
+
+    return CellsSettings(nuclei_channel=channel)
+
+
+def nuclei_thresholds(images: Iterable[Image], channel: str | int) -> dict[str, float]:
+    """Find one threshold for the nuclei of all these images; they are gone through once."""
+    from napari_phenldiff.measurement.profiles import find_profile, fit_thresholds
+
+    return fit_thresholds(find_profile("cells"), images, nuclei_settings(channel))
+
+
+def nuclei_in(image: Image, channel: str | int, thresholds: Mapping[str, float]) -> np.ndarray:
+    """Cut out the nuclei of an image: labels (Y, X), 0 is background."""
+    from napari_phenldiff.measurement.profiles import labels
+
+    return labels("cells", image, nuclei_settings(channel), thresholds=thresholds)
+
+
+def match_cells(
+    before: Image, after: Image, channel: str, thresholds: Mapping[str, float]
+) -> NucleiMatch:
+    """Cut out the nuclei of two images of the same cells, and match them one to one.
+
+    Nuclei that are all dimmer or brighter afterwards are still there: the second image is brought
+    to the brightness of the first before it is cut, within a factor of four.
+
+    Parameters
+    ----------
+    before, after : Image
+    channel : str
+        That shows the nuclei.
+    thresholds : mapping of str to float
+        As `nuclei_thresholds` gives them, of real images.
+
+    Returns
+    -------
+    NucleiMatch
+    """
+    first = nuclei_in(before, channel, thresholds)
+    k = before.channel_names.index(channel)
+    plane, other = (image.data[k].astype(np.float64) for image in (before, after))
+    if np.array_equal(plane, other):
+        return match_nuclei(first, first)
+    if first.any() and not first.all():
+        other = _as_bright(plane, other, first)
+    single = Image(other[None].astype(np.float32), (channel,), after.pixel_size, after.name)
+    return match_nuclei(first, nuclei_in(single, channel, thresholds))
 
 
 def kept_nuclei(
-    before: Sequence[Image], after: Sequence[Image], channel: str | int, fit_on: Sequence[Image]
+    before: Sequence[Image], after: Sequence[Image], channel: str, fit_on: Sequence[Image]
 ) -> list[NucleiMatch]:
     """Cut out the nuclei in both images of each pair alike, and match them.
 
@@ -114,7 +184,7 @@ def kept_nuclei(
     ----------
     before, after : sequence of Image
         The same images in the same order.
-    channel : str or int
+    channel : str
         That shows the nuclei.
     fit_on : sequence of Image
         Real images that the one threshold for all comes from.
@@ -129,14 +199,10 @@ def kept_nuclei(
     InputError
         If the images have no such channel.
     """
-    from napari_phenldiff.measurement.cells import CellsSettings
-    from napari_phenldiff.measurement.profiles import find_profile, fit_thresholds, labels
-
-    settings = CellsSettings(nuclei_channel=channel)
-    thresholds = fit_thresholds(find_profile("cells"), fit_on, settings)
+    thresholds = nuclei_thresholds(fit_on, channel)
     return [
-        match_nuclei(*(labels("cells", image, settings, thresholds=thresholds) for image in pair))
-        for pair in zip(before, after, strict=True)
+        match_cells(one, other, channel, thresholds)
+        for one, other in zip(before, after, strict=True)
     ]
 
 
@@ -172,10 +238,10 @@ def own_source(sources: Sequence[Image], translated: Sequence[Image]) -> float:
 
 def nuclei_channel(channel_names: Sequence[str]) -> str | None:
     """Guess the channel that shows nuclei from its name; None if none sounds like it."""
-    known = ("dna", "nucle", "dapi", "hoechst", "draq", "h2b")
-    for name in channel_names:
-        if any(word in name.casefold() for word in known):
-            return name
+    for words in (("dna", "dapi", "hoechst", "draq", "h2b"), ("nucle",)):
+        for name in channel_names:
+            if any(word in name.casefold() for word in words):
+                return name
     return None
 
 
@@ -192,6 +258,22 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
     x, y = (v.astype(np.float64) - v.mean() for v in (a, b))
     norm = math.sqrt(float((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / norm if norm > 0 else math.nan
+
+
+def _as_bright(before: np.ndarray, after: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
+    """Bring a plane to the brightness of another, by the nuclei that are still bright."""
+    from scipy.ndimage import mean
+
+    dark = nuclei == 0
+    black, black_after = np.median(before[dark]), np.median(after[dark])
+    numbers = np.unique(nuclei[~dark])
+    contrast = np.asarray(mean(before - black, nuclei, numbers))
+    left = np.asarray(mean(after - black_after, nuclei, numbers))
+    known = contrast > 0
+    if not known.any():
+        return after
+    gain = np.clip(np.percentile(left[known] / contrast[known], _BRIGHT), *_GAINS)
+    return np.asarray((after - black_after) / gain + black)
 
 
 def _standard(data: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from napari_phenldiff.evaluation.structure import Between, StructureMeasure
 
 def has_structure_of_target(e: Evidence, rules: Rules) -> Finding:
     """Ask each measure of structure that tells the real conditions apart."""
-    rule = "The structure is the target's"
+    rule = "Structure of the target"
     if not e.structure:
         return Finding(rule, "not tried", "Structure was not measured.")
     heard = [one for one in e.structure if structure_outcome(one, rules) != "not tried"]
@@ -73,7 +73,7 @@ def structure_outcome(one: StructureMeasure, rules: Rules) -> Outcome:
 
 def taken_for_target(e: Evidence, rules: Rules) -> Finding:
     """Ask the classifier, if it tells the real conditions apart."""
-    rule = "A classifier takes them for the target"
+    rule = "What a classifier takes them for"
     if e.classifier is None:
         return Finding(rule, "not tried", "No classifier could be asked.")
     # images and wells count, not the tiles that they are cut into

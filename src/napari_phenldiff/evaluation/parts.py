@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,11 +28,15 @@ from napari_phenldiff.evaluation.distance_table import (
     inception_distance,
     split_target,
 )
+from napari_phenldiff.evaluation.evidence import Cells, Effect
 from napari_phenldiff.evaluation.features import extract_features
 from napari_phenldiff.evaluation.identity import (
+    NucleiMatch,
     correlations,
     kept_nuclei,
     nuclei_channel,
+    nuclei_in,
+    nuclei_thresholds,
     own_source,
 )
 from napari_phenldiff.evaluation.memorisation import nearest_training
@@ -48,6 +52,34 @@ LARGEST_TILE = 256
 AS_GOOD_AS_A_COPY = 0.95
 """Centred cosine similarity with a training image from which on an image is its copy, provided
 that no real image that was not trained on is as similar to one."""
+
+
+def as_bright_as_source(
+    chosen: Chosen, scaling: IntensityScaling, translation: TranslationConfig, notes: list[str]
+) -> Chosen:
+    """Show real target images as bright as the source, where brightness was a batch effect.
+
+    A translated image keeps the brightness of its source in these channels. Held against images as
+    they are, it would lack what nobody wants to see.
+    """
+    source, target = translation.source, translation.target
+    normalised = scaling.normalised
+    if not normalised or source == target:
+        return chosen
+
+    def shown(images: Sequence[Image]) -> tuple[Image, ...]:
+        return tuple(scaling.regrade(image, target, source) for image in images)
+
+    notes.append(
+        f"{', '.join(normalised)} of real {target} images is shown in the brightness of {source}: "
+        "in the training its difference was taken for a batch effect."
+    )
+    counterparts = chosen.counterparts
+    return replace(
+        chosen,
+        real_target=shown(chosen.real_target),
+        counterparts=None if counterparts is None else shown(counterparts),
+    )
 
 
 def cycle(
@@ -85,6 +117,7 @@ def identity(
     translated: Sequence[Image],
     keep: Sequence[str],
     notes: list[str],
+    wells: Wells | None = None,
 ) -> tuple[schema.Identity, float | None, float | None]:
     """Measure what should not change.
 
@@ -98,14 +131,19 @@ def identity(
     inside = correlations(reconstructed, translated)
     whole = correlations(chosen.sources, translated)
     nuclei = nuclei_channel(keep) or nuclei_channel(names)
-    kept = overlap = distance = None
-    if nuclei is not None:
+    kept = overlap = distance = cells = None
+    if nuclei is None:
+        notes.append(
+            "Cells lost or invented were not counted: no channel is named like one of nuclei."
+        )
+    else:
         fit_on = (*chosen.real_source, *chosen.real_target)
         try:
             found = kept_nuclei(reconstructed, translated, nuclei, fit_on)
         except InputError as error:
             notes.append(f"Nuclei were not matched: {error}")
         else:
+            cells = _cells(chosen, found, nuclei, wells)
             kept = schema.Spread.of([match.kept for match in found])
             overlap = schema.Spread.of([match.overlap for match in found])
             distance = schema.Spread.of([match.distance for match in found])
@@ -121,6 +159,7 @@ def identity(
         nuclei_overlap=overlap,
         nuclei_distance_px=distance,
         own_source=own_source(chosen.sources, translated),
+        cells=cells,
     )
     judged = kept.median if kept is not None and nuclei in keep else None
     known = [value for value in medians if not math.isnan(value)]
@@ -133,7 +172,7 @@ def structure(
     reconstructed: Sequence[Image],
     translated: Sequence[Image],
     keep: Sequence[str],
-    wells: str | None,
+    wells: Wells | None,
     seed: int,
     notes: list[str],
 ) -> schema.Structure | None:
@@ -157,6 +196,31 @@ def structure(
         measures=measures,
         layout=_by_channel(first, layouts(chosen.sources, translated)),
         layout_reconstructed=_by_channel(first, layouts(chosen.sources, reconstructed)),
+    )
+
+
+def _cells(chosen: Chosen, found: Sequence[NucleiMatch], channel: str, wells: Wells | None) -> Cells:
+    """Count cells in all groups; real ones per image, or per well where these are named."""
+    from napari_phenldiff.measurement.compare import compare
+
+    thresholds = nuclei_thresholds((*chosen.real_source, *chosen.real_target), channel)
+    real = []
+    for images in (chosen.real_source, chosen.real_target):
+        numbers = np.array([nuclei_in(image, channel, thresholds).max() for image in images], float)
+        names = np.array([well_of(image.name, wells) for image in images])
+        groups = range(len(images)) if wells is None else dict.fromkeys(names)
+        index = np.arange(len(images)) if wells is None else names
+        real.append(np.array([numbers[index == group].mean() for group in groups]))
+    n_before, n_after = sum(x.n_before for x in found), sum(x.n_after for x in found)
+    source, target = (float(numbers.mean()) for numbers in real)
+    return Cells(
+        channel,
+        n_before,
+        n_after,
+        sum(x.n_same for x in found),
+        (n_after - n_before) / len(found),
+        Effect.from_comparison(compare(*real)),
+        target / source if source else math.nan,
     )
 
 
@@ -247,8 +311,12 @@ def memorisation(
     translated: Sequence[Image],
     scaling: IntensityScaling,
     notes: list[str],
+    source: str | None = None,
 ) -> schema.Memorisation | None:
-    """Look for translated images among the training images of the target condition."""
+    """Look for translated images among the training images of the target condition.
+
+    All but these are in the grey values of the condition `source`, where one is named.
+    """
     if training is None:
         notes.append("Whether images were memorised is not known: no training images are known.")
         return None
@@ -257,6 +325,9 @@ def memorisation(
     except InputError as error:
         notes.append(f"Whether images were memorised is not known: {error}")
         return None
+    if source is not None:
+        images = tuple(scaling.regrade(image, target, source) for image in images)
+        scaling = scaling.of(source)
     side = _side((*images, *translated, *chosen.real_target))
     known, made, other = (
         np.stack([scaling.apply(tile) for tile in cut_tiles(group, side)[0]])
@@ -277,7 +348,7 @@ def memorisation(
     )
 
 
-def trained_wells(training: Callable[[], Experiment], wells: str | None) -> set[str]:
+def trained_wells(training: Callable[[], Experiment], wells: Wells | None) -> set[str]:
     """Name the wells of the images that were trained on; none if they cannot be read.
 
     Parameters

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.classifier import Classified
 from napari_phenldiff.evaluation.distance_table import DistanceRow
+from napari_phenldiff.evaluation.evidence import Cells
 from napari_phenldiff.evaluation.numbers import Number
 from napari_phenldiff.evaluation.structure import StructureMeasure
 from napari_phenldiff.evaluation.truth import Truth
@@ -88,6 +89,7 @@ class Identity(_Part):
     nuclei_overlap: Spread | None
     nuclei_distance_px: Spread | None
     own_source: Number
+    cells: Cells | None = None
 
 
 class Structure(_Part):

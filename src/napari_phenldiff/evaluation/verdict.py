@@ -202,6 +202,30 @@ def _identity(e: Evidence, rules: Rules) -> Finding:
     return Finding(rule, "for", f"What should not change is kept: {text}.")
 
 
+def _cells(e: Evidence, rules: Rules) -> Finding:
+    rule = "Cells lost or invented"
+    c = e.cells
+    if c is None or not c.n_before:
+        return Finding(rule, "not tried", "No cells were counted.")
+    text = (
+        f"Of {c.n_before} cells {c.lost:.0%} are lost in the translation, and {c.invented:.0%} as "
+        "many invented"
+    )
+    fewer, more = sorted((c.lost, c.invented))
+    if more <= rules.cells_changed:
+        return Finding(rule, "for", f"{text}.")
+    real = f"real images differ by {_words(c.real)} cells each"
+    # Cells that are lost at one place and invented at another are other cells.
+    if fewer <= rules.cells_changed:
+        expected, shown = c.real_ratio - 1, c.n_after / c.n_before - 1
+        as_real = expected * shown > 0 and abs(shown) <= rules.most_recovery * abs(expected)
+        if c.real.shown(rules.alpha) and as_real:
+            return Finding(rule, "for", f"{text}, as is the phenotype: {real}.")
+        if c.real.low <= c.per_image <= c.real.high:
+            return Finding(rule, "open", f"{text}, which may be the phenotype: {real}.")
+    return Finding(rule, "against", f"{text}, and that is not the phenotype: {real}.")
+
+
 def _own_source(e: Evidence, rules: Rules) -> Finding:
     rule = "Whose cells they show"
     if e.own_source is None or math.isnan(e.own_source):
@@ -239,6 +263,7 @@ _RULES: tuple[Callable[[Evidence, Rules], Finding], ...] = (
         lambda e: e.half_split,
     ),
     _identity,
+    _cells,
     _own_source,
     has_structure_of_target,
     taken_for_target,

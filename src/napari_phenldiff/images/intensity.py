@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,29 @@ _MAX_PIXELS = 2**18
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRange:
+    """The ranges of one condition, where channels of it were brought to a common brightness.
+
+    Parameters
+    ----------
+    condition : str
+        Its name.
+    low, high : tuple of float
+        As those of `IntensityScaling`, for all channels.
+    """
+
+    condition: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class IntensityScaling:
     """Linear map of each channel's intensities to [-1, 1] and back.
 
     There is one range per channel for all images of an experiment, never one per image: a
-    condition that is dimmer stays dimmer.
+    condition that is dimmer stays dimmer. Only of channels whose difference in brightness was
+    found, or said, to be a batch effect a condition has a range of its own, see `of`.
 
     Parameters
     ----------
@@ -36,6 +54,8 @@ class IntensityScaling:
         Fraction of the experiment's pixels outside the range, per channel.
     percentiles : tuple of float
         Percentiles that `low` and `high` were taken from.
+    own : tuple of OwnRange
+        Conditions with ranges of their own; empty if all share `low` and `high`.
     """
 
     channel_names: tuple[str, ...]
@@ -43,21 +63,24 @@ class IntensityScaling:
     high: tuple[float, ...]
     clipped: tuple[float, ...]
     percentiles: tuple[float, float] = (0.1, 99.9)
+    own: tuple[OwnRange, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.channel_names), len(self.low), len(self.high), len(self.clipped)}
+        lengths |= {len(ends) for one in self.own for ends in (one.low, one.high)}
         if len(lengths) != 1 or not self.channel_names:
             raise InputError(
                 "An intensity scaling needs one low, high and clipped value for each channel."
             )
-        for name, low, high, clipped in zip(
-            self.channel_names, self.low, self.high, self.clipped, strict=True
-        ):
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise InputError(
-                    f'The intensity range of channel "{name}" goes from {low} to {high}: '
-                    "give two finite numbers of which the first is smaller."
-                )
+        ranges = [(self.low, self.high), *((one.low, one.high) for one in self.own)]
+        for lows, highs in ranges:
+            for name, low, high in zip(self.channel_names, lows, highs, strict=True):
+                if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                    raise InputError(
+                        f'The intensity range of channel "{name}" goes from {low} to {high}: '
+                        "give two finite numbers of which the first is smaller."
+                    )
+        for name, clipped in zip(self.channel_names, self.clipped, strict=True):
             if not 0 <= clipped <= 1:
                 raise InputError(
                     f'The clipped fraction of channel "{name}" is {clipped}: '
@@ -125,6 +148,51 @@ class IntensityScaling:
         low_values, high_values, clipped = zip(*ranges, strict=True)
         return cls(names, low_values, high_values, clipped, (percentiles[0], percentiles[1]))
 
+    def of(self, condition: str) -> IntensityScaling:
+        """Return the scaling for images of a condition: its own ranges, or those of all."""
+        for one in self.own:
+            if one.condition == condition:
+                return replace(self, low=one.low, high=one.high, own=())
+        return self.shared
+
+    @property
+    def shared(self) -> IntensityScaling:
+        """The scaling without ranges of single conditions."""
+        return replace(self, own=()) if self.own else self
+
+    @property
+    def normalised(self) -> tuple[str, ...]:
+        """Names of the channels of which conditions have ranges of their own."""
+        return tuple(
+            name
+            for k, name in enumerate(self.channel_names)
+            if len({(self.low[k], self.high[k]), *((o.low[k], o.high[k]) for o in self.own)}) > 1
+        )
+
+    def regrade(self, image: Image, source: str, target: str) -> Image:
+        """Show an image in the grey values that another condition has.
+
+        Parameters
+        ----------
+        image : Image
+            In the grey values of `source`.
+        source, target : str
+            Conditions.
+
+        Returns
+        -------
+        Image
+            float32, and without a path; the image itself where both have the same ranges.
+        """
+        before, after = self.of(source), self.of(target)
+        if (before.low, before.high) == (after.low, after.high):
+            return image
+        low, high = before._ranges(image.data)
+        new_low, new_high = after._ranges(image.data)
+        gain = (new_high - new_low) / (high - low)
+        data = (image.data.astype(np.float64) - low) * gain + new_low
+        return replace(image, data=data.astype(np.float32), path=None)
+
     def apply(self, data: np.ndarray) -> np.ndarray:
         """Map intensities to [-1, 1].
 
@@ -168,7 +236,10 @@ class IntensityScaling:
 
     def to_dict(self) -> dict[str, Any]:
         """Contents as plain lists, numbers and strings, ready for JSON."""
-        return {key: list(value) for key, value in asdict(self).items()}
+        contents = {key: list(value) for key, value in asdict(self).items()}
+        if not self.own:
+            del contents["own"]
+        return contents
 
     @classmethod
     def from_dict(cls, contents: Mapping[str, Any]) -> IntensityScaling:
@@ -180,7 +251,7 @@ class IntensityScaling:
             If a part is missing, unknown or of the wrong kind.
         """
         expected = {"channel_names", "low", "high", "clipped", "percentiles"}
-        if not isinstance(contents, Mapping) or set(contents) != expected:
+        if not isinstance(contents, Mapping) or set(contents) - {"own"} != expected:
             raise InputError(
                 f"An intensity scaling consists of {', '.join(sorted(expected))}, no more and "
                 "no less: this one was changed or comes from another version."
@@ -191,14 +262,22 @@ class IntensityScaling:
                 tuple(float(value) for value in contents[key])
                 for key in ("low", "high", "clipped", "percentiles")
             )
-        except (TypeError, ValueError) as error:
+            own = tuple(
+                OwnRange(
+                    str(one["condition"]),
+                    tuple(float(value) for value in one["low"]),
+                    tuple(float(value) for value in one["high"]),
+                )
+                for one in contents.get("own", ())
+            )
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"An intensity scaling consists of lists of names and numbers ({error}): "
                 "this one was changed."
             ) from error
         if len(percentiles) != 2:
             raise InputError("An intensity scaling has exactly two percentiles.")
-        return cls(names, low, high, clipped, (percentiles[0], percentiles[1]))
+        return cls(names, low, high, clipped, (percentiles[0], percentiles[1]), own)
 
     def _ranges(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Low and high of each channel, shaped to fit the axes (..., C, Y, X)."""

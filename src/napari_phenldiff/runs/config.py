@@ -42,7 +42,12 @@ class TrainingConfig(CommonTraining):
     reference_channels : "auto" or tuple of str
         Channels in which the conditions do not differ. They are given to the network as they are
         and stay as they are in a translation. "auto" finds them: those whose own statistics do not
-        separate the conditions. None are, with ``()``.
+        separate the conditions, or by their brightness alone. None are, with ``()``.
+    normalised_channels : "auto" or tuple of str
+        Channels that are brought to a common brightness in all conditions before anything is
+        learned, since the difference is a batch effect such as staining. "auto" finds them: those
+        that separate the conditions by brightness alone, while another channel does by structure.
+        None are, with ``()``: brightness is part of the phenotype then.
     learning_rate : float
         Peak learning rate of the adapted weights. None is that of the strategy, see
         `LEARNING_RATES`; which it was is kept.
@@ -66,6 +71,7 @@ class TrainingConfig(CommonTraining):
     rank: Annotated[int, Field(ge=1)] = 16
     layers: Literal["attention", "everywhere"] = "attention"
     reference_channels: Literal["auto"] | tuple[Name, ...] = "auto"
+    normalised_channels: Literal["auto"] | tuple[Name, ...] = "auto"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     token_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     tokens_per_condition: Annotated[int, Field(ge=1)] = 4

@@ -214,6 +214,12 @@ class Run(RunContents):
         self._record = self._record.model_copy(update={"config": config})
         write_model(self.path / "config.json", self._record)
 
+    def fix_scaling(self, scaling: IntensityScaling) -> None:
+        """Write down the ranges of conditions whose channels get a common brightness."""
+        self.scaling = scaling
+        self._record = self._record.model_copy(update={"scaling": scaling.to_dict()})
+        write_model(self.path / "config.json", self._record)
+
     @property
     def base(self) -> str:
         """What the base model is loaded by: a merged run is its own, wherever it lies now.
@@ -273,6 +279,11 @@ class Run(RunContents):
     def calibration(self) -> Calibration | None:
         """Guidance and freedom that were found to suit this run; None if none were looked for."""
         return read_calibration(self.path)
+
+    @property
+    def normalised_channels(self) -> tuple[str, ...]:
+        """Channels that were brought to a common brightness before anything was learned."""
+        return self.scaling.normalised
 
     @property
     def digest(self) -> str:

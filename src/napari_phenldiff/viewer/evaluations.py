@@ -213,6 +213,9 @@ def _identity(m: Metrics) -> _Rows:
             yield f"Correlation of {name}, which should stay", _quartiles(spread)
     if i.nuclei_kept is not None:
         yield f"Nuclei matched one to one ({i.nuclei_channel})", _quartiles(i.nuclei_kept)
+    if i.cells is not None:
+        changed = f"{_percent(i.cells.lost)}, {_percent(i.cells.invented)}"
+        yield f"Cells lost, invented, of {i.cells.n_before} ({i.cells.channel})", changed
     yield "Source images less alike than the own one", _percent(i.own_source)
 
 

@@ -33,6 +33,7 @@ _SETTINGS = (
     "base",
     "strategy",
     "reference_channels",
+    "normalised_channels",
     "images_per_condition",
     "validation_images",
     "steps",
@@ -60,7 +61,7 @@ class TrainingRequest:
     out : Path or None
         Run folder to make.
     base, strategy, images_per_condition, steps, seed, batch_size, device, precision, \
-    reference_channels, validation_images, rank, learning_rate, preview_every
+    reference_channels, normalised_channels, validation_images, rank, learning_rate, preview_every
         As in `TrainingConfig`.
     further : tuple of ConditionChoice
         More conditions to learn.
@@ -83,6 +84,7 @@ class TrainingRequest:
     device: str = _DEFAULT["device"].default
     precision: str = _DEFAULT["precision"].default
     reference_channels: str | tuple[str, ...] = _DEFAULT["reference_channels"].default
+    normalised_channels: str | tuple[str, ...] = _DEFAULT["normalised_channels"].default
     validation_images: str | int = _DEFAULT["validation_images"].default
     rank: int = _DEFAULT["rank"].default
     learning_rate: float | None = None

@@ -133,4 +133,6 @@ def describe(run: Run) -> str:
         text += f" · method {run.config.method}, preset {run.config.preset}"
     if run.reference_channels:
         text += f" · reference, left as it is: {', '.join(run.reference_channels)}"
+    if run.normalised_channels:
+        text += f" · normalised: {', '.join(run.normalised_channels)}"
     return text

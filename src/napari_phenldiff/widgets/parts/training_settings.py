@@ -24,6 +24,7 @@ from napari_phenldiff.widgets.parts.form import Panel, note, number_box, whole_b
 
 BUNDLED, BASE_FOLDER, HUB = "Bundled", "Folder", "Hub id"
 AUTOMATIC, NO_CHANNELS, CHOSEN = "Automatic", "None", "Chosen"
+PHENOTYPE = "Is the phenotype"
 
 _STRATEGIES = {
     "auto": ("Automatic", "is Full for the bundled model, and LoRA for others"),
@@ -54,7 +55,14 @@ class TrainingSettings(QObject):
         self._add_model(panel)
         self._add_result(panel)
         self._add_advanced(panel)
-        for field in (self.base_kind, self.strategy, self.references, self.device, self.precision):
+        for field in (
+            self.base_kind,
+            self.strategy,
+            self.references,
+            self.brightness,
+            self.device,
+            self.precision,
+        ):
             field.currentTextChanged.connect(self._on_changed)
         for box in (
             self.steps,
@@ -158,6 +166,8 @@ class TrainingSettings(QObject):
         self.references = QComboBox()
         self.references.addItems([AUTOMATIC, NO_CHANNELS, CHOSEN])
         self.channels = QListWidget()
+        self.brightness = QComboBox()
+        self.brightness.addItems([AUTOMATIC, PHENOTYPE])
         self.watched = whole_box(-1, -1, 10_000, lowest="automatic")
         self.batch_size = whole_box(_DEFAULTS["batch_size"].default, 1, 1024)
         self.learning_rate = number_box(0.0, 0.0, 1.0, step=1e-4, decimals=6)
@@ -180,6 +190,14 @@ class TrainingSettings(QObject):
             "well each channel alone tells the conditions apart.",
         )
         form.row("Keep", self.channels, "The channels that are left as they are.")
+        form.row(
+            "Brightness",
+            self.brightness,
+            "Automatic: where a channel differs between the conditions by its brightness alone, "
+            "while another one does by its structure, that is taken for a batch effect such as "
+            "staining, and the channel gets a common brightness before anything is learned. Is the "
+            "phenotype: all differences in brightness are learned.",
+        )
         form.row(
             "Watched images",
             self.watched,
@@ -226,6 +244,7 @@ class TrainingSettings(QObject):
             "images_per_condition": None if count < 2 else count,
             "validation_images": "auto" if self.watched.value() < 0 else self.watched.value(),
             "reference_channels": self._references(),
+            "normalised_channels": ("auto" if self.brightness.currentText() == AUTOMATIC else ()),
             "steps": self.steps.value(),
             "seed": self.seed.value(),
             "batch_size": self.batch_size.value(),
