@@ -24,6 +24,7 @@ from napari_phenldiff.images.axes import (
     without_equal_colors,
     without_opaque_alpha,
 )
+from napari_phenldiff.images.companions import companions, left_out_in_words
 from napari_phenldiff.images.files import sha256_of_array, write_atomic
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
@@ -260,11 +261,26 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, Any] | None:
 
 
 def tiff_files(folder: str | PathLike[str]) -> list[Path]:
-    """TIFF files directly in a folder, by name, without hidden ones."""
+    """TIFF files directly in a folder that may be images, by name, without hidden ones.
+
+    Thumbnails and results of a segmentation are left out, and links that lead nowhere, see
+    :func:`files_left_out`.
+    """
+    files = [path for path in _all_tiffs(folder) if path.is_file()]
+    others = companions(files)
+    return [path for path in files if path not in others]
+
+
+def files_left_out(folder: str | PathLike[str]) -> list[str]:
+    """Tell, in sentences, which TIFFs of a folder :func:`tiff_files` leaves out."""
+    return left_out_in_words(Path(folder), [path for path in _all_tiffs(folder) if not path.is_dir()])
+
+
+def _all_tiffs(folder: str | PathLike[str]) -> list[Path]:
     return sorted(
         path
         for path in Path(folder).iterdir()
-        if path.suffix.lower() in TIFF_SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in TIFF_SUFFIXES and not path.name.startswith(".")
     )
 
 
