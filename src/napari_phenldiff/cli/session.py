@@ -194,13 +194,11 @@ class _Host:
         self, request: TranslateRequest, folder: Path, tell: Callable[[Event], None]
     ) -> int:
         from napari_phenldiff.cli.translation_job import TranslationJob, check_files
-        from napari_phenldiff.images.tiff import tiff_files
         from napari_phenldiff.runs.baseline_config import settings_of_run
         from napari_phenldiff.runs.events import Warned
-        from napari_phenldiff.runs.session import IMAGES_NAME
 
         config = settings_of_run(self._run.config, request.config)
-        files, warnings = check_files(self._run, tiff_files(folder / IMAGES_NAME), False, None)
+        files, warnings = check_files(self._run, _sent(folder), False, None)
         for text in warnings:
             tell(Warned(text))
         translator = self._load(tell)
@@ -230,9 +228,8 @@ class _Host:
 
     def _invert(self, request: TurnRequest, tell: Callable[[Event], None]) -> Dial:
         """Invert an image again whose inversion is not kept any longer."""
-        from napari_phenldiff.images.tiff import read_image, tiff_files
+        from napari_phenldiff.images.tiff import read_image
         from napari_phenldiff.runs.session import (
-            IMAGES_NAME,
             REQUEST_NAME,
             TranslateRequest,
             read_request,
@@ -242,7 +239,7 @@ class _Host:
         folder = request_folder(self._folder, request.of)
         try:
             asked = read_request((folder / REQUEST_NAME).read_bytes())
-            file = tiff_files(folder / IMAGES_NAME)[request.image]
+            file = _sent(folder)[request.image]
         except (OSError, ValueError, IndexError):
             raise InputError("The image of this dial is gone; translate it again.") from None
         assert isinstance(asked, TranslateRequest)
@@ -256,3 +253,10 @@ class _Host:
         self._dials[of, image] = dial
         while len(self._dials) > 1 and sum(d.nbytes for d in self._dials.values()) > _DIALS_BYTES:
             self._dials.popitem(last=False)
+
+
+def _sent(folder: Path) -> list[Path]:
+    """Return the images of a request in their order, whatever their layers were called."""
+    from napari_phenldiff.runs.session import IMAGES_NAME
+
+    return sorted((folder / IMAGES_NAME).glob("*.tif"))

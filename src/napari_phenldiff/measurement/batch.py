@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.survey import ImageFacts
 from napari_phenldiff.measurement.column_names import ColumnNames, renaming
 from napari_phenldiff.measurement.fitting import ThresholdFit, draw_samples, fitted_parts
 from napari_phenldiff.measurement.interface import Profile
+from napari_phenldiff.measurement.outcome import Outcome
 from napari_phenldiff.measurement.pixels import PixelSample
 from napari_phenldiff.measurement.profiles import checked_settings, find_profile, measure_row
 from napari_phenldiff.measurement.segmenters import (
@@ -52,12 +54,15 @@ class BatchResult:
         Thresholds that were used for the whole experiment.
     written : tuple of pathlib.Path
         The files, the table of images last.
+    warnings : tuple of str
+        What could not be measured, and what may be wrong with the images.
     """
 
     main_column: str
     main_values: dict[str, np.ndarray]
     thresholds: dict[str, float]
     written: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,8 @@ def measure_files(
     Raises
     ------
     InputError
-        As `measure`, and if a file cannot be read. No table is written then.
+        As `measure`, if a file cannot be read, and if nothing could be measured. No table is
+        written then.
     """
     chosen = find_profile(profile)
     settings = checked_settings(chosen, settings, list(groups), fit_on)
@@ -146,12 +152,14 @@ def measure_files(
     first = ["image", "condition"]
     main_values: dict[str, list[float]] = {}
     done, lacking, error, channel = 0, 0, None, ""
+    outcome = Outcome(main_column)
     with ExitStack() as stack:
         images = stack.enter_context(Spool([*first, *chosen.columns], ["reason"]))
         cells = stack.enter_context(Spool([*first, *chosen.cell_columns]))
         for rows in in_order(rows_of, jobs, workers):
             for row in rows:
                 images.add(row.values)
+                outcome.add(row.values, row.facts, row.residuals)
                 if row.cells and len(row.cells["label"]):
                     cells.add(row.cells)
                 condition = row.values["condition"]
@@ -167,6 +175,7 @@ def measure_files(
             raise InputError("There are no images to measure: give a folder with some.")
         if lacking == done and error is not None:
             raise error
+        outcome.check()
         path = Path(out)
         written = [path.with_name(f"{path.stem}_settings.json")]
         write_settings(written[0], profile, settings, known)
@@ -182,6 +191,7 @@ def measure_files(
         main_values={name: np.array(values, float) for name, values in main_values.items()},
         thresholds=known,
         written=tuple(written),
+        warnings=outcome.warnings(),
     )
 
 
@@ -192,6 +202,8 @@ class _Record:
     values: dict[str, Any]
     cells: dict[str, Any]
     error: InputError | None
+    facts: ImageFacts
+    residuals: tuple[float | None, ...]
 
 
 def _measure_file(
@@ -202,14 +214,17 @@ def _measure_file(
     labels: GivenLabels | None,
     job: tuple[str, Path],
 ) -> list[_Record]:
-    from napari_phenldiff.images.tiff import read_tiff
+    from napari_phenldiff.images.tiff import read_provenance, read_tiff
 
     condition, path = job
-    rows = (
-        measure_row(find_profile(profile), condition, image, settings, thresholds, labels)
-        for image in read_tiff(path, z=z)
-    )
-    return [_Record(row.values, row.cells, row.error) for row in rows]
+    images = read_tiff(path, z=z)
+    residuals = (read_provenance(path) or {}).get("residuals") or [None] * len(images)
+    records = []
+    for image, residual in zip(images, residuals, strict=False):
+        row = measure_row(find_profile(profile), condition, image, settings, thresholds, labels)
+        facts = ImageFacts.of(image)
+        records.append(_Record(row.values, row.cells, row.error, facts, (residual,)))
+    return records
 
 
 def _fit(

@@ -1,0 +1,42 @@
+"""How exact inversions were, in words: the same wherever a translated image is used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from napari_phenldiff.images.naming import count
+
+LARGE_RESIDUAL = 0.3
+"""From here on an inversion has failed. Trained models stay below 0.05 for images like those they
+were trained on; random weights give 0.5 and more. See docs/tasks/judge.md."""
+
+
+def is_large(residual: float | None) -> bool:
+    """Whether an inversion with this residual has failed; not where the residual is not known."""
+    return residual is not None and not math.isnan(residual) and residual > LARGE_RESIDUAL
+
+
+def warning_about_residuals(residuals: Iterable[float | None]) -> str | None:
+    """Tell of images that were not inverted well.
+
+    Parameters
+    ----------
+    residuals : iterable of float or None
+        Of the images; None or NaN where a method cannot tell.
+
+    Returns
+    -------
+    str or None
+        A sentence, or None if all is well.
+    """
+    known = [value for value in residuals if value is not None and not math.isnan(value)]
+    large = [value for value in known if is_large(value)]
+    if not large:
+        return None
+    return (
+        f"The inversion of {len(large)} of {count(len(known), 'translated image')} is not exact "
+        f"(residual up to {max(large):.2g}, where {LARGE_RESIDUAL:g} is too much): they do not "
+        "show the cells of the source. The images may be unlike those that were trained on, or "
+        "the model is not trained enough or broken."
+    )
