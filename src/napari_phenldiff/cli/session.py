@@ -198,11 +198,12 @@ class _Host:
         from napari_phenldiff.runs.events import Warned
 
         config = settings_of_run(self._run.config, request.config)
-        files, warnings = check_files(self._run, _sent(folder), False, None)
+        files, warnings = check_files(self._run, _sent(folder), config.source)
         for text in warnings:
             tell(Warned(text))
         translator = self._load(tell)
         job = TranslationJob(self._run, config, files, folder, None)
+        job.warnings += warnings
         kept: list[Dial] = []
         for event in job.events(translator, self._inbox.given_up, keep=kept.append):
             if kept:  # a baseline has none

@@ -136,6 +136,7 @@ def translate(
     Every file is read once to check it before anything is written, and once more to be translated;
     there is never more than one file and one batch in memory.
     """
+    from napari_phenldiff.images.tiff import files_left_out
     from napari_phenldiff.runs import lock
     from napari_phenldiff.runs.process import LOCK_NAME
 
@@ -155,11 +156,21 @@ def translate(
     if run.reference_channels:
         say(f"Reference channels, left as they are: {', '.join(run.reference_channels)}")
     say(f"Checking {len(paths)} files ...")
-    files, warnings = check_files(run, paths, held_out, z, advice="; --held-out leaves them out")
+    files, warnings = check_files(
+        run,
+        paths,
+        config.source,
+        held_out=held_out,
+        z=z,
+        advice="; --held-out leaves them out",
+    )
+    if not given.is_file():
+        warnings = [*files_left_out(paths[0].parent), *warnings]
 
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     job = TranslationJob(run, config, files, out, z)
+    job.warnings += warnings
     message = "Ending after this image ... (once more ends at once)"
     with (
         lock.hold(out / LOCK_NAME, what=f"folder {out}"),

@@ -14,7 +14,8 @@ from napari_phenldiff import __version__
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.runs.events import Event, Progress
+from napari_phenldiff.runs.events import Event, Progress, Warned
+from napari_phenldiff.runs.residuals import warning_about_residuals
 
 if TYPE_CHECKING:
     from napari_phenldiff.baselines.loading import ImageTranslator
@@ -50,14 +51,21 @@ class FileToTranslate:
 
 
 def check_files(
-    run: Run, paths: list[Path], held_out: bool, z: int | Projection | None, *, advice: str = ""
+    run: Run,
+    paths: list[Path],
+    source: str,
+    *,
+    held_out: bool = False,
+    z: int | Projection | None = None,
+    advice: str = "",
 ) -> tuple[list[FileToTranslate], list[str]]:
     """Read all files once; return what is to be done, and what the user should know.
 
-    `advice` is what to do about images that were trained on.
+    `source` is the condition they are in; `advice` is what to do about images that were trained on.
     """
     from napari_phenldiff.images.files import sha256_of_array
     from napari_phenldiff.images.tiff import read_tiff
+    from napari_phenldiff.runs.suitability import Suitability
 
     twice = [name for name, n in Counter(path.stem for path in paths).items() if n > 1]
     if twice:
@@ -68,6 +76,7 @@ def check_files(
     files: list[FileToTranslate] = []
     left_out = trained_on = 0
     names_differ = False
+    suitability = Suitability(run)
     for path in paths:
         images = read_tiff(path, z=z)
         for image in images:
@@ -77,12 +86,16 @@ def check_files(
         file = FileToTranslate(path, hashes, [not (held_out and seen) for seen in known])
         trained_on += sum(known)
         left_out += file.wanted.count(False)
+        for image, wanted in zip(images, file.wanted, strict=True):
+            if wanted:
+                suitability.add(source, image)
         if any(file.wanted):
             files.append(file)
     if not files:
         raise InputError(
             "The run was trained on all of these images, so --held-out leaves none; give others."
         )
+    suitability.check()
     warnings = []
     if names_differ:
         warnings.append(
@@ -93,7 +106,7 @@ def check_files(
         warnings.append(f"Left out {count(left_out, 'image')} that the run was trained on.")
     elif trained_on:
         warnings.append(f"The run was trained on {trained_on} of these images{advice}.")
-    return files, warnings
+    return files, [*warnings, *suitability.warnings()]
 
 
 def _check_channels(run: Run, path: Path, image: Image) -> bool:
@@ -131,6 +144,7 @@ class TranslationJob:
         self._z = z
         self._total = sum(sum(file.wanted) for file in files)
         self.done: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
 
     @property
     def complete(self) -> bool:
@@ -154,6 +168,11 @@ class TranslationJob:
             Asked before each image.
         keep : callable, optional
             Called with the dial of each image, in the order of the images.
+
+        Yields
+        ------
+        Event
+            Progress, and Warned if inversions have failed.
         """
         results = iter(translator.translate(self._images(), self._config, keep=keep is not None))
         spent, done = 0.0, 0
@@ -174,6 +193,10 @@ class TranslationJob:
                 left = spent / done * (self._total - done)
                 yield Progress(done, self._total, translations[-1].name, left)
             self._write(file, translations)
+        text = warning_about_residuals(one["residual"] for one in self.done)
+        if text is not None:
+            self.warnings.append(text)
+            yield Warned(text)
 
     def _images(self) -> Iterator[Image]:
         """Read the wanted images again, one file at a time."""
@@ -191,6 +214,7 @@ class TranslationJob:
             **self._provenance(),
             "source_file": str(file.path.resolve()),
             "source_sha256": hashes,
+            "residuals": [_finite(t.residual) for t in translations],
         }
         for kind, planes in (
             ("reconstructed", [t.reconstructed for t in translations]),
@@ -226,7 +250,12 @@ class TranslationJob:
         """Write translation.json about what is done so far."""
         from napari_phenldiff.images.files import write_atomic
 
-        summary = {**self._provenance(), "complete": self.complete, "images": self.done}
+        summary = {
+            **self._provenance(),
+            "complete": self.complete,
+            "warnings": self.warnings,
+            "images": self.done,
+        }
         with write_atomic(self._out / "translation.json") as aside:
             aside.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
 

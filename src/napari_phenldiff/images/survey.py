@@ -51,19 +51,23 @@ class ImageFacts:
     @classmethod
     def of(cls, image: Image) -> ImageFacts:
         """Look at an image."""
-        size = image.pixel_size
         highest = {}
         for name, plane in zip(image.channel_names, image.data, strict=True):
             top = plane.max()
             highest[name] = (float(top), int((plane == top).sum()) if top in _FULL_SCALES else 0)
         return cls(
-            # Programs round differently: three digits are enough to be the same.
-            "unknown" if size is None else f"{size[0]:.3g} × {size[1]:.3g} µm",
+            pixel_size_in_words(image),
             str(image.data.dtype),
             bytes.fromhex(sha256_of_array(image.data))[:16],
             highest,
             image.shape[0] * image.shape[1],
         )
+
+
+def pixel_size_in_words(image: Image) -> str:
+    """Tell the size of the pixels, equal where programs only round differently."""
+    size = image.pixel_size
+    return "unknown" if size is None else f"{size[0]:.3g} × {size[1]:.3g} µm"
 
 
 @dataclass(slots=True)

@@ -49,7 +49,13 @@ class ImageRecord(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What config.json holds."""
+    """What config.json holds.
+
+    Attributes
+    ----------
+    dtypes, pixel_sizes : tuple of str
+        Of the images that were trained on, in words; empty in a run of an earlier version.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,6 +66,8 @@ class RunRecord(BaseModel):
     scaling: dict[str, Any]
     digest: str
     versions: dict[str, str]
+    dtypes: tuple[str, ...] = ()
+    pixel_sizes: tuple[str, ...] = ()
 
 
 class ImageRecords(BaseModel):
