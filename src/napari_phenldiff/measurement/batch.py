@@ -32,6 +32,7 @@ from napari_phenldiff.measurement.segmenters import (
 from napari_phenldiff.measurement.spool import Spool
 from napari_phenldiff.measurement.tables import cell_table, image_table, write_settings
 from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.runs.residuals import is_large
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -159,7 +160,8 @@ def measure_files(
         for rows in in_order(rows_of, jobs, workers):
             for row in rows:
                 images.add(row.values)
-                outcome.add(row.values, row.facts, row.residuals)
+                outcome.add(row.values, row.facts)
+                outcome.add_residuals(row.values["condition"], [row.residual])
                 if row.cells and len(row.cells["label"]):
                     cells.add(row.cells)
                 condition = row.values["condition"]
@@ -203,7 +205,7 @@ class _Record:
     cells: dict[str, Any]
     error: InputError | None
     facts: ImageFacts
-    residuals: tuple[float | None, ...]
+    residual: float | None
 
 
 def _measure_file(
@@ -222,9 +224,15 @@ def _measure_file(
     records = []
     for image, residual in zip(images, residuals, strict=False):
         row = measure_row(find_profile(profile), condition, image, settings, thresholds, labels)
-        facts = ImageFacts.of(image)
-        records.append(_Record(row.values, row.cells, row.error, facts, (residual,)))
+        values = row.values
+        if is_large(residual):
+            values["reason"] = "; ".join(filter(None, (values["reason"], _not_exact(residual))))
+        records.append(_Record(values, row.cells, row.error, ImageFacts.of(image), residual))
     return records
+
+
+def _not_exact(residual: float | None) -> str:
+    return f"made by an inversion that is not exact (residual {residual:.2g})"
 
 
 def _fit(

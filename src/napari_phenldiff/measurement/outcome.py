@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,12 +38,7 @@ class Outcome:
     _survey: Survey = field(default_factory=Survey)
     _residuals: dict[str, list[float | None]] = field(default_factory=dict)
 
-    def add(
-        self,
-        values: Mapping[str, Any],
-        image: Image | ImageFacts,
-        residuals: Sequence[float | None] = (),
-    ) -> None:
+    def add(self, values: Mapping[str, Any], image: Image | ImageFacts) -> None:
         """Take note of an image.
 
         Parameters
@@ -52,12 +47,9 @@ class Outcome:
             Its row in the table of images.
         image : Image or ImageFacts
             What was measured.
-        residuals : sequence of float or None
-            Of the inversion, where a model has made the image and says how exact it was.
         """
         condition = str(values["condition"])
         self._survey.add(condition, image)
-        self._residuals.setdefault(condition, []).extend(residuals)
         found = self._lacking.setdefault(condition, _Lacking())
         found.n_images += 1
         value = values.get(self.main_column)
@@ -84,17 +76,28 @@ class Outcome:
 
     def warnings(self) -> tuple[str, ...]:
         """Say what may be wrong, and what could not be measured, in sentences for the user."""
-        told = [
+        return (*self._survey.warnings(), *self.about_lacking(), *self._about_residuals())
+
+    def about_lacking(self) -> list[str]:
+        """Say what could not be measured, and why."""
+        return [
             f"{condition}: {found.n_lacking} of {count(found.n_images, 'image')} could not be "
             f"measured{_because(found)}"
             for condition, found in self._lacking.items()
             if found.n_lacking
         ]
+
+    def add_residuals(self, condition: str, residuals: Iterable[float | None]) -> None:
+        """Take note of how exactly the images of a condition were inverted."""
+        self._residuals.setdefault(condition, []).extend(residuals)
+
+    def _about_residuals(self) -> list[str]:
+        told = []
         for condition, residuals in self._residuals.items():
             text = warning_about_residuals(residuals)
             if text is not None:
                 told.append(f"{condition}: {text}")
-        return (*self._survey.warnings(), *told)
+        return told
 
 
 def _because(found: _Lacking) -> str:

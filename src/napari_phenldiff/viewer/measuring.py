@@ -175,6 +175,10 @@ def run_measurement(
     )
     assert measurement.outcome is not None
     measurement.outcome.check()
+    if request.translated is not None:
+        record = request.translated.infos[0][0].provenance.get("record", {})
+        made = (image.get("residual") for image in record.get("images", ()))
+        measurement.outcome.add_residuals(TRANSLATED, made)
     groups = [
         MeasuredGroup(
             name,
