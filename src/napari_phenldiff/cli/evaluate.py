@@ -275,7 +275,8 @@ def _evaluate(
     verdict = result.metrics.verdict
     say(f"{verdict.answer[0].upper()}{verdict.answer[1:]}. {verdict.reason}")
     for note in result.metrics.notes:
-        say(f"note: {note}")
+        if note not in warnings:  # told at the beginning
+            say(f"note: {note}")
     say(f"Open {(args.out / 'report.html').resolve()} in a browser.")
     return 0
 
