@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_phenldiff.diffusion.device import autocast, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.finite import check_progress
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.model_card import model_card
 from napari_phenldiff.diffusion.network import Networks

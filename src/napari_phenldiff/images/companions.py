@@ -34,6 +34,7 @@ _SPREAD: tuple[tuple[str, re.Pattern[str], int], ...] = (
     ("channel", re.compile(rf"{_SIGN}(w\d)(?:{_GUID})?$", re.I), 1),
     ("channel", re.compile(rf"{_SIGN}(ch(?:annel)?[ _-]?\d{{1,2}})$", re.I), 1),
     ("channel", re.compile(rf"{_SIGN}(ch\d+)sk\d+fk\d+fl\d+$", re.I), 1),
+    ("channel", re.compile(r"(?<=f\d\d)(d\d)$", re.I), 1),
     ("channel", re.compile(rf"{_SIGN}([cd]\d{{1,2}})$", re.I), 2),
     ("channel", re.compile(rf"{_SIGN}({_DYES})$", re.I), 2),
     ("channel", re.compile(rf"^({_DYES})(?=[ _.-])", re.I), 2),
