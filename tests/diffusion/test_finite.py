@@ -11,15 +11,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_phenldiff.baselines.loading import train as train_any
+from napari_phenldiff.cli import main
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.training import Training
 from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.runs.baseline_config import CycleGANConfig
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
-from napari_phenldiff.runs.events import Finished, Saved, Step
+from napari_phenldiff.runs.events import Failed, Finished, Saved, Step
 from napari_phenldiff.runs.folder import Run
 
 CONFIG = TranslationConfig(source="untreated", target="treated", inference_steps=4)
@@ -41,10 +43,12 @@ def config(tiny_base):
 
 def until_it_fails(events):
     seen = []
-    with pytest.raises(InputError) as error:
+    try:
         for event in events:
             seen.append(event)
-    return seen, str(error.value)
+    except InputError as error:
+        return seen, str(error)
+    pytest.fail("it did not")
 
 
 def saved_is_finite(run):
@@ -100,6 +104,25 @@ def test_a_learning_rate_that_is_far_too_high(config, tmp_path, experiment):
     assert len([event for event in seen if isinstance(event, Step)]) < 6
 
 
+def test_the_command_ends_with_a_sentence(config, tmp_path, experiment, monkeypatch, capsys):
+    for condition in experiment.conditions:
+        for image in condition.images:
+            write_tiff(tmp_path / "data" / condition.name / f"{image.name}.tif", image)
+    poisoned(monkeypatch, 4, "loss")
+    out = tmp_path / "run"
+    code = main([
+        "train", str(tmp_path / "data"), "--source", "untreated", "--target", "treated", "--out",
+        str(out), "--base", config.base, "--steps", "6", "--checkpoint-every", "2", "--device",
+        "cpu",
+    ])  # fmt: skip
+    assert code == 2
+    assert capsys.readouterr().err.startswith("phenldiff: The training has diverged: at step 4")
+    run = Run.open(out)
+    assert run.state == "failed"
+    assert run.latest_checkpoint()[0] == 2
+    assert isinstance(run.events()[0][-1], Failed)
+
+
 def test_a_baseline_that_diverges(tmp_path, experiment):
     config = CycleGANConfig(
         conditions=NAMES, steps=4, batch_size=1, checkpoint_every=1, learning_rate=1e30,
@@ -132,7 +155,7 @@ def test_an_adapter_with_broken_weights_is_refused(config, tmp_path, experiment)
     tokens = load_file(path)
     tokens["values"][0, 0, 0] = float("nan")
     save_file(tokens, path)
-    with pytest.raises(InputError, match="adapter in .* no finite numbers"):
+    with pytest.raises(InputError, match=r"adapter in .* no finite numbers"):
         Translator.from_run(run, device="cpu")
 
 

@@ -253,9 +253,7 @@ def train(data: Path, base: Path, out: Path) -> int:
 
 
 def measure(data: Path, out: Path) -> int:
-    return main(
-        ["measure", "area", str(data), "--channel", "1", "--per-image", "--out", str(out)]
-    )
+    return main(["measure", "area", str(data), "--channel", "1", "--per-image", "--out", str(out)])
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_one_file_for_each_channel_or_plane_is_refused(tmp_path, pattern):
     form, fewest = SPREAD[pattern]
     names = [form.format(i, k) for i in range(fewest) for k in (1, 2)]
     fill(tmp_path, *names)
-    with pytest.raises(InputError, match="seems to hold one file for each (channel|z plane)"):
+    with pytest.raises(InputError, match=r"seems to hold one file for each (channel|z plane)"):
         check_one_file_each(tiff_files(tmp_path))
 
 

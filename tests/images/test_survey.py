@@ -57,7 +57,7 @@ def test_what_one_image_clips_is_counted_over_all():
 
 def test_facts_come_from_other_processes():
     images = [("x", image("a", top=255)), ("y", image("b", top=255))]
-    facts = [(name, pickle.loads(pickle.dumps(ImageFacts.of(one)))) for name, one in images]  # noqa: S301
+    facts = [(name, pickle.loads(pickle.dumps(ImageFacts.of(one)))) for name, one in images]
     assert surveyed(*facts) == surveyed(*images)
     assert "1 image is in more than one condition".lower() in surveyed(*images)[-1].lower()
 

@@ -56,9 +56,7 @@ def has_channels_last(shape: Sequence[int]) -> bool:
     That is how arrays of shape (Y, X, C) look when they were written page by page, or dropped on a
     viewer, as if they were stacks of planes.
     """
-    return (
-        len(shape) > 2 and shape[-1] <= _FEW_COLUMNS and min(shape[-2], shape[-3]) >= _MANY_ROWS
-    )
+    return len(shape) > 2 and shape[-1] <= _FEW_COLUMNS and min(shape[-2], shape[-3]) >= _MANY_ROWS
 
 
 def to_ncyx(data: np.ndarray, axes: str) -> np.ndarray:

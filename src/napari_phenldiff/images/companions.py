@@ -85,8 +85,8 @@ def left_out_in_words(folder: Path, files: Sequence[Path]) -> list[str]:
     for file, what in companions(file for file in files if file not in broken).items():
         groups.setdefault(what, []).append(file)
     told = [
-        f"Left out of {folder.name}: {_listed(members)}, by {'their' if len(members) > 1 else 'its'}"
-        f" name {'each a' if len(members) > 1 else 'a'} {what}."
+        f"Left out of {folder.name}: {_listed(members)}, by "
+        f"{f'their names each a {what}' if len(members) > 1 else f'its name a {what}'}."
         for what, members in groups.items()
     ]
     if broken:

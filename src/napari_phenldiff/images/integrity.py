@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from typing import Any
 
 import tifffile
 
@@ -73,7 +74,7 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
             "which must be saved as a single file."
         )
     for number, page in enumerate(pages, 1):
-        if _lacks_segments(page) or _ends_early(tif, page):
+        if _lacks_segments(series, page) or _ends_early(tif, series, page):
             raise InputError(
                 f"Parts of the pixels of plane {number} are missing, which would be read as "
                 "black: the file is incomplete, copy it again or save it anew."
@@ -94,16 +95,16 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
         )
 
 
-def _lacks_segments(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
+def _lacks_segments(series: tifffile.TiffPageSeries, page: Any) -> bool:
     """Whether strips or tiles of a page are not there: too few of them, or without any bytes."""
-    wanted = math.prod(page.keyframe.chunked)
+    wanted = math.prod(series.keyframe.chunked)
     places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     return len(places) < wanted or any(not (start and length) for start, length in places)
 
 
-def _ends_early(tif: tifffile.TiffFile, page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
+def _ends_early(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, page: Any) -> bool:
     """Whether the last strip of a page holds fewer rows than the page has left for it."""
-    key = page.keyframe
+    key = series.keyframe
     if key.is_tiled or key.imagedepth > 1 or key.photometric == tifffile.PHOTOMETRIC.YCBCR:
         return False  # a tile is always whole
     rows = key.imagelength - (key.imagelength - 1) // key.rowsperstrip * key.rowsperstrip
@@ -112,10 +113,11 @@ def _ends_early(tif: tifffile.TiffFile, page: tifffile.TiffPage | tifffile.TiffF
     start, length = page.dataoffsets[-1], page.databytecounts[-1]
     if key.compression == tifffile.COMPRESSION.NONE:
         return bool(length < wanted)
-    if key.compression not in _TO_BYTES:
+    compression = tifffile.COMPRESSION(key.compression)
+    if compression not in _TO_BYTES:
         return False
     tif.filehandle.seek(start)
-    decoded = tifffile.TIFF.DECOMPRESSORS[key.compression](tif.filehandle.read(length))
+    decoded = tifffile.TIFF.DECOMPRESSORS[compression](tif.filehandle.read(length))
     return len(decoded) < wanted
 
 

@@ -180,7 +180,7 @@ def refused(layer: Any) -> InputError:
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     if has_channels_last(data.shape):
         return InputError(
-            f'Layer "{layer.name}" has the shape {tuple(data.shape)}, with its channels last: bring '
+            f'Layer "{layer.name}" has the shape {tuple(data.shape)}, its channels last: bring '
             "them before y and x (numpy.moveaxis(data, -1, -3)), or split the layer into one per "
             "channel."
         )

@@ -68,7 +68,11 @@ def _check_forgotten(tif: tifffile.TiffFile, size: tuple[int, int]) -> None:
     if any(s.is_multifile for s in series):
         return
     seen = {
-        page.offset for s in series for level in s.levels for page in level.pages if page is not None
+        page.offset
+        for s in series
+        for level in s.levels
+        for page in level.pages
+        if page is not None
     }
     # ImageJ and tifffile may keep a whole stack behind its first page.
     if any(len(s.pages) < len(s) for s in series) or len(seen) >= len(tif.pages):

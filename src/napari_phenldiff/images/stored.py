@@ -48,8 +48,9 @@ def grey_values(tif: tifffile.TiffFile, index: int) -> np.ndarray:
     series = tif.series[index]
     page = series.keyframe
     if page.photometric in _COLOR_SPACES:
+        color_space = _COLOR_SPACES[_PHOTOMETRIC(page.photometric)]
         raise InputError(
-            f"Its colours are stored as {_COLOR_SPACES[page.photometric]}, which are no grey "
+            f"Its colours are stored as {color_space}, which are no grey "
             "values: save it as grey values or RGB."
         )
     if page.photometric == _PHOTOMETRIC.PALETTE and not _is_ramp(page.colormap):

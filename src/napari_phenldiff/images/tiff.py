@@ -273,7 +273,8 @@ def tiff_files(folder: str | PathLike[str]) -> list[Path]:
 
 def files_left_out(folder: str | PathLike[str]) -> list[str]:
     """Tell, in sentences, which TIFFs of a folder :func:`tiff_files` leaves out."""
-    return left_out_in_words(Path(folder), [path for path in _all_tiffs(folder) if not path.is_dir()])
+    files = [path for path in _all_tiffs(folder) if not path.is_dir()]
+    return left_out_in_words(Path(folder), files)
 
 
 def _all_tiffs(folder: str | PathLike[str]) -> list[Path]:

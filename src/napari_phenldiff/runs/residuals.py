@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from napari_phenldiff.images.naming import count
 
 LARGE_RESIDUAL = 0.3
-"""Above it an inversion has failed. The bundled base inverts microscopy, noise and black images with
-0.0005 to 0.03; with its weights times 1.5 it is 0.2, times 4 it is 0.8, and then nothing of the
-image is left. A small residual alone does not say that a model is good: one that predicts next to
-nothing is inverted exactly."""
+"""Above it an inversion has failed. The bundled base inverts microscopy, noise and black images
+with 0.0005 to 0.03; with its weights times 1.5 it is 0.2, times 4 it is 0.8, and then nothing of
+the image is left. A small residual alone does not say that a model is good: one that predicts next
+to nothing is inverted exactly."""
 
 
 def is_large(residual: float | None) -> bool:

@@ -133,14 +133,15 @@ class Suitability:
             return []
         low, high = self._ranges()[name]
         which = "" if part > _MUCH_OUTSIDE else f" of {image}"
-        return [
+        told = (
             f"{max(part, worst if which else 0):.0%} of the pixels{which} in channel {name} lie "
             f"outside of the intensities that the run was trained on ({low:g} to {high:g}; here "
             f"{seen.lowest:g} to {seen.highest:g}): they are cut off there."
-        ]
+        )
+        return [told]
 
     def _foreign_dtypes(self) -> set[str]:
-        """Data types that the run knows nothing of; none if the run does not tell its own."""
+        """Return data types that the run knows nothing of; none if it does not tell its own."""
         known = set(self.run.record.dtypes)
         return self._dtypes - known if known else set()
 

@@ -143,7 +143,7 @@ def condition_files(path: PathOrPaths) -> dict[str, list[Path]]:
     Raises
     ------
     InputError
-        If there is none, or if the files seem to be channels of images that are spread over several.
+        If there is none, or if the channels of images seem to be spread over several files.
     """
     conditions: dict[str, list[Path]] = {}
     files: dict[Path, list[Path]] = {}

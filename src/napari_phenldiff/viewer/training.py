@@ -8,7 +8,6 @@ from pathlib import Path
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.image import Image
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Warned
 from napari_phenldiff.runs.folder import is_run
