@@ -168,12 +168,25 @@ def channel_that_is_forgotten(path: Path, rng: np.random.Generator) -> None:
     write(path, pixels(path), description=xml.encode(), metadata=None)
 
 
-@kind(HARMFUL)
-def file_for_each_channel(path: Path, rng: np.random.Generator) -> None:
-    signs = (("w1", "w2"), ("ch00", "ch01"), ("z1", "z2"))[rng.integers(3)]
+def spread(path: Path, *signs: str) -> None:
     for sign, plane in zip(signs, pixels(path), strict=True):
         tifffile.imwrite(path.with_name(f"{path.stem}_{sign}.tif"), plane, metadata=None)
     path.unlink()
+
+
+@kind(HARMFUL)
+def spread_as_w1_and_w2(path: Path, rng: np.random.Generator) -> None:
+    spread(path, "w1", "w2")
+
+
+@kind(HARMFUL)
+def spread_by_dyes(path: Path, rng: np.random.Generator) -> None:
+    spread(path, "DAPI", "GFP")
+
+
+@kind(HARMFUL)
+def spread_as_planes(path: Path, rng: np.random.Generator) -> None:
+    spread(path, "z1", "z2")
 
 
 # ---- other images
@@ -277,7 +290,7 @@ def damage(folder: Path, rng: np.random.Generator) -> dict[Path, list[str]]:
     group = GROUPS[rng.integers(len(GROUPS))]
     name = list(group)[rng.integers(len(group))]
     condition = CONDITIONS[rng.integers(2)]
-    whole = rng.integers(2) or name == "file_for_each_channel"
+    whole = rng.integers(2) or name.startswith("spread")
     chosen = [f for f in files if f.parent.name == condition] if whole else []
     for path in chosen or rng.permutation(files)[: rng.integers(1, 4)]:
         group[name](path, rng)
