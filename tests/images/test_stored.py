@@ -101,3 +101,12 @@ def test_values_that_imagej_has_calibrated_by_a_curve(path):
     tifffile.imwrite(path, WORDS, imagej=True, metadata=metadata)
     with pytest.raises(InputError, match="calibrated by a curve"):
         read_tiff(path)
+
+
+def test_labels_are_taken_as_they_are_stored(path):
+    """Fiji saves labels with a palette of many colours, and masks with white as 0."""
+    colors = palette(*RNG.permuted(np.tile(RAMP, (3, 1)), axis=1))
+    tifffile.imwrite(path, BYTES, photometric="palette", colormap=colors, metadata=None)
+    np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)
+    tifffile.imwrite(path, BYTES, photometric="miniswhite", metadata=None)
+    np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)

@@ -46,7 +46,9 @@ T = TypeVar("T")
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -> list[Image]:
+def read_tiff(
+    path: str | PathLike[str], *, z: int | Projection | None = None, as_stored: bool = False
+) -> list[Image]:
     """Read a TIFF file of any common kind: plain, OME-TIFF or ImageJ hyperstack.
 
     The axes are taken from the file's metadata. Channels (C) and colour samples (S) become
@@ -66,6 +68,9 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
     z : int, "max", "mean" or "sum", optional
         Plane (from 0) or projection for files with a z axis. Means and sums of integers come as
         float32. Files without a z axis are read as they are.
+    as_stored : bool
+        Take the numbers as they are stored, for labels: they are no light, so that palettes and
+        calibrations say nothing about them.
 
     Returns
     -------
@@ -80,7 +85,11 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
         `z` does not say what to do with it.
     """
     path = Path(path)
-    images = _of_each_series(path, lambda tif, index: _images(tif, index, z, path))
+
+    def read(tif: tifffile.TiffFile, index: int) -> list[Image]:
+        return _images(tif, index, z, path, tif.series[index].asarray() if as_stored else None)
+
+    images = _of_each_series(path, read)
     if len(images) == 1:
         return images
     return [replace(image, name=f"{path.stem}_{i:04d}") for i, image in enumerate(images)]
