@@ -322,7 +322,6 @@ def check_table(path: Path, true: pd.Series, damaged: dict[Path, list[str]], sai
         assert key in rows.index or harmed.get(key) in OTHER, key
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning:skimage")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_sentence_or_a_right_number(
     seed, clean, run, true_values, tiny_base, tmp_path, capsys, monkeypatch
