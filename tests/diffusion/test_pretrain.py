@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 from skimage.io import imread
 
+from napari_phenldiff.diffusion import pretrain as pretrain_module
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.conditioning import describe, initial_tokens
-from napari_phenldiff.diffusion.network import build_unet, count_parameters
+from napari_phenldiff.diffusion.network import build_unet, count_parameters, save_half
 from napari_phenldiff.diffusion.pool import (
     ImagePool,
     compose_tiles,
@@ -126,6 +127,29 @@ def test_a_damaged_checkpoint_is_told(pool, tmp_path):
     newest.write_bytes(b"x" * newest.stat().st_size)
     with pytest.raises(InputError, match=r"step_000006 cannot be read.*delete that folder"):
         list(pretrain(pool, tiny(checkpoint_every=3), tmp_path))
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_a_pretraining_that_diverges_keeps_what_was_good(pool, tmp_path, at, monkeypatch):
+    step = pretrain_module._Training.step
+    monkeypatch.setattr(
+        pretrain_module._Training,
+        "step",
+        lambda self, number, batch: float("nan") if number == at else step(self, number, batch),
+    )
+    with pytest.raises(InputError, match=f"has diverged: at step {at} the loss .* lower learning"):
+        list(pretrain(pool, tiny(checkpoint_every=2), tmp_path / "base"))
+    newest = PretrainingFolder(tmp_path / "base").latest_checkpoint()
+    assert (newest and newest[0]) == (None if at == 1 else 2)
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path):
+    layer = build_unet(TINY)
+    with torch.no_grad():
+        next(layer.parameters()).view(-1)[0] = 1e6
+    with pytest.raises(InputError, match="cannot be saved so"):
+        save_half(layer, tmp_path / "unet")
+    assert not (tmp_path / "unet").exists()
 
 
 def test_previews_show_generated_images_below_real_ones_and_change_nothing(pool, made, tmp_path):

@@ -237,7 +237,7 @@ def test_values_that_are_no_numbers(value):
     broken = data.copy()
     broken[1, 2, 3] = value
     good, bad = (Image(d, ("a", "b"), None, n) for d, n in ((data, "good"), (broken, "bad")))
-    with pytest.raises(InputError, match='Image "bad" has pixels that are infinite or not'):
+    with pytest.raises(InputError, match='Image "bad" holds values that are not finite'):
         checked(x=[image("0", names=("a", "b")), image("1", names=("a", "b"))], y=[good, bad])
 
 

@@ -213,3 +213,15 @@ def test_layers_of_napari(tmp_path):
     assert [image.pixel_size for image in made["untreated"].images] == [None] * 3
     rgb = Layer(np.moveaxis(pixels(3, 8, 9), 0, -1).astype(np.uint8), name="HE", rgb=True)
     assert images_from_layers("x", [rgb])[0].n_channels == 3
+
+
+@pytest.mark.parametrize("labels", [("axis -3", "axis -2", "axis -1"), ("y", "x", "c")])
+def test_channels_that_come_last_are_no_columns(labels):
+    data = pixels(40, 30, 2)
+    with pytest.raises(InputError, match=r"its channels last|label its axes"):
+        images_from_layers("x", [layer(data, axis_labels=labels)])
+
+
+def test_channels_last_by_their_label_alone():
+    with pytest.raises(InputError, match="label its axes"):
+        images_from_layers("x", [layer(pixels(8, 9, 3), axis_labels=("y", "x", "channel"))])

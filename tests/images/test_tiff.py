@@ -105,11 +105,17 @@ def test_stacks_and_channels(path, shape, axes, n_images, n_channels):
 def test_channels_that_tifffile_stored_as_colour_planes(path, n_channels):
     """Bare ``imwrite`` calls three or four 8-bit channels RGB, the fourth one alpha."""
     data = pixels(n_channels, dtype="uint8")
-    data[-1] = 255
     tifffile.imwrite(path, data, photometric="rgb", planarconfig="separate")
     image = read_image(path)
     np.testing.assert_array_equal(image.data, data)
     assert image.channel_names == tuple(f"channel {i}" for i in range(n_channels))
+
+
+def test_an_opaque_alpha_is_left_out_of_colour_planes_too(path):
+    data = pixels(4, dtype="uint8")
+    data[3] = 255
+    tifffile.imwrite(path, data, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_image(path).data, data[:3])
 
 
 def test_colours_become_channels(path):
@@ -329,7 +335,7 @@ def test_ome_positions_are_images_and_other_series_are_left_out(path, caplog):
     np.testing.assert_array_equal([image.data for image in images], fields)
     assert [image.pixel_size for image in images] == [(0.1, 0.1), (0.2, 0.2), (0.3, 0.3)]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: series 3 is unlike the first and left out"
+        f"{path}: series 3 is much smaller than the image and left out"
     ]
     with pytest.raises(InputError, match="holds 3 images where one is needed"):
         read_image(path)

@@ -134,3 +134,59 @@ except ValueError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("InputError\n", "")
+
+
+def _cut(path, how):
+    """Take away the bytes of strips or tiles without a trace but in the page's own tags."""
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        tags = tif.pages.first.tags
+        codes = (324, 325) if 324 in tags else (273, 279)
+        places, lengths = (tags[code] for code in codes)
+        height = tags[257]
+
+    def put(tag, number, value):
+        size = {3: 2, 4: 4}[int(tag.dtype)]
+        at = tag.valueoffset + number * size
+        content[at : at + size] = value.to_bytes(size, "little")
+
+    if how == "fewer entries":
+        for tag in (places, lengths):
+            content[tag.offset + 4 : tag.offset + 8] = (tag.count // 2).to_bytes(4, "little")
+    elif how == "offset 0":
+        put(places, places.count // 2, 0)
+    elif how == "no bytes":
+        put(lengths, lengths.count // 2, 0)
+    else:
+        put(height, 0, 2 * height.value)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["fewer entries", "offset 0", "no bytes", "image raised"])
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 8}, {"tile": (16, 16)}])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits", "zstd"])
+def test_missing_strips_are_not_black_pixels(tmp_path, compression, layout, how, caplog):
+    path = tmp_path / "field.tif"
+    tifffile.imwrite(path, DATA[0], compression=compression, metadata=None, **layout)
+    assert read_tiff(path)[0].data.min() >= 0
+    _cut(path, how)
+    with caplog.at_level(logging.CRITICAL), pytest.raises(InputError, match=r"field\.tif"):
+        read_tiff(path)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits", "zstd"])
+def test_a_single_strip_that_ends_early(tmp_path, compression, caplog):
+    """The strip may hold as many rows as it likes, so that only its bytes tell."""
+    path = tmp_path / "field.tif"
+    data = DATA[0]
+    tifffile.imwrite(path, data, compression=compression, metadata=None)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        tags = tif.pages.first.tags
+        for code, value in ((257, 2 * len(data)), (278, 2 * len(data))):
+            tag = tags[code]
+            size = {3: 2, 4: 4}[int(tag.dtype)]
+            content[tag.valueoffset : tag.valueoffset + size] = value.to_bytes(size, "little")
+    path.write_bytes(content)
+    with caplog.at_level(logging.CRITICAL), pytest.raises(InputError, match=r"field\.tif"):
+        read_tiff(path)

@@ -208,6 +208,15 @@ def test_composite_adds_colours():
     np.testing.assert_allclose(picture[3], 1)
 
 
+def test_composite_of_a_channel_with_one_value():
+    from napari_phenldiff.images.image import Image
+
+    data = np.full((1, 1, 2), 7.0)
+    data[0, 0, 1] = 200.0
+    picture = composite(Image(data, ("a",), None, "x"), np.full(1, 7.0), np.full(1, 7.0))[0]
+    np.testing.assert_array_equal(picture, [[0, 0, 0], [1, 1, 1]])
+
+
 def test_panel_checks_its_images(make_cells, make_plane):
     image, other = make_cells(1.0), make_plane(np.eye(9))
     for arguments, message in [

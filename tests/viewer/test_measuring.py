@@ -167,3 +167,51 @@ def test_images_at_different_strengths_are_not_measured_together(request_of, vie
     show_at(viewer.layers, translation, 1, images[1], 0.5)
     (groups,) = translations(viewer.layers).values()
     assert request_of("area", **groups).validation_error() is None
+
+
+def layers_of(viewer: ViewerModel, **conditions: list[Image]) -> MeasuringRequest:
+    for data, arguments, _ in experiment_layers(conditions):
+        viewer.add_image(data, **arguments)
+    source, target = group_layers(viewer.layers)
+    return MeasuringRequest("area", source, target, settings=AreaSettings(channel=0))
+
+
+def noisy(name: str, seed: int, dtype=np.uint16) -> Image:
+    data = np.random.default_rng(seed).integers(0, 200, (1, 32, 32)).astype(dtype)
+    return Image(data, ("marker",), None, name)
+
+
+def test_what_differs_between_images_is_told_as_on_the_command_line(viewer: ViewerModel):
+    request = layers_of(viewer, x=[noisy("a", 0)], y=[noisy("b", 1, np.uint8)])
+    (told,) = run_measurement(request).warnings()
+    assert told.startswith("The data types differ between images (uint16, uint8)")
+
+
+def test_images_that_could_not_be_measured_are_told(viewer: ViewerModel):
+    broken = noisy("c", 2)
+    broken.data[:] = 7
+    request = layers_of(viewer, x=[noisy("a", 0), broken], y=[noisy("b", 1)])
+    told = run_measurement(request).warnings()
+    assert told == ("x: 1 of 2 images could not be measured (the first is c): marker: constant.",)
+
+
+def test_a_measurement_of_nothing_is_refused(viewer: ViewerModel):
+    broken = [noisy("a", 0, np.float32), noisy("b", 1, np.float32)]
+    for image in broken:
+        image.data[:] = np.nan
+    with pytest.raises(InputError, match="Nothing could be measured in 2 images"):
+        run_measurement(layers_of(viewer, x=broken[:1], y=broken[1:]))
+
+
+def test_inversions_that_failed_are_told(request_of, viewer: ViewerModel):
+    source = group_layers(viewer.layers)[0]
+    images = tuple(source.images())
+    record = {"images": [{"image": images[0].name, "residual": 0.8}, {"residual": 0.01}]}
+    made = NewTranslation(
+        images, images, source="untreated", target="treated", strength=1.0,
+        provenance={"record": record},
+    )  # fmt: skip
+    add_translation(viewer, source.parts[0], made)
+    (groups,) = translations(viewer.layers).values()
+    measured = run_measurement(request_of("translocation", **groups))
+    assert any("The inversion of 1 of 2 translated images" in text for text in measured.warnings())

@@ -200,3 +200,26 @@ def test_what_is_wrong_with_planes_is_still_told(tmp_path: Path, make_image):
 
     with pytest.raises(InputError, match="need the same channels"):
         read_layers(tmp_path)
+
+
+def test_what_is_no_image_is_left_out_and_told(tmp_path, experiment_folder: Path, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr("napari_phenldiff.viewer.reader.show_info", told.append)
+    mask = np.zeros((24, 32), np.uint16)
+    tifffile.imwrite(experiment_folder / "treated" / "treated_0_cp_masks.tif", mask)
+    layers = read_layers(experiment_folder)
+    assert {data.shape for data, _, _ in layers} == {(3, 24, 32)}
+    assert told == [
+        'Left out of treated: "treated_0_cp_masks.tif", by its name a result of a segmentation.'
+    ]
+
+
+@pytest.mark.parametrize("how", ["folder", "files"])
+def test_one_file_for_each_channel_is_refused(tmp_path, how):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    for name in ("f0_w1.tif", "f0_w2.tif"):
+        tifffile.imwrite(folder / name, np.zeros((8, 8), np.uint16))
+    given = folder if how == "folder" else sorted(folder.iterdir())
+    with pytest.raises(InputError, match="seems to hold one file for each channel"):
+        read_layers(given)

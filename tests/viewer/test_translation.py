@@ -83,7 +83,8 @@ def test_images_are_written_in_order_and_read_back(good: TranslationRequest, tmp
         image = read_image(tmp_path / "in" / name)
         write_tiff(out / "reconstructed" / name, image)
         write_tiff(out / "translated" / name, replace(image, data=image.data // 2))
-    (out / "translation.json").write_text(json.dumps({"images": [{"residual": 0.5}]}))
+    record = json.dumps({"images": [{"residual": 0.5}], "warnings": ["The inversion ..."]})
+    (out / "translation.json").write_text(record)
 
     result = read_output(good, names, out)
 
@@ -103,6 +104,7 @@ def test_images_are_written_in_order_and_read_back(good: TranslationRequest, tmp
     )
     assert provenance["base"] == "bundled"
     assert provenance["record"]["images"][0]["residual"] == 0.5
+    assert provenance["warnings"] == ["The inversion ..."]
     assert "napari-phenldiff" in provenance["versions"]
     json.dumps(provenance)
 

@@ -19,6 +19,7 @@ from napari_phenldiff.baselines.tiles import Tiles
 from napari_phenldiff.baselines.translating import TileTranslator
 from napari_phenldiff.diffusion.device import choose_device, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.hardware import name_of
 from napari_phenldiff.diffusion.loop import optimise
 from napari_phenldiff.diffusion.monitoring import Example, choose_examples, write_examples
@@ -156,6 +157,7 @@ def load_weights(run: Run, networks: Mapping[str, torch.nn.Module]) -> int:
         raise InputError(
             f"The adapter {folder} cannot be read ({type(error).__name__}); train again."
         ) from error
+    check_weights(weights, f"The adapter {folder}", "train again")
     return side
 
 

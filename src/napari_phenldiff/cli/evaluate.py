@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,15 @@ from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.config import TranslationConfig, validated
-from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Progress, append_event
+from napari_phenldiff.runs.events import (
+    Event,
+    Failed,
+    Finished,
+    Loading,
+    Progress,
+    Warned,
+    append_event,
+)
 from napari_phenldiff.runs.failures import explain
 
 if TYPE_CHECKING:
@@ -210,7 +219,8 @@ def _run(args: argparse.Namespace) -> int:
         args.data, conditions=(translation.source, translation.target), z=args.z
     )
     _check_channels(opened, experiment, args.data)
-    return _evaluate(args, opened, experiment, translation, config, settings, controls)
+    warnings = [*experiment.left_out, *_about_images(opened, experiment)]
+    return _evaluate(args, opened, experiment, translation, config, settings, controls, warnings)
 
 
 def _evaluate(
@@ -221,6 +231,7 @@ def _evaluate(
     config: EvaluationConfig,
     settings: Settings,
     controls: dict[str, list[tuple[Run, Path]]],
+    warnings: Sequence[str],
 ) -> int:
     from napari_phenldiff.baselines.loading import load_translator
     from napari_phenldiff.evaluation.document import write_document
@@ -237,6 +248,8 @@ def _evaluate(
             # Only images are counted; what is done once has no number.
             report(Progress(done, total, what) if total > 1 else Loading(what))
 
+        for text in warnings:
+            report(Warned(text))
         report(Loading("Loading the model"))
 
         def translators(kind: str) -> list[tuple[Translating, TranslationConfig]]:
@@ -257,6 +270,7 @@ def _evaluate(
             settings,
             shuffled=translators("shuffled"),
             half_split=translators("half_split"),
+            warnings=warnings,
             on_step=on_step,
         )
     with make_folder_atomic(args.out) as aside:
@@ -267,7 +281,8 @@ def _evaluate(
     verdict = result.metrics.verdict
     say(f"{verdict.answer[0].upper()}{verdict.answer[1:]}. {verdict.reason}")
     for note in result.metrics.notes:
-        say(f"note: {note}")
+        if note not in warnings:  # told at the beginning
+            say(f"note: {note}")
     say(f"Open {(args.out / 'report.html').resolve()} in a browser.")
     return 0
 
@@ -294,6 +309,18 @@ def _check_channels(run: Run, experiment: Any, data: Path) -> None:
                 f"{image.name} in {data} has {image.n_channels} channels, the run was trained on "
                 f"{len(run.channel_names)} ({', '.join(run.channel_names)})."
             )
+
+
+def _about_images(run: Run, experiment: Any) -> tuple[str, ...]:
+    """Say what makes images unlike those of the run, or refuse them."""
+    from napari_phenldiff.runs.suitability import Suitability
+
+    suitability = Suitability(run)
+    for condition in experiment.conditions:
+        for image in condition.images:
+            suitability.add(condition.name, image)
+    suitability.check()
+    return suitability.warnings()
 
 
 def _with_conditions(

@@ -24,10 +24,13 @@ class ImageFiles:
         The files.
     z : int or str, optional
         Plane or projection for files with planes in depth.
+    left_out : tuple of str
+        What lies beside them and is no image, in sentences.
     """
 
     paths: tuple[Path, ...]
     z: int | Projection | None = None
+    left_out: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Image]:
         from napari_phenldiff.images.tiff import read_tiff
@@ -49,8 +52,9 @@ def find_files(given: Path, condition: str | None = None) -> list[Path]:
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or if they seem to be channels of images that are spread over several.
     """
+    from napari_phenldiff.images.companions import check_one_file_each
     from napari_phenldiff.images.tiff import TIFF_SUFFIXES, tiff_files
 
     if given.is_file():
@@ -61,6 +65,7 @@ def find_files(given: Path, condition: str | None = None) -> list[Path]:
         raise InputError(f"{given} does not exist; check the path.")
     files = tiff_files(given)
     if files:
+        check_one_file_each(files)
         return files
     if condition is not None and (given / condition).is_dir():
         return find_files(given / condition)

@@ -223,6 +223,9 @@ def run(args: argparse.Namespace) -> int:
             # A file may hold several images.
             on_image=lambda done: report(Progress(done, max(done, total))),
         )
+    left_out = dict.fromkeys(text for files in groups.values() for text in files.left_out)
+    for text in (*left_out, *result.warnings):
+        say(f"warning: {text}")
     for condition in result.main_values:
         say(_summary(result, condition))
     compared = measure_figures.compare_conditions(args, groups, real_groups(groups))

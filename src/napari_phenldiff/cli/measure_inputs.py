@@ -23,6 +23,9 @@ def find_groups(
     InputError
         If an input has no TIFFs, or two folders would have the same name.
     """
+    from napari_phenldiff.images.tiff import files_left_out
+
+    left_out: dict[str, list[str]] = {}
     found: dict[str, list[Path]] = {}
     folders: dict[str, Path] = {}
     for given in inputs:
@@ -45,7 +48,12 @@ def find_groups(
                 )
             files = found.setdefault(condition, [])
             files += [file for file in find_files(part) if file not in files]
-    return {condition: ImageFiles(tuple(files), z) for condition, files in found.items()}
+            if part.is_dir():
+                left_out.setdefault(condition, []).extend(files_left_out(part))
+    return {
+        condition: ImageFiles(tuple(files), z, tuple(left_out.get(condition, ())))
+        for condition, files in found.items()
+    }
 
 
 def real_groups(groups: Mapping[str, ImageFiles]) -> tuple[str, ...]:

@@ -198,19 +198,18 @@ class _Host:
     ) -> int:
         from napari_phenldiff.cli.cell_count import CellCount
         from napari_phenldiff.cli.translation_job import TranslationJob, base_warnings, check_files
-        from napari_phenldiff.images.tiff import tiff_files
         from napari_phenldiff.runs.events import Warned
-        from napari_phenldiff.runs.session import IMAGES_NAME
         from napari_phenldiff.runs.translation_settings import settings_of_run
 
         config = settings_of_run(self._run, request.config)
         cells = CellCount(self._run.channel_names)
-        paths = tiff_files(folder / IMAGES_NAME)
-        files, warnings = check_files(self._run, paths, False, None, cells)
-        for text in (*warnings, *base_warnings(self._run)):
+        files, warnings = check_files(self._run, _sent(folder), config.source, cells)
+        warnings += base_warnings(self._run)
+        for text in warnings:
             tell(Warned(text))
         translator = self._load(tell)
         job = TranslationJob(self._run, config, files, folder, None, cells)
+        job.warnings += warnings
         kept: list[Dial] = []
         for event in job.events(translator, self._inbox.given_up, keep=kept.append):
             if kept:  # a baseline has none
@@ -236,9 +235,8 @@ class _Host:
 
     def _invert(self, request: TurnRequest, tell: Callable[[Event], None]) -> Dial:
         """Invert an image again whose inversion is not kept any longer."""
-        from napari_phenldiff.images.tiff import read_image, tiff_files
+        from napari_phenldiff.images.tiff import read_image
         from napari_phenldiff.runs.session import (
-            IMAGES_NAME,
             REQUEST_NAME,
             TranslateRequest,
             read_request,
@@ -248,7 +246,7 @@ class _Host:
         folder = request_folder(self._folder, request.of)
         try:
             asked = read_request((folder / REQUEST_NAME).read_bytes())
-            file = tiff_files(folder / IMAGES_NAME)[request.image]
+            file = _sent(folder)[request.image]
         except (OSError, ValueError, IndexError):
             raise InputError("The image of this dial is gone; translate it again.") from None
         assert isinstance(asked, TranslateRequest)
@@ -262,3 +260,10 @@ class _Host:
         self._dials[of, image] = dial
         while len(self._dials) > 1 and sum(d.nbytes for d in self._dials.values()) > _DIALS_BYTES:
             self._dials.popitem(last=False)
+
+
+def _sent(folder: Path) -> list[Path]:
+    """Return the images of a request in their order, whatever their layers were called."""
+    from napari_phenldiff.runs.session import IMAGES_NAME
+
+    return sorted((folder / IMAGES_NAME).glob("*.tif"))

@@ -144,6 +144,7 @@ def translate(
     Every file is read once to check it before anything is written, and once more to be translated;
     there is never more than one file and one batch in memory.
     """
+    from napari_phenldiff.images.tiff import files_left_out
     from napari_phenldiff.runs import lock
     from napari_phenldiff.runs.process import LOCK_NAME
 
@@ -167,13 +168,22 @@ def translate(
     say(f"Checking {len(paths)} files ...")
     cells = CellCount(run.channel_names)
     files, warnings = check_files(
-        run, paths, held_out, z, cells, advice="; --held-out leaves them out"
+        run,
+        paths,
+        config.source,
+        cells,
+        held_out=held_out,
+        z=z,
+        advice="; --held-out leaves them out",
     )
+    if not given.is_file():
+        warnings = [*files_left_out(paths[0].parent), *warnings]
     warnings += base_warnings(run)
 
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     job = TranslationJob(run, config, files, out, z, cells)
+    job.warnings += warnings
     message = "Ending after this image ... (once more ends at once)"
     with (
         lock.hold(out / LOCK_NAME, what=f"folder {out}"),

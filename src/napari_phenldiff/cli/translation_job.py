@@ -15,7 +15,8 @@ from napari_phenldiff.cli.cell_count import CellCount
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.runs.events import Event, Progress
+from napari_phenldiff.runs.events import Event, Progress, Warned
+from napari_phenldiff.runs.residuals import warning_about_residuals
 
 if TYPE_CHECKING:
     from napari_phenldiff.baselines.loading import ImageTranslator
@@ -53,18 +54,21 @@ class FileToTranslate:
 def check_files(
     run: Run,
     paths: list[Path],
-    held_out: bool,
-    z: int | Projection | None,
+    source: str,
     cells: CellCount,
     *,
+    held_out: bool = False,
+    z: int | Projection | None = None,
     advice: str = "",
 ) -> tuple[list[FileToTranslate], list[str]]:
     """Read all files once; return what is to be done, and what the user should know.
 
-    `cells` looks at the images; `advice` is what to do about images that were trained on.
+    `source` is the condition they are in; `cells` looks at the images; `advice` is what to do about
+    images that were trained on.
     """
     from napari_phenldiff.images.files import sha256_of_array
     from napari_phenldiff.images.tiff import read_tiff
+    from napari_phenldiff.runs.suitability import Suitability
 
     twice = [name for name, n in Counter(path.stem for path in paths).items() if n > 1]
     if twice:
@@ -75,6 +79,7 @@ def check_files(
     files: list[FileToTranslate] = []
     left_out = trained_on = 0
     names_differ = False
+    suitability = Suitability(run)
     for path in paths:
         images = read_tiff(path, z=z)
         for image in images:
@@ -87,12 +92,16 @@ def check_files(
                 cells.look(image)
         trained_on += sum(known)
         left_out += file.wanted.count(False)
+        for image, wanted in zip(images, file.wanted, strict=True):
+            if wanted:
+                suitability.add(source, image)
         if any(file.wanted):
             files.append(file)
     if not files:
         raise InputError(
             "The run was trained on all of these images, so --held-out leaves none; give others."
         )
+    suitability.check()
     warnings = []
     if names_differ:
         warnings.append(
@@ -103,7 +112,7 @@ def check_files(
         warnings.append(f"Left out {count(left_out, 'image')} that the run was trained on.")
     elif trained_on:
         warnings.append(f"The run was trained on {trained_on} of these images{advice}.")
-    return files, warnings
+    return files, [*warnings, *suitability.warnings()]
 
 
 def _check_channels(run: Run, path: Path, image: Image) -> bool:
@@ -156,6 +165,7 @@ class TranslationJob:
         self._total = sum(sum(file.wanted) for file in files)
         self.done: list[dict[str, Any]] = []
         self._cells = cells
+        self.warnings: list[str] = []
 
     @property
     def complete(self) -> bool:
@@ -179,6 +189,11 @@ class TranslationJob:
             Asked before each image.
         keep : callable, optional
             Called with the dial of each image, in the order of the images.
+
+        Yields
+        ------
+        Event
+            Progress, and Warned if inversions have failed.
         """
         results = iter(translator.translate(self._images(), self._config, keep=keep is not None))
         spent, done = 0.0, 0
@@ -200,6 +215,10 @@ class TranslationJob:
                 yield Progress(done, self._total, translations[-1].name, left)
             self._write(file, translations)
         yield self._cells.event()
+        text = warning_about_residuals(one["residual"] for one in self.done)
+        if text is not None:
+            self.warnings.append(text)
+            yield Warned(text)
 
     def _images(self) -> Iterator[Image]:
         """Read the wanted images again, one file at a time."""
@@ -217,6 +236,7 @@ class TranslationJob:
             **self._provenance(),
             "source_file": str(file.path.resolve()),
             "source_sha256": hashes,
+            "residuals": [_finite(t.residual) for t in translations],
         }
         for kind, planes in (
             ("reconstructed", [t.reconstructed for t in translations]),
@@ -263,6 +283,7 @@ class TranslationJob:
             **self._provenance(),
             "complete": self.complete,
             "cells": self._cells.summary(),
+            "warnings": self.warnings,
             "images": self.done,
         }
         with write_atomic(self._out / "translation.json") as aside:

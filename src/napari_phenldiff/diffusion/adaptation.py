@@ -16,6 +16,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save
 
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
+from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.strategies import Misfit, Strategy, strategy_from_dict
 from napari_phenldiff.errors import InputError
 
@@ -153,6 +154,7 @@ def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
         raise InputError(
             f"The adapter in {folder} cannot be read ({type(error).__name__}); train the run again."
         ) from error
+    check_weights({**weights, **learned}, f"The adapter in {folder}", "train the run again")
     tokens.requires_grad_(False)
     return Adapter(tokens, references, strategy, separation), weights
 

@@ -20,6 +20,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
+from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.schedule import PredictionType
 from napari_phenldiff.errors import InputError
 
@@ -272,6 +273,11 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
             f"The base model {reference} predicts {predicted}; give one that predicts epsilon or "
             "v_prediction."
         )
+    check_weights(
+        {"alphas_cumprod": scheduler.alphas_cumprod},
+        f"The scheduler of the base model {reference}",
+        "its configuration is damaged, so get it anew",
+    )
     for model in (unet, encoder):
         if model is not None:
             model.requires_grad_(False).eval()
@@ -320,7 +326,7 @@ def _load(kind: Any, folder: Path, reference: str) -> Any:
         )
     try:
         # half of a file's precision is kept on disk only
-        return kind.from_pretrained(
+        model = kind.from_pretrained(
             str(folder), use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
         )
     except Exception as error:
@@ -328,3 +334,9 @@ def _load(kind: Any, folder: Path, reference: str) -> Any:
             f"The {folder.name} of the base model {reference} cannot be loaded "
             f"({type(error).__name__}: {str(error).splitlines()[0]})."
         ) from error
+    check_weights(
+        model.state_dict(),
+        f"The {folder.name} of the base model {reference}",
+        "it is damaged, or its training has diverged, so take another base, or get it anew",
+    )
+    return model

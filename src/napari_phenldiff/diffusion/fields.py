@@ -10,6 +10,7 @@ import numpy as np
 from napari_phenldiff.diffusion.detail import Detail
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.checks import check_finite
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiles import TileGrid
@@ -100,7 +101,7 @@ def field_batches(
     Raises
     ------
     InputError
-        On images with another number of channels.
+        On images with another number of channels, or pixels that are not finite.
     """
     waiting: Batch = []
     for image in images:
@@ -109,6 +110,7 @@ def field_batches(
                 f"{image.name} has {image.n_channels} channels, the run was trained on "
                 f"{len(channel_names)} ({', '.join(channel_names)})."
             )
+        check_finite(image)
         grid = TileGrid.cover(image.shape, tile, round(_OVERLAP * tile), multiple=multiple)
         full = sum(len(g) for _, g in waiting) >= batch_size
         if waiting and (full or grid.tile_shape != waiting[0][1].tile_shape):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
 
 from napari_phenldiff.diffusion.budget import fix_steps
 from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.finite import check_progress
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.events import Event, Finished, Saved, Step
@@ -79,7 +80,8 @@ def optimise(
     Raises
     ------
     InputError
-        If more steps are done than are asked for.
+        If more steps are done than are asked for, or if the training diverges: what was saved last
+        is then what is kept.
     """
     if config.minutes is not None and done == 0:
         yield from fix_steps(
@@ -89,14 +91,25 @@ def optimise(
         take(config)
     if done > config.steps:
         raise InputError(f"The run {run.path} has done {done} steps already.")
+
+    def check(step: int, loss: float, weights: Iterable[torch.Tensor] = ()) -> None:
+        check_progress(step, loss, weights, config=config, kept=_kept(run))
+
+    def weights() -> Iterator[torch.Tensor]:
+        for average, _ in trained:
+            yield from (parameter.detach() for parameter in average.parameters)
+            yield from average.averages
+
     started, step = time.monotonic(), done
     for step in range(done + 1, config.steps + 1):
         loss = learner.step(step)
+        check(step, loss)
         left = (time.monotonic() - started) / (step - done) * (config.steps - step)
         yield Step(step=step, total=config.steps, loss=loss, seconds_left=left)
         yield from look(step)
         stopping = should_stop()
         if step % config.checkpoint_every == 0 or step == config.steps or stopping:
+            check(step, loss, weights())
             yield Saved(step=step, path=learner.save(run, step))
         if config.preview_every and step % config.preview_every == 0:
             yield from preview(step)
@@ -105,3 +118,10 @@ def optimise(
     if not run.has_adapter:  # resumed after the last step, killed before the adapter was there
         learner.save(run, step)
     yield Finished(step=step, stopped=step < config.steps)
+
+
+def _kept(run: Run) -> str:
+    newest = run.latest_checkpoint()
+    if newest is None:
+        return "Nothing had been saved before"
+    return f"What had been learned by step {newest[0]} is kept"

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder, fit_scale
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe_all
+from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
 from napari_phenldiff.diffusion.widening import widened
 from napari_phenldiff.images.files import write_atomic
@@ -167,6 +168,7 @@ def save_half(model: torch.nn.Module, folder: Path) -> None:
 def save_model(model: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:
     """Write a diffusers model as safetensors of a precision, with its config."""
     weights = {k: v.detach().to(dtype).contiguous().cpu() for k, v in model.state_dict().items()}
+    check_weights(weights, f"The {folder.name}, as {dtype},", "it cannot be saved so")
     with write_atomic(folder / "diffusion_pytorch_model.safetensors") as temporary:
         # through bytes: files that safetensors makes itself are readable by their owner alone
         temporary.write_bytes(save(weights, metadata={"format": "pt"}))

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_phenldiff.diffusion.device import autocast, choose_precision, quicken
 from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.finite import check_progress
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.model_card import model_card
 from napari_phenldiff.diffusion.network import Networks
@@ -81,8 +82,8 @@ def pretrain(
     Raises
     ------
     InputError
-        If `out` holds a training with other settings, if its checkpoint is damaged, or if the base
-        to start from cannot be trained on.
+        If `out` holds a training with other settings, if its checkpoint is damaged, if the base
+        to start from cannot be trained on, or if the training diverges.
     """
     processes = Processes.start(config.device) if processes is None else processes
     writes = processes.rank == 0
@@ -98,12 +99,16 @@ def pretrain(
     for batch in _drawn_ahead(lambda number: training.draw(number, share), done + 1, config.steps):
         step += 1
         (loss,) = processes.mean([training.step(step, batch)])
+        training.check(folder, step, loss)
         shown = loss if not shown else 0.98 * shown + 0.02 * loss
         left = (time.monotonic() - started) / (step - done) * (config.steps - step)
         yield Step(step=step, total=config.steps, loss=shown, seconds_left=left)
         stopping = processes.any(should_stop())
         last = step == config.steps
-        if writes and (step % config.checkpoint_every == 0 or last or stopping):
+        saving = step % config.checkpoint_every == 0 or last or stopping
+        if saving:  # by all processes alike, so that none waits for one that has ended
+            training.check(folder, step, loss, weights=True)
+        if writes and saving:
             yield Saved(step=step, path=training.save(folder, step))
         if writes and config.preview_every and (step % config.preview_every == 0 or last):
             yield Preview(step=step, path=training.preview(folder, step))
@@ -259,6 +264,15 @@ class _Training:
         self.optimizer.step()
         self.average.update(number)
         return float(loss.detach())
+
+    def check(
+        self, folder: PretrainingFolder, step: int, loss: float, *, weights: bool = False
+    ) -> None:
+        """Refuse to go on if the loss, or a weight if these are looked at, is not finite."""
+        newest = folder.latest_checkpoint()
+        saved = f"The base of step {newest[0]} is kept" if newest else "Nothing had been saved"
+        learned = (*self.average.parameters, *self.average.averages) if weights else ()
+        check_progress(step, loss, learned, config=self.config, kept=saved)
 
     def save(self, folder: PretrainingFolder, number: int) -> str:
         """Write the base (averaged, half precision), then the checkpoint; the latter's path."""

@@ -247,8 +247,15 @@ class Translator(LatentTranslator):
         config: TranslationConfig,
         detail: Detail | None = None,
     ) -> Image:
-        """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
-        return restore(image, grid, tiles, self.scaling.of(config.source), detail)
+        """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values.
+
+        Reference channels are the image's own pixels, which may lie outside of what was trained on.
+        """
+        made = restore(image, grid, tiles, self.scaling.of(config.source), detail)
+        for index, name in enumerate(self.channel_names):
+            if name in self.reference_channels:
+                made.data[index] = image.data[index]
+        return made
 
 
 def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:

@@ -31,6 +31,7 @@ from napari_phenldiff.measurement.profiles import measure
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.measurement.units import Units, units_of, units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.residuals import warning_about_residuals
 
 OnStep = Callable[[str, int, int], None]
 
@@ -46,6 +47,7 @@ def evaluate(
     shuffled: Sequence[tuple[Translating, TranslationConfig]] = (),
     half_split: Sequence[tuple[Translating, TranslationConfig]] = (),
     rules: Rules | None = None,
+    warnings: Sequence[str] = (),
     on_step: OnStep = lambda what, done, total: None,
 ) -> Evaluation:
     """Judge a model that translates.
@@ -66,6 +68,8 @@ def evaluate(
         Models that were trained on permuted conditions, and on two halves of one.
     rules : Rules, optional
         Of the verdict.
+    warnings : sequence of str
+        What is known of the images beforehand and belongs into the report.
     on_step : callable
         Told what is done, and how far it is.
 
@@ -79,7 +83,7 @@ def evaluate(
         If the images are too few or do not fit, or nothing can be measured.
     """
     started = time.monotonic()
-    notes: list[str] = []
+    notes: list[str] = list(warnings)
     data = experiment.select((translation.source, translation.target))
     if config.wells is not None:
         check_wells(data.images, config.wells)
@@ -140,6 +144,12 @@ def evaluate(
         settings,
         fit_on=(names["source"], names["target"]),
     )
+    assert measurement.outcome is not None
+    measurement.outcome.check()
+    notes += measurement.outcome.about_lacking()
+    not_exact = warning_about_residuals(getattr(m, "residual", None) for m in made)
+    if not_exact is not None:
+        notes.append(not_exact)
     if config.wells is not None:
         units = units_of(measurement, wells_by_pattern(measurement, config.wells))
     table = effects(

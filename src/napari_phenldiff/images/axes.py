@@ -15,6 +15,9 @@ Projection = Literal["max", "mean", "sum"]
 # An axis that the file does not name is taken for channels up to this length.
 _MOST_UNNAMED_CHANNELS = 8
 
+# No image has so few columns and, at the same time, so many rows and planes.
+_FEW_COLUMNS, _MANY_ROWS = 8, 16
+
 
 def named_axes(axes: str, shape: Sequence[int], *, samples: int) -> str:
     """Settle what each axis of a TIFF is.
@@ -34,6 +37,8 @@ def named_axes(axes: str, shape: Sequence[int], *, samples: int) -> str:
         One letter per axis: Y, X, Z, C for channels, S for colour samples, N for all that counts
         images.
     """
+    if axes.endswith("YX") and "S" not in axes and has_channels_last(shape):
+        axes = axes[:-3] + "YXC"
     if samples == 1:
         # Without colour, S is somebody's letter for series, scene or site.
         axes = axes.replace("S", "N")
@@ -43,6 +48,15 @@ def named_axes(axes: str, shape: Sequence[int], *, samples: int) -> str:
         if len(axes) > 3 or shape[last] <= _MOST_UNNAMED_CHANNELS:
             axes = axes[:last] + "C" + axes[last + 1 :]
     return "".join(axis if axis in "YXZCS" else "N" for axis in axes)
+
+
+def has_channels_last(shape: Sequence[int]) -> bool:
+    """Whether the last axis of an array can only hold channels, and those before it y and x.
+
+    That is how arrays of shape (Y, X, C) look when they were written page by page, or dropped on a
+    viewer, as if they were stacks of planes.
+    """
+    return len(shape) > 2 and shape[-1] <= _FEW_COLUMNS and min(shape[-2], shape[-3]) >= _MANY_ROWS
 
 
 def to_ncyx(data: np.ndarray, axes: str) -> np.ndarray:
@@ -117,6 +131,20 @@ def reduce_z(data: np.ndarray, axis: int, z: int | Projection | None) -> np.ndar
     if data.dtype.kind == "f":
         return np.asarray(reduce(data, axis=axis))
     return np.asarray(reduce(data, axis=axis, dtype=np.float64), dtype=np.float32)
+
+
+def without_equal_colors(data: np.ndarray) -> np.ndarray:
+    """Keep one of three equal colours: grey values that were saved as RGB.
+
+    Parameters
+    ----------
+    data : numpy.ndarray of shape (N, C, Y, X)
+        Colour images without alpha. An image in which nothing is to be seen is left as it is.
+    """
+    first = data[:, :1]
+    if data.shape[1] != 3 or first.min() == first.max():
+        return data
+    return first if (data == first).all() else data
 
 
 def without_opaque_alpha(data: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What makes an experiment unfit for training, and what is only worth a warning."""
+"""What makes images unfit for training, translating and measuring; `survey` has the warnings."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.naming import count, quoted
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.experiment import Experiment
+    from napari_phenldiff.images.image import Image
+
+NOT_FINITE = "values that are not finite (infinite or not a number)"
+"""How every command tells of them."""
 
 # Fewer images than this per condition are a reason for a warning, not for an error; with fewer than
 # the second number it is a mild one.
 _FEW_IMAGES, _RATHER_FEW = 20, 50
-
-
-_FULL_SCALE = frozenset(2**bits - 1 for bits in range(8, 17))
-_MUCH_CLIPPED = 0.003
-"""Fraction of the pixels of a channel; "enhance contrast" in ImageJ clips 0.0035."""
 
 
 def check_numbers(experiment: Experiment) -> None:
@@ -70,6 +68,26 @@ def check_channels(experiment: Experiment) -> None:
                 )
 
 
+def check_finite(image: Image) -> None:
+    """Refuse pixels that are infinite or not a number: nothing can be learned or told of them.
+
+    Raises
+    ------
+    InputError
+        Naming the image and the channels.
+    """
+    if image.data.dtype.kind != "f":
+        return
+    whole = np.isfinite(image.data).all(axis=(1, 2))
+    if not whole.all():
+        broken = [name for name, good in zip(image.channel_names, whole, strict=True) if not good]
+        raise InputError(
+            f'Image "{image.name}" holds {NOT_FINITE} in '
+            f"{'channel' if len(broken) == 1 else 'channels'} {quoted(broken)}: replace these, or "
+            "leave the image out."
+        )
+
+
 def check_values(experiment: Experiment) -> None:
     """Refuse values that are no numbers, and channels that are constant over all images.
 
@@ -79,50 +97,18 @@ def check_values(experiment: Experiment) -> None:
         Naming the image or the channel.
     """
     images = experiment.images
+    for image in images:
+        check_finite(image)
     low, high = (
         np.array([reduce(image.data, axis=(1, 2)) for image in images], dtype=np.float64)
         for reduce in (np.min, np.max)
     )  # (images, channels)
-    broken = ~np.isfinite(low + high).all(axis=1)
-    if broken.any():
-        raise InputError(
-            f'Image "{images[int(broken.argmax())].name}" has pixels that are infinite or not a '
-            "number: replace these, or leave the image out."
-        )
     constant = low.min(axis=0) == high.max(axis=0)
     if constant.any():
         raise InputError(
             f'Channel "{experiment.channel_names[int(constant.argmax())]}" has the same value in '
             "all pixels of all images: leave it out, or check that the right files were given."
         )
-
-
-def warnings_about_files(experiment: Experiment) -> list[str]:
-    """Tell of pixel sizes and data types that differ between images."""
-    found = []
-    # Programs round differently: three digits are enough to be the same.
-    sizes = {
-        "unknown" if size is None else f"{size[0]:.3g} × {size[1]:.3g} µm"
-        for size in (image.pixel_size for image in experiment.images)
-    }
-    if len(sizes) > 1:
-        found.append(
-            f"The pixel sizes differ between images ({', '.join(sorted(sizes))}): "
-            "make sure that cells have the same size in all of them."
-        )
-    dtypes = {str(image.data.dtype) for image in experiment.images}
-    if len(dtypes) > 1:
-        found.append(
-            f"The data types differ between images ({', '.join(sorted(dtypes))}): "
-            "make sure that their intensities can be compared."
-        )
-    return found
-
-
-def warnings_about_numbers(experiment: Experiment) -> list[str]:
-    """Tell of conditions with few images."""
-    told = (warning_about_number(c.name, len(c.images)) for c in experiment.conditions)
-    return [text for text in told if text is not None]
 
 
 def warning_about_number(condition: str, images: int) -> str | None:
@@ -135,35 +121,3 @@ def warning_about_number(condition: str, images: int) -> str | None:
     if images < _RATHER_FEW:
         return f'Condition "{condition}" has {count(images, "image")}: 50 to 200 show more.'
     return None
-
-
-def warnings_about_clipping(experiment: Experiment) -> list[str]:
-    """Tell of channels with many pixels at the highest value that a camera or a file can give."""
-    found = []
-    images = experiment.images
-    for channel, name in enumerate(experiment.channel_names):
-        planes = [image.data[channel] for image in images]
-        highest = max(plane.max() for plane in planes)
-        if highest not in _FULL_SCALE:
-            continue
-        part = sum(int((plane == highest).sum()) for plane in planes)
-        part /= sum(plane.size for plane in planes)
-        if part > _MUCH_CLIPPED:
-            found.append(
-                f"{part:.1%} of the pixels of channel {name} are clipped: they have the highest "
-                f"value there is, {highest:.0f}, so differences among the brightest are lost."
-            )
-    return found
-
-
-def warnings_about_copies(experiment: Experiment) -> list[str]:
-    """Tell of pixels that are in more than one condition."""
-    homes: dict[str, set[str]] = {}
-    for condition in experiment.conditions:
-        for image in condition.images:
-            homes.setdefault(sha256_of_array(image.data), set()).add(condition.name)
-    shared = sum(len(names) > 1 for names in homes.values())
-    if not shared:
-        return []
-    verb = "is" if shared == 1 else "are"
-    return [f"{count(shared, 'image').capitalize()} {verb} in more than one condition."]

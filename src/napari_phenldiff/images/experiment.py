@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,15 @@ from napari_phenldiff.images.checks import (
     check_channels,
     check_numbers,
     check_values,
-    warnings_about_clipping,
-    warnings_about_copies,
-    warnings_about_files,
-    warnings_about_numbers,
 )
+from napari_phenldiff.images.companions import check_one_file_each
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import images_from_layers
 from napari_phenldiff.images.naming import check_file_name, quoted
+from napari_phenldiff.images.survey import Survey
 from napari_phenldiff.images.table import images_from_table
-from napari_phenldiff.images.tiff import read_tiff, tiff_files
+from napari_phenldiff.images.tiff import files_left_out, read_tiff, tiff_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,8 @@ class Experiment:
     conditions : tuple of Condition
         At least one, with different names. Whether they can be trained on is told by
         :meth:`check`.
+    left_out : tuple of str
+        What was found beside the images and left out, in sentences.
 
     Raises
     ------
@@ -81,6 +81,7 @@ class Experiment:
     """
 
     conditions: tuple[Condition, ...]
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", tuple(self.conditions))
@@ -98,7 +99,8 @@ class Experiment:
     ) -> Experiment:
         """Read a folder with one sub-folder of TIFF files per condition.
 
-        Other files, hidden ones, and sub-folders without TIFF files are passed over.
+        Other files, hidden ones, and sub-folders without TIFF files are passed over; thumbnails,
+        results of a segmentation and links that lead nowhere are left out and named in `left_out`.
 
         Parameters
         ----------
@@ -118,7 +120,8 @@ class Experiment:
         Raises
         ------
         InputError
-            If the folder or a condition is missing or empty, or if a file cannot be read.
+            If the folder or a condition is missing or empty, if a file cannot be read, or if images
+            are spread over several files.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -140,14 +143,18 @@ class Experiment:
                     f'{folder} has no TIFF files for condition "{name}": '
                     f"there are some for {quoted(known)}."
                 )
+        wanted = _without_repeats(known if conditions is None else conditions)
+        for name in wanted:
+            check_one_file_each(files[name])
         return cls(
             tuple(
                 Condition(
                     name,
                     tuple(image for path in files[name] for image in read_tiff(path, z=z)),
                 )
-                for name in _without_repeats(known if conditions is None else conditions)
-            )
+                for name in wanted
+            ),
+            tuple(text for name in wanted for text in files_left_out(folder / name)),
         )
 
     @classmethod
@@ -281,7 +288,7 @@ class Experiment:
         InputError
             If one is unknown or named twice.
         """
-        return Experiment(tuple(self[name] for name in names))
+        return Experiment(tuple(self[name] for name in names), self.left_out)
 
     def subset(self, images_per_condition: int, seed: int) -> Experiment:
         """Choose images of each condition at random.
@@ -310,7 +317,7 @@ class Experiment:
             name_as_number = int.from_bytes(hashlib.sha256(condition.name.encode()).digest()[:8])
             order = np.random.default_rng([seed, name_as_number]).permutation(len(images))
             chosen[condition.name] = [images[i] for i in sorted(order[:images_per_condition])]
-        return Experiment.from_images(chosen)
+        return replace(Experiment.from_images(chosen), left_out=self.left_out)
 
     def check(self) -> None:
         """Refuse an experiment that cannot be trained on.
@@ -331,15 +338,14 @@ class Experiment:
         Returns
         -------
         tuple of str
-            Sentences for the user: different pixel sizes or data types, few images, clipped
-            intensities, an image that is in two conditions. Empty if all is well.
+            Sentences for the user: what was left out, and what a `Survey` finds.
+            Empty if all is well.
         """
-        return (
-            *warnings_about_files(self),
-            *warnings_about_numbers(self),
-            *warnings_about_clipping(self),
-            *warnings_about_copies(self),
-        )
+        survey = Survey()
+        for condition in self.conditions:
+            for image in condition.images:
+                survey.add(condition.name, image)
+        return (*self.left_out, *survey.warnings(to_learn=True))
 
     def digest(self) -> str:
         """SHA-256 over the names of conditions and images and all pixels, in their order."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from typing import Any
 
 import tifffile
 
@@ -13,6 +15,16 @@ _DESCRIPTIVE_TAGS = {270, 50839}
 
 # Bytes of one value, by TIFF's code of the data type.
 _VALUE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1}
+
+# Compressions whose decoder gives back the bytes of a strip, and not an image.
+_TO_BYTES = {
+    tifffile.COMPRESSION.LZW,
+    tifffile.COMPRESSION.ADOBE_DEFLATE,
+    tifffile.COMPRESSION.DEFLATE,
+    tifffile.COMPRESSION.PACKBITS,
+    tifffile.COMPRESSION.ZSTD,
+    tifffile.COMPRESSION.LZMA,
+}
 
 
 def check_structure(tif: tifffile.TiffFile) -> None:
@@ -61,6 +73,12 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
             "Planes are missing: the file is incomplete or one of several that make up an image, "
             "which must be saved as a single file."
         )
+    for number, page in enumerate(pages, 1):
+        if _lacks_segments(series, page) or _ends_early(tif, series, page):
+            raise InputError(
+                f"Parts of the pixels of plane {number} are missing, which would be read as "
+                "black: the file is incomplete, copy it again or save it anew."
+            )
     if series.dataoffset is not None:
         end = series.dataoffset + series.nbytes
     else:
@@ -75,6 +93,32 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
             f"The file has {tif.filehandle.size} of at least {end} bytes: it is truncated, "
             "copy it again."
         )
+
+
+def _lacks_segments(series: tifffile.TiffPageSeries, page: Any) -> bool:
+    """Whether strips or tiles of a page are not there: too few of them, or without any bytes."""
+    wanted = math.prod(series.keyframe.chunked)
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    return len(places) < wanted or any(not (start and length) for start, length in places)
+
+
+def _ends_early(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, page: Any) -> bool:
+    """Whether the last strip of a page holds fewer rows than the page has left for it."""
+    key = series.keyframe
+    if key.is_tiled or key.imagedepth > 1 or key.photometric == tifffile.PHOTOMETRIC.YCBCR:
+        return False  # a tile is always whole
+    rows = key.imagelength - (key.imagelength - 1) // key.rowsperstrip * key.rowsperstrip
+    samples = key.samplesperpixel if key.planarconfig == 1 else 1
+    wanted = rows * -(-key.imagewidth * samples * key.bitspersample // 8)
+    start, length = page.dataoffsets[-1], page.databytecounts[-1]
+    if key.compression == tifffile.COMPRESSION.NONE:
+        return bool(length < wanted)
+    compression = tifffile.COMPRESSION(key.compression)
+    if compression not in _TO_BYTES:
+        return False
+    tif.filehandle.seek(start)
+    decoded = tifffile.TIFF.DECOMPRESSORS[compression](tif.filehandle.read(length))
+    return len(decoded) < wanted
 
 
 def _ends_of_descriptions(tif: tifffile.TiffFile) -> list[int]:

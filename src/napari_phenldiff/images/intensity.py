@@ -211,6 +211,18 @@ class IntensityScaling:
         scaled = np.clip(scaled, -1, 1).astype(np.float32)
         return np.nan_to_num(scaled, copy=False, nan=-1.0)
 
+    def outside(self, data: np.ndarray) -> tuple[float, ...]:
+        """Fraction of the pixels of each channel that `apply` would clip.
+
+        Parameters
+        ----------
+        data : numpy.ndarray of shape (C, Y, X) or (N, C, Y, X)
+            Intensities in units of the images, any real dtype.
+        """
+        low, high = self._ranges(data)
+        channels = np.moveaxis((data < low) | (data > high), -3, 0)
+        return tuple(float(channel.mean()) for channel in channels)
+
     def invert(self, data: np.ndarray, dtype: DTypeLike) -> np.ndarray:
         """Map [-1, 1] back to intensities.
 
@@ -225,8 +237,19 @@ class IntensityScaling:
         -------
         numpy.ndarray of the same shape
             Intensities in units of the images.
+
+        Raises
+        ------
+        InputError
+            If a value is not finite: a model whose weights are not makes such images.
         """
         low, high = self._ranges(data)
+        if not np.isfinite(data).all():
+            raise InputError(
+                "The model draws values that are no finite numbers, so there is no image: its "
+                "weights are damaged, or its training has diverged; train it again, with a lower "
+                "learning rate or in float32, or take another run."
+            )
         dtype = np.dtype(dtype)
         intensities = (data.astype(np.float64) + 1) * ((high - low) / 2) + low
         if dtype.kind in "ui":

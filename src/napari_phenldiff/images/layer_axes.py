@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.axes import Projection, reduce_z
+from napari_phenldiff.images.axes import Projection, has_channels_last, reduce_z
 from napari_phenldiff.images.naming import color_names, default_channel_names
 
 AxisKind = Literal["field", "channel", "z"]
@@ -65,7 +65,12 @@ class LayerAxes:
         n_leading = len(shape) - (3 if is_color else 2)
         if n_leading < 0 or 0 in shape or np.dtype(data.dtype).kind not in _NUMBERS:
             return None
-        labels = [str(label).strip().lower() for label in getattr(layer, "axis_labels", ())][:-2]
+        told = [str(label).strip().lower() for label in getattr(layer, "axis_labels", ())]
+        if not is_color and (
+            has_channels_last(shape) or any(label in _LABELS for label in told[-2:])
+        ):
+            return None
+        labels = told[:-2]
         if len(labels) != n_leading:
             labels = [""] * n_leading
         unnamed = [i for i, label in enumerate(labels) if _NO_LABEL.fullmatch(label)]
@@ -173,6 +178,12 @@ def label_axis(labels: Sequence[str], axis: int, kind: AxisKind) -> tuple[str, .
 def refused(layer: Any) -> InputError:
     """Return the error for a layer whose axes are not those of images."""
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    if has_channels_last(data.shape):
+        return InputError(
+            f'Layer "{layer.name}" has the shape {tuple(data.shape)}, its channels last: bring '
+            "them before y and x (numpy.moveaxis(data, -1, -3)), or split the layer into one per "
+            "channel."
+        )
     return InputError(
         f'Layer "{layer.name}" has {data.dtype} values in the shape {tuple(data.shape)}: choose an '
         'image layer with the axes y, x or field, y, x, or label its axes ("field", "channel", '

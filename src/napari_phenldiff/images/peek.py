@@ -10,6 +10,7 @@ import tifffile
 from napari_phenldiff.images.axes import named_axes
 from napari_phenldiff.images.metadata import file_metadata
 from napari_phenldiff.images.naming import color_names, default_channel_names
+from napari_phenldiff.images.series import image_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Peek:
     Attributes
     ----------
     channel_names : tuple of str
-        Channels, as `read_tiff` names them; an alpha is taken for opaque and left out.
+        Channels, as `read_tiff` names them; an alpha is taken for opaque and left out,
+        and colours are taken to differ.
     size : (int, int)
         Height and width in pixels.
     dtype : str
@@ -56,7 +58,8 @@ def peek_tiff(path: str | os.PathLike[str]) -> Peek | None:
 
 
 def _peek(tif: tifffile.TiffFile) -> Peek:
-    series = tif.series[0]
+    chosen = image_series(tif)
+    series = tif.series[chosen[0]]
     page = series.keyframe
     axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
     lengths = {"N": 1, "C": 1, "S": 1, "Z": 1, "Y": 0, "X": 0}
@@ -67,16 +70,13 @@ def _peek(tif: tifffile.TiffFile) -> Peek:
     if color and n_channels in (2, 4):
         n_channels -= 1
     names = color_names(n_channels) if color else default_channel_names(n_channels)
-    told = (file_metadata(tif, 0).channel_names or ())[: n_channels if color else None]
+    told = (file_metadata(tif, chosen[0]).channel_names or ())[: n_channels if color else None]
     if len(told) == n_channels:
         names = tuple(name or default for name, default in zip(told, names, strict=True))
-    alike = sum(
-        (s.axes, s.shape, s.dtype) == (series.axes, series.shape, series.dtype) for s in tif.series
-    )
     return Peek(
         names,
         (lengths["Y"], lengths["X"]),
         str(series.dtype),
-        lengths["N"] * alike,
+        lengths["N"] * len(chosen),
         lengths["Z"],
     )

@@ -21,38 +21,46 @@ from napari_phenldiff.images.axes import (
     named_axes,
     reduce_z,
     to_ncyx,
+    without_equal_colors,
     without_opaque_alpha,
 )
+from napari_phenldiff.images.companions import companions, left_out_in_words
 from napari_phenldiff.images.files import sha256_of_array, write_atomic
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
 from napari_phenldiff.images.metadata import file_metadata, ome_descriptions
 from napari_phenldiff.images.naming import color_names, default_channel_names
+from napari_phenldiff.images.series import image_series
+from napari_phenldiff.images.stored import grey_values
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 _PROVENANCE_KEY = "napari-phenldiff"
 _PART_OF = "part_of"
 
-T = TypeVar("T")
+_COLORS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 
-_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # tifffile logs what it stumbles over. Whoever sets up logging still gets that; a bare command line
 # gets the one sentence of an InputError instead.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -> list[Image]:
+def read_tiff(
+    path: str | PathLike[str], *, z: int | Projection | None = None, as_stored: bool = False
+) -> list[Image]:
     """Read a TIFF file of any common kind: plain, OME-TIFF or ImageJ hyperstack.
 
     The axes are taken from the file's metadata. Channels (C) and colour samples (S) become
     channels, z is reduced as asked for, and every other axis (time, position...) gives one image
     per step. An axis without a name, as plain multi-page files have it, is taken for channels
     if it is the only one besides y and x and not longer than 8, or the last of several; else for a
-    stack of images. An opaque alpha sample is left out. Series beside the first are read too if
-    they have the same shape, axes and dtype (positions of an OME-TIFF), and left out with a logged
-    warning if not (labels, thumbnails).
+    stack of images; a last axis too short to be x holds channels. An opaque alpha sample is left
+    out, and three equal colours are one channel. Of several series, the largest and those like it
+    (positions of an OME-TIFF) are read, and much smaller ones (labels, thumbnails) are left out,
+    see :func:`napari_phenldiff.images.series.image_series`. Values are those that viewers show,
+    see :func:`napari_phenldiff.images.stored.grey_values`.
 
     Parameters
     ----------
@@ -61,6 +69,9 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
     z : int, "max", "mean" or "sum", optional
         Plane (from 0) or projection for files with a z axis. Means and sums of integers come as
         float32. Files without a z axis are read as they are.
+    as_stored : bool
+        Take the numbers as they are stored, for labels: they are no light, so that palettes and
+        calibrations say nothing about them.
 
     Returns
     -------
@@ -75,7 +86,11 @@ def read_tiff(path: str | PathLike[str], *, z: int | Projection | None = None) -
         `z` does not say what to do with it.
     """
     path = Path(path)
-    images = _of_each_series(path, lambda tif, index: _images(tif, index, z, path))
+
+    def read(tif: tifffile.TiffFile, index: int) -> list[Image]:
+        return _images(tif, index, z, path, tif.series[index].asarray() if as_stored else None)
+
+    images = _of_each_series(path, read)
     if len(images) == 1:
         return images
     return [
@@ -117,11 +132,8 @@ def _of_each_series(path: Path, read: Callable[[tifffile.TiffFile, int], list[T]
     with _open(path) as tif:
         try:
             check_structure(tif)
-            for index, series in enumerate(tif.series):
-                if not _alike(series, tif.series[0]):
-                    _log.warning("%s: series %d is unlike the first and left out", path, index)
-                    continue
-                check_pixels(tif, series)
+            for index in image_series(tif):
+                check_pixels(tif, tif.series[index])
                 found += read(tif, index)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
@@ -273,11 +285,27 @@ def _provenance(tif: tifffile.TiffFile) -> dict[str, Any] | None:
 
 
 def tiff_files(folder: str | PathLike[str]) -> list[Path]:
-    """TIFF files directly in a folder, by name, without hidden ones."""
+    """TIFF files directly in a folder that may be images, by name, without hidden ones.
+
+    Thumbnails and results of a segmentation are left out, and links that lead nowhere, see
+    :func:`files_left_out`.
+    """
+    files = [path for path in _all_tiffs(folder) if path.is_file()]
+    others = companions(files)
+    return [path for path in files if path not in others]
+
+
+def files_left_out(folder: str | PathLike[str]) -> list[str]:
+    """Tell, in sentences, which TIFFs of a folder :func:`tiff_files` leaves out."""
+    files = [path for path in _all_tiffs(folder) if not path.is_dir()]
+    return left_out_in_words(Path(folder), files)
+
+
+def _all_tiffs(folder: str | PathLike[str]) -> list[Path]:
     return sorted(
         path
         for path in Path(folder).iterdir()
-        if path.suffix.lower() in TIFF_SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in TIFF_SUFFIXES and not path.name.startswith(".")
     )
 
 
@@ -297,16 +325,11 @@ def _open(path: Path) -> tifffile.TiffFile:
         ) from error
 
 
-def _alike(series: tifffile.TiffPageSeries, other: tifffile.TiffPageSeries) -> bool:
-    """Whether two series may be two fields of one experiment."""
-    return (series.axes, series.shape, series.dtype) == (other.axes, other.shape, other.dtype)
-
-
 def _stacks(tif: tifffile.TiffFile, index: int, path: Path) -> list[tuple[Image, ...]]:
     """Per image of one series its z planes, all under the name of the file."""
     series = tif.series[index]
     axes = named_axes(series.axes, series.shape, samples=series.keyframe.samplesperpixel)
-    data = series.asarray()
+    data = grey_values(tif, index)
     if "Z" not in axes:
         images = _images(tif, index, None, path, data)
         return [(replace(image, path=None),) for image in images]
@@ -326,7 +349,7 @@ def _images(
     series = tif.series[index]
     page = series.keyframe
     axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
-    data = series.asarray() if data is None else data
+    data = grey_values(tif, index) if data is None else data
     # What was chosen along z is not what reading the path alone gives.
     path_again = path if z is None or "Z" not in axes else None
     if "Z" in axes:
@@ -335,8 +358,10 @@ def _images(
     # 8-bit channels that way unless told otherwise.
     color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
     data = to_ncyx(data, axes.replace("Z", ""))
-    if color:
+    if "S" in axes and page.photometric in _COLORS:
         data = without_opaque_alpha(data)
+        data = without_equal_colors(data)
+        color = color and data.shape[1] > 1
     data = np.ascontiguousarray(as_storable(data))
 
     metadata = file_metadata(tif, index)

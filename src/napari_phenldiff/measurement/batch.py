@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.survey import ImageFacts
 from napari_phenldiff.measurement.column_names import ColumnNames, renaming
 from napari_phenldiff.measurement.fitting import ThresholdFit, draw_samples, fitted_parts
 from napari_phenldiff.measurement.interface import Profile
+from napari_phenldiff.measurement.outcome import Outcome
 from napari_phenldiff.measurement.pixels import PixelSample
 from napari_phenldiff.measurement.profiles import checked_settings, find_profile, measure_row
 from napari_phenldiff.measurement.segmenters import (
@@ -30,6 +32,7 @@ from napari_phenldiff.measurement.segmenters import (
 from napari_phenldiff.measurement.spool import Spool
 from napari_phenldiff.measurement.tables import cell_table, image_table, write_settings
 from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.runs.residuals import is_large
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -52,12 +55,15 @@ class BatchResult:
         Thresholds that were used for the whole experiment.
     written : tuple of pathlib.Path
         The files, the table of images last.
+    warnings : tuple of str
+        What could not be measured, and what may be wrong with the images.
     """
 
     main_column: str
     main_values: dict[str, np.ndarray]
     thresholds: dict[str, float]
     written: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,8 @@ def measure_files(
     Raises
     ------
     InputError
-        As `measure`, and if a file cannot be read. No table is written then.
+        As `measure`, if a file cannot be read, and if nothing could be measured. No table is
+        written then.
     """
     chosen = find_profile(profile)
     settings = checked_settings(chosen, settings, list(groups), fit_on)
@@ -146,12 +153,15 @@ def measure_files(
     first = ["image", "condition"]
     main_values: dict[str, list[float]] = {}
     done, lacking, error, channel = 0, 0, None, ""
+    outcome = Outcome(main_column)
     with ExitStack() as stack:
         images = stack.enter_context(Spool([*first, *chosen.columns], ["reason"]))
         cells = stack.enter_context(Spool([*first, *chosen.cell_columns]))
         for rows in in_order(rows_of, jobs, workers):
             for row in rows:
                 images.add(row.values)
+                outcome.add(row.values, row.facts)
+                outcome.add_residuals(row.values["condition"], [row.residual])
                 if row.cells and len(row.cells["label"]):
                     cells.add(row.cells)
                 condition = row.values["condition"]
@@ -167,6 +177,7 @@ def measure_files(
             raise InputError("There are no images to measure: give a folder with some.")
         if lacking == done and error is not None:
             raise error
+        outcome.check()
         path = Path(out)
         written = [path.with_name(f"{path.stem}_settings.json")]
         write_settings(written[0], profile, settings, known)
@@ -182,6 +193,7 @@ def measure_files(
         main_values={name: np.array(values, float) for name, values in main_values.items()},
         thresholds=known,
         written=tuple(written),
+        warnings=outcome.warnings(),
     )
 
 
@@ -192,6 +204,8 @@ class _Record:
     values: dict[str, Any]
     cells: dict[str, Any]
     error: InputError | None
+    facts: ImageFacts
+    residual: float | None
 
 
 def _measure_file(
@@ -202,14 +216,23 @@ def _measure_file(
     labels: GivenLabels | None,
     job: tuple[str, Path],
 ) -> list[_Record]:
-    from napari_phenldiff.images.tiff import read_tiff
+    from napari_phenldiff.images.tiff import read_provenance, read_tiff
 
     condition, path = job
-    rows = (
-        measure_row(find_profile(profile), condition, image, settings, thresholds, labels)
-        for image in read_tiff(path, z=z)
-    )
-    return [_Record(row.values, row.cells, row.error) for row in rows]
+    images = read_tiff(path, z=z)
+    residuals = (read_provenance(path) or {}).get("residuals") or [None] * len(images)
+    records = []
+    for image, residual in zip(images, residuals, strict=False):
+        row = measure_row(find_profile(profile), condition, image, settings, thresholds, labels)
+        values = row.values
+        if is_large(residual):
+            values["reason"] = "; ".join(filter(None, (values["reason"], _not_exact(residual))))
+        records.append(_Record(values, row.cells, row.error, ImageFacts.of(image), residual))
+    return records
+
+
+def _not_exact(residual: float | None) -> str:
+    return f"made by an inversion that is not exact (residual {residual:.2g})"
 
 
 def _fit(

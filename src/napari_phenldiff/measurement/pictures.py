@@ -43,7 +43,9 @@ def composite(image: Image, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """
     chosen = image.data[: len(low)].astype(np.float64)
     span = np.maximum(high - low, np.finfo(np.float64).tiny)
-    brightness = np.clip((chosen - low[:, None, None]) / span[:, None, None], 0, 1)
+    # Where black and fully bright are one value, all that is above it is fully bright.
+    with np.errstate(over="ignore"):
+        brightness = np.clip((chosen - low[:, None, None]) / span[:, None, None], 0, 1)
     colors = np.array(CHANNEL_COLORS[len(low)])
     return np.clip(np.einsum("cyx,cr->yxr", np.nan_to_num(brightness), colors), 0, 1)
 

@@ -25,6 +25,7 @@ from napari_phenldiff.measurement.fitting import threshold_basis as threshold_ba
 from napari_phenldiff.measurement.golgi import Golgi
 from napari_phenldiff.measurement.interface import ImageResult, Profile
 from napari_phenldiff.measurement.neurons import Neurons
+from napari_phenldiff.measurement.outcome import Outcome
 from napari_phenldiff.measurement.segment import Segmenter, components
 from napari_phenldiff.measurement.segmenters import (
     NOTHING_YET,
@@ -114,10 +115,12 @@ def measure(
     rows: list[dict[str, Any]] = []
     cells: list[dict[str, Any]] = []
     lacking: list[InputError] = []
+    outcome = Outcome(chosen.suited(settings).main_column)
     for condition, images in groups.items():
         for image in images:
             row = measure_row(chosen, condition, image, settings, known, given_labels)
             rows.append(row.values)
+            outcome.add(row.values, image)
             if row.cells:
                 cells.append(row.cells)
             if row.error is not None:
@@ -136,6 +139,7 @@ def measure(
         cells=cell_table(chosen, cells) if chosen.cell_columns else None,
         settings=settings,
         thresholds=known,
+        outcome=outcome,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.checks import NOT_FINITE
 from napari_phenldiff.measurement.adaptive import level_of
 from napari_phenldiff.measurement.outline import above_half_maximum, fill_holes, level_of_dim
 from napari_phenldiff.measurement.pixels import GreyLevels
@@ -108,7 +109,7 @@ def unmeasurable(plane: np.ndarray) -> str | None:
     if min(plane.shape) < _SMALLEST_SIDE:
         return f"smaller than {_SMALLEST_SIDE} x {_SMALLEST_SIDE} pixels"
     if plane.dtype.kind == "f" and not np.isfinite(plane).all():
-        return "holds values that are not finite"
+        return f"holds {NOT_FINITE}"
     low, high = plane.min(), plane.max()
     if low == high:
         return "constant"

@@ -79,7 +79,7 @@ class LabelFolder:
                     path = folder / f"{stem}{suffix}"
                     if not path.is_file():
                         continue
-                    found = {labels.name: labels for labels in read_tiff(path)}
+                    found = {labels.name: labels for labels in read_tiff(path, as_stored=True)}
                     if image.name in found:
                         return _plane(found[image.name], path)
         raise InputError(

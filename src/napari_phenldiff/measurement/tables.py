@@ -17,6 +17,7 @@ from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.measurement.column_names import ColumnNames, renaming
 from napari_phenldiff.measurement.interface import Profile
+from napari_phenldiff.measurement.outcome import Outcome
 from napari_phenldiff.measurement.threshold import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Measurement:
     thresholds : mapping of str to float
         Thresholds that were used for the whole experiment; those found per image are in the
         table.
+    outcome : Outcome or None
+        What could not be measured and what may be wrong with the images; None for tables that
+        were read from files.
     """
 
     profile: Profile[Any]
@@ -50,6 +54,7 @@ class Measurement:
     cells: pd.DataFrame | None
     settings: Settings
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    outcome: Outcome | None = None
 
     @property
     def main_column(self) -> str:

@@ -15,6 +15,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import make_folder_atomic, write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.survey import pixel_size_in_words
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.calibration import Calibration, read_calibration
@@ -71,6 +72,8 @@ class Run(RunContents):
         digest: str = "",
         versions: Mapping[str, str] | None = None,
         stored: Mapping[str, Image] | None = None,
+        dtypes: Iterable[str] = (),
+        pixel_sizes: Iterable[str] = (),
     ) -> Run:
         """Make a run folder, whole or not at all.
 
@@ -92,6 +95,8 @@ class Run(RunContents):
             Versions of packages; looked up by default.
         stored : mapping, optional
             Images to write into the run folder, by their path relative to it.
+        dtypes, pixel_sizes : iterable of str
+            Of the images trained on, as :class:`RunRecord` has them.
 
         Raises
         ------
@@ -107,6 +112,8 @@ class Run(RunContents):
             scaling=scaling.to_dict(),
             digest=digest,
             versions=dict(package_versions() if versions is None else versions),
+            dtypes=tuple(sorted(set(dtypes))),
+            pixel_sizes=tuple(sorted(set(pixel_sizes))),
         )
         records = [
             r if isinstance(r, ImageRecord) else validated(ImageRecord, r, where="image record")
@@ -157,6 +164,8 @@ class Run(RunContents):
             images=records,
             digest=experiment.digest(),
             stored=stored,
+            dtypes=(str(image.data.dtype) for image in experiment.images),
+            pixel_sizes=(pixel_size_in_words(image) for image in experiment.images),
         )
 
     @classmethod

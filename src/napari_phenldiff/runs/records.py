@@ -69,7 +69,13 @@ class BaseWeights(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What config.json holds."""
+    """What config.json holds.
+
+    Attributes
+    ----------
+    dtypes, pixel_sizes : tuple of str
+        Of the images that were trained on, in words; empty in a run of an earlier version.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,6 +87,8 @@ class RunRecord(BaseModel):
     digest: str
     versions: dict[str, str]
     base_weights: BaseWeights | None = None
+    dtypes: tuple[str, ...] = ()
+    pixel_sizes: tuple[str, ...] = ()
 
 
 class ImageRecords(BaseModel):

@@ -103,6 +103,11 @@ class Measured:
         groups = tuple(replace(group, objects=[]) for group in self.groups)
         return replace(self, groups=groups)
 
+    def warnings(self) -> tuple[str, ...]:
+        """Say what could not be measured, and what may be wrong with the images."""
+        outcome = self.measurement.outcome
+        return () if outcome is None else outcome.warnings()
+
     def image_at(self, row: int) -> tuple[MeasuredGroup, Lot, int]:
         """Return group, lot and place in it of a row of the table of images.
 
@@ -168,6 +173,12 @@ def run_measurement(
         on_image=lambda done: on_image(done, total, ""),
         on_objects=lambda name, found: objects[name].append(found),
     )
+    assert measurement.outcome is not None
+    measurement.outcome.check()
+    if request.translated is not None:
+        record = request.translated.infos[0][0].provenance.get("record", {})
+        made = (image.get("residual") for image in record.get("images", ()))
+        measurement.outcome.add_residuals(TRANSLATED, made)
     groups = [
         MeasuredGroup(
             name,

@@ -6,10 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from os import fspath
 from pathlib import Path
 
+from napari.utils.notifications import show_info
+
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.companions import check_one_file_each
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.peek import peek_tiff
-from napari_phenldiff.images.tiff import TIFF_SUFFIXES, read_planes, read_tiff, tiff_files
+from napari_phenldiff.images.tiff import (
+    TIFF_SUFFIXES,
+    files_left_out,
+    read_planes,
+    read_tiff,
+    tiff_files,
+)
 from napari_phenldiff.viewer.controls import suggest_pair
 from napari_phenldiff.viewer.reopened import made_layers, split_made
 from napari_phenldiff.viewer.tuples import (
@@ -54,7 +63,8 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
     Raises
     ------
     InputError
-        If a file can't be read, nothing is found, or conditions differ in their channels.
+        If a file can't be read, nothing is found, conditions differ in their channels, or the
+        channels of images are spread over several files.
     """
     files, made = split_made(condition_files(path))
     if made:
@@ -133,7 +143,7 @@ def condition_files(path: PathOrPaths) -> dict[str, list[Path]]:
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or if the channels of images seem to be spread over several files.
     """
     conditions: dict[str, list[Path]] = {}
     files: dict[Path, list[Path]] = {}
@@ -141,11 +151,11 @@ def condition_files(path: PathOrPaths) -> dict[str, list[Path]]:
         if not entry.is_dir():
             files.setdefault(entry.parent, []).append(entry)
         elif tiff_files(entry):
-            _add(conditions, entry.name, tiff_files(entry))
+            _add_folder(conditions, entry)
         else:
             for folder in sorted(entry.iterdir()):
                 if folder.is_dir() and not folder.name.startswith(".") and tiff_files(folder):
-                    _add(conditions, folder.name, tiff_files(folder))
+                    _add_folder(conditions, folder)
     for folder, members in files.items():
         name = members[0].name.split(".")[0] if len(members) == 1 else folder.name
         _add(conditions, name, members)
@@ -154,7 +164,14 @@ def condition_files(path: PathOrPaths) -> dict[str, list[Path]]:
     return conditions
 
 
+def _add_folder(conditions: dict[str, list[Path]], folder: Path) -> None:
+    for text in files_left_out(folder):
+        show_info(text)
+    _add(conditions, folder.name, tiff_files(folder))
+
+
 def _add(conditions: dict[str, list[Path]], name: str, files: list[Path]) -> None:
+    check_one_file_each(files)
     free, count = name, 1
     while free in conditions:
         count += 1

@@ -265,6 +265,7 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
     record = out / "translation.json"
     if record.is_file():
         provenance["record"] = json.loads(record.read_text(encoding="utf-8"))
+        provenance["warnings"] = provenance["record"].get("warnings", [])
         for image in provenance["record"].get("images", ()):
             # Where the copy for the session lay is nothing to remember.
             image.pop("source_file", None)

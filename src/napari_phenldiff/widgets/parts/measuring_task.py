@@ -69,6 +69,8 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
             except _StoppedError:
                 yield Finished(progress[0][0], stopped=True)
                 return
+        for text in measured.warnings():
+            yield Warned(text)
         tuples = object_layers(measured, visible=shown) + line_layers(measured, visible=shown)
         layers = make_layers(tuples)
         yield Result((measured, layers))

@@ -1,0 +1,116 @@
+"""Which parts of a TIFF are its images, and which are thumbnails, labels or something forgotten."""
+
+from __future__ import annotations
+
+import logging
+
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
+
+_log = logging.getLogger(__name__)
+
+_MUCH_SMALLER = 2
+"""A series whose sides are at most one such part of the image's is a thumbnail, or a label."""
+
+
+def image_series(tif: tifffile.TiffFile) -> list[int]:
+    """Tell which series of an open file are its images.
+
+    These are the largest series that is not marked as a reduced copy, and all that are like it
+    (positions of an OME-TIFF). What is marked as reduced, or has half the sides or less, is a
+    thumbnail or a label and left out.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file.
+
+    Returns
+    -------
+    list of int
+        Indices of the series, in their order; empty if there is none.
+
+    Raises
+    ------
+    InputError
+        If something that may be part of the image would be left out: a series of another shape,
+        axes or data type, or pages that the file's description does not tell of.
+    """
+    series = list(tif.series)
+    full = [s for s in series if not s.keyframe.is_reduced] or series
+    if not full:
+        return []
+    main = max(full, key=_area)  # the first of equals
+    chosen = []
+    for index, other in enumerate(series):
+        if _alike(main, other) and (other in full):
+            chosen.append(index)
+        elif other not in full or _is_much_smaller(_size(other), _size(main)):
+            _log.warning(
+                "%s: series %d is much smaller than the image and left out",
+                tif.filehandle.path,
+                index,
+            )
+        else:
+            raise InputError(
+                f"It holds images that are unlike each other ({_told(main)}; {_told(other)}): "
+                "save each kind as a file of its own, and the channels of an image as one stack."
+            )
+    _check_forgotten(tif, _size(main))
+    return chosen
+
+
+def _check_forgotten(tif: tifffile.TiffFile, size: tuple[int, int]) -> None:
+    """Refuse pages that belong to no series, since the description counts too few."""
+    series = list(tif.series)
+    if any(s.is_multifile for s in series):
+        return
+    seen = {
+        page.offset
+        for s in series
+        for level in s.levels
+        for page in level.pages
+        if page is not None
+    }
+    # ImageJ and tifffile may keep a whole stack behind its first page.
+    if any(len(s.pages) < len(s) for s in series) or len(seen) >= len(tif.pages):
+        return
+    forgotten = []
+    for page in tif.pages:
+        if page.offset not in seen:
+            page = page.aspage()
+            if not page.is_reduced and not _is_much_smaller(page.shape[:2], size):
+                forgotten.append(page)
+    if forgotten:
+        raise InputError(
+            f"It holds {count(len(tif.pages), 'page')} but its description tells of "
+            f"{len(tif.pages) - len(forgotten)} only, so channels would be lost: save it again, "
+            "for example with Fiji, so that all are described."
+        )
+
+
+def _size(series: tifffile.TiffPageSeries) -> tuple[int, int]:
+    """Height and width; 1 for an axis that is not there."""
+    lengths = dict(zip(series.axes, series.shape, strict=True))
+    return int(lengths.get("Y", 1)), int(lengths.get("X", 1))
+
+
+def _area(series: tifffile.TiffPageSeries) -> int:
+    height, width = _size(series)
+    return height * width
+
+
+def _is_much_smaller(size: tuple[int, ...], other: tuple[int, int]) -> bool:
+    return all(_MUCH_SMALLER * a <= b for a, b in zip(size, other, strict=True))
+
+
+def _alike(series: tifffile.TiffPageSeries, other: tifffile.TiffPageSeries) -> bool:
+    """Whether two series may be two fields of one experiment."""
+    return (series.axes, series.shape, series.dtype) == (other.axes, other.shape, other.dtype)
+
+
+def _told(series: tifffile.TiffPageSeries) -> str:
+    shape = " × ".join(str(length) for length in series.shape)
+    return f"{shape} of {series.dtype}"

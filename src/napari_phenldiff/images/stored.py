@@ -1,0 +1,104 @@
+"""From numbers as a TIFF stores them to the grey values that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import tifffile
+
+from napari_phenldiff.errors import InputError
+
+_PHOTOMETRIC = tifffile.PHOTOMETRIC
+
+_COLOR_SPACES = {
+    _PHOTOMETRIC.SEPARATED: "CMYK",
+    _PHOTOMETRIC.CIELAB: "CIELab",
+    _PHOTOMETRIC.ICCLAB: "ICCLab",
+    _PHOTOMETRIC.ITULAB: "ITULab",
+    _PHOTOMETRIC.LOGLUV: "LogLuv",
+    _PHOTOMETRIC.CFA: "a colour filter array",
+}
+
+_SIGNED_16 = (-32768.0, 1.0)
+"""ImageJ's way of storing signed 16-bit integers: an offset and a slope."""
+
+
+def grey_values(tif: tifffile.TiffFile, index: int) -> np.ndarray:
+    """Read one series of an open file as what its numbers mean.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file.
+    index : int
+        Of the series.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the axes of the series. Values that are stored with white as 0 are turned round, as
+        viewers show them; values that ImageJ has calibrated by a straight line are those that
+        ImageJ shows: int16 for its signed integers, float32 else.
+
+    Raises
+    ------
+    InputError
+        If the numbers are no grey values: those of CMYK or CIELab, entries of a palette that does
+        not go from dark to bright, or values calibrated by a curve.
+    """
+    series = tif.series[index]
+    page = series.keyframe
+    if page.photometric in _COLOR_SPACES:
+        color_space = _COLOR_SPACES[_PHOTOMETRIC(page.photometric)]
+        raise InputError(
+            f"Its colours are stored as {color_space}, which are no grey "
+            "values: save it as grey values or RGB."
+        )
+    if page.photometric == _PHOTOMETRIC.PALETTE and not _is_ramp(page.colormap):
+        raise InputError(
+            "Its pixels are entries of a palette of colours, which are no grey values: convert it "
+            "to grey values or RGB."
+        )
+    data = series.asarray()
+    if page.photometric == _PHOTOMETRIC.MINISWHITE:
+        return _turned_round(data, page.bitspersample)
+    return _calibrated(data, tif.imagej_metadata or {}) if tif.is_imagej else data
+
+
+def _is_ramp(colormap: np.ndarray | None) -> bool:
+    """Whether a palette ``(3, N)`` only colours grey values: none is darker than the one before."""
+    if colormap is None:
+        return False
+    # Perceived brightness, ITU-R BT.601; a step of a palette may be rounded.
+    brightness = np.array([0.299, 0.587, 0.114]) @ np.asarray(colormap, dtype=np.float64)
+    rises = np.diff(brightness)
+    return bool((rises >= -0.01 * np.ptp(brightness)).all() and brightness[-1] > brightness[0])
+
+
+def _turned_round(data: np.ndarray, bits: int) -> np.ndarray:
+    if data.dtype.kind == "b":
+        return ~data
+    if data.dtype.kind != "u":
+        raise InputError(
+            f"It holds {data.dtype} values of which 0 is white, so that nothing says which is "
+            "black: save it with black as 0."
+        )
+    return np.asarray((2**bits - 1) - data.astype(np.uint64), dtype=data.dtype)
+
+
+def _calibrated(data: np.ndarray, imagej: dict[str, object]) -> np.ndarray:
+    """Apply ImageJ's calibration of grey values, where there is one."""
+    kind, line = imagej.get("cf"), (imagej.get("c0"), imagej.get("c1"))
+    # 20 is none; 21 only changes what is drawn.
+    if kind is None or kind in (20, 21) or not all(isinstance(x, int | float) for x in line):
+        return data
+    offset, slope = (float(x) for x in line)  # type: ignore[arg-type]
+    if kind != 0:
+        raise InputError(
+            "Its grey values are calibrated by a curve, which is not applied here: convert it to "
+            "32 bit in Fiji (Image > Type), which applies it, and save it again."
+        )
+    if (offset, slope) == (0.0, 1.0):
+        return data
+    if (offset, slope) == _SIGNED_16 and data.dtype == np.uint16:
+        return (data.astype(np.int32) - 32768).astype(np.int16)
+    return np.asarray(offset + slope * data.astype(np.float64), dtype=np.float32)

@@ -1,0 +1,162 @@
+"""What is worth a warning about images of several conditions, whatever is done with them.
+
+Training, translating, measuring and judging all look at their images through a `Survey`, so that
+all tell the same in the same words. It holds next to nothing of an image, so that images may come
+one at a time, or from other processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from napari_phenldiff.images.checks import warning_about_number
+from napari_phenldiff.images.files import sha256_of_array
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
+
+_FULL_SCALES = frozenset(
+    (2**bits - 1) << shift for bits in range(8, 17) for shift in (0, 16 - bits)
+)
+"""Highest value of a camera of so many bits, also where it is shifted up to fill 16."""
+
+_MUCH_CLIPPED = 0.003
+"""Fraction of the pixels of a channel; "enhance contrast" in ImageJ clips 0.0035."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a survey takes note of in one image.
+
+    Attributes
+    ----------
+    pixel_size, dtype : str
+        In words.
+    digest : bytes
+        Of the pixels.
+    highest : mapping of str to (float, int)
+        By channel, the highest value and how many pixels have it.
+    n_pixels : int
+        Pixels of a channel.
+    """
+
+    pixel_size: str
+    dtype: str
+    digest: bytes
+    highest: Mapping[str, tuple[float, int]]
+    n_pixels: int
+
+    @classmethod
+    def of(cls, image: Image) -> ImageFacts:
+        """Look at an image."""
+        highest = {}
+        for name, plane in zip(image.channel_names, image.data, strict=True):
+            top = plane.max()
+            highest[name] = (float(top), int((plane == top).sum()) if top in _FULL_SCALES else 0)
+        return cls(
+            pixel_size_in_words(image),
+            str(image.data.dtype),
+            bytes.fromhex(sha256_of_array(image.data))[:16],
+            highest,
+            image.shape[0] * image.shape[1],
+        )
+
+
+def pixel_size_in_words(image: Image) -> str:
+    """Tell the size of the pixels, equal where programs only round differently."""
+    size = image.pixel_size
+    return "unknown" if size is None else f"{size[0]:.3g} × {size[1]:.3g} µm"
+
+
+@dataclass(slots=True)
+class _Clipping:
+    """Pixels of one channel, and those at its highest value so far."""
+
+    highest: float = -np.inf
+    at_highest: int = 0
+    n_pixels: int = 0
+
+    def add(self, top: float, number: int, n_pixels: int) -> None:
+        self.n_pixels += n_pixels
+        if top > self.highest:
+            self.highest, self.at_highest = top, number
+        elif top == self.highest:
+            self.at_highest += number
+
+
+@dataclass(slots=True)
+class Survey:
+    """The images of several conditions, seen one by one."""
+
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _sizes: set[str] = field(default_factory=set)
+    _dtypes: set[str] = field(default_factory=set)
+    _homes: dict[bytes, set[str]] = field(default_factory=dict)
+    _clipping: dict[str, _Clipping] = field(default_factory=dict)
+
+    def add(self, condition: str, image: Image | ImageFacts) -> None:
+        """Take note of an image of a condition, or of the facts about one."""
+        facts = image if isinstance(image, ImageFacts) else ImageFacts.of(image)
+        self._numbers[condition] = self._numbers.get(condition, 0) + 1
+        self._sizes.add(facts.pixel_size)
+        self._dtypes.add(facts.dtype)
+        self._homes.setdefault(facts.digest, set()).add(condition)
+        for name, (top, number) in facts.highest.items():
+            self._clipping.setdefault(name, _Clipping()).add(top, number, facts.n_pixels)
+
+    def warnings(self, *, to_learn: bool = False) -> tuple[str, ...]:
+        """Say what may be wrong with the images.
+
+        Parameters
+        ----------
+        to_learn : bool
+            Whether they are to be trained on, which takes more of them than anything else.
+
+        Returns
+        -------
+        tuple of str
+            Sentences for the user: different pixel sizes or data types, few images to learn from,
+            clipped intensities, an image that is in two conditions. Empty if all is well.
+        """
+        few = (warning_about_number(*item) for item in self._numbers.items() if to_learn)
+        return (
+            *self._about_kinds(),
+            *(text for text in few if text is not None),
+            *self._about_clipping(),
+            *self._about_copies(),
+        )
+
+    def _about_kinds(self) -> list[str]:
+        found = []
+        if len(self._sizes) > 1:
+            found.append(
+                f"The pixel sizes differ between images ({', '.join(sorted(self._sizes))}): "
+                "make sure that cells have the same size in all of them."
+            )
+        if len(self._dtypes) > 1:
+            found.append(
+                f"The data types differ between images ({', '.join(sorted(self._dtypes))}): "
+                "make sure that their intensities can be compared."
+            )
+        return found
+
+    def _about_clipping(self) -> list[str]:
+        found = []
+        for name, clipping in self._clipping.items():
+            part = clipping.at_highest / clipping.n_pixels
+            if clipping.highest in _FULL_SCALES and part > _MUCH_CLIPPED:
+                found.append(
+                    f"{part:.1%} of the pixels of channel {name} are clipped: they have the "
+                    f"highest value there is, {clipping.highest:.0f}, so differences among the "
+                    "brightest are lost."
+                )
+        return found
+
+    def _about_copies(self) -> list[str]:
+        shared = sum(len(names) > 1 for names in self._homes.values())
+        if not shared:
+            return []
+        verb = "is" if shared == 1 else "are"
+        return [f"{count(shared, 'image').capitalize()} {verb} in more than one condition."]

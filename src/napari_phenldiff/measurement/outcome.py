@@ -1,0 +1,106 @@
+"""How a measurement went: what could not be measured and why, and what may be wrong with images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.survey import ImageFacts, Survey
+from napari_phenldiff.runs.residuals import warning_about_residuals
+
+
+@dataclass(slots=True)
+class _Lacking:
+    """Images of a condition without a value, and one of them with its reason."""
+
+    n_images: int = 0
+    n_lacking: int = 0
+    example: tuple[str, str] = ("", "")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is worth telling about the images of a measurement, collected image by image.
+
+    Parameters
+    ----------
+    main_column : str
+        The column that an image needs a value in to count as measured.
+    """
+
+    main_column: str
+    _lacking: dict[str, _Lacking] = field(default_factory=dict)
+    _survey: Survey = field(default_factory=Survey)
+    _residuals: dict[str, list[float | None]] = field(default_factory=dict)
+
+    def add(self, values: Mapping[str, Any], image: Image | ImageFacts) -> None:
+        """Take note of an image.
+
+        Parameters
+        ----------
+        values : mapping
+            Its row in the table of images.
+        image : Image or ImageFacts
+            What was measured.
+        """
+        condition = str(values["condition"])
+        self._survey.add(condition, image)
+        found = self._lacking.setdefault(condition, _Lacking())
+        found.n_images += 1
+        value = values.get(self.main_column)
+        if value is None or math.isnan(value):
+            found.n_lacking += 1
+            if not found.example[1]:
+                found.example = str(values["image"]), str(values.get("reason") or "")
+
+    def check(self) -> None:
+        """Refuse a measurement in which nothing could be measured.
+
+        Raises
+        ------
+        InputError
+            With the reason of the first image.
+        """
+        if any(found.n_lacking < found.n_images for found in self._lacking.values()):
+            return
+        total = sum(found.n_images for found in self._lacking.values())
+        for found in self._lacking.values():
+            raise InputError(
+                f"Nothing could be measured in {count(total, 'image')}{_because(found)}"
+            )
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say what may be wrong, and what could not be measured, in sentences for the user."""
+        return (*self._survey.warnings(), *self.about_lacking(), *self._about_residuals())
+
+    def about_lacking(self) -> list[str]:
+        """Say what could not be measured, and why."""
+        return [
+            f"{condition}: {found.n_lacking} of {count(found.n_images, 'image')} could not be "
+            f"measured{_because(found)}"
+            for condition, found in self._lacking.items()
+            if found.n_lacking
+        ]
+
+    def add_residuals(self, condition: str, residuals: Iterable[float | None]) -> None:
+        """Take note of how exactly the images of a condition were inverted."""
+        self._residuals.setdefault(condition, []).extend(residuals)
+
+    def _about_residuals(self) -> list[str]:
+        told = []
+        for condition, residuals in self._residuals.items():
+            text = warning_about_residuals(residuals)
+            if text is not None:
+                told.append(f"{condition}: {text}")
+        return told
+
+
+def _because(found: _Lacking) -> str:
+    name, reason = found.example
+    reason = reason.rstrip(".") or f"there is no value of what is compared in {name}"
+    return f" (the first is {name}): {reason}." if found.example[1] else f": {reason}."

@@ -1,0 +1,155 @@
+"""Whether images are like those that a run was trained on, in grey values and in size.
+
+Every command that puts images through a model asks here first, so that all tell the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.checks import check_finite
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.survey import ImageFacts, Survey
+from napari_phenldiff.runs.folder import Run
+
+_MUCH_OUTSIDE = 0.01
+"""Fraction of a channel's pixels; of the training images two in a thousand lie outside."""
+
+_MUCH_OUTSIDE_OF_ONE = 0.05
+"""The same of a single image among many."""
+
+_ANOTHER_SCALE = 0.5
+"""Of images of another data type: with so many pixels outside they are on another scale."""
+
+_SMALL_PART = 0.1
+"""Of the range trained on: what 8 bits take of 12. With another data type it is another scale."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Grey values of one channel over all images."""
+
+    outside: float = 0.0
+    n_pixels: int = 0
+    lowest: float = np.inf
+    highest: float = -np.inf
+    worst: tuple[float, str] = (0.0, "")
+
+
+@dataclass(slots=True)
+class Suitability:
+    """Images for a run, seen one by one.
+
+    Parameters
+    ----------
+    run : Run
+        What was trained.
+    """
+
+    run: Run
+    _survey: Survey = field(default_factory=Survey)
+    _channels: dict[str, _Seen] = field(default_factory=dict)
+    _dtypes: set[str] = field(default_factory=set)
+    _sizes: set[str] = field(default_factory=set)
+
+    def add(self, condition: str, image: Image) -> None:
+        """Look at an image, which has as many channels as the run's.
+
+        Raises
+        ------
+        InputError
+            If it has pixels that are not finite.
+        """
+        check_finite(image)
+        facts = ImageFacts.of(image)
+        self._survey.add(condition, facts)
+        self._dtypes.add(facts.dtype)
+        self._sizes.add(facts.pixel_size)
+        scaling = self.run.scaling
+        for name, plane, part in zip(
+            scaling.channel_names, image.data, scaling.outside(image.data), strict=True
+        ):
+            seen = self._channels.setdefault(name, _Seen())
+            seen.outside += part * plane.size
+            seen.n_pixels += plane.size
+            seen.lowest = min(seen.lowest, float(plane.min()))
+            seen.highest = max(seen.highest, float(plane.max()))
+            seen.worst = max(seen.worst, (part, image.name))
+
+    def check(self) -> None:
+        """Refuse images that are on another scale than those that the run was trained on.
+
+        Raises
+        ------
+        InputError
+            With the grey values of both.
+        """
+        if not self._foreign_dtypes():
+            return
+        ranges = self._ranges()
+        parts = {name: seen.outside / seen.n_pixels for name, seen in self._channels.items()}
+        spans = {
+            name: (seen.highest - seen.lowest) / (ranges[name][1] - ranges[name][0])
+            for name, seen in self._channels.items()
+        }
+        worst = max(parts, key=lambda name: parts[name])
+        if parts[worst] < _ANOTHER_SCALE and max(spans.values()) > _SMALL_PART:
+            return
+        seen, (low, high) = self._channels[worst], ranges[worst]
+        raise InputError(
+            f"The images are {', '.join(sorted(self._dtypes))} with values from {seen.lowest:g} to "
+            f"{seen.highest:g} in channel {worst}, but the run was trained on "
+            f"{', '.join(self.run.record.dtypes)} with {low:g} to {high:g}: give images of the "
+            "same depth and scale, as the microscope wrote them."
+        )
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say what differs from the images that the run was trained on, and what a survey finds."""
+        told = []
+        if self._foreign_dtypes():
+            told.append(
+                f"The images are {', '.join(sorted(self._dtypes))}, but the run was trained on "
+                f"{', '.join(self.run.record.dtypes)}: make sure that their intensities can be "
+                "compared."
+            )
+        known = self.run.record.pixel_sizes
+        if known and self._sizes - set(known):
+            told.append(
+                f"The pixel size is {', '.join(sorted(self._sizes))}, but the run was trained on "
+                f"{', '.join(known)}: make sure that cells have the same size."
+            )
+        for name, seen in self._channels.items():
+            if name not in self.run.reference_channels:
+                told += self._about_outside(name, seen)
+        return (*told, *self._survey.warnings())
+
+    def _about_outside(self, name: str, seen: _Seen) -> list[str]:
+        part, (worst, image) = seen.outside / seen.n_pixels, seen.worst
+        if part <= _MUCH_OUTSIDE and worst <= _MUCH_OUTSIDE_OF_ONE:
+            return []
+        low, high = self._ranges()[name]
+        which = "" if part > _MUCH_OUTSIDE else f" of {image}"
+        told = (
+            f"{max(part, worst if which else 0):.0%} of the pixels{which} in channel {name} lie "
+            f"outside of the intensities that the run was trained on ({low:g} to {high:g}; here "
+            f"{seen.lowest:g} to {seen.highest:g}): they are cut off there."
+        )
+        return [told]
+
+    def _foreign_dtypes(self) -> set[str]:
+        """Return data types that the run knows nothing of; none if it does not tell its own."""
+        known = set(self.run.record.dtypes)
+        return self._dtypes - known if known else set()
+
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        scaling: IntensityScaling = self.run.scaling
+        return {
+            name: (low, high)
+            for name, low, high in zip(
+                scaling.channel_names, scaling.low, scaling.high, strict=True
+            )
+        }

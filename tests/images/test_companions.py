@@ -1,0 +1,132 @@
+"""Files beside the images, and images that are spread over several files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.companions import check_one_file_each
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.tiff import files_left_out, tiff_files
+
+PLANE = np.random.default_rng(0).integers(0, 255, (20, 16)).astype(np.uint8)
+
+
+def fill(folder: Path, *names: str, n_channels: int = 1) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    data = PLANE if n_channels == 1 else np.stack([PLANE] * n_channels)
+    for name in names:
+        tifffile.imwrite(folder / name, data, photometric="minisblack")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("f0_w1_thumbC3D4.tif", "thumbnail"),
+        ("f0_thumb.tif", "thumbnail"),
+        ("f0_thumbnail.TIF", "thumbnail"),
+        ("f0_cp_masks.tif", "segmentation"),
+        ("g_cp_outlines.tif", "segmentation"),
+        ("f0_mask.tif", "segmentation"),
+        ("f0-labels.tif", "segmentation"),
+        ("f0_Probabilities.tiff", "segmentation"),
+    ],
+)
+def test_what_is_no_image_is_left_out_and_named(tmp_path, name, what):
+    fill(tmp_path, "f0.tif", "f1.tif", name)
+    assert [path.name for path in tiff_files(tmp_path)] == ["f0.tif", "f1.tif"]
+    (told,) = files_left_out(tmp_path)
+    assert name in told
+    assert what in told
+
+
+@pytest.mark.parametrize("name", ["unmasked.tif", "k_mask.tif", "thumbelina.tif", "label.tif"])
+def test_names_that_only_sound_like_it(tmp_path, name):
+    """A mask has the name of an image; where there is none, it is an image of that name."""
+    fill(tmp_path, "f0.tif", name)
+    assert name in [path.name for path in tiff_files(tmp_path)]
+    assert files_left_out(tmp_path) == []
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    fill(tmp_path, "f0.tif")
+    (tmp_path / "f9.tif").symlink_to(tmp_path / "gone.tif")
+    assert [path.name for path in tiff_files(tmp_path)] == ["f0.tif"]
+    assert files_left_out(tmp_path) == [
+        f'Left out of {tmp_path.name}: "f9.tif", whose link leads nowhere.'
+    ]
+
+
+SPREAD = {
+    "ImageXpress": ("f{}_s1_w{}.TIF", 1),
+    "MetaXpress": ("f{}_w{}A1B2C3D4.tif", 1),
+    "LAS X": ("f{}_ch0{}.tif", 1),
+    "Operetta": ("r01c0{}f01p01-ch{}sk1fk1fl1.tiff", 1),
+    "c": ("f{}_c{}.tif", 2),
+    "Cellomics": ("MFGTMP_A01f0{}d{}.TIF", 1),
+    "z": ("f{}_z{}.tif", 1),
+}
+
+
+@pytest.mark.parametrize("pattern", SPREAD)
+def test_one_file_for_each_channel_or_plane_is_refused(tmp_path, pattern):
+    form, fewest = SPREAD[pattern]
+    names = [form.format(i, k) for i in range(fewest) for k in (1, 2)]
+    fill(tmp_path, *names)
+    with pytest.raises(InputError, match=r"seems to hold one file for each (channel|z plane)"):
+        check_one_file_each(tiff_files(tmp_path))
+
+
+@pytest.mark.parametrize("form", ["f{}_{}.tif", "{1}_f{0}.tif"])
+def test_channels_by_the_names_of_dyes(tmp_path, form):
+    fill(tmp_path, *(form.format(i, dye) for i in range(2) for dye in ("DAPI", "GFP")))
+    with pytest.raises(InputError, match="a table with a column for each channel"):
+        check_one_file_each(tiff_files(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "n_channels"),
+    [
+        (("f0_w1.tif", "f0_w2.tif"), 2),  # each holds its channels
+        (("f0_w1.tif", "f1_w1.tif"), 1),  # one channel was exported
+        (("a_c1.tif", "a_c2.tif"), 1),  # may be crops
+        (("f0_w1.tif", "f0_w2.tif", "f1_w1.tif"), 1),  # not the same for all
+        (("A01.tif", "A02.tif", "B01.tif", "B02.tif"), 1),
+        (("day1_DAPI.tif",), 1),
+        (("t00.tif", "t01.tif"), 1),
+        (tuple(f"f_c{i}.tif" for i in range(20)) + tuple(f"g_c{i}.tif" for i in range(20)), 1),
+    ],
+)
+def test_files_that_are_images_of_their_own(tmp_path, names, n_channels):
+    fill(tmp_path, *names, n_channels=n_channels)
+    check_one_file_each(tiff_files(tmp_path))
+
+
+def test_real_images_are_images_of_their_own(shared_data):
+    folders = [path for path in shared_data.rglob("*") if path.is_dir() and tiff_files(path)]
+    assert folders
+    for folder in folders:
+        check_one_file_each(tiff_files(folder))
+        assert files_left_out(folder) == []
+
+
+def test_an_experiment_tells_what_was_left_out(tmp_path):
+    for name in ("x", "y"):
+        fill(tmp_path / name, "f0.tif", "f1.tif", "f0_cp_masks.tif")
+    experiment = Experiment.from_folder(tmp_path)
+    assert [len(condition.images) for condition in experiment.conditions] == [2, 2]
+    told = [text for text in experiment.warnings() if text.startswith("Left out of")]
+    assert [text.split(":")[0] for text in told] == ["Left out of x", "Left out of y"]
+    assert experiment.select(["y", "x"]).subset(1, 0).left_out == experiment.left_out
+
+
+def test_an_experiment_of_single_channels_is_refused(tmp_path):
+    for name in ("x", "y"):
+        fill(tmp_path / name, "f0_w1.tif", "f0_w2.tif")
+    with pytest.raises(InputError, match=r"x seems to hold one file for each channel"):
+        Experiment.from_folder(tmp_path)

@@ -1,0 +1,79 @@
+"""The image of a file is read, never a thumbnail, and nothing of it is lost without a word."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.peek import peek_tiff
+from napari_phenldiff.images.tiff import read_image, read_tiff
+
+DATA = np.random.default_rng(0).integers(1, 60_000, (3, 48, 64)).astype(np.uint16)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "field.tif"
+
+
+def write_pages(path, *pages, **kwargs):
+    with tifffile.TiffWriter(path) as writer:
+        for page in pages:
+            page, options = page if isinstance(page, tuple) else (page, {})
+            writer.write(page, photometric="minisblack", metadata=None, **options)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_thumbnails_are_left_out(path, first, marked):
+    thumbnail = (DATA[0, ::4, ::4], {"subfiletype": int(marked)})
+    write_pages(path, *((thumbnail, DATA[0]) if first else (DATA[0], thumbnail)))
+    np.testing.assert_array_equal(read_image(path).data[0], DATA[0])
+    assert peek_tiff(path).size == (48, 64)
+
+
+def test_a_reduced_copy_is_left_out_however_large(path):
+    write_pages(path, (DATA[0, :40, :60], {"subfiletype": 1}), DATA[0])
+    np.testing.assert_array_equal(read_image(path).data[0], DATA[0])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [DATA[1].astype(np.uint8), DATA[1].astype(np.float32), DATA[1, :40, :60], DATA[1, :48, :60]],
+)
+def test_pages_that_do_not_fit_together_are_told(path, other):
+    write_pages(path, DATA[0], other)
+    with pytest.raises(InputError, match=r"field\.tif: It holds images that are unlike"):
+        read_tiff(path)
+
+
+def test_a_channel_that_the_description_forgets(path):
+    """SizeC is too small: a second channel was lost without a word."""
+    tifffile.imwrite(path, DATA[:2], ome=True, metadata={"axes": "CYX"})
+    with tifffile.TiffFile(path) as tif:
+        xml = tif.ome_metadata
+    start = xml.index("<Channel")
+    one = xml[start : xml.index("<Channel", start + 1)]
+    xml = xml.replace(one, "", 1).replace('SizeC="2"', 'SizeC="1"')
+    xml = xml.replace('PlaneCount="2"', 'PlaneCount="1"')
+    tifffile.imwrite(path, DATA[:2], description=xml.encode(), metadata=None)
+    with pytest.raises(InputError, match=r"holds 2 pages but its description tells of 1 only"):
+        read_tiff(path)
+
+
+@pytest.mark.parametrize("leading", [(), (3,)])
+def test_channels_that_were_written_last(path, leading):
+    """An array of shape (Y, X, C), page by page: no image has 160 planes of 2 columns."""
+    data = np.random.default_rng(0).integers(0, 255, (*leading, 40, 30, 2)).astype(np.uint16)
+    tifffile.imwrite(path, data, photometric="minisblack")
+    images = read_tiff(path)
+    fields = np.moveaxis(data, -1, -3).reshape(-1, 2, 40, 30)
+    np.testing.assert_array_equal([image.data for image in images], fields)
+
+
+def test_a_narrow_strip_is_no_array_of_channels(path):
+    data = DATA[:3, :48, :8]
+    tifffile.imwrite(path, data, photometric="minisblack")
+    np.testing.assert_array_equal(read_image(path).data, data)

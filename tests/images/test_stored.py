@@ -1,0 +1,112 @@
+"""Grey values are those that the numbers in a file stand for, or a sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.tiff import read_image, read_planes, read_tiff
+
+RNG = np.random.default_rng(0)
+BYTES = RNG.integers(0, 256, (24, 32)).astype(np.uint8)
+WORDS = RNG.integers(0, 4096, (2, 24, 32)).astype(np.uint16)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "field.tif"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.bool_])
+def test_white_as_zero_is_turned_round(path, dtype):
+    data = (BYTES > 100) if dtype is np.bool_ else BYTES.astype(dtype)
+    stored = ~data if dtype is np.bool_ else np.iinfo(dtype).max - data
+    tifffile.imwrite(path, stored, photometric="miniswhite", metadata=None)
+    np.testing.assert_array_equal(read_image(path).data[0], data)
+    np.testing.assert_array_equal(read_planes(path)[0][0].data[0], data)
+
+
+def test_white_as_zero_of_numbers_without_an_end_is_refused(path):
+    data = BYTES.astype(np.float32)
+    tifffile.imwrite(path, data, photometric="miniswhite", metadata=None)
+    with pytest.raises(InputError, match="nothing says which is black"):
+        read_tiff(path)
+
+
+def palette(*channels):
+    return np.stack(channels).astype(np.uint16)
+
+
+RAMP = np.arange(256) * 257
+
+
+@pytest.mark.parametrize("colors", [(RAMP, RAMP, RAMP), (0 * RAMP, RAMP, 0 * RAMP)])
+def test_a_palette_that_only_colours_grey_values(path, colors):
+    """As ImageJ writes an image that is shown in green."""
+    tifffile.imwrite(path, BYTES, photometric="palette", colormap=palette(*colors), metadata=None)
+    np.testing.assert_array_equal(read_image(path).data[0], BYTES)
+
+
+@pytest.mark.parametrize("colors", [RNG.permuted(np.tile(RAMP, (3, 1)), axis=1), [RAMP[::-1]] * 3])
+def test_entries_of_a_palette_are_no_grey_values(path, colors):
+    tifffile.imwrite(path, BYTES, photometric="palette", colormap=palette(*colors), metadata=None)
+    with pytest.raises(InputError, match=r"field\.tif: Its pixels are entries of a palette"):
+        read_tiff(path)
+
+
+@pytest.mark.parametrize(("photometric", "samples"), [("separated", 4), ("cielab", 3)])
+def test_other_colours_are_refused(path, photometric, samples):
+    data = np.repeat(BYTES[..., None], samples, -1)
+    tifffile.imwrite(path, data, photometric=photometric, metadata=None)
+    with pytest.raises(InputError, match="which are no grey values"):
+        read_tiff(path)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_three_equal_colours_are_one_channel(path, planar):
+    data = np.repeat(BYTES[None], 3, 0)
+    data = np.moveaxis(data, 0, -1) if planar == "contig" else data
+    tifffile.imwrite(path, data, photometric="rgb", planarconfig=planar, metadata=None)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data, BYTES[None])
+    assert image.channel_names == ("channel 0",)
+
+
+def test_a_black_colour_image_keeps_its_channels(path):
+    data = np.zeros((24, 32, 3), np.uint8)
+    tifffile.imwrite(path, data, photometric="rgb", metadata=None)
+    assert read_image(path).channel_names == ("red", "green", "blue")
+
+
+@pytest.mark.parametrize(
+    ("line", "dtype", "expected"),
+    [
+        ((-32768.0, 1.0), np.int16, WORDS.astype(np.int32) - 32768),
+        ((5.0, 0.25), np.float32, 5 + 0.25 * WORDS),
+        ((0.0, 1.0), np.uint16, WORDS),
+    ],
+)
+def test_values_that_imagej_has_calibrated(path, line, dtype, expected):
+    metadata = {"axes": "CYX", "cf": 0, "c0": line[0], "c1": line[1]}
+    tifffile.imwrite(path, WORDS, imagej=True, metadata=metadata)
+    image = read_image(path)
+    assert image.data.dtype == dtype
+    np.testing.assert_array_equal(image.data, expected)
+
+
+def test_values_that_imagej_has_calibrated_by_a_curve(path):
+    metadata = {"axes": "CYX", "cf": 4, "c0": 1.0, "c1": 2.0}
+    tifffile.imwrite(path, WORDS, imagej=True, metadata=metadata)
+    with pytest.raises(InputError, match="calibrated by a curve"):
+        read_tiff(path)
+
+
+def test_labels_are_taken_as_they_are_stored(path):
+    """Fiji saves labels with a palette of many colours, and masks with white as 0."""
+    colors = palette(*RNG.permuted(np.tile(RAMP, (3, 1)), axis=1))
+    tifffile.imwrite(path, BYTES, photometric="palette", colormap=colors, metadata=None)
+    np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)
+    tifffile.imwrite(path, BYTES, photometric="miniswhite", metadata=None)
+    np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)

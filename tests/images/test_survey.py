@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.survey import ImageFacts, Survey
+
+
+def image(name, *, seed=0, dtype=np.uint16, pixel_size=None, top=None, part=0.1):
+    data = np.random.default_rng(seed).integers(1, 200, (2, 20, 20)).astype(dtype)
+    if top is not None:
+        data[1].flat[: round(part * data[1].size)] = top
+    return Image(data, ("DNA", "GFP"), pixel_size, name)
+
+
+def surveyed(*images):
+    survey = Survey()
+    for condition, one in images:
+        survey.add(condition, one)
+    return survey.warnings()
+
+
+def test_all_is_well():
+    assert surveyed(("x", image("a", seed=1)), ("y", image("b", seed=2))) == ()
+
+
+def test_kinds_of_images_that_differ():
+    sizes, dtypes = surveyed(
+        ("x", image("a", pixel_size=(0.65, 0.65))),
+        ("y", image("b", seed=1, dtype=np.uint8, pixel_size=(0.325, 0.325))),
+    )
+    assert "0.325 × 0.325 µm, 0.65 × 0.65 µm" in sizes
+    assert "uint16, uint8" in dtypes
+
+
+@pytest.mark.parametrize("top", [255, 4095, 65535, 4095 << 4, 1023 << 6, 16383 << 2])
+def test_the_highest_value_of_a_camera_also_where_it_is_shifted_up(top):
+    (told,) = surveyed(("x", image("a", top=top)))
+    assert told.startswith("10.0% of the pixels of channel GFP are clipped")
+    assert str(top) in told
+
+
+def test_a_high_value_that_is_no_end():
+    assert surveyed(("x", image("a", top=5000))) == ()
+
+
+def test_what_one_image_clips_is_counted_over_all():
+    rows = [("x", image(str(seed), seed=seed, top=4095 if not seed else None)) for seed in range(5)]
+    (told,) = surveyed(*rows)
+    assert told.startswith("2.0% of the pixels")
+    assert surveyed(*reversed(rows)) == (told,)
+
+
+def test_facts_come_from_other_processes():
+    images = [("x", image("a", top=255)), ("y", image("b", top=255))]
+    facts = [(name, pickle.loads(pickle.dumps(ImageFacts.of(one)))) for name, one in images]
+    assert surveyed(*facts) == surveyed(*images)
+    assert "1 image is in more than one condition".lower() in surveyed(*images)[-1].lower()
+
+
+def test_an_experiment_tells_the_same_and_that_images_are_few():
+    images = {"x": [image("a", dtype=np.uint8)], "y": [image("b", seed=1)]}
+    told = Experiment.from_images(images).warnings()
+    assert set(surveyed(("x", images["x"][0]), ("y", images["y"][0]))) < set(told)
+    assert sum("only 1 image" in text for text in told) == 2
