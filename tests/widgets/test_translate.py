@@ -516,4 +516,4 @@ def test_the_dial_of_a_single_image_turns_while_the_slider_is_there(
 
     model.dims.set_current_step(0, 0)
     assert not dock.strength.live.isEnabled()
-    assert dock.strength.words.text() == "The dial turns image 3 of the slider."
+    assert dock.strength.words.text() == "Move the slider to image field_0002 to turn the dial."

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.fields import move_sliders
+from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.layers import LayerInfo
 from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
 from napari_phenldiff.viewer.side_by_side import side_by_side
@@ -84,7 +85,7 @@ def _lot(
         "features": _features(measured, group.name, lot.names, offsets),
         "visible": visible,
         "opacity": 0.8,
-        **lot.geometry,
+        **lot.geometry.arguments(),
         "metadata": {
             MEASUREMENT_METADATA_KEY: {
                 "identity": measured.identity,
@@ -249,7 +250,7 @@ class ObjectRows:
 def show_image(viewer: ViewerModel, measured: Measured, row: int) -> None:
     """Show the image of a row of the table of images: its place of the slider, its layers."""
     group, lot, place = measured.image_at(row)
-    move_sliders(viewer, lot.slider(place))
+    move_sliders(viewer, lot, place)
     show_group(viewer, measured, group)
 
 
@@ -262,7 +263,7 @@ def show_object(viewer: ViewerModel, measured: Measured, found: ObjectPlace) -> 
     lot = group.lots[entry["lot"]]
     # Panes side by side have no place for one more layer.
     side_by_side(viewer).off()
-    move_sliders(viewer, lot.slider(found.place))
+    move_sliders(viewer, lot, found.place)
     show_group(viewer, measured, group)
     layer.visible = True
     viewer.layers.selection.active = layer
@@ -306,8 +307,11 @@ def _bring_into_view(
     pixels = np.argwhere(np.asarray(layer.data[cut]) == number)[:, -2:]
     if not len(pixels):
         return  # somebody has painted over it
-    scale, translate = np.array(layer.scale[-2:]), np.array(layer.translate[-2:])
-    low, high = pixels.min(axis=0) * scale + translate, pixels.max(axis=0) * scale + translate
+    corners = np.array([pixels.min(axis=0), pixels.max(axis=0)])
+    geometry, lead = Geometry.of(layer), [part.start or 0 for part in cut]
+    # All four: a layer may be turned.
+    points = [geometry.to_world([*lead, y, x])[-2:] for y in corners[:, 0] for x in corners[:, 1]]
+    low, high = np.min(points, axis=0), np.max(points, axis=0)
     camera = viewer.scene.camera
     half = np.array(viewer.canvas.size) / 2 / camera.zoom
     centre = np.array(camera.center[-2:])
