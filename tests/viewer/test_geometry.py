@@ -111,7 +111,7 @@ def test_the_image_that_is_meant_is_the_one_that_is_shown(seed: int):
     for _ in range(5):
         turn_randomly(rng, viewer)
         seen = set(np.unique(layer._data_view).tolist())
-        whole = set(viewer.dims.displayed[-2:]) == {viewer.dims.ndim - 2, viewer.dims.ndim - 1}
+        whole = set(layer._slice_input.displayed[-2:]) == {layer.ndim - 2, layer.ndim - 1}
         there = not layer._slice.empty and whole and len(seen) == 1
         if there:
             assert seen == {image_shown(viewer, group)}
