@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
+from napari_phenldiff.cli.directions import direction
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
@@ -172,19 +173,14 @@ def _run(args: argparse.Namespace) -> int:
         raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
     check_output_folder(args.out)
     seed = {"seed": args.seed} if "seed" in args else {}
+    source, target = direction(opened, args.source, args.target)
     values = {
         **options.given(args, TranslationConfig),
         **seed,
-        "source": args.source or opened.conditions[0],
-        "target": args.target or opened.conditions[1],
+        "source": source,
+        "target": target,
     }
     translation = validated(TranslationConfig, values, where="evaluate")
-    for name in (translation.source, translation.target):
-        if name not in opened.conditions:
-            raise InputError(
-                f"{opened.path} was not trained on condition {name}; it knows "
-                f"{', '.join(opened.conditions)}."
-            )
     keep = args.keep
     config = validated(
         EvaluationConfig,

@@ -191,7 +191,6 @@ def run(args: argparse.Namespace) -> int:
     from napari_phenldiff.measurement.profiles import find_profile, read_settings
 
     find_profile(args.profile)
-    measure_figures.check(args)
     if args.out.is_dir():
         raise InputError(f"{args.out} is a folder; name the table to write, such as table.csv.")
     thresholds: dict[str, float] | None = None
@@ -205,8 +204,10 @@ def run(args: argparse.Namespace) -> int:
         if profile != args.profile:
             raise InputError(f"{args.settings} is for the profile {profile}, not {args.profile}.")
     groups = find_groups(args.inputs, z=args.z)
+    real = real_groups(groups)
+    roles = measure_figures.check(args, groups, real)
     if args.fit_on is None:
-        args.fit_on = real_groups(groups)
+        args.fit_on = real
     with _workers(args) as workers, Reporter() as report:
         total = sum(len(files.paths) for files in groups.values())
         result = measure_files(
@@ -225,7 +226,7 @@ def run(args: argparse.Namespace) -> int:
         )
     for condition in result.main_values:
         say(_summary(result, condition))
-    compared = measure_figures.compare_conditions(args, groups, real_groups(groups))
+    compared = measure_figures.compare_conditions(args, groups, roles)
     for path in (*reversed(result.written), *compared):
         say(f"{path}")
     return 0
