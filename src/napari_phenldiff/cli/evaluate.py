@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
 from napari_phenldiff.cli.directions import direction
+from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
@@ -137,7 +137,6 @@ def add_measurement(parser: argparse.ArgumentParser, *, required: bool = True) -
     for name in _CHANNELS:
         group.add_argument(
             options.flag(name),
-            type=lambda text: int(text) if text.isdecimal() else text,
             metavar="CHANNEL",
             help=argparse.SUPPRESS
             if name == "cytoplasm_channel"

@@ -50,11 +50,11 @@ examples:
 """
 
 _CHANNEL_OPTIONS = {
-    "channel": "channel to measure (area, golgi, neurons; default: 0)",
-    "nuclei_channel": "channel that shows the nuclei (translocation, cells; default: 0; golgi, "
-    "neurons; default: none)",
-    "marker_channel": "channel that moves (translocation; default: 1), or whose brightness is "
-    "measured (neurons; default: none)",
+    "channel": "channel to measure (area, golgi, neurons; default: the one named so)",
+    "nuclei_channel": "channel that shows the nuclei (translocation, cells; default: the one named "
+    "so; golgi, neurons; default: none)",
+    "marker_channel": "channel that moves (translocation; default: the one that is not the "
+    "nuclei), or whose brightness is measured (neurons; default: none)",
     "cytoplasm_channel": "channel that shows the cell bodies (cells; default: none)",
 }
 _THRESHOLD_OPTIONS = (
@@ -119,10 +119,7 @@ def add_parser(commands: Any) -> None:
     group = parser.add_argument_group("settings")
     absent = argparse.SUPPRESS
     for name, text in _CHANNEL_OPTIONS.items():
-        kind = _channel
-        group.add_argument(
-            options.flag(name), type=kind, metavar="CHANNEL", help=text, default=absent
-        )
+        group.add_argument(options.flag(name), metavar="CHANNEL", help=text, default=absent)
     group.add_argument(
         "--threshold",
         dest="method",
@@ -188,6 +185,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     from napari_phenldiff.measurement.batch import measure_files
+    from napari_phenldiff.measurement.channels import channels_in_words
     from napari_phenldiff.measurement.profiles import find_profile, read_settings
 
     find_profile(args.profile)
@@ -224,6 +222,7 @@ def run(args: argparse.Namespace) -> int:
             # A file may hold several images.
             on_image=lambda done: report(Progress(done, max(done, total))),
         )
+    say(f"Channels: {channels_in_words(result.settings)}")
     for condition in result.main_values:
         say(_summary(result, condition))
     compared = measure_figures.compare_conditions(args, groups, roles)
@@ -295,12 +294,6 @@ def _summary(result: BatchResult, condition: str) -> str:
     lost = f", {missing} not measurable" if missing else ""
     median = f"median {column} {np.median(known):.4g}" if len(known) else f"no {column}"
     return f"{condition}: {len(values)} images, {median}{lost}"
-
-
-def _channel(text: str) -> int | str | None:
-    if text == "none":
-        return None
-    return int(text) if text.isdecimal() else text
 
 
 def _threshold(text: str) -> float | str:

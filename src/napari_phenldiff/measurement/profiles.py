@@ -18,6 +18,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.measurement.area import Area
 from napari_phenldiff.measurement.cells import Cells
+from napari_phenldiff.measurement.channels import with_channels
 from napari_phenldiff.measurement.fitting import complete_thresholds as complete_thresholds
 from napari_phenldiff.measurement.fitting import fit_thresholds as fit_thresholds
 from napari_phenldiff.measurement.fitting import fitted_parts
@@ -106,6 +107,8 @@ def measure(
         name: list(images) if isinstance(images, Iterator) else images
         for name, images in groups.items()
     }
+    every = (image for images in groups.values() for image in images)
+    settings = with_channels(chosen, settings, (image.channel_names for image in every))
     known = dict(thresholds or {})
     if any(name not in known for name in fitted_parts(chosen, settings)):
         fitting = (image for name in fit_on or groups for image in groups[name])
@@ -269,6 +272,7 @@ def labels(
     """
     chosen = find_profile(profile)
     settings = settings if settings is not None else chosen.settings_type()
+    settings = with_channels(chosen, settings, [image.channel_names])
     complete = complete_thresholds(chosen, image, settings, thresholds or {})
     return chosen.labels(image, settings, complete)
 
