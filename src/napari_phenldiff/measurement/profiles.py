@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,9 @@ def measure(
         name: list(images) if isinstance(images, Iterator) else images
         for name, images in groups.items()
     }
-    every = (image for images in groups.values() for image in images)
-    settings = with_channels(chosen, settings, (image.channel_names for image in every))
+    names = (image.channel_names for images in groups.values() for image in images)
+    with closing(names):  # lets go of the image that was looked at
+        settings = with_channels(chosen, settings, names)
     known = dict(thresholds or {})
     if any(name not in known for name in fitted_parts(chosen, settings)):
         fitting = (image for name in fit_on or groups for image in groups[name])
@@ -229,6 +231,7 @@ def measure_image(
     InputError
         If the image lacks a channel that the settings name.
     """
+    settings = with_channels(profile, settings, [image.channel_names])
     complete = complete_thresholds(profile, image, settings, thresholds)
     result = profile.measure(image, settings, complete)
     # Where something else cuts out, there is no threshold to tell.
