@@ -116,7 +116,7 @@ def test_the_image_that_is_meant_is_the_one_that_is_shown(seed: int):
         if there:
             assert seen == {image_shown(viewer, group)}
         else:
-            with pytest.raises(InputError, match="no image of cells at|image by image"):
+            with pytest.raises(InputError, match=r"no image of cells at|image by image"):
                 image_shown(viewer, group)
 
 

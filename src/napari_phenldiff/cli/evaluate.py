@@ -10,6 +10,7 @@ from napari_phenldiff.cli import options
 from napari_phenldiff.cli.directions import direction
 from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
 from napari_phenldiff.cli.progress import Reporter, say
+from napari_phenldiff.cli.trained_channels import OTHER_NAMES, other_names
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.config import TranslationConfig, validated
@@ -277,12 +278,13 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def _check_channels(run: Run, experiment: Any, data: Path) -> None:
-    for image in experiment.images:
-        if image.n_channels != len(run.channel_names):
-            raise InputError(
-                f"{image.name} in {data} has {image.n_channels} channels, the run was trained on "
-                f"{len(run.channel_names)} ({', '.join(run.channel_names)})."
-            )
+    """Refuse images with other channels than those trained on; say if they have other names."""
+    from napari_phenldiff.images.checks import check_channels
+
+    check_channels(experiment)
+    image = experiment.images[0]
+    if other_names(run, image.path or data / image.name, image):
+        say(OTHER_NAMES.format(", ".join(run.channel_names)))
 
 
 def _with_conditions(

@@ -33,7 +33,9 @@ def find_groups(
             parts = {name or composed(path.resolve().parent.name): path}
         elif path.is_dir() and not _has_files(path):
             prefix = f"{name}/" if name else ""
-            parts = {f"{prefix}{composed(folder.name)}": folder for folder in condition_folders(path)}
+            parts = {
+                f"{prefix}{composed(folder.name)}": folder for folder in condition_folders(path)
+            }
         else:
             parts = {name or composed(path.resolve().name): path}
         if not parts:

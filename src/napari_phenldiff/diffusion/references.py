@@ -25,6 +25,7 @@ from scipy.stats import norm, rankdata
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.conditioning import describe
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import named_channels
 
 _THRESHOLD, _DEVIATIONS = 0.7, 2.5
 _CLEAR = 0.95
@@ -170,13 +171,7 @@ def choose_references(
             )
             if differs_little and not (found.found and k == best)
         )
-    chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    unknown = [name for name in chosen if name not in channel_names]
-    if unknown:
-        raise InputError(
-            f"There is no channel {unknown[0]!r} to take as a reference; the images have "
-            f"{', '.join(channel_names)}."
-        )
+    chosen = named_channels((wanted,) if isinstance(wanted, str) else wanted, channel_names)
     if chosen and set(chosen) == set(channel_names):
         raise InputError(
             "All channels are named as references, so none is left to translate; leave one out."

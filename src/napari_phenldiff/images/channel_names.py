@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os.path
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice, takewhile
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
@@ -145,7 +145,11 @@ def vary_by_file(channel_names: Iterable[Sequence[str]]) -> bool:
         Of each file.
     """
     rows = [tuple(names) for names in channel_names]
-    if len(rows) < _FEWEST_FILES or {len(row) for row in rows} != {len(rows[0])} or len(rows[0]) < 2:
+    if (
+        len(rows) < _FEWEST_FILES
+        or {len(row) for row in rows} != {len(rows[0])}
+        or len(rows[0]) < 2
+    ):
         return False
     return all(_numbered(column) for column in zip(*rows, strict=True))
 
@@ -154,11 +158,15 @@ def _numbered(texts: Sequence[str]) -> bool:
     """Tell whether all texts differ, and have a number where they do."""
     if len(set(texts)) < len(texts):
         return False
-    # No part of a number may count as common: 101 and 102.
-    start = len(os.path.commonprefix(list(texts)).rstrip("0123456789"))
-    tails = [text[start:] for text in texts]
-    end = len(os.path.commonprefix([text[::-1] for text in tails]).rstrip("0123456789"))
+    tails = [text[_in_common(texts) :] for text in texts]
+    end = _in_common([tail[::-1] for tail in tails])
     return all(re.search(r"\d", tail[: len(tail) - end]) for tail in tails)
+
+
+def _in_common(texts: Sequence[str]) -> int:
+    """Return how many signs all texts begin with, no part of a number among them: 101 and 102."""
+    same = list(takewhile(lambda signs: len(set(signs)) == 1, zip(*texts, strict=False)))
+    return len("".join(signs[0] for signs in same).rstrip("0123456789"))
 
 
 def without_varying_names(images: Sequence[Image]) -> list[Image]:
@@ -170,6 +178,22 @@ def without_varying_names(images: Sequence[Image]) -> list[Image]:
         return list(images)
     names = default_channel_names(images[0].n_channels)
     return [replace(image, channel_names=names) for image in images]
+
+
+def unified(conditions: Mapping[str, Sequence[Image]]) -> dict[str, list[Image]]:
+    """Bring the images of an experiment to the order and the names that the first of them has.
+
+    What is another text in each file is no name, and channels are numbered then. Images whose
+    channels are called something else stay as they are: somebody has to say what is what.
+
+    Parameters
+    ----------
+    conditions : mapping of str to sequence of Image
+        The images by their condition.
+    """
+    images = without_varying_names([image for group in conditions.values() for image in group])
+    found = iter([in_order(image, images[0].channel_names) for image in images])
+    return {name: list(islice(found, len(group))) for name, group in conditions.items()}
 
 
 def _loose(name: str) -> str:

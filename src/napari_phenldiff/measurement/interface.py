@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.segment import SegmentationSettings, unmeasurable

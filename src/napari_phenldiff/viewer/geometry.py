@@ -154,7 +154,6 @@ class Geometry:
             linear = linear * [_factor(a, b) for a, b in zip(units[-n:], self.units, strict=True)]
         return np.asarray(linear[np.ix_(chosen, chosen)] @ at[chosen] + inverse[:-1, -1][chosen])
 
-
     def to_points(
         self, place: Sequence[float], axes: Sequence[int], units: Sequence[Any] | None = None
     ) -> np.ndarray:

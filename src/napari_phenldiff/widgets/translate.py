@@ -67,7 +67,11 @@ class TranslateWidget(DropPanel):
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
         side_by_side(viewer).switched.connect(self._on_switched)
-        for event in (viewer.dims.events.point, viewer.dims.events.order, viewer.dims.events.ndisplay):
+        for event in (
+            viewer.dims.events.point,
+            viewer.dims.events.order,
+            viewer.dims.events.ndisplay,
+        ):
             listen(self, event, self._on_slider)
         bind_flip(viewer)
         self._on_run()
