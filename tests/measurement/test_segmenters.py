@@ -29,7 +29,7 @@ def as_image(labels, name):
 def test_cells_are_those_of_the_segmenter(make_cells):
     found = measure("cells", {"a": [make_cells(2.0)]}, segmenter=boxes)
     assert list(found.cells.area_px) == [200, 150]
-    assert list(found.cells.label) == [1, 2]
+    assert list(found.cells.label) == [7, 60_000]
     row = found.images.iloc[0]
     assert row.n_cells == 2
     assert np.isnan(row.threshold)

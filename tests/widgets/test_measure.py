@@ -45,14 +45,14 @@ def labels_in(model: ViewerModel) -> dict[str, Labels]:
 
 def test_the_form_follows_the_profile_and_the_channels(dock: MeasureWidget):
     fields = dock.settings.values()
-    assert fields["nuclei_channel"] == 0
-    assert fields["marker_channel"] == 1
+    assert fields["nuclei_channel"] == "DNA"
+    assert fields["marker_channel"] == "marker"
     assert fields["nuclei"]["threshold"]["method"] == "minimum-cross-entropy"
 
     dock.profile.setCurrentIndex(dock.profile.findData("area"))
 
     fields = dock.settings.values()
-    assert fields["channel"] == 0
+    assert fields["channel"] == "marker"
     assert set(fields["segmentation"]) >= {"threshold", "min_size"}
     assert dock.request().profile == "area"
 
@@ -63,8 +63,8 @@ def test_channels_that_may_be_left_out(dock: MeasureWidget):
     assert dock.validation_error() is None
 
     dock.settings.set_values({"nuclei_channel": 1})
-    assert dock.settings.values()["nuclei_channel"] == 1
-    assert dock.request().settings.nuclei_channel == 1
+    assert dock.settings.values()["nuclei_channel"] == "marker"
+    assert dock.request().settings.nuclei_channel == "marker"
 
     dock.settings.set_values({"nuclei_channel": None})
     assert dock.request().settings.nuclei_channel is None
@@ -594,7 +594,7 @@ def test_a_file_that_does_not_fit_is_told_and_changes_nothing(dock: MeasureWidge
     assert dock.settings.values() == before
     write_settings(tmp_path / "fits.json", "area", AreaSettings(channel="MARKER"), {})
     dock.files.load_requested.emit(tmp_path / "fits.json")
-    assert dock.settings.values()["channel"] == 1
+    assert dock.settings.values()["channel"] == "marker"
 
 
 def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_ended):
@@ -604,7 +604,7 @@ def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_en
     dock.target.setCurrentIndex(1)
     pair = dock.source.currentText(), dock.target.currentText()
     dock.profile.setCurrentIndex(1)
-    dock.settings._fields["channel",].setCurrentIndex(1)
+    dock.settings._fields["channel",].setCurrentIndex(0)
     dock.preview.box.setChecked(False)
     dock.close()
     dock.deleteLater()
@@ -613,7 +613,7 @@ def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_en
     again = MeasureWidget(model)
     qtbot.addWidget(again)
     assert again.profile.currentData() == "area"
-    assert again.settings.values()["channel"] == 1
+    assert again.settings.values()["channel"] == "DNA"
     assert (again.source.currentText(), again.target.currentText()) == pair
     assert not again.preview.box.isChecked()
     again.profile.setCurrentIndex(0)

@@ -27,11 +27,13 @@ from napari_phenldiff.measurement.fitting import threshold_basis as threshold_ba
 from napari_phenldiff.measurement.golgi import Golgi
 from napari_phenldiff.measurement.interface import ImageResult, Profile
 from napari_phenldiff.measurement.neurons import Neurons
-from napari_phenldiff.measurement.segment import Segmenter, components
+from napari_phenldiff.measurement.segment import SegmentationSettings, Segmenter, components
 from napari_phenldiff.measurement.segmenters import (
     NOTHING_YET,
     Given,
     GivenLabels,
+    Numbering,
+    objects_field,
     with_segmenter,
 )
 from napari_phenldiff.measurement.tables import Measurement as Measurement
@@ -233,10 +235,24 @@ def measure_image(
     """
     settings = with_channels(profile, settings, [image.channel_names])
     complete = complete_thresholds(profile, image, settings, thresholds)
-    result = profile.measure(image, settings, complete)
+    segmentation: SegmentationSettings = getattr(settings, objects_field(settings))
+    if segmentation.segmenter is None:
+        result = profile.measure(image, settings, complete)
+    else:
+        numbering = Numbering(segmentation.segmenter)
+        result = profile.measure(image, with_segmenter(settings, numbering), complete)
+        result = _under_own_numbers(result, numbering)
     # Where something else cuts out, there is no threshold to tell.
     values = {name: value for name, value in result.values.items() if not _endless(value)}
     return result if len(values) == len(result.values) else replace(result, values=values)
+
+
+def _under_own_numbers(result: ImageResult, numbering: Numbering) -> ImageResult:
+    """Call the objects of an image what something else has called them."""
+    if "label" not in result.cells or result.objects is None:
+        return result
+    cells = {**result.cells, "label": numbering.numbered(result.cells["label"].astype(int))}
+    return replace(result, cells=cells, objects=numbering.numbered(result.objects))
 
 
 def _endless(value: object) -> bool:

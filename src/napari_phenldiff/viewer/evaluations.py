@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_phenldiff.errors import InputError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 

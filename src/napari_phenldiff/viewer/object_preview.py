@@ -150,7 +150,7 @@ def outline(
     on_step("")
     objects = profile.labels(image, settings, complete)
     on_step("")
-    n_objects = int(objects.max(initial=0))
+    n_objects = len(np.unique(objects[objects > 0]))
     text = _words(target, profile, settings, image, objects, complete)
     around = profile.surroundings(objects, settings) if n_objects else None
     shown = np.where(objects > 0, 2 * objects - 1, 0).astype(np.int32)
@@ -186,7 +186,7 @@ def _words(
             where = "as given"
         said.append(f"{name} from {grey:.4g} grey values{over} ({where})")
     area = np.count_nonzero(objects)
-    n_objects = int(objects.max(initial=0))
+    n_objects = len(np.unique(objects[objects > 0]))
     found = f"no objects in {image.name}"
     if n_objects:
         size = f"{area:,} px"
