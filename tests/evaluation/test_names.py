@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -52,9 +53,9 @@ def picked(seed: int, n: int, *key: int) -> list[str]:
     return np.random.default_rng([*key, seed]).permutation([*NAMES])[:n].tolist()
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_tables_and_figures_know_them(tmp_path: Path, seed: int):
-    source, target = picked(seed, 2, 0)
+    source, target = ("$^$", "NA") if seed == 0 else picked(seed, 2, 0)
     model = [name for name in ("translated", "reconstructed") if name not in (source, target)]
     if len(model) < 2:
         pytest.skip("the groups of the model need names of their own")
@@ -85,10 +86,11 @@ def test_tables_and_figures_know_them(tmp_path: Path, seed: int):
         four_groups(again, **roles),
         paired_slopes(again, before="reconstructed", after="translated", target=target, made=True),
     ):
-        figure.savefig(tmp_path / "f.svg")
-        drawn = unescape((tmp_path / "f.svg").read_text(encoding="utf-8"))
-        # Letters are drawn as outlines; what they say stands in a comment.
-        assert target in " ".join(re.findall(r"<!-- (.*?) -->", drawn, re.S)) or "--" in target
+        with mpl.rc_context({"svg.fonttype": "none"}):
+            figure.savefig(tmp_path / "f.svg")
+        drawn = (tmp_path / "f.svg").read_text(encoding="utf-8")
+        words = " ".join(unescape(re.sub(r"<[^>]*>", " ", drawn)).split())
+        assert " ".join(target.split())[:8] in words
     write_report(
         tmp_path / "r.html", again, source=source, target=target, pictures=[], provenance={}
     )
@@ -114,7 +116,7 @@ class Honest:
             yield Made(made if target else image, image)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_an_evaluation_knows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int):
     from napari_phenldiff.evaluation import parts
 
