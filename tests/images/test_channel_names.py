@@ -121,7 +121,12 @@ def write_labels(path: Path, labels: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "label",
-    ["{stem}_{stain}", "c:{place}/2 - Position {number}", "{well}-{stain}.lif", "{number}: {stain}"],
+    [
+        "{stem}_{stain}",
+        "c:{place}/2 - Position {number}",
+        "{well}-{stain}.lif",
+        "{number}: {stain}",
+    ],
 )
 def test_what_varies_by_file_is_no_name(tmp_path: Path, label: str):
     for k, condition in enumerate("ab"):
