@@ -12,8 +12,8 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import composed, default_channel_names, quoted
 
 _NUCLEAR = re.compile(
-    r"(?<![^\W_])dna(?![^\W_])|dapi|hoechst|draq|nuclei(?![^\W_])|nucleus|nuclear|h2[ab]|histone"
-    r"|chromatin|sytox|to-?pro|propidium",
+    r"(?<![^\W_])dna(?![^\W_])|dapi|hoechst|draq|nuclei(?![^\W_])|nucleus|h2[ab]|histone"
+    r"|chromatin|sytox|to-?pro|propidium|nuclear(?![\W_]*(protein|marker|factor|receptor|export))",
     re.I,
 )
 

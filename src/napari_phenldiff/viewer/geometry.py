@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -94,7 +95,7 @@ class Geometry:
         if there.axis_labels != self.axis_labels:
             layer.axis_labels = self.axis_labels
 
-    def starting_at(self, place: Sequence[float]) -> Geometry:
+    def starting_at(self, place: ArrayLike) -> Geometry:
         """Return where an array lies that was cut out of the data from this place on."""
         return replace(self, translate=self.translate + self.linear @ np.asarray(place, float))
 
