@@ -153,11 +153,11 @@ def thresholded(
 
 
 def golgi(**changes: object) -> GolgiSettings:
-    return GolgiSettings(segmentation=thresholded(GOLGI, **changes))
+    return GolgiSettings(channel=0, segmentation=thresholded(GOLGI, **changes))
 
 
 def neurons(**changes: object) -> NeuronsSettings:
-    return NeuronsSettings(segmentation=thresholded(NEURITES, **changes))
+    return NeuronsSettings(channel=0, segmentation=thresholded(NEURITES, **changes))
 
 
 def blurred(
@@ -183,13 +183,17 @@ def blurred(
 # The levels that the simulator's true areas are defined at, in the grey values of a mean field.
 CASES = {
     "swollen nuclei": Case(
-        swelling(128), "cells", {"default": CellsSettings()}, "area_px", nuclear_area
+        swelling(128),
+        "cells",
+        {"default": CellsSettings(nuclei_channel=0)},
+        "area_px",
+        nuclear_area,
     ),
     "golgi": Case(
         known("golgi", "golgi", 96),
         "golgi",
         {
-            "default": GolgiSettings(),
+            "default": GolgiSettings(channel=0),
             "threshold alone": golgi(),
             "threshold alone, smoothed": golgi(smoothing=1.3488),
             "true level": golgi(smoothing=0.0, method=0.2 * 200 + 5.5),
@@ -200,7 +204,7 @@ CASES = {
     "golgi, half of the light": Case(
         known("golgi", "golgi", 96),
         "golgi",
-        {"default": GolgiSettings()},
+        {"default": GolgiSettings(channel=0)},
         "half_area_fraction",
         half_of_the_light,
     ),
@@ -208,7 +212,7 @@ CASES = {
         known("neurons", "neurons", 96),
         "neurons",
         {
-            "default": NeuronsSettings(),
+            "default": NeuronsSettings(channel=0),
             "threshold alone": neurons(),
             "threshold alone, not smoothed": neurons(smoothing=0.0),
             "otsu3": neurons(method="otsu3"),
@@ -220,7 +224,11 @@ CASES = {
     ),
 } | {
     f"nuclei of {name}": Case(
-        nuclei_of(name, 160), "cells", {"default": CellsSettings()}, "area_px", nuclear_area
+        nuclei_of(name, 160),
+        "cells",
+        {"default": CellsSettings(nuclei_channel=0)},
+        "area_px",
+        nuclear_area,
     )
     for name in simulate.PHENOTYPES
 }

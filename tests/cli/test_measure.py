@@ -242,7 +242,7 @@ def test_every_option_is_in_the_settings_file(discs, tmp_path, phenldiff):
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     assert phenldiff("measure", "area", discs, *args, "--out", first)[0] == 0
     saved = json.loads((tmp_path / "first_settings.json").read_text(encoding="utf-8"))["settings"]
-    assert saved["channel"] == 1
+    assert saved["channel"] == "actin"
     segmentation = saved["segmentation"]
     assert segmentation["threshold"] == {
         "method": "otsu3", "scope": "image", "scale": 255, "log_transform": True, "smoothing": 1,
@@ -259,9 +259,10 @@ def test_every_option_is_in_the_settings_file(discs, tmp_path, phenldiff):
 
 def test_columns_as_cellprofiler_calls_them(discs, tmp_path, phenldiff):
     ours, theirs = tmp_path / "ours.csv", tmp_path / "theirs.csv"
-    assert phenldiff("measure", "area", discs, "--out", ours)[0] == 0
+    dna = ("--channel", "DNA")
+    assert phenldiff("measure", "area", discs, *dna, "--out", ours)[0] == 0
     names = ("--column-names", "cellprofiler")
-    assert phenldiff("measure", "area", discs, *names, "--out", theirs)[0] == 0
+    assert phenldiff("measure", "area", discs, *dna, *names, "--out", theirs)[0] == 0
     ours, theirs = pd.read_csv(ours), pd.read_csv(theirs)
     for name, column in (
         ("area_px", "AreaOccupied_AreaOccupied_DNA"),

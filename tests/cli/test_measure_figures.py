@@ -35,6 +35,7 @@ def test_effects_and_figures(discs, tmp_path, phenldiff):
     figures = [f"--figure={kind}={tmp_path / 'figures' / kind}.png" for kind in kinds]
     code, out, _ = phenldiff(
         *("measure", "area", *discs, "--threshold", "100", "--out", tmp_path / "t.csv"),
+        *("--source", "small", "--target", "large"),
         *("--effects", tmp_path / "effects.csv", *figures, "--wells", "image"),
     )
     assert code == 0
@@ -76,8 +77,9 @@ def test_what_cannot_be_compared_is_told(discs, tmp_path, phenldiff):
     assert (code, "two conditions" in said) == (2, True)
     code, _, said = phenldiff("measure", "area", *discs[:2], *out, *effects, "--target", "dead")
     assert (code, '"dead"' in said) == (2, True)
+    pair = ("--source", "small", "--target", "large")
     gallery = ("--figure", f"gallery={tmp_path / 'g.png'}")
-    code, _, said = phenldiff("measure", "area", *discs[:2], *out, *gallery)
+    code, _, said = phenldiff("measure", "area", *discs[:2], *out, *gallery, *pair)
     assert (code, "--translated" in said) == (2, True)
     names = ("--column-names", "cellprofiler")
     code, _, said = phenldiff("measure", "area", *discs[:2], *out, *effects, *names)

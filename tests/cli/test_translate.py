@@ -383,3 +383,30 @@ def test_ctrl_c_leaves_whole_files_and_an_account(data, trained, tmp_path, start
         assert sorted(p.name for p in (out / kind).iterdir()) == done
     last = read(out / "events.jsonl")[0][-1]
     assert last == Finished(len(done), stopped=True, time=last.time)
+
+
+def test_naming_one_condition_names_the_other(data, trained, tmp_path, phenldiff):
+    for flag, expected in (
+        (("--source", "treated"), ("treated", "untreated")),
+        (("--target", "untreated"), ("treated", "untreated")),
+        (("--target", "treated"), ("untreated", "treated")),
+        ((), ("untreated", "treated")),
+    ):
+        out = tmp_path / "-".join(["out", *flag])
+        code, _, said = phenldiff("translate", trained, data, *flag, "--out", out)
+        assert code == 0, said
+        settings = json.loads((out / "translation.json").read_text())["settings"]
+        assert (settings["source"], settings["target"]) == expected
+
+
+def test_a_folder_of_the_other_condition_is_not_taken_for_the_source(
+    data, trained, tmp_path, phenldiff
+):
+    out = tmp_path / "out"
+    for given in (data / "treated", data / "treated" / "t1.tif"):
+        code, _, said = phenldiff("translate", trained, given, "--out", out)
+        assert code == 2
+        assert "folder called treated" in said
+        assert not out.exists()
+    more = ("--source", "untreated", "--out", out)
+    assert phenldiff("translate", trained, data / "treated", *more)[0] == 0

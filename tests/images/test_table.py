@@ -11,6 +11,8 @@ import tifffile
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import write_tiff
 
 CHANNELS = ("DNA", "tubulin", "actin")
 FILES = {name: f"Image_FileName_{name}" for name in CHANNELS}
@@ -156,3 +158,22 @@ def test_rows_that_cannot_be_used(tmp_path, rows):
     tifffile.imwrite(folder / "gone.tif", plane(0, (2, 8, 9)))
     with pytest.raises(InputError, match="2 channels: a table needs one file per channel"):
         read(table)
+
+
+@pytest.mark.parametrize(
+    ("columns", "first", "second"),
+    [
+        (["compound"], ["A/B"], ["A:B"]),
+        (["compound"], ["A-B"], ["A/B"]),
+        (["compound", "dose"], ["A_B", "C"], ["A", "B_C"]),
+    ],
+)
+def test_conditions_that_would_get_one_name_are_not_merged(tmp_path, columns, first, second):
+    write_tiff(tmp_path / "f.tif", Image(np.ones((1, 4, 4), np.uint8), ("DNA",), None, "f"))
+    lines = [",".join([*columns, "file"])]
+    lines += [",".join([*values, "f.tif"]) for values in (first, second)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"in line 2 and .* in line 3"):
+        Experiment.from_table(
+            tmp_path / "t.csv", condition_column=columns, channel_columns={"DNA": "file"}
+        )

@@ -75,7 +75,7 @@ def test_somas_are_nuclei_in_neurons():
 
 
 def test_no_neurons_are_a_length_of_zero():
-    groups = {"a": [field(), Image(field().data[[2, 2, 2]], ("n", "m", "d"), None, "empty")]}
+    groups = {"a": [field(), Image(field().data[[2, 2, 2]], field().channel_names, None, "empty")]}
     settings = NeuronsSettings(marker_channel=1)
     found = measure("neurons", groups, settings, thresholds={"neurons": 60.0}).images
     empty = found.iloc[1]

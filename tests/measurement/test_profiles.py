@@ -152,8 +152,10 @@ def test_reading_again_keeps_one_image_at_a_time(make_plane):
             for number in range(20):
                 Files.alive += 1
                 Files.most = max(Files.most, Files.alive)
-                yield make_plane(spots(10, 50, number))
-                Files.alive -= 1
+                try:
+                    yield make_plane(spots(10, 50, number))
+                finally:  # also where only the first is looked at
+                    Files.alive -= 1
 
     assert len(measure("area", {"a": Files()}).images) == 20
     assert Files.most == 1
@@ -233,6 +235,7 @@ def test_one_image_alone(make_plane):
 
 def test_files_and_back(make_cells, tmp_path):
     settings = TranslocationSettings(
+        nuclei_channel="DNA",
         marker_channel="marker",
         nuclei=SegmentationSettings(threshold=ThresholdSettings(method="otsu", smoothing=2)),
     )

@@ -29,7 +29,7 @@ def as_image(labels, name):
 def test_cells_are_those_of_the_segmenter(make_cells):
     found = measure("cells", {"a": [make_cells(2.0)]}, segmenter=boxes)
     assert list(found.cells.area_px) == [200, 150]
-    assert list(found.cells.label) == [1, 2]
+    assert list(found.cells.label) == [7, 60_000]
     row = found.images.iloc[0]
     assert row.n_cells == 2
     assert np.isnan(row.threshold)
@@ -136,3 +136,30 @@ def test_labels_of_the_images_in_one_file(make_cells, tmp_path):
     # In the second image both boxes have one number.
     assert list(found.main_values["a"]) == [175, 350]
     assert LabelFolder(tmp_path / "labels").folder == tmp_path / "labels"
+
+
+@pytest.mark.parametrize("profile", ["cells", "translocation", "golgi"])
+@pytest.mark.parametrize("seed", range(4))
+def test_objects_keep_the_numbers_that_they_came_with(profile, seed, make_cells):
+    rng = np.random.default_rng(seed)
+    image = make_cells(2.0)
+    numbers = rng.choice(5_000_000_000 if seed == 0 else 60_000, 9, replace=False) + 1
+    labels = np.zeros(image.shape, np.int64)
+    places = {}
+    for k, number in enumerate(numbers.tolist()):
+        y, x = 4 + 18 * (k // 3), 4 + 18 * (k % 3)
+        labels[y : y + 9, x : x + 9] = number
+        places[number] = y + 4, x + 4
+    seen = []
+    found = measure(
+        profile,
+        {"a": [image]},
+        PROFILES[profile].settings_type(**CHANNELS.get(profile, {})),
+        given_labels=lambda condition, image: labels,
+        on_objects=lambda condition, objects: seen.append(objects),
+    )
+    assert set(found.cells["label"]) <= set(places)
+    assert len(found.cells)
+    for row in found.cells.itertuples():
+        assert (row.y, row.x) == pytest.approx(places[row.label])
+    assert set(np.unique(seen[0])) - {0} == set(found.cells["label"])

@@ -15,7 +15,7 @@ from napari_phenldiff.viewer.given_labels import LabelPlanes, label_layers, sugg
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations
 from napari_phenldiff.viewer.object_preview import outline, preview_target
-from napari_phenldiff.viewer.objects import object_layers
+from napari_phenldiff.viewer.objects import ObjectRows, make_layers, object_layers
 from napari_phenldiff.viewer.reader import experiment_layers
 
 
@@ -156,3 +156,39 @@ def test_a_layer_called_like_the_group_is_suggested(request_of, squares):
     assert suggested([a, c], request.target) is None
     assert suggested([a, c], request.target, a, known_as="translated") is a
     assert label_layers([a, request.source.layers[0]]) == [a]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_objects_and_layers_have_the_numbers_of_the_labels(request_of, viewer, seed: int):
+    rng = np.random.default_rng(seed)
+    most = 3_000_000_000 if seed == 0 else 40_000 if seed < 4 else 9
+    stacks = {}
+    for name in ("untreated", "treated"):
+        data = np.zeros((2, 96, 96), np.int64)
+        for plane in data:
+            for k, number in enumerate(rng.choice(most, 4, replace=False) + 1):
+                y, x = 10 + 40 * (k // 2), 10 + 40 * (k % 2)
+                plane[y : y + 12, x : x + 12] = number
+        stacks[name] = data
+    labels = {name: Labels(data, name=name) for name, data in stacks.items()}
+    measured = run_measurement(request_of(labels=labels).snapshot())
+    cells = measured.measurement.cells
+    for name, data in stacks.items():
+        mine = cells[cells["condition"] == name]
+        own = [set(np.unique(plane)) - {0} for plane in data]
+        assert [set(rows["label"]) for _, rows in mine.groupby("image", sort=False)] == own
+    layers = make_layers(object_layers(measured))
+    rows = ObjectRows(measured, layers)
+    for row, cell in enumerate(cells.itertuples()):
+        found = rows.place_of(row)
+        assert found is not None
+        assert rows.row_of(found.layer, found.number) == row
+        y, x = round(cell.y), round(cell.x)
+        assert found.layer.data[found.place, y, x] == found.number
+        features = found.layer.features
+        at = features["index"] if "index" in features else features["label"]
+        mean = features.loc[at == found.number, "nucleus_mean"]
+        assert mean.tolist() == [cell.nucleus_mean]
+        data = stacks[cell.condition]
+        if len(np.unique(data)) == 9:  # no number twice: those in the layer are the user's
+            assert found.number == cell.label

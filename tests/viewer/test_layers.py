@@ -264,3 +264,14 @@ def test_channels_get_colours_that_stay_apart():
 )
 def test_a_condition_named_like_a_control_is_suggested_as_the_source(names, pair):
     assert suggest_pair(names) == pair
+
+
+def test_conditions_that_would_get_one_folder_are_kept_apart(viewer: ViewerModel):
+    for condition in ("A/B", "A:B", "A-B"):
+        for channel in ("DAPI", condition):
+            viewer.add_image(np.zeros((8, 8)), name=f"{condition}: {channel}")
+    groups = group_layers(viewer.layers)
+    assert [group.name for group in groups] == ["A-B", "A-B (2)", "A-B (3)"]
+    assert [len(group.layers) for group in groups] == [2, 2, 2]
+    for group, condition in zip(groups, ("A/B", "A:B", "A-B"), strict=True):
+        assert all(layer.name.startswith(condition) for layer in group.layers)

@@ -57,7 +57,7 @@ def test_areas_become_labels_with_features(request_of):
     assert len(features) == data.max() + 1
     metadata = arguments["metadata"]["napari-phenldiff-measurement"]
     assert metadata["profile"] == "area"
-    assert metadata["settings"]["channel"] == 1
+    assert metadata["settings"]["channel"] == "marker"
 
 
 def test_thresholds_come_from_the_real_images_alone(

@@ -11,6 +11,7 @@ from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.area import AreaSettings
 from napari_phenldiff.measurement.segment import SegmentationSettings
 from napari_phenldiff.measurement.threshold import ThresholdSettings
+from napari_phenldiff.measurement.translocation import TranslocationSettings
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.object_preview import (
@@ -75,7 +76,8 @@ def test_thresholds_are_fitted_once_for_the_same_images_and_settings(
         (AreaSettings(segmentation=SegmentationSettings(min_size=9)), False),
         (AreaSettings(segmentation=SegmentationSettings(threshold=smoother)), False),
         (AreaSettings(segmentation=SegmentationSettings(background_radius=5)), True),
-        (AreaSettings(channel=1), True),
+        (AreaSettings(channel=1), False),  # which is what it is by default: the marker
+        (AreaSettings(channel=0), True),
     ):
         told.clear()
         outline(preview_target(viewer, request_of("area", settings=settings)), told.append)
@@ -166,7 +168,8 @@ def test_layers_with_a_channel_axis_are_outlined_on_every_channel(viewer: Viewer
         data = np.stack([image.data for image in images])
         viewer.add_image(data, name=name, axis_labels=("field", "channel", "y", "x"))
     source, target = group_layers(viewer.layers)
-    request = MeasuringRequest("translocation", source, target)
+    settings = TranslocationSettings(nuclei_channel=0, marker_channel=1)
+    request = MeasuringRequest("translocation", source, target, settings=settings)
     viewer.dims.set_current_step(0, 2)
     preview = outline(preview_target(viewer, request))
     assert preview.labels.any()

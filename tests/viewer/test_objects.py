@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -7,6 +9,7 @@ from napari.layers import Labels
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
+from napari_phenldiff.measurement.area import AreaSettings
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.objects import (
@@ -24,9 +27,9 @@ from napari_phenldiff.viewer.side_by_side import side_by_side
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")
 
 
-def measure_in(viewer: ViewerModel, profile: str = "translocation") -> Measured:
+def measure_in(viewer: ViewerModel, profile: str = "translocation", **more: Any) -> Measured:
     source, target = group_layers(viewer.layers)
-    measured = run_measurement(MeasuringRequest(profile, source, target).snapshot())
+    measured = run_measurement(MeasuringRequest(profile, source, target, **more).snapshot())
     add_objects(viewer, make_layers(object_layers(measured, visible=[measured.source])))
     return measured.without_pixels()
 
@@ -145,7 +148,7 @@ def test_objects_lie_on_their_images_wherever_these_are(viewer: ViewerModel):
             scale=(1, 1, 2, 2),
             translate=(5, 0, 10, 20),
         )
-    measured = measure_in(viewer, "area")
+    measured = measure_in(viewer, "area", settings=AreaSettings(channel=0))
     layer = viewer.layers["a: objects"]
     assert layer.data.shape == (3, 2, 16, 16)
     np.testing.assert_array_equal(layer.scale, (1, 1, 2, 2))

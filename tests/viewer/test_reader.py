@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +224,30 @@ def test_one_file_for_each_channel_is_refused(tmp_path, how):
     given = folder if how == "folder" else sorted(folder.iterdir())
     with pytest.raises(InputError, match="seems to hold one file for each channel"):
         read_layers(given)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_layer_shows_one_channel_whatever_the_order_in_the_files(
+    tmp_path: Path, make_image, open_in, viewer, seed: int
+):
+    rng = np.random.default_rng(seed)
+    names = ("DAPI", "GFP", "actin")
+    for condition in ("a", "b"):
+        for i in range(3):
+            mixed = tuple(rng.permutation(names).tolist())
+            image = make_image(f"{i}", channels=mixed)
+            data = np.array([np.full(image.shape, names.index(name) + 1) for name in mixed])
+            data[:, 0, 0] = 0
+            write_tiff(tmp_path / condition / f"{i}.tif", replace(image, data=data.astype("u1")))
+    open_in(tmp_path)
+    assert len(viewer.layers) == 6
+    for layer in viewer.layers:
+        channel = LayerInfo.of(layer).channel
+        assert set(np.unique(layer.data)) == {0, names.index(channel) + 1}
+
+
+def test_other_channels_are_not_stacked_in_one_layer(tmp_path: Path, make_image, open_in):
+    write_tiff(tmp_path / "a" / "0.tif", make_image("0", channels=("DAPI", "GFP")))
+    write_tiff(tmp_path / "a" / "1.tif", make_image("1", channels=("DAPI", "RFP")))
+    with pytest.raises(InputError, match='"RFP"'):
+        open_in(tmp_path / "a")

@@ -17,6 +17,7 @@ from napari_phenldiff.measurement.tables import write_settings
 from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.object_preview import preview_layer
+from napari_phenldiff.viewer.samples import golgi_scatter
 from napari_phenldiff.widgets.measure import MeasureWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
@@ -45,14 +46,14 @@ def labels_in(model: ViewerModel) -> dict[str, Labels]:
 
 def test_the_form_follows_the_profile_and_the_channels(dock: MeasureWidget):
     fields = dock.settings.values()
-    assert fields["nuclei_channel"] == 0
-    assert fields["marker_channel"] == 1
+    assert fields["nuclei_channel"] == "DNA"
+    assert fields["marker_channel"] == "marker"
     assert fields["nuclei"]["threshold"]["method"] == "minimum-cross-entropy"
 
     dock.profile.setCurrentIndex(dock.profile.findData("area"))
 
     fields = dock.settings.values()
-    assert fields["channel"] == 0
+    assert fields["channel"] == "marker"
     assert set(fields["segmentation"]) >= {"threshold", "min_size"}
     assert dock.request().profile == "area"
 
@@ -63,8 +64,8 @@ def test_channels_that_may_be_left_out(dock: MeasureWidget):
     assert dock.validation_error() is None
 
     dock.settings.set_values({"nuclei_channel": 1})
-    assert dock.settings.values()["nuclei_channel"] == 1
-    assert dock.request().settings.nuclei_channel == 1
+    assert dock.settings.values()["nuclei_channel"] == "marker"
+    assert dock.request().settings.nuclei_channel == "marker"
 
     dock.settings.set_values({"nuclei_channel": None})
     assert dock.request().settings.nuclei_channel is None
@@ -594,7 +595,7 @@ def test_a_file_that_does_not_fit_is_told_and_changes_nothing(dock: MeasureWidge
     assert dock.settings.values() == before
     write_settings(tmp_path / "fits.json", "area", AreaSettings(channel="MARKER"), {})
     dock.files.load_requested.emit(tmp_path / "fits.json")
-    assert dock.settings.values()["channel"] == 1
+    assert dock.settings.values()["channel"] == "marker"
 
 
 def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_ended):
@@ -604,7 +605,7 @@ def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_en
     dock.target.setCurrentIndex(1)
     pair = dock.source.currentText(), dock.target.currentText()
     dock.profile.setCurrentIndex(1)
-    dock.settings._fields["channel",].setCurrentIndex(1)
+    dock.settings._fields["channel",].setCurrentIndex(0)
     dock.preview.box.setChecked(False)
     dock.close()
     dock.deleteLater()
@@ -613,7 +614,7 @@ def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_en
     again = MeasureWidget(model)
     qtbot.addWidget(again)
     assert again.profile.currentData() == "area"
-    assert again.settings.values()["channel"] == 1
+    assert again.settings.values()["channel"] == "DNA"
     assert (again.source.currentText(), again.target.currentText()) == pair
     assert not again.preview.box.isChecked()
     again.profile.setCurrentIndex(0)
@@ -725,3 +726,44 @@ def test_a_translation_has_the_labels_of_the_source(
     assert dock.validation_error() is None
     dock.choices.labels.kind.setCurrentText("thresholds")
     assert dock.request().labels is None
+
+
+def test_a_translation_the_other_way_round_is_refused(dock: MeasureWidget, translated: ViewerModel):
+    dock.source.setCurrentIndex(dock.source.findText("untreated (4 images)"))
+    dock.target.setCurrentIndex(dock.target.findText("treated (4 images)"))
+    dock.translation.setCurrentIndex(dock.translation.count() - 1)
+    assert dock.validation_error() is None
+    dock.source.setCurrentIndex(dock.source.findText("treated (4 images)"))
+    dock.target.setCurrentIndex(dock.target.findText("untreated (4 images)"))
+    assert "from untreated to treated" in (dock.validation_error() or "")
+
+
+def test_where_no_name_tells_the_user_chooses_the_channel(qtbot):
+    model = ViewerModel()
+    for name in ("a", "b"):
+        model.add_image(
+            np.random.default_rng(0).integers(0, 255, (2, 3, 16, 16), dtype=np.uint8),
+            name=name,
+            axis_labels=("field", "channel", "y", "x"),
+        )
+    dock = MeasureWidget(model)
+    qtbot.addWidget(dock)
+    nuclei = dock.settings._fields["nuclei_channel",]
+    assert nuclei.currentText() == "choose …"
+    assert "nuclei channel" in (dock.validation_error() or "")
+    dock.settings.set_values({"nuclei_channel": "channel 2", "marker_channel": 0})
+    assert dock.validation_error() is None
+    settings = dock.request().chosen_settings()
+    assert (settings.nuclei_channel, settings.marker_channel) == ("channel 2", "channel 0")
+
+
+def test_the_nuclei_of_a_scattered_golgi_are_not_its_golgi(qtbot):
+    model = ViewerModel()
+    for data, arguments, _ in golgi_scatter():
+        model.add_image(data, **arguments)
+    dock = MeasureWidget(model)
+    qtbot.addWidget(dock)
+    dock.profile.setCurrentIndex(dock.profile.findData("cells"))
+    assert dock.settings.values()["nuclei_channel"] == "DNA"
+    dock.profile.setCurrentIndex(dock.profile.findData("golgi"))
+    assert dock.settings.values()["channel"] == "Golgi"

@@ -177,7 +177,7 @@ def test_a_form_is_made_from_settings(qtbot):
 
     form.show_model(Outer, ["DNA", "GFP"])
 
-    assert form.model() == Outer(other_channel=1)
+    assert form.model() == Outer(dna_channel="DNA", other_channel="GFP")
     dna, other, count, ratio, exact, method = form._fields.values()
     assert isinstance(dna, QComboBox)
     assert [dna.itemText(i) for i in range(dna.count())] == ["DNA", "GFP"]
@@ -194,7 +194,9 @@ def test_a_form_is_made_from_settings(qtbot):
     method.setCurrentText("a")
     exact.setChecked(False)
     assert len(told) == 4
-    changed = Outer(other_channel=0, count=7, exact=False, inner=Inner(method="a"))
+    changed = Outer(
+        dna_channel="DNA", other_channel="DNA", count=7, exact=False, inner=Inner(method="a")
+    )
     assert form.model() == changed
 
     form.show_model(Inner, [])

@@ -10,7 +10,8 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.jobs import Job, JobState, jobs
-from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.layers import LayerInfo, group_layers
+from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.runs import RunRegistry
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune import FineTuneWidget
@@ -516,4 +517,73 @@ def test_the_dial_of_a_single_image_turns_while_the_slider_is_there(
 
     model.dims.set_current_step(0, 0)
     assert not dock.strength.live.isEnabled()
-    assert dock.strength.words.text() == "The dial turns image 3 of the slider."
+    assert dock.strength.words.text() == "Move the slider to image field_0002 to turn the dial."
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_current_image_is_the_one_that_is_shown(
+    qtbot, dock: TranslateWidget, model: ViewerModel, seed: int
+):
+    """Over axes, starts, steps and orders at random, beside what is open already."""
+    rng = np.random.default_rng(seed)
+    lengths = tuple(int(n) for n in rng.integers(2, 5, int(rng.integers(1, 3))))
+    numbers = np.arange(np.prod(lengths)).reshape(*lengths, 1, 1)
+    data = np.broadcast_to(numbers, (*lengths, 24, 32)).astype(np.uint8)
+    n = data.ndim
+    place = {
+        "scale": (*rng.choice([0.5, 1, 2], n - 2), 0.5, 0.25),
+        "translate": (*np.round(rng.uniform(-4, 4, n - 2)), 3, -2),
+        "axis_labels": (*("well", "time")[: n - 2], "y", "x"),
+    }
+    layers = [model.add_image(data, name=f"cells: {c}", **place) for c in ("DNA", "marker")]
+    label = f"cells ({numbers.size} images)"
+    qtbot.waitUntil(lambda: dock.images.findText(label) >= 0)
+    dock.images.setCurrentIndex(dock.images.findText(label))
+    for _ in range(6):
+        for axis in range(model.dims.ndim):
+            low, high, _ = model.dims.range[axis]
+            model.dims.set_point(axis, rng.uniform(low, high))
+        if layers[0]._slice.empty:
+            assert "no image of cells at this place" in (dock.validation_error() or "")
+        else:
+            assert set(np.unique(layers[0]._data_view)) == {dock.request().field}
+    model.dims.ndisplay = 3
+    assert "image by image" in (dock.validation_error() or "")
+    dock.fields.setCurrentText(ALL_FIELDS)
+    assert dock.request().field is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_dial_is_that_of_the_image_that_is_shown(
+    dock: TranslateWidget, model: ViewerModel, monkeypatch: pytest.MonkeyPatch, seed: int
+):
+    rng = np.random.default_rng(seed)
+    lengths = (int(rng.integers(2, 4)), int(rng.integers(2, 4)))
+    numbers = np.arange(np.prod(lengths)).reshape(*lengths, 1, 1)
+    data = np.broadcast_to(numbers, (*lengths, 24, 32)).astype(np.uint8)
+    layer = model.add_image(
+        data,
+        name="cells: DNA",
+        scale=(0.5, 2, 1, 1),
+        translate=(*np.round(rng.uniform(-4, 4, 2)), 0, 0),
+        axis_labels=("well", "time", "y", "x"),
+    )
+    group = next(g for g in group_layers(model.layers) if g.name == "cells")
+    images = group.images()
+    new = NewTranslation(images, images, source="cells", target="treated")
+    identity = add_translation(model, group.layers, new)
+    monkeypatch.setattr(
+        translating_task.session_of(model), "turnable", lambda translation: object()
+    )
+    turned = next(x for x in model.layers if x.name.startswith("→"))
+    for _ in range(5):
+        for axis in range(2):
+            low, high, _ = model.dims.range[axis]
+            model.dims.set_point(axis, rng.uniform(low, high))
+        turn = dock.strength._turn(0.5)
+        if layer._slice.empty:
+            assert turn is None
+        else:
+            assert turn is not None
+            assert turn.translation == identity
+            assert set(np.unique(turned._data_view)) == {turn.place}

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
+from napari_phenldiff.cli.directions import direction
 from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
 from napari_phenldiff.cli.progress import Reporter, say
+from napari_phenldiff.cli.trained_channels import OTHER_NAMES, other_names
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.config import TranslationConfig, validated
@@ -151,7 +153,6 @@ def add_measurement(parser: argparse.ArgumentParser, *, required: bool = True) -
     for name in _CHANNELS:
         group.add_argument(
             options.flag(name),
-            type=lambda text: int(text) if text.isdecimal() else text,
             metavar="CHANNEL",
             help=argparse.SUPPRESS
             if name == "cytoplasm_channel"
@@ -187,19 +188,14 @@ def _run(args: argparse.Namespace) -> int:
         raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
     check_output_folder(args.out)
     seed = {"seed": args.seed} if "seed" in args else {}
+    source, target = direction(opened, args.source, args.target)
     values = {
         **options.given(args, TranslationConfig),
         **seed,
-        "source": args.source or opened.conditions[0],
-        "target": args.target or opened.conditions[1],
+        "source": source,
+        "target": target,
     }
     translation = validated(TranslationConfig, values, where="evaluate")
-    for name in (translation.source, translation.target):
-        if name not in opened.conditions:
-            raise InputError(
-                f"{opened.path} was not trained on condition {name}; it knows "
-                f"{', '.join(opened.conditions)}."
-            )
     keep = args.keep
     config = validated(
         EvaluationConfig,
@@ -303,12 +299,13 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def _check_channels(run: Run, experiment: Any, data: Path) -> None:
-    for image in experiment.images:
-        if image.n_channels != len(run.channel_names):
-            raise InputError(
-                f"{image.name} in {data} has {image.n_channels} channels, the run was trained on "
-                f"{len(run.channel_names)} ({', '.join(run.channel_names)})."
-            )
+    """Refuse images with other channels than those trained on; say if they have other names."""
+    from napari_phenldiff.images.checks import check_channels
+
+    check_channels(experiment)
+    image = experiment.images[0]
+    if other_names(run, image.path or data / image.name, image):
+        say(OTHER_NAMES.format(", ".join(run.channel_names)))
 
 
 def _about_images(run: Run, experiment: Any) -> tuple[str, ...]:

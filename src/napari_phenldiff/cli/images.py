@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import composed
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -67,10 +68,11 @@ def find_files(given: Path, condition: str | None = None) -> list[Path]:
     if files:
         check_one_file_each(files)
         return files
-    if condition is not None and (given / condition).is_dir():
-        return find_files(given / condition)
     folders = condition_folders(given)
     if condition is not None and folders:
+        called = [path for path in folders if composed(path.name) == composed(condition)]
+        if called:
+            return find_files(called[0])
         names = ", ".join(folder.name for folder in folders)
         raise InputError(f"{given} has no sub-folder {condition}; there are {names}.")
     raise InputError(f"{given} holds no TIFFs; give a .tif file or a folder with some.")

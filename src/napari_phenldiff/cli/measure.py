@@ -50,11 +50,11 @@ examples:
 """
 
 _CHANNEL_OPTIONS = {
-    "channel": "channel to measure (area, golgi, neurons; default: 0)",
-    "nuclei_channel": "channel that shows the nuclei (translocation, cells; default: 0; golgi, "
-    "neurons; default: none)",
-    "marker_channel": "channel that moves (translocation; default: 1), or whose brightness is "
-    "measured (neurons; default: none)",
+    "channel": "channel to measure (area, golgi, neurons; default: the one named so)",
+    "nuclei_channel": "channel that shows the nuclei (translocation, cells; default: the one named "
+    "so; golgi, neurons; default: none)",
+    "marker_channel": "channel that moves (translocation; default: the one that is not the "
+    "nuclei), or whose brightness is measured (neurons; default: none)",
     "cytoplasm_channel": "channel that shows the cell bodies (cells; default: none)",
 }
 _THRESHOLD_OPTIONS = (
@@ -119,10 +119,7 @@ def add_parser(commands: Any) -> None:
     group = parser.add_argument_group("settings")
     absent = argparse.SUPPRESS
     for name, text in _CHANNEL_OPTIONS.items():
-        kind = _channel
-        group.add_argument(
-            options.flag(name), type=kind, metavar="CHANNEL", help=text, default=absent
-        )
+        group.add_argument(options.flag(name), metavar="CHANNEL", help=text, default=absent)
     group.add_argument(
         "--threshold",
         dest="method",
@@ -188,10 +185,10 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     from napari_phenldiff.measurement.batch import measure_files
+    from napari_phenldiff.measurement.channels import channels_in_words
     from napari_phenldiff.measurement.profiles import find_profile, read_settings
 
     find_profile(args.profile)
-    measure_figures.check(args)
     if args.out.is_dir():
         raise InputError(f"{args.out} is a folder; name the table to write, such as table.csv.")
     thresholds: dict[str, float] | None = None
@@ -205,8 +202,10 @@ def run(args: argparse.Namespace) -> int:
         if profile != args.profile:
             raise InputError(f"{args.settings} is for the profile {profile}, not {args.profile}.")
     groups = find_groups(args.inputs, z=args.z)
+    real = real_groups(groups)
+    roles = measure_figures.check(args, groups, real)
     if args.fit_on is None:
-        args.fit_on = real_groups(groups)
+        args.fit_on = real
     with _workers(args) as workers, Reporter() as report:
         total = sum(len(files.paths) for files in groups.values())
         result = measure_files(
@@ -226,9 +225,10 @@ def run(args: argparse.Namespace) -> int:
     left_out = dict.fromkeys(text for files in groups.values() for text in files.left_out)
     for text in (*left_out, *result.warnings):
         say(f"warning: {text}")
+    say(f"Channels: {channels_in_words(result.settings)}")
     for condition in result.main_values:
         say(_summary(result, condition))
-    compared = measure_figures.compare_conditions(args, groups, real_groups(groups))
+    compared = measure_figures.compare_conditions(args, groups, roles)
     for path in (*reversed(result.written), *compared):
         say(f"{path}")
     return 0
@@ -297,12 +297,6 @@ def _summary(result: BatchResult, condition: str) -> str:
     lost = f", {missing} not measurable" if missing else ""
     median = f"median {column} {np.median(known):.4g}" if len(known) else f"no {column}"
     return f"{condition}: {len(values)} images, {median}{lost}"
-
-
-def _channel(text: str) -> int | str | None:
-    if text == "none":
-        return None
-    return int(text) if text.isdecimal() else text
 
 
 def _threshold(text: str) -> float | str:

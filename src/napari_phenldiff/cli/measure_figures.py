@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli.images import ImageFiles
+from napari_phenldiff.cli.measure_roles import find_roles
 from napari_phenldiff.cli.progress import say
 from napari_phenldiff.errors import InputError
 
@@ -43,10 +44,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"figure to write; {', '.join(KINDS)}, as PNG, SVG or PDF; may be given several times",
     )
     for role, text in (
-        ("source", "real images before (default: the first condition that no model made)"),
-        ("target", "real images after (default: the second)"),
-        ("reconstructed", 'model images of the source (default: "reconstructed", if there)'),
-        ("translated", 'model images of the target (default: "translated", if there)'),
+        ("source", "real images before (default: what translation.json of the result says)"),
+        ("target", "real images after (default: likewise)"),
+        ("reconstructed", "model images of the source (default: those that are, if there)"),
+        ("translated", "model images of the target (default: those that are, if there)"),
     ):
         group.add_argument(f"--{role}", metavar="NAME", help=text)
     group.add_argument(
@@ -61,23 +62,46 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--theme", choices=("light", "dark"), default="light", help="of the figures")
 
 
-def check(args: argparse.Namespace) -> None:
+def check(
+    args: argparse.Namespace, groups: Mapping[str, ImageFiles], real: tuple[str, ...]
+) -> dict[str, str]:
     """Refuse, before anything is measured, what could not be compared afterwards.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With the options of `add_options`.
+    groups : mapping of str to ImageFiles
+        What is measured.
+    real : tuple of str
+        Names of the groups that no model has made.
+
+    Returns
+    -------
+    dict of str to str
+        The names of the groups by their role, see `find_roles`; empty if nothing is compared.
 
     Raises
     ------
     InputError
-        If tables with CellProfiler's column names are to be compared.
+        If tables with CellProfiler's column names are to be compared, nothing says which group is
+        what, or a figure has nothing to show.
     """
-    if (args.figure or args.effects) and args.column_names != "scikit-image":
+    if not args.figure and args.effects is None:
+        return {}
+    if args.column_names != "scikit-image":
         raise InputError(
             "Figures and effects are made from columns with the names of scikit-image: leave out "
             "--column-names."
         )
+    roles = find_roles(args, groups, real)
+    if "translated" not in roles and any(kind == "gallery" for kind, _ in args.figure):
+        raise InputError("A gallery shows translated images: name their group with --translated.")
+    return roles
 
 
 def compare_conditions(
-    args: argparse.Namespace, groups: Mapping[str, ImageFiles], real: tuple[str, ...]
+    args: argparse.Namespace, groups: Mapping[str, ImageFiles], roles: Mapping[str, str]
 ) -> list[Path]:
     """Write the table of effects and the figures that were asked for.
 
@@ -87,8 +111,8 @@ def compare_conditions(
         With the options of `add_options`, and ``out``, the table that was measured.
     groups : mapping of str to ImageFiles
         What was measured.
-    real : tuple of str
-        Names of the groups that no model has made.
+    roles : mapping of str to str
+        What `check` returned.
 
     Returns
     -------
@@ -98,16 +122,16 @@ def compare_conditions(
     Raises
     ------
     InputError
-        If there are no two conditions to compare, or no images that a figure needs.
+        If images can't be paired, or have no wells.
     """
-    if not args.figure and args.effects is None:
+    if not roles:
         return []
     from napari_phenldiff.images.files import write_atomic
     from napari_phenldiff.measurement.effects import effects, wells_by_pattern
     from napari_phenldiff.measurement.reading import read_measurement
     from napari_phenldiff.measurement.units import units_of
 
-    names: dict[str, Any] = _roles(args, tuple(groups), real)
+    names: dict[str, Any] = dict(roles)
     measurement = read_measurement(args.out)
     wells = units_of(measurement, wells_by_pattern(measurement, args.wells) if args.wells else None)
     _say_what_is_counted(measurement, names, wells)
@@ -175,8 +199,6 @@ def _gallery(
     """Draw the images whose main measurement changed most; only they are kept in memory."""
     from napari_phenldiff.measurement.gallery import change_gallery, changed_images
 
-    if "translated" not in names:
-        raise InputError("A gallery shows translated images: name their group with --translated.")
     shown = changed_images(
         measurement,
         source=names["source"],
@@ -198,37 +220,6 @@ def _gallery(
         target=names["target"],
         theme=args.theme,
     )
-
-
-def _roles(
-    args: argparse.Namespace, groups: tuple[str, ...], real: tuple[str, ...]
-) -> dict[str, str]:
-    """Say which group is what; those that a model makes may be missing."""
-    found: dict[str, str] = {}
-    for role in ("reconstructed", "translated"):
-        named = [name for name in groups if name.rsplit("/")[-1] == role]
-        given = getattr(args, role) or (named[0] if len(named) == 1 else None)
-        if given is not None:
-            found[role] = given
-    if "translated" not in found:
-        found.pop("reconstructed", None)
-    rest = [name for name in real if name not in found.values()]
-    for role in ("source", "target"):
-        given = getattr(args, role)
-        others = [name for name in rest if name not in (args.source, args.target)]
-        if given is None and not others:
-            raise InputError(
-                "A comparison needs two conditions of real images: name them with --source and "
-                "--target."
-            )
-        found[role] = given or others[0]
-        rest = [name for name in rest if name != found[role]]
-    unknown = [name for name in found.values() if name not in groups]
-    if unknown:
-        raise InputError(
-            f'There is no condition "{unknown[0]}": choose one of {", ".join(groups)}.'
-        )
-    return found
 
 
 def _figure(text: str) -> tuple[str, Path]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_phenldiff.cli.images import ImageFiles, condition_folders, find_files
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import composed
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -30,13 +31,16 @@ def find_groups(
     folders: dict[str, Path] = {}
     for given in inputs:
         name, path = _name_and_path(given)
+        name = composed(name)
         if path.is_file():
-            parts = {name or path.resolve().parent.name: path}
+            parts = {name or composed(path.resolve().parent.name): path}
         elif path.is_dir() and not _has_files(path):
             prefix = f"{name}/" if name else ""
-            parts = {f"{prefix}{folder.name}": folder for folder in condition_folders(path)}
+            parts = {
+                f"{prefix}{composed(folder.name)}": folder for folder in condition_folders(path)
+            }
         else:
-            parts = {name or path.resolve().name: path}
+            parts = {name or composed(path.resolve().name): path}
         if not parts:
             find_files(path)  # tells that there is nothing
         for condition, part in parts.items():

@@ -53,10 +53,12 @@ def given(args: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
 
 
 def names(text: str) -> str | tuple[str, ...]:
-    """Read names separated by commas; ``auto`` stays as it is and ``none`` is no name at all."""
-    if text == "auto":
-        return text
-    return () if text == "none" else tuple(part.strip() for part in text.split(","))
+    """Read names separated by commas; ``auto`` stays as it is.
+
+    Which channels they are, `named_channels` says once it is known what channels there are: a name
+    may have commas, and one may be ``none``.
+    """
+    return text if text == "auto" else tuple(part.strip() for part in text.split(","))
 
 
 def add_z(parser: argparse._ActionsContainer) -> None:

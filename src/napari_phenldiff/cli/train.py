@@ -208,12 +208,23 @@ def train(
     check_output_folder(out)
     say(f"Reading {data} ...")
     experiment = Experiment.from_folder(data, conditions=config.conditions, z=z)
+    config = _with_references(config, experiment.channel_names)
     prepared = prepare(experiment.select(config.conditions), config)
     if config.control is not None:
         prepared, config = _as_control(prepared, config, wells)
     run = prepared.make_run(out, config)
     images = (prepared.training, prepared.validation)
     return carry_out(run, lambda: images, warnings=prepared.warnings, is_new=True)
+
+
+def _with_references(config: AnyTrainingConfig, names: Sequence[str]) -> AnyTrainingConfig:
+    """Return the configuration with the reference channels as the images call them."""
+    from napari_phenldiff.images.channel_names import named_channels
+
+    listed = getattr(config, "reference_channels", "auto")
+    if isinstance(listed, str):
+        return config
+    return config.model_copy(update={"reference_channels": named_channels(listed, names)})
 
 
 def _as_control(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.cell_count import CellCount
+from napari_phenldiff.cli.directions import check_folder, direction
 from napari_phenldiff.cli.images import find_files
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
@@ -117,13 +118,11 @@ def run(args: argparse.Namespace) -> int:
     from napari_phenldiff.runs.folder import Run, check_output_folder
 
     opened = Run.open(args.run, base_at=args.base_at)
-    values = {
-        **options.given(args, TranslationConfig),
-        "source": args.source or opened.conditions[0],
-        "target": args.target or opened.conditions[1],
-    }
+    source, target = direction(opened, args.source, args.target)
+    values = {**options.given(args, TranslationConfig), "source": source, "target": target}
     config = validated(TranslationConfig, values, where="translate")
     check_output_folder(args.out)
+    check_folder(opened, args.input, source, named=args.source is not None)
     return translate(
         opened, args.input, config, args.out, held_out=args.held_out, device=args.device, z=args.z
     )

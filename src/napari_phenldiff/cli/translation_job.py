@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff import __version__
 from napari_phenldiff.cli.cell_count import CellCount
+from napari_phenldiff.cli.trained_channels import OTHER_NAMES, other_names
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.config import TranslationConfig
@@ -83,7 +84,7 @@ def check_files(
     for path in paths:
         images = read_tiff(path, z=z)
         for image in images:
-            names_differ = _check_channels(run, path, image) or names_differ
+            names_differ = other_names(run, path, image) or names_differ
         hashes = [sha256_of_array(image.data) for image in images]
         known = [digest in run.trained_images for digest in hashes]
         file = FileToTranslate(path, hashes, [not (held_out and seen) for seen in known])
@@ -104,32 +105,12 @@ def check_files(
     suitability.check()
     warnings = []
     if names_differ:
-        warnings.append(
-            "The channels have other names than those trained on; they are taken to be "
-            f"{', '.join(run.channel_names)}, in this order."
-        )
+        warnings.append(OTHER_NAMES.format(", ".join(run.channel_names)))
     if left_out:
         warnings.append(f"Left out {count(left_out, 'image')} that the run was trained on.")
     elif trained_on:
         warnings.append(f"The run was trained on {trained_on} of these images{advice}.")
     return files, [*warnings, *suitability.warnings()]
-
-
-def _check_channels(run: Run, path: Path, image: Image) -> bool:
-    """Refuse an image with other channels; return whether they only have other names.
-
-    Names that have nothing in common with those trained on are another way of naming the same
-    channels (or none); some that are the same in other places are a mistake.
-    """
-    names, known = image.channel_names, run.channel_names
-    if names == known:
-        return False
-    if len(names) == len(known) and not set(names) & set(known):
-        return True
-    raise InputError(
-        f"{path} has the channels {', '.join(names)}, but the run was trained on "
-        f"{', '.join(known)}; give images with these, in this order."
-    )
 
 
 _NO_BASE_WEIGHTS = (

@@ -20,6 +20,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from napari_phenldiff.images.naming import composed
+
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 _FLOOR = 1e-2
 
@@ -163,7 +165,7 @@ class ConditionTokens(nn.Module):
 
     def __init__(self, conditions: Sequence[str], values: torch.Tensor, null: torch.Tensor) -> None:
         super().__init__()
-        self.conditions = tuple(conditions)
+        self.conditions = tuple(composed(name) for name in conditions)
         self.values = nn.Parameter(values.clone())
         self.null = nn.Parameter(null.clone())
 

@@ -27,6 +27,7 @@ import torch
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.separation import Separation
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import named_channels
 
 
 def choose_normalised(
@@ -51,7 +52,7 @@ def choose_normalised(
     if wanted == "auto":
         alone = found.brightness_alone
         return tuple(n for n, is_so in zip(channel_names, alone, strict=False) if is_so)
-    return _known(wanted, channel_names, "to normalise")
+    return named_channels((wanted,) if isinstance(wanted, str) else wanted, channel_names)
 
 
 def choose_references(
@@ -95,7 +96,7 @@ def choose_references(
             )
             if differs_little and not (found.found and k == best)
         )
-    chosen = _known(wanted, channel_names, "to take as a reference")
+    chosen = named_channels((wanted,) if isinstance(wanted, str) else wanted, channel_names)
     if chosen and set(chosen) == set(channel_names):
         raise InputError(
             "All channels are named as references, so none is left to translate; leave one out."
@@ -104,17 +105,6 @@ def choose_references(
         raise InputError(
             f"The autoencoder of the base model {base.reference} mixes channels, so none can be a "
             "reference; use the bundled base, or no reference channels."
-        )
-    return chosen
-
-
-def _known(wanted: str | Sequence[str], channel_names: Sequence[str], what: str) -> tuple[str, ...]:
-    chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    unknown = [name for name in chosen if name not in channel_names]
-    if unknown:
-        raise InputError(
-            f"There is no channel {unknown[0]!r} {what}; the images have "
-            f"{', '.join(channel_names)}."
         )
     return chosen
 

@@ -18,12 +18,12 @@ from napari_phenldiff.evaluation.controls import (
     null_config,
 )
 from napari_phenldiff.evaluation.cycle import Translated, Translating, back_again
-from napari_phenldiff.evaluation.identity import check_channel
 from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
 from napari_phenldiff.evaluation.subject import Evaluation as Evaluation
 from napari_phenldiff.evaluation.subject import Model as Model
 from napari_phenldiff.evaluation.truth import against_truth
 from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
+from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.effects import effects, wells_by_pattern
@@ -102,10 +102,10 @@ def evaluate(
     scaling = model.scaling.of(translation.source)
     sources = chosen.sources
     channels = sources[0].channel_names
-    kept = model.reference_channels if config.keep is None else config.keep
     # What does not fit is told before minutes are spent on translating.
-    for name in kept:
-        check_channel(name, channels)
+    kept = named_channels(
+        model.reference_channels if config.keep is None else config.keep, channels
+    )
     measure(profile, {translation.source: sources[:1]}, settings)
     if chosen.left_out:
         notes.append(f"{chosen.left_out} images were left out: the run was trained on them.")
@@ -195,9 +195,7 @@ def evaluate(
         chosen, reconstructed, translated, kept, notes, wells
     )
     on_step("measuring structure", 0, 1)
-    structure = parts.structure(
-        chosen, reconstructed, translated, kept, wells, config.seed, notes
-    )
+    structure = parts.structure(chosen, reconstructed, translated, kept, wells, config.seed, notes)
     on_step("comparing features and training a classifier", 0, 1)
     seen = parts.appearance(
         chosen, reconstructed, translated, scaling, wells, config.fid, config.seed,

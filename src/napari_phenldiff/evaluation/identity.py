@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import is_nuclear
 from napari_phenldiff.images.image import Image
 
 if TYPE_CHECKING:
@@ -238,19 +238,7 @@ def own_source(sources: Sequence[Image], translated: Sequence[Image]) -> float:
 
 def nuclei_channel(channel_names: Sequence[str]) -> str | None:
     """Guess the channel that shows nuclei from its name; None if none sounds like it."""
-    for words in (("dna", "dapi", "hoechst", "draq", "h2b"), ("nucle",)):
-        for name in channel_names:
-            if any(word in name.casefold() for word in words):
-                return name
-    return None
-
-
-def check_channel(name: str, channel_names: Sequence[str]) -> None:
-    """Refuse the name of a channel that the images do not have."""
-    if name not in channel_names:
-        raise InputError(
-            f'The images have no channel "{name}": choose one of {", ".join(channel_names)}.'
-        )
+    return next((name for name in channel_names if is_nuclear(name)), None)
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:

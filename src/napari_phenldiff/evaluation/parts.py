@@ -199,7 +199,9 @@ def structure(
     )
 
 
-def _cells(chosen: Chosen, found: Sequence[NucleiMatch], channel: str, wells: Wells | None) -> Cells:
+def _cells(
+    chosen: Chosen, found: Sequence[NucleiMatch], channel: str, wells: Wells | None
+) -> Cells:
     """Count cells in all groups; real ones per image, or per well where these are named."""
     from napari_phenldiff.measurement.compare import compare
 

@@ -43,7 +43,7 @@ def check_numbers(experiment: Experiment) -> None:
 
 
 def check_channels(experiment: Experiment) -> None:
-    """Refuse images whose channels are not those of the first image.
+    """Refuse images whose channels are not those of the first image, and channels of one name.
 
     Raises
     ------
@@ -52,6 +52,12 @@ def check_channels(experiment: Experiment) -> None:
     """
     first = experiment.conditions[0].images[0]
     known = f'image "{first.name}" of condition "{experiment.names[0]}" has'
+    for name in first.channel_names:
+        if first.channel_names.count(name) > 1:
+            raise InputError(
+                f'Two channels are called "{name}" in {known.removesuffix(" has")}: give each '
+                "channel a name of its own."
+            )
     for condition in experiment.conditions:
         for image in condition.images:
             this = f'Image "{image.name}" of condition "{condition.name}" has'
@@ -63,8 +69,8 @@ def check_channels(experiment: Experiment) -> None:
             if image.channel_names != first.channel_names:
                 raise InputError(
                     f"{this} the channels {quoted(image.channel_names)} but {known} "
-                    f"{quoted(first.channel_names)}: give all images the same channels in the "
-                    "same order, under the same names."
+                    f"{quoted(first.channel_names)}: give all images the same channels, under the "
+                    "same names."
                 )
 
 

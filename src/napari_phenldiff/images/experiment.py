@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.channel_names import unified
 from napari_phenldiff.images.checks import (
     check_channels,
     check_numbers,
@@ -23,7 +24,7 @@ from napari_phenldiff.images.companions import check_one_file_each
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import images_from_layers
-from napari_phenldiff.images.naming import check_file_name, quoted
+from napari_phenldiff.images.naming import check_file_name, composed, quoted
 from napari_phenldiff.images.survey import Survey
 from napari_phenldiff.images.table import images_from_table
 from napari_phenldiff.images.tiff import files_left_out, read_tiff, tiff_files
@@ -51,6 +52,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         check_file_name(self.name, "condition")
+        object.__setattr__(self, "name", composed(self.name))
         object.__setattr__(self, "images", tuple(self.images))
         if not self.images:
             raise InputError(f'Condition "{self.name}" has no images: give some, or leave it out.')
@@ -101,6 +103,7 @@ class Experiment:
 
         Other files, hidden ones, and sub-folders without TIFF files are passed over; thumbnails,
         results of a segmentation and links that lead nowhere are left out and named in `left_out`.
+        Channels that have the same names in another order are brought into that of the first image.
 
         Parameters
         ----------
@@ -126,11 +129,14 @@ class Experiment:
         folder = Path(folder)
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder: give one with a sub-folder per condition.")
-        files = {
-            path.name: tiff_files(path)
+        folders = [
+            path
             for path in sorted(folder.iterdir())
             if path.is_dir() and not path.name.startswith(".")
-        }
+        ]
+        _without_repeats([composed(path.name) for path in folders])
+        files = {composed(path.name): tiff_files(path) for path in folders}
+        conditions = None if conditions is None else [composed(name) for name in conditions]
         known = [name for name, paths in files.items() if paths]
         if not known:
             raise InputError(
@@ -146,15 +152,14 @@ class Experiment:
         wanted = _without_repeats(known if conditions is None else conditions)
         for name in wanted:
             check_one_file_each(files[name])
-        return cls(
-            tuple(
-                Condition(
-                    name,
-                    tuple(image for path in files[name] for image in read_tiff(path, z=z)),
-                )
-                for name in wanted
-            ),
-            tuple(text for name in wanted for text in files_left_out(folder / name)),
+        images = {
+            name: [image for path in files[name] for image in read_tiff(path, z=z)]
+            for name in wanted
+        }
+        places = {composed(path.name): path for path in folders}
+        return replace(
+            cls.from_images(unified(images)),
+            left_out=tuple(text for name in wanted for text in files_left_out(places[name])),
         )
 
     @classmethod
@@ -256,7 +261,7 @@ class Experiment:
 
     def __getitem__(self, name: str) -> Condition:
         for condition in self.conditions:
-            if condition.name == name:
+            if condition.name == composed(name):
                 return condition
         raise InputError(f'There is no condition "{name}": choose from {quoted(self.names)}.')
 

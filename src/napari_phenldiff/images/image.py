@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.naming import check_file_name, count
+from napari_phenldiff.images.naming import check_file_name, composed, count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +23,7 @@ class Image:
     data : numpy.ndarray of shape (C, Y, X)
         Real numbers in the dtype of the source.
     channel_names : tuple of str
-        One name per channel.
+        One name per channel; kept in composed form (NFC), in which equal names are equal.
     pixel_size : tuple of float or None
         Micrometres per pixel along y and x; None where it is not known.
     name : str
@@ -51,7 +51,9 @@ class Image:
 
     def __post_init__(self) -> None:
         check_file_name(self.name, "image")
-        object.__setattr__(self, "channel_names", tuple(self.channel_names))
+        object.__setattr__(
+            self, "channel_names", tuple(composed(name) for name in self.channel_names)
+        )
         if self.data.ndim != 3 or 0 in self.data.shape:
             raise InputError(
                 f'Image "{self.name}" has the shape {self.data.shape}: '

@@ -25,6 +25,10 @@ their names as ``channels``.
 """
 
 
+_RIGHT_ANGLE = 0.01
+"""Largest cosine between y and x that is still taken for a right angle."""
+
+
 def images_from_layers(
     condition: str, layers: Sequence[Any], *, z: int | Projection | None = None
 ) -> list[Image]:
@@ -186,13 +190,34 @@ def _channels(
 
 
 def _pixel_size(layer: Any) -> tuple[float, float] | None:
-    """Micrometres per pixel, None where the layer's units are pixels."""
+    """Micrometres per pixel, None where the layer's units are pixels.
+
+    What the layer is turned, stretched or sheared by counts, too. Where that leaves no right angle
+    between y and x, a pixel has no height and width.
+    """
     units = [micrometres(str(unit)) for unit in (getattr(layer, "units", None) or ())][-2:]
-    scale = [abs(float(step)) for step in layer.scale][-2:]
-    if len(units) != 2 or None in units or 0 in scale:
+    if len(units) != 2 or None in units:
         return None
-    y, x = (step * (unit or 0) for step, unit in zip(scale, units, strict=True))
+    factors = np.array([unit or 0 for unit in units])
+    steps = _steps_in_plane(layer) * factors[:, np.newaxis]
+    y, x = (float(length) for length in np.linalg.norm(steps, axis=0))
+    if not y or not x or abs(float(steps[:, 0] @ steps[:, 1])) > _RIGHT_ANGLE * y * x:
+        return None
     return y, x
+
+
+def _steps_in_plane(layer: Any) -> np.ndarray:
+    """Return what one pixel along y, and one along x, is in the world: (2, 2), as columns."""
+    steps = np.diag([float(step) for step in layer.scale][-2:])
+    to_world = getattr(layer, "data_to_world", None)
+    if to_world is None:
+        return steps
+    n_axes = len(layer.scale)
+    places = np.eye(n_axes)[-2:]
+    origin = np.asarray(to_world(np.zeros(n_axes)))
+    moved = np.array([np.asarray(to_world(place)) - origin for place in places]).T[-2:]
+    # A layer that is only scaled has its scale to the last digit.
+    return steps if np.allclose(np.abs(moved), np.abs(steps), rtol=1e-6, atol=0) else moved
 
 
 def _unchanged_file(

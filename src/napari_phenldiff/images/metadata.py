@@ -29,6 +29,9 @@ _LARGEST_PLAUSIBLE_PIXEL = 20.0
 
 _FILE_NAME = re.compile(r"\.(tiff?|png|jpe?g|lif|nd2|czi|lsm|oib|oif|ics|dv|stk|flex|c01)\b", re.I)
 
+# What Bio-Formats writes: "c:1/2 z:3/9 - name of the series".
+_PLACE_IN_FILE = re.compile(r"[czt]:\d+/\d+", re.I)
+
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
@@ -121,23 +124,32 @@ def _imagej_metadata(tif: tifffile.TiffFile) -> Metadata:
     if isinstance(labels, str):
         labels = [labels]
     return Metadata(
-        _names_from_labels(labels, n_channels),
+        _names_from_labels(labels, n_channels, _stem(tif)),
         _resolution_tags(tif, factor) if factor else None,
     )
 
 
-def _names_from_labels(labels: Sequence[Any], n_channels: int) -> tuple[str, ...] | None:
+def _stem(tif: tifffile.TiffFile) -> str:
+    return str(tif.filename).split(".")[0]
+
+
+def _names_from_labels(
+    labels: Sequence[Any], n_channels: int, stem: str = ""
+) -> tuple[str, ...] | None:
     """Channel names from ImageJ's labels of the planes, of which the channels vary fastest.
 
     A label is a free text. It names a channel only where it is the same in all planes of that
-    channel, and where it is not the name of the file that the plane once came from.
+    channel, and where it is not the name of a file, this one's (`stem`) or the one that the plane
+    once came from, nor the place that it had there.
     """
     names = [str(label or "").strip() for label in labels[:n_channels]]
     if n_channels < 2 or len(names) < n_channels or len(set(names)) < n_channels:
         return None
     if any(str(label or "").strip() != names[i % n_channels] for i, label in enumerate(labels)):
         return None
-    if any(_FILE_NAME.search(name) for name in names):
+    if any(_FILE_NAME.search(name) or _PLACE_IN_FILE.match(name) for name in names):
+        return None
+    if stem and all(stem in name for name in names):
         return None
     return tuple(names)
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from napari_phenldiff.errors import InputError
+
+
+def composed(name: str) -> str:
+    """Return a name in composed form (NFC): macOS writes an umlaut as two signs, others as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def default_channel_names(n_channels: int) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.naming import file_safe, quoted
+from napari_phenldiff.images.naming import composed, file_safe, quoted
 from napari_phenldiff.images.tiff import read_image
 
 # As CellProfiler, its descendants and people call them.
@@ -45,11 +45,20 @@ def images_from_table(
             )
     rows = _rows(table, [*condition_columns, *channel_columns.values(), *path_columns.values()])
     groups: dict[str, list[tuple[int, dict[str, str]]]] = {}
+    written: dict[str, tuple[int, list[str]]] = {}
     for line, row in rows:
         values = [row[column].strip() for column in condition_columns]
         if not all(values):
             raise InputError(f"{table} names no condition in line {line}: fill in the column.")
-        groups.setdefault(file_safe("_".join(values)), []).append((line, row))
+        name = composed(file_safe("_".join(values)))
+        first, before = written.setdefault(name, (line, values))
+        if [composed(value) for value in before] != [composed(value) for value in values]:
+            raise InputError(
+                f"{table} has {quoted(before)} in line {first} and {quoted(values)} in line "
+                f'{line}, which would both be the condition "{name}": change one of them.'
+            )
+        groups.setdefault(name, []).append((line, row))
+    conditions = None if conditions is None else [composed(name) for name in conditions]
     for name in conditions or ():
         if name not in groups:
             raise InputError(f'{table} has no condition "{name}": it has {quoted(tuple(groups))}.')

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.interface import (
+    AUTO,
     Channel,
     ImageResult,
     Profile,
@@ -26,12 +27,12 @@ class AreaSettings(Settings):
     Attributes
     ----------
     channel : int or str
-        Number (from 0) or name of the channel.
+        Name of the channel, or its number (from 0). By default the one whose name says so.
     segmentation : SegmentationSettings
         What counts as occupied. `split` and `half_maximum` are not used.
     """
 
-    channel: Channel = 0
+    channel: Channel = AUTO
     segmentation: SegmentationSettings = SegmentationSettings()
 
 

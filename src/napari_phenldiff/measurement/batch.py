@@ -7,16 +7,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import vary_by_file
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import default_channel_names
+from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.survey import ImageFacts
+from napari_phenldiff.measurement.channels import with_channels
 from napari_phenldiff.measurement.column_names import ColumnNames, renaming
 from napari_phenldiff.measurement.fitting import ThresholdFit, draw_samples, fitted_parts
 from napari_phenldiff.measurement.interface import Profile
@@ -37,6 +42,10 @@ from napari_phenldiff.runs.residuals import is_large
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
 
+_LOOKED_AT = 50
+"""Files whose channels are looked at to tell whether each calls them something else."""
+
+_Read = Callable[[Path], list[Image]]
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -57,12 +66,15 @@ class BatchResult:
         The files, the table of images last.
     warnings : tuple of str
         What could not be measured, and what may be wrong with the images.
+    settings : Settings
+        What was measured with: the channels by their names.
     """
 
     main_column: str
     main_values: dict[str, np.ndarray]
     thresholds: dict[str, float]
     written: tuple[Path, ...]
+    settings: Settings
     warnings: tuple[str, ...] = ()
 
 
@@ -136,20 +148,24 @@ def measure_files(
     """
     chosen = find_profile(profile)
     settings = checked_settings(chosen, settings, list(groups), fit_on)
-    main_column = chosen.suited(settings).main_column
     labels = None if label_folder is None else LabelFolder(Path(label_folder).resolve())
     if labels is not None:
         settings = with_segmenter(settings, NOTHING_YET)
     workers = workers if workers is not None else Workers()
     # A worker may have another working directory. Links stay: images are called like them.
     files = {name: [Path(path).absolute() for path in paths] for name, paths in groups.items()}
+    every = list(chain.from_iterable(files.values()))
+    read = partial(_read, z, vary_by_file(islice(_channel_names(every), _LOOKED_AT)))
+    channels = (image.channel_names for path in every for image in _readable(read, path))
+    settings = with_channels(chosen, settings, channels)
+    main_column = chosen.suited(settings).main_column
     known = dict(thresholds or {})
     if any(name not in known for name in fitted_parts(chosen, settings)):
         paths = chain.from_iterable(files[name] for name in fit_on or files)
-        known = _fit(chosen, settings, paths, z, workers) | known
+        known = _fit(chosen, settings, paths, read, workers) | known
 
     jobs = ((name, path) for name, paths in files.items() for path in paths)
-    rows_of = partial(_measure_file, profile, settings, known, z, labels)
+    rows_of = partial(_measure_file, profile, settings, known, read, labels)
     first = ["image", "condition"]
     main_values: dict[str, list[float]] = {}
     done, lacking, error, channel = 0, 0, None, ""
@@ -194,6 +210,7 @@ def measure_files(
         thresholds=known,
         written=tuple(written),
         warnings=outcome.warnings(),
+        settings=settings,
     )
 
 
@@ -212,14 +229,14 @@ def _measure_file(
     profile: str,
     settings: Settings,
     thresholds: Mapping[str, float],
-    z: int | Projection | None,
+    read: _Read,
     labels: GivenLabels | None,
     job: tuple[str, Path],
 ) -> list[_Record]:
-    from napari_phenldiff.images.tiff import read_provenance, read_tiff
+    from napari_phenldiff.images.tiff import read_provenance
 
     condition, path = job
-    images = read_tiff(path, z=z)
+    images = read(path)
     residuals = (read_provenance(path) or {}).get("residuals") or [None] * len(images)
     records = []
     for image, residual in zip(images, residuals, strict=False):
@@ -239,26 +256,48 @@ def _fit(
     profile: Profile[Any],
     settings: Settings,
     paths: Iterable[Path],
-    z: int | Projection | None,
+    read: _Read,
     workers: Workers,
 ) -> dict[str, float]:
     fit = ThresholdFit(profile, settings)
     if fit.parts:
         # Each job is told how much is kept when it is given out; less may be by its end.
         jobs = ((path, fit.fractions) for path in paths)
-        for samples in in_order(partial(_sample_file, fit.parts, z), jobs, workers):
+        for samples in in_order(partial(_sample_file, fit.parts, read), jobs, workers):
             for sample in samples:
                 fit.add(sample)
     return fit.thresholds()
 
 
 def _sample_file(
-    parts: Mapping[str, Any], z: int | Projection | None, job: tuple[Path, Mapping[str, float]]
+    parts: Mapping[str, Any], read: _Read, job: tuple[Path, Mapping[str, float]]
 ) -> list[dict[str, PixelSample]]:
+    path, fractions = job
+    return [draw_samples(image, parts, fractions) for image in read(path)]
+
+
+def _read(z: int | Projection | None, numbered: bool, path: Path) -> list[Image]:
+    """Read a file; with numbers for its channels where what it calls them is no name."""
     from napari_phenldiff.images.tiff import read_tiff
 
-    path, fractions = job
-    return [draw_samples(image, parts, fractions) for image in read_tiff(path, z=z)]
+    images = read_tiff(path, z=z)
+    if not numbered:
+        return images
+    return [
+        replace(image, channel_names=default_channel_names(image.n_channels)) for image in images
+    ]
+
+
+def _readable(read: _Read, path: Path) -> list[Image]:
+    """Read a file if it can be; measuring it tells why not."""
+    try:
+        return read(path)
+    except InputError:
+        return []
+
+
+def _channel_names(paths: Iterable[Path]) -> Iterator[tuple[str, ...]]:
+    return (peek.channel_names for path in paths if (peek := peek_tiff(path)) is not None)
 
 
 def in_order(run: Callable[[J], R], jobs: Iterable[J], workers: Workers) -> Iterator[R]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.interface import (
+    AUTO,
     Channel,
     ImageResult,
     Profile,
@@ -41,7 +42,8 @@ class CellsSettings(Settings):
     Attributes
     ----------
     nuclei_channel : int or str
-        Number (from 0) or name of the channel with the nuclei.
+        Name of the channel with the nuclei, or its number (from 0). By default the one whose
+        name says so.
     cytoplasm_channel : int, str or None
         Channel that shows the cell bodies, for the area of the cytoplasm. None if there is none.
     nuclei : SegmentationSettings
@@ -54,7 +56,7 @@ class CellsSettings(Settings):
         still count as nuclei.
     """
 
-    nuclei_channel: Channel = 0
+    nuclei_channel: Channel = AUTO
     cytoplasm_channel: Channel | None = None
     nuclei: SegmentationSettings = NUCLEI
     cytoplasm: SegmentationSettings = CYTOPLASM

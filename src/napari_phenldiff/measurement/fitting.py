@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.measurement.channels import with_channels
 from napari_phenldiff.measurement.interface import Channel, Profile, measurable_plane
 from napari_phenldiff.measurement.pixels import GreyLevels, PixelPool, PixelSample
 from napari_phenldiff.measurement.segment import SegmentationSettings, grey_levels
@@ -35,8 +37,11 @@ def fit_thresholds(
         For each part that the profile cuts out with one threshold for the experiment. NaN if
         none can be found in these images.
     """
+    images = iter(images)
+    first = list(islice(images, 1))
+    settings = with_channels(profile, settings, (image.channel_names for image in first))
     fit = ThresholdFit(profile, settings)
-    for image in images if fit.parts else ():
+    for image in chain(first, images) if fit.parts else ():
         fit.add(draw_samples(image, fit.parts, fit.fractions))
     return fit.thresholds()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.golgi_cells import CELL_COLUMNS, measure_cells
 from napari_phenldiff.measurement.half_light import half_light
 from napari_phenldiff.measurement.interface import (
+    AUTO,
     Channel,
     ImageResult,
     Profile,
@@ -39,7 +41,8 @@ class GolgiSettings(Settings):
     Attributes
     ----------
     channel : int or str
-        Number (from 0) or name of the channel with the Golgi apparatus.
+        Name of the channel with the Golgi apparatus, or its number (from 0). By default the one
+        whose name says so.
     nuclei_channel : int, str or None
         Channel with the nuclei. Without one, only what is of the whole field is measured.
     segmentation : SegmentationSettings
@@ -48,7 +51,7 @@ class GolgiSettings(Settings):
         How nuclei are cut out.
     """
 
-    channel: Channel = 0
+    channel: Channel = AUTO
     nuclei_channel: Channel | None = None
     segmentation: SegmentationSettings = GOLGI
     nuclei: SegmentationSettings = NUCLEI
@@ -128,6 +131,7 @@ class Golgi(Profile[GolgiSettings]):
         "golgi": ("channel", "segmentation"),
         "nuclei": ("nuclei_channel", "nuclei"),
     }
+    channel_words = re.compile(r"golgi|gm-?130|giantin|golgin|tgn-?46|galt|mannosidase", re.I)
 
     def suited(self, settings: GolgiSettings) -> Golgi:
         """Compare fields where cells cannot be told apart; see `Profile.suited`."""

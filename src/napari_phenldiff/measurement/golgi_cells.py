@@ -59,7 +59,7 @@ def measure_cells(
 
     present, cell = np.unique(owners[mask], return_inverse=True)
     n_cells = present.size
-    objects[mask] = cell + 1
+    objects[mask] = owners[mask]
     centres = np.array(ndi.center_of_mass(nuclei > 0, nuclei, present))
     places = np.argwhere(mask).astype(np.float64)
     golgi = plane[mask].astype(np.float64)
@@ -78,7 +78,7 @@ def measure_cells(
     }
     medians |= {name: float(np.median(values)) for name, values in found.items()}
     cells = {
-        "label": np.arange(1, n_cells + 1),
+        "label": present,
         "y": centres[:, 0],
         "x": centres[:, 1],
         **found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +11,14 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.measurement.segment import SegmentationSettings, unmeasurable
 from napari_phenldiff.measurement.threshold import Settings
 
 Channel = int | str
+AUTO = "auto"
+"""In place of a channel: the one whose name says so."""
 S = TypeVar("S", bound=Settings)
 
 
@@ -65,6 +67,9 @@ class Profile(ABC, Generic[S]):
     parts : dict of str to (str, str)
         What is cut out: the names of the settings that hold its channel and how that is done.
         Where the channel is None it is left out.
+    channel_words : re.Pattern or None
+        What the channel to measure may be called, besides being the only one that is no nuclear
+        stain.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Profile(ABC, Generic[S]):
     cell_columns: tuple[str, ...] = ()
     settings_type: type[S]
     parts: Mapping[str, tuple[str, str]]
+    channel_words: re.Pattern[str] | None = None
 
     def segmented(self, settings: S) -> dict[str, tuple[Channel, SegmentationSettings]]:
         """Name what is cut out, and from which channel, so that thresholds can be fitted."""
@@ -168,33 +174,14 @@ def square_micrometres(image: Image) -> float | None:
 
 
 def channel_index(image: Image, channel: Channel) -> int:
-    """Find a channel by its name or its number.
-
-    Parameters
-    ----------
-    image : Image
-    channel : int or str
-        A name is looked for as it is, then without regard to case; a number counts from 0.
+    """Find a channel of an image by its name or its number; see `find_channel`.
 
     Raises
     ------
     InputError
-        If the image has no such channel.
+        If the image has no such channel, or several of that name.
     """
-    names = image.channel_names
-    if isinstance(channel, str):
-        if channel in names:
-            return names.index(channel)
-        folded = [name.casefold() for name in names]
-        if folded.count(channel.casefold()) == 1:
-            return folded.index(channel.casefold())
-    elif 0 <= channel < image.n_channels:
-        return channel
-    wanted = f'"{channel}"' if isinstance(channel, str) else f"number {channel}"
-    raise InputError(
-        f'Image "{image.name}" has no channel {wanted}: choose one of {quoted(names)} '
-        f"or a number from 0 to {image.n_channels - 1}."
-    )
+    return find_channel(image.channel_names, channel, where=f'Image "{image.name}"')
 
 
 def measurable_plane(image: Image, channel: Channel) -> tuple[np.ndarray, str]:

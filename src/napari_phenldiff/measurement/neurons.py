@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.interface import (
+    AUTO,
     Channel,
     ImageResult,
     Profile,
@@ -40,7 +42,8 @@ class NeuronsSettings(Settings):
     Attributes
     ----------
     channel : int or str
-        Number (from 0) or name of the channel with the neurons.
+        Name of the channel with the neurons, or its number (from 0). By default the one whose
+        name says so.
     nuclei_channel : int, str or None
         Channel with the nuclei, to count cell bodies: nuclei that lie for more than half in the
         neurons' area. None if there is none.
@@ -58,7 +61,7 @@ class NeuronsSettings(Settings):
         Percentile of the marker in the image that is taken for its background.
     """
 
-    channel: Channel = 0
+    channel: Channel = AUTO
     nuclei_channel: Channel | None = None
     marker_channel: Channel | None = None
     segmentation: SegmentationSettings = NEURITES
@@ -106,6 +109,7 @@ class Neurons(Profile[NeuronsSettings]):
         "neurons": ("channel", "segmentation"),
         "nuclei": ("nuclei_channel", "nuclei"),
     }
+    channel_words = re.compile(r"neuro|neurit|tubulin|tuj-?1|map-?2|axon|dendrit", re.I)
 
     def measure(
         self, image: Image, settings: NeuronsSettings, thresholds: Mapping[str, float]

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.measurement.area import Area
 from napari_phenldiff.measurement.cells import Cells
+from napari_phenldiff.measurement.channels import with_channels
 from napari_phenldiff.measurement.fitting import complete_thresholds as complete_thresholds
 from napari_phenldiff.measurement.fitting import fit_thresholds as fit_thresholds
 from napari_phenldiff.measurement.fitting import fitted_parts
@@ -26,11 +28,13 @@ from napari_phenldiff.measurement.golgi import Golgi
 from napari_phenldiff.measurement.interface import ImageResult, Profile
 from napari_phenldiff.measurement.neurons import Neurons
 from napari_phenldiff.measurement.outcome import Outcome
-from napari_phenldiff.measurement.segment import Segmenter, components
+from napari_phenldiff.measurement.segment import SegmentationSettings, Segmenter, components
 from napari_phenldiff.measurement.segmenters import (
     NOTHING_YET,
     Given,
     GivenLabels,
+    Numbering,
+    objects_field,
     with_segmenter,
 )
 from napari_phenldiff.measurement.tables import Measurement as Measurement
@@ -107,6 +111,9 @@ def measure(
         name: list(images) if isinstance(images, Iterator) else images
         for name, images in groups.items()
     }
+    names = (image.channel_names for images in groups.values() for image in images)
+    with closing(names):  # lets go of the image that was looked at
+        settings = with_channels(chosen, settings, names)
     known = dict(thresholds or {})
     if any(name not in known for name in fitted_parts(chosen, settings)):
         fitting = (image for name in fit_on or groups for image in groups[name])
@@ -232,11 +239,26 @@ def measure_image(
     InputError
         If the image lacks a channel that the settings name.
     """
+    settings = with_channels(profile, settings, [image.channel_names])
     complete = complete_thresholds(profile, image, settings, thresholds)
-    result = profile.measure(image, settings, complete)
+    segmentation: SegmentationSettings = getattr(settings, objects_field(settings))
+    if segmentation.segmenter is None:
+        result = profile.measure(image, settings, complete)
+    else:
+        numbering = Numbering(segmentation.segmenter)
+        result = profile.measure(image, with_segmenter(settings, numbering), complete)
+        result = _under_own_numbers(result, numbering)
     # Where something else cuts out, there is no threshold to tell.
     values = {name: value for name, value in result.values.items() if not _endless(value)}
     return result if len(values) == len(result.values) else replace(result, values=values)
+
+
+def _under_own_numbers(result: ImageResult, numbering: Numbering) -> ImageResult:
+    """Call the objects of an image what something else has called them."""
+    if "label" not in result.cells or result.objects is None:
+        return result
+    cells = {**result.cells, "label": numbering.numbered(result.cells["label"].astype(int))}
+    return replace(result, cells=cells, objects=numbering.numbered(result.objects))
 
 
 def _endless(value: object) -> bool:
@@ -275,6 +297,7 @@ def labels(
     """
     chosen = find_profile(profile)
     settings = settings if settings is not None else chosen.settings_type()
+    settings = with_channels(chosen, settings, [image.channel_names])
     complete = complete_thresholds(chosen, image, settings, thresholds or {})
     return chosen.labels(image, settings, complete)
 

@@ -55,8 +55,9 @@ def _read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        # An image or a condition may be called 07 or NA.
-        names = {"image": "string", "condition": "string", "reason": "string", "part_of": "string"}
+        # An image, a condition or a channel may be called 07 or NA.
+        words = ("image", "condition", "reason", "channel", "part_of")
+        names = dict.fromkeys(words, "string")
         table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a table: {error}.") from error

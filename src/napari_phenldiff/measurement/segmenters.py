@@ -37,6 +37,47 @@ class Given:
         return self.labels
 
 
+class Numbering:
+    """A segmenter that another one does the work of, and that knows how its objects are numbered.
+
+    Objects are measured under numbers without gaps; in tables and layers they have their own.
+
+    Parameters
+    ----------
+    segmenter : callable
+        Called with a plane, returns its objects.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._own: np.ndarray | None = None
+
+    def __call__(self, plane: np.ndarray) -> np.ndarray:
+        """Return the objects of a plane."""
+        found = np.asarray(self._segmenter(plane))
+        # A mask has no numbers.
+        self._own = None if found.dtype.kind == "b" else np.unique(found[found > 0])
+        return found
+
+    def numbered(self, objects: np.ndarray) -> np.ndarray:
+        """Give back the numbers that objects had, for those without gaps; 0 stays 0.
+
+        Parameters
+        ----------
+        objects : numpy.ndarray of any shape, int
+
+        Returns
+        -------
+        numpy.ndarray of the same shape
+            int32, or int64 where the numbers are larger than that.
+        """
+        if self._own is None:
+            return objects
+        large = self._own.max(initial=0) > np.iinfo(np.int32).max
+        own = np.concatenate([[0], self._own]).astype(np.int64 if large else np.int32)
+        return np.asarray(own[objects])
+
+
 NOTHING_YET = Given(np.zeros((0, 0), np.int32))
 """In place of the labels of an image until it is measured."""
 

@@ -99,6 +99,8 @@ def themed(name: ThemeName) -> Iterator[Theme]:
         "xtick.labelcolor": theme.text,
         "ytick.labelcolor": theme.text,
         "font.size": 9,
+        # A condition may be called "$5 and $6", which is no formula.
+        "text.parse_math": False,
     }
     with mpl.rc_context(settings):
         yield theme

@@ -9,7 +9,13 @@ import numpy as np
 from pydantic import Field
 
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.interface import Channel, ImageResult, Profile, measurable_plane
+from napari_phenldiff.measurement.interface import (
+    AUTO,
+    Channel,
+    ImageResult,
+    Profile,
+    measurable_plane,
+)
 from napari_phenldiff.measurement.segment import SegmentationSettings, segment_objects
 from napari_phenldiff.measurement.threshold import Settings, ThresholdSettings
 
@@ -30,8 +36,8 @@ class TranslocationSettings(Settings):
     Attributes
     ----------
     nuclei_channel, marker_channel : int or str
-        Number (from 0) or name of the channel with the nuclei and of the one with the protein
-        that moves.
+        Names of the channel with the nuclei and of the one with the protein that moves, or
+        their numbers (from 0). By default those whose names say so.
     nuclei : SegmentationSettings
         How nuclei are cut out.
     ring_width : int
@@ -44,8 +50,8 @@ class TranslocationSettings(Settings):
         Ratio above which a cell counts as translocated.
     """
 
-    nuclei_channel: Channel = 0
-    marker_channel: Channel = 1
+    nuclei_channel: Channel = AUTO
+    marker_channel: Channel = AUTO
     nuclei: SegmentationSettings = NUCLEI
     ring_width: int = Field(default=5, ge=1)
     ring_gap: int = Field(default=1, ge=0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Name = Annotated[str, Field(min_length=1)]
+from napari_phenldiff.images.naming import composed
+
+Name = Annotated[str, Field(min_length=1), AfterValidator(composed)]
 
 
 class CommonTraining(BaseModel):

@@ -7,15 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import is_nuclear
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
-
-_NUCLEAR = re.compile(
-    r"\bdna\b|dapi|hoechst|draq|nuclei\b|nucleus|nuclear|\bh2[ab]\b|histone|chromatin|sytox|to-?pro"
-    r"|propidium",
-    re.I,
-)
-"""Names of what stains nuclei: in two conditions they mean the same."""
 
 _MEAN_NOTHING = {"channel", "ch", "c", "stain", "wavelength"}
 
@@ -217,8 +211,8 @@ def _find(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[dict[int, int
         if same:
             found[i] = i if i in same else same[0]
     left, right = free()
-    ours_nuclear = [i for i in left if _NUCLEAR.search(ours[i])]
-    theirs_nuclear = [j for j in right if _NUCLEAR.search(theirs[j])]
+    ours_nuclear = [i for i in left if is_nuclear(ours[i])]
+    theirs_nuclear = [j for j in right if is_nuclear(theirs[j])]
     if len(ours_nuclear) == len(theirs_nuclear) == 1:
         found[ours_nuclear[0]] = theirs_nuclear[0]
     left, right = free()

@@ -10,6 +10,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.viewer.fields import Lot
 from napari_phenldiff.viewer.layers import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.results import title_of
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 
-def layers_of(layers: Iterable[Layer], translation: str, role: str) -> dict[str, Layer]:
-    """Return the layers of a translation that have a role, by channel."""
+def layers_of(layers: Iterable[Layer], translation: str, role: str) -> dict[int, Layer]:
+    """Return the layers of a translation that have a role, by the place of their channel."""
     found = {}
     for layer in layers:
         if is_plain_image(layer):
             info = LayerInfo.of(layer)
             if info.translation == translation and info.role == role:
-                found[info.channel] = layer
+                found[info.channel_index] = layer
     return found
 
 
@@ -59,7 +60,7 @@ def show_at(
     differences = layers_of(layers, translation, "difference")
     if not translated:
         raise InputError("The translated layers have been removed; translate again.")
-    for channel, plane in zip(image.channel_names, image.data, strict=True):
+    for channel, plane in enumerate(image.data):
         layer = translated.get(channel)
         if layer is not None:
             _put(layer, place, plane)
@@ -80,20 +81,25 @@ def strengths_of(layers: Iterable[Layer], translation: str) -> list[float]:
 
 
 def _plane(layer: Layer, place: int) -> np.ndarray:
-    return np.asarray(layer.data[place] if layer.ndim == 3 else layer.data)
+    """Return the plane of an image, whatever axes the layer has."""
+    lot = Lot.of(layer, LayerInfo.of(layer))
+    if place >= len(lot.names):
+        raise InputError(f"{layer.name} no longer has image {place + 1}; translate again.")
+    data = np.asarray(layer.data[lot.index(place)])
+    plane: np.ndarray = data.reshape(-1, *data.shape[-2:])[0]
+    return plane
 
 
 def _put(layer: Layer, place: int, plane: np.ndarray) -> None:
-    if layer.ndim == 3 and place >= len(layer.data):
-        raise InputError(f"{layer.name} no longer has image {place + 1}; translate again.")
     if _plane(layer, place).shape != plane.shape:
         raise InputError(f"{layer.name} has another shape than before; translate again.")
-    if layer.ndim == 3 and len(layer.data) > 1:
-        layer.data[place] = plane
+    lot = Lot.of(layer, LayerInfo.of(layer))
+    if len(lot.names) > 1:
+        layer.data[lot.index(place)] = plane
         layer.refresh()
     else:
         # The array of a single image may be somebody else's too.
-        layer.data = plane[None] if layer.ndim == 3 else plane
+        layer.data = plane.reshape(layer.data.shape)
 
 
 def _tell(layer: Layer, place: int, strength: float) -> None:

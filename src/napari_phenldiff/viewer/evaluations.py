@@ -117,22 +117,12 @@ class FoundEvaluation:
         InputError
             If it is not there, or holds something else.
         """
-        import pandas as pd
+        from napari_phenldiff.measurement.reading import read_measurement
 
-        from napari_phenldiff.measurement.profiles import PROFILES, read_settings
-        from napari_phenldiff.measurement.tables import Measurement
-
-        path = self.folder / _MEASURED
-        name, settings, thresholds = read_settings(path.with_name("measured_settings.json"))
-        cells = path.with_name("measured_cells.csv")
         try:
-            words = {"image": str, "condition": str, "reason": str, "part_of": str}
-            images = pd.read_csv(path, dtype=words)
-            images["reason"] = images["reason"].fillna("")
-            table = pd.read_csv(cells, dtype=words) if cells.exists() else None
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path} can't be read: evaluate again.") from error
-        return Measurement(PROFILES[name], images, table, settings, thresholds)
+            return read_measurement(self.folder / _MEASURED)
+        except InputError as error:
+            raise InputError(f"{str(error).rstrip('.')}; evaluate again.") from error
 
     def draw(self, *, theme: ThemeName) -> Figure:
         """Draw the four groups of the main measurement, from any thread.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
 from napari_phenldiff.images.layers import images_from_layers, stacks_of
 from napari_phenldiff.images.naming import count, file_safe
+from napari_phenldiff.viewer.geometry import Geometry, axes_displayed, indices_shown
 from napari_phenldiff.viewer.layers import LayerGroup, LayerInfo, LayerSnapshot
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
 
@@ -30,15 +32,15 @@ class Lot:
         Names of the images, in the order of the axes that count fields.
     axes : LayerAxes
         Axes of the layers.
-    geometry : dict
-        Scale, units, translation and axis labels of the layers, as napari takes them.
+    geometry : Geometry
+        Where the layers lie in the world.
     parts : tuple of str or None
         The stack that each image is a part of.
     """
 
     names: tuple[str, ...]
     axes: LayerAxes
-    geometry: dict[str, Any]
+    geometry: Geometry
     parts: tuple[str | None, ...] = ()
 
     @classmethod
@@ -58,13 +60,7 @@ class Lot:
             # Somebody has put other images into the layer.
             base = file_safe(str(layer.name))
             names = tuple(f"{base}_{i:04d}" for i in range(axes.n_fields))
-        geometry = {
-            "scale": tuple(float(step) for step in layer.scale),
-            "translate": tuple(float(offset) for offset in layer.translate),
-            "units": tuple(layer.units),
-            "axis_labels": tuple(layer.axis_labels),
-        }
-        return cls(tuple(names), axes, geometry, parts)
+        return cls(tuple(names), axes, geometry_of(layer), parts)
 
     def index(self, place: int) -> tuple[slice, ...]:
         """Return what cuts one image out of the leading axes of a layer, keeping the axes."""
@@ -75,29 +71,36 @@ class Lot:
             for _, kind in self._leading()
         )
 
-    def slider(self, place: int) -> dict[int, float]:
-        """Return where the sliders stand for an image: a point per axis, counted from the last."""
-        points: dict[int, float] = {}
-        for axis, (cut, (_, kind)) in enumerate(
-            zip(self.index(place), self._leading(), strict=True)
-        ):
-            if kind == "field":
-                step, start = self.geometry["scale"][axis], self.geometry["translate"][axis]
-                points[axis - len(self.axes.kinds) - 2] = start + cut.start * step
-        return points
+    def slider(self, place: int, units: Sequence[Any] | None = None) -> dict[int, float]:
+        """Return where the sliders stand for an image: a point per axis, counted from the last.
 
-    def place_at(self, point: Sequence[float]) -> int | None:
-        """Return the image that is seen at a point of the world; None if there is none."""
+        Parameters
+        ----------
+        place : int
+            The image.
+        units : sequence, optional
+            Units of the viewer, where they are not those of the layers.
+        """
+        axes = self._fields()
+        if not axes:
+            return {}
+        cut = self.index(place)
+        points = self.geometry.to_points([cut[axis].start for axis in axes], axes, units)
+        n_axes = len(self.axes.kinds) + 2
+        return {axis - n_axes: float(at) for axis, at in zip(axes, points, strict=True)}
+
+    def place_shown(self, viewer: ViewerModel) -> int | None:
+        """Return the image that a viewer shows; None if it shows none, or several at once."""
         place = 0
-        for axis, (length, kind) in enumerate(self._leading()):
+        shown = indices_shown(viewer, self.geometry)
+        for index, (length, kind) in zip(shown, self._leading(), strict=False):
+            if index is not None and not 0 <= index < length:
+                return None
             if kind == "field":
-                at = point[axis - len(self.axes.kinds) - 2]
-                step, start = self.geometry["scale"][axis], self.geometry["translate"][axis]
-                found = round((at - start) / step)
-                if not 0 <= found < length:
+                if index is None and length > 1:
                     return None
-                place = place * length + found
-        return place
+                place = place * length + (index or 0)
+        return place if shown[-2] is shown[-1] is None else None
 
     def like_layer(self, planes: np.ndarray) -> np.ndarray:
         """Bring labels of all images to the leading axes of the layers.
@@ -123,12 +126,58 @@ class Lot:
         shaped = planes.reshape(*fields, *size)
         return shaped if fields == full else np.broadcast_to(shaped, (*full, *size))
 
-    def geometry_of(self, place: int) -> dict[str, Any]:
-        """Return the geometry of a layer with one image alone, at its place."""
-        translate = list(self.geometry["translate"])
-        for axis, point in self.slider(place).items():
-            translate[axis] = point
-        return {**self.geometry, "translate": tuple(translate)}
+    def geometry_of(self, place: int, corner: tuple[int, int] = (0, 0)) -> Geometry:
+        """Return the geometry of a layer with one image alone, or a part of it, at its place."""
+        return self.geometry.starting_at([*(cut.start or 0 for cut in self.index(place)), *corner])
+
+    def channel_layer(
+        self, planes: np.ndarray, place: int | None = None, corner: tuple[int, int] = (0, 0)
+    ) -> tuple[np.ndarray, Geometry]:
+        """Bring one channel of the images to axes with which it lies upon the layers.
+
+        Parameters
+        ----------
+        planes : numpy.ndarray of shape (N, Y, X)
+            All images, or one.
+        place : int, optional
+            Which of the images it is, if it is one of several.
+        corner : (int, int)
+            First row and column, where it is a part of the image.
+
+        Returns
+        -------
+        data : numpy.ndarray
+            With the axes of the layers. That of the channels is left out, or of length 1 where it
+            lies between others, which it must not shift.
+        geometry : Geometry
+            Where it lies.
+
+        Raises
+        ------
+        InputError
+            If the layers do not hold as many images.
+        """
+        kinds = list(self.axes.kinds)
+        if len(planes) != (len(self.names) if place is None else 1) or (place or 0) >= len(
+            self.names
+        ):
+            raise InputError(
+                "The layers no longer hold the images that were translated; translate again."
+            )
+        geometry = self.geometry_of(place or 0, corner)
+        fields = [n if place is None else 1 for n, kind in self._leading() if kind == "field"]
+        lengths = iter(fields)
+        shape = [next(lengths) if kind == "field" else 1 for kind in kinds]
+        if "channel" in kinds:
+            axis = kinds.index("channel")
+            if axis == 0:
+                shape, geometry = shape[1:], geometry.without(0)
+            else:
+                geometry = geometry.stretched(axis, self.axes.n_channels)
+        return planes.reshape(*shape, *planes.shape[-2:]), geometry
+
+    def _fields(self) -> list[int]:
+        return [axis for axis, kind in enumerate(self.axes.kinds) if kind == "field"]
 
     def _leading(self) -> list[tuple[int, str]]:
         return list(zip(self.axes.shape, self.axes.kinds, strict=False))
@@ -200,17 +249,48 @@ class FieldImages:
         return [self.image(*places[name]) for name in names]
 
 
-def points_of(viewer: Any) -> Sequence[float]:
-    """Return the point of the world that the sliders of a viewer stand at."""
-    return tuple(float(at) for at in viewer.dims.point)
+def image_shown(viewer: ViewerModel, group: LayerGroup) -> int:
+    """Return which image of a group a viewer shows, counted over all of its images.
+
+    Raises
+    ------
+    InputError
+        If it shows none of them, or several at once.
+    """
+    start = 0
+    for lot in FieldImages(group).lots:
+        place = lot.place_shown(viewer)
+        if place is not None:
+            return start + place
+        start += len(lot.names)
+    if any(_hides_images(viewer, lot) for lot in FieldImages(group).lots):
+        raise InputError(
+            f"The viewer does not show {group.name} image by image: show y and x in two "
+            "dimensions, or choose all images."
+        )
+    raise InputError(
+        f"There is no image of {group.name} at this place of the slider: move it to one, or choose "
+        "all images."
+    )
 
 
-def move_sliders(viewer: Any, points: Mapping[int, float]) -> None:
-    """Move the sliders of a viewer to what `Lot.slider` says."""
+def _hides_images(viewer: ViewerModel, lot: Lot) -> bool:
+    displayed = axes_displayed(viewer, lot.geometry)
+    n_axes = len(lot.axes.kinds) + 2
+    return set(displayed) != {n_axes - 2, n_axes - 1}
+
+
+def move_sliders(viewer: ViewerModel, lot: Lot, place: int) -> None:
+    """Move the sliders of a viewer to an image."""
     n_axes = viewer.dims.ndim
-    for axis, point in points.items():
+    for axis, point in lot.slider(place, viewer.dims.units).items():
         if -axis <= n_axes:
             viewer.dims.set_point(n_axes + axis, point)
+
+
+def geometry_of(layer: Any) -> Geometry:
+    """Return where a layer, or its snapshot, lies in the world."""
+    return layer.geometry if isinstance(layer, LayerSnapshot) else Geometry.of(layer)
 
 
 def _axes(layer: Any) -> LayerAxes:

@@ -141,5 +141,16 @@ class LayerInfo:
         )
 
 
+def condition_as_written(layer: Layer) -> str | None:
+    """Return the condition in the name of a layer of others, with signs that no folder can have.
+
+    None for a layer that this plugin made, whose metadata tell.
+    """
+    if isinstance(layer.metadata.get(LAYER_METADATA_KEY), Mapping):
+        return None
+    match = _NAME.match(layer.name)
+    return layer.name if match is None else match["condition"]
+
+
 def _numbered(name: str, count: int) -> tuple[str, ...]:
     return tuple(f"{name}_{i:04d}" for i in range(count))

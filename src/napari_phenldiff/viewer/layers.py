@@ -14,7 +14,8 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layer_axes import LayerAxes
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY, images_from_layers
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.viewer.layer_info import LayerInfo, Role
+from napari_phenldiff.viewer.geometry import Geometry
+from napari_phenldiff.viewer.layer_info import LayerInfo, Role, condition_as_written
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -148,25 +149,35 @@ class LayerSnapshot:
     data: Any
     name: str
     metadata: dict[str, Any]
-    scale: np.ndarray
-    translate: np.ndarray
-    units: tuple[Any, ...]
+    geometry: Geometry
     ndim: int
     dtype: Any
     axis_labels: tuple[str, ...] = ()
     rgb: bool = False
     multiscale: bool = False
 
+    @property
+    def scale(self) -> np.ndarray:
+        """Steps of the axes, as `Layer.scale` has them."""
+        return np.asarray(self.geometry.arguments()["scale"])
+
+    @property
+    def units(self) -> tuple[Any, ...]:
+        """Units of the axes."""
+        return self.geometry.units
+
+    def data_to_world(self, position: Sequence[float]) -> np.ndarray:
+        """Return the point of the world where a place in the data lies."""
+        return self.geometry.to_world(position)
+
     @classmethod
-    def of(cls, layer: Layer, info: LayerInfo) -> LayerSnapshot:
+    def of(cls, layer: Layer | LayerSnapshot, info: LayerInfo) -> LayerSnapshot:
         """Copy what is needed of a layer; `info` fills in what its metadata lacks."""
         return cls(
             data=layer.data,
             name=layer.name,
             metadata=info.to_metadata(),
-            scale=np.array(layer.scale),
-            translate=np.array(layer.translate),
-            units=tuple(layer.units),
+            geometry=layer.geometry if isinstance(layer, cls) else Geometry.of(layer),
             ndim=layer.ndim,
             dtype=layer.dtype,
             axis_labels=tuple(layer.axis_labels),
@@ -202,17 +213,20 @@ def group_layers(layers: Iterable[Layer], *roles: Role) -> tuple[LayerGroup, ...
         channel twice (the same folder opened again) make groups of their own.
     """
     wanted = roles or ("real",)
-    members: dict[tuple[str, Role, str | None], list[tuple[Layer, LayerInfo]]] = {}
+    members: dict[tuple[str, ...], list[tuple[Layer, LayerInfo]]] = {}
     for layer in layers:
         if not is_plain_image(layer):
             continue
         info = LayerInfo.of(layer)
         if info.role in wanted:
-            key = (info.condition, info.role, info.translation)
+            # As it is written: "A/B" and "A:B" become folders of one name, and are two conditions.
+            written = condition_as_written(layer) or info.condition
+            key = (info.condition, info.role, info.translation or "", written)
             members.setdefault(key, []).append((layer, info))
     groups: list[LayerGroup] = []
     used: dict[tuple[str, Role], int] = {}
-    for (condition, role, _), pairs in members.items():
+    for pairs in members.values():
+        condition, role = pairs[0][1].condition, pairs[0][1].role
         for parts in _copies(pairs):
             number = used[condition, role] = used.get((condition, role), 0) + 1
             name = condition if number == 1 else f"{condition} ({number})"

@@ -51,7 +51,7 @@ def line_layers(measured: Measured, visible: Sequence[str] = ()) -> list[LayerDa
                 "name": f"{group.name}: {LINES}{size}",
                 "visible": group.name in visible,
                 "colormap": _colours(),
-                **lot.geometry,
+                **lot.geometry.arguments(),
                 "metadata": {
                     NOT_GIVEN_METADATA_KEY: True,
                     MEASUREMENT_METADATA_KEY: {

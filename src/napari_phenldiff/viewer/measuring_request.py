@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.measurement.channels import with_channels
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.segmenters import (
     NOTHING_YET,
@@ -58,14 +59,21 @@ class MeasuringRequest:
     labels: Mapping[str, Any] | None = None
 
     def chosen_settings(self) -> Settings:
-        """Return the settings, or else the defaults of the profile.
+        """Return the settings, or else the defaults of the profile, with channels by their names.
 
         Where labels are given, no threshold belongs to what they show.
+
+        Raises
+        ------
+        InputError
+            If no name tells which channel is meant.
         """
-        settings = self.settings
-        if settings is None:
-            settings = find_profile(self.profile).settings_type()
+        profile = find_profile(self.profile)
+        settings = profile.settings_type() if self.settings is None else self.settings
         assert isinstance(settings, Settings)
+        if self.source is not None:
+            settings = with_channels(profile, settings, [self.source.channel_names])
+            assert isinstance(settings, Settings)
         return settings if self.labels is None else with_segmenter(settings, NOTHING_YET)
 
     def given_labels(self) -> GivenLabels | None:
@@ -120,10 +128,17 @@ class MeasuringRequest:
                 f"{self.source.name} has the channels {', '.join(ours)}, {self.target.name} has "
                 f"{', '.join(theirs)}; choose conditions with the same."
             )
+        try:
+            self.chosen_settings()
+        except InputError as error:
+            return str(error)
         for name, group in self.groups().items():
             if group.n_planes > 1 and self.z is None:
                 return f"{name} has {group.n_planes} z planes; choose what is made of them."
         if self.translated is not None:
+            wrong = self._direction_error(self.translated)
+            if wrong is not None:
+                return wrong
             strengths = self.translated.infos[0][0].provenance.get("strengths", ())
             if len(set(strengths)) > 1:
                 return (
@@ -131,6 +146,26 @@ class MeasuringRequest:
                     f"{max(strengths):.2f}; turn their dials to one strength, or translate again."
                 )
         return self._labels_error()
+
+    def _direction_error(self, translated: LayerGroup) -> str | None:
+        """Return why a translation can't be compared with these conditions, if it can't."""
+        assert self.source is not None
+        assert self.target is not None
+        for name in (self.source.name, self.target.name):
+            if name in (RECONSTRUCTED, TRANSLATED):
+                return (
+                    f"A condition is called {name}, as images of the model are in tables; give its "
+                    "layers another name."
+                )
+        provenance = translated.infos[0][0].provenance
+        said = [str(provenance.get(role, "")) for role in ("source", "target")]
+        ours, theirs = (group.infos[0][0].condition for group in (self.source, self.target))
+        if said[0] != said[1] and (ours == said[1] or theirs == said[0]):
+            return (
+                f"The translation is from {said[0]} to {said[1]}, but the source is {ours} and the "
+                f"target {theirs}; choose them the other way round, or another translation."
+            )
+        return None
 
     def _labels_error(self) -> str | None:
         if self.labels is None:

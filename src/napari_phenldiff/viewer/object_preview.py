@@ -16,7 +16,7 @@ from napari_phenldiff.measurement.interface import Profile, measurable_plane
 from napari_phenldiff.measurement.profiles import complete_thresholds, find_profile, threshold_basis
 from napari_phenldiff.measurement.segmenters import Given, with_segmenter
 from napari_phenldiff.measurement.threshold import Settings
-from napari_phenldiff.viewer.fields import FieldImages, Lot, points_of
+from napari_phenldiff.viewer.fields import FieldImages, Lot
 from napari_phenldiff.viewer.given_labels import NOT_GIVEN_METADATA_KEY
 from napari_phenldiff.viewer.measuring import MeasuringRequest
 from napari_phenldiff.viewer.thresholds import thresholds
@@ -109,7 +109,7 @@ def preview_target(viewer: ViewerModel, request: MeasuringRequest) -> PreviewTar
         # Images of another shape, and other conditions, may lie at other places of the slider.
         lots = FieldImages(groups[name]).lots
         for part, (layers, lot) in enumerate(zip(groups[name].parts, lots, strict=True)):
-            place = lot.place_at(points_of(viewer))
+            place = lot.place_shown(viewer)
             if place is not None and any(layer.visible for layer in layers):
                 return PreviewTarget(request.snapshot(), name, part, place)
     raise InputError(f"There is no image of {seen[0]} at this place of the slider.")
@@ -150,7 +150,7 @@ def outline(
     on_step("")
     objects = profile.labels(image, settings, complete)
     on_step("")
-    n_objects = int(objects.max(initial=0))
+    n_objects = len(np.unique(objects[objects > 0]))
     text = _words(target, profile, settings, image, objects, complete)
     around = profile.surroundings(objects, settings) if n_objects else None
     shown = np.where(objects > 0, 2 * objects - 1, 0).astype(np.int32)
@@ -186,7 +186,7 @@ def _words(
             where = "as given"
         said.append(f"{name} from {grey:.4g} grey values{over} ({where})")
     area = np.count_nonzero(objects)
-    n_objects = int(objects.max(initial=0))
+    n_objects = len(np.unique(objects[objects > 0]))
     found = f"no objects in {image.name}"
     if n_objects:
         size = f"{area:,} px"
@@ -210,7 +210,7 @@ def make_preview_layer(preview: ObjectPreview) -> Labels:
         name=PREVIEW_NAME,
         colormap=_colours(),
         metadata={PREVIEW_METADATA_KEY: True, NOT_GIVEN_METADATA_KEY: True},
-        **preview.lot.geometry_of(preview.place),
+        **preview.lot.geometry_of(preview.place).arguments(),
     )
     layer.contour = 1
     layer.editable = False
@@ -243,9 +243,7 @@ def show_preview(viewer: ViewerModel, preview: ObjectPreview, new: Labels | None
         viewer.layers.selection.active = active
         return
     layer.data = data
-    for name, value in preview.lot.geometry_of(preview.place).items():
-        if tuple(getattr(layer, name)) != tuple(value):
-            setattr(layer, name, value)
+    preview.lot.geometry_of(preview.place).move(layer)
 
 
 def remove_preview(viewer: ViewerModel) -> None:

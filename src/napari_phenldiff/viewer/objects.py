@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.fields import move_sliders
+from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.layers import LayerInfo
 from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
 from napari_phenldiff.viewer.side_by_side import side_by_side
@@ -71,20 +72,22 @@ def _lot(
     visible: bool,
 ) -> LayerDataTuple:
     lot = group.lots[index]
-    offsets = [0, *np.cumsum([int(found.max(initial=0)) for found in objects]).tolist()]
+    offsets = _offsets(objects)
+    large = max(int(x.max(initial=0)) + n for x, n in zip(objects, offsets, strict=True))
+    kind = np.int32 if large <= np.iinfo(np.int32).max else np.int64
     planes = [
-        np.where(found > 0, found + offset, 0).astype(np.int32)
-        for found, offset in zip(objects, offsets, strict=False)
+        np.where(found > 0, found.astype(kind) + offset, 0).astype(kind)
+        for found, offset in zip(objects, offsets, strict=True)
     ]
     height, width = planes[0].shape
     size = "" if len(group.lots) == 1 else f" ({width} × {height})"
     measurement = measured.measurement
     arguments: dict[str, Any] = {
         "name": f"{group.name}: objects{size}",
-        "features": _features(measured, group.name, lot.names, offsets),
+        "features": _features(measured, group.name, lot.names, planes, offsets),
         "visible": visible,
         "opacity": 0.8,
-        **lot.geometry,
+        **lot.geometry.arguments(),
         "metadata": {
             MEASUREMENT_METADATA_KEY: {
                 "identity": measured.identity,
@@ -95,7 +98,7 @@ def _lot(
                 "thresholds": dict(measurement.thresholds),
                 "labels": dict(measured.labels),
                 "images": list(lot.names),
-                "offsets": offsets[:-1],
+                "offsets": offsets,
             }
         },
     }
@@ -108,21 +111,44 @@ def is_line_layer(layer: Any) -> bool:
     return isinstance(entry, dict) and entry.get("shows") == LINES
 
 
+def _offsets(objects: Sequence[np.ndarray]) -> list[int]:
+    """Return what is added to the numbers of each image, so that none occurs twice in a layer.
+
+    Nothing, where none does: then objects have the numbers in the layer that they came with.
+    """
+    own = np.concatenate([np.unique(found[found > 0]) for found in objects])
+    if len(np.unique(own)) == len(own):
+        return [0] * len(objects)
+    highest = [int(found.max(initial=0)) for found in objects]
+    return [0, *np.cumsum(highest[:-1]).tolist()]
+
+
 def _features(
-    measured: Measured, condition: str, names: Sequence[str], offsets: Sequence[int]
+    measured: Measured,
+    condition: str,
+    names: Sequence[str],
+    planes: Sequence[np.ndarray],
+    offsets: Sequence[int],
 ) -> pd.DataFrame:
-    """Return one row per label from 0 on: 0 is background, objects follow in their order."""
+    """Return one row per object, in the order of their numbers; the first is the background.
+
+    Where numbers have gaps, napari is told by a column ``index`` which row is which object's.
+    """
     import pandas as pd
 
-    images = np.repeat(np.array(names, dtype=object), np.diff(offsets))
-    features = pd.DataFrame({"label": np.arange(offsets[-1] + 1), "image": ["", *images]})
+    found = [np.unique(plane[plane > 0]) for plane in planes]
+    numbers = np.concatenate([[0], *found]).astype(np.int64)
+    images = np.repeat(np.array(names, dtype=object), [len(own) for own in found])
+    features = pd.DataFrame({"label": numbers, "image": ["", *images]}, index=numbers).sort_index()
     cells = measured.measurement.cells
-    if cells is None or cells.empty:
-        return features
-    mine = cells[(cells["condition"] == condition) & cells["image"].isin(names)]
-    rows = _numbers(mine, names, offsets)
-    values = mine.drop(columns=["image", "condition", "label"]).set_axis(rows, axis=0)
-    return features.join(values)
+    if cells is not None and not cells.empty:
+        mine = cells[(cells["condition"] == condition) & cells["image"].isin(names)]
+        rows = _numbers(mine, names, offsets)
+        values = mine.drop(columns=["image", "condition", "label"]).set_axis(rows, axis=0)
+        features = features.join(values)
+    if len(features) <= int(numbers.max()):
+        features.insert(0, "index", features["label"])
+    return features.reset_index(drop=True)
 
 
 def _numbers(cells: pd.DataFrame, names: Sequence[str], offsets: Sequence[int]) -> np.ndarray:
@@ -203,7 +229,7 @@ class ObjectRows:
     """
 
     def __init__(self, measured: Measured, layers: Iterable[Any]) -> None:
-        self._rows: dict[Any, np.ndarray] = {}
+        self._rows: dict[Any, dict[int, int]] = {}
         cells = measured.measurement.cells
         n_cells = 0 if cells is None else len(cells)
         self._layer = np.full(n_cells, -1)
@@ -226,10 +252,9 @@ class ObjectRows:
             mine = cells.iloc[rows]
             numbers = _numbers(mine, names, offsets)
             self._layer[rows], self._number[rows] = index, numbers
-            self._place[rows] = np.searchsorted(offsets, numbers - 1, side="right") - 1
-            table = np.full(int(numbers.max(initial=0)) + 1, -1)
-            table[numbers] = rows
-            self._rows[layer] = table
+            places = {name: place for place, name in enumerate(names)}
+            self._place[rows] = mine["image"].map(places).to_numpy(dtype=int)
+            self._rows[layer] = dict(zip(numbers.tolist(), rows.tolist(), strict=True))
 
     def place_of(self, row: int) -> ObjectPlace | None:
         """Return the object of a row; None if its layer is gone."""
@@ -240,16 +265,13 @@ class ObjectRows:
 
     def row_of(self, layer: Any, number: int) -> int | None:
         """Return the row of an object; None for the background and what was not measured."""
-        table = self._rows.get(layer)
-        if table is None or not 0 < number < len(table) or table[number] < 0:
-            return None
-        return int(table[number])
+        return self._rows.get(layer, {}).get(int(number))
 
 
 def show_image(viewer: ViewerModel, measured: Measured, row: int) -> None:
     """Show the image of a row of the table of images: its place of the slider, its layers."""
     group, lot, place = measured.image_at(row)
-    move_sliders(viewer, lot.slider(place))
+    move_sliders(viewer, lot, place)
     show_group(viewer, measured, group)
 
 
@@ -262,7 +284,7 @@ def show_object(viewer: ViewerModel, measured: Measured, found: ObjectPlace) -> 
     lot = group.lots[entry["lot"]]
     # Panes side by side have no place for one more layer.
     side_by_side(viewer).off()
-    move_sliders(viewer, lot.slider(found.place))
+    move_sliders(viewer, lot, found.place)
     show_group(viewer, measured, group)
     layer.visible = True
     viewer.layers.selection.active = layer
@@ -306,8 +328,11 @@ def _bring_into_view(
     pixels = np.argwhere(np.asarray(layer.data[cut]) == number)[:, -2:]
     if not len(pixels):
         return  # somebody has painted over it
-    scale, translate = np.array(layer.scale[-2:]), np.array(layer.translate[-2:])
-    low, high = pixels.min(axis=0) * scale + translate, pixels.max(axis=0) * scale + translate
+    corners = np.array([pixels.min(axis=0), pixels.max(axis=0)])
+    geometry, lead = Geometry.of(layer), [part.start or 0 for part in cut]
+    # All four: a layer may be turned.
+    points = [geometry.to_world([*lead, y, x])[-2:] for y in corners[:, 0] for x in corners[:, 1]]
+    low, high = np.min(points, axis=0), np.max(points, axis=0)
     camera = viewer.scene.camera
     half = np.array(viewer.canvas.size) / 2 / camera.zoom
     centre = np.array(camera.center[-2:])

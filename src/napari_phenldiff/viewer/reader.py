@@ -9,8 +9,10 @@ from pathlib import Path
 from napari.utils.notifications import show_info
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import same_channels, unified
 from napari_phenldiff.images.companions import check_one_file_each
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import (
     TIFF_SUFFIXES,
@@ -89,6 +91,7 @@ def _flat(files: Mapping[str, Sequence[Path]]) -> list[Path]:
 
 def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple]:
     """Make the layers of several conditions; see `read_layers`."""
+    conditions = unified(conditions)
     check_same_channels(conditions)
     limits = display_limits([image for images in conditions.values() for image in images])
     first, _ = suggest_pair(list(conditions)) or (0, 0)
@@ -100,10 +103,18 @@ def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple
 
 def planes_layers(conditions: dict[str, list[tuple[Image, ...]]]) -> list[LayerDataTuple]:
     """Make the layers of several conditions whose images are stacks of z planes."""
-    flat = {
-        name: [plane for stack in stacks for plane in stack] for name, stacks in conditions.items()
-    }
+    flat = unified(
+        {
+            name: [plane for stack in stacks for plane in stack]
+            for name, stacks in conditions.items()
+        }
+    )
     check_same_channels(flat)
+    planes = {name: iter(found) for name, found in flat.items()}
+    conditions = {
+        name: [tuple(next(planes[name]) for _ in stack) for stack in stacks]
+        for name, stacks in conditions.items()
+    }
     limits = display_limits([plane for planes in flat.values() for plane in planes])
     first, _ = suggest_pair(list(conditions)) or (0, 0)
     layers: list[LayerDataTuple] = []
@@ -113,13 +124,19 @@ def planes_layers(conditions: dict[str, list[tuple[Image, ...]]]) -> list[LayerD
 
 
 def check_same_channels(conditions: Mapping[str, Sequence[Image]]) -> None:
-    """Refuse images that have different numbers of channels, which can't share layers.
+    """Refuse images that can't share layers: with other numbers of channels, or other names.
+
+    Conditions may call their channels differently: their layers are their own.
 
     Raises
     ------
     InputError
         Naming two such images.
     """
+    for name, images in conditions.items():
+        for image in images:
+            if same_channels(images[0].channel_names, image.channel_names) is None:
+                _refuse_other_names(name, images[0], image)
     channels = {
         tuple(image.channel_names): f"{image.name} of {name}"
         for name, images in conditions.items()
@@ -132,9 +149,18 @@ def check_same_channels(conditions: Mapping[str, Sequence[Image]]) -> None:
         )
 
 
+def _refuse_other_names(condition: str, first: Image, other: Image) -> None:
+    if first.n_channels == other.n_channels and first.channel_names != other.channel_names:
+        raise InputError(
+            f"Images of one condition need the same channels, but in {condition} {first.name} has "
+            f"{quoted(first.channel_names)} and {other.name} has {quoted(other.channel_names)}: "
+            "open them one by one, or name their channels alike."
+        )
+
+
 def read_conditions(path: PathOrPaths) -> dict[str, list[Image]]:
     """Read files and folders as images per condition; see `read_layers`."""
-    return {name: _read(paths) for name, paths in condition_files(path).items()}
+    return unified({name: _read(paths) for name, paths in condition_files(path).items()})
 
 
 def condition_files(path: PathOrPaths) -> dict[str, list[Path]]:

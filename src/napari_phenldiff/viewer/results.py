@@ -13,6 +13,7 @@ from napari.experimental import link_layers
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.viewer.differences import difference, difference_colormap, difference_limits
+from napari_phenldiff.viewer.fields import Lot
 from napari_phenldiff.viewer.layers import LayerInfo, Role
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.tuples import LayerDataTuple, display_limits, stack_layers
@@ -98,14 +99,15 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
             "translate layers with the channels that the run was trained on."
         )
     identity = uuid.uuid4().hex
-    place = _Place.of(real[0], new)
+    # Of the layer as it lies now: it may have been moved since the images were taken.
+    lot = Lot.of(real[0], LayerInfo.of(real[0]))
     shown: Sequence[Layer] = real
     if new.originals:
         limits = display_limits(new.originals)
         tuples = stack_layers(
             *_described(new, identity, "original", [None] * len(channels)), new.originals, limits
         )
-        shown = _add(viewer, tuples, place)
+        shown = _add(viewer, tuples, lot, new)
     looks = [
         {
             "contrast_limits": tuple(layer.contrast_limits),
@@ -129,7 +131,7 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
         )
         for look, (_, arguments, _) in zip(looks, tuples, strict=True):
             arguments["gamma"] = look["gamma"]
-        for channel_layers, layer in zip(linked, _add(viewer, tuples, place), strict=True):
+        for channel_layers, layer in zip(linked, _add(viewer, tuples, lot, new), strict=True):
             channel_layers.append(layer)
     for channel_layers in linked:
         link_layers(channel_layers, LINKED_ATTRIBUTES)
@@ -142,7 +144,7 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
         colormaps=[colormap] * len(channels),
         visible=False,
     )
-    _add(viewer, tuples, place)
+    _add(viewer, tuples, lot, new)
     # What is looked at, and not the differences, which are hidden.
     viewer.layers.selection.active = linked[-1][-1]
     return identity
@@ -186,50 +188,17 @@ def title_of(role: Role, target: str, strengths: Sequence[float]) -> str:
     return f"→ {target}" if strengths[0] == 1 else f"→ {target} × {strengths[0]:g}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where new layers lie in the world: upon the real image that they were made from."""
-
-    stacked: bool
-    translate: tuple[float, ...]
-    scale: tuple[float, ...]
-    units: tuple[Any, ...]
-
-    @classmethod
-    def of(cls, real: Layer, new: NewTranslation) -> _Place:
-        # A layer with more axes than field, y, x has no place for a field that is known here.
-        simple = real.ndim in (2, 3) and not getattr(real, "rgb", False)
-        stacked = len(new.translated) > 1 or (new.field is not None and simple)
-        lead = real.ndim - 2 if simple else 0
-        scale = tuple(float(s) for s in real.scale[-2:])
-        start = tuple(
-            float(t) + s * c for t, s, c in zip(real.translate[-2:], scale, new.corner, strict=True)
-        )
-        units = tuple(real.units[-2:])
-        if not stacked:
-            return cls(False, start, scale, units)
-        step = float(real.scale[0]) if lead else 1.0
-        first = float(real.translate[0]) if lead else 0.0
-        unit = real.units[0] if lead else "pixel"
-        return cls(True, (first + step * (new.field or 0), *start), (step, *scale), (unit, *units))
-
-
-def _add(viewer: ViewerModel, tuples: Sequence[LayerDataTuple], place: _Place) -> list[Layer]:
-    """Add the layers of one role, the lowest covering what lies below."""
+def _add(
+    viewer: ViewerModel, tuples: Sequence[LayerDataTuple], lot: Lot, new: NewTranslation
+) -> list[Layer]:
+    """Add the layers of one role upon the real ones, the lowest covering what lies below."""
     added = []
     for index, (data, arguments, _) in enumerate(tuples):
         if index == 0:
             # Hiding the translated layers brings the reconstructed ones to light, and hiding these
             # the real ones, all in place.
             arguments["blending"] = "opaque"
-        if place.stacked and data.ndim == 2:
-            data = data[None]
-        labels = ("field", "y", "x") if place.stacked else ("y", "x")
-        arguments |= {
-            "axis_labels": labels,
-            "translate": place.translate,
-            "scale": place.scale,
-            "units": place.units,
-        }
-        added.append(viewer.add_image(data, **arguments))
+        planes = data.reshape(-1, *data.shape[-2:])
+        data, geometry = lot.channel_layer(planes, new.field, new.corner)
+        added.append(viewer.add_image(data, **{**arguments, **geometry.arguments()}))
     return added

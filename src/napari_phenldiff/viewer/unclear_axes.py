@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from napari_phenldiff.images.layer_axes import AxisKind, LayerAxes, label_axis
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.viewer.geometry import Geometry, indices_shown
 from napari_phenldiff.viewer.layers import LayerGroup
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ def plane_of_slider(viewer: ViewerModel, group: LayerGroup) -> int:
     axes = LayerAxes.of(layer)
     if axes is None or "z" not in axes.kinds:
         return 0
-    axis = axes.kinds.index("z")
-    # The sliders may go further than the layer, and in other steps.
-    place = layer.world_to_data(viewer.dims.point)[axis]
-    return min(max(round(float(place)), 0), axes.n_planes - 1)
+    place = indices_shown(viewer, Geometry.of(layer))[axes.kinds.index("z")]
+    # The sliders may go further than the layer.
+    return min(max(place or 0, 0), axes.n_planes - 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.channels import suggested_channel
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.viewer.evaluating import EvaluationRequest
@@ -197,7 +198,11 @@ class EvaluateWidget(DropPanel):
         self._channels = channels
         before = self.settings.blockSignals(True)
         try:
-            self.settings.show_model(profile.settings_type, channels[1:])
+            self.settings.show_model(
+                profile.settings_type,
+                channels[1:],
+                lambda field: suggested_channel(profile, field, channels[1:]),
+            )
             self.settings.set_values(self._settings.get(profile.name, {}))
         except InputError:  # another run may have other channels
             self._settings.pop(profile.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.channels import suggested_channel
 from napari_phenldiff.measurement.profiles import read_settings, threshold_basis
 from napari_phenldiff.measurement.tables import write_settings
 from napari_phenldiff.measurement.threshold import Settings
@@ -186,7 +187,11 @@ class MeasureWidget(DropPanel):
             self._channels = (profile.name, *channels)
             kept = self._state.settings.get(profile.name, {})
             before = self.settings.blockSignals(True)
-            self.settings.show_model(profile.settings_type, channels)
+            self.settings.show_model(
+                profile.settings_type,
+                channels,
+                lambda field: suggested_channel(profile, field, channels),
+            )
             with suppress(InputError):  # other images may have other channels
                 self.settings.set_values(kept)
             self.settings.blockSignals(before)

@@ -8,6 +8,7 @@ from qtpy.compat import isalive
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.fields import image_shown
 from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
 from napari_phenldiff.viewer.jobs import jobs
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
@@ -22,6 +23,7 @@ from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.icons import keep_icon
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
+from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.strength import Strength
 from napari_phenldiff.widgets.parts.theme import plain_viewer
@@ -65,6 +67,12 @@ class TranslateWidget(DropPanel):
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
         side_by_side(viewer).switched.connect(self._on_switched)
+        for event in (
+            viewer.dims.events.point,
+            viewer.dims.events.order,
+            viewer.dims.events.ndisplay,
+        ):
+            listen(self, event, self._on_slider)
         bind_flip(viewer)
         self._on_run()
         self._on_layers()
@@ -117,12 +125,18 @@ class TranslateWidget(DropPanel):
     # ---- what is filled in -------------------------------------------------------------------
 
     def request(self) -> TranslationRequest:
-        """Return what is filled in, valid or not."""
+        """Return what is filled in, valid or not.
+
+        Raises
+        ------
+        InputError
+            If the image that is shown is asked for, and none is, or several are at once.
+        """
         group = self.images.currentData()
         field = region = None
         if group is not None and not self._wants_all():
             if group.n_images > 1:
-                field = min(self._slider_position(), group.n_images - 1)
+                field = image_shown(self.viewer, group)
             if self.fields.currentText() == CURRENT_VIEW:
                 region = self._region_in_view(group)
         return TranslationRequest(
@@ -139,25 +153,24 @@ class TranslateWidget(DropPanel):
     def _wants_all(self) -> bool:
         return self.fields.currentText() == ALL_FIELDS
 
-    def _slider_position(self) -> int:
-        """Return the place along the slider that the stack is cut at."""
-        dims = self.viewer.dims
-        return int(dims.current_step[-3]) if dims.ndim > 2 else 0
-
     def _region_in_view(self, group: LayerGroup) -> Region | None:
         """Return the part of the field that the canvas shows; None if that is all of it."""
         layer = group.layers[0]
-        low, high = layer.corner_pixels[:, -2:]
+        factors = layer.downsample_factors[layer.data_level][-2:] if layer.multiscale else (1, 1)
+        low, high = layer.corner_pixels[:, -2:] * factors
         height, width = group.sizes[0]
         return Region.around(
             (float(low[0]), float(low[1])),
-            (float(high[0]) + 1, float(high[1]) + 1),
+            (float(high[0] + factors[0]), float(high[1] + factors[1])),
             (height, width),
         )
 
     def validation_error(self) -> str | None:
         """Return why this can't be translated, if it can't; it is shown beside the button."""
-        return self.request().validation_error()
+        try:
+            return self.request().validation_error()
+        except InputError as error:
+            return str(error)
 
     def refresh(self) -> None:
         """Say what the buttons do now, and why they can't if they can't."""
@@ -223,6 +236,11 @@ class TranslateWidget(DropPanel):
 
     def _on_ended(self) -> None:
         self.refresh()
+
+    def _on_slider(self, event: object = None) -> None:
+        """Say whether there is an image where the slider stands now."""
+        if isalive(self):
+            self.job_foot.set_error(self.validation_error())
 
     def _on_layers(self) -> None:
         groups = group_layers(self.viewer.layers)

@@ -28,9 +28,10 @@ from napari_phenldiff.evaluation.distance_table import (
     inception_distance,
 )
 from napari_phenldiff.evaluation.features import Features, extract_features
-from napari_phenldiff.evaluation.identity import check_channel, nuclei_channel
+from napari_phenldiff.evaluation.identity import nuclei_channel
 from napari_phenldiff.evaluation.numbers import Number
 from napari_phenldiff.evaluation.schema import Cycle, Identity, Memorisation, Recovered
+from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -131,10 +132,8 @@ def kept_channels(config: BenchmarkConfig, names: Sequence[str]) -> tuple[str, .
     InputError
         If the images have no such channel.
     """
-    for name in config.keep or ():
-        check_channel(name, names)
     if config.keep is not None:
-        return config.keep
+        return named_channels(config.keep, names)
     found = nuclei_channel(names)
     return () if found is None else (found,)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,8 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox, QWidget
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import find_channel
+from napari_phenldiff.measurement.interface import AUTO
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.runs.config import in_one_sentence
 from napari_phenldiff.widgets.parts.choices import choice_box
@@ -19,6 +21,7 @@ from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box
 
 _MANUAL = "a number"
 _NO_CHANNEL = "none"
+_NOT_CHOSEN = "choose …"
 
 
 class SettingsForm(QObject):
@@ -45,13 +48,19 @@ class SettingsForm(QObject):
         self._model: type[BaseModel] | None = None
         self._channels: Sequence[str] = ()
         self._several = False
+        self._suggested: Callable[[str], str | None] = lambda field: None
 
     @property
     def has_nested(self) -> bool:
         """Whether there are fields of models in the model."""
         return any(len(path) > 1 for path in self._fields)
 
-    def show_model(self, model: type[BaseModel], channel_names: Sequence[str]) -> None:
+    def show_model(
+        self,
+        model: type[BaseModel],
+        channel_names: Sequence[str],
+        suggested: Callable[[str], str | None] = lambda field: None,
+    ) -> None:
         """Make rows for a model.
 
         Parameters
@@ -60,7 +69,11 @@ class SettingsForm(QObject):
             A pydantic model of which all fields have defaults.
         channel_names : sequence of str
             What a field whose name ends in "channel" is chosen from.
+        suggested : callable
+            From the name of such a field to the channel that it has at first; None if the user has
+            to choose one.
         """
+        self._suggested = suggested
         self._plain.clear()
         self._nested.clear()
         self._fields.clear()
@@ -145,9 +158,11 @@ class SettingsForm(QObject):
             if path[-1].endswith("channel"):
                 if value is None:
                     field.setCurrentIndex(max(0, field.findData(None)))
+                elif value == AUTO and AUTO not in self._channels:
+                    self._choose(field, self._suggested(path[-1]))
                 elif self._channels:
-                    index = _channel_number(value, self._channels)
-                    field.setCurrentIndex(field.findData(index))
+                    index = find_channel(self._channels, value, where="The open images")
+                    field.setCurrentIndex(field.findData(self._channels[index]))
             elif number is not None and not isinstance(value, str):
                 number.setValue(value)
                 field.setCurrentIndex(field.count() - 1)
@@ -158,6 +173,13 @@ class SettingsForm(QObject):
         else:
             assert isinstance(field, QSpinBox | QDoubleSpinBox)
             field.setValue(value)
+
+    @staticmethod
+    def _choose(combo: QComboBox, channel: str | None) -> None:
+        """Choose a channel, or leave it to the user where no name tells."""
+        if channel is None and combo.findData(AUTO) < 0:
+            combo.insertItem(0, _NOT_CHOSEN, AUTO)
+        combo.setCurrentIndex(combo.findData(AUTO if channel is None else channel))
 
     def model(self) -> BaseModel:
         """Return what is filled in, validated."""
@@ -214,11 +236,12 @@ class SettingsForm(QObject):
             combo = choice_box()
             if type(None) in get_args(info.annotation):
                 combo.addItem(_NO_CHANNEL, None)
-            for index, channel in enumerate(channels):
-                combo.addItem(channel, index)
-            if isinstance(value, int):
-                found = combo.findData(value)
-                combo.setCurrentIndex(combo.count() - 1 if found < 0 else found)
+            for channel in channels:
+                combo.addItem(channel, channel)
+            if isinstance(value, int) and channels:
+                self._choose(combo, channels[min(value, len(channels) - 1)])
+            elif value is not None:
+                self._choose(combo, self._suggested(name))
             combo.currentIndexChanged.connect(self.changed)
             return combo
         options = _literals(info.annotation)
@@ -279,20 +302,8 @@ def _value_at(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 def check_channels(values: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise InputError if settings choose a channel that images with these don't have."""
     for field, value in values.items():
-        if field.endswith("channel") and value is not None:
-            _channel_number(value, names)
-
-
-def _channel_number(channel: int | str, names: Sequence[str]) -> int:
-    """Return the number of a channel that is given by number or by name."""
-    if isinstance(channel, str):
-        folded = [name.casefold() for name in names]
-        if channel.casefold() in folded:
-            return folded.index(channel.casefold())
-    elif channel is not None and 0 <= channel < len(names):
-        return channel
-    wanted = f'"{channel}"' if isinstance(channel, str) else f"number {channel}"
-    raise InputError(f"The open images have no channel {wanted}; they have {', '.join(names)}.")
+        if field.endswith("channel") and value not in (None, AUTO):
+            find_channel(names, value, where="The open images")
 
 
 def _value_of(field: QWidget, number: QDoubleSpinBox | None) -> Any:

@@ -11,6 +11,9 @@ from superqt import QLabeledDoubleSlider
 
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.viewer.dial import layers_of, strengths_of
+from napari_phenldiff.viewer.fields import Lot
+from napari_phenldiff.viewer.geometry import Geometry
+from napari_phenldiff.viewer.layers import LayerInfo
 from napari_phenldiff.viewer.side_by_side import latest_translation
 from napari_phenldiff.widgets.parts.form import Form, note
 from napari_phenldiff.widgets.parts.listening import listen
@@ -104,7 +107,7 @@ class Strength(QObject):
         layers = layers_of(self._viewer.layers, translation, "translated")
         if layers:
             layer = next(iter(layers.values()))
-            return f"The dial turns image {round(float(layer.translate[0])) + 1} of the slider."
+            return _told_place(layer)
         return ""
 
     def _turn(self, strength: float) -> Turn | None:
@@ -122,19 +125,16 @@ class Strength(QObject):
 
     def _place(self, layer: Layer) -> int | None:
         """Return which of the layer's images is seen, None if the slider is elsewhere."""
-        if layer.ndim < 3:
-            return 0
-        dims = self._viewer.dims
-        if dims.ndim < 3:
-            return 0
-        place = round((dims.point[-3] - float(layer.translate[0])) / float(layer.scale[0]))
-        return place if 0 <= place < len(layer.data) else None
+        return Lot.of(layer, LayerInfo.of(layer)).place_shown(self._viewer)
 
     def _near(self, layer: Layer) -> tuple[float, float]:
         """Return where the camera looks, in pixels of the layer."""
-        y, x = self._viewer.scene.camera.center[-2:]
-        start, step = layer.translate[-2:], layer.scale[-2:]
-        return (float((y - start[0]) / step[0]), float((x - start[1]) / step[1]))
+        dims, geometry = self._viewer.dims, Geometry.of(layer)
+        point = list(dims.point)
+        for axis, at in zip(dims.displayed, self._viewer.scene.camera.center[-2:], strict=False):
+            point[axis] = at
+        y, x = geometry.to_data(point, dims.units)[-2:]
+        return float(y), float(x)
 
     def _on_value(self) -> None:
         turn = self._turn(self.value())
@@ -156,6 +156,13 @@ class Strength(QObject):
         self.slider.blockSignals(True)
         self.slider.setValue(min(max(value, 0.0), MOST))
         self.slider.blockSignals(False)
+
+
+def _told_place(layer: Layer) -> str:
+    """Say which images of the slider can be turned."""
+    info = LayerInfo.of(layer)
+    what = f"image {info.images[0]}" if len(info.images) == 1 else f"the images of {layer.name}"
+    return f"Move the slider to {what} to turn the dial."
 
 
 def _told(strengths: list[float], place: int) -> str:

@@ -211,7 +211,7 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
                 target=request.target,
                 strength=request.strength,
                 provenance=images.provenance,
-                field=request.field if real.n_images > 1 else None,
+                field=request.field,
                 corner=(0, 0)
                 if request.region is None
                 else (request.region.top, request.region.left),

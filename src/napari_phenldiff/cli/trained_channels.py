@@ -1,0 +1,42 @@
+"""Whether images have the channels that a run was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import is_nuclear, same_channels
+
+if TYPE_CHECKING:
+    from napari_phenldiff.images.image import Image
+    from napari_phenldiff.runs.folder import Run
+
+OTHER_NAMES = (
+    "The channels have other names than those trained on; they are taken to be {}, in this order."
+)
+
+
+def other_names(run: Run, path: Path, image: Image) -> bool:
+    """Refuse an image with other channels; return whether they only have other names.
+
+    Names that have nothing in common with those trained on are another way of naming the same
+    channels (or none). Some that are the same in other places are a mistake, and so is a nuclear
+    stain in another place.
+
+    Raises
+    ------
+    InputError
+        Naming the file, its channels and those trained on.
+    """
+    names, known = image.channel_names, run.channel_names
+    if same_channels(known, names) == tuple(range(len(known))) or names == known:
+        return False
+    nuclear = [[is_nuclear(name) for name in of] for of in (names, known)]
+    moved = all(any(row) for row in nuclear) and nuclear[0] != nuclear[1]
+    if len(names) == len(known) and not set(names) & set(known) and not moved:
+        return True
+    raise InputError(
+        f"{path} has the channels {', '.join(names)}, but the run was trained on "
+        f"{', '.join(known)}; give images with these, in this order."
+    )
