@@ -1,7 +1,7 @@
 """How much of a real phenotype is shown, and how well the cells stay the same.
 
     python benchmarks/real_phenotypes.py DATA --out DIR [--set NAME ...] [--guidance G ...]
-        [--detail D ...] [--judge]
+        [--freedom F ...] [--detail D ...] [--judge] [--drawn N]
 
 For each data set below DATA: fine-tune on 100 tiles per condition (of sets with fewer than 134, on
 three quarters), translate source tiles that were not trained on at several strengths of guidance,
@@ -17,8 +17,19 @@ identity
     channels.
 nuclei
     found in translated over those found in reconstructed tiles, for the profile that finds nuclei.
+structure
+    of the translated and of the reconstructed tiles, between the real source (0) and the real target
+    (1), by the measure of structure that the data set is about; real tiles have been through the
+    autoencoder.
+layout
+    correlation of the translated tile with the source after a Gaussian of 6 px, in that channel.
+code
+    correlation of the code with the source's latents, and its spread.
 seconds
     per tile, reconstructed and translated.
+
+Guidance and freedom are those that the run was calibrated to (on up to 16 tiles per condition that are
+neither trained on nor tested with), unless they are given.
 
 With --judge also
 
@@ -28,6 +39,8 @@ distance
 cycle
     root mean square error of the tiles translated to the target and back, in per cent of the range,
     median over tiles. Takes as long again.
+
+With --drawn N also the kernel distance of N images drawn from noise under each condition to real ones.
 """
 
 from __future__ import annotations
@@ -38,6 +51,7 @@ share_cores()  # before torch is loaded
 
 import argparse
 import time
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -47,6 +61,7 @@ import numpy as np
 import pandas as pd
 
 from napari_phenldiff.diffusion.finetune import finetune
+from napari_phenldiff.diffusion.sample import sample
 from napari_phenldiff.diffusion.translate import Translation, Translator
 from napari_phenldiff.evaluation.cycle import back_again, cycle_error
 from napari_phenldiff.evaluation.distances import kernel_distance
@@ -58,9 +73,14 @@ from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.measurement.compare import compare, recovery
 from napari_phenldiff.measurement.figures import translation_panel
 from napari_phenldiff.measurement.profiles import PROFILES, Measurement, measure
+from napari_phenldiff.measurement.structure import coherence, layout_correlation, spot_energy
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.translation_settings import settings_of_run
+
+_WATCHED = 8
+"""Tiles per condition that guidance and freedom are chosen on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,9 @@ class Task:
     settings: dict[str, Any] = field(default_factory=dict)
     crop: int | None = None
     """Side in pixels of the middle of each test tile that is translated."""
+    structure: Callable[[np.ndarray], np.ndarray] = coherence
+    shown_in: int = 0
+    """Channel whose structure is measured."""
 
 
 TASKS = {
@@ -84,13 +107,48 @@ TASKS = {
         "treated",
         "translocation",
         "log2_ratio",
+        shown_in=1,
     ),
     "neurites": Task(
         "neurite_axotomy", "uncut", "cut", "area", "area_fraction", {"channel": 0}, crop=128
     ),
-    "hela": Task("hela_sirna", "RLUC_siRNA", "UBC_siRNA", "area", "area_fraction", {"channel": 2}),
+    "hela": Task(
+        "hela_sirna",
+        "RLUC_siRNA",
+        "UBC_siRNA",
+        "area",
+        "area_fraction",
+        {"channel": 2},
+        shown_in=2,
+    ),
     "hela_control": Task(
-        "hela_sirna", "RLUC_siRNA", "kinase_siRNA", "area", "area_fraction", {"channel": 2}
+        "hela_sirna",
+        "RLUC_siRNA",
+        "kinase_siRNA",
+        "area",
+        "area_fraction",
+        {"channel": 2},
+        shown_in=2,
+    ),
+    "diffused": Task(
+        "autophagosomes",
+        "treatment_A",
+        "treatment_B",
+        "area",
+        "area_fraction",
+        {"channel": 1},
+        structure=spot_energy,
+        shown_in=1,
+    ),
+    "gathered": Task(
+        "autophagosomes",
+        "treatment_B",
+        "treatment_A",
+        "area",
+        "area_fraction",
+        {"channel": 1},
+        structure=spot_energy,
+        shown_in=1,
     ),
 }
 
@@ -111,9 +169,16 @@ def trained_run(task: Task, data: Path, out: Path, arguments: argparse.Namespace
         seed=arguments.seed,
     )
     scaling = IntensityScaling.fit(training.images)
-    run = Run.from_experiment(out, config, experiment=training, scaling=scaling)
+    trained_on = {sha256_of_array(image.data) for image in training.images}
+    watched = Experiment.from_images(
+        {
+            condition.name: _unseen(condition.images, trained_on)[-_WATCHED:]
+            for condition in experiment.conditions
+        }
+    )
+    run = Run.from_experiment(out, config, experiment=training, scaling=scaling, validation=watched)
     started = time.monotonic()
-    for event in finetune(training, config, run):
+    for event in finetune(training, config, run, validation=watched):
         run.append(event)
         if isinstance(event, Step) and event.step % 50 == 0:
             seconds = time.monotonic() - started
@@ -125,15 +190,16 @@ def held_out(task: Task, data: Path, run: Run, limit: int) -> dict[str, list[Ima
     """Tiles of both conditions that were not trained on, spread over the set."""
     experiment = Experiment.from_folder(data / task.folder, conditions=[task.source, task.target])
     tiles = {}
+    known = {record.sha256 for record in run.images}
     for condition in experiment.conditions:
-        unseen = [
-            image
-            for image in condition.images
-            if sha256_of_array(image.data) not in run.trained_images
-        ]
+        unseen = _unseen(condition.images, known)
         chosen = unseen[:: max(1, len(unseen) // limit)][:limit]
         tiles[condition.name] = [_middle(image, task.crop) for image in chosen]
     return tiles
+
+
+def _unseen(images: Sequence[Image], known: Container[str]) -> list[Image]:
+    return [image for image in images if sha256_of_array(image.data) not in known]
 
 
 def _middle(image: Image, side: int | None) -> Image:
@@ -144,7 +210,43 @@ def _middle(image: Image, side: int | None) -> Image:
     return Image(data, image.channel_names, image.pixel_size, image.name)
 
 
-def row(task: Task, tiles: dict[str, list[Image]], results: list[Translation]) -> dict[str, Any]:
+def structure(
+    task: Task, translator: Translator, tiles: dict[str, list[Image]], results: list[Translation]
+) -> dict[str, Any]:
+    """Return what becomes of the structure, and of the code."""
+
+    def measured(images: list[Image]) -> float:
+        planes = np.stack([image.data[task.shown_in] for image in images]).astype(float)
+        return float(np.mean(task.structure(planes)))
+
+    def carried(images: list[Image]) -> float:
+        base, scaling = translator.base, translator.scaling
+        pixels = np.stack([scaling.apply(image.data) for image in images])
+        side = base.multiple * (pixels.shape[-1] // base.multiple)
+        seen = base.decode(base.encode(pixels[..., :side, :side]), pixels.shape[1])
+        return float(np.mean(task.structure(seen[:, task.shown_in])))
+
+    low, high = carried(tiles[task.source]), carried(tiles[task.target])
+    there, back = (
+        (measured(images) - low) / (high - low)
+        for images in ([r.translated for r in results], [r.reconstructed for r in results])
+    )
+    planes, sources = (
+        np.stack([image.data[task.shown_in] for image in images]).astype(float)
+        for images in ([r.translated for r in results], tiles[task.source])
+    )
+    code = [np.mean([getattr(r, f"code_{k}") for r in results]) for k in ("correlation", "spread")]
+    return {
+        "structure": f"{there:.2f}",
+        "structure of the reconstruction": f"{back:.2f}",
+        "layout": f"{np.nanmean(layout_correlation(planes, sources)):.2f}",
+        "code": f"{code[0]:.2f}, {code[1]:.2f}",
+    }
+
+
+def row(
+    task: Task, translator: Translator, tiles: dict[str, list[Image]], results: list[Translation]
+) -> dict[str, Any]:
     """One line of the table."""
     groups = {
         **tiles,
@@ -169,6 +271,7 @@ def row(task: Task, tiles: dict[str, list[Image]], results: list[Translation]) -
         "residual": f"{max(r.residual for r in results):.1e}",
         "seconds": round(float(np.mean([r.seconds for r in results])), 1),
     }
+    line |= structure(task, translator, tiles, results)
     if "n_cells" in measured.images:
         line["nuclei"] = round(_nuclei(measured, "translated", "reconstructed"), 3)
     return line
@@ -214,6 +317,20 @@ def judged(
     }
 
 
+def drawn(
+    task: Task, run: Run, translator: Translator, tiles: dict[str, list[Image]], n: int
+) -> list[dict[str, Any]]:
+    """Draw `n` images of each condition from noise, and compare them with real ones."""
+    lines = []
+    for name in (task.source, task.target):
+        images = sample(translator, name, n, seed=0, inference_steps=25)
+        real = np.stack([run.scaling.of(name).apply(image.data) for image in tiles[name]])
+        found = kernel_distance(extract_features(images), extract_features(real))
+        text = f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+        lines.append({"drawn": name, "distance": text})
+    return lines
+
+
 def _nuclei(measured: Measurement, over: str, under: str) -> float:
     counts = measured.images.groupby("condition", observed=True)["n_cells"].sum()
     return float(counts[over] / counts[under])
@@ -227,7 +344,9 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", choices=TASKS, default=list(TASKS))
     default = {name: f.default for name, f in TranslationConfig.model_fields.items()}
     parser.add_argument("--strategy", default="auto", help="lora, svdiff, attention or full")
-    parser.add_argument("--guidance", nargs="+", type=float, default=[default["guidance"]])
+    parser.add_argument("--guidance", nargs="+", type=float, default=[None])
+    parser.add_argument("--freedom", nargs="+", type=float, default=[None])
+    parser.add_argument("--drawn", type=int, default=0)
     parser.add_argument("--anchor", nargs="+", type=float, default=[default["anchor"]])
     parser.add_argument("--depth", nargs="+", type=float, default=[default["depth"]])
     parser.add_argument("--detail", nargs="+", type=float, default=[default["detail"]])
@@ -250,20 +369,36 @@ def main() -> None:
         if arguments.judge:
             lines.append({"distance": distance(run, tiles[task.source], tiles[task.target])})
             print("  untouched:", lines[0]["distance"], flush=True)
-        every = product(arguments.depth, arguments.anchor, arguments.guidance, arguments.detail)
-        for depth, anchor, guidance, detail in every:
+        print(" ", "" if run.calibration is None else run.calibration.in_words(), flush=True)
+        every = product(
+            arguments.depth,
+            arguments.anchor,
+            arguments.guidance,
+            arguments.freedom,
+            arguments.detail,
+        )
+        for depth, anchor, guidance, freedom, detail in every:
+            chosen = {"guidance": guidance, "freedom": freedom}
             config = TranslationConfig(
                 source=task.source,
                 target=task.target,
-                guidance=guidance,
                 anchor=anchor,
                 depth=depth,
                 detail=detail,
                 inference_steps=arguments.inference_steps,
+                **{name: value for name, value in chosen.items() if value is not None},
             )
+            config = settings_of_run(run, config)
+            guidance, freedom = config.guidance, config.freedom
             results = list(translator.translate(tiles[task.source], config))
-            line = row(task, tiles, results)
-            asked = {"depth": depth, "anchor": anchor, "guidance": guidance, "detail": detail}
+            line = row(task, translator, tiles, results)
+            asked = {
+                "depth": depth,
+                "anchor": anchor,
+                "guidance": guidance,
+                "freedom": freedom,
+                "detail": detail,
+            }
             if arguments.judge:
                 line |= judged(run, translator, config, tiles, results)
             lines.append({**asked, **line})
@@ -275,9 +410,12 @@ def main() -> None:
                 source=task.source,
                 target=task.target,
             )
-            chosen = "_".join(f"{key}{value}" for key, value in asked.items())
-            name_of_picture = f"{name}_{chosen}.png"
+            settings = "_".join(f"{key}{value}" for key, value in asked.items())
+            name_of_picture = f"{name}_{settings}.png"
             figure.savefig(arguments.out / name_of_picture)
+        if arguments.drawn:
+            lines += drawn(task, run, translator, tiles, arguments.drawn)
+            print(" ", lines[-2:], flush=True)
         table = pd.DataFrame(lines[::-1], dtype=object)[::-1].fillna("")
         rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
         text = "\n".join("| " + " | ".join(str(cell) for cell in cells) + " |" for cells in rows)
