@@ -18,7 +18,7 @@ identity
 nuclei
     found in translated over those found in reconstructed tiles, for the profile that finds nuclei.
 structure
-    of the translated and of the reconstructed tiles, between the real source (0) and the real target
+    of the translated and the reconstructed tiles, between the real source (0) and the real target
     (1), by the measure of structure that the data set is about; real tiles have been through the
     autoencoder.
 layout
@@ -28,7 +28,7 @@ code
 seconds
     per tile, reconstructed and translated.
 
-Guidance and freedom are those that the run was calibrated to (on up to 16 tiles per condition that are
+Guidance and freedom are those that the run was calibrated to (on 8 tiles per condition that are
 neither trained on nor tested with), unless they are given.
 
 With --judge also
@@ -40,7 +40,7 @@ cycle
     root mean square error of the tiles translated to the target and back, in per cent of the range,
     median over tiles. Takes as long again.
 
-With --drawn N also the kernel distance of N images drawn from noise under each condition to real ones.
+With --drawn N also the kernel distance of N images drawn from noise, per condition, to real ones.
 """
 
 from __future__ import annotations
