@@ -12,8 +12,9 @@ from napari_phenldiff.images.simulate import (
     simulate_images,
     simulate_pairs,
 )
+from napari_phenldiff.measurement.structure import coherence, layout_correlation
 
-KEY = {"translocation": "ratio", "golgi": "area", "neurons": "area"}
+KEY = {"translocation": "ratio", "golgi": "area", "neurons": "area", "beading": "area"}
 
 
 @pytest.mark.parametrize("phenotype", PHENOTYPES)
@@ -91,7 +92,7 @@ def test_fields_vary_more_than_the_conditions_do(phenotype):
     source = np.log([truth["source"][key] for truth in truths])
     target = np.log([truth["target"][key] for truth in truths])
     effect = (target - source).mean()
-    assert np.sign(effect) == (-1 if phenotype == "neurons" else 1)
+    assert np.sign(effect) == (-1 if phenotype in ("neurons", "beading") else 1)
     # two fields of one condition differ by more than one field under the two conditions
     spread = np.abs(np.subtract.outer(source, source))[np.triu_indices(40, 1)]
     assert np.quantile(spread, 0.75) > 0.6 * abs(effect)
@@ -106,9 +107,17 @@ def test_marker_is_moved_not_made():
 
 
 def test_wrong_wishes_are_told():
-    with pytest.raises(InputError, match="translocation, golgi, neurons"):
+    with pytest.raises(InputError, match="translocation, golgi, neurons, beading"):
         simulate_pairs("mitosis", 3)
     with pytest.raises(InputError, match="at least 1"):
         simulate_pairs("golgi", 0)
     with pytest.raises(InputError, match="32"):
         simulate_pairs("golgi", 1, size=16)
+
+
+def test_neurites_break_into_beads_where_they_were():
+    """The structure is another one, in the same places."""
+    for pair in simulate_pairs("beading", 6, seed=7):
+        whole, beaded = (image.data[0].astype(float) for image in (pair.source, pair.target))
+        assert coherence(whole)[()] > coherence(beaded)[()] + 0.03
+        assert layout_correlation(beaded[None], whole[None])[0] > 0.6

@@ -50,6 +50,7 @@ _MEASURED = {
     "translocation": _Measured("translocation", {}),
     "golgi": _Measured("golgi", {"channel": "Golgi", "nuclei_channel": "DNA"}),
     "neurons": _Measured("neurons", {"channel": "neurons"}),
+    "beading": _Measured("area", {"channel": "neurites"}),
 }
 
 

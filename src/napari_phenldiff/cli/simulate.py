@@ -16,13 +16,14 @@ from napari_phenldiff.runs.events import Progress
 if TYPE_CHECKING:
     from napari_phenldiff.images.image import Image
 
-PHENOTYPE_NAMES = ("translocation", "golgi", "neurons")
+PHENOTYPE_NAMES = ("translocation", "golgi", "neurons", "beading")
 
 _EPILOG = """\
 phenotypes:
   translocation   a marker moves from the cytoplasm into the nucleus   (untreated -> treated)
   golgi           a compact Golgi apparatus scatters over the cell     (control -> scattered)
   neurons         neurites are lost and shortened                      (wild_type -> mutant)
+  beading         neurites break into rows of beads                    (intact -> beaded)
 
 DIR gets a folder of TIFFs per condition and truth.csv with the true measurements. Without --paired
 the two folders show different cells, as in a real experiment. With --paired, files of the same name

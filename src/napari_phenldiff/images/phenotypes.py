@@ -10,6 +10,7 @@ from scipy import ndimage as ndi
 from scipy import special
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.structures import draw_beaded, random_lines
 
 _MARGIN = 24
 
@@ -220,6 +221,23 @@ def _draw_neurons(rng: np.random.Generator, size: int, dose: float) -> Drawing:
     return Drawing(planes, {"area": float(masks["neurons"].sum())}, masks)
 
 
+def _draw_beading(rng: np.random.Generator, size: int, dose: float) -> Drawing:
+    planes, nuclei = np.zeros((2, size, size)), _Nuclei(size)
+    chromatin = _texture(rng, size, 2.0)
+    for cell in _cells(rng, size, spacing=52, radius=(5.0, 7.5)):
+        distance = _polar(cell, size, np.random.default_rng(int(cell["seed"])))
+        nuclei.add(distance)
+        stained = 0.75 * cell["stain"] * _inside(distance, 1.0, 0.06) * chromatin
+        planes[1] = np.maximum(planes[1], stained)
+    n = 4 + rng.poisson(14 * np.exp(rng.normal(0, 0.4)) * size / 128)
+    lines = random_lines(rng, size, int(n), order=float(rng.uniform(0.5, 1)), bend=0.02)
+    # how the neurites break must not depend on how many numbers the beads took
+    beads = np.random.default_rng(int(rng.integers(2**31)))
+    planes[0] = 0.8 * draw_beaded(beads, size, lines, dose, width=float(rng.uniform(0.7, 1.1)))
+    masks = {"beading": planes[0] > 0.12, "nuclei": nuclei.labels}
+    return Drawing(planes, {"area": float(masks["beading"].sum())}, masks)
+
+
 def _stroke(
     plane: np.ndarray, ys: np.ndarray, xs: np.ndarray, level: np.ndarray, width: float
 ) -> None:
@@ -243,5 +261,6 @@ PHENOTYPES: Mapping[str, Phenotype] = {
         Phenotype("translocation", "untreated", "treated", ("DNA", "marker"), _draw_translocation),
         Phenotype("golgi", "control", "scattered", ("Golgi", "tubulin", "DNA"), _draw_golgi),
         Phenotype("neurons", "wild_type", "mutant", ("neurons", "DNA"), _draw_neurons),
+        Phenotype("beading", "intact", "beaded", ("neurites", "DNA"), _draw_beading),
     )
 }

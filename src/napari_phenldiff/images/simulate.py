@@ -5,7 +5,7 @@ same stain, background and camera noise, once under the source and once under th
 Only what the phenotype changes differs. Cells and fields vary more than the conditions do, as in
 real experiments, so no single image gives its condition away by brightness alone.
 
-Three phenotypes, after the data sets of the Phen-LDiff paper (section 4.1):
+Four phenotypes, the first three after the data sets of the Phen-LDiff paper (section 4.1):
 
 ``translocation``
     a marker moves from the cytoplasm into the nucleus (channels DNA, marker).
@@ -13,6 +13,9 @@ Three phenotypes, after the data sets of the Phen-LDiff paper (section 4.1):
     one compact Golgi apparatus breaks into stacks scattered over the cell (Golgi, tubulin, DNA).
 ``neurons``
     neurites are lost and shortened (neurons, DNA).
+``beading``
+    neurites break into rows of beads in their places: a structure that changes where it is
+    (neurites, DNA).
 """
 
 from __future__ import annotations
@@ -78,7 +81,7 @@ def simulate_pairs(
 
     Parameters
     ----------
-    phenotype : {"translocation", "golgi", "neurons"}
+    phenotype : {"translocation", "golgi", "neurons", "beading"}
         What differs between the conditions.
     n_images : int
         Number of fields.

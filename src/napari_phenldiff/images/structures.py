@@ -180,6 +180,7 @@ def draw_beaded(
     """
     y, x, number = lines
     n = int(number.max()) + 1
+    brightness = rng.uniform(0.4, 1)
     level = rng.lognormal(0, 0.5, n)[number]
     ripple = ndi.gaussian_filter1d(rng.standard_normal(len(y)), 12)
     ripple /= ripple.std() + 1e-9
@@ -189,6 +190,7 @@ def draw_beaded(
     fragile = np.argsort(np.argsort(fragile)) / len(fragile)
     kept = fragile > dose * rng.uniform(0.85, 1.0)
     fibre = ndi.gaussian_filter(_scatter(size, y, x, whole * kept), width) * width
+    unbroken = ndi.gaussian_filter(_scatter(size, y, x, whole), width) * width
     spacing = rng.uniform(8, 30)
     beads = np.flatnonzero(rng.random(len(y)) < 1 / spacing)
     beads = beads[rng.random(len(beads)) < dose]
@@ -202,8 +204,8 @@ def draw_beaded(
         _scatter(size, y + rng.normal(0, 2, len(y)), x + rng.normal(0, 2, len(y)), level), 2.0
     )
     plane = fibre + dose * (0.5 * spots + 0.25 * debris)
-    scale = np.percentile(plane, 99.5) + 1e-6
-    return np.asarray(rng.uniform(0.4, 1) * np.minimum(plane / scale, 1.6))
+    scale = np.percentile(unbroken, 99.5) + 1e-6
+    return np.asarray(brightness * np.minimum(plane / scale, 1.6))
 
 
 def _beside_nuclei(rng: np.random.Generator, size: int, plane: np.ndarray) -> np.ndarray:
