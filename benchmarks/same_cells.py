@@ -14,7 +14,7 @@ Each is trained and translated as by `phenldiff train` and `phenldiff translate`
 defaults, on tiles that were not trained on. A row per set: which channels are references and
 normalised; of the nuclei how many are kept (half of their union, one to one), lost and invented,
 reconstructed to translated; recovery of the log2 ratio of nucleus and ring, and its share of that
-on the untouched set. All are measured against the untouched treated tiles, whose phenotype it is.
+on the first set. All are measured against the untouched treated tiles, whose phenotype it is.
 What is in DIR is not made again.
 
 ``--references`` trains nothing: it tells, for the data sets there are, how well each channel
@@ -126,7 +126,10 @@ def carry_out(real: Experiment, name: str, args: argparse.Namespace) -> Row:
     write_set(real, name, data)
     if not is_run(run_folder):
         config = TrainingConfig(
-            conditions=(SOURCE, TARGET), steps=args.steps, images_per_condition=args.images
+            conditions=(SOURCE, TARGET),
+            steps=args.steps,
+            images_per_condition=args.images,
+            seed=args.seed,
         )
         train(data, config, run_folder)
     run = Run.open(run_folder)
@@ -250,6 +253,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--images", type=int, default=100, help="per condition, to train on")
     parser.add_argument("--test-images", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0, help="of the training; name another --out")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--inference-steps", type=int, help="default: that of the translation")
     args = parser.parse_args()
     if args.references:
@@ -258,7 +263,7 @@ def main() -> None:
     if args.out is None:
         parser.error("name a folder with --out")
     real = Experiment.from_folder(args.data / FOLDER, conditions=(SOURCE, TARGET))
-    rows = [carry_out(real, name, args) for name in SETS]
+    rows = [carry_out(real, name, args) for name in args.sets]
     print("| set | references | normalised | nuclei | kept | lost | invented | recovery | share |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:

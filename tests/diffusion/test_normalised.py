@@ -7,9 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage as ndi
 
+from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.finetune import finetune
+from napari_phenldiff.diffusion.structure import dark_noise
+from napari_phenldiff.diffusion.training import Training
 from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -110,3 +114,32 @@ def test_a_resumed_training_has_the_same_ranges(tiny_base, tmp_path, dimmed):
     before = run.scaling
     list(finetune(dimmed, run.config, run, resume=True))
     assert Run.open(run.path).scaling == before
+
+
+def test_noise_tells_no_condition_and_is_nowhere_else(tiny_base, tmp_path, dimmed):
+    """Only normalised channels are made noisy, by more than either condition is."""
+    size = 16
+    for settings, normalised in (({}, True), ({"normalised_channels": ()}, False)):
+        config = TrainingConfig(base=str(tiny_base), conditions=CONDITIONS, **settings)
+        scaling = IntensityScaling.fit(dimmed.images)
+        run = Run.from_experiment(
+            tmp_path / str(normalised), config, experiment=dimmed, scaling=scaling
+        )
+        training = Training(BaseModel.load(str(tiny_base)), config)
+        training.encode(dimmed, run)
+        if not normalised:
+            assert training.noise is None
+            continue
+        noise = training.noise.flatten()
+        assert (noise[size:] == 0).all()
+        for views in training.latents:
+            assert (noise[:size] >= dark_noise(views[0][:, :size])).all()
+        assert noise[:size].max() < 1
+
+
+def test_dark_noise_is_that_of_the_background():
+    generator = torch.Generator().manual_seed(0)
+    z = 0.05 * torch.randn(6, 4, 16, 16, generator=generator)
+    z[:, 1:, :8] += torch.randn(6, 3, 8, 16, generator=generator)
+    z[:, 0, :8] += 3  # half of the field is bright, and structured
+    np.testing.assert_allclose(dark_noise(z)[1:], 0.05, rtol=0.3)

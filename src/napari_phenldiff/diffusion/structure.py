@@ -123,6 +123,28 @@ def describe_arrangement(
     return np.divide(shared, spread, out=np.zeros_like(shared), where=spread > 0)
 
 
+def dark_noise(latents: torch.Tensor) -> torch.Tensor:
+    """Tell how noisy a channel is where it is dark.
+
+    Parameters
+    ----------
+    latents : torch.Tensor
+        ``(N, coefficients, Y, X)`` of tiles, as in `describe_structure`.
+
+    Returns
+    -------
+    torch.Tensor of shape (coefficients,)
+        Standard deviation of each coefficient in the darkest quarter of each tile, robust against
+        what is faint there; median over tiles.
+    """
+    z = latents.float().flatten(2)
+    mean = z[:, :1]
+    dark = (mean <= mean.quantile(0.25, dim=-1, keepdim=True)).expand_as(z)
+    inside = z.masked_fill(~dark, float("nan"))
+    centred = (inside - inside.nanmedian(-1, keepdim=True).values).abs()
+    return centred.nanmedian(-1).values.median(0).values * 1.4826
+
+
 def _light(latents: torch.Tensor, groups: np.ndarray | None) -> np.ndarray:
     """Take out gain and offset of each group of tiles."""
     z = latents.double().cpu().numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
@@ -30,6 +32,7 @@ from napari_phenldiff.diffusion.separation import Separation, separation, tile_w
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.diffusion.strategies import strategy_of
 from napari_phenldiff.diffusion.streams import stream
+from napari_phenldiff.diffusion.structure import dark_noise
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.brightness import brightness_in_words, with_common_brightness
 from napari_phenldiff.images.experiment import Experiment
@@ -38,6 +41,8 @@ from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 
 _STATE = "state.safetensors"
+_NOISE = 2.0
+"""Most noise that is added to normalised channels, in times that of the noisiest condition."""
 _JOINT = 0.25
 """Share of the samples in which reference channels are noised like the others, so that the network
 can still draw whole images."""
@@ -88,6 +93,7 @@ class Training:
         self.references = choose_references(config.reference_channels, names, counted, base)
         if not self.separation.found:
             warnings.append(_nothing_found(self.references))
+        self.noise = self._noise(run.channel_names)
         self.padding = given_latents(base, run.channel_names)
         self.given = given_latents(base, run.channel_names, self.references)
         self.nothing_to_learn = bool(self.given.all())
@@ -157,6 +163,24 @@ class Training:
             for name in self.normalised
         ]
 
+    def _noise(self, names: Sequence[str]) -> torch.Tensor | None:
+        """Return the most noise for normalised channels ``(1, L, 1, 1)``; None without any.
+
+        A dim stain that was made brighter has other noise than a bright one. The network would
+        tell the conditions by it and need the tokens less, and an image translated has the noise of
+        its source. So each sample is as noisy as chance makes it.
+        """
+        size = self.base.coefficients
+        if size is None or not self.normalised:
+            return None
+        noise = torch.zeros(1, self.base.latent_channels, 1, 1)
+        for k, name in enumerate(names):
+            if name in self.normalised:
+                part = slice(k * size, (k + 1) * size)
+                found = torch.stack([dark_noise(views[0][:, part]) for views in self.latents])
+                noise[0, part, 0, 0] = _NOISE * found.max(0).values
+        return noise.to(self.base.device)
+
     @property
     def size(self) -> AdapterSize:
         """How much is trained and kept, after `encode`."""
@@ -177,6 +201,11 @@ class Training:
         dropped = torch.rand(n, generator=generator) < config.condition_dropout
         joint = torch.rand(n, generator=generator).to(device) < _JOINT
         given = torch.where(joint.view(-1, 1, 1, 1), self.padding, self.given)
+        if self.noise is not None:
+            amount = torch.rand(n, 1, 1, 1, generator=generator).to(device)
+            amount = amount * ~joint.view(-1, 1, 1, 1)  # what is drawn shall not be noisy
+            more = torch.randn(clean.shape, generator=generator).to(device)
+            clean = clean + amount * self.noise * more
         noisy, target = add_noise(
             clean, noise, self.alphas[t], given, prediction_type=self.base.prediction_type
         )
