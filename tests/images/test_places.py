@@ -111,4 +111,15 @@ def test_wells_that_a_table_names_are_counted(image, tmp_path, column):
     )
     units = units_of_images(experiment["a"].images)
     assert units.counted == "wells"
-    assert [units.wells[f"img{i}"] for i in (0, 2, 4)] == ["plateP0 B03", "plateP0 B03", "plateP1 12"]
+    assert [units.wells[f"img{i}"] for i in (0, 2, 4)] == [
+        "plateP0 B03",
+        "plateP0 B03",
+        "plateP1 12",
+    ]
+
+
+def test_a_lone_letter_with_a_number_is_a_time_if_it_is_written_so():
+    from napari_phenldiff.measurement.units import units_of_names
+
+    assert units_of_names([f"t{i:02d}" for i in range(12)]).counted == "fields"
+    assert units_of_names([f"{c}{i}" for c in "tu" for i in range(12)]).counted == "images"
