@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.layers import stacks_of
 from napari_phenldiff.images.places import Place, place_of
+from napari_phenldiff.images.tiff import read_image, read_tiff, write_stack, write_tiff
+from napari_phenldiff.measurement.units import units_of_images
 
 
 @pytest.mark.parametrize(
@@ -57,3 +65,61 @@ def test_what_a_name_does_not_tell_is_not_guessed(name):
 def test_a_letter_with_one_digit_may_be_a_channel():
     assert place_of("C1_003").kind == "well"
     assert place_of("C1_003", unsure=False).kind == "image"
+
+
+@pytest.fixture
+def image() -> Image:
+    return Image(np.arange(64, dtype=np.uint8).reshape(1, 8, 8), ("DNA",), None, "one")
+
+
+def test_images_of_a_stack_know_it_wherever_they_are_written(image, tmp_path):
+    write_stack(tmp_path / "movie.tif", [image, replace(image, name="two")])
+    images = read_tiff(tmp_path / "movie.tif")
+    assert [x.part_of for x in images] == ["movie", "movie"]
+    # As docks do with what is in layers.
+    write_tiff(tmp_path / "again.tif", images[1])
+    assert read_image(tmp_path / "again.tif").part_of == "movie"
+    write_tiff(tmp_path / "alone.tif", image)
+    assert read_image(tmp_path / "alone.tif").part_of is None
+    units = units_of_images(images)
+    assert (units.counted, set(units.wells.values())) == ("stacks", {"movie"})
+
+
+@pytest.mark.parametrize(
+    ("n", "named", "paths", "expected"),
+    [
+        (1, False, (), (None,)),
+        (3, False, (), ("layer",) * 3),
+        (2, True, (None, None), (None, None)),
+        (2, True, ("a.tif", "b.tif"), (None, None)),
+        (3, True, ("s.tif", "s.tif", "b.tif"), ("s", "s", None)),
+    ],
+)
+def test_images_of_a_layer_that_come_from_one_stack(n, named, paths, expected):
+    assert stacks_of("layer", n, named=named, paths=paths) == expected
+
+
+@pytest.mark.parametrize("column", ["well", "Metadata_Well", "Image_Metadata_Well", "WellID"])
+def test_wells_that_a_table_names_are_counted(image, tmp_path, column):
+    lines = [f"file,condition,{column},plate"]
+    for i in range(6):
+        write_tiff(tmp_path / f"img{i}.tif", replace(image, name=f"img{i}"))
+        lines.append(f"img{i}.tif,{'ab'[i % 2]},{'B03' if i < 4 else '12'},P{i // 4}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    experiment = Experiment.from_table(
+        tmp_path / "table.csv", condition_column="condition", channel_columns={"DNA": "file"}
+    )
+    units = units_of_images(experiment["a"].images)
+    assert units.counted == "wells"
+    assert [units.wells[f"img{i}"] for i in (0, 2, 4)] == [
+        "plateP0 B03",
+        "plateP0 B03",
+        "plateP1 12",
+    ]
+
+
+def test_a_lone_letter_with_a_number_is_a_time_if_it_is_written_so():
+    from napari_phenldiff.measurement.units import units_of_names
+
+    assert units_of_names([f"t{i:02d}" for i in range(12)]).counted == "fields"
+    assert units_of_names([f"{c}{i}" for c in "tu" for i in range(12)]).counted == "images"

@@ -195,7 +195,8 @@ class Experiment:
         Returns
         -------
         Experiment
-            An image is named after the file of its first channel.
+            An image is named after the file of its first channel. Columns called well and plate
+            (also Metadata_Well and the like) say which well it is a part of.
 
         Raises
         ------

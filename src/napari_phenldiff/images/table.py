@@ -120,7 +120,11 @@ def _well(row: Mapping[str, str]) -> str | None:
             found.setdefault(match.group(1).lower(), value.strip())
     if "well" not in found:
         return None
-    return f"{found['plate']} well {found['well']}" if "plate" in found else f"well {found['well']}"
+    well = f"well {found['well']}"
+    if "plate" not in found:
+        return well
+    # In one word, of which no part is taken for a field or a counter.
+    return f"plate{re.sub(r'[^A-Za-z0-9]', '', found['plate'])} {well}"
 
 
 def _path(text: str) -> Path:

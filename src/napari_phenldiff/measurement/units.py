@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Summary = Literal["mean", "median"]
 Wells = str | Mapping[str, str]
 
+_LONE, _PADDED = re.compile(r"[tz]\d+", re.I), re.compile(r"[tz]0\d+", re.I)
+
 EACH_IMAGE = "image"
 """In place of wells: each image counts. It is the column that names images."""
 
@@ -96,6 +98,9 @@ def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None)
     # A letter with one digit that is the same everywhere names no well of a condition.
     unsure = len({place_of(parts.get(name, name)).name for name in names}) > 1
     places = {name: _place(name, parts.get(name), unsure) for name in names}
+    # Times and planes are counted with leading zeros; t1 to t12 may be treated images as well.
+    if not any(_PADDED.fullmatch(name) for name in names):
+        places |= {name: Place(name, "image") for name in names if _LONE.fullmatch(name)}
     kinds = {place.kind for place in places.values()}
     if kinds <= {"image"}:
         return Units()
