@@ -8,6 +8,8 @@ from pathlib import Path
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import files_left_out
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Warned
 from napari_phenldiff.runs.folder import is_run
@@ -243,15 +245,22 @@ class TrainingRequest:
         """
         config = self.config()
         assert self.out is not None
-        prepared = prepare(self._experiment(), config)
+        experiment = replace(Experiment.from_images(self._images()), left_out=self._left_out())
+        prepared = prepare(experiment, config)
         run = prepared.make_run(self.out, config)
         for text in prepared.warnings:
             run.append(Warned(text))
         return prepared.warnings
 
-    def _experiment(self) -> Experiment:
+    def _left_out(self) -> tuple[str, ...]:
+        """Say what lies beside the images of the folder and is none."""
+        if self.folder is None:
+            return ()
+        folders = [self.folder / choice.name for choice in self.conditions]
+        return tuple(text for folder in folders for text in files_left_out(folder))
+
+    def _images(self) -> dict[str, list[Image]]:
         """Read the images of the conditions, and bring their channels into one order."""
-        left_out: tuple[str, ...] = ()
         names = [choice.name for choice in self.conditions]
         if self.folder is None:
             groups = {c.name: c.group for c in self.conditions if c.group is not None}
@@ -259,10 +268,9 @@ class TrainingRequest:
         else:
             read = Experiment.from_folder(self.folder, conditions=names, z=self.z)
             images = {name: list(read[name].images) for name in names}
-            left_out = read.left_out
-        if self.match is not None:
-            images = {name: self.match.apply(name, images[name]) for name in names}
-        return replace(Experiment.from_images(images), left_out=left_out)
+        if self.match is None:
+            return images
+        return {name: self.match.apply(name, images[name]) for name in names}
 
 
 def suggest_run_folder(parent: Path, source: str, target: str) -> Path:
