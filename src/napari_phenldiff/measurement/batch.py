@@ -149,8 +149,8 @@ def measure_files(
     files = {name: [Path(path).absolute() for path in paths] for name, paths in groups.items()}
     every = list(chain.from_iterable(files.values()))
     read = partial(_read, z, vary_by_file(islice(_channel_names(every), _LOOKED_AT)))
-    names = (image.channel_names for path in every for image in _readable(read, path))
-    settings = with_channels(chosen, settings, names)
+    channels = (image.channel_names for path in every for image in _readable(read, path))
+    settings = with_channels(chosen, settings, channels)
     main_column = chosen.suited(settings).main_column
     known = dict(thresholds or {})
     if any(name not in known for name in fitted_parts(chosen, settings)):

@@ -136,9 +136,9 @@ class MeasuringRequest:
             if group.n_planes > 1 and self.z is None:
                 return f"{name} has {group.n_planes} z planes; choose what is made of them."
         if self.translated is not None:
-            error = self._direction_error(self.translated)
-            if error is not None:
-                return error
+            reversed_ = self._direction_error(self.translated)
+            if reversed_ is not None:
+                return reversed_
             strengths = self.translated.infos[0][0].provenance.get("strengths", ())
             if len(set(strengths)) > 1:
                 return (
