@@ -181,11 +181,13 @@ def blurred(
 
 
 # The levels that the simulator's true areas are defined at, in the grey values of a mean field.
+FIRST_CHANNEL = CellsSettings(nuclei_channel=0)
+
 CASES = {
     "swollen nuclei": Case(
         swelling(128),
         "cells",
-        {"default": CellsSettings(nuclei_channel=0)},
+        {"default": FIRST_CHANNEL},
         "area_px",
         nuclear_area,
     ),
@@ -226,7 +228,7 @@ CASES = {
     f"nuclei of {name}": Case(
         nuclei_of(name, 160),
         "cells",
-        {"default": CellsSettings(nuclei_channel=0)},
+        {"default": FIRST_CHANNEL},
         "area_px",
         nuclear_area,
     )

@@ -135,7 +135,7 @@ def test_somebodys_choice_stands(base):
 
 
 def test_channels_that_do_not_exist_are_refused(base):
-    with pytest.raises(InputError, match=r"no channel 'RFP'.*DNA, GFP"):
+    with pytest.raises(InputError, match=r"no channel \"RFP\".*\"DNA\", \"GFP\""):
         choose_references(("RFP",), ("DNA", "GFP"), Separation((0.5, 0.9), 0.95), base)
 
 

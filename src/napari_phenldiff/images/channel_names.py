@@ -26,7 +26,7 @@ def is_nuclear(name: str) -> bool:
     return _NUCLEAR.search(name) is not None
 
 
-def find_channel(names: Sequence[str], wanted: int | str, *, where: str = "The images") -> int:
+def find_channel(names: Sequence[str], wanted: int | str, *, where: str = "The images have") -> int:
     """Find a channel by its name, else by its number.
 
     Parameters
@@ -38,7 +38,7 @@ def find_channel(names: Sequence[str], wanted: int | str, *, where: str = "The i
         regard to case and spaces. A number counts from 0; in a text it counts only where no
         channel is called so.
     where : str
-        What has the channels, for messages.
+        What has the channels, for messages, with its verb.
 
     Returns
     -------
@@ -56,8 +56,8 @@ def find_channel(names: Sequence[str], wanted: int | str, *, where: str = "The i
             if len(found) > 1:
                 same = quoted([names[i] for i in found])
                 raise InputError(
-                    f'{where}: several channels are called "{wanted}" ({same}): give each channel '
-                    "a name of its own, or the number of the channel."
+                    f'{where} several channels called "{wanted}" ({same}): give each channel a '
+                    "name of its own, or the number of the channel."
                 )
             if found:
                 return found[0]
@@ -66,7 +66,7 @@ def find_channel(names: Sequence[str], wanted: int | str, *, where: str = "The i
         return number
     told = f'"{wanted}"' if isinstance(wanted, str) else f"number {wanted}"
     numbers = "" if len(names) < 2 else f" or a number from 0 to {len(names) - 1}"
-    raise InputError(f"{where}: no channel {told}; choose one of {quoted(names)}{numbers}.")
+    raise InputError(f"{where} no channel {told}: choose one of {quoted(names)}{numbers}.")
 
 
 def named_channels(parts: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

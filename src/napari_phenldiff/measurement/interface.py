@@ -181,7 +181,7 @@ def channel_index(image: Image, channel: Channel) -> int:
     InputError
         If the image has no such channel, or several of that name.
     """
-    return find_channel(image.channel_names, channel, where=f'Image "{image.name}"')
+    return find_channel(image.channel_names, channel, where=f'Image "{image.name}" has')
 
 
 def measurable_plane(image: Image, channel: Channel) -> tuple[np.ndarray, str]:

@@ -161,7 +161,7 @@ class SettingsForm(QObject):
                 elif value == AUTO and AUTO not in self._channels:
                     self._choose(field, self._suggested(path[-1]))
                 elif self._channels:
-                    index = find_channel(self._channels, value, where="The open images")
+                    index = find_channel(self._channels, value, where="The open images have")
                     field.setCurrentIndex(field.findData(self._channels[index]))
             elif number is not None and not isinstance(value, str):
                 number.setValue(value)
@@ -303,7 +303,7 @@ def check_channels(values: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise InputError if settings choose a channel that images with these don't have."""
     for field, value in values.items():
         if field.endswith("channel") and value not in (None, AUTO):
-            find_channel(names, value, where="The open images")
+            find_channel(names, value, where="The open images have")
 
 
 def _value_of(field: QWidget, number: QDoubleSpinBox | None) -> Any:
