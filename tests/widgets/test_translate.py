@@ -587,3 +587,15 @@ def test_the_dial_is_that_of_the_image_that_is_shown(
             assert turn is not None
             assert turn.translation == identity
             assert set(np.unique(turned._data_view)) == {turn.place}
+
+
+def test_the_dock_says_so_as_soon_as_no_image_is_shown(
+    qtbot, dock: TranslateWidget, model: ViewerModel
+):
+    model.add_image(np.zeros((9, 24, 32)), translate=(20, 0, 0), name="elsewhere")
+    assert dock.job_foot.button.isEnabled()
+    model.dims.set_point(0, 25)
+    qtbot.waitUntil(lambda: not dock.job_foot.button.isEnabled())
+    dock.refresh()
+    model.dims.set_point(0, 1)
+    qtbot.waitUntil(dock.job_foot.button.isEnabled)

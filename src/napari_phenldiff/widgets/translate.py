@@ -49,6 +49,7 @@ class TranslateWidget(DropPanel):
     def __init__(self, napari_viewer: Viewer) -> None:
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
+        self._unseen = ""
         self.run_choice = RunChoice(self.section("Run"))
         self.run_field = self.run_choice.folder
         self._add_images()
@@ -172,6 +173,14 @@ class TranslateWidget(DropPanel):
         except InputError as error:
             return str(error)
 
+    def _why_unseen(self) -> str:
+        """Return why the image that is shown can't be told; empty if it can."""
+        try:
+            self.request()
+        except InputError as error:
+            return str(error)
+        return ""
+
     def refresh(self) -> None:
         """Say what the buttons do now, and why they can't if they can't."""
         group = self.images.currentData()
@@ -181,6 +190,7 @@ class TranslateWidget(DropPanel):
             "Translate" if count == 1 else f"Translate {count} images",
             "Translate in a background process and add the result as layers",
         )
+        self._unseen = self._why_unseen()
         self.job_foot.set_error(self.validation_error())
         self._refresh_comparison()
         self.strength.refresh()
@@ -239,8 +249,11 @@ class TranslateWidget(DropPanel):
 
     def _on_slider(self, event: object = None) -> None:
         """Say whether there is an image where the slider stands now."""
-        if isalive(self):
-            self.job_foot.set_error(self.validation_error())
+        if not isalive(self):
+            return
+        # Sliders may be played: the run is only looked at again when something else is to be said.
+        if self._why_unseen() != self._unseen:
+            self.refresh()
 
     def _on_layers(self) -> None:
         groups = group_layers(self.viewer.layers)
