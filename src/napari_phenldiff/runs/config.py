@@ -66,6 +66,7 @@ class TrainingConfig(CommonTraining):
     """
 
     method: Literal["phenldiff"] = "phenldiff"
+    steps: Annotated[int, Field(ge=1)] = 1000
     base: Annotated[str, Field(min_length=1)] = "bundled"
     strategy: Literal["auto", "lora", "svdiff", "attention", "full"] = "auto"
     rank: Annotated[int, Field(ge=1)] = 16
