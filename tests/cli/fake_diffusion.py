@@ -79,6 +79,8 @@ class Translation:
     residual: float
     seconds: float
     dial: Dial | None = None
+    code_correlation: float = 0.5
+    code_spread: float = 1.0
 
 
 @dataclass(frozen=True)

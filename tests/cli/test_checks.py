@@ -170,7 +170,7 @@ def test_where_nothing_could_be_measured(tmp_path, phenldiff):
     table = tmp_path / "table.csv"
     code, _, said = phenldiff("measure", "area", tmp_path, "--out", table)
     assert code == 2
-    assert "Nothing could be measured in 2 images (the first is f): DNA: holds values" in said
+    assert "Nothing could be measured in 2 images (the first is f): marker: holds values" in said
     assert not table.exists()
 
 

@@ -158,7 +158,7 @@ def test_the_truth_is_supported(model, honest, data, tmp_path):
     path = write_document(tmp_path / "report.html", found)
     text = path.read_text(encoding="utf-8")
     assert '<p class="verdict good">Supported</p>' in text
-    assert text.count("<figure>") == 5
+    assert text.count("<figure>") == 6
     for words in ("null translation", "real vs real", "Memorisation", "There and back"):
         assert words in text
 

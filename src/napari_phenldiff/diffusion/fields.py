@@ -38,13 +38,13 @@ class Translation:
     residual : float
         How far from exact the inversion was, see `Schedule.invert`; the worst of the image's tiles.
         NaN where a method cannot tell, or inverts nothing.
-    code_correlation, code_spread : float
-        How much of the image is still in the code that it was generated from, see
-        `freedom.code_statistics`; means over the image's tiles. NaN where there is no code.
     seconds : float
         Time it took, shared evenly among the images of a batch.
     dial : Dial or None
         To see the image at other strengths, where that was asked for and the method has one.
+    code_correlation, code_spread : float
+        How much of the image is still in the code that it was generated from, see
+        `freedom.code_statistics`; means over the image's tiles. NaN where there is no code.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Translation:
     reconstructed: Image
     residual: float
     seconds: float
+    dial: Dial | None = None
     code_correlation: float = float("nan")
     code_spread: float = float("nan")
-    dial: Dial | None = None
 
 
 def check_conditions(config: TranslationConfig, conditions: Sequence[str]) -> None:

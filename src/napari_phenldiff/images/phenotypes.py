@@ -224,7 +224,7 @@ def _draw_neurons(rng: np.random.Generator, size: int, dose: float) -> Drawing:
 def _draw_beading(rng: np.random.Generator, size: int, dose: float) -> Drawing:
     planes, nuclei = np.zeros((2, size, size)), _Nuclei(size)
     chromatin = _texture(rng, size, 2.0)
-    for cell in _cells(rng, size, spacing=52, radius=(5.0, 7.5)):
+    for cell in _cells(rng, size, spacing=46, radius=(6.0, 8.5)):
         distance = _polar(cell, size, np.random.default_rng(int(cell["seed"])))
         nuclei.add(distance)
         stained = 0.75 * cell["stain"] * _inside(distance, 1.0, 0.06) * chromatin
