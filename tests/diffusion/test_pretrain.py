@@ -24,6 +24,7 @@ from napari_phenldiff.diffusion.pretrain import pretrain
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig, shape_of
 from napari_phenldiff.diffusion.pretraining_folder import PretrainingFolder
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.simulate import PHENOTYPES
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.events import Finished, Preview, Saved, Step
 
@@ -264,9 +265,8 @@ def test_chunks_are_different_and_as_many_as_wanted():
 def test_simulated_fields_use_all_phenotypes():
     fields = simulated_fields(12, size=48)
     assert fields.shape == (12, 3, 48, 48)
-    # translocation and neurons have two channels, golgi three
-    lit = (fields.max((2, 3)) > 0).reshape(4, 3, 3).any(0).sum(1)
-    assert lit.tolist() == [2, 3, 2]
+    lit = (fields.max((2, 3)) > 0).reshape(3, 4, 3).any(0).sum(1)
+    assert lit.tolist() == [len(kind.channel_names) for kind in PHENOTYPES.values()]
 
 
 def test_descriptors_know_nothing_of_places():

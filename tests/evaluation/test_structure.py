@@ -308,7 +308,9 @@ class Translator:
             yield Made(image if own else self.made[image.name], image)
 
 
-def judged(source, target, made, *, channel=0, n=N, profile="area", keep=(), settings=None):
+def judged(
+    source, target, made, *, channel=0, n=N, profile="area", keep=(), settings=None, wells="image"
+):
     """Evaluate what stands in for translated images; return all metrics and the page's input."""
     data = Experiment.from_images({"source": source, "target": target})
     chosen = find_profile(profile).settings_type(
@@ -322,7 +324,8 @@ def judged(source, target, made, *, channel=0, n=N, profile="area", keep=(), set
         ),
         data,
         TranslationConfig(source="source", target="target"),
-        EvaluationConfig(images=n, cycle=False, latent_images=0),
+        # some of these sets are of one or two fields, which is another rule's business
+        EvaluationConfig(images=n, cycle=False, latent_images=0, wells=wells),
         profile,
         chosen,
     )
@@ -341,6 +344,7 @@ def without_networks(monkeypatch):
 def other_cells(monkeypatch):
     """Real target images in the place of translated ones are other cells: that is not asked."""
     monkeypatch.setattr(parts, "own_source", lambda *a: 1.0)
+    monkeypatch.setattr(parts, "_cells", lambda *a: None)
 
 
 def as_much_area(source, target, channel=0):

@@ -20,6 +20,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
+from napari_phenldiff.diffusion.device import quicken
 from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.schedule import PredictionType
 from napari_phenldiff.errors import InputError
@@ -128,6 +129,7 @@ class BaseModel:
         for model in (self.unet, self.autoencoder, self.encoder):
             if model is not None:
                 model.to(device)
+        quicken(self.unet, device)
         return replace(self, device=device)
 
     @property

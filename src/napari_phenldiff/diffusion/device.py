@@ -10,6 +10,9 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from napari_phenldiff.errors import InputError
 
+_SMALL_MAP = 32
+"""Side of a latent, in places, up to which all pairs of places are few."""
+
 
 def choose_device(wanted: str = "auto") -> torch.device:
     """Turn the user's wish into a device that is there.
@@ -62,10 +65,11 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 def quicken(network: UNet2DConditionModel, device: torch.device) -> None:
     """Choose the attention that is quickest on a device; outputs are the same up to rounding.
 
-    On a CPU that is matrix products one after the other: the way back through PyTorch's fused
-    attention takes a third of a training step there (`docs/notes/pretraining.md`).
+    On a CPU that is matrix products one after the other, as long as the maps are small: the way
+    back through PyTorch's fused attention takes a third of a training step of the bundled base
+    there (`docs/notes/pretraining.md`). Of large maps their products would not fit into memory.
     """
-    if device.type == "cpu":
+    if device.type == "cpu" and int(network.config.sample_size) <= _SMALL_MAP:
         network.set_attn_processor(AttnProcessor())
 
 

@@ -229,7 +229,7 @@ class _Training:
                     _time_step(len(self.alphas), config.noise_levels, generator),
                     torch.rand(1, generator=generator) < config.descriptor_dropout,
                     torch.randn(1, len(networks.encoder.mean), generator=generator),
-                    _some_channels(config.image_channels, config.given_share, generator),
+                    _given_channels(image, config.given_share, generator),
                 )
             )
         return _Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -246,11 +246,6 @@ class _Training:
             latents = networks.autoencoder.encode(images)
             standardised = networks.encoder.standardise(latents)
         standardised = standardised + config.descriptor_noise * wobble
-        # channels that an image does not have are given, as they are in a fine-tuning; of those
-        # that it has, at least one is asked for
-        absent = (images == -1).flatten(2).all(2)
-        nothing_asked = (channels | absent).all(1, keepdim=True)
-        channels = torch.where(nothing_asked, absent, channels | absent)
         given = channels.repeat_interleave(config.coefficients, 1)[..., None, None]
         kind = str(networks.scheduler.config.prediction_type)
         noisy, target = add_noise(latents, noise, self.alphas[t], given, prediction_type=kind)
@@ -304,6 +299,17 @@ def _time_step(total: int, levels: str, generator: torch.Generator) -> torch.Ten
     middle = torch.sigmoid(torch.randn(1, generator=generator) - 0.3)
     chosen = torch.rand(1, generator=generator) < (0.6 if levels == "middle" else 0.0)
     return (torch.where(chosen, middle, even) * total).long().clamp_max(total - 1)
+
+
+def _given_channels(image: np.ndarray, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Choose the channels ``(1, channels)`` bool of an image ``(1, C, Y, X)`` that are given.
+
+    Those that it does not have are, as they are in a fine-tuning; of those that it has, at least
+    one is asked for.
+    """
+    absent = torch.from_numpy((image == -1).all((2, 3)))
+    given = absent | _some_channels(image.shape[1], share, generator)
+    return absent if given.all() else given
 
 
 def _some_channels(channels: int, share: float, generator: torch.Generator) -> torch.Tensor:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from napari_phenldiff.diffusion.adaptation import AdapterSize, adapter_files
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.conditioning import ConditionTokens, initial_tokens
-from napari_phenldiff.diffusion.device import autocast, choose_precision, quicken
+from napari_phenldiff.diffusion.device import autocast, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.latents import (
     MAX_TILES,
@@ -56,7 +56,6 @@ class Training:
         self.dtype = choose_precision(config.precision, base.device)
         torch.manual_seed(config.seed)  # peft draws its initial weights from the global stream
         self.strategy = strategy_of(config)
-        quicken(base.unet, base.device)
         self._parameters_of_base = sum(p.numel() for p in base.unet.parameters())
         self.groups = self.strategy.add_to(base.unet)
         self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
