@@ -172,7 +172,7 @@ def trained_run(task: Task, data: Path, out: Path, arguments: argparse.Namespace
     trained_on = {sha256_of_array(image.data) for image in training.images}
     watched = Experiment.from_images(
         {
-            condition.name: _unseen(condition.images, trained_on)[-_WATCHED:]
+            condition.name: _spread(_unseen(condition.images, trained_on), _WATCHED)
             for condition in experiment.conditions
         }
     )
@@ -193,9 +193,12 @@ def held_out(task: Task, data: Path, run: Run, limit: int) -> dict[str, list[Ima
     known = {record.sha256 for record in run.images}
     for condition in experiment.conditions:
         unseen = _unseen(condition.images, known)
-        chosen = unseen[:: max(1, len(unseen) // limit)][:limit]
-        tiles[condition.name] = [_middle(image, task.crop) for image in chosen]
+        tiles[condition.name] = [_middle(image, task.crop) for image in _spread(unseen, limit)]
     return tiles
+
+
+def _spread(images: Sequence[Image], n: int) -> list[Image]:
+    return list(images[:: max(1, len(images) // n)][:n])
 
 
 def _unseen(images: Sequence[Image], known: Container[str]) -> list[Image]:

@@ -44,7 +44,9 @@ def latents(shift: float, n: int = 12) -> torch.Tensor:
 
 @pytest.mark.parametrize(("push", "best"), [(2.0, 1.0), (2 / 1.35, 1.35), (2 / 1.75, 1.75)])
 def test_the_guidance_is_chosen_that_shows_the_real_effect(push, best):
-    found = calibrate(Pretended(push, 3.0), latents(0.0), latents(2.0), CONFIG)
+    found = calibrate(
+        Pretended(push, 3.0), latents(0.0, 10), latents(0.0, 40), latents(2.0, 40), CONFIG
+    )
     assert {trial.guidance for trial in found.trials} == set(GUIDANCES)
     assert {trial.freedom for trial in found.trials} == set(FREEDOMS)
     assert found.chosen.guidance == best
@@ -54,7 +56,9 @@ def test_the_guidance_is_chosen_that_shows_the_real_effect(push, best):
 
 
 def test_freedom_that_spoils_the_cells_is_not_chosen():
-    found = calibrate(Pretended(2.0, 3.0), latents(0.0), latents(2.0), CONFIG)
+    found = calibrate(
+        Pretended(2.0, 3.0), latents(0.0, 10), latents(0.0, 40), latents(2.0, 40), CONFIG
+    )
     free = [trial for trial in found.trials if trial.freedom]
     assert all(trial.to_source > found.chosen.to_source + 0.05 for trial in free)
 

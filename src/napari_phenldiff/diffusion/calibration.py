@@ -13,13 +13,14 @@ from napari_phenldiff.runs.calibration import Calibration, Trial
 from napari_phenldiff.runs.config import TranslationConfig
 
 GUIDANCES = (1.0, 1.35, 1.75, 2.2)
-FREEDOMS = (0.0, 0.45, 0.65)
+FREEDOMS = (0.0, 0.3, 0.5)
 MOST_TILES = 8
 """Tiles that are translated: each takes some 20 passes of the network per choice and strength."""
 
 
 def calibrate(
     translator: LatentTranslator,
+    unknown: torch.Tensor,
     sources: torch.Tensor,
     targets: torch.Tensor,
     config: TranslationConfig,
@@ -32,9 +33,12 @@ def calibrate(
     ----------
     translator : LatentTranslator
         The run, of a base whose autoencoder keeps image channels apart.
+    unknown : torch.Tensor
+        ``(N, L, Y, X)``: latents of images of the source that the run does not know. The first
+        `MOST_TILES` are translated.
     sources, targets : torch.Tensor
-        ``(N, L, Y, X)``: latents of images of both conditions that the run does not know, at least
-        two each. At most `MOST_TILES` of the sources are translated.
+        Latents of real images of both conditions, two each at least, that tell how these differ.
+        They may be those that were trained on, which are more and of more wells.
     config : TranslationConfig
         From what to what, and all else.
 
@@ -46,20 +50,20 @@ def calibrate(
     if coefficients is None:
         raise ValueError("the autoencoder mixes image channels")
     asked = [i for i, given in enumerate(translator.given_channels(coefficients)) if not given]
-    sources = sources[:MOST_TILES]
 
     def described(latents: torch.Tensor) -> torch.Tensor:
         planes = latents.unflatten(1, (-1, coefficients))[:, asked].flatten(1, 2)
         return describe_all(planes.cpu(), coefficients).double()
 
-    judge = _Judge(described(sources), described(targets))
-    inversion = translator.invert(sources, config)
-    n, channels, height, width = sources.shape
+    unknown = unknown[:MOST_TILES]
+    judge = _Judge(described(unknown), described(sources), described(targets))
+    inversion = translator.invert(unknown, config)
+    n, channels, height, width = unknown.shape
     noise = field_noise([(0, 0)] * n, (channels, height, width), factor=1, seed=config.seed)
 
     def trials(guidances: Iterable[float], freedom: float) -> Iterable[Trial]:
         freed = translator.freed(
-            inversion, noise.to(sources.device), config.model_copy(update={"freedom": freedom})
+            inversion, noise.to(unknown.device), config.model_copy(update={"freedom": freedom})
         )
         back = described(translator.generate(freed, config, strength=0.0))
         for guidance in guidances:
@@ -71,20 +75,23 @@ def calibrate(
     guidance = min(tried, key=lambda trial: trial.score).guidance
     for freedom in FREEDOMS[1:]:
         tried += trials((guidance,), freedom)
-    return Calibration(
-        source=config.source, target=config.target, images=len(sources), trials=tuple(tried)
-    )
+    return Calibration(source=config.source, target=config.target, images=n, trials=tuple(tried))
 
 
 class _Judge:
     """Distances between sets of descriptors, in units of how they vary within a condition."""
 
-    def __init__(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
+    def __init__(self, unknown: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor) -> None:
         spread = (0.5 * (sources.var(0) + targets.var(0))).sqrt()
         self._spread = spread.clamp_min(0.05 * spread.mean().clamp_min(1e-6))
         self._sources, self._targets = sources / self._spread, targets / self._spread
+        self._unknown = unknown / self._spread
         self._apart = self._distance(self._sources, self._targets)
         self._line = self._targets.mean(0) - self._sources.mean(0)
+        # Means of few images are apart by chance: without that, every effect would look too small.
+        length = float(self._line @ self._line)
+        chance = len(spread) * (1 / len(sources) + 1 / len(targets))
+        self._length = max(length - chance, 0.25 * length)
 
     def __call__(
         self, back: torch.Tensor, there: torch.Tensor, guidance: float, freedom: float
@@ -95,8 +102,8 @@ class _Judge:
             guidance=guidance,
             freedom=freedom,
             to_target=self._distance(there, self._targets) / self._apart,
-            to_source=self._distance(back, self._sources) / self._apart,
-            effect=float(change / (self._line @ self._line)),
+            to_source=self._distance(back, self._unknown) / self._apart,
+            effect=float(change) / self._length,
         )
 
     @staticmethod

@@ -44,7 +44,7 @@ _MOST_WATCHED = 64
 """Tiles per condition that are kept for looking at the loss."""
 
 _FEWEST_CALIBRATED = 4
-"""Tiles of each condition without which guidance and freedom stay at their defaults."""
+"""Tiles of the source without which guidance and freedom stay at their defaults."""
 
 
 def finetune(
@@ -187,16 +187,17 @@ class _Watch:
     def calibrate(self, run: Run) -> Iterator[Event]:
         """Choose guidance and freedom, if there are images that can tell."""
         training = self._training
-        few = any(len(tiles) < _FEWEST_CALIBRATED for tiles in self._unseen)
-        if not self._unseen or few or training.base.coefficients is None:
+        few = not self._unseen or len(self._unseen[0]) < _FEWEST_CALIBRATED
+        if few or training.base.coefficients is None:
             return
         yield Loading("Choosing guidance and freedom")
         source, target = training.config.conditions[:2]
         config = TranslationConfig(source=source, target=target, seed=training.config.seed)
         device = training.base.device
-        sources, targets = (tiles.to(device) for tiles in self._unseen[:2])
+        sources, targets = (views[0] for views in training.latents[:2])
         with training.average.applied():
-            found = calibrate(self._translator(run), sources, targets, config)
+            unknown = self._unseen[0].to(device)
+            found = calibrate(self._translator(run), unknown, sources, targets, config)
         found.write(run.path)
         yield Noted(found.in_words())
 
