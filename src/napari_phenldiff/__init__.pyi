@@ -28,5 +28,6 @@ from .measurement.tables import Measurement as Measurement
 from .runs.config import TrainingConfig as TrainingConfig
 from .runs.config import TranslationConfig as TranslationConfig
 from .runs.folder import Run as Run
+from .runs.threads import share_cores as share_cores
 
 __version__: str
