@@ -39,11 +39,11 @@ def test_device_time_and_memory_are_said_before_the_start(dock: FineTuneWidget):
     told = dock.job_foot.forecast.text()
     assert dock.job_foot.forecast.isVisible()
     assert told.startswith("Runs on CPU, 2 cores: no NVIDIA GPU was found.")
-    assert "About 1 to 4 min" in told
+    assert "About 4 to 12 min" in told
     assert "GB of memory" in told
     assert '⚠ Condition "treated" has only 4 images' in told
-    dock.steps.setValue(3000)
-    assert "About 1 to 4 min" not in dock.job_foot.forecast.text()
+    dock.steps.setValue(9000)
+    assert "About 4 to 12 min" not in dock.job_foot.forecast.text()
 
 
 def test_until_it_is_known_a_gpu_is_looked_for(qtbot, model: ViewerModel, monkeypatch):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_names import is_nuclear
+from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
 
@@ -173,6 +176,28 @@ class ChannelMatch:
             cells = (self.rows[index][column] for index in self.kept)
             places[name] = tuple(cell for cell in cells if cell is not None)
         return places
+
+
+def images_of_folder(
+    folder: Path, conditions: Sequence[str], match: ChannelMatch | None, z: int | Projection | None
+) -> dict[str, list[Image]]:
+    """Read the images of conditions from a folder, by the names of the conditions.
+
+    Without a match, channels of the same names are brought into one order. With one, each
+    condition keeps its own order, which is what was matched.
+
+    Raises
+    ------
+    InputError
+        As `Experiment.from_folder`.
+    """
+    if match is None:
+        read = Experiment.from_folder(folder, conditions=conditions, z=z)
+        return {name: list(read[name].images) for name in conditions}
+    return {
+        name: list(Experiment.from_folder(folder, conditions=[name], z=z).images)
+        for name in conditions
+    }
 
 
 def match_channels(channels: Mapping[str, tuple[str, ...]]) -> ChannelMatch:

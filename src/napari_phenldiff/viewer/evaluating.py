@@ -10,7 +10,6 @@ from typing import Any
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.axes import Projection
-from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import write_tiff
@@ -18,7 +17,7 @@ from napari_phenldiff.measurement.tables import write_settings
 from napari_phenldiff.measurement.threshold import Settings
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.viewer.channels import ChannelMatch
+from napari_phenldiff.viewer.channels import ChannelMatch, images_of_folder
 from napari_phenldiff.viewer.conditions import ConditionChoice
 from napari_phenldiff.viewer.evaluations import folder_of
 
@@ -263,8 +262,7 @@ class EvaluationRequest:
             images = {c.name: c.group.images(self.z) for c in choices if c.group is not None}
         else:
             names = [choice.name for choice in choices]
-            read = Experiment.from_folder(self.folder, conditions=names, z=self.z)
-            images = {name: list(read[name].images) for name in names}
+            images = images_of_folder(self.folder, names, self.match, self.z)
         if self.match is None:
             return images
         return {name: self.match.apply(name, found) for name, found in images.items()}

@@ -14,7 +14,7 @@ from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Warned
 from napari_phenldiff.runs.folder import is_run
 from napari_phenldiff.runs.preparing import prepare
-from napari_phenldiff.viewer.channels import ChannelMatch
+from napari_phenldiff.viewer.channels import ChannelMatch, images_of_folder
 from napari_phenldiff.viewer.conditions import ConditionChoice, conditions_in_folder
 
 __all__ = [
@@ -266,8 +266,7 @@ class TrainingRequest:
             groups = {c.name: c.group for c in self.conditions if c.group is not None}
             images = {name: group.images(self.z) for name, group in groups.items()}
         else:
-            read = Experiment.from_folder(self.folder, conditions=names, z=self.z)
-            images = {name: list(read[name].images) for name in names}
+            images = images_of_folder(self.folder, names, self.match, self.z)
         if self.match is None:
             return images
         return {name: self.match.apply(name, images[name]) for name in names}
