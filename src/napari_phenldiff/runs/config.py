@@ -22,7 +22,10 @@ class TrainingConfig(CommonTraining):
 
     Parameters
     ----------
-    conditions, images_per_condition, validation_images, steps, minutes, batch_size, ema, precision
+    steps : int
+        Optimisation steps. A thousand draw structures with the bundled base, three hundred do not
+        (``docs/notes/freedom.md``).
+    conditions, images_per_condition, validation_images, minutes, batch_size, ema, precision
         As in `CommonTraining`, and so are `seed`, `checkpoint_every`, `preview_every`, `device`.
     method : {"phenldiff"}
         Which method this is the configuration of.
