@@ -20,13 +20,14 @@ LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 3e-4}
 class TrainingConfig(CommonTraining):
     """Everything that decides how a base model is fine-tuned on an experiment.
 
+    Conditions, images, time, batches, averages, precision, seed, checkpoints, previews and device are
+    as in `CommonTraining`.
+
     Parameters
     ----------
     steps : int
         Optimisation steps. A thousand draw structures with the bundled base, three hundred do not
         (``docs/notes/freedom.md``).
-    conditions, images_per_condition, validation_images, minutes, batch_size, ema, precision
-        As in `CommonTraining`, and so are `seed`, `checkpoint_every`, `preview_every`, `device`.
     method : {"phenldiff"}
         Which method this is the configuration of.
     base : str
