@@ -20,8 +20,8 @@ LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 3e-4}
 class TrainingConfig(CommonTraining):
     """Everything that decides how a base model is fine-tuned on an experiment.
 
-    Conditions, images, time, batches, averages, precision, seed, checkpoints, previews and device are
-    as in `CommonTraining`.
+    Conditions, images, time, batches, averages, precision, seed, checkpoints, previews and device
+    are as in `CommonTraining`.
 
     Parameters
     ----------
