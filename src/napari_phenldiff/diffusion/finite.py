@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ def check_weights(weights: Mapping[str, torch.Tensor], what: str, remedy: str) -
 
 
 def check_progress(
-    step: int, loss: float, weights: Iterable[torch.Tensor], *, config: Any, kept: str
+    step: int, loss: float, weights: Iterable[torch.Tensor], *, config: Any, kept: Callable[[], str]
 ) -> None:
     """Refuse to go on with a training that has diverged.
 
@@ -55,8 +55,9 @@ def check_progress(
         That learn, and their averages; those that are to be looked at now.
     config : CommonTraining or PretrainingConfig
         With `learning_rate` and `precision`.
-    kept : str
-        What is left of the training, as a part of the sentence.
+    kept : callable
+        Says what is left of the training, as a part of the sentence. It looks at the disk, and is
+        asked only if there is something to refuse: steps are many.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def check_progress(
     also = "" if config.precision == "float32" else ", or in float32 (--precision float32)"
     raise InputError(
         f"The training has diverged: at step {step} the {what} no longer "
-        f"{'are finite numbers' if what == 'weights' else 'is a finite number'}. {kept}; start a "
+        f"{'are finite numbers' if what == 'weights' else 'is a finite number'}. {kept()}; start a "
         f"new one with a lower learning rate, such as --learning-rate "
         f"{config.learning_rate / 10:.1g}{also}."
     )

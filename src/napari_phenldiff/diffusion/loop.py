@@ -93,7 +93,7 @@ def optimise(
         raise InputError(f"The run {run.path} has done {done} steps already.")
 
     def check(step: int, loss: float, weights: Iterable[torch.Tensor] = ()) -> None:
-        check_progress(step, loss, weights, config=config, kept=_kept(run))
+        check_progress(step, loss, weights, config=config, kept=lambda: _kept(run))
 
     def weights() -> Iterator[torch.Tensor]:
         for average, _ in trained:

@@ -264,10 +264,13 @@ class _Training:
         self, folder: PretrainingFolder, step: int, loss: float, *, weights: bool = False
     ) -> None:
         """Refuse to go on if the loss, or a weight if these are looked at, is not finite."""
-        newest = folder.latest_checkpoint()
-        saved = f"The base of step {newest[0]} is kept" if newest else "Nothing had been saved"
+
+        def kept() -> str:
+            newest = folder.latest_checkpoint()
+            return f"The base of step {newest[0]} is kept" if newest else "Nothing had been saved"
+
         learned = (*self.average.parameters, *self.average.averages) if weights else ()
-        check_progress(step, loss, learned, config=self.config, kept=saved)
+        check_progress(step, loss, learned, config=self.config, kept=kept)
 
     def save(self, folder: PretrainingFolder, number: int) -> str:
         """Write the base (averaged, half precision), then the checkpoint; the latter's path."""
