@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.evaluate import TRANSLATION, add_measurement, settings_of
+from napari_phenldiff.cli.evaluate import OF_EVALUATION, add_measurement, settings_of
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
@@ -43,33 +43,8 @@ examples:
   phenldiff benchmark DATA --methods cyclegan --out DIR
 """
 
-_FIELDS: dict[str, tuple[Any, str, str]] = {
-    "source": (str, "NAME", "condition to start from"),
-    "target": (str, "NAME", "condition to go to"),
-    "minutes": (
-        float,
-        "M",
-        "time that each method trains (20, if there is no --steps)",
-    ),
-    "steps": (int, "N", "steps that each method trains, in place of --minutes"),
-    "images_per_condition": (int, "N", "images to train on, of small sets three quarters"),
-    "test_images": (int, "N", "images to translate that were not trained on"),
-    "wells": (
-        str,
-        "PATTERN",
-        "regular expression that finds the well in names: a well is wholly trained on or not",
-    ),
-    "crop": (int, "PIXELS", "look only at the middle of each test image, a square of this side"),
-    "base": (str, "BASE", "base model of phenldiff"),
-    "strategy": (
-        str,
-        "NAME",
-        "which weights of phenldiff learn: lora, svdiff, attention, full or auto",
-    ),
-    "seed": (int, "S", "seed of the split and of everything else that is random"),
-}
-# each image goes all of the way
-_TRANSLATION = {name: how for name, how in TRANSLATION.items() if name != "strength"}
+_NOT_OF_TRANSLATION = (*OF_EVALUATION, "strength")
+"""Settings of a translation that a benchmark does not choose: each image goes all of the way."""
 
 
 def add_parser(commands: Any) -> None:
@@ -91,29 +66,17 @@ def add_parser(commands: Any) -> None:
         help=f"separated by commas: {', '.join(_METHODS)}, or all (default); copy is always done",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of results")
-    options.add_fields(parser, BenchmarkConfig, _FIELDS)
-    parser.add_argument(
-        "--preset",
-        choices=("paper", "cpu"),
-        default=argparse.SUPPRESS,
-        help="size of the baselines (default: what suits the device)",
-    )
-    parser.add_argument(
-        "--keep",
-        type=options.names,
-        metavar="CHANNELS",
-        default=argparse.SUPPRESS,
-        help="channels that should not change (default: one that is named like nuclei)",
-    )
-    parser.add_argument(
-        "--fid", action="store_true", default=argparse.SUPPRESS, help="FID as well (extra `fid`)"
-    )
+    options.add_settings(parser, BenchmarkConfig, leave_out=("translation", "profile", "settings"))
     parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
     )
     options.add_z(parser)
-    group = parser.add_argument_group("translation by phenldiff")
-    options.add_fields(group, TranslationConfig, _TRANSLATION)
+    options.add_settings(
+        parser,
+        TranslationConfig,
+        leave_out=_NOT_OF_TRANSLATION,
+        group="translation by phenldiff",
+    )
     add_measurement(parser, required=False)
     parser.set_defaults(command=run)
 
@@ -195,7 +158,7 @@ def _config(args: argparse.Namespace) -> BenchmarkConfig:
     elif not values:
         values["minutes"] = 20.0
     translation = options.given(args, TranslationConfig)
-    translation = {name: translation[name] for name in _TRANSLATION if name in translation}
+    translation = {name: x for name, x in translation.items() if name not in _NOT_OF_TRANSLATION}
     if translation or not values.get("translation"):
         values["translation"] = translation
     if args.profile is not None:

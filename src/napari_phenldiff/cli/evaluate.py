@@ -50,32 +50,8 @@ examples:
       --shuffled run_shuffled --out evaluated
 """
 
-_EVALUATION: dict[str, tuple[type, str, str]] = {
-    "images": (int, "N", "images to translate; twice as many real ones are measured"),
-    "wells": (
-        str,
-        "PATTERN",
-        "regular expression that finds the well in names, or image: each counts (default: as told)",
-    ),
-    "latent_images": (int, "N", "images of which the cycle of latents is measured"),
-    "seed": (int, "S", "seed of the choice of images and of whatever else is random"),
-}
-TRANSLATION: dict[str, tuple[type, str, str]] = {
-    "strength": (float, "X", "how far to go from the source (0) to the target (1)"),
-    "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
-    "bound_radius": (
-        int,
-        "PX",
-        "guided pixels stay within what is expected so near; 0 sets no bounds",
-    ),
-    "anchor": (float, "A", "how firmly to hold to the path of the inversion, 0 to 1"),
-    "depth": (float, "D", "part of the noise schedule to invert, 0 to 1"),
-    "freedom": (float, "F", "how much is drawn anew from seeded noise, 0 to 1"),
-    "detail": (float, "D", "part of the finest texture to put back, 0 to 1"),
-    "inference_steps": (int, "N", "steps of the whole schedule"),
-    "batch_size": (int, "N", "tiles at once; less needs less memory"),
-}
-"""Options of a translation that an evaluation has."""
+OF_EVALUATION = ("source", "target", "guidance_from", "fixed_point_iterations", "seed")
+"""Settings of a translation that an evaluation has its own option for, or leaves at its default."""
 
 _CHANNELS = ("channel", "nuclei_channel", "marker_channel", "cytoplasm_channel")
 
@@ -96,20 +72,6 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--source", metavar="NAME", help="condition to start from (the run's)")
     parser.add_argument("--target", metavar="NAME", help="condition to go to (the run's)")
-    parser.add_argument(
-        "--trained-too", action="store_true", help="take images that the run was trained on, too"
-    )
-    parser.add_argument(
-        "--paired",
-        action="store_true",
-        help="images of the same name show the same cells in both conditions: the truth is known",
-    )
-    parser.add_argument(
-        "--keep",
-        type=options.names,
-        metavar="CHANNELS",
-        help="channels that should not change (default: the run's reference channels)",
-    )
     for kind, text in (
         ("shuffled", "run that was trained on permuted conditions"),
         ("half-split", "run that was trained on two halves of one condition"),
@@ -123,20 +85,14 @@ def add_parser(commands: Any) -> None:
             help=f"{text}; may be given several times",
         )
     parser.add_argument(
-        "--no-cycle", action="store_true", help="do not translate back, which saves a third"
-    )
-    parser.add_argument(
-        "--fid", action="store_true", help="FID as well, with the extra `fid` (loads Inception)"
-    )
-    parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
     )
     # What the viewer follows: each event as a line of JSON.
     parser.add_argument("--events", type=Path, help=argparse.SUPPRESS)
     options.add_base_at(parser)
     options.add_z(parser)
-    options.add_fields(parser, EvaluationConfig, _EVALUATION)
-    options.add_fields(parser.add_argument_group("translation"), TranslationConfig, TRANSLATION)
+    options.add_settings(parser, EvaluationConfig)
+    options.add_settings(parser, TranslationConfig, leave_out=OF_EVALUATION, group="translation")
     add_measurement(parser)
     parser.set_defaults(command=run)
 
@@ -196,16 +152,10 @@ def _run(args: argparse.Namespace) -> int:
         "target": target,
     }
     translation = validated(TranslationConfig, values, where="evaluate")
-    keep = args.keep
-    config = validated(
-        EvaluationConfig,
-        {
-            **options.given(args, EvaluationConfig),
-            "cycle": not args.no_cycle,
-            "keep": None if keep in (None, "auto") else keep,
-        },
-        where="evaluate",
-    )
+    values = options.given(args, EvaluationConfig)
+    if values.get("keep") == "auto":
+        del values["keep"]
+    config = validated(EvaluationConfig, values, where="evaluate")
     settings = settings_of(args)
     controls = {
         kind: [(Run.open(path, base_at=args.base_at), path) for path in getattr(args, kind)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+
+from napari_phenldiff.settings import Setting, settings_in
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -19,37 +20,104 @@ def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def add_fields(
-    parser: argparse._ActionsContainer,
+def add_settings(
+    parser: argparse.ArgumentParser,
     model: type[BaseModel],
-    fields: Mapping[str, tuple[Callable[[str], Any], str, str]],
+    *,
+    leave_out: Collection[str] = (),
+    only: Collection[str] | None = None,
+    group: str | None = None,
 ) -> None:
-    """Add one option per field of a configuration.
+    """Add one option per field of a configuration, as `napari_phenldiff.settings` describes it.
 
     Options that are not given are absent from the parsed arguments, so that the defaults live in
     the configuration alone.
 
     Parameters
     ----------
-    parser : argparse parser or group
-        Where the options are added.
+    parser : argparse.ArgumentParser
+        Where the options are added; advanced ones to a group of that name.
     model : type
-        The configuration, from which the defaults shown are taken.
-    fields : mapping
-        By field: type (or what reads the text), metavar and help.
+        The configuration.
+    leave_out : collection of str
+        Fields that have no option, or one that the command adds itself.
+    only : collection of str, optional
+        Fields that have an option; by default all but those left out.
+    group : str, optional
+        Heading that all options stand under, the advanced ones too.
     """
-    for field, (kind, metavar, text) in fields.items():
-        default = model.model_fields[field].default
-        if default is not None and default is not PydanticUndefined:
-            text = f"{text} (default: {default})"
-        parser.add_argument(
-            flag(field), type=kind, metavar=metavar, help=text, default=argparse.SUPPRESS
-        )
+    plain: argparse._ActionsContainer = parser if group is None else _group(parser, group)
+    for name, setting in settings_in(model).items():
+        if name in leave_out or (only is not None and name not in only):
+            continue
+        advanced = setting.shown.advanced and group is None
+        add_setting(_group(parser, "advanced") if advanced else plain, setting)
+
+
+def add_setting(parser: argparse._ActionsContainer, setting: Setting) -> None:
+    """Add the option of a setting."""
+    kind, metavar = _reading(setting)
+    how: dict[str, Any] = (
+        {"action": argparse.BooleanOptionalAction}
+        if setting.kinds == (bool,)
+        else {"type": kind, "metavar": metavar}
+    )
+    parser.add_argument(
+        setting.option, dest=setting.name, help=_help(setting), default=argparse.SUPPRESS, **how
+    )
+
+
+def _group(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
+    found = [group for group in parser._action_groups if group.title == title]
+    return found[0] if found else parser.add_argument_group(title)
+
+
+def _reading(setting: Setting) -> tuple[Callable[[str], Any], str]:
+    """Return what reads the text of an option, and what stands for it in the help."""
+    if setting.several:
+        return (numbers, "N,N,...") if int in setting.kinds else (names, "NAMES")
+    if setting.choices:
+        # what is none of these, the configuration tells in a sentence
+        numeric = tuple("N" for kind in setting.kinds if kind in (int, float))
+        return str, "{" + ",".join((*setting.choices, *numeric)) + "}"
+    if setting.kinds == (int,):
+        return int, "N"
+    if setting.kinds == (float,):
+        return float, "X"
+    return str, _METAVARS.get(setting.name, "TEXT")
+
+
+_METAVARS = {"base": "BASE", "device": "DEVICE", "start": "BASE", "wells": "PATTERN"}
+"""What stands for texts of a certain kind."""
+
+
+def _help(setting: Setting) -> str:
+    text = setting.sentence
+    if text[1:2].islower():
+        text = text[:1].lower() + text[1:]
+    default = setting.default
+    if setting.shown.default is not None:
+        text = f"{text} (default: {setting.shown.default})"
+    elif default is not None and setting.kinds != (bool,):
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        unit = f" {setting.shown.unit}" if setting.shown.unit else ""
+        text = f"{text} (default: {shown}{unit})"
+    return text.replace("%", "%%")
 
 
 def given(args: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
     """Return those fields of a configuration that were given on the command line."""
     return {key: value for key, value in vars(args).items() if key in model.model_fields}
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers separated by commas."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} should be whole numbers separated by commas"
+        ) from None
 
 
 def names(text: str) -> str | tuple[str, ...]:

@@ -17,6 +17,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Progress, Warned
 from napari_phenldiff.runs.failures import explain
+from napari_phenldiff.settings import settings_in
 
 if TYPE_CHECKING:
     from napari_phenldiff.diffusion.pretraining_folder import PretrainingFolder
@@ -38,44 +39,8 @@ more, goes on from there.
 """
 
 
-class _Numbers(tuple[int, ...]):
-    """Numbers separated by commas."""
-
-    def __new__(cls, text: str) -> _Numbers:
-        """Read them."""
-        return super().__new__(cls, (int(part) for part in text.split(",")))
-
-
-_FIELDS: dict[str, tuple[type, str, str]] = {
-    "crops": (int, "N", "pieces of the images that are trained on"),
-    "simulated": (int, "N", "simulated fields that are added to them"),
-    "steps": (int, "N", "optimisation steps"),
-    "batch_size": (int, "N", "images per step, of all processes together"),
-    "seed": (int, "S", "seed of everything random"),
-    "device": (str, "DEVICE", "auto, cpu, cuda, cuda:1, mps ..."),
-    "preview_every": (int, "N", "steps between two previews; 0 for none"),
-}
-
-_SHAPE: dict[str, tuple[type, str, str]] = {
-    "tile": (int, "PIXELS", "native side of an image"),
-    "widths": (_Numbers, "N,N,...", "channels of the network's levels"),
-    "heads": (_Numbers, "N,N,...", "attention heads of the network's levels"),
-    "layers": (int, "N", "blocks per level"),
-    "coefficients": (int, "N", "latent channels per channel, of 64; more keep finer detail"),
-    "token_width": (int, "N", "width of a condition token"),
-    "tokens": (int, "N", "tokens of a condition"),
-}
-
-_ADVANCED: dict[str, tuple[type, str, str]] = {
-    "learning_rate": (float, "LR", "peak learning rate"),
-    "warmup": (int, "N", "steps until the full learning rate"),
-    "ema": (float, "D", "decay of the averaged weights that are saved; 0 for none"),
-    "descriptor_dropout": (float, "P", "how often the network is told nothing about an image"),
-    "descriptor_noise": (float, "S", "noise on what it is told"),
-    "given_share": (float, "P", "how often some channels are shown without noise"),
-    "precision": (str, "P", "auto, float32 or bfloat16"),
-    "checkpoint_every": (int, "N", "steps between two checkpoints"),
-}
+_SHAPE = ("tile", "widths", "heads", "layers", "coefficients", "token_width", "tokens")
+"""Settings of the networks."""
 
 
 def add_parser(commands: Any) -> None:
@@ -92,31 +57,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--resume", type=Path, metavar="BASE", help="go on with a base, with the options it has"
     )
-    parser.add_argument(
-        "--from",
-        dest="start",
-        default=argparse.SUPPRESS,
-        metavar="BASE",
-        help="train on the weights of this base: bundled, or a folder (default: random weights)",
-    )
-    parser.add_argument(
-        "--channels",
-        dest="image_channels",
-        type=int,
-        default=argparse.SUPPRESS,
-        metavar="N",
-        help="channels of the base (default: as many as an image has at most)",
-    )
-    parser.add_argument(
-        "--compose",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="make images of several channels from those of one",
-    )
     options.add_z(parser)
-    options.add_fields(parser, PretrainingConfig, _FIELDS)
-    options.add_fields(parser.add_argument_group("networks"), PretrainingConfig, _SHAPE)
-    options.add_fields(parser.add_argument_group("advanced"), PretrainingConfig, _ADVANCED)
+    options.add_settings(parser, PretrainingConfig, leave_out=_SHAPE)
+    options.add_settings(parser, PretrainingConfig, only=_SHAPE, group="networks")
     parser.set_defaults(command=run)
 
 
@@ -257,8 +200,8 @@ def _take_part(args: argparse.Namespace) -> int:
 
 
 def _refuse_options_of_new_base(args: argparse.Namespace) -> None:
-    names = {"start": "--from", "image_channels": "--channels"}
-    given = [names.get(key, options.flag(key)) for key in options.given(args, PretrainingConfig)]
+    settings = settings_in(PretrainingConfig)
+    given = [settings[name].option for name in options.given(args, PretrainingConfig)]
     given += ["--out"] if args.out is not None else []
     given += ["--z"] if args.z is not None else []
     given += ["IMAGES"] if args.images else []

@@ -14,10 +14,11 @@ from napari_phenldiff.cli import options
 from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig
+from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Step, Warned
 from napari_phenldiff.runs.failures import explain
+from napari_phenldiff.settings import settings_in
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -44,60 +45,6 @@ examples:
 
 Ctrl-C ends the training after the current step and saves it; `--resume` goes on from there.
 """
-
-_FIELDS: dict[str, tuple[Callable[[str], Any], str, str]] = {
-    "base": (str, "BASE", "base model: bundled, a folder in diffusers' layout, or a hub id"),
-    "strategy": (str, "NAME", "which weights learn: lora, svdiff, attention, full or auto"),
-    "reference_channels": (
-        options.names,
-        "NAMES",
-        "channels, separated by commas, in which the conditions do not differ, or none",
-    ),
-    "normalised_channels": (
-        options.names,
-        "NAMES",
-        "channels brought to a common brightness, a batch effect; none: it is the phenotype",
-    ),
-    "images_per_condition": (
-        int,
-        "N",
-        "take N images of each condition, drawn at random (default: all)",
-    ),
-    "validation_images": (
-        str,
-        "N",
-        "images of each condition that are watched and not trained on, or auto",
-    ),
-    "steps": (int, "N", "optimisation steps"),
-    "minutes": (float, "M", "train as many steps as fit into M minutes, in place of --steps"),
-    "batch_size": (int, "N", "tiles per step; less needs less memory"),
-    "seed": (int, "S", "seed of everything random"),
-    "device": (str, "DEVICE", "auto, cpu, cuda, cuda:1, mps ..."),
-}
-
-_ADVANCED: dict[str, tuple[Callable[[str], Any], str, str]] = {
-    "rank": (int, "R", "rank of the low-rank updates"),
-    "layers": (
-        str,
-        "WHICH",
-        "layers that lora and svdiff act on: attention or everywhere; svdiff's own is everywhere",
-    ),
-    "learning_rate": (
-        float,
-        "LR",
-        "learning rate of the adapted weights, where not that of the strategy",
-    ),
-    "token_learning_rate": (float, "LR", "learning rate of the condition tokens"),
-    "tokens_per_condition": (int, "N", "learned tokens per condition"),
-    "condition_dropout": (float, "P", "how often the condition is left out while training"),
-    "ema": (float, "D", "decay of the averaged weights that are saved; 0 for none"),
-    "warmup": (int, "N", "steps until the full learning rate"),
-    "weight_decay": (float, "W", "weight decay of the adapted weights"),
-    "max_grad_norm": (float, "G", "norm that gradients are clipped to"),
-    "precision": (str, "P", "auto, float32 or bfloat16"),
-    "checkpoint_every": (int, "N", "steps between two checkpoints"),
-    "preview_every": (int, "N", "steps between two previews; 0 for none"),
-}
 
 
 def add_parser(commands: Any) -> None:
@@ -133,29 +80,18 @@ def add_parser(commands: Any) -> None:
         default=argparse.SUPPRESS,
         help="method to train: phenldiff (default), or a baseline, which has other defaults",
     )
-    parser.add_argument(
-        "--preset",
-        choices=("paper", "cpu"),
-        default=argparse.SUPPRESS,
-        help="size of a baseline: as published, or one for a CPU (default: what suits the device)",
-    )
-    options.add_fields(parser, TrainingConfig, _FIELDS)
+    options.add_settings(parser, PhenDiffConfig, only=("preset",))
+    options.add_settings(parser, TrainingConfig, leave_out=("conditions", "control", "method"))
     group = parser.add_argument_group(
         "controls, for `phenldiff evaluate`",
         "Train where conditions do not differ, on the images of the run that is judged.",
     )
-    group.add_argument(
-        "--control",
-        choices=("shuffled", "half-split"),
-        default=argparse.SUPPRESS,
-        help="conditions given to images at random, or two halves of the source",
-    )
+    options.add_setting(group, settings_in(TrainingConfig)["control"])
     group.add_argument(
         "--wells",
         metavar="PATTERN",
         help="regular expression that finds the well in names: images of a well stay together",
     )
-    options.add_fields(parser.add_argument_group("advanced"), TrainingConfig, _ADVANCED)
     parser.set_defaults(command=run)
 
 

@@ -41,45 +41,6 @@ examples:
   phenldiff translate run field.tif --source untreated --target treated --strength 0.5 --out half
 """
 
-_FIELDS: dict[str, tuple[type, str, str]] = {
-    "strength": (
-        float,
-        "X",
-        "how far to go from the source (0) to the target (1); may lie beyond",
-    ),
-    "guidance": (float, "G", "how strongly to push towards the target; 1 is no push"),
-    "guidance_from": (str, "WHAT", "push away from: null (no condition) or source"),
-    "bound_radius": (
-        int,
-        "PX",
-        "guided pixels stay within what is expected so near; 0 sets no bounds",
-    ),
-    "anchor": (
-        float,
-        "A",
-        "how firmly to hold to the path of the inversion, 0 to 1; more keeps cells as they are",
-    ),
-    "depth": (
-        float,
-        "D",
-        "part of the noise schedule to invert, 0 to 1; less keeps more of the image",
-    ),
-    "freedom": (
-        float,
-        "F",
-        "how much is drawn anew from seeded noise, from the finest structures (above 0) to all (1)",
-    ),
-    "detail": (
-        float,
-        "D",
-        "part of the finest texture, which the model does not see, that is put back, 0 to 1",
-    ),
-    "inference_steps": (int, "N", "steps of the whole schedule"),
-    "fixed_point_iterations": (int, "K", "passes per step of the inversion; more is more exact"),
-    "seed": (int, "S", "seed of whatever is random"),
-    "batch_size": (int, "N", "tiles at once; less needs less memory"),
-}
-
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser's sub-commands."""
@@ -109,7 +70,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_base_at(parser)
     options.add_z(parser)
-    options.add_fields(parser, TranslationConfig, _FIELDS)
+    options.add_settings(parser, TranslationConfig, leave_out=("source", "target"))
     parser.set_defaults(command=run)
 
 

@@ -8,93 +8,108 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.settings import SETTINGS, Shown
 
 _GROUPS = 32  # of the group normalisation in every block of the UNet
 _POOLING_HEADS = 4  # see network.build_unet
 
 
 class PretrainingConfig(BaseModel):
-    """How a base model is made.
+    """How a base model is made."""
 
-    Parameters
-    ----------
-    image_channels : int
-        Channels the base takes; images with fewer are padded with black.
-    tile : int
-        Native size in pixels.
-    coefficients : int
-        Latent channels per image channel, of 64.
-    widths, layers, heads
-        Channels of the UNet's levels, ResNet blocks per level, attention heads per level.
-    token_width, tokens : int
-        Width and number of the tokens of one condition.
-    start : str
-        ``"random"``, ``"bundled"`` or the folder of a base whose weights are trained on.
-    crops : int
-        Pieces of the size of a tile that are drawn from the images, once, into the pool.
-    compose : bool
-        Make images of several channels from grey ones.
-    simulated : int
-        Simulated fields that are added to the pool.
-    steps, batch_size, learning_rate, warmup, ema, seed
-        Of the optimisation. The batch is that of all processes together.
-    descriptor_dropout : float
-        Probability, per sample, of the null tokens.
-    descriptor_noise : float
-        Gaussian noise on standardised descriptors, so that averages of many images mean something.
-    given_share : float
-        Part of the samples of which some channels are given and only the others noised, so that
-        bases know how channels belong together (see `references`).
-    checkpoint_every : int
-        Steps between checkpoints.
-    preview_every : int
-        Steps between two previews; 0 makes none.
-    course : str
-        Of the learning rate after its warm-up: ``cosine`` down to a hundredth of it, or
-        ``constant``, for a training whose end is not known; its averaged weights are good at
-        any time.
-    noise_levels : str
-        ``uniform`` draws the time steps evenly; ``middle`` draws more than half of them from a
-        logit-normal distribution, where the outlines of structures come out of the noise (Esser et
-        al. 2024, *Scaling rectified flow transformers*, section 3.1).
-    precision, device : str
-        As in a fine-tuning.
-    """
+    model_config = SETTINGS
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    image_channels: Annotated[int, Field(ge=1, le=64), Shown(option="--channels")] = 3
+    """Channels of the base; images with fewer are padded with black."""
 
-    image_channels: Annotated[int, Field(ge=1, le=64)] = 3
-    tile: Annotated[int, Field(ge=16, multiple_of=8)] = 128
+    tile: Annotated[int, Field(ge=16, multiple_of=8), Shown(unit="px")] = 128
+    """Native side of an image."""
+
     coefficients: Annotated[int, Field(ge=1, le=64)] = 16
+    """Latent channels per image channel, of 64; more keep finer detail."""
+
     widths: Annotated[
         tuple[Annotated[int, Field(ge=_GROUPS, multiple_of=_GROUPS)], ...], Field(min_length=1)
     ] = (128, 160, 224)
+    """Channels of the UNet's levels."""
+
     layers: Annotated[int, Field(ge=1)] = 1
+    """Residual blocks per level."""
+
     heads: tuple[Annotated[int, Field(ge=1)], ...] = (4, 5, 7)
+    """Attention heads of the UNet's levels."""
+
     token_width: Annotated[int, Field(ge=_POOLING_HEADS, multiple_of=_POOLING_HEADS)] = 192
+    """Width of a condition token."""
+
     tokens: Annotated[int, Field(ge=1)] = 4
-    start: Annotated[str, Field(min_length=1)] = "random"
+    """Tokens of one condition."""
+
+    start: Annotated[str, Field(min_length=1), Shown(option="--from")] = "random"
+    """Base whose weights are trained on: random for none, bundled, or a folder."""
+
     crops: Annotated[int, Field(ge=1)] = 10_000
+    """Pieces of the size of a tile that are drawn from the images, once, and trained on."""
+
     compose: bool = False
+    """Make images of several channels from those of one."""
+
     simulated: Annotated[int, Field(ge=0)] = 0
+    """Simulated fields that are added to the pieces."""
+
     steps: Annotated[int, Field(ge=1)] = 6000
+    """Optimisation steps."""
+
     batch_size: Annotated[int, Field(ge=1)] = 16
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4e-4
-    warmup: Annotated[int, Field(ge=0)] = 200
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Images per step, of all processes together."""
+
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True)] = 4e-4
+    """Peak learning rate."""
+
+    warmup: Annotated[int, Field(ge=0), Shown(unit="steps", advanced=True)] = 200
+    """Steps over which the learning rate rises to its peak."""
+
+    ema: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True)] = 0.999
+    """Decay of the averaged weights that are saved; 0 for none."""
+
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    descriptor_dropout: Annotated[float, Field(ge=0, le=1)] = 0.15
-    descriptor_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
-    given_share: Annotated[float, Field(ge=0, le=1)] = 0.6
-    course: Literal["cosine", "constant"] = "cosine"
-    noise_levels: Literal["uniform", "middle"] = "middle"
-    checkpoint_every: Annotated[int, Field(ge=1)] = 500
-    preview_every: Annotated[int, Field(ge=0)] = 500
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Seed of everything random."""
+
+    descriptor_dropout: Annotated[float, Field(ge=0, le=1), Shown(advanced=True)] = 0.15
+    """Probability, per sample, that the network is told nothing about the image."""
+
+    descriptor_noise: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 0.3
+    """Gaussian noise on the standardised descriptors that it is told, so that averages of many
+    images mean something."""
+
+    given_share: Annotated[float, Field(ge=0, le=1), Shown(advanced=True)] = 0.6
+    """Part of the samples of which some channels are given and only the others noised, so that a
+    base knows how channels belong together."""
+
+    course: Annotated[Literal["cosine", "constant"], Shown(advanced=True)] = "cosine"
+    """Course of the learning rate after its warm-up: cosine, down to a hundredth of it, or
+    constant, for a training whose end is not known; its averaged weights are good at any time."""
+
+    noise_levels: Annotated[Literal["uniform", "middle"], Shown(advanced=True)] = "middle"
+    """Which time steps are drawn: all evenly (uniform), or more than half of them from a
+    logit-normal distribution, where the outlines of structures come out of the noise (middle; Esser
+    et al. 2024, Scaling rectified flow transformers, section 3.1)."""
+
+    checkpoint_every: Annotated[int, Field(ge=1), Shown(unit="steps", advanced=True)] = 500
+    """Steps between two checkpoints."""
+
+    preview_every: Annotated[int, Field(ge=0), Shown(unit="steps")] = 500
+    """Steps between two previews; 0 makes none."""
+
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], Shown(advanced=True)] = "auto"
+    """Precision of the network's passes. ``auto`` takes bfloat16 where the device is faster with
+    it."""
+
     device: Annotated[str, Field(min_length=1)] = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1 or mps."""
 
     @model_validator(mode="after")
     def _levels_fit(self) -> PretrainingConfig:

@@ -4,43 +4,44 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from napari_phenldiff.settings import SETTINGS, Shown
 
 
 class EvaluationConfig(BaseModel):
-    """What an evaluation is asked to do.
+    """What an evaluation is asked to do."""
 
-    Parameters
-    ----------
-    images : int
-        Images to translate; twice as many real ones of each condition are measured, if there are.
-    trained_too : bool
-        Whether images that the run was trained on may be among them.
-    paired : bool
-        Whether images of the same name show the same cells in both conditions: the truth.
-    wells : str, optional
-        Regular expression that finds the well in the name of an image; wells are counted then.
-        ``"image"`` counts each image. By default wells or fields that the names tell are counted.
-    keep : tuple of str, optional
-        Channels that should not change; by default the run's reference channels.
-    cycle : bool
-        Whether to translate back as well.
-    latent_images : int
-        Images of which the cycle of latents is measured, for models that have latents.
-    fid : bool
-        Whether to compute FID, with the extra ``fid``.
-    seed : int
-        Of the choice of images, of splits and of intervals.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = SETTINGS
 
     images: Annotated[int, Field(ge=2)] = 24
-    trained_too: bool = False
-    paired: bool = False
+    """Images to translate, drawn at random; twice as many real ones of each condition are measured,
+    if there are. Few show nothing: with fewer than 6 the verdict is *cannot tell*."""
+
+    trained_too: Annotated[bool, Shown("Images it knows")] = False
+    """Take images that the run was trained on, too. That shows less, and the verdict is then never
+    *supported*."""
+
+    paired: Annotated[bool, Shown("Same cells")] = False
+    """Images of the same name show the same cells in both conditions, as simulated ones do: the
+    truth is known, and the translation is compared with it."""
+
     wells: str | None = None
-    keep: tuple[str, ...] | None = None
+    """Regular expression that finds the well in the name of an image, such as ``^[A-H][0-9]+``, or
+    the word image: each image counts. Wells are counted then. Where none is given, wells or fields
+    are counted that the names tell."""
+
+    keep: Annotated[tuple[str, ...] | None, Shown("Should stay")] = None
+    """Channels that should not change; the run's reference channels where none are given."""
+
     cycle: bool = True
-    latent_images: Annotated[int, Field(ge=0)] = 4
-    fid: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    """Translate back to the source as well, and see what was lost; it takes a third of the time."""
+
+    latent_images: Annotated[int, Field(ge=0), Shown(advanced=True)] = 4
+    """Images of which the cycle of latents is measured, for models that have latents."""
+
+    fid: Annotated[bool, Shown("FID", advanced=True)] = False
+    """Compute FID as well, with the extra ``fid``, which loads Inception."""
+
+    seed: Annotated[int, Field(ge=0), Shown(advanced=True)] = 0
+    """Seed of the choice of images, of splits and of intervals."""

@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.common_config import CommonTraining
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
+from napari_phenldiff.settings import Shown
 
 Preset = Literal["paper", "cpu"]
 
@@ -22,21 +23,18 @@ def _settings(**values: Any) -> _Settings:
 
 
 class BaselineConfig(CommonTraining):
-    """What both baselines are asked.
-
-    Parameters
-    ----------
-    preset : {"paper", "cpu"}
-        Where the values come from that are not given: "paper" is the published size, "cpu" one that
-        a processor core trains in ten to twenty minutes. Say which one in every table.
-    learning_rate : float
-        Peak learning rate.
-    """
+    """What both baselines are asked."""
 
     presets: ClassVar[Mapping[Preset, _Settings]]
 
-    preset: Preset = "cpu"
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+    preset: Annotated[Preset, Shown(default="what suits the device")] = "cpu"
+    """Size of a baseline, where the values come from that are not given: paper is the published
+    size, cpu one that a processor core trains in ten to twenty minutes."""
+
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Shown(step=1e-4, advanced=True)
+    ] = 1e-4
+    """Peak learning rate."""
 
     @model_validator(mode="before")
     @classmethod
@@ -52,27 +50,7 @@ class BaselineConfig(CommonTraining):
 
 
 class PhenDiffConfig(BaselineConfig):
-    """How PhenDiff is trained: diffusion of pixels, from scratch, told the condition as a class.
-
-    Parameters
-    ----------
-    widths : tuple of int
-        Channels of the network's levels; the last one has attention.
-    layers_per_block : int
-        Residual blocks per level.
-    groups : int
-        Groups of the group normalisation; divides all `widths`.
-    train_timesteps : int
-        Time steps of the noise schedule.
-    warmup : int
-        Steps over which the learning rate rises, before it falls along a cosine to 0.
-    weight_decay : float
-        Decoupled weight decay.
-    max_grad_norm : float
-        Gradients are clipped to this norm.
-    inference_steps : int
-        Steps of the inversion and of the generation.
-    """
+    """How PhenDiff is trained: diffusion of pixels, from scratch, told the condition as a class."""
 
     presets: ClassVar[Mapping[Preset, _Settings]] = MappingProxyType(
         {
@@ -101,14 +79,33 @@ class PhenDiffConfig(BaselineConfig):
     )
 
     method: Literal["phendiff"] = "phendiff"
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)]
-    layers_per_block: Annotated[int, Field(ge=1)]
-    groups: Annotated[int, Field(ge=1)]
-    train_timesteps: Annotated[int, Field(ge=10)] = 3000
-    warmup: Annotated[int, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-6
-    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    inference_steps: Annotated[int, Field(ge=1)] = 100
+    """Which method this is the configuration of."""
+
+    widths: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2), Shown(advanced=True)
+    ]
+    """Channels of the network's levels; the last one has attention."""
+
+    layers_per_block: Annotated[int, Field(ge=1), Shown(advanced=True)]
+    """Residual blocks per level."""
+
+    groups: Annotated[int, Field(ge=1), Shown(advanced=True)]
+    """Groups of the group normalisation; divides all widths."""
+
+    train_timesteps: Annotated[int, Field(ge=10), Shown(advanced=True)] = 3000
+    """Time steps of the noise schedule."""
+
+    warmup: Annotated[int, Field(ge=0), Shown(unit="steps", advanced=True)]
+    """Steps over which the learning rate rises, before it falls along a cosine to 0."""
+
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 1e-6
+    """Decoupled weight decay."""
+
+    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True)] = 1.0
+    """Gradients are clipped to this norm."""
+
+    inference_steps: Annotated[int, Field(ge=1), Shown(advanced=True)] = 100
+    """Steps of the inversion and of the generation."""
 
     @model_validator(mode="after")
     def _fits(self) -> PhenDiffConfig:
@@ -120,21 +117,7 @@ class PhenDiffConfig(BaselineConfig):
 
 
 class CycleGANConfig(BaselineConfig):
-    """How a CycleGAN is trained, between exactly two conditions.
-
-    Parameters
-    ----------
-    generator_filters, discriminator_filters : int
-        Channels of the first layer of the generators and of the discriminators.
-    blocks : int
-        Residual blocks of a generator.
-    cycle_weight : float
-        Weight of the cycle's L1 loss; the adversarial loss has 1.
-    identity_weight : float
-        Weight of the identity's L1 loss, as a part of `cycle_weight`.
-    pool_size : int
-        Translated tiles that a discriminator remembers.
-    """
+    """How a CycleGAN is trained, between exactly two conditions."""
 
     presets: ClassVar[Mapping[Preset, _Settings]] = MappingProxyType(
         {
@@ -149,15 +132,36 @@ class CycleGANConfig(BaselineConfig):
     )
 
     method: Literal["cyclegan"] = "cyclegan"
-    generator_filters: Annotated[int, Field(ge=1)]
-    discriminator_filters: Annotated[int, Field(ge=1)]
-    blocks: Annotated[int, Field(ge=1)] = 6
-    batch_size: Annotated[int, Field(ge=1)] = 1
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
-    cycle_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
-    identity_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
-    pool_size: Annotated[int, Field(ge=0)] = 50
+    """Which method this is the configuration of."""
+
+    generator_filters: Annotated[int, Field(ge=1), Shown(advanced=True)]
+    """Channels of the first layer of the generators."""
+
+    discriminator_filters: Annotated[int, Field(ge=1), Shown(advanced=True)]
+    """Channels of the first layer of the discriminators."""
+
+    blocks: Annotated[int, Field(ge=1), Shown(advanced=True)] = 6
+    """Residual blocks of a generator."""
+
+    batch_size: Annotated[int, Field(ge=1), Shown(unit="tiles", advanced=True)] = 1
+    """Tiles per step. Less needs less memory."""
+
+    ema: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True)] = 0.0
+    """Decay of the averaged weights that are saved; 0 saves the weights as they are."""
+
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Shown(step=1e-4, advanced=True)
+    ] = 2e-4
+    """Peak learning rate."""
+
+    cycle_weight: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 10.0
+    """Weight of the cycle's L1 loss; the adversarial loss has 1."""
+
+    identity_weight: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 0.5
+    """Weight of the identity's L1 loss, as a part of that of the cycle."""
+
+    pool_size: Annotated[int, Field(ge=0), Shown(advanced=True)] = 50
+    """Translated tiles that a discriminator remembers."""
 
     @model_validator(mode="after")
     def _two_conditions(self) -> CycleGANConfig:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.common_config import CommonTraining, Name
+from napari_phenldiff.settings import SETTINGS, Shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -18,72 +19,75 @@ LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 3e-4}
 
 
 class TrainingConfig(CommonTraining):
-    """Everything that decides how a base model is fine-tuned on an experiment.
-
-    Conditions, images, time, batches, averages, precision, seed, checkpoints, previews and device
-    are as in `CommonTraining`.
-
-    Parameters
-    ----------
-    steps : int
-        Optimisation steps. A thousand draw structures with the bundled base, three hundred do not
-        (``docs/notes/freedom.md``).
-    method : {"phenldiff"}
-        Which method this is the configuration of.
-    base : str
-        ``"bundled"``, a folder in diffusers' layout, or the id of a model on a hub.
-    strategy : {"auto", "lora", "svdiff", "attention", "full"}
-        Which weights learn: low-rank updates, shifts of singular values, the attention modules,
-        or all. "auto" becomes "full" with the bundled base, which is small and draws much better
-        cells that way (``docs/notes/guidance.md``), and "lora" with any other, or where a rank or
-        layers are chosen.
-    rank : int
-        Rank of the low-rank updates.
-    layers : {"attention", "everywhere"}
-        Whether only the attention's projections get low-rank updates or shifts, or the
-        convolutions and feed-forward layers too. None is "everywhere" for "svdiff", as its authors
-        do it, and "attention" otherwise; the strategies "attention" and "full" pay no heed to it.
-    reference_channels : "auto" or tuple of str
-        Channels in which the conditions do not differ. They are given to the network as they are
-        and stay as they are in a translation. "auto" finds them: those whose own statistics do not
-        separate the conditions, or by their brightness alone. None are, with ``()``.
-    normalised_channels : "auto" or tuple of str
-        Channels that are brought to a common brightness in all conditions before anything is
-        learned, since the difference is a batch effect such as staining. "auto" finds them: those
-        that separate the conditions by brightness alone, while another channel does by structure.
-        None are, with ``()``: brightness is part of the phenotype then.
-    learning_rate : float
-        Peak learning rate of the adapted weights. None is that of the strategy, see
-        `LEARNING_RATES`; which it was is kept.
-    token_learning_rate : float
-        Peak learning rate of the condition tokens.
-    tokens_per_condition : int
-        Learned tokens that stand for one condition.
-    condition_dropout : float
-        Probability, per sample, that the condition is replaced by the null tokens.
-    warmup : int
-        Steps over which the learning rates rise to their peak.
-    weight_decay : float
-        Decoupled weight decay of the adapted weights.
-    max_grad_norm : float
-        Gradients are clipped to this norm.
-    """
+    """Everything that decides how a base model is fine-tuned on an experiment."""
 
     method: Literal["phenldiff"] = "phenldiff"
-    steps: Annotated[int, Field(ge=1)] = 1000
-    base: Annotated[str, Field(min_length=1)] = "bundled"
+    """Which method this is the configuration of."""
+
+    steps: Annotated[int, Field(ge=1), Shown(step=50)] = 1000
+    """Optimisation steps. A thousand draw structures with the bundled base, three hundred do not
+    (see the note on freedom); with more the model starts to memorise the images."""
+
+    base: Annotated[str, Field(min_length=1), Shown("Base model")] = "bundled"
+    """Base model: bundled, a folder in the layout of diffusers, or the id of a model on a hub,
+    which is downloaded once."""
+
     strategy: Literal["auto", "lora", "svdiff", "attention", "full"] = "auto"
-    rank: Annotated[int, Field(ge=1)] = 16
-    layers: Literal["attention", "everywhere"] = "attention"
-    reference_channels: Literal["auto"] | tuple[Name, ...] = "auto"
-    normalised_channels: Literal["auto"] | tuple[Name, ...] = "auto"
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    token_learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
-    tokens_per_condition: Annotated[int, Field(ge=1)] = 4
-    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    warmup: Annotated[int, Field(ge=0)] = 20
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-2
-    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Which weights learn: LoRA adds small matrices, SVDiff shifts singular values, attention
+    changes the attention modules, full changes all weights. ``auto`` becomes full with the bundled
+    base, which is small and draws much better cells that way, and lora with any other, or where a
+    rank or layers are chosen."""
+
+    rank: Annotated[int, Field(ge=1), Shown(advanced=True)] = 16
+    """Rank of the matrices that LoRA adds. More can learn more, and memorise more."""
+
+    layers: Annotated[Literal["attention", "everywhere"], Shown(advanced=True)] = "attention"
+    """Layers that LoRA and SVDiff act on: the projections of the attention, or the convolutions and
+    feed-forward layers too. SVDiff takes everywhere where none are given, as its authors do; the
+    strategies attention and full pay no heed to it."""
+
+    reference_channels: Annotated[
+        Literal["auto"] | tuple[Name, ...], Shown("Reference", advanced=True)
+    ] = "auto"
+    """Channels in which the conditions do not differ, such as a nuclear stain, which are given to
+    the network and stay as they are in a translation. ``auto`` finds them: those whose own
+    statistics do not separate the conditions, or by their brightness alone."""
+
+    normalised_channels: Annotated[
+        Literal["auto"] | tuple[Name, ...], Shown("Brightness", advanced=True)
+    ] = "auto"
+    """Channels that are brought to a common brightness in all conditions before anything is
+    learned, since the difference is a batch effect such as staining. ``auto`` finds them: those
+    that separate the conditions by brightness alone, while another channel does by structure. With
+    none, brightness is part of the phenotype."""
+
+    learning_rate: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False),
+        Shown(step=1e-4, advanced=True, default="that of the strategy"),
+    ] = 1e-3
+    """Peak learning rate of the adapted weights. Less if the loss jumps about, and then more
+    steps."""
+
+    token_learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True)
+    ] = 3e-3
+    """Peak learning rate of the condition tokens."""
+
+    tokens_per_condition: Annotated[int, Field(ge=1), Shown(advanced=True)] = 4
+    """Learned tokens that stand for one condition."""
+
+    condition_dropout: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True)] = 0.1
+    """Probability, per sample, that the condition is replaced by the null tokens."""
+
+    warmup: Annotated[int, Field(ge=0), Shown(unit="steps", advanced=True)] = 20
+    """Steps over which the learning rates rise to their peak."""
+
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 1e-2
+    """Decoupled weight decay of the adapted weights."""
+
+    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True)] = 1.0
+    """Gradients are clipped to this norm."""
 
     @model_validator(mode="before")
     @classmethod
@@ -106,64 +110,63 @@ class TrainingConfig(CommonTraining):
 
 
 class TranslationConfig(BaseModel):
-    """Everything that decides how images are translated between two conditions.
+    """Everything that decides how images are translated between two conditions."""
 
-    Parameters
-    ----------
-    source, target : str
-        Condition that the images are in, and the one that they are translated to. They may be the
-        same: a translation that should change nothing.
-    strength : float
-        Position between the source's (0) and the target's (1) tokens; may lie beyond.
-    guidance : float
-        How far the prediction is pushed away from the reference and towards the target; 1 is none.
-    guidance_from : {"null", "source"}
-        Reference of the guidance: the null tokens, or the source's.
-    bound_radius : int
-        Guidance may make no pixel brighter or darker than the network, unguided, expects of the
-        target within so many pixels of it; 0 sets no bounds. Only with an autoencoder that keeps
-        image channels apart, such as the bundled one.
-    anchor : float
-        How firmly the generation is held to the path that the image was inverted along, in
-        [0, 1]; 0 leaves it free. Keeps more of channels that are not references, and more of the
-        source than there would really be left.
-    depth : float
-        Part of the noise schedule that is inverted, in (0, 1]; 1 is all of it. Less keeps more of
-        the image.
-    freedom : float
-        How much of the image is drawn anew, in [0, 1]: structures finer than a limit, which rises
-        from the finest (0) to all of the image (1), come from seeded noise instead of the image's
-        own code, so that they can become others. The reconstruction is drawn from the same noise.
-    detail : float
-        Part, in [0, 1], of what the autoencoder cannot carry (the finest texture and the camera's
-        noise) that is put back, less of it where light is gone. Only with an autoencoder that
-        keeps image channels apart, such as the bundled one.
-    inference_steps : int
-        Steps into which the whole schedule is divided.
-    fixed_point_iterations : int
-        Evaluations of the network per step of the inversion; more invert more exactly.
-    seed : int
-        Seed of whatever is random: the noise that images are drawn anew from.
-    batch_size : int
-        Tiles that go through the network at once.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = SETTINGS
 
     source: Name
+    """Condition that the images are in."""
+
     target: Name
+    """Condition that they are translated to; the source again for a translation that should change
+    nothing."""
+
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.75
-    guidance_from: Literal["null", "source"] = "source"
-    bound_radius: Annotated[int, Field(ge=0)] = 4
-    anchor: Annotated[float, Field(ge=0, le=1)] = 0.0
-    depth: Annotated[float, Field(gt=0, le=1)] = 0.8
-    freedom: Annotated[float, Field(ge=0, le=1)] = 0.0
-    detail: Annotated[float, Field(ge=0, le=1)] = 1.0
-    inference_steps: Annotated[int, Field(ge=1, le=1000)] = 25
-    fixed_point_iterations: Annotated[int, Field(ge=1)] = 2
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    """How far to go from the source (0) to the target (1); may lie beyond."""
+
+    guidance: Annotated[
+        float, Field(ge=0, allow_inf_nan=False), Shown(step=0.25, advanced=True)
+    ] = 1.75
+    """How strongly the prediction is pushed away from the reference and towards the target; 1 is no
+    push. More changes the phenotype more, and in the end also what should stay."""
+
+    guidance_from: Annotated[Literal["null", "source"], Shown(advanced=True)] = "source"
+    """What guidance pushes away from: the null tokens, or the source."""
+
+    bound_radius: Annotated[int, Field(ge=0), Shown(unit="px", advanced=True)] = 4
+    """Guidance may make no pixel brighter or darker than the network, unguided, expects of the
+    target within so many pixels of it; 0 sets no bounds. Only with an autoencoder that keeps
+    image channels apart, such as the bundled one."""
+
+    anchor: Annotated[float, Field(ge=0, le=1), Shown(step=0.1, advanced=True)] = 0.0
+    """How firmly the generation is held to the path that the image was inverted along; 0 leaves it
+    free. More keeps more of channels that are not references, and leaves ghosts of what would
+    really be gone."""
+
+    depth: Annotated[float, Field(gt=0, le=1), Shown(step=0.05, advanced=True)] = 0.8
+    """Part of the noise schedule that is inverted; 1 is all of it. Less keeps more of the image."""
+
+    freedom: Annotated[float, Field(ge=0, le=1), Shown(step=0.1, advanced=True)] = 0.0
+    """How much of the image is drawn anew from seeded noise instead of the image's own code, from
+    the finest structures (above 0) to all of it (1), so that structures can become others. The
+    reconstruction is drawn from the same noise."""
+
+    detail: Annotated[float, Field(ge=0, le=1), Shown(step=0.1, advanced=True)] = 1.0
+    """Part of what the autoencoder cannot carry (the finest texture and the camera's noise) that is
+    put back, less of it where light is gone; 0 shows what the model makes. Only with an autoencoder
+    that keeps image channels apart, such as the bundled one."""
+
+    inference_steps: Annotated[int, Field(ge=1, le=1000), Shown("Steps", advanced=True)] = 25
+    """Steps into which the whole noise schedule is divided. Fewer are faster and coarser."""
+
+    fixed_point_iterations: Annotated[int, Field(ge=1), Shown(advanced=True)] = 2
+    """Evaluations of the network per step of the inversion; more invert more exactly."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32), Shown(advanced=True)] = 0
+    """Seed of the noise that images are drawn anew from, and of whatever else is random."""
+
+    batch_size: Annotated[int, Field(ge=1), Shown(unit="tiles", advanced=True)] = 8
+    """Tiles that go through the network at once. Less needs less memory."""
 
     @model_validator(mode="after")
     def _anchored_or_free(self) -> TranslationConfig:

@@ -12,6 +12,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.common_config import Name
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
+from napari_phenldiff.settings import SETTINGS, Shown
 
 FILE = "benchmark.json"
 METHODS = ("phenldiff", "phendiff", "cyclegan", "copy")
@@ -19,60 +20,65 @@ METHODS = ("phenldiff", "phendiff", "cyclegan", "copy")
 
 
 class BenchmarkConfig(BaseModel):
-    """What a benchmark is asked to do: the same for all methods.
+    """What a benchmark is asked to do: the same for all methods."""
 
-    Parameters
-    ----------
-    source, target : str
-        Conditions to translate from and to.
-    images_per_condition : int
-        Images to train on; of conditions with fewer than 134 no more than three quarters of the
-        smallest.
-    test_images : int
-        Images to translate, of those that are left.
-    wells : str, optional
-        Regular expression that finds the well in the name of an image: a well is then wholly in
-        training or test.
-    crop : int, optional
-        Side in pixels of the middle of each test image, which alone is looked at.
-    minutes, steps : float or int, optional
-        Time or optimisation steps of each training: one of them.
-    preset : {"paper", "cpu"}
-        Size of the baselines.
-    base, strategy : str
-        Of phenldiff, see `TrainingConfig`.
-    translation : dict
-        Settings of phenldiff's translation that are not the default.
-    profile : str
-        What is measured.
-    settings : dict
-        Of the profile.
-    keep : tuple of str, optional
-        Channels that should not change; by default one whose name sounds like nuclei.
-    fid : bool
-        Whether to compute FID, with the extra ``fid``.
-    seed : int
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = SETTINGS
 
     source: Name
+    """Condition to translate from."""
+
     target: Name
+    """Condition to translate to."""
+
     images_per_condition: Annotated[int, Field(ge=2)] = 100
+    """Images to train on; of conditions with fewer than 134 no more than three quarters of the
+    smallest."""
+
     test_images: Annotated[int, Field(ge=2)] = 40
+    """Images to translate that were not trained on."""
+
     wells: str | None = None
-    crop: Annotated[int, Field(ge=16)] | None = None
-    minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Regular expression that finds the well in the name of an image: a well is then wholly in
+    training or test."""
+
+    crop: Annotated[Annotated[int, Field(ge=16)] | None, Shown(unit="px")] = None
+    """Side of the square in the middle of each test image, which alone is looked at."""
+
+    minutes: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Shown(unit="min")
+    ] = None
+    """Time that each method trains; 20 where no number of steps is given either."""
+
     steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimisation steps that each method trains, in place of minutes."""
+
     preset: Literal["paper", "cpu"] = "cpu"
+    """Size of the baselines: as published, or one for a CPU. Where none is given, the one that
+    suits the device."""
+
     base: Name = "bundled"
+    """Base model of phenldiff."""
+
     strategy: Literal["auto", "lora", "svdiff", "attention", "full"] = "auto"
+    """Which weights of phenldiff learn, as for a training."""
+
     translation: dict[str, Any] = {}
+    """Settings of phenldiff's translation that are not the default."""
+
     profile: Name
+    """What is measured."""
+
     settings: dict[str, Any] = {}
+    """Settings of the profile."""
+
     keep: tuple[str, ...] | None = None
+    """Channels that should not change; one whose name sounds like nuclei where none are given."""
+
     fid: bool = False
+    """Compute FID as well, with the extra ``fid``."""
+
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the split and of everything else that is random."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
