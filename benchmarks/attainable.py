@@ -23,7 +23,9 @@ import numpy as np
 
 from napari_phenldiff.images.phenotypes import PHENOTYPES
 from napari_phenldiff.images.simulate import simulate_pairs
-from napari_phenldiff.measurement.profiles import PROFILES, fit_thresholds, measure_image
+from napari_phenldiff.measurement.measure import measure_image
+from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.measurement.profiles.fitting import fit_thresholds
 
 _default_rng = np.random.default_rng
 _TURN = (0.0, 2 * np.pi)

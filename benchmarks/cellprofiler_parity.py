@@ -212,9 +212,10 @@ def _both(
 ) -> tuple[float, float]:
     """Errors of threshold and area; infinite where only one of both tells a threshold."""
     from napari_phenldiff.images.image import Image
-    from napari_phenldiff.measurement.adaptive import level_of
-    from napari_phenldiff.measurement.area import AreaSettings
-    from napari_phenldiff.measurement.profiles import PROFILES, measure_image
+    from napari_phenldiff.measurement.measure import measure_image
+    from napari_phenldiff.measurement.profiles import PROFILES
+    from napari_phenldiff.measurement.profiles.area import AreaSettings
+    from napari_phenldiff.measurement.segmentation.thresholds import level_of
 
     chosen = {"method": job["method"], "log_transform": job["log_transform"]}
     chosen |= {"adaptive_window": job["window"], "smoothing": SMOOTHING, "scope": "image"}

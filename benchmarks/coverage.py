@@ -21,8 +21,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from napari_phenldiff.measurement import intervals
-from napari_phenldiff.measurement.recovery import recovery
+from napari_phenldiff.measurement.statistics import intervals
+from napari_phenldiff.measurement.statistics.compare import recovery
 
 RESAMPLES = 400
 Interval = tuple[float, float]

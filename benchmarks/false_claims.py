@@ -17,7 +17,7 @@ import argparse
 import numpy as np
 
 from napari_phenldiff.evaluation.verdict import Effect, Evidence, judge
-from napari_phenldiff.measurement.compare import compare, recovery
+from napari_phenldiff.measurement.statistics.compare import compare, recovery
 
 # real effect, effect shown by the translation
 NULLS = ((0, 0), (0, 1), (2, 0), (2, -2))

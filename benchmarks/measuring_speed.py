@@ -85,8 +85,9 @@ def compare(
 def measure_ours(planes: np.ndarray, method: str, args: argparse.Namespace) -> list[float]:
     """Measure all planes with the profile, as the command does."""
     from napari_phenldiff.images.image import Image
-    from napari_phenldiff.measurement.area import AreaSettings
-    from napari_phenldiff.measurement.profiles import PROFILES, measure_image
+    from napari_phenldiff.measurement.measure import measure_image
+    from napari_phenldiff.measurement.profiles import PROFILES
+    from napari_phenldiff.measurement.profiles.area import AreaSettings
 
     threshold = {"method": method, "scope": "image"}
     threshold |= {"smoothing": args.smoothing, "scale": args.scale}

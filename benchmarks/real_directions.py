@@ -27,9 +27,11 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.measurement.effects import effects, wells_by_pattern
-from napari_phenldiff.measurement.profiles import PROFILES, measure
-from napari_phenldiff.measurement.translocation import NUCLEI
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.measurement.profiles.translocation import NUCLEI
+from napari_phenldiff.measurement.statistics.effects import effects
+from napari_phenldiff.measurement.statistics.units import wells_by_pattern
 
 PER_IMAGE = {"threshold": {"scope": "image"}}
 # How the READMEs count nuclei: touching ones are one, and pieces are none.

@@ -70,10 +70,12 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.compare import compare, recovery
-from napari_phenldiff.measurement.figures import translation_panel
-from napari_phenldiff.measurement.profiles import PROFILES, Measurement, measure
+from napari_phenldiff.measurement.figures.panel import translation_panel
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.measurement.statistics.compare import compare, recovery
 from napari_phenldiff.measurement.structure import coherence, layout_correlation, spot_energy
+from napari_phenldiff.measurement.tables.measurement import Measurement
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run

@@ -45,8 +45,8 @@ from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import read_tiff, write_tiff
-from napari_phenldiff.measurement.effects import effects
-from napari_phenldiff.measurement.profiles import measure
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.statistics.effects import effects
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
 

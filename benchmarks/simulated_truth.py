@@ -31,13 +31,15 @@ from scipy import stats
 
 from napari_phenldiff.images import simulate
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement import intervals
-from napari_phenldiff.measurement.cells import CellsSettings
-from napari_phenldiff.measurement.golgi import GOLGI, GolgiSettings
-from napari_phenldiff.measurement.neurons import NEURITES, NeuronsSettings
-from napari_phenldiff.measurement.profiles import PROFILES, fit_thresholds, measure_image
-from napari_phenldiff.measurement.segment import SegmentationSettings
-from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.measure import measure_image
+from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.measurement.profiles.cells import CellsSettings
+from napari_phenldiff.measurement.profiles.fitting import fit_thresholds
+from napari_phenldiff.measurement.profiles.golgi import GOLGI, GolgiSettings
+from napari_phenldiff.measurement.profiles.neurons import NEURITES, NeuronsSettings
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.measurement.statistics import intervals
 
 # How much larger a nucleus gets, along each axis: 15 % in area.
 _SWELLING = 1.15**0.5

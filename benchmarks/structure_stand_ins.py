@@ -28,7 +28,7 @@ from napari_phenldiff.evaluation.structure import MEASURES
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.profiles import labels, measure
+from napari_phenldiff.measurement.measure import labels, measure
 from napari_phenldiff.runs.config import TranslationConfig
 
 OTHER_CELLS = ("Whose cells they show", "Cells lost or invented")

@@ -12,9 +12,10 @@ import argparse
 from pathlib import Path
 
 from napari_phenldiff.images.tiff import read_image, tiff_files
-from napari_phenldiff.measurement.compare import recovery
-from napari_phenldiff.measurement.figures import four_groups, translation_panel
-from napari_phenldiff.measurement.profiles import measure
+from napari_phenldiff.measurement.figures.four_groups import four_groups
+from napari_phenldiff.measurement.figures.panel import translation_panel
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.statistics.compare import recovery
 
 HERE = Path(__file__).resolve().parent
 

@@ -23,7 +23,7 @@ from napari_phenldiff.evaluation.structure import GROUPS, Between, StructureMeas
 from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
-from napari_phenldiff.measurement.profiles import measure
+from napari_phenldiff.measurement.measure import measure
 
 
 def write_evaluation(out: Path, *, null: float = 0.01, profile: str = "area") -> None:

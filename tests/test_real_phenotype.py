@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from napari_phenldiff.images.tiff import read_image
-from napari_phenldiff.measurement.compare import compare
+from napari_phenldiff.measurement.statistics.compare import compare
 from napari_phenldiff.runs.folder import Run
 
 TILES = 24

@@ -16,7 +16,7 @@ from napari_phenldiff.baselines.loading import load_translator, train
 from napari_phenldiff.cli import main
 from napari_phenldiff.images.simulate import simulate_images, simulate_pairs
 from napari_phenldiff.images.tiff import read_image, write_tiff
-from napari_phenldiff.measurement.profiles import measure
+from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Failed, Finished, Saved
 from napari_phenldiff.runs.folder import Run

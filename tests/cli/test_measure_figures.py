@@ -8,8 +8,8 @@ import pytest
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
-from napari_phenldiff.measurement.profiles import measure
-from napari_phenldiff.measurement.reading import read_measurement
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.tables.measurement import read_measurement
 
 RADII = {"small": 5.0, "large": 12.0, "reconstructed": 5.2, "translated": 10.0}
 

@@ -20,7 +20,7 @@ from napari_phenldiff.evaluation.controls import (
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.area import AreaSettings
+from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.runs.config import TranslationConfig
 
 CONFIG = TranslationConfig(source="a", target="b")

@@ -19,13 +19,13 @@ from napari_phenldiff.evaluation.report import write_report
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.area import AreaSettings
-from napari_phenldiff.measurement.effects import effects
-from napari_phenldiff.measurement.figures import four_groups
-from napari_phenldiff.measurement.profiles import measure
-from napari_phenldiff.measurement.reading import read_measurement
-from napari_phenldiff.measurement.slopes import paired_slopes
-from napari_phenldiff.measurement.threshold import ThresholdSettings
+from napari_phenldiff.measurement.figures.four_groups import four_groups
+from napari_phenldiff.measurement.figures.slopes import paired_slopes
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.profiles.area import AreaSettings
+from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
+from napari_phenldiff.measurement.statistics.effects import effects
+from napari_phenldiff.measurement.tables.measurement import read_measurement
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.viewer.evaluations import FoundEvaluation
 

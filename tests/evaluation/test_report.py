@@ -12,8 +12,8 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.page import Picture, Section, write_page
 from napari_phenldiff.evaluation.report import write_report
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.area import AreaSettings
-from napari_phenldiff.measurement.profiles import measure
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.profiles.area import AreaSettings
 
 _VOID = {"meta", "img", "source", "br"}
 

@@ -28,7 +28,8 @@ from napari_phenldiff.evaluation.verdict import judge
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.profiles import find_profile, measure
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.runs.config import TranslationConfig
 
 N = 12

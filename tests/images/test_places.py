@@ -10,7 +10,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import stacks_of
 from napari_phenldiff.images.places import Place, place_of
 from napari_phenldiff.images.tiff import read_image, read_tiff, write_stack, write_tiff
-from napari_phenldiff.measurement.units import units_of_images
+from napari_phenldiff.measurement.statistics.units import units_of_images
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_wells_that_a_table_names_are_counted(image, tmp_path, column):
 
 
 def test_a_lone_letter_with_a_number_is_a_time_if_it_is_written_so():
-    from napari_phenldiff.measurement.units import units_of_names
+    from napari_phenldiff.measurement.statistics.units import units_of_names
 
     assert units_of_names([f"t{i:02d}" for i in range(12)]).counted == "fields"
     assert units_of_names([f"{c}{i}" for c in "tu" for i in range(12)]).counted == "images"

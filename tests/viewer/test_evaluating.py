@@ -11,8 +11,8 @@ from napari_phenldiff.cli.evaluate import add_parser
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.area import AreaSettings
-from napari_phenldiff.measurement.profiles import read_settings
+from napari_phenldiff.measurement.profiles.area import AreaSettings
+from napari_phenldiff.measurement.tables.measurement import read_settings
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.channels import match_channels

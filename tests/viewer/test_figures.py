@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.measurement.area import Area, AreaSettings
-from napari_phenldiff.measurement.tables import Measurement, image_table
+from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
+from napari_phenldiff.measurement.tables.measurement import Measurement, image_table
 from napari_phenldiff.viewer.figures import FIGURES, Figures, save_figure
 from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
 
@@ -87,7 +87,7 @@ def test_real_images_of_the_same_names_are_pairs(measured: Measured, tmp_path: P
 
 
 def test_effects_are_worked_out_once(measured: Measured, tmp_path: Path, monkeypatch):
-    from napari_phenldiff.measurement import effects
+    from napari_phenldiff.measurement.statistics import effects
 
     original, calls = effects.effects, []
 

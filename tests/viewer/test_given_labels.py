@@ -10,7 +10,7 @@ from napari.layers import Labels
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.simulate import simulate_pairs
-from napari_phenldiff.measurement.neurons import NeuronsSettings
+from napari_phenldiff.measurement.profiles.neurons import NeuronsSettings
 from napari_phenldiff.viewer.given_labels import LabelPlanes, label_layers, suggested
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations

@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from scipy import ndimage as ndi
 
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.neurons import NeuronsSettings
+from napari_phenldiff.measurement.profiles.neurons import NeuronsSettings
 from napari_phenldiff.viewer.given_labels import label_layers
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.line_layers import line_layers

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
-from napari_phenldiff.measurement.area import AreaSettings
+from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.viewer.dial import show_at
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations

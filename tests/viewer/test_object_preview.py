@@ -8,10 +8,10 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.simulate import simulate_pairs
-from napari_phenldiff.measurement.area import AreaSettings
-from napari_phenldiff.measurement.segment import SegmentationSettings
-from napari_phenldiff.measurement.threshold import ThresholdSettings
-from napari_phenldiff.measurement.translocation import TranslocationSettings
+from napari_phenldiff.measurement.profiles.area import AreaSettings
+from napari_phenldiff.measurement.profiles.translocation import TranslocationSettings
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
+from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.object_preview import (

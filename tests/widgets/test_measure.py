@@ -11,9 +11,8 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QLabel
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.measurement.area import AreaSettings
-from napari_phenldiff.measurement.profiles import read_settings
-from napari_phenldiff.measurement.tables import write_settings
+from napari_phenldiff.measurement.profiles.area import AreaSettings
+from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
 from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.object_preview import preview_layer
@@ -327,7 +326,7 @@ def test_stop_ends_the_measurement(
 ):
     import time
 
-    from napari_phenldiff.measurement import translocation
+    from napari_phenldiff.measurement.profiles import translocation
 
     original = translocation.Translocation.measure
 

@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     from napari_phenldiff.evaluation.benchmark.judging import kept_channels
     from napari_phenldiff.evaluation.benchmark.split import prepare_data
     from napari_phenldiff.images.experiment import Experiment
-    from napari_phenldiff.measurement.profiles import find_profile, measure
+    from napari_phenldiff.measurement.measure import measure
+    from napari_phenldiff.measurement.profiles import find_profile
 
     wanted = _wanted(args.methods)
     config = _config(args)

@@ -31,8 +31,8 @@ class CellCount:
 
     def __init__(self, channel_names: Sequence[str]) -> None:
         from napari_phenldiff.evaluation.identity import nuclei_channel, nuclei_settings
-        from napari_phenldiff.measurement.fitting import ThresholdFit
         from napari_phenldiff.measurement.profiles import find_profile
+        from napari_phenldiff.measurement.profiles.fitting import ThresholdFit
 
         self._names = tuple(channel_names)
         self._channel = nuclei_channel(self._names)
@@ -44,7 +44,7 @@ class CellCount:
 
     def look(self, source: Image) -> None:
         """Take in an image that is going to be translated: one threshold comes from all of them."""
-        from napari_phenldiff.measurement.fitting import draw_samples
+        from napari_phenldiff.measurement.profiles.fitting import draw_samples
 
         if self._channel is not None:
             image = replace(source, channel_names=self._names)

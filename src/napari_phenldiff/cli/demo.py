@@ -19,7 +19,7 @@ from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, vali
 
 if TYPE_CHECKING:
     from napari_phenldiff.evaluation.report import Section
-    from napari_phenldiff.measurement.profiles import Measurement
+    from napari_phenldiff.measurement.tables.measurement import Measurement
 
 DEFAULT_FOLDER = "phenldiff-demo"
 
@@ -191,8 +191,8 @@ def _report(measurement: Measurement, source: str, target: str, out: Path) -> No
 
 def _result(measurement: Measurement, source: str, target: str) -> str:
     """Return what came out, in a sentence."""
-    from napari_phenldiff.measurement.comparisons import Groups, compare_in, recovery_of
-    from napari_phenldiff.measurement.figures import recovery_text
+    from napari_phenldiff.measurement.statistics.compare import recovery_text
+    from napari_phenldiff.measurement.statistics.effects import Groups, compare_in, recovery_of
 
     real = compare_in(measurement, Groups(source, target))
     made = compare_in(

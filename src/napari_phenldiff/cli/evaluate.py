@@ -28,7 +28,7 @@ from napari_phenldiff.runs.failures import explain
 
 if TYPE_CHECKING:
     from napari_phenldiff.evaluation.cycle import Translating
-    from napari_phenldiff.measurement.threshold import Settings
+    from napari_phenldiff.measurement.segmentation.thresholds import Settings
     from napari_phenldiff.runs.folder import Run
 
 _EPILOG = """\
@@ -235,7 +235,8 @@ def _evaluate(
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """Return the profile's settings that the options of `add_measurement` ask for."""
-    from napari_phenldiff.measurement.profiles import find_profile, read_settings
+    from napari_phenldiff.measurement.profiles import find_profile
+    from napari_phenldiff.measurement.tables.measurement import read_settings
 
     find_profile(args.profile)
     if args.settings is None:

@@ -19,8 +19,8 @@ from napari_phenldiff.runs.events import Progress
 
 if TYPE_CHECKING:
     from napari_phenldiff.measurement.batch import BatchResult, Workers
-    from napari_phenldiff.measurement.profiles import Measurement
-    from napari_phenldiff.measurement.threshold import Settings
+    from napari_phenldiff.measurement.segmentation.thresholds import Settings
+    from napari_phenldiff.measurement.tables.measurement import Measurement
 
 PROFILE_NAMES = ("translocation", "golgi", "neurons", "cells", "area")
 
@@ -185,8 +185,9 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     from napari_phenldiff.measurement.batch import measure_files
-    from napari_phenldiff.measurement.channels import channels_in_words
-    from napari_phenldiff.measurement.profiles import find_profile, read_settings
+    from napari_phenldiff.measurement.profiles import find_profile
+    from napari_phenldiff.measurement.profiles.channels import channels_in_words
+    from napari_phenldiff.measurement.tables.measurement import read_settings
 
     find_profile(args.profile)
     if args.out.is_dir():
@@ -235,7 +236,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _workers(args: argparse.Namespace) -> AbstractContextManager[Workers]:
-    from napari_phenldiff.measurement.workers import local_workers, scheduler_workers
+    from napari_phenldiff.measurement.batch import local_workers, scheduler_workers
 
     if args.scheduler is not None:
         return scheduler_workers(args.scheduler)
@@ -251,7 +252,7 @@ def measure_groups(
     thresholds: Mapping[str, float] | None = None,
 ) -> Measurement:
     """Measure files one at a time, and show the progress."""
-    from napari_phenldiff.measurement.profiles import measure
+    from napari_phenldiff.measurement.measure import measure
 
     total = sum(len(files.paths) for files in groups.values())
     with Reporter() as report:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from napari_phenldiff.images.image import Image
-    from napari_phenldiff.measurement.tables import Measurement
-    from napari_phenldiff.measurement.units import Units
+    from napari_phenldiff.measurement.statistics.units import Units
+    from napari_phenldiff.measurement.tables.measurement import Measurement
 
 KINDS = ("groups", "slopes", "effects", "gallery")
 _FORMATS = (".png", ".svg", ".pdf")
@@ -127,9 +127,9 @@ def compare_conditions(
     if not roles:
         return []
     from napari_phenldiff.images.files import write_atomic
-    from napari_phenldiff.measurement.effects import effects, wells_by_pattern
-    from napari_phenldiff.measurement.reading import read_measurement
-    from napari_phenldiff.measurement.units import units_of
+    from napari_phenldiff.measurement.statistics.effects import effects
+    from napari_phenldiff.measurement.statistics.units import units_of, wells_by_pattern
+    from napari_phenldiff.measurement.tables.measurement import read_measurement
 
     names: dict[str, Any] = dict(roles)
     measurement = read_measurement(args.out)
@@ -146,19 +146,19 @@ def compare_conditions(
         written.append(args.effects)
     for kind, path in args.figure:
         if kind == "effects":
-            from napari_phenldiff.measurement.forest import effect_sizes
-            from napari_phenldiff.measurement.words import column_text
+            from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
+            from napari_phenldiff.measurement.tables.measurement import column_text
 
             assert table is not None
             figure = effect_sizes(
                 table, theme=args.theme, label=lambda name: column_text(measurement, name)
             )
         elif kind == "groups":
-            from napari_phenldiff.measurement.figures import four_groups
+            from napari_phenldiff.measurement.figures.four_groups import four_groups
 
             figure = four_groups(measurement, **names, wells=wells, theme=args.theme)
         elif kind == "slopes":
-            from napari_phenldiff.measurement.slopes import paired_slopes
+            from napari_phenldiff.measurement.figures.slopes import paired_slopes
 
             made = "translated" in names
             figure = paired_slopes(
@@ -181,7 +181,7 @@ def compare_conditions(
 
 def _say_what_is_counted(measurement: Measurement, names: Mapping[str, str], units: Units) -> None:
     """Tell what the comparison counts, and why there is no p-value if there is none."""
-    from napari_phenldiff.measurement.comparisons import Groups, compare_in
+    from napari_phenldiff.measurement.statistics.effects import Groups, compare_in
 
     real = compare_in(measurement, Groups(names["source"], names["target"]), units=units)
     if units.counted != "images":
@@ -197,7 +197,7 @@ def _gallery(
     names: Mapping[str, str],
 ) -> Figure:
     """Draw the images whose main measurement changed most; only they are kept in memory."""
-    from napari_phenldiff.measurement.gallery import change_gallery, changed_images
+    from napari_phenldiff.measurement.figures.gallery import change_gallery, changed_images
 
     shown = changed_images(
         measurement,

@@ -13,7 +13,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.measurement.units import EACH_IMAGE, Wells
+from napari_phenldiff.measurement.statistics.units import EACH_IMAGE, Wells
 
 
 @dataclass(frozen=True, slots=True, eq=False)

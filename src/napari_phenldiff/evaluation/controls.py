@@ -19,9 +19,9 @@ from napari_phenldiff.evaluation.cycle import Translating
 from napari_phenldiff.evaluation.verdict import Effect
 from napari_phenldiff.images.experiment import Condition, Experiment
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.compare import compare
-from napari_phenldiff.measurement.threshold import Settings
-from napari_phenldiff.measurement.units import Wells
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.measurement.statistics.compare import compare
+from napari_phenldiff.measurement.statistics.units import Wells
 from napari_phenldiff.runs.config import TranslationConfig
 
 Kind = Literal["shuffled", "half-split"]
@@ -52,7 +52,7 @@ class Measured:
 
     def values(self, images: Sequence[Image]) -> np.ndarray:
         """Measure images: one value each, NaN where that cannot be done."""
-        from napari_phenldiff.measurement.profiles import measure
+        from napari_phenldiff.measurement.measure import measure
 
         found = measure(self.profile, {"images": images}, self.settings, thresholds=self.thresholds)
         return found.values("images", self.column)

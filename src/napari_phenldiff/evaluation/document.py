@@ -12,8 +12,9 @@ from napari_phenldiff.evaluation.evaluate import Evaluation
 from napari_phenldiff.evaluation.page import Picture, Section, write_page
 from napari_phenldiff.evaluation.schema import Metrics, Spread
 from napari_phenldiff.evaluation.structure_page import structure_sections
-from napari_phenldiff.measurement.theme import ThemeName
-from napari_phenldiff.measurement.words import named_test, number_text
+from napari_phenldiff.measurement.figures.style import ThemeName
+from napari_phenldiff.measurement.statistics.compare import number_text
+from napari_phenldiff.measurement.statistics.effects import named_test
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ def _sections(evaluation: Evaluation) -> Iterable[Section | None]:
 
 
 def _same_cells(evaluation: Evaluation) -> Section:
-    from napari_phenldiff.measurement.figures import translation_panel
+    from napari_phenldiff.measurement.figures.panel import translation_panel
 
     m, chosen = evaluation.metrics, evaluation.chosen
     n = min(_PICTURES, len(chosen.sources))
@@ -103,8 +104,8 @@ def _same_cells(evaluation: Evaluation) -> Section:
 
 
 def _measured(evaluation: Evaluation) -> Iterable[Section]:
-    from napari_phenldiff.measurement.figures import four_groups
-    from napari_phenldiff.measurement.forest import effect_sizes
+    from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
+    from napari_phenldiff.measurement.figures.four_groups import four_groups
 
     m, names, table = evaluation.metrics, evaluation.groups, evaluation.table
     measurement = evaluation.measurement

@@ -26,10 +26,15 @@ from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.effects import effects, wells_by_pattern
-from napari_phenldiff.measurement.profiles import measure
-from napari_phenldiff.measurement.threshold import Settings
-from napari_phenldiff.measurement.units import Units, units_of, units_of_images
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.measurement.statistics.effects import effects
+from napari_phenldiff.measurement.statistics.units import (
+    Units,
+    units_of,
+    units_of_images,
+    wells_by_pattern,
+)
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.residuals import warning_about_residuals
 
@@ -317,7 +322,7 @@ def _group_names(translation: TranslationConfig) -> dict[str, str]:
 
 
 def _paired(before: np.ndarray, after: np.ndarray) -> Effect:
-    from napari_phenldiff.measurement.compare import compare
+    from napari_phenldiff.measurement.statistics.compare import compare
 
     return Effect.from_comparison(compare(before, after, paired=True), "Wilcoxon signed-rank")
 

@@ -12,7 +12,7 @@ from napari_phenldiff.evaluation.numbers import Number
 from napari_phenldiff.evaluation.structure import StructureMeasure
 
 if TYPE_CHECKING:
-    from napari_phenldiff.measurement.compare import Comparison
+    from napari_phenldiff.measurement.statistics.compare import Comparison
 
 Answer = Literal["supported", "not supported", "cannot tell"]
 Outcome = Literal["for", "against", "open", "not tried"]

@@ -14,7 +14,7 @@ from napari_phenldiff.evaluation.distance_table import (
     TRANSLATED,
     DistanceRow,
 )
-from napari_phenldiff.measurement.theme import ThemeName, themed
+from napari_phenldiff.measurement.figures.style import ThemeName, themed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from napari_phenldiff.images.channel_names import is_nuclear
 from napari_phenldiff.images.image import Image
 
 if TYPE_CHECKING:
-    from napari_phenldiff.measurement.threshold import Settings
+    from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 LEAST_OVERLAP = 0.5
 """Intersection over union from which on two nuclei are the same one; above 0.5 none has two."""
@@ -125,21 +125,22 @@ def match_nuclei(before: np.ndarray, after: np.ndarray) -> NucleiMatch:
 
 def nuclei_settings(channel: str | int) -> Settings:
     """Return settings of the profile *cells* for the nuclei of a channel."""
-    from napari_phenldiff.measurement.cells import CellsSettings
+    from napari_phenldiff.measurement.profiles.cells import CellsSettings
 
     return CellsSettings(nuclei_channel=channel)
 
 
 def nuclei_thresholds(images: Iterable[Image], channel: str | int) -> dict[str, float]:
     """Find one threshold for the nuclei of all these images; they are gone through once."""
-    from napari_phenldiff.measurement.profiles import find_profile, fit_thresholds
+    from napari_phenldiff.measurement.profiles import find_profile
+    from napari_phenldiff.measurement.profiles.fitting import fit_thresholds
 
     return fit_thresholds(find_profile("cells"), images, nuclei_settings(channel))
 
 
 def nuclei_in(image: Image, channel: str | int, thresholds: Mapping[str, float]) -> np.ndarray:
     """Cut out the nuclei of an image: labels (Y, X), 0 is background."""
-    from napari_phenldiff.measurement.profiles import labels
+    from napari_phenldiff.measurement.measure import labels
 
     return labels("cells", image, nuclei_settings(channel), thresholds=thresholds)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
-from napari_phenldiff.measurement.theme import ThemeName
+from napari_phenldiff.measurement.figures.style import ThemeName
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -44,7 +44,7 @@ from napari_phenldiff.evaluation.structure import layouts, measure_structure
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.units import Wells, units_of_images
+from napari_phenldiff.measurement.statistics.units import Wells, units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
 
 LARGEST_TILE = 256
@@ -203,7 +203,7 @@ def _cells(
     chosen: Chosen, found: Sequence[NucleiMatch], channel: str, wells: Wells | None
 ) -> Cells:
     """Count cells in all groups; real ones per image, or per well where these are named."""
-    from napari_phenldiff.measurement.compare import compare
+    from napari_phenldiff.measurement.statistics.compare import compare
 
     thresholds = nuclei_thresholds((*chosen.real_source, *chosen.real_target), channel)
     real = []

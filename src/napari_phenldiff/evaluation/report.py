@@ -14,11 +14,17 @@ from napari_phenldiff.evaluation.page import Picture as Picture
 from napari_phenldiff.evaluation.page import Section as Section
 from napari_phenldiff.evaluation.page import write_page
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.comparisons import Groups, Tested, compare_in, recovery_of
-from napari_phenldiff.measurement.profiles import Measurement
-from napari_phenldiff.measurement.theme import ThemeName
-from napari_phenldiff.measurement.units import units_of
-from napari_phenldiff.measurement.words import named_test, p_text
+from napari_phenldiff.measurement.figures.style import ThemeName
+from napari_phenldiff.measurement.statistics.compare import p_text
+from napari_phenldiff.measurement.statistics.effects import (
+    Groups,
+    Tested,
+    compare_in,
+    named_test,
+    recovery_of,
+)
+from napari_phenldiff.measurement.statistics.units import units_of
+from napari_phenldiff.measurement.tables.measurement import Measurement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +80,9 @@ def write_report(
     InputError
         If the measurement lacks one of the groups, or images do not belong together.
     """
-    from napari_phenldiff.measurement.figures import four_groups, recovery_text, translation_panel
+    from napari_phenldiff.measurement.figures.four_groups import four_groups
+    from napari_phenldiff.measurement.figures.panel import translation_panel
+    from napari_phenldiff.measurement.statistics.compare import recovery_text
 
     units = units_of(measurement)
 

@@ -19,8 +19,8 @@ import numpy as np
 from napari_phenldiff.evaluation.classifier import share_out
 from napari_phenldiff.evaluation.numbers import Number
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.compare import compare, holm, recovery
-from napari_phenldiff.measurement.intervals import cliffs_delta, delta_interval
+from napari_phenldiff.measurement.statistics.compare import compare, holm, recovery
+from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delta_interval
 from napari_phenldiff.measurement.structure import (
     SCALES,
     coherence,

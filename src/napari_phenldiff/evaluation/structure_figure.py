@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_phenldiff.evaluation.structure import GROUPS, Between, StructureMeasure
-from napari_phenldiff.measurement.theme import Theme, ThemeName, themed
+from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,8 @@ from napari_phenldiff.evaluation.schema import Metrics
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.tables import Measurement
-from napari_phenldiff.measurement.units import Units
+from napari_phenldiff.measurement.statistics.units import Units
+from napari_phenldiff.measurement.tables.measurement import Measurement
 
 if TYPE_CHECKING:
     import pandas as pd

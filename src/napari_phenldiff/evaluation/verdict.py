@@ -15,7 +15,8 @@ from napari_phenldiff.evaluation.evidence import Finding as Finding
 from napari_phenldiff.evaluation.evidence import Rules as Rules
 from napari_phenldiff.evaluation.evidence import Verdict as Verdict
 from napari_phenldiff.evaluation.likeness import has_structure_of_target, taken_for_target
-from napari_phenldiff.measurement.words import named_test, number_text
+from napari_phenldiff.measurement.statistics.compare import number_text
+from napari_phenldiff.measurement.statistics.effects import named_test
 
 
 def judge(evidence: Evidence, rules: Rules | None = None) -> Verdict:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import ExitStack
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -21,32 +24,42 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.survey import ImageFacts
-from napari_phenldiff.measurement.channels import with_channels
-from napari_phenldiff.measurement.column_names import ColumnNames, renaming
-from napari_phenldiff.measurement.fitting import ThresholdFit, draw_samples, fitted_parts
-from napari_phenldiff.measurement.interface import Profile
-from napari_phenldiff.measurement.outcome import Outcome
-from napari_phenldiff.measurement.pixels import PixelSample
-from napari_phenldiff.measurement.profiles import checked_settings, find_profile, measure_row
-from napari_phenldiff.measurement.segmenters import (
+from napari_phenldiff.measurement.measure import checked_settings, measure_row
+from napari_phenldiff.measurement.profiles import find_profile
+from napari_phenldiff.measurement.profiles.channels import with_channels
+from napari_phenldiff.measurement.profiles.fitting import (
+    PixelSample,
+    ThresholdFit,
+    draw_samples,
+    fitted_parts,
+)
+from napari_phenldiff.measurement.profiles.profile import Profile
+from napari_phenldiff.measurement.segmentation.segmenters import (
     NOTHING_YET,
     GivenLabels,
     LabelFolder,
     with_segmenter,
 )
-from napari_phenldiff.measurement.spool import Spool
-from napari_phenldiff.measurement.tables import cell_table, image_table, write_settings
-from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.measurement.tables.csv_files import ColumnNames, Spool, renaming
+from napari_phenldiff.measurement.tables.measurement import cell_table, image_table, write_settings
+from napari_phenldiff.measurement.tables.outcome import Outcome
 from napari_phenldiff.runs.residuals import is_large
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
 
+
 _LOOKED_AT = 50
 """Files whose channels are looked at to tell whether each calls them something else."""
 
+
 _Read = Callable[[Path], list[Image]]
+
+
 J = TypeVar("J")
+
+
 R = TypeVar("R")
 
 
@@ -320,3 +333,92 @@ def in_order(run: Callable[[J], R], jobs: Iterable[J], workers: Workers) -> Iter
     finally:
         for future in pending:
             future.cancel()
+
+
+# So many files wait for each process that it need not wait for the writing of a table.
+_AHEAD = 4
+
+
+_SECONDS_TO_CONNECT = 30
+
+
+@contextmanager
+def local_workers(number: int) -> Iterator[Workers]:
+    """Start processes on this machine, and end them again.
+
+    Parameters
+    ----------
+    number : int
+        How many; with 1 none is started and all is done in this one.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than one, or one of them dies.
+    """
+    if number < 1:
+        raise InputError(f"{number} workers measure nothing: give at least 1.")
+    if number == 1:
+        yield Workers()
+        return
+    # Started anew on every system: a copy of a process with threads may hang.
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(number, context, _leave_interrupts_to_the_parent)
+    try:
+        with executor:
+            try:
+                yield Workers(executor, _AHEAD * number)
+            except BaseException:
+                executor.shutdown(cancel_futures=True)
+                raise
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A worker was ended from outside, perhaps for want of memory: use fewer --workers."
+        ) from error
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def scheduler_workers(address: str) -> Iterator[Workers]:
+    """Use the workers of a Dask cluster, which read the same files and have this package.
+
+    Parameters
+    ----------
+    address : str
+        Of its scheduler, such as ``tcp://10.0.0.1:8786``.
+
+    Raises
+    ------
+    InputError
+        If `distributed` is not installed, nothing answers at the address, or the workers or the
+        scheduler are ended.
+    """
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError as error:
+        raise InputError(
+            "A scheduler needs Dask's distributed: pip install 'napari-phenldiff[distributed]'."
+        ) from error
+    try:
+        client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No scheduler answers at {address}: check the address, such as tcp://10.0.0.1:8786."
+        ) from error
+    with client:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise InputError(f"The scheduler at {address} has no workers: start some.")
+        executor = client.get_executor()
+        try:
+            yield Workers(executor, _AHEAD * threads)
+        except (KilledWorker, CancelledError) as error:
+            raise InputError(
+                f"The cluster at {address} lost the workers that measured, perhaps for want of "
+                "memory: look at its logs, and start it with more for each worker."
+            ) from error
+        finally:
+            executor.shutdown(wait=False)

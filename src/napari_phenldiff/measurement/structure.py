@@ -20,9 +20,13 @@ from numpy.typing import ArrayLike
 
 SCALES = (1, 2, 4, 8, 16)
 """Radii in pixels of the discs that `granularity` opens with."""
+
+
 SPOT = 1.5
 """Standard deviation in pixels of a spot, as a Gaussian, that `spot_density` and `spot_energy` look
 for: a full width at half maximum of 3.5 px."""
+
+
 SPOTS_PER = 10_000
 """Area in square pixels that spots are counted for: 100 x 100."""
 

@@ -13,8 +13,8 @@ from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import write_tiff
-from napari_phenldiff.measurement.tables import write_settings
-from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.measurement.tables.measurement import write_settings
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.channels import ChannelMatch, images_of_folder

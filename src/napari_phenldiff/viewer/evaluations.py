@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from napari_phenldiff.evaluation.schema import Metrics, Spread
-    from napari_phenldiff.measurement.tables import Measurement
-    from napari_phenldiff.measurement.theme import ThemeName
+    from napari_phenldiff.measurement.figures.style import ThemeName
+    from napari_phenldiff.measurement.tables.measurement import Measurement
 
 _FOLDER, _METRICS, _MEASURED, _REPORT = (
     "evaluations", "metrics.json", "measured.csv", "report.html",
@@ -117,7 +117,7 @@ class FoundEvaluation:
         InputError
             If it is not there, or holds something else.
         """
-        from napari_phenldiff.measurement.reading import read_measurement
+        from napari_phenldiff.measurement.tables.measurement import read_measurement
 
         try:
             return read_measurement(self.folder / _MEASURED)
@@ -132,8 +132,8 @@ class FoundEvaluation:
         InputError
             If the table can't be read.
         """
-        from napari_phenldiff.measurement.effects import wells_by_pattern
-        from napari_phenldiff.measurement.figures import four_groups
+        from napari_phenldiff.measurement.figures.four_groups import four_groups
+        from napari_phenldiff.measurement.statistics.units import wells_by_pattern
         from napari_phenldiff.viewer.figures import DRAWING
 
         measurement = self.measurement()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from napari_phenldiff.measurement.theme import ThemeName
+    from napari_phenldiff.measurement.figures.style import ThemeName
 
 FigureKind = Literal["groups", "pairs", "effects", "gallery"]
 
@@ -110,8 +110,8 @@ class Figures:
         table = self.effects() if kind == "effects" else None
         with DRAWING:
             if table is not None:
-                from napari_phenldiff.measurement.forest import effect_sizes
-                from napari_phenldiff.measurement.words import column_text
+                from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
+                from napari_phenldiff.measurement.tables.measurement import column_text
 
                 return effect_sizes(
                     table,
@@ -120,24 +120,24 @@ class Figures:
                     narrow=narrow,
                 )
             if kind == "pairs":
-                from napari_phenldiff.measurement.slopes import paired_slopes
+                from napari_phenldiff.measurement.figures.slopes import paired_slopes
 
                 target = self._names["target"] if self._is_translated else None
                 return paired_slopes(measurement, **self._pairs(), target=target, theme=theme)
             if kind == "gallery":
-                from napari_phenldiff.measurement.gallery import draw_gallery
+                from napari_phenldiff.measurement.figures.gallery import draw_gallery
 
                 assert self.measured.gallery is not None
                 shape: dict[str, Any] = {"columns": 1, "width": 1.1} if narrow else {}
                 return draw_gallery(self.measured.gallery, theme=theme, **shape)
-            from napari_phenldiff.measurement.figures import four_groups
+            from napari_phenldiff.measurement.figures.four_groups import four_groups
 
             strength = self.measured.strength
             return four_groups(measurement, **self._names, strength=strength, theme=theme)
 
     def effects(self) -> pd.DataFrame:
         """Return the effects in all measurements; they take seconds the first time."""
-        from napari_phenldiff.measurement.effects import effects
+        from napari_phenldiff.measurement.statistics.effects import effects
 
         with self._comparing:
             if self._effects is None:
@@ -152,7 +152,8 @@ class Figures:
         InputError
             If there is no such figure of this measurement.
         """
-        from napari_phenldiff.measurement.figure_values import four_group_values, paired_values
+        from napari_phenldiff.measurement.figures.four_groups import four_group_values
+        from napari_phenldiff.measurement.figures.slopes import paired_values
 
         why_not = self.why_not(kind)
         if why_not:
@@ -225,7 +226,7 @@ class Figures:
         return {"before": names["source"], "after": names["target"], "made": False}
 
     def _why_no_pairs(self) -> str:
-        from napari_phenldiff.measurement.effects import matched, unit_values
+        from napari_phenldiff.measurement.statistics.units import matched, unit_values
 
         pairs = self._pairs()
         before, after = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_phenldiff.measurement.skeleton import BRANCH_POINT
+from napari_phenldiff.measurement.segmentation.skeleton import BRANCH_POINT
 from napari_phenldiff.viewer.given_labels import NOT_GIVEN_METADATA_KEY
 from napari_phenldiff.viewer.measuring import Measured
 from napari_phenldiff.viewer.objects import LINES, MEASUREMENT_METADATA_KEY

@@ -12,8 +12,9 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.measurement.gallery import Cuttings, changed_images, cut_changes
-from napari_phenldiff.measurement.profiles import Measurement, measure
+from napari_phenldiff.measurement.figures.gallery import Cuttings, changed_images, cut_changes
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.tables.measurement import Measurement
 from napari_phenldiff.viewer.fields import FieldImages, Lot
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
 from napari_phenldiff.viewer.measuring_request import RECONSTRUCTED as RECONSTRUCTED

@@ -8,15 +8,15 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
-from napari_phenldiff.measurement.channels import with_channels
 from napari_phenldiff.measurement.profiles import find_profile
-from napari_phenldiff.measurement.segmenters import (
+from napari_phenldiff.measurement.profiles.channels import with_channels
+from napari_phenldiff.measurement.segmentation.segmenters import (
     NOTHING_YET,
     GivenLabels,
     objects_field,
     with_segmenter,
 )
-from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.given_labels import GivenByLayers, LabelsSnapshot
 from napari_phenldiff.viewer.layers import LayerGroup

@@ -12,10 +12,11 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.measurement.interface import Profile, measurable_plane
-from napari_phenldiff.measurement.profiles import complete_thresholds, find_profile, threshold_basis
-from napari_phenldiff.measurement.segmenters import Given, with_segmenter
-from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.profiles import find_profile
+from napari_phenldiff.measurement.profiles.fitting import complete_thresholds, threshold_basis
+from napari_phenldiff.measurement.profiles.profile import Profile, measurable_plane
+from napari_phenldiff.measurement.segmentation.segmenters import Given, with_segmenter
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.viewer.fields import FieldImages, Lot
 from napari_phenldiff.viewer.given_labels import NOT_GIVEN_METADATA_KEY
 from napari_phenldiff.viewer.measuring import MeasuringRequest

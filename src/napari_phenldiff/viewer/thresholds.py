@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from napari_phenldiff.measurement.profiles import find_profile, fit_thresholds, threshold_basis
+from napari_phenldiff.measurement.profiles import find_profile
+from napari_phenldiff.measurement.profiles.fitting import fit_thresholds, threshold_basis
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.image import Image

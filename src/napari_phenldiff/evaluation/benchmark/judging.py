@@ -35,9 +35,10 @@ from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.compare import recovery
-from napari_phenldiff.measurement.profiles import find_profile, measure
-from napari_phenldiff.measurement.tables import Measurement
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.profiles import find_profile
+from napari_phenldiff.measurement.statistics.compare import recovery
+from napari_phenldiff.measurement.tables.measurement import Measurement
 
 FILE = "metrics.json"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.benchmark.folder import Made
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.pictures import (
+from napari_phenldiff.measurement.figures.style import (
     CHANNEL_COLORS,
     MOST_CHANNELS,
     add_scale_bar,
@@ -16,8 +16,8 @@ from napari_phenldiff.measurement.pictures import (
     frame,
     short_name,
     shown_range,
+    themed,
 )
-from napari_phenldiff.measurement.theme import themed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

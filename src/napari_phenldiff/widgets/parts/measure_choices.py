@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_phenldiff.images.axes import Projection
-from napari_phenldiff.measurement.interface import Profile
 from napari_phenldiff.measurement.profiles import PROFILES
-from napari_phenldiff.measurement.segmenters import objects_field
+from napari_phenldiff.measurement.profiles.profile import Profile
+from napari_phenldiff.measurement.segmentation.segmenters import objects_field
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
 from napari_phenldiff.viewer.measuring import RECONSTRUCTED, TRANSLATED, translations
 from napari_phenldiff.viewer.unclear_axes import plane_of_slider

@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox, QWidg
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import find_channel
-from napari_phenldiff.measurement.interface import AUTO
-from napari_phenldiff.measurement.threshold import Settings
+from napari_phenldiff.measurement.profiles.profile import AUTO
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.runs.config import in_one_sentence
 from napari_phenldiff.widgets.parts.choices import choice_box
 from napari_phenldiff.widgets.parts.form import Form, number_box, whole_box

@@ -1,0 +1,480 @@
+"""Figures of measurements: the four groups that show whether a change is real."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
+from napari_phenldiff.measurement.statistics.compare import (
+    Comparison,
+    Recovery,
+    p_text,
+    recovery_text,
+)
+from napari_phenldiff.measurement.statistics.effects import (
+    Groups,
+    Tested,
+    compare_in,
+    named_test,
+    recovery_of,
+)
+from napari_phenldiff.measurement.statistics.units import (
+    Units,
+    Wells,
+    known,
+    matched,
+    unit_values,
+    units_of,
+)
+from napari_phenldiff.measurement.tables.measurement import Measurement, column_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+# Half of the width that a group takes, of 1 between groups.
+_SPREAD = 0.36
+
+
+_MOST_CELLS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    name: str
+    role: str
+    place: float
+    color: str
+    hollow: bool
+
+
+def four_groups(
+    measurement: Measurement,
+    *,
+    source: str,
+    target: str,
+    translated: str | None = None,
+    reconstructed: str | None = None,
+    column: str | None = None,
+    wells: Wells | Units | None = None,
+    recovered: Recovery | None = None,
+    theme: ThemeName = "light",
+    strength: float = 1.0,
+    seed: int = 0,
+) -> Figure:
+    """Show one measurement on real and translated images of both conditions.
+
+    Each large dot is an image, or a well, with the median of its group as a line; cells lie small
+    behind them. Tests and effects are of images, or wells. Above the pairs stand the shift
+    (Hodges-Lehmann) and the p-value of Mann-Whitney's test, of Wilcoxon's for translated against
+    reconstructed, which show the same cells, corrected for the number of measurements as in
+    `effects`; in the title, which part of the real shift translation recovers. Where all images of
+    a condition come from one well or field there is no p-value, and the figure says why.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    source, target : str
+        Names of the groups of real images.
+    translated : str, optional
+        Name of the group of source images translated to the target condition.
+    reconstructed : str, optional
+        Name of the group of the same source images translated to their own condition, in the
+        same order. Without it, translated images are compared with the real source images.
+    column : str, optional
+        Column of the table of images; by default the main column of the profile.
+    wells : str or mapping of str to str or Units, optional
+        As for `effects`.
+    recovered : Recovery, optional
+        The recovery in that column, if it was estimated already; otherwise it is here.
+    theme : {"light", "dark"}
+    strength : float
+        At which the images were translated; it is told where it is not 1.
+    seed : int
+        Seed of the sideways places of dots.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not bound to pyplot: `savefig` it, or give it to a canvas.
+
+    Raises
+    ------
+    InputError
+        If there is no such group or column, or `reconstructed` and `translated` do not hold the
+        same number of images, or an image has no well.
+    """
+    from matplotlib.figure import Figure
+
+    column = column or measurement.main_column
+    if reconstructed is not None and translated is None:
+        raise InputError("There are reconstructed but no translated images: give both, or neither.")
+    units = units_of(measurement, wells)
+    real = compare_in(measurement, Groups(source, target), column, units, seed=seed)
+    made: Tested | None = None
+    if translated is not None:
+        whole = reconstructed is not None
+        ends = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
+        made = compare_in(measurement, ends, column, units, seed=seed)
+        recovered = recovered or recovery_of(real, made, paired=whole)
+    why = real.no_p_value or (made.no_p_value if made is not None else "")
+    # One dot would show nothing of what there is.
+    shown = Units() if why else units
+    with themed(theme) as colors:
+        groups = _groups(colors, source, target, reconstructed, translated, strength)
+        dots = {
+            group.name: unit_values(measurement, group.name, column, wells=shown.wells)
+            for group in groups
+        }
+        if reconstructed is not None and translated is not None:
+            dots[reconstructed], dots[translated] = matched(
+                dots[reconstructed], dots[translated], by_place=True
+            )
+        values = {name: unit.to_numpy(np.float64) for name, unit in dots.items()}
+        # The figure draws itself later, under other defaults: all that counts is set in here.
+        figure = Figure(figsize=(1.2 + 1.25 * len(groups), 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        rng = np.random.default_rng(seed)
+        for group in groups:
+            _draw_cells(axes, measurement, group, column, colors, rng)
+            _draw_images(axes, values[group.name], group, colors, rng)
+        _limit(axes, measurement, values, column)
+
+        _bracket(axes, groups[0], groups[1], real.found.shift, real.found, colors)
+        if recovered is not None and made is not None:
+            if reconstructed is not None:
+                # The shift that recovery is a part of, so that the numbers fit together.
+                shift = recovered.translated_effect
+                _bracket(axes, groups[2], groups[3], shift, made.found, colors)
+            axes.set_title(recovery_text(recovered), loc="left", fontsize=9, pad=10)
+        known = {group.name: int(np.isfinite(values[group.name]).sum()) for group in groups}
+        counts = {name: f"n = {n}" for name, n in known.items()}
+        if why:
+            n_units = {
+                group.name: unit_values(measurement, group.name, column, wells=units.wells)
+                .dropna()
+                .size
+                for group in groups
+            }
+            counts = {
+                name: f"n = {n}" if n == known[name] else f"n = {n}\n({known[name]} images)"
+                for name, n in n_units.items()
+            }
+        _dress(axes, groups, counts, measurement, column, colors)
+        has_cells = measurement.cells is not None and column in measurement.cells
+        below = (
+            f"dots: {shown.counted}{', specks: cells' if has_cells else ''}, "
+            f"lines: medians of {shown.counted}"
+        )
+        if why and units.counted != shown.counted:
+            below += f", n: {units.counted}"
+        width = int(16 + 17 * len(groups))
+        said = why or _tests(real, made)
+        figure.supxlabel(
+            "\n".join((below, *textwrap.wrap(said, width))), fontsize=7.5, color=colors.faint
+        )
+        return figure
+
+
+def _tests(real: Tested, made: Tested | None) -> str:
+    """Name what the p-values are of."""
+    names = [f"p: {named_test(real.test, real.correction)}"]
+    if made is not None and made.test != real.test:
+        names.append(f"of pairs {named_test(made.test, made.correction)}")
+    return "; ".join(names)
+
+
+def _groups(
+    colors: Theme,
+    source: str,
+    target: str,
+    reconstructed: str | None,
+    translated: str | None,
+    strength: float,
+) -> list[_Group]:
+    groups = [
+        _Group(source, f"real\n{source}", 0.0, colors.source, False),
+        _Group(target, f"real\n{target}", 1.0, colors.target, False),
+    ]
+    # A gap between what was seen and what a model made.
+    if reconstructed is not None:
+        role = f"reconstructed\n{source}"
+        groups.append(_Group(reconstructed, role, 2.3, colors.reconstructed, True))
+    if translated is not None:
+        role = f"translated\nto {target}"
+        if strength != 1:
+            role += f" × {strength:g}"
+        groups.append(_Group(translated, role, groups[-1].place + 1, colors.translated, True))
+    return groups
+
+
+def _draw_cells(
+    axes: Axes,
+    measurement: Measurement,
+    group: _Group,
+    column: str,
+    colors: Theme,
+    rng: np.random.Generator,
+) -> None:
+    values = _cells_of(measurement, group.name, column)
+    if values.size > _MOST_CELLS:
+        values = rng.choice(values, _MOST_CELLS, replace=False)
+    places = group.place + _jitter(values, rng)
+    axes.scatter(places, values, s=3, color=colors.faint, alpha=0.35, linewidths=0, zorder=1)
+
+
+def _draw_images(
+    axes: Axes, values: np.ndarray, group: _Group, colors: Theme, rng: np.random.Generator
+) -> None:
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return
+    axes.scatter(
+        group.place + _jitter(values, rng),
+        values,
+        s=22 if values.size > 60 else 34,
+        facecolor=colors.ground if group.hollow else group.color,
+        edgecolor=group.color if group.hollow else colors.ground,
+        linewidths=1.3 if group.hollow else 0.5,
+        alpha=0.9,
+        zorder=2,
+    )
+    ends = group.place - _SPREAD, group.place + _SPREAD
+    median = np.median(values)
+    # The line lies over many dots, but behind few of them, which it would hide.
+    above = 2 if values.size > 20 else 0
+    axes.plot(ends, [median, median], color=colors.ground, linewidth=4, zorder=1.5 + above)
+    axes.plot(ends, [median, median], color=colors.text, linewidth=2, zorder=1.6 + above)
+
+
+def _jitter(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sideways offsets, wide where values are dense, so that dots show their distribution."""
+    from scipy.stats import gaussian_kde
+
+    if values.size < 3 or np.ptp(values) == 0:
+        return rng.uniform(-0.15, 0.15, values.size) if values.size > 1 else np.zeros(values.size)
+    density = gaussian_kde(values)(values)
+    # Few values need less width to be told apart.
+    width = _SPREAD * min(1.0, 0.35 + values.size / 60)
+    return rng.uniform(-1, 1, values.size) * width * density / density.max()
+
+
+def _limit(
+    axes: Axes, measurement: Measurement, values: dict[str, np.ndarray], column: str
+) -> None:
+    """Let the images and most of the cells decide the range, with room above for the tests."""
+    ends: list[float] = []
+    for name, images in values.items():
+        images = images[~np.isnan(images)]
+        if images.size:
+            ends += [images.min(), images.max()]
+        cells = _cells_of(measurement, name, column)
+        if cells.size:
+            # A box plot's whiskers: a stray cell must not flatten the others.
+            lower, upper = np.percentile(cells, [25, 75])
+            reach = 1.5 * (upper - lower)
+            ends += [max(cells.min(), lower - reach), min(cells.max(), upper + reach)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    room = (high - low) or 1.0
+    axes.set_ylim(low - 0.06 * room, high + 0.3 * room)
+
+
+def _cells_of(measurement: Measurement, name: str, column: str) -> np.ndarray:
+    """Values of the cells of a group; none if the profile has no cells or no such column."""
+    cells = measurement.cells
+    if cells is None or column not in cells:
+        return np.empty(0)
+    values = cells.loc[cells["condition"] == name, column].to_numpy(dtype=np.float64)
+    return values[~np.isnan(values)]
+
+
+def _bracket(
+    axes: Axes, left: _Group, right: _Group, shift: float, tested: Comparison, colors: Theme
+) -> None:
+    height, tick = 0.83, 0.015
+    axes.plot(
+        [left.place, left.place, right.place, right.place],
+        [height - tick, height, height, height - tick],
+        color=colors.text,
+        linewidth=0.8,
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+    )
+    axes.text(
+        (left.place + right.place) / 2,
+        height + 0.01,
+        f"shift {shift:+.2g}\n{p_text(tested)}" if math.isfinite(shift) else p_text(tested),
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color=colors.text,
+        linespacing=1.25,
+        transform=axes.get_xaxis_transform(),
+    )
+
+
+def _dress(
+    axes: Axes,
+    groups: list[_Group],
+    counts: dict[str, str],
+    measurement: Measurement,
+    column: str,
+    colors: Theme,
+) -> None:
+    axes.set_xticks(
+        [group.place for group in groups],
+        [f"{group.role}\n{counts[group.name]}" for group in groups],
+    )
+    axes.set_xlim(groups[0].place - 0.55, groups[-1].place + 0.55)
+    # Set here and not only by the theme's defaults: a larger canvas adds ticks later.
+    axes.tick_params(color=colors.faint, labelcolor=colors.text, labelsize=8.5)
+    # small enough for "reconstructed" beside "translated" in a dock
+    axes.tick_params(axis="x", length=0, labelsize=7)
+    axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_ylabel(column_text(measurement, column))
+
+
+_COLUMNS = {
+    "what": "string",
+    "group": "string",
+    "role": "string",
+    "compared_with": "string",
+    "image": "string",
+    "measurement": "string",
+    "n": "Int64",
+    "value": "float64",
+    "low": "float64",
+    "high": "float64",
+    "p_value": "float64",
+    "least_p_value": "float64",
+    "test": "string",
+    "correction": "string",
+    "note": "string",
+}
+
+
+def four_group_values(
+    measurement: Measurement,
+    *,
+    source: str,
+    target: str,
+    translated: str | None = None,
+    reconstructed: str | None = None,
+    column: str | None = None,
+    wells: Wells | Units | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Give the numbers behind `four_groups`, with the same arguments.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    source, target : str
+        Names of the groups of real images.
+    translated, reconstructed : str, optional
+        Names of the groups that a model made.
+    column : str, optional
+        Column of the table of images; by default the main column of the profile.
+    wells : str or mapping of str to str or Units, optional
+        As for `effects`.
+    seed : int
+        Of the order of tied values.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``what`` tells what a row is: ``well``, ``field`` or ``image`` (one dot; ``value``),
+        ``median`` (one line, with the number of these), ``shift`` (Hodges-Lehmann, from
+        `compared_with` to `group`, with its 95 % interval, the p-value with its ``test`` and
+        ``correction`` and the least that so many can have), ``shift of pairs`` (the same of the
+        differences between before and after) and ``recovery`` (a fraction, with its 95 %
+        interval). ``note`` says why there is no p-value, or no recovery.
+
+    Raises
+    ------
+    InputError
+        If there is no such group or column.
+    """
+    import pandas as pd
+
+    column = column or measurement.main_column
+    roles = {source: "real", target: "real"}
+    for name, role in ((reconstructed, "reconstructed"), (translated, "translated")):
+        if name is not None:
+            roles[name] = role
+    units = units_of(measurement, wells)
+    real = compare_in(measurement, Groups(source, target), column, units, seed=seed)
+    made: Tested | None = None
+    if translated is not None:
+        whole = reconstructed is not None
+        ends = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
+        made = compare_in(measurement, ends, column, units, seed=seed)
+    why = real.no_p_value or (made.no_p_value if made is not None else "")
+    shown = Units() if why else units
+    values = {name: unit_values(measurement, name, column, wells=shown.wells) for name in roles}
+    rows: list[dict[str, Any]] = []
+    for name, role in roles.items():
+        rows += [
+            {"what": shown.one, "group": name, "role": role, "image": unit, "value": value}
+            for unit, value in values[name].items()
+        ]
+    for name, role in roles.items():
+        found = known(values[name])
+        median = float(np.median(found)) if found.size else math.nan
+        rows.append(
+            {"what": "median", "group": name, "role": role, "n": found.size, "value": median}
+        )
+    rows.append(_shift(real, source, target, "real"))
+    if made is not None and translated is not None:
+        recovered = recovery_of(real, made, paired=reconstructed is not None)
+        if reconstructed is not None:
+            pairs = _shift(made, reconstructed, translated, "translated")
+            # What the figure says: the shift that recovery is a part of.
+            nothing = {"low": math.nan, "high": math.nan}
+            rows.append(pairs | nothing | {"value": recovered.translated_effect})
+            rows.append(pairs | {"what": "shift of pairs"})
+        rows.append(_recovery(recovered, translated, reconstructed or source))
+    for row in rows:
+        row["measurement"] = column
+    return pd.DataFrame.from_records(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def _shift(tested: Tested, before: str, after: str, role: str) -> dict[str, Any]:
+    compared = tested.found
+    return {
+        "what": "shift",
+        "group": after,
+        "role": role,
+        "compared_with": before,
+        "n": compared.n_b,
+        "value": compared.shift,
+        "low": compared.shift_low,
+        "high": compared.shift_high,
+        "p_value": compared.p_value,
+        "least_p_value": compared.min_p_value,
+        "test": tested.test,
+        "correction": tested.correction,
+        "note": tested.no_p_value,
+    }
+
+
+def _recovery(recovered: Recovery, translated: str, before: str) -> dict[str, Any]:
+    return {
+        "what": "recovery",
+        "group": translated,
+        "role": "translated",
+        "compared_with": before,
+        "value": recovered.value,
+        "low": recovered.low,
+        "high": recovered.high,
+        "note": recovered.reason,
+    }

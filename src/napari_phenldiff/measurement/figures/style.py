@@ -1,0 +1,203 @@
+"""What figures share: colours that colour-blind readers can tell apart, frames, scale bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_phenldiff.images.image import Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
+
+
+ThemeName = Literal["light", "dark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours of a figure.
+
+    Source and target are the blue and the vermilion of Okabe and Ito's palette; what a model
+    made has the colour of its condition, lighter. In `change`, blue is less and vermilion more.
+
+    Parameters
+    ----------
+    ground, text, faint : str
+        Colours of the background, of text, and of lines and marks that stay behind.
+    source, target, reconstructed, translated : str
+        Colours of the four groups.
+    change : tuple of str
+        Colours of a signed difference, from the most negative to the most positive.
+    """
+
+    ground: str
+    text: str
+    faint: str
+    source: str
+    target: str
+    reconstructed: str
+    translated: str
+    change: tuple[str, ...]
+
+    def change_map(self) -> LinearSegmentedColormap:
+        """Make the diverging colormap of signed differences."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        return LinearSegmentedColormap.from_list("change", self.change)
+
+
+THEMES: dict[str, Theme] = {
+    "light": Theme(
+        ground="#ffffff",
+        text="#1f2328",
+        faint="#8c959f",
+        source="#0072b2",
+        target="#d55e00",
+        reconstructed="#56b4e9",
+        translated="#f0a058",
+        change=("#00385c", "#0072b2", "#8cc7ea", "#f7f7f7", "#f7b98b", "#d55e00", "#6e2c00"),
+    ),
+    "dark": Theme(
+        ground="#16181d",
+        text="#e6e8eb",
+        faint="#7d8590",
+        source="#3d9be0",
+        target="#f0742b",
+        reconstructed="#9bd3f5",
+        translated="#ffc48f",
+        change=("#b9e3fb", "#56b4e9", "#124f78", "#16181d", "#7a3304", "#f0742b", "#ffd9b8"),
+    ),
+}
+
+
+@contextmanager
+def themed(name: ThemeName) -> Iterator[Theme]:
+    """Set matplotlib's defaults for one figure, and put them back afterwards.
+
+    Parameters
+    ----------
+    name : {"light", "dark"}
+
+    Yields
+    ------
+    Theme
+    """
+    import matplotlib as mpl
+
+    theme = THEMES[name]
+    settings: dict[Any, Any] = {
+        "figure.facecolor": theme.ground,
+        "axes.facecolor": theme.ground,
+        "axes.edgecolor": theme.faint,
+        "axes.labelcolor": theme.text,
+        "axes.titlecolor": theme.text,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "text.color": theme.text,
+        "xtick.color": theme.faint,
+        "ytick.color": theme.faint,
+        "xtick.labelcolor": theme.text,
+        "ytick.labelcolor": theme.text,
+        "font.size": 9,
+        # A condition may be called "$5 and $6", which is no formula.
+        "text.parse_math": False,
+    }
+    with mpl.rc_context(settings):
+        yield theme
+
+
+# Additive colours that stay apart, also for most people with a colour vision deficiency: magenta
+# and green are white where both are bright.
+_MAGENTA, _GREEN, _BLUE = (1.0, 0.15, 1.0), (0.15, 1.0, 0.2), (0.2, 0.5, 1.0)
+
+
+CHANNEL_COLORS = {
+    1: ((1.0, 1.0, 1.0),),
+    2: (_MAGENTA, _GREEN),
+    3: (_BLUE, _GREEN, _MAGENTA),
+}
+
+
+MOST_CHANNELS = 3
+
+
+# Percentiles of the real images that are black and fully bright.
+_SHOWN_RANGE = (0.5, 99.8)
+
+
+_NICE_LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # micrometres
+
+
+def composite(image: Image, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Overlay the first channels of an image in colours.
+
+    Parameters
+    ----------
+    image : Image
+    low, high : numpy.ndarray of shape (C,)
+        Grey values that are black and fully bright, for one to three channels.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X, 3), float64
+        Between 0 and 1; black where a value is not a number.
+    """
+    chosen = image.data[: len(low)].astype(np.float64)
+    span = np.maximum(high - low, np.finfo(np.float64).tiny)
+    # Where black and fully bright are one value, all that is above it is fully bright.
+    with np.errstate(over="ignore"):
+        brightness = np.clip((chosen - low[:, None, None]) / span[:, None, None], 0, 1)
+    colors = np.array(CHANNEL_COLORS[len(low)])
+    return np.clip(np.einsum("cyx,cr->yxr", np.nan_to_num(brightness), colors), 0, 1)
+
+
+def shown_range(real: Sequence[Image], n_channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the grey values that are black and fully bright in all of some images."""
+    ranges = [
+        np.nanpercentile(np.concatenate([image.data[c].ravel() for image in real]), _SHOWN_RANGE)
+        for c in range(n_channels)
+    ]
+    low, high = np.array(ranges, dtype=np.float64).T
+    return low, high
+
+
+def frame(axes: Axes, colors: Theme) -> None:
+    """Take away the ticks of axes that hold an image, and frame it."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=colors.faint, linewidth=0.5)
+
+
+def add_scale_bar(axes: Axes, image: Image) -> None:
+    """Draw a bar of about a fifth of the image's width, if the size of its pixels is known."""
+    if image.pixel_size is None:
+        return
+    width = image.shape[1] * image.pixel_size[1]
+    fitting = [length for length in _NICE_LENGTHS if length <= width / 4]
+    if not fitting:
+        return
+    end = 0.95
+    start = end - fitting[-1] / width
+    axes.plot([start, end], [0.06, 0.06], color="white", linewidth=2.5, transform=axes.transAxes)
+    axes.text(
+        (start + end) / 2,
+        0.085,
+        f"{fitting[-1]} µm",
+        color="white",
+        fontsize=6.5,
+        ha="center",
+        va="bottom",
+        transform=axes.transAxes,
+    )
+
+
+def short_name(name: str, limit: int = 22) -> str:
+    """Cut a name that is too long for a label."""
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"

@@ -1,0 +1,132 @@
+"""Which channels a profile measures: settled once, by name, for all images of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import find_channel, is_nuclear
+from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.measurement.profiles.profile import AUTO, Channel, Profile
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
+
+NO_CHANNEL = "none"
+"""In place of a channel: none, unless one is called so."""
+
+
+def channel_fields(settings: Settings | type[Settings]) -> tuple[str, ...]:
+    """Return the names of the settings that hold a channel."""
+    kind = settings if isinstance(settings, type) else type(settings)
+    return tuple(name for name in kind.model_fields if name.endswith("channel"))
+
+
+def suggested_channel(profile: Profile[Any], field: str, names: Sequence[str]) -> str | None:
+    """Return the channel that a setting means where nobody names one; None if no name tells.
+
+    Parameters
+    ----------
+    profile : Profile
+    field : str
+        Name of the setting.
+    names : sequence of str
+        Of the channels of an image.
+    """
+    nuclear = [name for name in names if is_nuclear(name)]
+    if field == "nuclei_channel":
+        found = nuclear or (list(names) if len(names) == 1 else [])
+    elif len(names) == 1 and field == "channel":
+        found = list(names)
+    else:
+        others = [name for name in names if name not in nuclear]
+        words = profile.channel_words if field == "channel" else None
+        called = [name for name in others if words is not None and words.search(name)]
+        # Without a nuclear stain among them, nothing says that the other one is the marker.
+        found = called or (others if nuclear else [])
+    return found[0] if len(found) == 1 else None
+
+
+def with_channels(
+    profile: Profile[Any], settings: Settings, channel_names: Iterable[Sequence[str]]
+) -> Any:
+    """Return settings that name their channels.
+
+    Numbers become names, so that the same channel is measured in all images, whatever their order.
+
+    Parameters
+    ----------
+    profile : Profile
+    settings : Settings
+        Of the profile.
+    channel_names : iterable of sequence of str
+        Of the images. The first that have all of the channels decide.
+
+    Returns
+    -------
+    Settings
+        As they are where no image has the channels: measuring tells then what is missing.
+
+    Raises
+    ------
+    InputError
+        If no name tells which channel is meant.
+    """
+    error: InputError | None = None
+    for names in channel_names:
+        try:
+            chosen = {
+                field: _settled(profile, settings, field, names)
+                for field in channel_fields(settings)
+            }
+        except InputError as raised:
+            error = error or raised
+            continue
+        return settings.model_copy(update=chosen)
+    if error is not None and _undecided(settings):
+        raise error
+    return settings
+
+
+def channels_in_words(settings: Settings) -> str:
+    """Return which channels are measured, as ``nuclei DAPI, marker GFP``."""
+    told = [
+        f"{field.removesuffix('channel').replace('_', ' ')}{channel}"
+        for field in channel_fields(settings)
+        if (channel := getattr(settings, field)) is not None
+    ]
+    return ", ".join(told)
+
+
+def _may_lack(settings: Settings, field: str) -> bool:
+    return type(None) in get_args(type(settings).model_fields[field].annotation)
+
+
+def _undecided(settings: Settings) -> bool:
+    return any(getattr(settings, field) == AUTO for field in channel_fields(settings))
+
+
+def _settled(
+    profile: Profile[Any], settings: Settings, field: str, names: Sequence[str]
+) -> Channel | None:
+    """Return the name of a channel, or its number where the name stands for several."""
+    channel: Channel | None = getattr(settings, field)
+    if channel is None:
+        return None
+    if channel == NO_CHANNEL and NO_CHANNEL not in names and _may_lack(settings, field):
+        return None
+    if channel == AUTO and AUTO not in names:
+        suggested = suggested_channel(profile, field, names)
+        if suggested is None:
+            what = field.replace("_", " ")
+            raise InputError(
+                f"The names of the channels, {quoted(names)}, do not tell which one is the {what} "
+                f"of the profile {profile.name}: choose it (--{field.replace('_', '-')} NAME)."
+            )
+        channel = suggested
+    index = find_channel(names, channel)
+    try:
+        find_channel(names, names[index])
+    except InputError:
+        # Several have this name; only its number tells this one.
+        return index
+    return names[index]

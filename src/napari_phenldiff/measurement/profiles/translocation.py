@@ -1,0 +1,200 @@
+"""Translocation: how much of a marker is in the nucleus, against the cytoplasm around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import Field
+
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.measurement.profiles.profile import (
+    AUTO,
+    Channel,
+    ImageResult,
+    Profile,
+    measurable_plane,
+)
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, segment_objects
+from napari_phenldiff.measurement.segmentation.thresholds import Settings, ThresholdSettings
+
+# Minimum cross-entropy finds dim nuclei that Otsu's threshold loses beside bright ones; the
+# outline at half maximum then does not depend on it.
+NUCLEI = SegmentationSettings(
+    threshold=ThresholdSettings(method="minimum-cross-entropy", smoothing=1.3488),
+    max_hole=50,
+    min_size=30,
+    split=True,
+    half_maximum=True,
+)
+
+
+class TranslocationSettings(Settings):
+    """Settings of the profile *translocation*.
+
+    Attributes
+    ----------
+    nuclei_channel, marker_channel : int or str
+        Names of the channel with the nuclei and of the one with the protein that moves, or
+        their numbers (from 0). By default those whose names say so.
+    nuclei : SegmentationSettings
+        How nuclei are cut out.
+    ring_width : int
+        Width in pixels of the ring of cytoplasm around a nucleus.
+    ring_gap : int
+        Pixels left out between nucleus and ring, where blur mixes the two.
+    background_percentile : float
+        Percentile of the marker in the image that is taken for its background.
+    translocated_above : float
+        Ratio above which a cell counts as translocated.
+    """
+
+    nuclei_channel: Channel = AUTO
+    marker_channel: Channel = AUTO
+    nuclei: SegmentationSettings = NUCLEI
+    ring_width: int = Field(default=5, ge=1)
+    ring_gap: int = Field(default=1, ge=0)
+    background_percentile: float = Field(default=5.0, ge=0, le=100)
+    translocated_above: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+
+class Translocation(Profile[TranslocationSettings]):
+    """Ratio of a marker in the nucleus to a ring of cytoplasm around it.
+
+    For each cell, ``ratio`` = (mean in the nucleus - background) / (mean in the ring -
+    background). The ring is shared out between neighbouring nuclei and holds no pixel of any. For
+    each image, ``ratio`` is the median over its cells and ``fraction_translocated`` the fraction
+    of cells with a ratio above `TranslocationSettings.translocated_above`; ``n_cells`` counts the
+    nuclei, ``n_measured`` those with signal in nucleus and ring, on which the ratio rests.
+    Effects are compared in ``log2_ratio``, where twice and half are equally far from 1.
+    """
+
+    name = "translocation"
+    title = "Translocation into the nucleus"
+    main_column = "log2_ratio"
+    axis_label = "nucleus / ring ratio (log2)"
+    columns: Mapping[str, str] = {
+        "threshold": "float64",
+        "n_cells": "Int64",
+        "n_measured": "Int64",
+        "ratio": "float64",
+        "log2_ratio": "float64",
+        "fraction_translocated": "float64",
+        "nucleus_mean": "float64",
+        "ring_mean": "float64",
+        "background": "float64",
+    }
+    cell_columns = (
+        "label",
+        "y",
+        "x",
+        "area_px",
+        "nucleus_mean",
+        "ring_mean",
+        "ratio",
+        "log2_ratio",
+    )
+    settings_type = TranslocationSettings
+    parts: Mapping[str, tuple[str, str]] = {"nuclei": ("nuclei_channel", "nuclei")}
+
+    def measure(
+        self, image: Image, settings: TranslocationSettings, thresholds: Mapping[str, float]
+    ) -> ImageResult:
+        """Measure one image; see `Profile.measure`."""
+        values: dict[str, float | int] = {"threshold": thresholds["nuclei"]}
+        nuclei, no_nuclei = measurable_plane(image, settings.nuclei_channel)
+        marker, no_marker = measurable_plane(image, settings.marker_channel)
+        reason = no_nuclei or no_marker
+        if not reason and math.isnan(thresholds["nuclei"]):
+            reason = "no threshold for the nuclei could be found"
+        if reason:
+            return ImageResult(values, reason=reason)
+
+        labels = segment_objects(nuclei, settings.nuclei, thresholds["nuclei"])
+        if labels.all():
+            return ImageResult(values, reason="the whole field is one nucleus", objects=labels)
+        background = float(np.percentile(marker, settings.background_percentile))
+        cells = _measure_cells(marker, labels, background, settings)
+        values |= {"n_cells": len(cells["label"]), "background": background}
+        if not values["n_cells"]:
+            return ImageResult(values, cells, "no nucleus", labels)
+        measured = np.isfinite(cells["ratio"])
+        values["n_measured"] = int(measured.sum())
+        if not measured.any():
+            reason = "no cell has signal in its nucleus and ring"
+            return ImageResult(values, cells, reason, labels)
+        ratios = cells["ratio"][measured]
+        values |= {
+            name: float(np.median(cells[name][measured]))
+            for name in ("nucleus_mean", "ring_mean", "ratio")
+        }
+        values["log2_ratio"] = math.log2(values["ratio"])
+        values["fraction_translocated"] = float(np.mean(ratios > settings.translocated_above))
+        return ImageResult(values, cells, objects=labels)
+
+    def labels(
+        self, image: Image, settings: TranslocationSettings, thresholds: Mapping[str, float]
+    ) -> np.ndarray:
+        """Give the nuclei; see `Profile.labels`."""
+        plane, reason = measurable_plane(image, settings.nuclei_channel)
+        if reason or math.isnan(thresholds["nuclei"]):
+            return np.zeros(image.shape, np.int32)
+        return segment_objects(plane, settings.nuclei, thresholds["nuclei"])
+
+    def surroundings(self, objects: np.ndarray, settings: TranslocationSettings) -> np.ndarray:
+        """Give the rings; see `Profile.surroundings`."""
+        return ring_labels(objects, settings.ring_width, settings.ring_gap)
+
+
+def ring_labels(labels: np.ndarray, width: int, gap: int) -> np.ndarray:
+    """Rings around objects, each with the label of its object.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X), int
+        Objects; 0 is background.
+    width, gap : int
+        Width of the ring and its distance from the object, in pixels.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), int
+        A pixel belongs to the nearest object; none is nearer to any object than the gap.
+    """
+    from scipy import ndimage as ndi
+
+    distance, nearest = ndi.distance_transform_edt(labels == 0, return_indices=True)
+    return np.where((distance > gap) & (distance <= gap + width), labels[tuple(nearest)], 0)
+
+
+def _measure_cells(
+    marker: np.ndarray, labels: np.ndarray, background: float, settings: TranslocationSettings
+) -> dict[str, np.ndarray]:
+    """Measure each nucleus of an image; a ratio is NaN where nucleus or ring has no signal."""
+    from scipy import ndimage as ndi
+
+    numbers = np.arange(1, labels.max() + 1)
+    if not numbers.size:
+        return {name: np.empty(0) for name in Translocation.cell_columns}
+    rings = ring_labels(labels, settings.ring_width, settings.ring_gap)
+    values = marker.astype(np.float64)
+    centres = np.array(ndi.center_of_mass(labels > 0, labels, numbers))
+    nucleus = ndi.mean(values, labels, numbers)
+    # A nucleus between others may have no ring at all.
+    has_ring = np.isin(numbers, rings)
+    ring = np.full(numbers.size, np.nan)
+    ring[has_ring] = ndi.mean(values, rings, numbers[has_ring])
+    ratio = np.full(numbers.size, np.nan)
+    measured = (nucleus > background) & (ring > background)
+    ratio[measured] = (nucleus[measured] - background) / (ring[measured] - background)
+    return {
+        "label": numbers,
+        "y": centres[:, 0],
+        "x": centres[:, 1],
+        "area_px": np.bincount(labels.ravel())[1:],
+        "nucleus_mean": nucleus,
+        "ring_mean": ring,
+        "ratio": ratio,
+        "log2_ratio": np.log2(ratio),
+    }

@@ -1,0 +1,1 @@
+"""Objects and areas, cut out of a channel."""

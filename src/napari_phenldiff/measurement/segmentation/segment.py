@@ -1,0 +1,373 @@
+"""Masks and nuclei, cut out of one channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.checks import NOT_FINITE
+from napari_phenldiff.measurement.segmentation.outlines import (
+    above_half_maximum,
+    fill_holes,
+    level_of_dim,
+)
+from napari_phenldiff.measurement.segmentation.thresholds import (
+    GreyLevels,
+    Settings,
+    ThresholdSettings,
+    level_of,
+    smoothed,
+)
+
+# From a plane of shape (Y, X) in grey values to its objects: whole numbers, 0 is background.
+Segmenter = Callable[[np.ndarray], np.ndarray]
+
+
+# More pixels than this at the largest value are no structure but a full detector.
+_SATURATED = 0.25
+
+
+_FEWEST_LEVELS = 16
+
+
+_SMALLEST_SIDE = 3
+
+
+# Squares of larger ones, summed, would be infinite.
+_LARGEST = 1e100
+
+
+class SegmentationSettings(Settings):
+    """How objects are cut out of one channel.
+
+    Attributes
+    ----------
+    threshold : ThresholdSettings
+        What is foreground.
+    background_radius : int
+        Background that varies over more than this many pixels is subtracted beforehand (white
+        top-hat with a square of that radius). 0 is off.
+    max_hole : int
+        Holes in the foreground of up to this many pixels are filled.
+    min_size : int
+        Smaller objects are dropped, in pixels.
+    split : bool
+        Cut touching objects apart where they are narrow. Only for objects, not for areas.
+    split_depth : float
+        Two objects are cut apart if the neck between them is thinner, by this many pixels on
+        each side, than the thinner of them.
+    half_maximum : bool
+        Draw the outline of each object at half of its own brightness above the background, as
+        it is nearby. The threshold then only decides what is an object, and nuclei that are
+        stained differently are still outlined alike. Only for objects, not for areas.
+    dimmest : float
+        Thin structures end at half of their own peak where that is below the threshold, down to
+        this part of it above the background: what is dimmer then belongs to the area as well. 1
+        is off. Only for areas, not for objects.
+    segmenter : callable or None
+        What cuts the objects out in place of all this; see `with_segmenter`. It is no setting
+        that a file could hold.
+    """
+
+    threshold: ThresholdSettings = ThresholdSettings()
+    background_radius: int = Field(default=0, ge=0)
+    max_hole: int = Field(default=0, ge=0)
+    min_size: int = Field(default=0, ge=0)
+    split: bool = False
+    split_depth: float = Field(default=0.75, gt=0, allow_inf_nan=False)
+    half_maximum: bool = False
+    dimmest: float = Field(default=1.0, gt=0, le=1)
+    _segmenter: Segmenter | None = PrivateAttr(default=None)
+
+    @property
+    def segmenter(self) -> Segmenter | None:
+        """What cuts the objects out in place of these settings; None if nothing else does."""
+        return self._segmenter
+
+    def with_segmenter(self, segmenter: Segmenter | None) -> SegmentationSettings:
+        """Return settings with which something else cuts the objects out, such as Cellpose.
+
+        Parameters
+        ----------
+        segmenter : callable or None
+            Called with a plane of shape (Y, X) in grey values, returns its objects: (Y, X), whole
+            numbers, 0 is background. To be used in several processes it has to be a function
+            that they can import.
+        """
+        copy = self.model_copy()
+        copy._segmenter = segmenter
+        return copy
+
+
+def unmeasurable(plane: np.ndarray) -> str | None:
+    """Say why nothing can be measured in a channel, if nothing can.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image.
+
+    Returns
+    -------
+    str or None
+        The reason in a few words; None if the channel can be measured.
+    """
+    if min(plane.shape) < _SMALLEST_SIDE:
+        return f"smaller than {_SMALLEST_SIDE} x {_SMALLEST_SIDE} pixels"
+    if plane.dtype.kind == "f" and not np.isfinite(plane).all():
+        return f"holds {NOT_FINITE}"
+    low, high = plane.min(), plane.max()
+    if low == high:
+        return "constant"
+    if high < 0:
+        return "all values are negative"
+    if max(float(high), -float(low)) > _LARGEST:
+        return "holds values that are too large to calculate with"
+    at_limit = np.count_nonzero(plane == high) / plane.size
+    if at_limit > _SATURATED and _looks_saturated(plane):
+        return f"saturated: {at_limit:.0%} of the pixels have the largest value"
+    return None
+
+
+def _looks_saturated(plane: np.ndarray) -> bool:
+    """Tell a full detector from the few grey levels of a mask or of an almost empty field."""
+    levels = len(np.unique(plane))
+    full = plane.dtype.kind in "ui" and plane.max() == np.iinfo(plane.dtype).max
+    return levels >= _FEWEST_LEVELS or (full and levels > 2)
+
+
+def prepare(plane: np.ndarray, settings: SegmentationSettings) -> np.ndarray:
+    """Bring a channel to the scale in which thresholds are found and applied.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image, in grey values.
+    settings : SegmentationSettings
+        Its `background_radius` and `threshold.scale` are used.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), float64
+        Grey values less background, divided by the scale.
+    """
+    return _less_background(plane, settings).astype(np.float64) / settings.threshold.scale
+
+
+def grey_levels(plane: np.ndarray, settings: SegmentationSettings) -> np.ndarray | GreyLevels:
+    """Give what a threshold is found in: values as `prepare` gives them, counted if possible.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image, in grey values.
+    settings : SegmentationSettings
+        Its `background_radius` and `threshold.scale` are used.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), float64, or GreyLevels
+    """
+    plane = _less_background(plane, settings)
+    levels = GreyLevels.of_whole_numbers(plane, settings.threshold.scale)
+    return plane.astype(np.float64) / settings.threshold.scale if levels is None else levels
+
+
+def _less_background(plane: np.ndarray, settings: SegmentationSettings) -> np.ndarray:
+    """Subtract the background; whole numbers stay whole."""
+    if not settings.background_radius:
+        return plane
+    from scipy import ndimage as ndi
+
+    side = 2 * settings.background_radius + 1
+    plane = plane.astype(np.float64 if plane.dtype.kind == "f" else np.int64)
+    # A square, since its opening is separable: the cost does not grow with the radius.
+    return plane - ndi.grey_opening(plane, size=(side, side))
+
+
+def segment_area(plane: np.ndarray, settings: SegmentationSettings, threshold: float) -> np.ndarray:
+    """Cut the area out of a channel that its structures occupy.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image, in grey values.
+    settings : SegmentationSettings
+        `split` and `half_maximum` are for objects and not used.
+    threshold : float
+        In units of the scaled grey values, as `fit_threshold` gives it.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), bool
+
+    Raises
+    ------
+    InputError
+        If a segmenter gives no labels of this plane, or the adaptive window does not fit in it.
+    """
+    if settings.segmenter is not None:
+        return _given(plane, settings.segmenter) > 0
+    prepared = prepare(plane, settings)
+    level = level_of(prepared, settings.threshold, threshold)
+    image = smoothed(prepared, settings.threshold.smoothing)
+    mask = image >= level_of_dim(image, level, settings.dimmest)
+    mask = fill_holes(mask, settings.max_hole)
+    if settings.min_size > 1:
+        mask = drop_small(components(mask), settings.min_size) > 0
+    return mask
+
+
+def segment_objects(
+    plane: np.ndarray, settings: SegmentationSettings, threshold: float
+) -> np.ndarray:
+    """Cut compact objects such as nuclei out of a channel, one label for each.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        One channel of an image, in grey values.
+    settings : SegmentationSettings
+        `dimmest` is for areas and not used.
+    threshold : float
+        In units of the scaled grey values, as `fit_threshold` gives it.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), int32
+        0 is background, objects are 1, 2, ... without gaps.
+
+    Raises
+    ------
+    InputError
+        If a segmenter gives no labels of this plane, or the adaptive window does not fit in it.
+    """
+    if settings.segmenter is not None:
+        return _given(plane, settings.segmenter)
+    prepared = prepare(plane, settings)
+    level = level_of(prepared, settings.threshold, threshold)
+    image = smoothed(prepared, settings.threshold.smoothing)
+    mask = fill_holes(image >= level, settings.max_hole)
+    labels = split_objects(mask, settings.split_depth) if settings.split else components(mask)
+    if settings.half_maximum:
+        inner = above_half_maximum(labels, image, smoothing=settings.threshold.smoothing)
+        # What is dim inside of an object, a nucleolus, still belongs to it.
+        labels = np.where(fill_holes(inner, settings.max_hole), labels, 0)
+    return drop_small(labels, settings.min_size)
+
+
+def _given(plane: np.ndarray, segmenter: Segmenter) -> np.ndarray:
+    """Objects that something else cut out, numbered without gaps."""
+    found = np.asarray(segmenter(plane))
+    if found.shape != plane.shape:
+        raise InputError(
+            f"The labels have the shape {found.shape}, the image has {plane.shape}: give labels of "
+            "the same pixels."
+        )
+    if found.dtype.kind not in "biu" and not (
+        found.dtype.kind == "f" and np.isfinite(found).all() and (found == np.round(found)).all()
+    ):
+        raise InputError(
+            f"The labels are {found.dtype} values: give whole numbers, one per object."
+        )
+    if found.dtype.kind == "b":
+        return components(found)
+    if found.min() < 0:
+        raise InputError("The labels hold negative numbers: give 0 where there is no object.")
+    # The numbers may be large and have gaps.
+    numbers, places = np.unique(found, return_inverse=True)
+    first = 0 if numbers[0] == 0 else 1
+    return (places.reshape(found.shape) + first).astype(np.int32)
+
+
+def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:
+    """Drop the objects of fewer pixels and number the others anew, without gaps.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X), int
+    min_size : int
+        Smallest number of pixels that an object keeps its place with.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), int32
+    """
+    sizes = np.bincount(labels.ravel())
+    keep = sizes >= max(min_size, 1)
+    keep[0] = False
+    numbers = np.zeros(len(sizes), np.int32)
+    numbers[keep] = np.arange(1, np.count_nonzero(keep) + 1)
+    return numbers[labels]
+
+
+def components(mask: np.ndarray) -> np.ndarray:
+    """Label the connected pieces of a mask, diagonal neighbours included.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of shape (Y, X), bool
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), int32
+    """
+    from scipy import ndimage as ndi
+
+    labels = np.empty(mask.shape, np.int32)
+    ndi.label(mask, structure=np.ones((3, 3)), output=labels)
+    return labels
+
+
+def split_objects(mask: np.ndarray, depth: float) -> np.ndarray:
+    """Label a mask by watershed on the distance to its edge, cut at necks that are deep enough."""
+    from scipy import ndimage as ndi
+    from skimage.morphology import local_maxima
+    from skimage.segmentation import watershed
+
+    if mask.all() or not mask.any():
+        return components(mask)
+    # Smoothed, since a ragged outline gives the distance ridges of its own; far lower outside, so
+    # that every piece, however thin, keeps a maximum.
+    distance = ndi.gaussian_filter(ndi.distance_transform_edt(mask), 1.0)
+    distance[~mask] = -2 * depth
+    # The maxima that rise by the depth above the saddle to a higher one. (scikit-image's
+    # h_maxima gives more than one for some floating-point maxima.)
+    peaks = local_maxima(_lowered(distance, components(mask), depth))
+    return watershed(-distance, components(peaks & mask), mask=mask).astype(np.int32)
+
+
+def _lowered(distance: np.ndarray, pieces: np.ndarray, depth: float) -> np.ndarray:
+    """Reconstruct the distance from itself less the depth, within each piece of the foreground.
+
+    Nothing passes from piece to piece, since the background is lower than every seed. So they are
+    moved together before: reconstruction sorts all pixels, of which most are background.
+    """
+    from scipy import ndimage as ndi
+    from skimage.morphology import reconstruction
+
+    boxes = list(enumerate(ndi.find_objects(pieces), start=1))
+    boxes.sort(key=lambda box: box[1][0].stop - box[1][0].start, reverse=True)
+    widest = max(columns.stop - columns.start for _, (_, columns) in boxes)
+    width = max(widest, int(np.sqrt(np.count_nonzero(pieces)) * 1.5))
+    # On shelves, the tallest first, with a pixel of background between two.
+    places, top, left, tallest = [], 0, 0, 0
+    for number, box in boxes:
+        height, length = (side.stop - side.start for side in box)
+        if left and left + length > width:
+            top, left, tallest = top + tallest + 1, 0, 0
+        places.append((number, box, (slice(top, top + height), slice(left, left + length))))
+        left, tallest = left + length + 1, max(tallest, height)
+    lowest = distance.min()
+    packed = np.full((top + tallest, width), lowest)
+    for number, box, place in places:
+        packed[place] = np.where(pieces[box] == number, distance[box], lowest)
+    packed = reconstruction(packed - depth, packed)
+    lowered = np.full_like(distance, lowest)
+    for number, box, place in places:
+        inside = pieces[box] == number
+        lowered[box][inside] = packed[place][inside]
+    return lowered

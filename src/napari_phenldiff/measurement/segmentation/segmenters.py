@@ -1,0 +1,180 @@
+"""Objects that something else cut out: Cellpose, StarDist, a labels layer, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, Segmenter
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
+
+S = TypeVar("S", bound=Settings)
+
+
+GivenLabels = Callable[[str, Image], np.ndarray]
+"""From the name of a condition and an image to its objects: (Y, X), whole numbers, 0 is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """A segmenter that knows the answer.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X)
+        Whole numbers; 0 is background.
+    """
+
+    labels: np.ndarray
+
+    def __call__(self, plane: np.ndarray) -> np.ndarray:
+        """Return the labels, whatever the plane."""
+        return self.labels
+
+
+class Numbering:
+    """A segmenter that another one does the work of, and that knows how its objects are numbered.
+
+    Objects are measured under numbers without gaps; in tables and layers they have their own.
+
+    Parameters
+    ----------
+    segmenter : callable
+        Called with a plane, returns its objects.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._own: np.ndarray | None = None
+
+    def __call__(self, plane: np.ndarray) -> np.ndarray:
+        """Return the objects of a plane."""
+        found = np.asarray(self._segmenter(plane))
+        # A mask has no numbers.
+        self._own = None if found.dtype.kind == "b" else np.unique(found[found > 0])
+        return found
+
+    def numbered(self, objects: np.ndarray) -> np.ndarray:
+        """Give back the numbers that objects had, for those without gaps; 0 stays 0.
+
+        Parameters
+        ----------
+        objects : numpy.ndarray of any shape, int
+
+        Returns
+        -------
+        numpy.ndarray of the same shape
+            int32, or int64 where the numbers are larger than that.
+        """
+        if self._own is None:
+            return objects
+        large = self._own.max(initial=0) > np.iinfo(np.int32).max
+        own = np.concatenate([[0], self._own]).astype(np.int64 if large else np.int32)
+        return np.asarray(own[objects])
+
+
+NOTHING_YET = Given(np.zeros((0, 0), np.int32))
+"""In place of the labels of an image until it is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFolder:
+    """Labels in TIFFs that are called like the images.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        With a TIFF for each image, or with a sub-folder of these for each condition.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder} is no folder; give one with TIFFs of labels.")
+
+    def __call__(self, condition: str, image: Image) -> np.ndarray:
+        """Read the labels of an image.
+
+        Raises
+        ------
+        InputError
+            If there are none, or the file holds something else.
+        """
+        from napari_phenldiff.images.tiff import TIFF_SUFFIXES, read_tiff
+
+        stems = [image.name]
+        folders = [self.folder / condition]
+        if image.path is not None:
+            # A file may hold several images, whose names have a number each.
+            stems.append(image.path.stem)
+            folders.append(self.folder / image.path.resolve().parent.name)
+        for folder in (*folders, self.folder):
+            for stem in dict.fromkeys(stems):
+                for suffix in TIFF_SUFFIXES:
+                    path = folder / f"{stem}{suffix}"
+                    if not path.is_file():
+                        continue
+                    found = {labels.name: labels for labels in read_tiff(path, as_stored=True)}
+                    if image.name in found:
+                        return _plane(found[image.name], path)
+        raise InputError(
+            f'There are no labels called "{image.name}" in {self.folder}: give a TIFF of that name.'
+        )
+
+
+def _plane(labels: Image, path: Path) -> np.ndarray:
+    if labels.n_channels != 1:
+        raise InputError(f"{path} holds {labels.n_channels} channels: give one image of labels.")
+    plane: np.ndarray = labels.data[0]
+    return plane
+
+
+def objects_field(kind: type[Settings] | Settings) -> str:
+    """Name the setting that says how the objects of a profile are cut out.
+
+    Parameters
+    ----------
+    kind : Settings or type
+        Settings of a profile.
+
+    Returns
+    -------
+    str
+        ``nuclei`` if it has these, else the first segmentation.
+
+    Raises
+    ------
+    InputError
+        If nothing is cut out.
+    """
+    fields = (kind if isinstance(kind, type) else type(kind)).model_fields
+    found = [name for name, field in fields.items() if field.annotation is SegmentationSettings]
+    if not found:
+        raise InputError("This profile cuts nothing out: leave the labels out.")
+    return "nuclei" if "nuclei" in found else found[0]
+
+
+def with_segmenter(settings: S, segmenter: Segmenter | None) -> S:
+    """Return settings of a profile with which something else cuts its objects out.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of a profile.
+    segmenter : callable or None
+        See `SegmentationSettings.with_segmenter`.
+
+    Returns
+    -------
+    Settings
+    """
+    name = objects_field(settings)
+    segmentation: SegmentationSettings = getattr(settings, name)
+    return settings.model_copy(update={name: segmentation.with_segmenter(segmenter)})

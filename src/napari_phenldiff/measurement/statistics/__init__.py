@@ -1,0 +1,1 @@
+"""Groups of images compared: units, tests, sizes of effects and their intervals."""

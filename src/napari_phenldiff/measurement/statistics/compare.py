@@ -1,0 +1,471 @@
+"""Compare groups of images: tests, effect sizes, and how much of an effect was recovered.
+
+One value per image, never per cell: cells of one image are not independent, and taken as if they
+were they make any difference significant (Lord et al., J Cell Biol 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.statistics import intervals
+from napari_phenldiff.measurement.statistics.intervals import (
+    Interval,
+    placements,
+    shift,
+    shift_interval,
+)
+
+# With fewer, the exact distribution matters, and ties rule out SciPy's tables of it.
+_SMALL = 8
+
+
+# Pairs of images of two groups up to which the test is exact in the absence of ties.
+_EXACT = 625
+
+
+# Permutations at a time: memory stays small for thousands of images.
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Difference between two groups of images, from the first to the second.
+
+    Parameters
+    ----------
+    n_a, n_b : int
+        Numbers of images that could be measured; of pairs, if paired.
+    median_a, median_b : float
+    paired : bool
+    p_value : float
+        Two-sided; Mann-Whitney U test, or Wilcoxon's signed-rank test if paired.
+    min_p_value : float
+        The smallest p that so many images can give: the test is blind where it is above 0.05.
+    shift, shift_low, shift_high : float
+        Hodges-Lehmann estimate of b - a with its 95 % interval, in units of the values.
+    cliffs_delta, cliffs_delta_low, cliffs_delta_high : float
+        P(b > a) - P(b < a) with its 95 % interval: 0 is no effect, 1 and -1 are complete
+        separation. If paired, over the pairs.
+    permutation_p_value : float
+        Two-sided, of the difference of means, under exchanged images (of signs, if paired): all
+        ways to exchange them where there are few, else as many random ones as resamples.
+
+    Notes
+    -----
+    What cannot be computed is NaN. Intervals need two images per group. They are those of
+    `statistics.intervals`, not of the bootstrap, which covers the truth too seldom with few images;
+    ``docs/notes/intervals.md`` has the figures.
+    """
+
+    n_a: int
+    n_b: int
+    median_a: float
+    median_b: float
+    paired: bool
+    p_value: float
+    min_p_value: float
+    shift: float
+    shift_low: float
+    shift_high: float
+    cliffs_delta: float
+    cliffs_delta_low: float
+    cliffs_delta_high: float
+    permutation_p_value: float = math.nan
+
+
+def compare(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    *,
+    seed: int = 0,
+    paired: bool = False,
+    n_resamples: int = 9999,
+) -> Comparison:
+    """Compare two groups of images.
+
+    Parameters
+    ----------
+    values_a, values_b : array-like of shape (N,), (M,)
+        One value per image; NaN (not measured) is left out, with its partner if paired.
+    seed : int
+        Seed of random permutations.
+    paired : bool
+        Whether the values at the same place belong together, such as an image before and after.
+    n_resamples : int
+        Number of permutations; 0 leaves them and the intervals out (NaN).
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        If paired groups differ in length.
+    """
+    a, b = as_values(values_a), as_values(values_b)
+    if paired:
+        a, b = complete_pairs(a, b)
+    else:
+        a, b = a[~np.isnan(a)], b[~np.isnan(b)]
+    samples: tuple[np.ndarray, ...] = (b - a,) if paired else (a, b)
+    shift = delta = math.nan
+    shift_ends = delta_ends = (math.nan, math.nan)
+    if all(sample.size for sample in samples):
+        shift = intervals.paired_shift(b - a) if paired else intervals.shift(a, b)
+        delta = intervals.sign_balance(b - a) if paired else intervals.cliffs_delta(a, b)
+        if n_resamples:
+            of_shift = intervals.paired_shift_interval if paired else intervals.shift_interval
+            of_delta = intervals.balance_interval if paired else intervals.delta_interval
+            shift_ends, delta_ends = of_shift(*samples), of_delta(*samples)
+    return Comparison(
+        n_a=a.size,
+        n_b=b.size,
+        median_a=float(np.median(a)) if a.size else math.nan,
+        median_b=float(np.median(b)) if b.size else math.nan,
+        paired=paired,
+        p_value=_signed_rank(b - a) if paired else _rank_sum(a, b, seed),
+        min_p_value=min_p_value(a.size, b.size, paired=paired),
+        shift=shift,
+        shift_low=shift_ends[0],
+        shift_high=shift_ends[1],
+        cliffs_delta=delta,
+        cliffs_delta_low=delta_ends[0],
+        cliffs_delta_high=delta_ends[1],
+        permutation_p_value=_permuted(samples, n_resamples, seed),
+    )
+
+
+def min_p_value(n_a: int, n_b: int, *, paired: bool = False) -> float:
+    """Smallest two-sided p-value that a rank test of so many images can give.
+
+    Parameters
+    ----------
+    n_a, n_b : int
+        Numbers of images; of pairs, if paired (both the same).
+    paired : bool
+        Wilcoxon's signed-rank test instead of Mann and Whitney's.
+
+    Returns
+    -------
+    float
+        NaN for an empty group.
+    """
+    if not n_a or not n_b:
+        return math.nan
+    orders = 2**n_a if paired else math.comb(n_a + n_b, n_a)
+    return min(1.0, 2 / orders)
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Correct p-values of several measurements for their number, after Holm.
+
+    Parameters
+    ----------
+    p_values : array-like of shape (K,)
+        NaN (no test was made) does not count.
+
+    Returns
+    -------
+    numpy.ndarray of shape (K,), float64
+        Where one is at most 0.05, the probability of any false finding among all is, too.
+    """
+    given = as_values(p_values)
+    corrected = np.full(given.size, math.nan)
+    tested = np.flatnonzero(~np.isnan(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
+    raised = given[order] * np.arange(order.size, 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(raised), 1)
+    return corrected
+
+
+def _rank_sum(a: np.ndarray, b: np.ndarray, seed: int) -> float:
+    """Mann and Whitney's test: exact for small groups, also with ties, else asymptotic."""
+    from scipy import stats
+
+    if not a.size or not b.size:
+        return math.nan
+    ties = np.unique([*a, *b]).size < a.size + b.size
+    method: object = "auto"
+    if ties and 2 <= min(a.size, b.size) <= _SMALL:
+        # Exact as long as there are no more orders than resamples.
+        method = stats.PermutationMethod(n_resamples=20_000, rng=np.random.default_rng(seed))
+    elif not ties and a.size * b.size <= _EXACT:
+        method = "exact"  # which SciPy itself leaves at 8 images in the smaller group
+    return float(stats.mannwhitneyu(a, b, method=method).pvalue)
+
+
+def _signed_rank(differences: np.ndarray) -> float:
+    """Wilcoxon's test of paired differences; 1 if all of them are zero."""
+    from scipy import stats
+
+    if not differences.size:
+        return math.nan
+    if not differences.any():
+        return 1.0
+    return float(stats.wilcoxon(differences).pvalue)
+
+
+def _permuted(samples: Sequence[np.ndarray], n_resamples: int, seed: int) -> float:
+    """Permutation test of the difference of means; of the sign of the differences of pairs."""
+    from scipy import stats
+
+    if not n_resamples or min(sample.size for sample in samples) < 2:
+        return math.nan
+    if len(samples) == 1:
+        return float(
+            stats.permutation_test(
+                tuple(samples),
+                np.mean,
+                permutation_type="samples",
+                n_resamples=n_resamples,
+                rng=np.random.default_rng(seed),
+                batch=_BATCH,
+            ).pvalue
+        )
+    return float(
+        stats.permutation_test(
+            tuple(samples),
+            lambda a, b, axis: np.mean(b, axis=axis) - np.mean(a, axis=axis),
+            n_resamples=n_resamples,
+            rng=np.random.default_rng(seed),
+            batch=_BATCH,
+        ).pvalue
+    )
+
+
+def as_values(values: ArrayLike) -> np.ndarray:
+    """Return values as a flat array of float64."""
+    return np.asarray(values, dtype=np.float64).ravel()
+
+
+def complete_pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out pairs of which a value is missing.
+
+    Raises
+    ------
+    InputError
+        If there are not as many values in both.
+    """
+    if a.size != b.size:
+        raise InputError(
+            f"Paired groups have {a.size} and {b.size} values: give the same images in both."
+        )
+    complete = ~(np.isnan(a) | np.isnan(b))
+    return a[complete], b[complete]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The part of the real effect that translation reproduces.
+
+    Parameters
+    ----------
+    value, low, high : float
+        Translated effect divided by real effect, with its 95 % interval: 0 is no change, 1 is
+        all of it. NaN where it is not defined.
+    translated_effect, real_effect : float
+        Hodges-Lehmann shifts between the groups, in units of the values.
+    reason : str
+        Why recovery is not defined; empty if it is.
+    """
+
+    value: float
+    low: float
+    high: float
+    translated_effect: float
+    real_effect: float
+    reason: str = ""
+
+
+def recovery(
+    real_source: ArrayLike,
+    real_target: ArrayLike,
+    translated: ArrayLike,
+    *,
+    reconstructed: ArrayLike | None = None,
+    seed: int = 0,
+    n_resamples: int = 1000,
+) -> Recovery:
+    """Estimate which part of the real effect translation reproduces.
+
+    Parameters
+    ----------
+    real_source, real_target : array-like of shape (N,), (M,)
+        One value per real image of either condition.
+    translated : array-like of shape (K,)
+        One value per translated image.
+    reconstructed : array-like of shape (K,), optional
+        The same images translated to their own condition, in the same order. They went through
+        the autoencoder as well, so that its own error cancels. Without them, the translated
+        images are held against all real source images.
+    seed, n_resamples : int
+        Without meaning: nothing is drawn at random any more. Kept for those who give them.
+
+    Returns
+    -------
+    Recovery
+        Not defined (NaN, with a reason) if the interval of the real effect contains 0: what is
+        not there cannot be recovered, and the ratio would be one of noise.
+
+    Raises
+    ------
+    InputError
+        If `reconstructed` and `translated` differ in length.
+
+    Notes
+    -----
+    The interval of the ratio comes from those of the two shifts (MOVER: Donner and Zou, Stat
+    Methods Med Res 2012, 21:347). That of the translated shift is narrowed by what the pairs have
+    in common. `docs/notes/intervals.md` says how often it covers the truth.
+    """
+    source, target, after = map(as_values, (real_source, real_target, translated))
+    source, target = source[~np.isnan(source)], target[~np.isnan(target)]
+    if reconstructed is None:
+        before, after = source, after[~np.isnan(after)]
+    else:
+        before, after = complete_pairs(as_values(reconstructed), after)
+    if min(source.size, target.size, before.size, after.size) < 2:
+        nothing = (math.nan,) * 5
+        return Recovery(*nothing, reason="fewer than two measured images in a group")
+
+    real, made = shift(source, target), shift(before, after)
+    real_ends, made_ends = shift_interval(source, target), shift_interval(before, after)
+    if real_ends[0] <= 0 <= real_ends[1]:
+        reason = "no effect between the real conditions"
+        return Recovery(math.nan, math.nan, math.nan, made, real, reason)
+    if reconstructed is None:
+        correlation = _common(source, target, after)
+    else:
+        correlation = 0.0
+        narrower = _narrowing(before, after)
+        made_ends = made - narrower * (made - made_ends[0]), made + narrower * (made_ends[1] - made)
+    low, high = ratio_interval(made, made_ends, real, real_ends, correlation)
+    # no minus before a zero
+    return Recovery(made / real + 0.0, low + 0.0, high + 0.0, made, real)
+
+
+def ratio_interval(
+    above: float,
+    above_ends: Interval,
+    below: float,
+    below_ends: Interval,
+    correlation: float = 0.0,
+) -> Interval:
+    """Find the interval of a ratio from those of its parts.
+
+    Parameters
+    ----------
+    above, below : float
+        Estimates of numerator and denominator.
+    above_ends, below_ends : tuple of float
+        Their intervals; that of the denominator does not hold 0.
+    correlation : float
+        Correlation of the two estimates.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end, of the same level.
+    """
+    if below < 0:
+        above, above_ends = -above, (-above_ends[1], -above_ends[0])
+        below, below_ends = -below, (-below_ends[1], -below_ends[0])
+
+    def too_low(ratio: float) -> float:
+        """How far `above - ratio * below` is over 0, beyond what its own interval allows."""
+        arm = above - above_ends[0]
+        other = (below_ends[1] - below) if ratio > 0 else (below - below_ends[0])
+        return above - ratio * below - _joined(arm, ratio * other, correlation)
+
+    def too_high(ratio: float) -> float:
+        arm = above_ends[1] - above
+        other = (below - below_ends[0]) if ratio > 0 else (below_ends[1] - below)
+        return ratio * below - above - _joined(arm, ratio * other, correlation)
+
+    estimate = above / below
+    return _root(too_low, estimate, -1), _root(too_high, estimate, 1)
+
+
+def _joined(arm: float, other: float, correlation: float) -> float:
+    """Half-width of the interval of a difference, from those of its parts."""
+    return math.sqrt(max(0.0, arm**2 + other**2 - 2 * correlation * arm * other))
+
+
+def _root(excess: Callable[[float], float], start: float, direction: int) -> float:
+    """Where the excess becomes positive on the way from a start, where it is not."""
+    from scipy.optimize import brentq
+
+    if excess(start) >= 0:
+        return start
+    step = max(abs(start), 1e-3) / 16
+    inner, outer = start, start + direction * step
+    while excess(outer) < 0:
+        step *= 1.5
+        inner, outer = outer, outer + direction * step
+        if step > 1e12 * max(abs(start), 1.0):
+            return direction * math.inf
+    return float(brentq(excess, *sorted((inner, outer))))
+
+
+def _narrowing(before: np.ndarray, after: np.ndarray) -> float:
+    """How much less the shift of pairs varies than that of as many images apart.
+
+    The shift varies as the mean of placements does: the ranks of one group among the other, once
+    the shift is taken away.
+    """
+    aligned = after - shift(before, after)
+    risen, fallen = placements(aligned, before), 1 - placements(before, aligned)
+    apart = risen.var(ddof=1) + fallen.var(ddof=1)
+    return math.sqrt((risen + fallen).var(ddof=1) / apart) if apart else 0.0
+
+
+def _common(source: np.ndarray, target: np.ndarray, after: np.ndarray) -> float:
+    """Correlation of two shifts from the same source."""
+    parts = []
+    for group in (target, after):
+        aligned = group - shift(source, group)
+        own, others = placements(source, aligned), placements(aligned, source)
+        variance = own.var(ddof=1) / own.size + others.var(ddof=1) / others.size
+        parts.append((own, variance))
+    (first, first_variance), (second, second_variance) = parts
+    if not first_variance or not second_variance:
+        return 0.0
+    covariance = np.cov(first, second)[0, 1] / source.size
+    return float(np.clip(covariance / math.sqrt(first_variance * second_variance), -1, 1))
+
+
+def recovery_text(recovered: Recovery) -> str:
+    """Put a recovery into words, with its interval: ``"recovery 81 % (74 to 89 %)"``."""
+    if math.isnan(recovered.value):
+        return f"recovery not defined: {recovered.reason}"
+    if math.isnan(recovered.low):
+        return f"recovery {100 * recovered.value:.0f} % ({recovered.reason})"
+    return (
+        f"recovery {100 * recovered.value:.0f} % "
+        f"({100 * recovered.low:.0f} to {100 * recovered.high:.0f} %)"
+    )
+
+
+def p_text(comparison: Comparison) -> str:
+    """Put a p-value into words, with the smallest possible one where that is not tiny."""
+    if math.isnan(comparison.p_value):
+        return "no p-value"
+    text = f"p = {number_text(comparison.p_value)}"
+    if comparison.min_p_value > 1e-3:
+        text += f"\n(least possible {number_text(comparison.min_p_value)})"
+    return text
+
+
+def number_text(value: float) -> str:
+    """Put a probability into two digits, the same everywhere: ``"0.012"``, ``"8.7e-5"``."""
+    if value and abs(value) < 1e-3:
+        return f"{value:.2g}".replace("e-0", "e-")
+    return f"{value:.2g}"

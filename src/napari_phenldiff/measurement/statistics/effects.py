@@ -1,0 +1,421 @@
+"""Two groups of a measurement compared: one p-value, its test and correction named, or none.
+
+Whatever says a p-value of a measurement, in words, figures or tables, takes it from here, so that
+one comparison has one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.statistics.compare import (
+    Comparison,
+    Recovery,
+    compare,
+    holm,
+    recovery,
+)
+from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delta_interval
+from napari_phenldiff.measurement.statistics.units import (
+    Summary,
+    Units,
+    Wells,
+    matched,
+    unit_values,
+    units_of,
+)
+from napari_phenldiff.measurement.tables.measurement import Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# Columns of a table that tell how and what was measured, not what came out.
+_NOT_RESULTS = ("threshold", "total_px", "total_um2", "label")
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which two groups are compared, and how.
+
+    Attributes
+    ----------
+    before, after : str
+        Names of the groups.
+    paired : bool
+        Whether they show the same fields: images of the same name are compared with each other.
+    by_place : bool
+        Whether as many that share no names belong together in their order.
+    made : bool
+        Whether a model made those after. Of these it is asked whether they show what the main
+        measurement shows of real images, so that one is not corrected for the number of others.
+    """
+
+    before: str
+    after: str
+    paired: bool = False
+    by_place: bool = False
+    made: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A comparison of two groups in one measurement.
+
+    Attributes
+    ----------
+    found : Comparison
+        Its p-value, and the least possible one, are corrected as `correction` says. NaN, as all
+        intervals are, where `no_p_value` says why; shift and Cliff's delta are those of the images
+        then, and tell of these alone.
+    a, b : numpy.ndarray of shape (N,), (M,)
+        What was compared: one value per well, field or image.
+    test, correction : str
+        ``"Mann-Whitney U"`` or ``"Wilcoxon signed-rank"``, and ``"Holm over 4 measurements"`` or
+        ``"none"``.
+    counted : str
+        ``"wells"``, ``"fields"`` or ``"images"``.
+    no_p_value : str
+        Why there is no p-value, in a sentence; empty if there is one.
+    """
+
+    found: Comparison
+    a: np.ndarray
+    b: np.ndarray
+    test: str
+    correction: str
+    counted: str
+    no_p_value: str = ""
+
+
+def result_columns(measurement: Measurement) -> tuple[str, ...]:
+    """Name the columns that are worth comparing: numbers that differ between images.
+
+    Parameters
+    ----------
+    measurement : Measurement
+
+    Returns
+    -------
+    tuple of str
+        The main column first. Thresholds and the sizes of images are not among them, and what
+        is there in pixels and in micrometres counts once: in micrometres, if all images have it.
+    """
+    from pandas.api.types import is_numeric_dtype
+
+    images = measurement.images
+    found = [
+        name
+        for name in images
+        if is_numeric_dtype(images[name])
+        and not name.startswith(_NOT_RESULTS)
+        and not name.endswith("threshold")
+        and images[name].nunique() > 1
+    ]
+    main = measurement.main_column
+    for name in [name for name in found if name.endswith("_px")]:
+        twins = [f"{name.removesuffix('px')}{unit}" for unit in ("um", "um2")]
+        twin = next((twin for twin in twins if twin in found), None)
+        if twin is not None:
+            whole = images[twin].notna().sum() == images[name].notna().sum()
+            found.remove(name if whole else twin)
+    return (main, *(name for name in found if name != main))
+
+
+def compare_groups(
+    measurement: Measurement,
+    groups: Groups,
+    units: Units | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    summary: Summary = "median",
+    seed: int = 0,
+) -> dict[str, Tested]:
+    """Compare two groups in all measurements of a profile.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    groups : Groups
+    units : Units, optional
+        What is counted; by default what `units_of` finds.
+    columns : sequence of str, optional
+        Columns that are compared beside `result_columns`.
+    summary : {"median", "mean"}
+        What of a well's images is its value.
+    seed : int
+        Of the order of tied values.
+
+    Returns
+    -------
+    dict of str to Tested
+        By column. P-values are corrected, after Holm, for the number of measurements, whichever of
+        them are looked at afterwards; that of the main measurement of made images is not.
+
+    Raises
+    ------
+    InputError
+        If there is no such group or column, or images can't be paired.
+    """
+    units = units_of(measurement) if units is None else units
+    names = dict.fromkeys((*result_columns(measurement), *(columns or ())))
+    found = {name: _tested(measurement, groups, name, units, summary, seed) for name in names}
+    n = sum(not math.isnan(tested.found.p_value) for tested in found.values())
+    if n < 2:
+        return found
+    corrected = holm([tested.found.p_value for tested in found.values()])
+    asked = measurement.main_column if groups.made else None
+    return {
+        name: tested
+        if name == asked
+        else replace(
+            tested,
+            found=replace(
+                tested.found,
+                p_value=float(p),
+                min_p_value=min(1.0, n * tested.found.min_p_value),
+            ),
+            correction=f"Holm over {n} measurements",
+        )
+        for (name, tested), p in zip(found.items(), corrected, strict=True)
+    }
+
+
+def compare_in(
+    measurement: Measurement,
+    groups: Groups,
+    column: str | None = None,
+    units: Units | None = None,
+    *,
+    summary: Summary = "median",
+    seed: int = 0,
+) -> Tested:
+    """Compare two groups in one measurement, with the p-value that it has among all of them."""
+    column = column or measurement.main_column
+    return compare_groups(measurement, groups, units, columns=[column], summary=summary, seed=seed)[
+        column
+    ]
+
+
+def recovery_of(real: Tested, made: Tested, *, paired: bool) -> Recovery:
+    """Estimate which part of the real effect was translated, as far as the units allow.
+
+    Parameters
+    ----------
+    real, made : Tested
+        Between the real groups, and from reconstructed (or source) to translated images.
+    paired : bool
+        Whether `made` starts from reconstructed images.
+
+    Returns
+    -------
+    Recovery
+        Without an interval, and with the reason, where either comparison has no p-value since all
+        images are of one well.
+    """
+    found = recovery(real.a, real.b, made.b, reconstructed=made.a if paired else None)
+    why = real.no_p_value or made.no_p_value
+    if not why or math.isnan(found.value):
+        return found
+    one = (real if real.no_p_value else made).counted[:-1]
+    return replace(found, low=math.nan, high=math.nan, reason=f"of one {one}, so without interval")
+
+
+def _tested(
+    measurement: Measurement,
+    groups: Groups,
+    column: str,
+    units: Units,
+    summary: Summary,
+    seed: int,
+) -> Tested:
+    a, b = _values(measurement, groups, column, units, summary)
+    test = "Wilcoxon signed-rank" if groups.paired else "Mann-Whitney U"
+    # The intervals are wanted; a second p-value, of permutations, is not.
+    found = compare(a, b, paired=groups.paired, seed=seed, n_resamples=1)
+    n_units = found.n_a, found.n_b
+    why = _why_not(measurement, groups, column, units, n_units)
+    if why:
+        a, b = _values(measurement, groups, column, Units(), summary)
+        found = compare(a, b, paired=groups.paired, seed=seed, n_resamples=0)
+        found = replace(
+            found, n_a=n_units[0], n_b=n_units[1], p_value=math.nan, min_p_value=math.nan
+        )
+    if groups.paired:
+        complete = np.isfinite(a) & np.isfinite(b)
+        a, b = a[complete], b[complete]
+        if a.size:
+            # Of pairs, nearly all move the same way; how far the groups come apart is the size.
+            ends = (math.nan, math.nan) if why else delta_interval(a, b)
+            found = replace(
+                found,
+                cliffs_delta=cliffs_delta(a, b),
+                cliffs_delta_low=ends[0],
+                cliffs_delta_high=ends[1],
+            )
+    return Tested(found, a, b, test, "none", units.counted, why)
+
+
+def _values(
+    measurement: Measurement, groups: Groups, column: str, units: Units, summary: Summary
+) -> tuple[np.ndarray, np.ndarray]:
+    before, after = (
+        unit_values(measurement, name, column, wells=units.wells, summary=summary)
+        for name in (groups.before, groups.after)
+    )
+    if groups.paired:
+        before, after = matched(before, after, by_place=groups.by_place)
+    return before.to_numpy(np.float64), after.to_numpy(np.float64)
+
+
+def _why_not(
+    measurement: Measurement,
+    groups: Groups,
+    column: str,
+    units: Units,
+    n_units: tuple[int, int],
+) -> str:
+    """Say why there is no p-value: what is counted does not vary where there is one of it."""
+    for name, n in zip((groups.before, groups.after), n_units, strict=True):
+        images = int(np.isfinite(measurement.values(name, column)).sum())
+        if not n:
+            return f"No image of {name} could be measured, so there is no p-value."
+        if n > 1:
+            continue
+        if images == 1:
+            return (
+                f"Of {name} there is one image, which does not tell how images vary, so there is "
+                "no p-value."
+            )
+        unit = unit_values(measurement, name, column, wells=units.wells).dropna().index[0]
+        which = f"one {units.one}" + ("" if unit == "the same" else f" ({unit})")
+        return (
+            f"All {images} images of {name} come from {which}, which does not tell how "
+            f"{units.counted} vary, so there is no p-value."
+        )
+    return ""
+
+
+def effects(
+    measurement: Measurement,
+    *,
+    source: str,
+    target: str,
+    translated: str | None = None,
+    reconstructed: str | None = None,
+    columns: Sequence[str] | None = None,
+    paired: bool = False,
+    wells: Wells | Units | None = None,
+    summary: Summary = "median",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare all measurements of a profile between conditions.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    source, target : str
+        Names of the groups of real images.
+    translated, reconstructed : str, optional
+        Names of the groups that a model made of the source images.
+    columns : sequence of str, optional
+        Columns to compare; by default `result_columns`.
+    paired : bool
+        Whether the real groups show the same fields, before and after: images of the same name
+        are then compared with each other, and those without a partner are left out.
+    wells : str or mapping of str to str or Units, optional
+        Column that names the well of each image, or the well of each image's name: one value per
+        well is compared then. By default wells or fields where the names of the images tell them,
+        see `units_of`; ``"image"`` counts each image.
+    summary : {"median", "mean"}
+        What of a well's images is its value.
+    seed : int
+        Of the order of tied values.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per measurement for the real effect, and one for the translated: ``measurement``,
+        ``effect`` ("real" or "translated"), ``compared_with``, ``group``, ``paired``, ``counted``
+        ("wells", "fields" or "images"), ``n_before``, ``n_after`` (of these), ``median_before``,
+        ``median_after``, ``shift`` with ``shift_low`` and ``shift_high``, ``cliffs_delta`` with
+        ``cliffs_delta_low`` and ``cliffs_delta_high`` (always between the groups), ``p_value`` of
+        the ``test``, with the ``correction`` for the number of measurements, ``least_p_value``
+        (the least that so many can give, corrected alike), and for the translated effect
+        ``recovery`` with ``recovery_low``, ``recovery_high``. ``note`` says why there is no
+        p-value, or no recovery.
+
+    Raises
+    ------
+    InputError
+        If there is no such group or column, or images can't be paired.
+    """
+    import pandas as pd
+
+    if reconstructed is not None and translated is None:
+        raise InputError("There are reconstructed but no translated images: give both, or neither.")
+    units = units_of(measurement, wells)
+    chosen = tuple(columns or result_columns(measurement))
+    how: dict[str, Any] = {"columns": chosen, "summary": summary, "seed": seed}
+    groups = Groups(source, target, paired)
+    real = compare_groups(measurement, groups, units, **how)
+    made: dict[str, Tested] = {}
+    made_groups = groups
+    if translated is not None:
+        whole = reconstructed is not None
+        made_groups = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
+        made = compare_groups(measurement, made_groups, units, **how)
+    rows: list[dict[str, Any]] = []
+    for column in chosen:
+        rows.append(_row(column, "real", groups, real[column]))
+        if translated is not None:
+            found = recovery_of(real[column], made[column], paired=made_groups.paired)
+            row = _row(column, "translated", made_groups, made[column])
+            row |= {
+                "recovery": found.value,
+                "recovery_low": found.low,
+                "recovery_high": found.high,
+                "note": row["note"] or found.reason,
+            }
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    notes = table.pop("note")
+    return table.assign(note=notes)
+
+
+def _row(column: str, effect: str, groups: Groups, tested: Tested) -> dict[str, Any]:
+    found = tested.found
+    return {
+        "measurement": column,
+        "effect": effect,
+        "compared_with": groups.before,
+        "group": groups.after,
+        "paired": groups.paired,
+        "counted": tested.counted,
+        "n_before": found.n_a,
+        "n_after": found.n_b,
+        "median_before": found.median_a,
+        "median_after": found.median_b,
+        "shift": found.shift,
+        "shift_low": found.shift_low,
+        "shift_high": found.shift_high,
+        "cliffs_delta": found.cliffs_delta,
+        "cliffs_delta_low": found.cliffs_delta_low,
+        "cliffs_delta_high": found.cliffs_delta_high,
+        "p_value": found.p_value,
+        "test": tested.test,
+        "correction": tested.correction,
+        "least_p_value": found.min_p_value,
+        "note": tested.no_p_value,
+    }
+
+
+def named_test(test: str, correction: str) -> str:
+    """Name a test with its correction: ``"Mann-Whitney U, Holm over 4 measurements"``."""
+    return test if correction in ("", "none") else f"{test}, {correction}"

@@ -1,0 +1,262 @@
+"""What is counted: wells where they are known, else fields, else images.
+
+Images of one well are as little independent as cells of one image. Counted as if they were, ten
+tiles of one well make any difference significant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.images.places import Place, place_of
+from napari_phenldiff.measurement.tables.measurement import Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_phenldiff.images.image import Image
+
+
+Summary = Literal["mean", "median"]
+
+
+Wells = str | Mapping[str, str]
+
+
+_LONE, _PADDED = re.compile(r"[tz]\d+", re.I), re.compile(r"[tz]0\d+", re.I)
+
+
+EACH_IMAGE = "image"
+"""In place of wells: each image counts. It is the column that names images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What is counted.
+
+    Attributes
+    ----------
+    wells : str or mapping of str to str or None
+        Column that names what is counted, or its name for each image's name; None where each image
+        is counted.
+    counted : {"wells", "fields", "stacks", "images"}
+        What that is.
+    """
+
+    wells: Wells | None = None
+    counted: str = "images"
+
+    @property
+    def one(self) -> str:
+        """The word for one of them."""
+        return self.counted[:-1]
+
+
+def units_of(measurement: Measurement, wells: Wells | Units | None = None) -> Units:
+    """Say what is counted in a measurement.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    wells : str or mapping of str to str or Units, optional
+        Column of the table of images that names the well, or the well of each image's name;
+        ``"image"`` counts each image. By default what the names of the images tell, see
+        `place_of`, and the stack that they come from.
+    """
+    if isinstance(wells, Units):
+        return wells
+    if wells is not None:
+        return Units() if wells == EACH_IMAGE else Units(wells, "wells")
+    images = measurement.images
+    parts: dict[str, str] = {}
+    if "part_of" in images:
+        known = images[images["part_of"].notna()]
+        parts = dict(zip(known["image"].astype(str), known["part_of"].astype(str), strict=True))
+    return units_of_names(images["image"].astype(str).unique(), parts)
+
+
+def units_of_images(images: Iterable[Image]) -> Units:
+    """Say what is counted of images, by their names and by what they are parts of."""
+    images = list(images)
+    parts = {image.name: image.part_of for image in images if image.part_of is not None}
+    return units_of_names([image.name for image in images], parts)
+
+
+def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None) -> Units:
+    """Say what is counted of images with these names.
+
+    Parameters
+    ----------
+    names : iterable of str
+    parts : mapping of str to str, optional
+        For images that are a part of something, a stack or what a table names, its name.
+    """
+    parts = parts or {}
+    names = list(dict.fromkeys(names))
+    # A letter with one digit that is the same everywhere names no well of a condition.
+    unsure = len({place_of(parts.get(name, name)).name for name in names}) > 1
+    places = {name: _place(name, parts.get(name), unsure) for name in names}
+    # Times and planes are counted with leading zeros; t1 to t12 may be treated images as well.
+    if not any(_PADDED.fullmatch(name) for name in names):
+        places |= {name: Place(name, "image") for name in names if _LONE.fullmatch(name)}
+    kinds = {place.kind for place in places.values()}
+    if kinds <= {"image"}:
+        return Units()
+    wells = {name: place.name or "the same" for name, place in places.items()}
+    kind = next(kind for kind in ("field", "stack", "well") if kind in kinds)
+    return Units(wells, f"{kind}s")
+
+
+def _place(name: str, part_of: str | None, unsure: bool) -> Place:
+    if part_of is None:
+        return place_of(name, unsure=unsure)
+    found = place_of(part_of, unsure=unsure)
+    return found if found.kind == "well" else Place(found.name, "stack")
+
+
+def unit_values(
+    measurement: Measurement,
+    condition: str,
+    column: str | None = None,
+    *,
+    wells: Wells | None = None,
+    summary: Summary = "median",
+) -> pd.Series:
+    """Give one value per image of a condition, or one per well.
+
+    Images of one well are as little independent as cells of one image: where several come from
+    each well, or culture, or animal, the well is what should be counted.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    condition : str
+    column : str, optional
+        By default the main column.
+    wells : str or mapping of str to str, optional
+        Column of the table of images that names the well, or the well of each image's name.
+    summary : {"median", "mean"}
+        What of a well's images is its value; those that could not be measured do not count.
+
+    Returns
+    -------
+    pandas.Series of float64
+        By the name of the image or well.
+
+    Raises
+    ------
+    InputError
+        If there is no such condition or column, or an image has no well.
+    """
+    import pandas as pd
+
+    values = measurement.values(condition, column)
+    images = measurement.images[measurement.images["condition"] == condition]
+    if wells is None:
+        return pd.Series(values, index=images["image"].astype(str))
+    if isinstance(wells, str):
+        if wells not in images:
+            raise InputError(
+                f'There is no column "{wells}" that names wells: choose one of '
+                f"{quoted(list(images))}."
+            )
+        named = images[wells]
+    else:
+        named = images["image"].map(wells)
+    if named.isna().any():
+        lost = images.loc[named.isna(), "image"].iloc[0]
+        raise InputError(f'Image "{lost}" of {condition} has no well: name one for each image.')
+    grouped = pd.Series(values).groupby(named.astype(str).to_numpy(), sort=False)
+    return grouped.median() if summary == "median" else grouped.mean()
+
+
+def wells_by_pattern(measurement: Measurement, pattern: str) -> Wells:
+    r"""Read from the names of images which well, or place, they are of.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    pattern : str
+        Regular expression that is looked for in each name: its groups, or all of it if it has
+        none, name the well. ``"^[A-H]\d+"`` finds the well of ``B07_field3.tif``, and
+        ``"(s\d+)_t.(_y\d+_x\d+)"`` the place of ``s010_te_y000_x256.tif``, at any time. The word
+        ``"image"`` alone counts each image.
+
+    Returns
+    -------
+    dict of str to str, or str
+        The well of each image's name, or the column that names it, for `unit_values` and `effects`.
+
+    Raises
+    ------
+    InputError
+        If the pattern is none, or is not in a name.
+    """
+    if pattern == EACH_IMAGE:
+        return EACH_IMAGE
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f'"{pattern}" is not a regular expression: {error}.') from error
+    wells = {}
+    for name in measurement.images["image"].astype(str).unique():
+        found = expression.search(name)
+        if found is None:
+            raise InputError(
+                f'The pattern "{pattern}" is not in the name "{name}": it must name the well of '
+                "every image."
+            )
+        wells[name] = "".join(part or "" for part in found.groups()) or found.group()
+    return wells
+
+
+def matched(
+    before: pd.Series, after: pd.Series, *, by_place: bool = False
+) -> tuple[pd.Series, pd.Series]:
+    """Bring values of the same images into the same order, by their names.
+
+    Parameters
+    ----------
+    before, after : pandas.Series
+        As `unit_values` gives them.
+    by_place : bool
+        Whether as many values that share no names belong together in their order.
+
+    Returns
+    -------
+    tuple of pandas.Series
+        Those that are in both, with the names of `before`.
+
+    Raises
+    ------
+    InputError
+        If none is in both, or a name stands for several.
+    """
+    common = [name for name in before.index if name in set(after.index)]
+    unique = before.index.is_unique and after.index.is_unique
+    if common and unique:
+        return before[common], after[common]
+    if by_place and len(before) == len(after):
+        return before, after.set_axis(before.index)
+    if common:
+        raise InputError(
+            "Several images of a condition have the same name: give each a name of its own, so "
+            "that before and after can be paired."
+        )
+    raise InputError(
+        f"No image is there both before and after: {before.index[0]} and {after.index[0]}, for "
+        "example, have different names."
+    )
+
+
+def known(values: pd.Series) -> np.ndarray:
+    """Return the values that could be measured."""
+    array = values.to_numpy(np.float64)
+    return array[np.isfinite(array)]

@@ -1,0 +1,1 @@
+"""The tables of a measurement and their files."""

@@ -1,0 +1,210 @@
+"""CSV files of tables: written piece by piece, with the column names that are asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_phenldiff.images.files import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_AT_ONCE = 64
+
+
+class Spool:
+    """Records that wait in a temporary file until all of them are known, and become a CSV then.
+
+    Not every record has all the columns: images may have different channels. So nothing can be
+    written before the last one has come.
+
+    Parameters
+    ----------
+    columns : list of str
+        Those that the table has in any case, at its beginning.
+    last : list of str
+        Those at its end.
+    """
+
+    def __init__(self, columns: list[str], last: list[str] | None = None) -> None:
+        self._columns = dict.fromkeys(columns)
+        self._last = last or []
+        # Whole numbers in one image and broken ones in another are one column of the table.
+        self._broken: set[str] = set()
+        # Closed by `__exit__`.
+        self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns that have come, in their order."""
+        return [*(name for name in self._columns if name not in self._last), *self._last]
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add a record; its values are numbers, words, or arrays of one value per row."""
+        self._columns.update(dict.fromkeys(record))
+        plain = {}
+        for name, value in record.items():
+            if isinstance(value, np.ndarray | np.generic):
+                if value.dtype.kind == "f":
+                    self._broken.add(name)
+                value = value.tolist()
+            plain[name] = value
+        # Floats are written with all their digits.
+        self._file.write(json.dumps(plain) + "\n")
+
+    def write(
+        self, path: Path, frame: Callable[[list[dict[str, Any]]], pd.DataFrame], rename: Any = None
+    ) -> None:
+        """Write the table, some records at a time.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            A CSV; it is complete or absent.
+        frame : callable
+            Makes a table of some records.
+        rename : callable or mapping, optional
+            From the names of columns to those in the file.
+        """
+        names = self.columns
+        with (
+            write_atomic(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as out,
+        ):
+            header = True
+            for records in self._read():
+                table = frame(records).reindex(columns=names)
+                broken = [name for name in names if name in self._broken and len(table)]
+                table = table.astype(dict.fromkeys(broken, "float64"))
+                if rename is not None:
+                    table = table.rename(columns=rename)
+                table.to_csv(out, index=False, header=header, lineterminator=os.linesep)
+                header = False
+
+    def _read(self) -> Iterator[list[dict[str, Any]]]:
+        """Read the records in their order; at least once, if none at all."""
+        self._file.seek(0)
+        some: list[dict[str, Any]] = []
+        some_read = False
+        for line in self._file:
+            some.append(json.loads(line))
+            if len(some) == _AT_ONCE:
+                yield some
+                some, some_read = [], True
+        if some or not some_read:
+            yield some
+
+
+ColumnNames = Literal["scikit-image", "cellprofiler"]
+
+
+COLUMN_NAMES: tuple[ColumnNames, ...] = ("scikit-image", "cellprofiler")
+
+
+# As ExportToSpreadsheet writes them; {} is the name of the image or of the objects.
+_IMAGE = {
+    "image": "Metadata_Image",
+    "condition": "Metadata_Condition",
+    "channel": "Metadata_Channel",
+    "reason": "Metadata_Reason",
+    "threshold": "Threshold_FinalThreshold_{}",
+    "n_cells": "Count_Nuclei",
+}
+
+
+# Of a marker in the whole field.
+_OCCUPIED = {
+    "area_px": "AreaOccupied_AreaOccupied_{}",
+    "perimeter_px": "AreaOccupied_Perimeter_{}",
+    "total_px": "AreaOccupied_TotalArea_{}",
+}
+
+
+_SHAPES = {
+    "area_px": "AreaShape_Area",
+    "perimeter_px": "AreaShape_Perimeter",
+    "eccentricity": "AreaShape_Eccentricity",
+    "solidity": "AreaShape_Solidity",
+    "axis_major_length_px": "AreaShape_MajorAxisLength",
+    "axis_minor_length_px": "AreaShape_MinorAxisLength",
+}
+
+
+_CELLS = {
+    "image": "Metadata_Image",
+    "condition": "Metadata_Condition",
+    "label": "ObjectNumber",
+    "y": "AreaShape_Center_Y",
+    "x": "AreaShape_Center_X",
+    **_SHAPES,
+}
+
+
+_INTENSITY = re.compile(r"intensity_mean_(.+)")
+
+
+_OVER_CELLS = "Median_Nuclei_"
+
+
+def renaming(
+    names: ColumnNames, columns: Sequence[str], channel: str = "", *, cells: bool = False
+) -> dict[str, str]:
+    """Say what columns are called in a file.
+
+    Parameters
+    ----------
+    names : {"scikit-image", "cellprofiler"}
+        The names of the API, or CellProfiler's (module MeasureImageAreaOccupied and others).
+    columns : sequence of str
+        The columns of a table, under the names of the API.
+    channel : str
+        Name of the channel that was measured, which is part of CellProfiler's names.
+    cells : bool
+        Whether it is the table of cells.
+
+    Returns
+    -------
+    dict of str to str
+        For the columns that are called something else. What CellProfiler does not measure keeps
+        its name.
+    """
+    if names == "scikit-image":
+        return {}
+    occupied = "total_px" in columns
+    known = _CELLS if cells else _IMAGE | (_OCCUPIED if occupied else {})
+    renamed = {name: known[name].format(_word(channel)) for name in columns if name in known}
+    # An image that has no area of its own has the medians over its cells.
+    prefix = "" if cells else _OVER_CELLS
+    for name in columns:
+        intensity = _INTENSITY.fullmatch(name)
+        if intensity is not None:
+            renamed[name] = f"{prefix}Intensity_MeanIntensity_{_word(intensity[1])}"
+        elif name in _SHAPES and not cells and not occupied:
+            renamed[name] = f"{prefix}{_SHAPES[name]}"
+    return renamed
+
+
+def _word(name: str) -> str:
+    """Write a name as CellProfiler does: letters, digits and underscores."""
+    return re.sub(r"\W+", "_", name).strip("_") or "Image"

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import io
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.figures.four_groups import four_groups
+from napari_phenldiff.measurement.figures.panel import translation_panel
+from napari_phenldiff.measurement.figures.style import THEMES, composite
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.statistics.compare import Recovery, compare, p_text, recovery_text
+
+
+@pytest.fixture
+def measurement(make_cells):
+    rng = np.random.default_rng(0)
+
+    def images(ratio, n=5):
+        return [make_cells(ratio * rng.uniform(0.9, 1.1), seed=i) for i in range(n)]
+
+    groups = {
+        "untreated": images(0.7),
+        "treated": images(6),
+        "reconstructed": images(0.7, 4),
+        "translated": images(3, 4),
+    }
+    return measure("translocation", groups, fit_on=["untreated", "treated"])
+
+
+def texts(figure):
+    from matplotlib.text import Text
+
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def pixels(figure):
+    from matplotlib.image import imread
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=50)
+    buffer.seek(0)
+    return imread(buffer)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_four_groups(measurement, theme):
+    figure = four_groups(
+        measurement,
+        source="untreated",
+        target="treated",
+        reconstructed="reconstructed",
+        translated="translated",
+        theme=theme,
+    )
+    said = texts(figure)
+    for word in ("real\nuntreated\nn = 5", "translated\nto treated\nn = 4", "p = ", "log2"):
+        assert word in said
+    title = figure.axes[0].get_title(loc="left")
+    found = re.match(r"recovery (\d+) % \(", title)
+    assert found is not None
+    assert int(found.group(1)) == pytest.approx(100 * math.log(3 / 0.7) / math.log(6 / 0.7), abs=5)
+    shown = pixels(figure)
+    ground = shown[2, 2, :3]
+    assert (ground.mean() > 0.9) == (theme == "light")
+    assert np.ptp(shown[..., :3]) > 0.7
+
+
+def test_wells_are_counted_and_not_their_images(measurement):
+    groups = {"source": "untreated", "target": "treated"}
+    made = {"reconstructed": "reconstructed", "translated": "translated"}
+    images = measurement.images
+    well = images.groupby("condition").cumcount() // 2
+    measurement.images["well"] = images["condition"].str[:1] + well.astype(str)
+    said = texts(four_groups(measurement, **groups, **made, wells="well"))
+    for word in ("real\nuntreated\nn = 3", "translated\nto treated\nn = 2", "dots: wells"):
+        assert word in said
+    assert "dots: images" in texts(four_groups(measurement, **groups))
+
+
+def test_ticks_that_are_added_later_are_themed(measurement):
+    axes = four_groups(measurement, source="untreated", target="treated", theme="dark").axes[0]
+    axes.set_yticks(np.linspace(*axes.get_ylim(), 40))
+    ticks = axes.yaxis.get_major_ticks()
+    assert len(ticks) == 40
+    assert {tick.label1.get_color() for tick in ticks} == {THEMES["dark"].text}
+
+
+def test_two_and_three_groups_and_another_column(measurement):
+    pair = four_groups(measurement, source="untreated", target="treated", column="ratio")
+    assert pair.axes[0].get_ylabel() == "ratio"
+    assert pair.axes[0].get_title(loc="left") == ""
+    three = four_groups(measurement, source="untreated", target="treated", translated="translated")
+    assert len(three.axes[0].get_xticks()) == 3
+    assert "recovery" in three.axes[0].get_title(loc="left")
+    with pytest.raises(InputError, match="reconstructed"):
+        four_groups(measurement, source="untreated", target="treated", reconstructed="translated")
+    with pytest.raises(InputError, match='"dead"'):
+        four_groups(measurement, source="untreated", target="dead")
+
+
+def test_groups_without_any_measured_image(make_plane):
+    blank = [make_plane(np.zeros((16, 16))) for _ in range(3)]
+    found = measure("area", {"a": blank, "b": blank})
+    figure = four_groups(found, source="a", target="b")
+    assert "no p-value" in texts(figure)
+    pixels(figure)
+
+
+def test_limits_show_all_images_but_not_every_stray_cell(measurement):
+    column = measurement.cells["log2_ratio"].to_numpy(copy=True)
+    column[0] = -400
+    stray = replace(measurement, cells=measurement.cells.assign(log2_ratio=column))
+    low, high = four_groups(stray, source="untreated", target="treated").axes[0].get_ylim()
+    values = np.concatenate([measurement.values(name) for name in ("untreated", "treated")])
+    assert -30 < low < values.min() < values.max() < high
+
+
+def test_words():
+    assert recovery_text(Recovery(0.812, 0.741, 0.889, 1, 1)) == "recovery 81 % (74 to 89 %)"
+    assert "no effect" in recovery_text(Recovery(*[np.nan] * 5, reason="no effect"))
+    assert p_text(compare(range(4), range(10, 14))) == "p = 0.029\n(least possible 0.029)"
+    assert p_text(compare(range(30), range(50, 80))) == "p = 3e-11"
+
+
+def test_panel(make_cells):
+    real = [make_cells(0.7, name=f"field {i}", seed=i) for i in range(2)]
+    made = [make_cells(3, name=image.name, seed=i) for i, image in enumerate(real)]
+    figure = translation_panel(real, made, reconstructed=real, source="untreated", target="treated")
+    said = texts(figure)
+    for word in ("field 1", "real\nuntreated", "translated\nto treated", "change of\nmarker"):
+        assert word in said
+    # Three overlays and two changes in each of two rows, and two colour scales.
+    assert len(figure.axes) == 2 * 5 + 2
+    change = figure.axes[4].images[0]
+    np.testing.assert_allclose(change.get_array(), made[0].data[1] - real[0].data[1], atol=1e-4)
+    assert change.get_clim()[0] == -change.get_clim()[1]
+    assert change.get_clim()[1] > 40
+    known = translation_panel(real, made, reconstructed=real, counterparts=made, target="treated")
+    assert len(known.axes) == len(figure.axes) + len(real)
+    assert "the truth\ntreated" in [axes.get_title() for axes in known.axes]
+    without = translation_panel(real, made, theme="dark")
+    assert len(without.axes) == 2 * 4 + 2
+    pixels(figure)
+    pixels(without)
+
+
+def test_panel_shows_dim_as_dim(make_cells):
+    """One brightness for all columns and rows, not one for each image."""
+    real = make_cells(1.0)
+    dim = replace(real, data=real.data * 0.25)
+    axes = translation_panel([real], [dim]).axes
+    bright, darker = (np.asarray(axes[i].images[0].get_array()) for i in (0, 1))
+    assert darker.max() < 0.4 * bright.max()
+
+
+def test_small_changes_are_not_blown_up(make_cells):
+    real = make_cells(1.0)
+    almost = replace(real, data=real.data + 0.01)
+    change = translation_panel([real], [almost]).axes[2].images[0]
+    assert change.get_clim()[1] > 5
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 5])
+def test_panel_of_any_number_of_channels(make_plane, n_channels):
+    plane = np.random.default_rng(0).integers(0, 255, (24, 40)).astype(np.uint8)
+    image = replace(
+        make_plane(plane, pixel_size=(0.5, 0.5)),
+        data=np.stack([plane] * n_channels),
+        channel_names=tuple(f"stain {c}" for c in range(n_channels)),
+    )
+    figure = translation_panel([image], [image])
+    shown = min(n_channels, 3)
+    assert len(figure.axes) == 2 + 2 * shown
+    assert "5 µm" in texts(figure)
+    assert "2 more not shown" in texts(figure.legends[0]) if n_channels == 5 else True
+    pixels(figure)
+
+
+def test_panel_of_an_image_with_holes(make_cells):
+    real = make_cells(1.0)
+    data = real.data.copy()
+    data[:, :9] = np.nan
+    figure = translation_panel([replace(real, data=data)], [real])
+    assert not np.asarray(figure.axes[0].images[0].get_array())[:9].any()
+    pixels(figure)
+
+
+def test_composite_adds_colours():
+    from napari_phenldiff.images.image import Image
+
+    data = np.zeros((2, 1, 4))
+    data[0, 0] = 0, 10, 0, 10
+    data[1, 0] = 0, 0, 10, 20
+    picture = composite(Image(data, ("a", "b"), None, "x"), np.zeros(2), np.full(2, 10.0))[0]
+    assert not picture[0].any()
+    assert picture[1].argmin() == 1
+    assert picture[2].argmax() == 1
+    np.testing.assert_allclose(picture[3], 1)
+
+
+def test_composite_of_a_channel_with_one_value():
+    from napari_phenldiff.images.image import Image
+
+    data = np.full((1, 1, 2), 7.0)
+    data[0, 0, 1] = 200.0
+    picture = composite(Image(data, ("a",), None, "x"), np.full(1, 7.0), np.full(1, 7.0))[0]
+    np.testing.assert_array_equal(picture, [[0, 0, 0], [1, 1, 1]])
+
+
+def test_panel_checks_its_images(make_cells, make_plane):
+    image, other = make_cells(1.0), make_plane(np.eye(9))
+    for arguments, message in [
+        (([], []), "no images"),
+        (([image], []), "1 real but 0"),
+        (([image], [other]), "shape"),
+        (([image, other], [image, other]), "channels"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            translation_panel(*arguments)
+
+
+def test_pyplot_is_left_alone(measurement):
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
+    before = dict(mpl.rcParams)
+    four_groups(measurement, source="untreated", target="treated", theme="dark")
+    assert dict(mpl.rcParams) == before
+    assert pyplot.get_fignums() == []

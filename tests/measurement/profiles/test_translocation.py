@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.measurement.measure import labels, measure
+from napari_phenldiff.measurement.profiles.translocation import TranslocationSettings, ring_labels
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.73, 1.0, 3.0, 6.6])
+def test_finds_the_ratio_that_was_put_in(make_cells, ratio):
+    found = measure("translocation", {"a": [make_cells(ratio)]})
+    row = found.images.iloc[0]
+    assert row.n_cells == row.n_measured == 4
+    assert row.ratio == pytest.approx(ratio, rel=0.05)
+    assert row.log2_ratio == pytest.approx(math.log2(row.ratio))
+    assert row.background == pytest.approx(5, abs=1.5)
+    assert found.cells is not None
+    np.testing.assert_allclose(found.cells.ratio, ratio, rtol=0.06)
+    assert row.reason == ""
+
+
+def test_cells_are_where_they_are(make_cells):
+    image = make_cells(2.0)
+    found = measure("translocation", {"a": [image]})
+    cells = found.cells
+    assert cells is not None
+    nuclei = labels("translocation", image, thresholds=found.thresholds)
+    assert list(cells.label) == [1, 2, 3, 4]
+    for cell in cells.itertuples():
+        assert nuclei[round(cell.y), round(cell.x)] == cell.label
+        assert (nuclei == cell.label).sum() == cell.area_px
+
+
+def test_fraction_of_translocated_cells(make_cells):
+    some, others = make_cells(3.0, centres=((30, 30),)), make_cells(0.5)
+    data = np.where(np.arange(128) < 64, some.data, others.data)
+    settings = TranslocationSettings(translocated_above=1.5)
+    row = measure("translocation", {"a": [replace(some, data=data)]}, settings).images.iloc[0]
+    assert row.n_cells == 3
+    assert row.fraction_translocated == pytest.approx(1 / 3)
+
+
+def test_dim_nuclei_are_found_beside_bright_ones(make_cells):
+    groups = {"a": [make_cells(2.0, brightness=200)], "b": [make_cells(2.0, brightness=60)]}
+    table = measure("translocation", groups).images
+    assert list(table.n_cells) == [4, 4]
+    np.testing.assert_allclose(table.ratio, 2.0, rtol=0.05)
+
+
+def test_no_nucleus_is_told(make_cells):
+    groups = {"a": [make_cells(2.0)], "empty": [make_cells(1.0, centres=())]}
+    table = measure("translocation", groups, fit_on=["a"]).images.set_index("condition")
+    assert table.n_cells["empty"] == 0
+    assert math.isnan(table.ratio["empty"])
+    assert table.reason["empty"] == "no nucleus"
+
+
+def test_marker_without_signal_is_told(make_cells):
+    image = make_cells(1.0)
+    data = image.data.copy()
+    # Everywhere at its background, but for one corner without cells.
+    data[1] = 5
+    data[1, -4:, :4] = 9
+    row = measure("translocation", {"a": [replace(image, data=data)]}).images.iloc[0]
+    assert (row.n_cells, row.n_measured) == (4, 0)
+    assert math.isnan(row.ratio)
+    assert "signal" in row.reason
+
+
+def test_rings_are_shared_and_hold_no_nucleus():
+    nuclei = np.zeros((30, 40), int)
+    nuclei[10:20, 5:15] = 1
+    nuclei[10:20, 19:29] = 2
+    rings = ring_labels(nuclei, width=5, gap=1)
+    assert not rings[nuclei > 0].any()
+    assert rings[15, 15] == 0  # in the gap
+    assert (rings[15, 16], rings[15, 17]) == (1, 2)  # nearest nucleus
+    assert rings[15, 29:36].tolist() == [0, 2, 2, 2, 2, 2, 0]
+    outer = ring_labels(nuclei, width=5, gap=0)
+    assert outer[15, 29:35].tolist() == [2, 2, 2, 2, 2, 0]

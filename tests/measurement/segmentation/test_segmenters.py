@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import write_stack, write_tiff
+from napari_phenldiff.measurement.batch import measure_files
+from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
+from napari_phenldiff.measurement.segmentation.segmenters import (
+    LabelFolder,
+    objects_field,
+    with_segmenter,
+)
+
+CHANNELS = {"golgi": {"channel": 1, "nuclei_channel": 0}, "neurons": {"nuclei_channel": 0}}
+
+
+def boxes(plane):
+    """Two objects, with numbers as another program may give them."""
+    labels = np.zeros(plane.shape, np.uint16)
+    labels[10:30, 10:20] = 7
+    labels[60:70, 60:75] = 60_000
+    return labels
+
+
+def as_image(labels, name):
+    return Image(labels[None], ("labels",), None, name)
+
+
+def test_cells_are_those_of_the_segmenter(make_cells):
+    found = measure("cells", {"a": [make_cells(2.0)]}, segmenter=boxes)
+    assert list(found.cells.area_px) == [200, 150]
+    assert list(found.cells.label) == [7, 60_000]
+    row = found.images.iloc[0]
+    assert row.n_cells == 2
+    assert np.isnan(row.threshold)
+    assert found.thresholds == {}
+    assert row.reason == ""
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_takes_a_segmenter(profile, make_cells):
+    settings = PROFILES[profile].settings_type(**CHANNELS.get(profile, {}))
+    found = measure(profile, {"a": [make_cells(2.0)]}, settings, segmenter=boxes)
+    assert np.isfinite(found.values("a")[0])
+    assert objects_field(settings) in type(settings).model_fields
+    own = measure(profile, {"a": [make_cells(2.0)]}, settings)
+    assert found.images.drop(columns="reason").iloc[0].to_dict() != own.images.iloc[0].to_dict()
+
+
+def test_an_area_is_what_the_segmenter_found(make_plane):
+    plane = np.random.default_rng(0).normal(10, 1, (80, 80))
+    row = measure("area", {"a": [make_plane(plane)]}, segmenter=boxes).images.iloc[0]
+    assert row.area_px == 350
+    mask = measure("area", {"a": [make_plane(plane)]}, segmenter=lambda p: boxes(p) > 0)
+    assert mask.images.area_px[0] == 350
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "word"),
+    [
+        (lambda plane: boxes(plane)[1:], "have the shape"),
+        (lambda plane: plane * np.pi, "whole numbers"),
+        (lambda plane: boxes(plane).astype(int) - 1, "negative"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_told(segmenter, word, make_cells):
+    with pytest.raises(InputError, match=word):
+        measure("cells", {"a": [make_cells(2.0)]}, segmenter=segmenter)
+
+
+def test_no_labels_are_no_nuclei_and_labels_all_over_one(make_cells):
+    none = measure("cells", {"a": [make_cells(2.0)]}, segmenter=np.zeros_like)
+    assert none.images.reason[0] == "no nucleus"
+    full = measure("cells", {"a": [make_cells(2.0)]}, segmenter=np.ones_like)
+    assert np.isnan(full.values("a")[0])
+    assert "whole field" in full.images.reason[0]
+
+
+def test_settings_with_a_segmenter_are_saved_without(make_cells, tmp_path):
+    settings = with_segmenter(PROFILES["cells"].settings_type(), boxes)
+    assert settings.model_dump() == PROFILES["cells"].settings_type().model_dump()
+    assert SegmentationSettings().segmenter is None
+    assert with_segmenter(settings, None) == PROFILES["cells"].settings_type()
+    measure("cells", {"a": [make_cells(2.0)]}, settings).write(tmp_path / "t.csv")
+
+
+@pytest.fixture
+def files(make_cells, tmp_path):
+    """Images of two conditions, with the same names in both, and labels."""
+    found = {"a": [], "b": []}
+    for condition in found:
+        for number in range(2):
+            path = tmp_path / "images" / condition / f"{number}.tif"
+            write_tiff(path, make_cells(2.0, seed=number))
+            found[condition].append(path)
+    return found
+
+
+def test_labels_in_a_folder_per_condition(files, tmp_path):
+    for condition, paths in files.items():
+        for path in paths:
+            labels = boxes(np.zeros((128, 128)))
+            if condition == "b":
+                labels[labels > 7] = 0
+            write_tiff(tmp_path / "labels" / condition / path.name, as_image(labels, path.stem))
+    out = tmp_path / "t.csv"
+    found = measure_files("cells", files, out, label_folder=tmp_path / "labels")
+    assert list(found.main_values["a"]) == [175, 175]
+    assert list(found.main_values["b"]) == [200, 200]
+    # Under another name, the conditions are still those of the folders.
+    renamed = {"x": files["b"]}
+    found = measure_files("cells", renamed, out, label_folder=tmp_path / "labels")
+    assert list(found.main_values["x"]) == [200, 200]
+
+
+def test_an_image_without_labels_has_a_reason(files, tmp_path):
+    write_tiff(tmp_path / "labels" / "0.tif", as_image(boxes(np.zeros((128, 128))), "0"))
+    measure_files("cells", {"a": files["a"]}, tmp_path / "t.csv", label_folder=tmp_path / "labels")
+    assert 'no labels called ""1""' in (tmp_path / "t.csv").read_text(encoding="utf-8")
+    (tmp_path / "labels" / "0.tif").unlink()
+    with pytest.raises(InputError, match="no labels called"):
+        measure_files(
+            "cells", {"a": files["a"]}, tmp_path / "t.csv", label_folder=tmp_path / "labels"
+        )
+
+
+def test_labels_of_the_images_in_one_file(make_cells, tmp_path):
+    images = [make_cells(2.0, seed=number) for number in range(2)]
+    write_stack(tmp_path / "s.tif", images)
+    labels = boxes(np.zeros((128, 128)))
+    first = as_image(labels, "x")
+    write_stack(tmp_path / "labels" / "s.tif", [first, as_image(np.minimum(labels, 7), "x")])
+    found = measure_files(
+        "cells", {"a": [tmp_path / "s.tif"]}, tmp_path / "t.csv", label_folder=tmp_path / "labels"
+    )
+    # In the second image both boxes have one number.
+    assert list(found.main_values["a"]) == [175, 350]
+    assert LabelFolder(tmp_path / "labels").folder == tmp_path / "labels"
+
+
+@pytest.mark.parametrize("profile", ["cells", "translocation", "golgi"])
+@pytest.mark.parametrize("seed", range(4))
+def test_objects_keep_the_numbers_that_they_came_with(profile, seed, make_cells):
+    rng = np.random.default_rng(seed)
+    image = make_cells(2.0)
+    numbers = rng.choice(5_000_000_000 if seed == 0 else 60_000, 9, replace=False) + 1
+    labels = np.zeros(image.shape, np.int64)
+    places = {}
+    for k, number in enumerate(numbers.tolist()):
+        y, x = 4 + 18 * (k // 3), 4 + 18 * (k % 3)
+        labels[y : y + 9, x : x + 9] = number
+        places[number] = y + 4, x + 4
+    seen = []
+    found = measure(
+        profile,
+        {"a": [image]},
+        PROFILES[profile].settings_type(**CHANNELS.get(profile, {})),
+        given_labels=lambda condition, image: labels,
+        on_objects=lambda condition, objects: seen.append(objects),
+    )
+    assert set(found.cells["label"]) <= set(places)
+    assert len(found.cells)
+    for row in found.cells.itertuples():
+        assert (row.y, row.x) == pytest.approx(places[row.label])
+    assert set(np.unique(seen[0])) - {0} == set(found.cells["label"])

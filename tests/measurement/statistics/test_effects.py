@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
+from napari_phenldiff.measurement.statistics.compare import compare, holm, recovery
+from napari_phenldiff.measurement.statistics.effects import effects, result_columns
+from napari_phenldiff.measurement.statistics.units import matched, unit_values, wells_by_pattern
+from napari_phenldiff.measurement.tables.measurement import Measurement, image_table
+
+GROUPS = {"source": "a", "target": "b", "reconstructed": "ra", "translated": "tb"}
+MEANS = {"a": 0.2, "b": 0.6, "ra": 0.22, "tb": 0.5}
+
+
+@pytest.fixture
+def measurement() -> Measurement:
+    """Four groups of 4 wells with 3 fields each; fields of a well are alike."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, mean in MEANS.items():
+        for well in "ABCD":
+            centre = mean + rng.normal(0, 0.02)
+            for field in range(3):
+                area = centre + rng.normal(0, 0.002)
+                rows.append(
+                    {
+                        "image": f"{well}1_f{field}.tif",
+                        "condition": name,
+                        "threshold": 3.0 + rng.normal(),
+                        "area_px": round(1e6 * area),
+                        "total_px": 1000000 + field,
+                        "perimeter_px": rng.normal(50, 1),
+                        "area_fraction": area,
+                    }
+                )
+    return Measurement(Area(), image_table(Area(), rows), None, AreaSettings())
+
+
+def test_columns_that_tell_how_it_was_measured_are_left_out(measurement):
+    assert result_columns(measurement) == ("area_fraction", "area_px", "perimeter_px")
+
+
+def test_what_is_there_in_two_units_counts_once(measurement):
+    images = measurement.images.assign(area_um2=measurement.images["area_px"] / 4.0)
+    both = replace(measurement, images=images)
+    assert sorted(result_columns(both)) == ["area_fraction", "area_um2", "perimeter_px"]
+    images.loc[3, "area_um2"] = np.nan
+    assert sorted(result_columns(both)) == ["area_fraction", "area_px", "perimeter_px"]
+
+
+def test_rows_are_what_compare_and_recovery_give(measurement):
+    table = effects(measurement, **GROUPS, wells="image")
+    assert list(table["effect"]) == ["real", "translated"] * 3
+    values = {name: measurement.values(name) for name in MEANS}
+    real, made = table.iloc[0], table.iloc[1]
+    expected = compare(values["a"], values["b"])
+    for name in ("shift", "shift_low", "cliffs_delta_low"):
+        assert real[name] == getattr(expected, name)
+    paired = compare(values["ra"], values["tb"], paired=True)
+    assert made["shift"] == paired.shift
+    assert made["cliffs_delta"] == compare(values["ra"], values["tb"]).cliffs_delta
+    found = recovery(values["a"], values["b"], values["tb"], reconstructed=values["ra"])
+    assert (made["recovery"], made["recovery_low"]) == (found.value, found.low)
+    nothing = table[(table["measurement"] == "perimeter_px") & (table["effect"] == "translated")]
+    assert nothing["note"].item() == "no effect between the real conditions"
+
+
+def test_a_comparison_has_one_p_value_with_its_test_and_correction(measurement):
+    table = effects(measurement, **GROUPS, wells="image")
+    assert [name for name in table if name.startswith("p_") or name.endswith("p_value")] == [
+        "p_value",
+        "least_p_value",
+    ]
+    for effect, (a, b), test in (
+        ("real", ("a", "b"), "Mann-Whitney U"),
+        ("translated", ("ra", "tb"), "Wilcoxon signed-rank"),
+    ):
+        rows = table[table["effect"] == effect]
+        plain = [
+            compare(
+                measurement.values(a, column),
+                measurement.values(b, column),
+                paired=effect == "translated",
+            )
+            for column in rows["measurement"]
+        ]
+        corrected = holm([found.p_value for found in plain])
+        least = [3 * found.min_p_value for found in plain]
+        words = ["Holm over 3 measurements"] * 3
+        if effect == "translated":
+            # The main one is asked for, whatever the others say.
+            assert rows["measurement"].iloc[0] == measurement.main_column
+            corrected[0], least[0], words[0] = plain[0].p_value, plain[0].min_p_value, "none"
+        np.testing.assert_array_equal(rows["p_value"], corrected)
+        np.testing.assert_array_equal(rows["least_p_value"], least)
+        assert set(rows["test"]) == {test}
+        assert list(rows["correction"]) == words
+    # Whoever looks at one measurement sees the p-value that it has among all.
+    one = effects(measurement, **GROUPS, wells="image", columns=["perimeter_px"])
+    np.testing.assert_array_equal(
+        one["p_value"], table.loc[table["measurement"] == "perimeter_px", "p_value"]
+    )
+
+
+def test_wells_that_the_names_tell_are_counted_by_default(measurement):
+    wells = wells_by_pattern(measurement, r"^[A-H]\d+")
+    assert effects(measurement, **GROUPS).equals(effects(measurement, **GROUPS, wells=wells))
+    assert set(effects(measurement, **GROUPS)["counted"]) == {"wells"}
+
+
+@pytest.mark.parametrize("lonely", [("a",), ("a", "ra", "tb"), tuple(MEANS)])
+def test_images_of_one_well_have_no_p_value_but_a_sentence(measurement, lonely):
+    images = measurement.images.copy()
+    mine = images["condition"].isin(lonely)
+    fields = images[mine].groupby("condition").cumcount()
+    images.loc[mine, "image"] = [f"A1_f{i}.tif" for i in fields]
+    table = effects(replace(measurement, images=images), **GROUPS)
+    real = table[table["effect"] == "real"]
+    assert real["p_value"].isna().all()
+    assert real["least_p_value"].isna().all()
+    assert real[["shift_low", "cliffs_delta_high"]].isna().all(axis=None)
+    assert "All 12 images of a come from one well (A1)" in real["note"].iloc[0]
+    assert "there is no p-value" in real["note"].iloc[0]
+    assert real["n_before"].tolist() == [1] * 3
+    # What these images show can still be told.
+    assert real["shift"].iloc[0] == pytest.approx(0.4, abs=0.03)
+    made = table[table["effect"] == "translated"].iloc[0]
+    assert made["recovery"] == pytest.approx(0.7, abs=0.1)
+    assert np.isnan(made["recovery_low"])
+    assert "one well" in made["note"]
+
+
+def test_wells_are_counted_and_not_their_images(measurement):
+    wells = wells_by_pattern(measurement, r"^[A-H]\d+")
+    assert wells["A1_f2.tif"] == "A1"
+    table = effects(measurement, **GROUPS, wells=wells)
+    assert set(table["n_before"]) == {4}
+    assert table["least_p_value"].iloc[0] == pytest.approx(3 * 2 / 70)
+    named = replace(
+        measurement, images=measurement.images.assign(well=measurement.images["image"].map(wells))
+    )
+    assert effects(named, **GROUPS, wells="well").equals(table)
+    means = unit_values(measurement, "a", wells=wells, summary="mean")
+    assert means["B1"] == pytest.approx(measurement.values("a")[3:6].mean())
+    with pytest.raises(InputError, match="names wells"):
+        effects(measurement, **GROUPS, wells="plate")
+    with pytest.raises(InputError, match=r"A1_f0\.tif.*no well"):
+        effects(measurement, **GROUPS, wells={"A1_f1.tif": "A1"})
+    with pytest.raises(InputError, match="not in the name"):
+        wells_by_pattern(measurement, "^Z")
+    with pytest.raises(InputError, match="regular expression"):
+        wells_by_pattern(measurement, "(")
+
+
+def test_the_same_fields_before_and_after(measurement):
+    shuffled = replace(measurement, images=measurement.images.iloc[::-1].reset_index(drop=True))
+    ends = {"source": "a", "target": "b", "paired": True, "wells": "image"}
+    there, back = effects(measurement, **ends), effects(shuffled, **ends)
+    assert there["paired"].all()
+    np.testing.assert_allclose(there["shift"], back["shift"])
+    fewer = replace(measurement, images=measurement.images.drop(index=[0, 13]))
+    assert set(effects(fewer, **ends)["n_before"]) == {10}
+
+
+def test_pairs_that_are_none_are_told(measurement):
+    a = unit_values(measurement, "a")
+    other = a.set_axis([f"x{i}" for i in range(len(a))])
+    with pytest.raises(InputError, match="different names"):
+        matched(a, other)
+    assert list(matched(a, other, by_place=True)[1].index) == list(a.index)
+    twice = a.set_axis(["x"] * len(a))
+    with pytest.raises(InputError, match="same name"):
+        matched(twice, twice)
+    with pytest.raises(InputError, match="reconstructed"):
+        effects(measurement, source="a", target="b", reconstructed="ra")
