@@ -55,3 +55,9 @@ def test_commands_are_understood(page, line):
 def test_pages_have_examples():
     assert len(_commands()) > 5
     assert len(list(_blocks("python"))) > 1
+
+
+def test_every_benchmark_has_a_line_in_the_list():
+    folder = _ROOT / "benchmarks"
+    listed = re.findall(r"^\| `(\w+\.py)` \|", (folder / "README.md").read_text("utf-8"), re.M)
+    assert listed == sorted(path.name for path in folder.glob("*.py"))
