@@ -29,7 +29,7 @@ import numpy as np
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import PROFILES
-from napari_phenldiff.measurement.profiles.translocation import NUCLEI
+from napari_phenldiff.measurement.profiles.profile import NUCLEI
 from napari_phenldiff.measurement.statistics.effects import effects
 from napari_phenldiff.measurement.statistics.units import wells_by_pattern
 

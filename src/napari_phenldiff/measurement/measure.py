@@ -20,11 +20,10 @@ from napari_phenldiff.measurement.profiles.fitting import (
     fit_thresholds,
     fitted_parts,
 )
-from napari_phenldiff.measurement.profiles.profile import ImageResult, Profile
+from napari_phenldiff.measurement.profiles.profile import ImageResult, Profile, as_labels
 from napari_phenldiff.measurement.segmentation.segment import (
     SegmentationSettings,
     Segmenter,
-    components,
 )
 from napari_phenldiff.measurement.segmentation.segmenters import (
     NOTHING_YET,
@@ -125,7 +124,7 @@ def measure(
             if row.error is not None:
                 lacking.append(row.error)
             if on_objects is not None:
-                on_objects(condition, _as_labels(row.objects, image))
+                on_objects(condition, as_labels(row.objects, image))
             if on_image is not None:
                 on_image(len(rows))
     if not rows:
@@ -213,12 +212,6 @@ def checked_settings(
             f"choose from {quoted(list(groups))}."
         )
     return settings
-
-
-def _as_labels(objects: np.ndarray | None, image: Image) -> np.ndarray:
-    if objects is None:
-        return np.zeros(image.shape, np.int32)
-    return components(objects) if objects.dtype.kind == "b" else objects
 
 
 def measure_image(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,15 +12,11 @@ from napari_phenldiff.measurement.profiles.profile import (
     Channel,
     ImageResult,
     Profile,
-    channel_index,
-    measurable_plane,
+    occupied,
+    with_micrometres,
 )
 from napari_phenldiff.measurement.segmentation.outlines import perimeter
-from napari_phenldiff.measurement.segmentation.segment import (
-    SegmentationSettings,
-    components,
-    segment_area,
-)
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 
@@ -53,54 +48,28 @@ class Area(Profile[AreaSettings]):
     title = "Area occupied"
     main_column = "area_fraction"
     axis_label = "area occupied (fraction of the field)"
-    columns: Mapping[str, str] = {
-        "channel": "string",
-        "threshold": "float64",
-        "area_px": "Int64",
-        "perimeter_px": "float64",
-        "total_px": "Int64",
-        "area_fraction": "float64",
-        "area_um2": "float64",
-        "perimeter_um": "float64",
-    }
+    columns = with_micrometres(
+        {
+            "channel": "string",
+            "threshold": "float64",
+            "area_px": "Int64",
+            "perimeter_px": "float64",
+            "total_px": "Int64",
+            "area_fraction": "float64",
+        }
+    )
     settings_type = AreaSettings
     parts: Mapping[str, tuple[str, str]] = {"area": ("channel", "segmentation")}
 
-    def measure(
-        self, image: Image, settings: AreaSettings, thresholds: Mapping[str, float]
+    def measure_part(
+        self,
+        plane: np.ndarray,
+        objects: np.ndarray,
+        image: Image,
+        settings: AreaSettings,
+        thresholds: Mapping[str, float],
     ) -> ImageResult:
-        """Measure one image; see `Profile.measure`."""
-        index = channel_index(image, settings.channel)
-        values = {
-            "channel": image.channel_names[index],
-            "threshold": thresholds["area"],
-            "total_px": image.data[index].size,
-        }
-        plane, reason = measurable_plane(image, settings.channel)
-        if not reason and math.isnan(thresholds["area"]):
-            reason = "no threshold could be found"
-        if reason:
-            return ImageResult(values, reason=reason)
-
-        mask = segment_area(plane, settings.segmentation, thresholds["area"])
-        if mask.all():
-            reason = "the whole field is above the threshold"
-            return ImageResult(values, reason=reason, objects=mask)
-        area = int(mask.sum())
-        length = perimeter(mask)
-        values |= {"area_px": area, "perimeter_px": length, "area_fraction": area / mask.size}
-        if image.pixel_size is not None:
-            height, width = image.pixel_size
-            values["area_um2"] = area * height * width
-            if math.isclose(height, width, rel_tol=1e-3):
-                values["perimeter_um"] = length * width
-        return ImageResult(values, objects=mask)
-
-    def labels(
-        self, image: Image, settings: AreaSettings, thresholds: Mapping[str, float]
-    ) -> np.ndarray:
-        """Give the connected pieces of the occupied area; see `Profile.labels`."""
-        plane, reason = measurable_plane(image, settings.channel)
-        if reason or math.isnan(thresholds["area"]):
-            return np.zeros(image.shape, np.int32)
-        return components(segment_area(plane, settings.segmentation, thresholds["area"]))
+        """Measure the occupied area; see `Profile.measure_part`."""
+        return ImageResult(
+            occupied(objects) | {"perimeter_px": perimeter(objects)}, objects=objects
+        )

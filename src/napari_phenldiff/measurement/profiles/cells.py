@@ -12,18 +12,14 @@ import numpy as np
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.profiles.profile import (
     AUTO,
+    NUCLEI,
     Channel,
     ImageResult,
     Profile,
-    measurable_plane,
-    micrometres_per_pixel,
-    square_micrometres,
+    with_micrometres,
 )
-from napari_phenldiff.measurement.profiles.translocation import NUCLEI
 from napari_phenldiff.measurement.segmentation.segment import (
     SegmentationSettings,
-    segment_area,
-    segment_objects,
     unmeasurable,
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings, ThresholdSettings
@@ -81,22 +77,20 @@ class Cells(Profile[CellsSettings]):
     title = "Nuclei and cells"
     main_column = "area_px"
     axis_label = "area of a nucleus (px)"
-    columns: Mapping[str, str] = {
-        "threshold": "float64",
-        "cytoplasm_threshold": "float64",
-        "n_cells": "Int64",
-        "n_measured": "Int64",
-        "area_px": "float64",
-        "eccentricity": "float64",
-        "solidity": "float64",
-        "axis_major_length_px": "float64",
-        "axis_minor_length_px": "float64",
-        "cytoplasm_area_px": "float64",
-        "area_um2": "float64",
-        "axis_major_length_um": "float64",
-        "axis_minor_length_um": "float64",
-        "cytoplasm_area_um2": "float64",
-    }
+    columns = with_micrometres(
+        {
+            "threshold": "float64",
+            "cytoplasm_threshold": "float64",
+            "n_cells": "Int64",
+            "n_measured": "Int64",
+            "area_px": "float64",
+            "eccentricity": "float64",
+            "solidity": "float64",
+            "axis_major_length_px": "float64",
+            "axis_minor_length_px": "float64",
+            "cytoplasm_area_px": "float64",
+        }
+    )
     cell_columns = ("label", "y", "x", "area_px", *_SHAPE, "cytoplasm_area_px")
     settings_type = CellsSettings
     parts: Mapping[str, tuple[str, str]] = {
@@ -104,57 +98,41 @@ class Cells(Profile[CellsSettings]):
         "cytoplasm": ("cytoplasm_channel", "cytoplasm"),
     }
 
-    def measure(
-        self, image: Image, settings: CellsSettings, thresholds: Mapping[str, float]
+    def measure_part(
+        self,
+        plane: np.ndarray,
+        objects: np.ndarray,
+        image: Image,
+        settings: CellsSettings,
+        thresholds: Mapping[str, float],
     ) -> ImageResult:
-        """Measure one image; see `Profile.measure`."""
-        values: dict[str, Any] = {
-            "threshold": thresholds["nuclei"],
-            "cytoplasm_threshold": thresholds.get("cytoplasm", math.nan),
-        }
-        plane, reason = measurable_plane(image, settings.nuclei_channel)
-        if not reason and math.isnan(thresholds["nuclei"]):
-            reason = "no threshold for the nuclei could be found"
-        if reason:
-            return ImageResult(values, reason=reason)
-        nuclei = segment_objects(plane, settings.nuclei, thresholds["nuclei"])
-        if nuclei.all():
-            return ImageResult(values, reason="the whole field is one nucleus", objects=nuclei)
-
-        values["n_cells"] = int(nuclei.max())
-        whole = np.arange(1, values["n_cells"] + 1)
+        """Measure nuclei and cytoplasm; see `Profile.measure_part`."""
+        n_cells = int(objects.max())
+        whole = np.arange(1, n_cells + 1)
         if settings.exclude_border:
-            whole = np.setdiff1d(whole, _at_border(nuclei))
-        cells, reasons = _measure_nuclei(image, nuclei, whole)
-        bodies, reason = _bodies(image, nuclei, settings, thresholds)
-        reasons.append(reason)
+            whole = np.setdiff1d(whole, _at_border(objects))
+        cells, reasons = _measure_nuclei(image, objects, whole)
         cells["cytoplasm_area_px"] = np.full(whole.size, math.nan)
-        if bodies is not None:
-            around = np.bincount(bodies[nuclei == 0], minlength=values["n_cells"] + 1)[whole]
-            cut = np.isin(whole, _at_border(bodies))
-            cells["cytoplasm_area_px"] = np.where(cut, math.nan, around)
-            if whole.size and cut.all():
-                reasons.append("no whole cell to measure the cytoplasm of")
-        _add_micrometres(cells, image)
-        values["n_measured"] = whole.size
+        if settings.cytoplasm_channel is not None:
+            cytoplasm = self.cut_out("cytoplasm", image, settings, thresholds)
+            reasons.append(cytoplasm.reason)
+            if cytoplasm.objects is not None and not cytoplasm.reason:
+                bodies = cell_bodies(cytoplasm.objects, objects)
+                around = np.bincount(bodies[objects == 0], minlength=n_cells + 1)[whole]
+                cut = np.isin(whole, _at_border(bodies))
+                cells["cytoplasm_area_px"] = np.where(cut, math.nan, around)
+                if whole.size and cut.all():
+                    reasons.append("no whole cell to measure the cytoplasm of")
         if not whole.size:
-            reasons.insert(0, "no whole nucleus" if values["n_cells"] else "no nucleus")
+            reasons.insert(0, "no whole nucleus" if n_cells else "no nucleus")
+        values: dict[str, Any] = {"n_cells": n_cells, "n_measured": whole.size}
         for name, column in cells.items():
             known = column[np.isfinite(column)]
             if name not in ("label", "y", "x"):
                 values[name] = float(np.median(known)) if known.size else math.nan
         # A channel may be named by several.
         reason = "; ".join(dict.fromkeys(filter(None, reasons)))
-        return ImageResult(values, cells, reason, nuclei)
-
-    def labels(
-        self, image: Image, settings: CellsSettings, thresholds: Mapping[str, float]
-    ) -> np.ndarray:
-        """Give the nuclei; see `Profile.labels`."""
-        plane, reason = measurable_plane(image, settings.nuclei_channel)
-        if reason or math.isnan(thresholds["nuclei"]):
-            return np.zeros(image.shape, np.int32)
-        return segment_objects(plane, settings.nuclei, thresholds["nuclei"])
+        return ImageResult(values, cells, reason, objects)
 
 
 def channel_columns(channel_names: Sequence[str]) -> tuple[str, ...]:
@@ -208,26 +186,6 @@ def _at_border(labels: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate(edges))
 
 
-def _bodies(
-    image: Image,
-    nuclei: np.ndarray,
-    settings: CellsSettings,
-    thresholds: Mapping[str, float],
-) -> tuple[np.ndarray | None, str]:
-    """Cut out the cells with their nuclei (Y, X); None, and the reason, if that cannot be done."""
-    if settings.cytoplasm_channel is None:
-        return None, ""
-    plane, reason = measurable_plane(image, settings.cytoplasm_channel)
-    if not reason and math.isnan(thresholds["cytoplasm"]):
-        reason = "no threshold for the cytoplasm could be found"
-    if reason:
-        return None, reason
-    mask = segment_area(plane, settings.cytoplasm, thresholds["cytoplasm"])
-    if mask.all():
-        return None, "the whole field is above the threshold of the cytoplasm"
-    return cell_bodies(mask, nuclei), ""
-
-
 def _measure_nuclei(
     image: Image, nuclei: np.ndarray, whole: np.ndarray
 ) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -267,12 +225,3 @@ def _solidity(region: Any) -> float:
     """Area over that of the convex hull; NaN for an object too thin to have one."""
     thin = min(region.image.shape) < 2
     return math.nan if thin else float(region.solidity)
-
-
-def _add_micrometres(cells: dict[str, np.ndarray], image: Image) -> None:
-    """Add columns in micrometres for those in pixels, as far as the pixel size tells."""
-    pixel_area, pixel = square_micrometres(image), micrometres_per_pixel(image)
-    for name in [name for name in cells if name.endswith("_px")]:
-        side, unit = (pixel_area, "um2") if "area" in name else (pixel, "um")
-        if side is not None:
-            cells[f"{name.removesuffix('_px')}_{unit}"] = cells[name] * side

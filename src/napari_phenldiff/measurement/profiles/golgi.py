@@ -12,20 +12,18 @@ import numpy as np
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.profiles.profile import (
     AUTO,
+    NUCLEI,
     Channel,
     ImageResult,
     Profile,
-    measurable_plane,
-    micrometres_per_pixel,
-    square_micrometres,
+    as_labels,
+    occupied,
+    with_micrometres,
 )
-from napari_phenldiff.measurement.profiles.translocation import NUCLEI
 from napari_phenldiff.measurement.segmentation.segment import (
     SegmentationSettings,
     components,
     drop_small,
-    segment_area,
-    segment_objects,
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
@@ -250,38 +248,31 @@ class Golgi(Profile[GolgiSettings]):
     title = "Golgi apparatus"
     main_column = "half_compactness"
     axis_label = "compactness of the Golgi's brightest half per cell (1: a disc)"
-    columns: Mapping[str, str] = {
-        "threshold": "float64",
-        "nuclei_threshold": "float64",
-        "area_px": "Int64",
-        "total_px": "Int64",
-        "area_fraction": "float64",
-        "n_fragments": "Int64",
-        "fragment_area_px": "float64",
-        "half_area_px": "Int64",
-        "half_area_fraction": "float64",
-        "n_half_fragments": "Int64",
-        "n_cells": "Int64",
-        "n_measured": "Int64",
-        "cell_area_px": "float64",
-        "cell_n_fragments": "float64",
-        "scatter_px": "float64",
-        "scatter_centroid_px": "float64",
-        "spread_px": "float64",
-        "compactness": "float64",
-        "cell_half_area_px": "float64",
-        "half_spread_px": "float64",
-        "half_compactness": "float64",
-        "area_um2": "float64",
-        "fragment_area_um2": "float64",
-        "half_area_um2": "float64",
-        "cell_area_um2": "float64",
-        "scatter_um": "float64",
-        "scatter_centroid_um": "float64",
-        "spread_um": "float64",
-        "cell_half_area_um2": "float64",
-        "half_spread_um": "float64",
-    }
+    columns = with_micrometres(
+        {
+            "threshold": "float64",
+            "nuclei_threshold": "float64",
+            "area_px": "Int64",
+            "total_px": "Int64",
+            "area_fraction": "float64",
+            "n_fragments": "Int64",
+            "fragment_area_px": "float64",
+            "half_area_px": "Int64",
+            "half_area_fraction": "float64",
+            "n_half_fragments": "Int64",
+            "n_cells": "Int64",
+            "n_measured": "Int64",
+            "cell_area_px": "float64",
+            "cell_n_fragments": "float64",
+            "scatter_px": "float64",
+            "scatter_centroid_px": "float64",
+            "spread_px": "float64",
+            "compactness": "float64",
+            "cell_half_area_px": "float64",
+            "half_spread_px": "float64",
+            "half_compactness": "float64",
+        }
+    )
     cell_columns = CELL_COLUMNS
     settings_type = GolgiSettings
     parts: Mapping[str, tuple[str, str]] = {
@@ -299,60 +290,47 @@ class Golgi(Profile[GolgiSettings]):
         fields.axis_label = "area that holds half of the Golgi signal (fraction of the field)"
         return fields
 
-    def measure(
-        self, image: Image, settings: GolgiSettings, thresholds: Mapping[str, float]
+    def measure_part(
+        self,
+        plane: np.ndarray,
+        objects: np.ndarray,
+        image: Image,
+        settings: GolgiSettings,
+        thresholds: Mapping[str, float],
     ) -> ImageResult:
-        """Measure one image; see `Profile.measure`."""
-        plane, reason = measurable_plane(image, settings.channel)
+        """Measure the Golgi of the field and of each cell; see `Profile.measure_part`."""
+        fragments = components(objects)
         values: dict[str, Any] = {
-            "threshold": thresholds["golgi"],
-            "nuclei_threshold": thresholds.get("nuclei", math.nan),
-            "total_px": plane.size,
+            **_half_area(plane, settings.segmentation.min_size),
+            **occupied(objects),
+            "n_fragments": int(fragments.max()),
         }
-        if not reason and math.isnan(thresholds["golgi"]):
-            reason = "no threshold could be found"
-        if reason:
-            return ImageResult(values, reason=reason)
-        mask = segment_area(plane, settings.segmentation, thresholds["golgi"])
-        if mask.all():
-            reason = "the whole field is above the threshold"
-            return ImageResult(values, reason=reason, objects=mask)
-
-        values |= _half_area(plane, settings.segmentation.min_size)
-        fragments = components(mask)
-        area, n_fragments = int(mask.sum()), int(fragments.max())
-        values |= {
-            "area_px": area,
-            "area_fraction": area / mask.size,
-            "n_fragments": n_fragments,
-        }
-        if n_fragments:
-            values["fragment_area_px"] = area / n_fragments
-        nuclei, reason = _nuclei(image, settings, thresholds)
-        cells: dict[str, np.ndarray] = {}
-        objects = fragments
-        if nuclei is not None:
-            objects, cells, medians = measure_cells(plane, mask, nuclei)
-            values |= {"n_cells": int(nuclei.max()), "n_measured": len(cells["label"]), **medians}
-            if not nuclei.any():
-                reason = "no nucleus"
-            else:
-                dark = self.main_column not in medians
-                reasons = ["no Golgi above the threshold"] if not len(cells["label"]) else []
-                reasons += ["no more light around the nuclei than noise"] if dark else []
-                reason = "; ".join(reasons)
-        for table in (values, cells):
-            _add_micrometres(table, image)
-        return ImageResult(values, cells, reason, objects)
+        if values["n_fragments"]:
+            values["fragment_area_px"] = values["area_px"] / values["n_fragments"]
+        if settings.nuclei_channel is None:
+            reason = "no channel for the nuclei: nothing per cell"
+            return ImageResult(values, reason=reason, objects=fragments)
+        nuclei = self.cut_out("nuclei", image, settings, thresholds)
+        if nuclei.reason or nuclei.objects is None:
+            reason = f"{nuclei.reason}: nothing per cell"
+            return ImageResult(values, reason=reason, objects=fragments)
+        owned, cells, medians = measure_cells(plane, objects, nuclei.objects)
+        values |= {"n_cells": int(nuclei.objects.max()), "n_measured": len(cells["label"])}
+        reasons = []
+        if not nuclei.objects.any():
+            reasons = ["no nucleus"]
+        else:
+            if not len(cells["label"]):
+                reasons.append("no Golgi above the threshold")
+            if "half_compactness" not in medians:
+                reasons.append("no more light around the nuclei than noise")
+        return ImageResult(values | medians, cells, "; ".join(reasons), owned)
 
     def labels(
         self, image: Image, settings: GolgiSettings, thresholds: Mapping[str, float]
     ) -> np.ndarray:
         """Give the Golgi of each cell, or its fragments without nuclei; see `Profile.labels`."""
-        objects = self.measure(image, settings, thresholds).objects
-        if objects is None:
-            return np.zeros(image.shape, np.int32)
-        return components(objects) if objects.dtype.kind == "b" else objects
+        return as_labels(self.measure(image, settings, thresholds).objects, image)
 
 
 def _half_area(plane: np.ndarray, min_size: int) -> dict[str, Any]:
@@ -367,30 +345,3 @@ def _half_area(plane: np.ndarray, min_size: int) -> dict[str, Any]:
         "half_area_fraction": area / plane.size,
         "n_half_fragments": int(pieces.max()),
     }
-
-
-def _nuclei(
-    image: Image, settings: GolgiSettings, thresholds: Mapping[str, float]
-) -> tuple[np.ndarray | None, str]:
-    """Cut out the nuclei (Y, X); None and the reason if that cannot be done."""
-    if settings.nuclei_channel is None:
-        return None, "no channel for the nuclei: nothing per cell"
-    plane, reason = measurable_plane(image, settings.nuclei_channel)
-    if not reason and math.isnan(thresholds["nuclei"]):
-        reason = "no threshold for the nuclei could be found"
-    if reason:
-        return None, f"{reason}: nothing per cell"
-    labels = segment_objects(plane, settings.nuclei, thresholds["nuclei"])
-    if labels.all():
-        return None, "the whole field is one nucleus: nothing per cell"
-    return labels, ""
-
-
-def _add_micrometres(table: dict[str, Any], image: Image) -> None:
-    """Add columns in micrometres for those in pixels, as far as the pixel size tells."""
-    pixel_area, pixel = square_micrometres(image), micrometres_per_pixel(image)
-    for name in [name for name in table if name.endswith("_px") and name != "total_px"]:
-        side = pixel_area if "area" in name else pixel
-        if side is not None:
-            unit = "um2" if "area" in name else "um"
-            table[f"{name.removesuffix('_px')}_{unit}"] = table[name] * side

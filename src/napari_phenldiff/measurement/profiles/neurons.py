@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -13,19 +11,16 @@ from pydantic import Field
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.profiles.profile import (
     AUTO,
+    NUCLEI,
     Channel,
     ImageResult,
     Profile,
     measurable_plane,
-    micrometres_per_pixel,
-    square_micrometres,
+    occupied,
+    with_micrometres,
 )
-from napari_phenldiff.measurement.profiles.translocation import NUCLEI
 from napari_phenldiff.measurement.segmentation.segment import (
     SegmentationSettings,
-    components,
-    segment_area,
-    segment_objects,
 )
 from napari_phenldiff.measurement.segmentation.skeleton import (
     centre_lines,
@@ -90,24 +85,23 @@ class Neurons(Profile[NeuronsSettings]):
     title = "Neurons and neurites"
     main_column = "area_fraction"
     axis_label = "area occupied by neurons (fraction of the field)"
-    columns: Mapping[str, str] = {
-        "threshold": "float64",
-        "area_px": "Int64",
-        "total_px": "Int64",
-        "area_fraction": "float64",
-        "neurite_length_px": "float64",
-        "n_branch_points": "Int64",
-        "n_end_points": "Int64",
-        "n_segments": "Int64",
-        "segment_length_px": "float64",
-        "n_somas": "Int64",
-        "marker_mean": "float64",
-        "marker_background": "float64",
-        "marker_above_background": "float64",
-        "area_um2": "float64",
-        "neurite_length_um": "float64",
-        "segment_length_um": "float64",
-    }
+    columns = with_micrometres(
+        {
+            "threshold": "float64",
+            "area_px": "Int64",
+            "total_px": "Int64",
+            "area_fraction": "float64",
+            "neurite_length_px": "float64",
+            "n_branch_points": "Int64",
+            "n_end_points": "Int64",
+            "n_segments": "Int64",
+            "segment_length_px": "float64",
+            "n_somas": "Int64",
+            "marker_mean": "float64",
+            "marker_background": "float64",
+            "marker_above_background": "float64",
+        }
+    )
     settings_type = NeuronsSettings
     parts: Mapping[str, tuple[str, str]] = {
         "neurons": ("channel", "segmentation"),
@@ -115,26 +109,18 @@ class Neurons(Profile[NeuronsSettings]):
     }
     channel_words = re.compile(r"neuro|neurit|tubulin|tuj-?1|map-?2|axon|dendrit", re.I)
 
-    def measure(
-        self, image: Image, settings: NeuronsSettings, thresholds: Mapping[str, float]
+    def measure_part(
+        self,
+        plane: np.ndarray,
+        objects: np.ndarray,
+        image: Image,
+        settings: NeuronsSettings,
+        thresholds: Mapping[str, float],
     ) -> ImageResult:
-        """Measure one image; see `Profile.measure`."""
-        plane, reason = measurable_plane(image, settings.channel)
-        values: dict[str, Any] = {"threshold": thresholds["neurons"], "total_px": plane.size}
-        if not reason and math.isnan(thresholds["neurons"]):
-            reason = "no threshold could be found"
-        if reason:
-            return ImageResult(values, reason=reason)
-        mask = segment_area(plane, settings.segmentation, thresholds["neurons"])
-        if mask.all():
-            reason = "the whole field is above the threshold"
-            return ImageResult(values, reason=reason, objects=mask)
-
-        area = int(mask.sum())
-        lines = measure_lines(centre_lines(mask, settings.min_branch))
-        values |= {
-            "area_px": area,
-            "area_fraction": area / mask.size,
+        """Measure area, centre lines, cell bodies and marker; see `Profile.measure_part`."""
+        lines = measure_lines(centre_lines(objects, settings.min_branch))
+        values = {
+            **occupied(objects),
             "neurite_length_px": lines.length_px,
             "n_branch_points": lines.n_branch_points,
             "n_end_points": lines.n_end_points,
@@ -142,26 +128,17 @@ class Neurons(Profile[NeuronsSettings]):
         }
         if lines.n_segments:
             values["segment_length_px"] = lines.length_px / lines.n_segments
-        pixel_area, pixel = square_micrometres(image), micrometres_per_pixel(image)
-        if pixel_area is not None:
-            values["area_um2"] = area * pixel_area
-        if pixel is not None:
-            for name in ("neurite_length", "segment_length"):
-                values[f"{name}_um"] = values.get(f"{name}_px", math.nan) * pixel
-        reasons = [
-            _count_somas(image, mask, settings, thresholds, values),
-            _measure_marker(image, mask, settings, values),
-        ]
-        return ImageResult(values, reason="; ".join(filter(None, reasons)), objects=mask)
-
-    def labels(
-        self, image: Image, settings: NeuronsSettings, thresholds: Mapping[str, float]
-    ) -> np.ndarray:
-        """Give the connected pieces of the neurons' area; see `Profile.labels`."""
-        plane, reason = measurable_plane(image, settings.channel)
-        if reason or math.isnan(thresholds["neurons"]):
-            return np.zeros(image.shape, np.int32)
-        return components(segment_area(plane, settings.segmentation, thresholds["neurons"]))
+        reasons = []
+        if settings.nuclei_channel is not None:
+            nuclei = self.cut_out("nuclei", image, settings, thresholds)
+            reasons.append(nuclei.reason)
+            if nuclei.objects is not None and not nuclei.reason:
+                values["n_somas"] = _count_inside(nuclei.objects, objects)
+        if settings.marker_channel is not None:
+            brightness, reason = _measure_marker(image, objects, settings)
+            values |= brightness
+            reasons.append(reason)
+        return ImageResult(values, reason="; ".join(filter(None, reasons)), objects=objects)
 
     def lines(self, objects: np.ndarray, settings: NeuronsSettings) -> np.ndarray:
         """Give the centre lines that are measured; see `Profile.lines`."""
@@ -171,43 +148,24 @@ class Neurons(Profile[NeuronsSettings]):
         return line_marks(centre_lines(mask, settings.min_branch))
 
 
-def _count_somas(
-    image: Image,
-    mask: np.ndarray,
-    settings: NeuronsSettings,
-    thresholds: Mapping[str, float],
-    values: dict[str, Any],
-) -> str:
-    """Add the number of nuclei that lie in the neurons; return why it could not be told."""
-    if settings.nuclei_channel is None:
-        return ""
-    plane, reason = measurable_plane(image, settings.nuclei_channel)
-    if reason:
-        return reason
-    if math.isnan(thresholds["nuclei"]):
-        return "no threshold for the nuclei could be found"
-    labels = segment_objects(plane, settings.nuclei, thresholds["nuclei"])
-    if labels.all():
-        return "the whole field is one nucleus"
-    sizes = np.bincount(labels.ravel())[1:]
-    inside = np.bincount(labels[mask], minlength=sizes.size + 1)[1:]
-    values["n_somas"] = int(np.count_nonzero(inside > 0.5 * sizes))
-    return ""
+def _count_inside(nuclei: np.ndarray, mask: np.ndarray) -> int:
+    """Count the nuclei (Y, X) that lie for more than half in a mask."""
+    sizes = np.bincount(nuclei.ravel())[1:]
+    inside = np.bincount(nuclei[mask], minlength=sizes.size + 1)[1:]
+    return int(np.count_nonzero(inside > 0.5 * sizes))
 
 
 def _measure_marker(
-    image: Image, mask: np.ndarray, settings: NeuronsSettings, values: dict[str, Any]
-) -> str:
-    """Add the marker's brightness in the neurons; return why it could not be told."""
-    if settings.marker_channel is None:
-        return ""
+    image: Image, mask: np.ndarray, settings: NeuronsSettings
+) -> tuple[dict[str, float], str]:
+    """Measure the marker's brightness in the neurons, and say why it could not be told."""
+    assert settings.marker_channel is not None
     plane, reason = measurable_plane(image, settings.marker_channel)
     if reason:
-        return reason
+        return {}, reason
     background = float(np.percentile(plane, settings.background_percentile))
-    values["marker_background"] = background
+    values = {"marker_background": background}
     if not mask.any():
-        return "no neuron to measure the marker in"
+        return values, "no neuron to measure the marker in"
     mean = float(plane[mask].mean(dtype=np.float64))
-    values |= {"marker_mean": mean, "marker_above_background": mean - background}
-    return ""
+    return values | {"marker_mean": mean, "marker_above_background": mean - background}, ""

@@ -1,4 +1,4 @@
-"""What a profile of measurements is: settings, thresholds, and one row per image."""
+"""What a profile of measurements is: settings, what is cut out, and one row per image."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, unmeasurable
-from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.measurement.segmentation.segment import (
+    SegmentationSettings,
+    components,
+    segment_area,
+    segment_objects,
+    unmeasurable,
+)
+from napari_phenldiff.measurement.segmentation.thresholds import Settings, ThresholdSettings
 
 Channel = int | str
 
@@ -24,6 +30,16 @@ AUTO = "auto"
 
 
 S = TypeVar("S", bound=Settings)
+
+# Minimum cross-entropy finds dim nuclei that Otsu's threshold loses beside bright ones; the
+# outline at half maximum then does not depend on it.
+NUCLEI = SegmentationSettings(
+    threshold=ThresholdSettings(method="minimum-cross-entropy", smoothing=1.3488),
+    max_hole=50,
+    min_size=30,
+    split=True,
+    half_maximum=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +65,31 @@ class ImageResult:
     objects: np.ndarray | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CutOut:
+    """What was cut out of a channel.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        The channel, in grey values.
+    objects : numpy.ndarray of shape (Y, X), int32 or bool, optional
+        Labels of nuclei, or the mask of an area. None if nothing could be cut out.
+    reason : str
+        Why it cannot be measured; empty if it can.
+    """
+
+    plane: np.ndarray
+    objects: np.ndarray | None
+    reason: str
+
+
 class Profile(ABC, Generic[S]):
     """A set of measurements that belong together.
+
+    A profile cuts its first part out of each image and measures it in `measure_part`. What all
+    profiles have in common is here: thresholds and image sizes in the table, reasons why an image
+    cannot be measured, and columns in micrometres.
 
     Attributes
     ----------
@@ -63,13 +102,15 @@ class Profile(ABC, Generic[S]):
     axis_label : str
         The main column in words, with its unit, for figures.
     columns : dict of str to str
-        The columns of the table of images and their pandas dtypes.
+        The columns of the table of images and their pandas dtypes. What is measured in pixels,
+        ``area_px``, is given in micrometres as well if ``area_um2`` is among them.
     cell_columns : tuple of str
         The columns of the table of cells; empty if the profile has no cells.
     settings_type : type
         Class of its settings.
     parts : dict of str to (str, str)
-        What is cut out: the names of the settings that hold its channel and how that is done.
+        What is cut out, the part that is measured first: the names of the settings that hold its
+        channel and how that is done. ``nuclei`` are objects with a label each, all others areas.
         Where the channel is None it is left out.
     channel_words : re.Pattern or None
         What the channel to measure may be called, besides being the only one that is no nuclear
@@ -94,7 +135,40 @@ class Profile(ABC, Generic[S]):
             if getattr(settings, channel) is not None
         }
 
-    @abstractmethod
+    def cut_out(
+        self, part: str, image: Image, settings: S, thresholds: Mapping[str, float]
+    ) -> CutOut:
+        """Cut one of the parts out of an image.
+
+        Parameters
+        ----------
+        part : str
+            One of `segmented`.
+        image : Image
+        settings : Settings
+        thresholds : mapping of str to float
+
+        Raises
+        ------
+        InputError
+            If the image lacks the channel.
+        """
+        channel, segmentation = self.segmented(settings)[part]
+        # The area that the profile is about needs no name in a reason.
+        other = part == "nuclei" or part != next(iter(self.parts))
+        plane, reason = measurable_plane(image, channel)
+        if not reason and math.isnan(thresholds[part]):
+            reason = f"no threshold{f' for the {part}' if other else ''} could be found"
+        if reason:
+            return CutOut(plane, None, reason)
+        if part == "nuclei":
+            objects = segment_objects(plane, segmentation, thresholds[part])
+            full = "the whole field is one nucleus"
+        else:
+            objects = segment_area(plane, segmentation, thresholds[part])
+            full = f"the whole field is above the threshold{f' of the {part}' if other else ''}"
+        return CutOut(plane, objects, full if objects.all() else "")
+
     def measure(self, image: Image, settings: S, thresholds: Mapping[str, float]) -> ImageResult:
         """Measure one image.
 
@@ -110,16 +184,76 @@ class Profile(ABC, Generic[S]):
         InputError
             If the image lacks a channel that the settings name.
         """
+        first, *others = self.parts
+        channel = channel_index(image, getattr(settings, self.parts[first][0]))
+        known: dict[str, Any] = {
+            "channel": image.channel_names[channel],
+            "threshold": thresholds[first],
+            **{f"{part}_threshold": thresholds.get(part, math.nan) for part in others},
+            "total_px": image.data[channel].size,
+        }
+        values = {name: value for name, value in known.items() if name in self.columns}
+        found = self.cut_out(first, image, settings, thresholds)
+        if found.reason or found.objects is None:
+            return ImageResult(values, reason=found.reason, objects=found.objects)
+        result = self.measure_part(found.plane, found.objects, image, settings, thresholds)
+        return replace(
+            result,
+            values=self._with_micrometres(values | result.values, image),
+            cells=self._with_micrometres(result.cells, image),
+        )
 
     @abstractmethod
+    def measure_part(
+        self,
+        plane: np.ndarray,
+        objects: np.ndarray,
+        image: Image,
+        settings: S,
+        thresholds: Mapping[str, float],
+    ) -> ImageResult:
+        """Measure what was cut out of the first channel, and what else belongs to the profile.
+
+        Parameters
+        ----------
+        plane : numpy.ndarray of shape (Y, X)
+            The channel of the first part, in grey values.
+        objects : numpy.ndarray of shape (Y, X), int32 or bool
+            The first part: labels of nuclei, or the mask of an area that is not the whole field.
+        image, settings, thresholds
+            As for `measure`.
+
+        Returns
+        -------
+        ImageResult
+            In pixels. Threshold, size of the image and micrometres are added by `measure`.
+        """
+
     def labels(self, image: Image, settings: S, thresholds: Mapping[str, float]) -> np.ndarray:
         """Give the objects that `measure` measures, to be looked at.
 
         Returns
         -------
         numpy.ndarray of shape (Y, X), int32
-            0 is background; the numbers are those of the table of cells.
+            0 is background; the numbers are those of the table of cells. Of a profile without
+            cells, the connected pieces of its area.
         """
+        found = self.cut_out(next(iter(self.parts)), image, settings, thresholds)
+        return as_labels(found.objects, image)
+
+    def _with_micrometres(self, table: Mapping[str, Any], image: Image) -> dict[str, Any]:
+        """Add columns in micrometres for those in pixels, as far as the pixel size tells."""
+        full = dict(table)
+        for name, value in table.items():
+            unit, size = (
+                ("um2", square_micrometres(image))
+                if "area" in name
+                else ("um", micrometres_per_pixel(image))
+            )
+            column = f"{name.removesuffix('_px')}_{unit}"
+            if name.endswith("_px") and column in self.columns and size is not None:
+                full[column] = value * size
+        return full
 
     def suited(self, settings: S) -> Profile[S]:
         """Give the profile with the main column that is measured with these settings."""
@@ -156,6 +290,37 @@ class Profile(ABC, Generic[S]):
             As `line_marks` gives them; None if the profile measures no lines.
         """
         return None
+
+
+def with_micrometres(columns: Mapping[str, str]) -> dict[str, str]:
+    """Add to the columns of a profile, at the end, those in micrometres for those in pixels.
+
+    Parameters
+    ----------
+    columns : mapping of str to str
+        Names and pandas dtypes; ``total_px``, the size of the image, stays in pixels.
+    """
+    in_pixels = [name for name in columns if name.endswith("_px") and name != "total_px"]
+    return {
+        **columns,
+        **{
+            f"{name.removesuffix('_px')}_{'um2' if 'area' in name else 'um'}": "float64"
+            for name in in_pixels
+        },
+    }
+
+
+def occupied(mask: np.ndarray) -> dict[str, float]:
+    """Measure a mask (Y, X): its area in pixels, and as a fraction of the field."""
+    area = int(mask.sum())
+    return {"area_px": area, "area_fraction": area / mask.size}
+
+
+def as_labels(objects: np.ndarray | None, image: Image) -> np.ndarray:
+    """Give what was cut out of an image as labels: of a mask, its connected pieces."""
+    if objects is None:
+        return np.zeros(image.shape, np.int32)
+    return components(objects) if objects.dtype.kind == "b" else objects
 
 
 def micrometres_per_pixel(image: Image) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -11,23 +12,14 @@ from pydantic import Field
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.profiles.profile import (
     AUTO,
+    NUCLEI,
     Channel,
     ImageResult,
     Profile,
     measurable_plane,
 )
-from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, segment_objects
-from napari_phenldiff.measurement.segmentation.thresholds import Settings, ThresholdSettings
-
-# Minimum cross-entropy finds dim nuclei that Otsu's threshold loses beside bright ones; the
-# outline at half maximum then does not depend on it.
-NUCLEI = SegmentationSettings(
-    threshold=ThresholdSettings(method="minimum-cross-entropy", smoothing=1.3488),
-    max_hole=50,
-    min_size=30,
-    split=True,
-    half_maximum=True,
-)
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 
 class TranslocationSettings(Settings):
@@ -98,32 +90,28 @@ class Translocation(Profile[TranslocationSettings]):
     settings_type = TranslocationSettings
     parts: Mapping[str, tuple[str, str]] = {"nuclei": ("nuclei_channel", "nuclei")}
 
-    def measure(
-        self, image: Image, settings: TranslocationSettings, thresholds: Mapping[str, float]
+    def measure_part(
+        self,
+        plane: np.ndarray,
+        objects: np.ndarray,
+        image: Image,
+        settings: TranslocationSettings,
+        thresholds: Mapping[str, float],
     ) -> ImageResult:
-        """Measure one image; see `Profile.measure`."""
-        values: dict[str, float | int] = {"threshold": thresholds["nuclei"]}
-        nuclei, no_nuclei = measurable_plane(image, settings.nuclei_channel)
-        marker, no_marker = measurable_plane(image, settings.marker_channel)
-        reason = no_nuclei or no_marker
-        if not reason and math.isnan(thresholds["nuclei"]):
-            reason = "no threshold for the nuclei could be found"
+        """Measure the marker in nuclei and rings; see `Profile.measure_part`."""
+        marker, reason = measurable_plane(image, settings.marker_channel)
         if reason:
-            return ImageResult(values, reason=reason)
-
-        labels = segment_objects(nuclei, settings.nuclei, thresholds["nuclei"])
-        if labels.all():
-            return ImageResult(values, reason="the whole field is one nucleus", objects=labels)
+            return ImageResult({}, reason=reason)
         background = float(np.percentile(marker, settings.background_percentile))
-        cells = _measure_cells(marker, labels, background, settings)
-        values |= {"n_cells": len(cells["label"]), "background": background}
+        cells = _measure_cells(marker, objects, background, settings)
+        values: dict[str, Any] = {"n_cells": len(cells["label"]), "background": background}
         if not values["n_cells"]:
-            return ImageResult(values, cells, "no nucleus", labels)
+            return ImageResult(values, cells, "no nucleus", objects)
         measured = np.isfinite(cells["ratio"])
         values["n_measured"] = int(measured.sum())
         if not measured.any():
             reason = "no cell has signal in its nucleus and ring"
-            return ImageResult(values, cells, reason, labels)
+            return ImageResult(values, cells, reason, objects)
         ratios = cells["ratio"][measured]
         values |= {
             name: float(np.median(cells[name][measured]))
@@ -131,16 +119,7 @@ class Translocation(Profile[TranslocationSettings]):
         }
         values["log2_ratio"] = math.log2(values["ratio"])
         values["fraction_translocated"] = float(np.mean(ratios > settings.translocated_above))
-        return ImageResult(values, cells, objects=labels)
-
-    def labels(
-        self, image: Image, settings: TranslocationSettings, thresholds: Mapping[str, float]
-    ) -> np.ndarray:
-        """Give the nuclei; see `Profile.labels`."""
-        plane, reason = measurable_plane(image, settings.nuclei_channel)
-        if reason or math.isnan(thresholds["nuclei"]):
-            return np.zeros(image.shape, np.int32)
-        return segment_objects(plane, settings.nuclei, thresholds["nuclei"])
+        return ImageResult(values, cells, objects=objects)
 
     def surroundings(self, objects: np.ndarray, settings: TranslocationSettings) -> np.ndarray:
         """Give the rings; see `Profile.surroundings`."""
