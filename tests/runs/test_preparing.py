@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images import image
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.runs.config import TrainingConfig
@@ -114,3 +117,17 @@ def test_clipped_intensities_are_told():
     assert "1.6% of the pixels of channel DNA are clipped" in told
     assert "4095" in told
     assert prepare(experiment(50, 50, high=4094), config()).warnings == ()
+
+
+def test_the_pixels_of_an_image_are_hashed_once(tmp_path: Path, monkeypatch):
+    hashed: list[np.ndarray] = []
+    digest = image.sha256_of_array
+    monkeypatch.setattr(
+        image, "sha256_of_array", lambda array: hashed.append(array) or digest(array)
+    )
+    made = experiment(4, 4)
+
+    run = prepare(made, config()).make_run(tmp_path / "run", config())
+
+    assert run.trained_images == {one.sha256 for one in made.images}
+    assert len(hashed) == 8

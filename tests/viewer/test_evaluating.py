@@ -66,7 +66,7 @@ def test_a_folder_becomes_the_command(request_: EvaluationRequest, tmp_path: Pat
     assert (args.run, args.data) == (given.run, given.folder)
     assert (args.source, args.target, args.profile) == ("untreated", "treated", "area")
     assert (args.images, args.wells, args.keep, args.z) == (6, "-w(.)", ("none",), "max")
-    assert (args.paired, args.trained_too, args.no_cycle) == (True, True, True)
+    assert (args.paired, args.trained_too, args.cycle) == (True, True, False)
     assert (args.shuffled, args.half_split) == ([given.run], [])
     assert (args.guidance, args.seed) == (3.0, 4)
     assert "depth" not in args  # a method may lack what nobody has changed

@@ -13,7 +13,7 @@ from napari.layers import Image as ImageLayer
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.viewer.dial import show_at
-from napari_phenldiff.viewer.fields import Lot, image_shown, move_sliders
+from napari_phenldiff.viewer.fields import FieldImages, Lot, image_shown, move_sliders
 from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.layers import LayerInfo, group_layers
 from napari_phenldiff.viewer.object_preview import ObjectPreview, make_preview_layer, show_preview
@@ -185,7 +185,7 @@ def test_results_lie_upon_what_they_were_made_from(seed: int):
     layer = viewer.add_layer(random_layer(rng, kinds))
     (group,) = group_layers([layer])
     lot = Lot.of(layer, LayerInfo.of(layer))
-    images = group.images()
+    images = list(FieldImages(group))
     alone = rng.random() < 0.5 and len(images) > 1
     field = int(rng.integers(len(images))) if alone else None
     chosen = images if field is None else [images[field]]
@@ -235,7 +235,7 @@ def test_the_dial_changes_the_image_that_is_shown_and_no_other(seed: int):
     viewer = ViewerModel()
     layer = viewer.add_layer(random_layer(rng, random_kinds(rng, z=False)))
     (group,) = group_layers([layer])
-    images = group.images()
+    images = list(FieldImages(group))
     new = NewTranslation(
         images,
         images,
@@ -312,7 +312,7 @@ def test_a_stretched_layer_has_the_pixels_that_it_is_shown_with(viewer: ViewerMo
         (ImageLayer(plane, scale=(0.5, 0.5), affine=np.diag([2, 2, 1]), **arguments), (1.0, 1.0)),
     ):
         (group,) = group_layers([layer])
-        assert group.images()[0].pixel_size == pytest.approx(size)
+        assert next(iter(FieldImages(group))).pixel_size == pytest.approx(size)
     sheared = ImageLayer(plane, shear=[0.4], **arguments)
     (group,) = group_layers([sheared])
-    assert group.images()[0].pixel_size is None
+    assert next(iter(FieldImages(group))).pixel_size is None

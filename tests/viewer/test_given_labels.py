@@ -11,6 +11,7 @@ from napari.layers import Labels
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.profiles.neurons import NeuronsSettings
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.given_labels import LabelPlanes, label_layers, suggested
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations
@@ -107,7 +108,7 @@ def test_a_model_s_images_may_have_the_labels_of_the_source(
     request_of, viewer, add_translated, squares
 ):
     source = group_layers(viewer.layers)[0]
-    image = source.images()[1:]
+    image = list(FieldImages(source))[1:]
     add_translated(viewer, image, image, field=1)
     (made,) = translations(viewer.layers).values()
     layer = Labels(squares, name="untreated masks")
@@ -128,7 +129,7 @@ def test_labels_over_layers_with_channels(viewer, squares):
     for name in ("a", "b"):
         viewer.add_image(data, name=name, axis_labels=("field", "channel", "y", "x"))
     group = group_layers(viewer.layers)[0]
-    (name, second) = (image.name for image in group.images())
+    (name, second) = (image.name for image in list(FieldImages(group)))
     repeated = np.broadcast_to(squares[:, None], data.shape)
     for given in (squares, repeated):
         planes = LabelPlanes(Labels(given), group)

@@ -7,8 +7,11 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.tiff import read_tiff, write_stack
+from napari_phenldiff.viewer import fields
 from napari_phenldiff.viewer.colors import channel_colormaps
 from napari_phenldiff.viewer.controls import suggest_pair
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.layers import LayerInfo, find_group, group_layers
 from napari_phenldiff.viewer.unclear_axes import axis_kind, settle_axis, unclear_axis
 
@@ -96,7 +99,7 @@ def test_a_layer_may_have_several_channels(
     assert (group.n_images, group.channel_names) == (n_images, channels)
     assert group.sizes == ((4, 5),)
     assert group.one_layer_per_channel == (len(channels) == 1)
-    images = group.images(z="max")
+    images = list(FieldImages(group, z="max"))
     assert len(images) == n_images
     assert images[0].channel_names == channels
     assert images[0].data.shape == (len(channels), 4, 5)
@@ -110,7 +113,7 @@ def test_channels_of_a_layer_that_names_one_are_named_after_it(viewer: ViewerMod
     (group,) = group_layers(viewer.layers)
 
     assert group.channel_names[::3] == ("HE red", "PAS red")
-    assert group.images()[1].channel_names == group.channel_names
+    assert list(FieldImages(group))[1].channel_names == group.channel_names
 
 
 def test_layers_that_others_have_named_by_channel_are_one_condition(viewer: ViewerModel):
@@ -120,7 +123,7 @@ def test_layers_that_others_have_named_by_channel_are_one_condition(viewer: View
     (group,) = group_layers(viewer.layers)
 
     assert group.channel_names == ("GFP", "DNA")
-    assert group.images()[0].channel_names == ("GFP", "DNA")
+    assert next(iter(FieldImages(group))).channel_names == ("GFP", "DNA")
 
 
 def test_colour_layers_of_one_name_are_two_conditions(viewer: ViewerModel):
@@ -137,7 +140,7 @@ def test_a_pyramid_is_taken_at_full_resolution(viewer: ViewerModel):
     (group,) = group_layers(viewer.layers)
 
     assert (group.n_images, group.sizes, group.dtype) == (2, ((64, 64),), np.dtype("uint16"))
-    np.testing.assert_array_equal(group.images()[1].data[0], full[1])
+    np.testing.assert_array_equal(list(FieldImages(group))[1].data[0], full[1])
 
 
 def test_planes_are_chosen_or_projected(viewer: ViewerModel):
@@ -147,12 +150,14 @@ def test_planes_are_chosen_or_projected(viewer: ViewerModel):
 
     assert (group.n_planes, group.n_images) == (5, 2)
     assert not group.one_layer_per_channel
-    np.testing.assert_array_equal(group.images(z=3)[1].data[0], stack[1, 3])
-    np.testing.assert_array_equal(group.images(z="mean")[0].data[0], stack[0].mean(axis=0))
+    np.testing.assert_array_equal(list(FieldImages(group, z=3))[1].data[0], stack[1, 3])
+    np.testing.assert_array_equal(
+        next(iter(FieldImages(group, z="mean"))).data[0], stack[0].mean(axis=0)
+    )
     with pytest.raises(InputError, match="5 z planes"):
-        group.images()
+        list(FieldImages(group))
     with pytest.raises(InputError, match="no z plane 9"):
-        group.images(z=9)
+        list(FieldImages(group, z=9))
 
 
 def test_the_kind_of_an_axis_can_be_told(viewer: ViewerModel):
@@ -218,12 +223,28 @@ def test_images_are_those_of_the_files(experiment_folder: Path, open_in, viewer)
     open_in(experiment_folder)
     group = find_group(group_layers(viewer.layers), "untreated")
 
-    images = group.snapshot().images()
+    images = list(FieldImages(group.snapshot(), with_files=True))
 
     assert [image.name for image in images] == ["untreated_0", "untreated_1", "untreated_2"]
     assert images[1].path == experiment_folder / "untreated" / "untreated_1.tif"
     assert images[1].channel_names == ("DNA", "marker")
     assert images[1].pixel_size == pytest.approx((0.5, 0.25))
+    assert [image.path for image in FieldImages(group)] == [None] * 3
+
+
+def test_a_stack_of_images_is_read_once_to_see_whether_it_is_the_same(
+    tmp_path: Path, make_image, open_in, viewer, monkeypatch
+):
+    file = tmp_path / "untreated" / "stack.tif"
+    write_stack(file, [make_image(str(i), seed=i) for i in range(5)])
+    open_in(file.parent)
+    reads: list[Path] = []
+    monkeypatch.setattr(fields, "read_tiff", lambda path: reads.append(path) or read_tiff(path))
+
+    images = list(FieldImages(group_layers(viewer.layers)[0], with_files=True))
+
+    assert [image.path for image in images] == [file] * 5
+    assert reads == [file]
 
 
 def test_a_renamed_layer_keeps_its_condition(experiment_folder: Path, open_in, viewer):

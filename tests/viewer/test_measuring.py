@@ -11,6 +11,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.viewer.dial import show_at
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations
 from napari_phenldiff.viewer.objects import object_layers
@@ -67,7 +68,7 @@ def test_thresholds_come_from_the_real_images_alone(
     source = group_layers(viewer.layers)[0]
     dark = [
         Image(image.data // 4, image.channel_names, image.pixel_size, image.name)
-        for image in source.images()
+        for image in list(FieldImages(source))
     ]
     add_translated(viewer, dark, dark)
     (groups,) = translations(viewer.layers).values()
@@ -87,7 +88,7 @@ def test_objects_of_one_translated_image_lie_at_its_place(
     request_of, viewer: ViewerModel, add_translated
 ):
     source = group_layers(viewer.layers)[0]
-    image = source.images()[1:]
+    image = list(FieldImages(source))[1:]
     add_translated(viewer, image, image, field=1)
     (groups,) = translations(viewer.layers).values()
 
@@ -102,7 +103,7 @@ def test_objects_of_one_translated_image_lie_at_its_place(
 
 def test_the_latest_translation_comes_first(request_of, viewer: ViewerModel, add_translated):
     source = group_layers(viewer.layers)[0]
-    images = source.images()
+    images = list(FieldImages(source))
     for identity in ("first", "second"):
         add_translated(viewer, images, images, identity=identity)
 
@@ -157,7 +158,7 @@ def test_z_planes_are_projected_or_one_is_taken(viewer: ViewerModel):
 
 def test_images_at_different_strengths_are_not_measured_together(request_of, viewer: ViewerModel):
     source = group_layers(viewer.layers)[0]
-    images = source.images()
+    images = list(FieldImages(source))
     new = NewTranslation(images, images, "untreated", "treated")
     translation = add_translation(viewer, source.layers, new)
     show_at(viewer.layers, translation, 0, images[0], 0.5)
@@ -205,7 +206,7 @@ def test_a_measurement_of_nothing_is_refused(viewer: ViewerModel):
 
 def test_inversions_that_failed_are_told(request_of, viewer: ViewerModel):
     source = group_layers(viewer.layers)[0]
-    images = tuple(source.images())
+    images = tuple(FieldImages(source))
     record = {"images": [{"image": images[0].name, "residual": 0.8}, {"residual": 0.01}]}
     made = NewTranslation(
         images, images, source="untreated", target="treated", strength=1.0,

@@ -10,6 +10,7 @@ import tifffile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.layers import LayerInfo, group_layers
 from napari_phenldiff.viewer.reader import get_reader, read_layers
 
@@ -108,7 +109,7 @@ def test_images_of_different_shapes_go_into_layers_of_their_own(
     (group,) = group_layers(layers)
     assert group.n_images == 3
     assert group.channel_names == ("DNA", "marker")
-    assert sorted(image.name for image in group.images()) == ["a", "b", "c"]
+    assert sorted(image.name for image in list(FieldImages(group))) == ["a", "b", "c"]
 
 
 def test_an_empty_channel_can_be_looked_at(tmp_path: Path):
@@ -177,7 +178,7 @@ def test_planes_are_kept(tmp_path: Path, open_in, viewer):
     control, drug = group_layers(viewer.layers)
     assert (control.n_images, control.n_planes) == (1, 4)
     assert (drug.n_images, drug.n_planes) == (3, 4)
-    image = drug.images(z="max")[2]
+    image = list(FieldImages(drug, z="max"))[2]
     assert (image.name, image.path) == ("2", None)
     np.testing.assert_array_equal(image.data, planes[2].max(axis=0))
 
@@ -192,7 +193,7 @@ def test_stacks_of_different_depth_go_into_layers_of_their_own(tmp_path: Path, o
     assert len({layer.name for layer in layers}) == 4
     (group,) = group_layers(viewer.layers)
     assert group.n_images == 2
-    assert {image.name for image in group.images(z="mean")} == {"a", "b"}
+    assert {image.name for image in list(FieldImages(group, z="mean"))} == {"a", "b"}
 
 
 def test_what_is_wrong_with_planes_is_still_told(tmp_path: Path, make_image):

@@ -8,6 +8,7 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.layers import LayerGroup, LayerInfo, group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import translation_panes
@@ -20,7 +21,9 @@ def untreated(experiment_folder: Path, open_in, viewer: ViewerModel) -> LayerGro
 
 
 def translate(viewer, group: LayerGroup, *, field: int | None = None, real=None, **more) -> str:
-    images = group.images() if field is None else group.images()[field : field + 1]
+    images = (
+        list(FieldImages(group)) if field is None else list(FieldImages(group))[field : field + 1]
+    )
     new = NewTranslation(
         images,
         images,
@@ -104,7 +107,7 @@ def test_one_image_of_a_stack_appears_at_its_place(viewer, untreated):
 
 def test_a_real_layer_that_has_left_lends_its_look_only(viewer, untreated):
     dna, _ = untreated.layers
-    images = untreated.images()
+    images = list(FieldImages(untreated))
     viewer.layers.remove(dna)
 
     add_translation(
@@ -132,7 +135,7 @@ def test_a_part_of_an_image_lies_upon_its_place(viewer, untreated):
         layer.translate = (0, 10, 20)
     images = [
         Image(image.data[:, 4:20, 6:30], image.channel_names, image.pixel_size, image.name)
-        for image in untreated.images()[1:2]
+        for image in list(FieldImages(untreated))[1:2]
     ]
     new = NewTranslation(images, images, "untreated", "treated", field=1, corner=(4, 6))
 
@@ -147,7 +150,7 @@ def test_a_part_of_an_image_lies_upon_its_place(viewer, untreated):
 
 
 def test_a_difference_is_in_grey_values_and_symmetric(viewer, untreated):
-    real = untreated.images()
+    real = list(FieldImages(untreated))
     changed = [Image(i.data // 2, i.channel_names, i.pixel_size, i.name) for i in real]
     untreated.layers[1].contrast_limits = (100, 300)
 
@@ -168,7 +171,7 @@ def test_a_layer_with_all_channels_is_shown_channel_by_channel(viewer):
     data = rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)
     layer = viewer.add_image(data, rgb=True, name="control", translate=(5, 6), scale=(2, 2))
     (group,) = group_layers(viewer.layers)
-    images = group.images()
+    images = list(FieldImages(group))
     new = NewTranslation(images, images, "control", "drug", originals=images)
 
     identity = add_translation(viewer, group.layers, new)

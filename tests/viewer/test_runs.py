@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.runs import contents
 from napari_phenldiff.runs.baseline_config import CycleGANConfig
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Failed, Finished, Preview, Step, Warned
@@ -112,9 +113,9 @@ def test_what_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch):
     run.append(Step(1, 10, 0.5))
     RunRegistry().register(run.path)
     reads: list[Path] = []
-    read = runs.read_events
+    read = contents.read_events
     monkeypatch.setattr(
-        runs, "read_events", lambda path, start: reads.append(path) or read(path, start)
+        contents, "read_events", lambda path, start: reads.append(path) or read(path, start)
     )
     index = RunIndex()
     for _ in range(3):
@@ -125,18 +126,36 @@ def test_what_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch):
     assert len(reads) == 2
 
 
+def test_asking_for_the_state_reads_the_events_again_only_when_there_are_new_ones(
+    tmp_path: Path, monkeypatch
+):
+    run = make_run(tmp_path / "run")
+    run.append(Step(1, 10, 0.5))
+    reads: list[Path] = []
+    read = contents.read_events
+    monkeypatch.setattr(
+        contents, "read_events", lambda path, start: reads.append(path) or read(path, start)
+    )
+    for _ in range(3):
+        assert Run.open(run.path).state == "interrupted"
+    assert len(reads) == 1
+    run.append(Finished(10))
+    assert Run.open(run.path).state == "finished"
+    assert len(reads) == 2
+
+
 def test_only_the_end_of_a_long_training_is_read(tmp_path: Path, monkeypatch):
     run = make_run(tmp_path / "run")
     for step in range(1, 500):
         run.append(Step(step, 500, 0.5))
     RunRegistry().register(run.path)
     starts: list[int] = []
-    read = runs.read_events
+    read = contents.read_events
     monkeypatch.setattr(
-        runs, "read_events", lambda path, start: starts.append(start) or read(path, start)
+        contents, "read_events", lambda path, start: starts.append(start) or read(path, start)
     )
     assert RunIndex().look()[0].done == 499
-    assert starts == [run.events_path.stat().st_size - runs._TAIL]
+    assert starts == [run.events_path.stat().st_size - contents._TAIL]
 
 
 def test_a_note_comes_back_and_can_be_taken_away(tmp_path: Path):

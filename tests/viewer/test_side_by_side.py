@@ -9,6 +9,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import (
@@ -23,7 +24,7 @@ def translated(experiment_folder: Path, open_in, viewer: ViewerModel) -> str:
     """Layers of two conditions and of one translation, which is returned."""
     open_in(experiment_folder)
     group = next(g for g in group_layers(viewer.layers) if g.name == "untreated")
-    images = group.images()
+    images = list(FieldImages(group))
     return add_translation(
         viewer,
         group.layers,
@@ -226,7 +227,7 @@ def test_panes_have_a_scale_bar_where_the_pixel_size_is_known(viewer: ViewerMode
 
 def test_side_by_side_the_translation_is_the_one_that_is_seen(viewer: ViewerModel, translated: str):
     group = next(g for g in group_layers(viewer.layers) if g.name == "untreated")
-    images = group.images()
+    images = list(FieldImages(group))
     second = add_translation(
         viewer, group.layers, NewTranslation(images, images, "untreated", "treated")
     )

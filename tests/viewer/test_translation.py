@@ -4,16 +4,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images import layers
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.images.tiff import read_image, read_tiff, write_tiff
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.viewer import fields
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.translation import TranslationRequest, read_output
 
@@ -91,7 +96,7 @@ def test_images_are_written_in_order_and_read_back(good: TranslationRequest, tmp
     assert [image.name for image in result.translated] == [f"untreated_{i}" for i in range(3)]
     assert good.group is not None
     for real, made, kept in zip(
-        good.group.images(), result.translated, result.reconstructed, strict=True
+        list(FieldImages(good.group)), result.translated, result.reconstructed, strict=True
     ):
         np.testing.assert_array_equal(made.data, real.data // 2)
         np.testing.assert_array_equal(kept.data, real.data)
@@ -113,6 +118,31 @@ def test_one_image_of_a_stack_is_written_alone(good: TranslationRequest, tmp_pat
     names = replace(good, field=1).write_input(tmp_path)
 
     assert names == ["00000_untreated_1.tif"]
+
+
+def test_the_other_images_of_a_stack_are_not_read(
+    good: TranslationRequest, tmp_path: Path, monkeypatch
+):
+    reads: list[Path] = []
+    for module in (layers, fields):
+        monkeypatch.setattr(module, "read_tiff", lambda path: reads.append(path) or read_tiff(path))
+    loaded: list[int] = []
+
+    def load(block_info) -> np.ndarray:
+        number = block_info[None]["chunk-location"][0]
+        loaded.append(number)
+        return np.full((1, 24, 32), number, np.uint8)
+
+    lazy = da.map_blocks(load, chunks=((1,) * 60, (24,), (32,)), dtype=np.uint8)
+    (group,) = group_layers([ImageLayer(lazy, name="drug: DNA")])
+    loaded.clear()
+
+    for request, pixel in ((good, None), (replace(good, group=group), 41)):
+        (image,) = replace(request, field=1 if pixel is None else pixel).images()
+        assert pixel is None or (image.data == pixel).all()
+
+    assert reads == []
+    assert loaded == [41]
 
 
 def test_a_missing_result_is_told_by_name(good: TranslationRequest, tmp_path: Path):

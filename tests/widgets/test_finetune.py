@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_phenldiff.runs import contents
+from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.jobs import JobState, jobs
 from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB, FineTuneWidget
@@ -122,6 +124,22 @@ def test_a_folder_is_trained_on_in_a_child_process(
     assert job.state is JobState.FINISHED, job.message
     assert child.calls[0][:2] == ["train", str(data_folder)]
     assert Run.open(tmp_path / "run").state == "finished"
+
+
+def test_typing_does_not_read_what_has_happened_in_a_run_again(
+    dock: FineTuneWidget, run_folder: Path, monkeypatch
+):
+    Run.open(run_folder).append(Step(1, 10, 0.5))
+    reads: list[Path] = []
+    read = contents.read_events
+    monkeypatch.setattr(
+        contents, "read_events", lambda path, start: reads.append(path) or read(path, start)
+    )
+    dock.out.set_path(run_folder)
+    assert dock.job_foot.button.text() == "Resume"
+    for steps in (11, 12, 13):
+        dock.steps.setValue(steps)
+    assert len(reads) <= 1
 
 
 def test_stop_keeps_a_run_that_can_be_resumed(

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QLabel
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.object_preview import preview_layer
@@ -35,7 +36,7 @@ def dock(qtbot, model: ViewerModel) -> MeasureWidget:
 def translated(model: ViewerModel, add_translated) -> ViewerModel:
     """The viewer with a perfect translation of the untreated images."""
     treated, untreated = group_layers(model.layers)
-    add_translated(model, untreated.images(), treated.images())
+    add_translated(model, list(FieldImages(untreated)), list(FieldImages(treated)))
     return model
 
 
@@ -228,7 +229,7 @@ def test_four_groups_are_measured_and_drawn(
 def test_figures_of_pairs_effects_and_changes(
     qtbot, model: ViewerModel, add_translated, until_ended, tmp_path: Path
 ):
-    treated, untreated = (group.images() for group in group_layers(model.layers))
+    treated, untreated = (list(FieldImages(group)) for group in group_layers(model.layers))
     named = [
         replace(after, name=before.name) for after, before in zip(treated, untreated, strict=True)
     ]

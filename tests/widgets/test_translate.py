@@ -9,6 +9,8 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.viewer import runs
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.jobs import Job, JobState, jobs
 from napari_phenldiff.viewer.layers import LayerInfo, group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
@@ -302,6 +304,27 @@ def test_runs_with_a_result_can_be_chosen_from_a_list(
     assert choice.folder.isVisible()
 
 
+def test_runs_that_have_not_changed_are_not_opened_again_for_the_list(
+    qtbot, model: ViewerModel, run_folder: Path, monkeypatch
+):
+    dock = TranslateWidget(model)
+    qtbot.addWidget(dock)
+    RunRegistry().register(run_folder)
+    opened: list[Path] = []
+
+    class Counted(Run):
+        @classmethod
+        def open(cls, path, **options):
+            opened.append(path)
+            return Run.open(path, **options)
+
+    monkeypatch.setattr(runs, "Run", Counted)
+    for _ in range(3):
+        dock.run_choice.list_runs()
+    assert dock.run_choice.known.findText("run") >= 0
+    assert opened == [run_folder]
+
+
 # ---- the dial --------------------------------------------------------------------------------
 
 
@@ -569,7 +592,7 @@ def test_the_dial_is_that_of_the_image_that_is_shown(
         axis_labels=("well", "time", "y", "x"),
     )
     group = next(g for g in group_layers(model.layers) if g.name == "cells")
-    images = group.images()
+    images = list(FieldImages(group))
     new = NewTranslation(images, images, source="cells", target="treated")
     identity = add_translation(model, group.layers, new)
     monkeypatch.setattr(

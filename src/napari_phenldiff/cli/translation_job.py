@@ -67,7 +67,6 @@ def check_files(
     `source` is the condition they are in; `cells` looks at the images; `advice` is what to do about
     images that were trained on.
     """
-    from napari_phenldiff.images.files import sha256_of_array
     from napari_phenldiff.images.tiff import read_tiff
     from napari_phenldiff.runs.suitability import Suitability
 
@@ -85,7 +84,7 @@ def check_files(
         images = read_tiff(path, z=z)
         for image in images:
             names_differ = other_names(run, path, image) or names_differ
-        hashes = [sha256_of_array(image.data) for image in images]
+        hashes = [image.sha256 for image in images]
         known = [digest in run.trained_images for digest in hashes]
         file = FileToTranslate(path, hashes, [not (held_out and seen) for seen in known])
         for image, wanted in zip(images, file.wanted, strict=True):

@@ -10,7 +10,6 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.statistics.units import EACH_IMAGE, Wells
@@ -82,7 +81,7 @@ def choose(
     groups: list[list[Image]] = []
     left_out = known = 0
     for condition in experiment.conditions[:2]:
-        seen = [sha256_of_array(image.data) in trained for image in condition.images]
+        seen = [image.sha256 in trained for image in condition.images]
         usable = [
             image
             for image, old in zip(condition.images, seen, strict=True)
@@ -118,7 +117,7 @@ def choose(
     )
     if with_trained:
         for image in (*chosen.real_source, *chosen.real_target):
-            known += sha256_of_array(image.data) in trained
+            known += image.sha256 in trained
     return Chosen(
         chosen.sources,
         chosen.real_source,

@@ -21,7 +21,6 @@ from napari_phenldiff.images.checks import (
     check_values,
 )
 from napari_phenldiff.images.companions import check_one_file_each
-from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import images_from_layers
 from napari_phenldiff.images.naming import check_file_name, composed, quoted
@@ -358,7 +357,7 @@ class Experiment:
         contents = [
             [
                 condition.name,
-                [[image.name, sha256_of_array(image.data)] for image in condition.images],
+                [[image.name, image.sha256] for image in condition.images],
             ]
             for condition in self.conditions
         ]

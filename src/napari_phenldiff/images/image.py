@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.naming import check_file_name, composed, count
 
 
@@ -15,8 +16,8 @@ from napari_phenldiff.images.naming import check_file_name, composed, count
 class Image:
     """A two-dimensional image with named channels.
 
-    Two images are equal only if they are the same object; compare pixels with
-    :func:`napari_phenldiff.images.files.sha256_of_array`.
+    Two images are equal only if they are the same object; compare pixels by `sha256`. The pixels
+    are not changed in place.
 
     Parameters
     ----------
@@ -48,6 +49,7 @@ class Image:
     name: str
     path: Path | None = None
     part_of: str | None = None
+    _sha256: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_file_name(self.name, "image")
@@ -76,6 +78,14 @@ class Image:
                 f'Image "{self.name}" has the pixel size {self.pixel_size}: '
                 "give two positive numbers in micrometres, or none."
             )
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the pixels, their shape and dtype; computed when it is first asked for."""
+        if self._sha256 is None:
+            object.__setattr__(self, "_sha256", sha256_of_array(self.data))
+        assert self._sha256 is not None
+        return self._sha256
 
     @property
     def n_channels(self) -> int:

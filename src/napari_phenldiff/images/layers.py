@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from napari_phenldiff.images.layer_axes import LayerAxes, refused
 from napari_phenldiff.images.metadata import micrometres
 from napari_phenldiff.images.naming import file_safe
 from napari_phenldiff.images.tiff import read_tiff
+
+ReadFile = Callable[[Path], Sequence[Image]]
 
 LAYER_METADATA_KEY = "napari-phenldiff"
 """Key of a layer's metadata under which the viewer keeps what follows.
@@ -30,7 +33,11 @@ _RIGHT_ANGLE = 0.01
 
 
 def images_from_layers(
-    condition: str, layers: Sequence[Any], *, z: int | Projection | None = None
+    condition: str,
+    layers: Sequence[Any],
+    *,
+    z: int | Projection | None = None,
+    read_file: ReadFile | None = None,
 ) -> list[Image]:
     """Copy images out of layers.
 
@@ -52,6 +59,9 @@ def images_from_layers(
     z : int, "max", "mean" or "sum", optional
         Plane (from 0) or projection for layers with a z axis. Means and sums of integers come as
         float32. Layers without a z axis are taken as they are.
+    read_file : callable, optional
+        Reads the images of a file that a layer says it shows, to tell whether the layer still
+        shows them; by default `read_tiff`, once per file.
 
     Returns
     -------
@@ -73,18 +83,18 @@ def images_from_layers(
             groups.setdefault(names, []).append(layer)
     else:
         groups[()] = list(layers)
-    files: dict[Path, list[Image]] = {}
+    read_file = cache(read_tiff) if read_file is None else read_file
     return [
         image
         for names, group in groups.items()
-        for image in _images_of_group(names, group, files, z)
+        for image in _images_of_group(names, group, read_file, z)
     ]
 
 
 def _images_of_group(
     names: tuple[str, ...],
     layers: list[Any],
-    files: dict[Path, list[Image]],
+    read_file: ReadFile,
     z: int | Projection | None,
 ) -> list[Image]:
     """Images whose channels are spread over these layers."""
@@ -124,7 +134,7 @@ def _images_of_group(
             channel_names=tuple(channel_names),
             pixel_size=_pixel_size(layers[0]),
             name=name,
-            path=_unchanged_file(path, name, field, files),
+            path=_unchanged_file(path, name, field, read_file),
             part_of=part_of,
         )
         for field, name, path, part_of in zip(data, names, paths, parts, strict=True)
@@ -221,7 +231,7 @@ def _steps_in_plane(layer: Any) -> np.ndarray:
 
 
 def _unchanged_file(
-    path: str | None, name: str, data: np.ndarray, files: dict[Path, list[Image]]
+    path: str | None, name: str, data: np.ndarray, read_file: ReadFile
 ) -> Path | None:
     """Path of an image's file if the file still gives these pixels, else None.
 
@@ -230,12 +240,11 @@ def _unchanged_file(
     if path is None:
         return None
     file = Path(path)
-    if file not in files:
-        try:
-            files[file] = read_tiff(file)
-        except InputError:
-            files[file] = []
-    for image in files[file]:
+    try:
+        images = read_file(file)
+    except InputError:
+        return None
+    for image in images:
         same_kind = image.name == name and image.data.dtype == data.dtype
         if same_kind and np.array_equal(image.data, data):
             return file

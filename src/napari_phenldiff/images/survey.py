@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from napari_phenldiff.images.checks import warning_about_number
-from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 
@@ -58,7 +57,7 @@ class ImageFacts:
         return cls(
             pixel_size_in_words(image),
             str(image.data.dtype),
-            bytes.fromhex(sha256_of_array(image.data))[:16],
+            bytes.fromhex(image.sha256)[:16],
             highest,
             image.shape[0] * image.shape[1],
         )

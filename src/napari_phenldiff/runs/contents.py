@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,9 @@ State = Literal["created", "running", "stopped", "failed", "finished", "interrup
 NOTE_NAME = "note.txt"
 
 _KEPT_CHECKPOINTS = 2
+
+_TAIL = 16 * 1024
+"""Bytes at the end of a file of events in which its last steps are found."""
 
 
 class RunContents:
@@ -63,9 +67,20 @@ class RunContents:
         """
         if self.is_locked:
             return "running"
-        events, _ = self.events()
-        begun = any(isinstance(event, Step) for event in events)
-        return state_after(events[-1] if events else None, begun=begun)
+        done, last = self.progress
+        return state_after(last, begun=done > 0)
+
+    @property
+    def progress(self) -> tuple[int, Event | None]:
+        """Steps done and the last event, read from the end of the file of events.
+
+        The file is only read again when it has changed, so this may be asked on every keystroke.
+        """
+        try:
+            stat = self.events_path.stat()
+        except FileNotFoundError:
+            return 0, None
+        return _progress(self.events_path, stat.st_mtime_ns, stat.st_size)
 
     @property
     def is_locked(self) -> bool:
@@ -190,6 +205,17 @@ class RunContents:
             return tuple(str(name) for name in settings["reference_channels"])
         except (OSError, ValueError, KeyError, TypeError):
             return ()  # no result yet, or a damaged one: whoever loads it says so
+
+
+@lru_cache(maxsize=1024)
+def _progress(path: Path, changed: int, size: int) -> tuple[int, Event | None]:
+    """Return the steps done and the last event; `changed` and `size` tell versions of it apart."""
+    for start in (max(0, size - _TAIL), 0):
+        events, _ = read_events(path, start)
+        steps = [event.step for event in events if isinstance(event, Step | Finished)]
+        if steps or start == 0:
+            break
+    return (steps[-1] if steps else 0), (events[-1] if events else None)
 
 
 def state_after(last: Event | None, *, begun: bool) -> State:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import sha256_of_array, write_atomic
+from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
@@ -125,16 +125,18 @@ def record_images(
         for image in condition.images:
             # The hash is that of the pixels that reading the file will give.
             data = as_storable(image.data)
+            if data is not image.data:
+                image = replace(image, data=data)
             if image.path is not None:
                 where = str(Path(image.path).resolve())
             else:
                 where = f"images/{condition.name}/{image.name}.tif"
-                stored[where] = replace(image, data=data)
+                stored[where] = image
             records.append(
                 ImageRecord(
                     condition=condition.name,
                     name=image.name,
-                    sha256=sha256_of_array(data),
+                    sha256=image.sha256,
                     path=where,
                     validation=validation,
                 )
@@ -183,7 +185,7 @@ def read_experiment(
                 f"{path} is missing, and this run was trained on it; put it back, or start a new "
                 "run."
             )
-        by_hash = {sha256_of_array(image.data): image for image in read_tiff(path)}
+        by_hash = {image.sha256: image for image in read_tiff(path)}
         for record in in_file:
             if record.sha256 not in by_hash:
                 raise InputError(

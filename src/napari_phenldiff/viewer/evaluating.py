@@ -20,6 +20,7 @@ from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.channels import ChannelMatch, images_of_folder
 from napari_phenldiff.viewer.conditions import ConditionChoice
 from napari_phenldiff.viewer.evaluations import folder_of
+from napari_phenldiff.viewer.fields import FieldImages
 
 _DEFAULT = EvaluationConfig.model_fields
 _TRANSLATION = TranslationConfig.model_fields
@@ -259,7 +260,9 @@ class EvaluationRequest:
     def _images(self) -> dict[str, list[Image]]:
         choices = [choice for choice in (self.source, self.target) if choice is not None]
         if self.folder is None:
-            images = {c.name: c.group.images(self.z) for c in choices if c.group is not None}
+            images = {
+                c.name: list(FieldImages(c.group, self.z)) for c in choices if c.group is not None
+            }
         else:
             names = [choice.name for choice in choices]
             images = images_of_folder(self.folder, names, self.match, self.z)

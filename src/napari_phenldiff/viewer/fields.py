@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
 from napari_phenldiff.images.layers import images_from_layers, stacks_of
 from napari_phenldiff.images.naming import count, file_safe
+from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.viewer.geometry import Geometry, axes_displayed, indices_shown
 from napari_phenldiff.viewer.layers import LayerGroup, LayerInfo, LayerSnapshot
 
@@ -192,6 +194,9 @@ class FieldImages:
         Layers, or their snapshots.
     z : int, "max", "mean" or "sum", optional
         Plane (from 0) or projection, where the layers have z planes.
+    with_files : bool
+        Whether an image has the path of its file, where that still holds the same pixels: each file
+        is read to see that.
 
     Raises
     ------
@@ -199,8 +204,16 @@ class FieldImages:
         If the channels of an image lie in layers with different numbers of images.
     """
 
-    def __init__(self, group: LayerGroup, z: int | Projection | None = None) -> None:
+    def __init__(
+        self,
+        group: LayerGroup,
+        z: int | Projection | None = None,
+        *,
+        with_files: bool = False,
+    ) -> None:
         self._group, self._z = group, z
+        # The images of a stack follow each other, so keeping the last file reads each once.
+        self._read_file = lru_cache(maxsize=1)(read_tiff) if with_files else None
         self.lots = tuple(
             Lot.of(layers[0], infos[0])
             for layers, infos in zip(group.parts, group.infos, strict=True)
@@ -232,12 +245,29 @@ class FieldImages:
         InputError
             If the channels differ in shape, or nothing says what to make of z planes.
         """
+        lot = self.lots[part]
         layers = [
-            _one_field(layer, info, place, self.lots[part].names[place])
+            _one_field(layer, info, place, lot.names[place], with_file=self._read_file is not None)
             for layer, info in zip(self._group.parts[part], self._group.infos[part], strict=True)
         ]
-        image = images_from_layers(self._group.name, layers, z=self._z)[0]
+        (image,) = images_from_layers(
+            self._group.name, layers, z=self._z, read_file=self._read_file
+        )
         return replace(image, part_of=self.lots[part].parts[place])
+
+    def at(self, index: int) -> Image:
+        """Return one image, counted over all parts of the group.
+
+        Raises
+        ------
+        IndexError
+            If there are not as many.
+        """
+        for part, lot in enumerate(self.lots):
+            if index < len(lot.names):
+                return self.image(part, index)
+            index -= len(lot.names)
+        raise IndexError(f"there is no image {index} more")
 
     def named(self, names: Iterable[str]) -> list[Image]:
         """Return the images of these names, in their order; KeyError if there is no such image."""
@@ -300,9 +330,11 @@ def _axes(layer: Any) -> LayerAxes:
     return axes
 
 
-def _one_field(layer: Any, info: LayerInfo, place: int, name: str) -> LayerSnapshot:
+def _one_field(
+    layer: Any, info: LayerInfo, place: int, name: str, *, with_file: bool
+) -> LayerSnapshot:
     data = layer.data[0] if layer.multiscale else layer.data
-    # Without a path, since nobody asks here whether the file is still the same.
-    info = replace(info, images=(name,), paths=(None,))
+    path = info.paths[place] if with_file and place < len(info.paths) else None
+    info = replace(info, images=(name,), paths=(path,))
     cut = Lot.of(layer, info).index(place)
     return replace(LayerSnapshot.of(layer, info), data=data[cut], multiscale=False)

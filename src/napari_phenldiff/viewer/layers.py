@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.axes import Projection
-from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layer_axes import LayerAxes
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY, images_from_layers
+from napari_phenldiff.images.layers import LAYER_METADATA_KEY
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.layer_info import LayerInfo, Role, condition_as_written
@@ -78,7 +76,7 @@ class LayerGroup:
 
     @property
     def n_planes(self) -> int:
-        """Number of z planes; with more than one, `images` needs to know what to do with them."""
+        """Number of z planes; with more than one, a plane or projection has to be named."""
         return max((axes.n_planes for axes in self._axes()), default=1)
 
     @property
@@ -118,28 +116,6 @@ class LayerGroup:
             for part, infos in zip(self.parts, self.infos, strict=True)
         )
         return LayerGroup(self.name, self.role, parts, self.infos)
-
-    def images(self, z: int | Projection | None = None) -> list[Image]:
-        """Return the images in the order of the layers.
-
-        Parameters
-        ----------
-        z : int, "max", "mean" or "sum", optional
-            Plane (from 0) or projection for layers with a z axis.
-
-        Returns
-        -------
-        list of Image
-            Each of shape (C, Y, X), in the dtype of the layers.
-
-        Raises
-        ------
-        InputError
-            If the channels differ in shape or number of images, or there are z planes and `z`
-            doesn't say what to do with them.
-        """
-        # Snapshots, because these also carry what only the name of a layer tells.
-        return images_from_layers(self.name, self.snapshot().layers, z=z)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

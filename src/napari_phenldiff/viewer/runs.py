@@ -19,7 +19,7 @@ import platformdirs
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
-from napari_phenldiff.runs.events import Event, Failed, Finished, Preview, Step, read_events
+from napari_phenldiff.runs.events import Event, Failed, Finished, Preview
 from napari_phenldiff.runs.folder import Run, State, is_run, state_after
 from napari_phenldiff.viewer.jobs import Job
 
@@ -33,9 +33,6 @@ _MOST = 500
 
 _MOST_ENTRIES = 2000
 """Folders with more entries than that are no folders of runs, and are not searched."""
-
-_TAIL = 16 * 1024
-"""Bytes at the end of a file of events in which its last steps are found."""
 
 T = TypeVar("T")
 
@@ -124,6 +121,8 @@ class RunSummary:
         Whether this user has made or opened it, and not merely one beside it.
     method : str
         "phenldiff", or that of a baseline.
+    has_result : bool
+        Whether images can be translated with it.
     """
 
     path: Path
@@ -137,6 +136,7 @@ class RunSummary:
     note: str
     own: bool
     method: str = "phenldiff"
+    has_result: bool = False
 
     @property
     def name(self) -> str:
@@ -198,11 +198,7 @@ class RunIndex:
 
     def _summary(self, path: Path, *, own: bool) -> RunSummary:
         run = self._unless_changed("run", path / "config.json", lambda: Run.open(path))
-        done, last = (0, None)
-        with suppress(FileNotFoundError):
-            done, last = self._unless_changed(
-                "events", run.events_path, lambda: _progress(run.events_path)
-            )
+        done, last = run.progress
         return RunSummary(
             path=path,
             conditions=run.conditions,
@@ -215,6 +211,7 @@ class RunIndex:
             note=run.note,
             own=own,
             method=run.config.method,
+            has_result=run.has_adapter,
         )
 
     def _unless_changed(self, kind: str, path: Path, look: Callable[[], T]) -> T:
@@ -226,17 +223,6 @@ class RunIndex:
             self._kept[kind, path] = (stamp, value)
         found: T = value
         return found
-
-
-def _progress(path: Path) -> tuple[int, Event | None]:
-    """Return the steps done and the last event, read from the end of a file of events."""
-    size = path.stat().st_size
-    for start in (max(0, size - _TAIL), 0):
-        events, _ = read_events(path, start)
-        steps = [event.step for event in events if isinstance(event, Step | Finished)]
-        if steps or start == 0:
-            break
-    return (steps[-1] if steps else 0), (events[-1] if events else None)
 
 
 def past_job(path: Path) -> Job:

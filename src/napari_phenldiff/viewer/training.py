@@ -16,6 +16,7 @@ from napari_phenldiff.runs.folder import is_run
 from napari_phenldiff.runs.preparing import prepare
 from napari_phenldiff.viewer.channels import ChannelMatch, images_of_folder
 from napari_phenldiff.viewer.conditions import ConditionChoice, conditions_in_folder
+from napari_phenldiff.viewer.fields import FieldImages
 
 __all__ = [
     "MIN_IMAGES",
@@ -264,7 +265,10 @@ class TrainingRequest:
         names = [choice.name for choice in self.conditions]
         if self.folder is None:
             groups = {c.name: c.group for c in self.conditions if c.group is not None}
-            images = {name: group.images(self.z) for name, group in groups.items()}
+            images = {
+                name: list(FieldImages(group, self.z, with_files=True))
+                for name, group in groups.items()
+            }
         else:
             images = images_of_folder(self.folder, names, self.match, self.z)
         if self.match is None:

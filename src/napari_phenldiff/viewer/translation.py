@@ -16,6 +16,7 @@ from napari_phenldiff.images.tiff import read_image, write_tiff
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.runs.translation_settings import settings_of_run
+from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.layers import LayerGroup
 
 _DEFAULT = TranslationConfig.model_fields
@@ -196,9 +197,9 @@ class TranslationRequest:
         """
         if self.group is None:
             raise InputError("Choose the images to translate.")
-        images = self.group.images()
-        if self.field is not None:
-            images = images[self.field : self.field + 1]
+        fields = FieldImages(self.group)
+        # Of a stack of many files, only the image that is asked for is read.
+        images = list(fields) if self.field is None else [fields.at(self.field)]
         if self.region is None:
             return images
         rows, columns = self.region.slices

@@ -73,9 +73,7 @@ class RunChoice(QObject):
 
     def list_runs(self) -> None:
         """Look for runs with a result; the latest is chosen if none was."""
-        runs = [
-            run for run in RunIndex().look([preferences().runs_folder]) if _has_result(run.path)
-        ]
+        runs = [run for run in self._index.look([preferences().runs_folder]) if run.has_result]
         self.known.blockSignals(True)
         self.known.clear()
         for run in runs:
@@ -111,13 +109,6 @@ class RunChoice(QObject):
         self.known.setCurrentIndex(index)
         self.known.blockSignals(False)
         self._form.show_row(self.folder, self.known.currentData() is None)
-
-
-def _has_result(path: Path) -> bool:
-    try:
-        return Run.open(path).has_adapter
-    except InputError:
-        return False
 
 
 def describe(run: Run) -> str:
