@@ -320,12 +320,38 @@ def test_the_learning_rate_is_that_of_the_strategy_unless_given():
         assert config_of(strategy).learning_rate == LEARNING_RATES[strategy]
         assert config_of(strategy, learning_rate=None).learning_rate == LEARNING_RATES[strategy]
         assert config_of(strategy, learning_rate=0.5).learning_rate == 0.5
-        layers = "everywhere" if strategy == "svdiff" else "attention"
+        layers = "everywhere" if strategy in ("lora", "svdiff") else "attention"
         assert config_of(strategy).layers == layers
         assert config_of(strategy, layers="attention").layers == "attention"
     kept = config_of("full").model_dump_json()
     assert json.loads(kept)["learning_rate"] == LEARNING_RATES["full"]
     assert TrainingConfig.model_validate_json(kept) == config_of("full")
+
+
+def test_the_scale_of_lora_is_kept_with_it(tiny_base):
+    outputs = []
+    for alpha in (1.0, 6.0):
+        base = BaseModel.load(str(tiny_base))
+        chosen = strategy_of(config_of("lora", layers="everywhere", lora_alpha=alpha))
+        chosen.add_to(base.unet)
+        learned = {
+            name: torch.full_like(value, 0.02) for name, value in chosen.state(base.unet).items()
+        }
+        again = strategy_from_dict(json.loads(json.dumps(chosen.to_dict())))
+        other = BaseModel.load(str(tiny_base))
+        again.add_to(other.unet)
+        for strategy, network in ((chosen, base.unet), (again, other.unet)):
+            strategy.restore(network, learned)
+        assert torch.equal(output(base), output(other))
+        again.merge(other.unet)
+        torch.testing.assert_close(output(other), output(base), rtol=1e-4, atol=1e-5)
+        outputs.append(output(base))
+    assert not torch.allclose(*outputs, atol=1e-3)
+
+
+def test_an_adapter_without_a_scale_has_that_of_its_rank():
+    old = {"strategy": "lora", "rank": 4, "layers": ["to_q"]}
+    assert strategy_from_dict(old).to_dict()["alpha"] == 4
 
 
 def test_a_run_is_merged_by_the_command(tiny_base, tmp_path, experiment, capsys):

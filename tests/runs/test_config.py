@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.config import (
     LEARNING_RATES,
+    LORA_SCALE,
     TrainingConfig,
     TranslationConfig,
     validated,
@@ -73,15 +74,21 @@ def test_a_translation_may_go_beyond_the_target_and_to_the_source_itself():
 
 @pytest.mark.parametrize("given", [{}, {"strategy": "auto"}])
 @pytest.mark.parametrize(
-    ("base", "strategy"), [(None, "full"), ("bundled", "full"), ("owner/name", "lora")]
+    ("base", "layers", "scale"),
+    [
+        (None, "everywhere", LORA_SCALE),
+        ("bundled", "everywhere", LORA_SCALE),
+        ("owner/name", "attention", 1),
+    ],
 )
-def test_the_strategy_suits_the_base_unless_given(given, base, strategy):
+def test_lora_suits_the_base_unless_given(given, base, layers, scale):
     values = {"conditions": ("a", "b"), **({"base": base} if base else {})}
     config = TrainingConfig(**values, **given)
-    assert (config.strategy, config.learning_rate) == (strategy, LEARNING_RATES[strategy])
+    assert (config.strategy, config.learning_rate) == ("lora", LEARNING_RATES["lora"])
+    assert (config.layers, config.lora_alpha) == (layers, scale * config.rank)
+    assert TrainingConfig(**values, **given, rank=8).lora_alpha == scale * 8
+    assert TrainingConfig(**values, **given, rank=8, lora_alpha=3).lora_alpha == 3
+    assert TrainingConfig(**values, **given, layers="attention").layers == "attention"
     assert TrainingConfig(**values, strategy="svdiff").strategy == "svdiff"
-    # full would pay no heed to these
-    assert TrainingConfig(**values, **given, rank=8).strategy == "lora"
-    assert TrainingConfig(**values, **given, layers="everywhere").strategy == "lora"
     # what is kept says which it was
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config

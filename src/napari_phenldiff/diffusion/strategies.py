@@ -22,8 +22,13 @@ from napari_phenldiff.runs.config import TrainingConfig
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """The paper's choice: the projections of self- and cross-attention."""
 
-EVERYWHERE = (*ATTENTION, "conv1", "conv2", "time_emb_proj", "net.0.proj", "net.2", "proj_out")
-"""Also the convolutions and what the condition reaches through the time embedding."""
+EVERYWHERE = (
+    *ATTENTION,
+    *("conv_in", "conv_out", "conv1", "conv2", "conv", "conv_shortcut"),
+    *("proj_in", "proj_out", "net.0.proj", "net.2"),
+    *("linear_1", "linear_2", "time_emb_proj"),
+)
+"""All convolutions and feed-forward layers too, and the way of the time step and the condition."""
 
 _NORM_RATE = 1e-3
 """Learning rate of the shift of a normalisation in parts of that of a matrix: 1e-6 for 1e-3."""
@@ -99,15 +104,18 @@ class Lora(Strategy):
     Parameters
     ----------
     rank : int
-        Of the updates; ``alpha`` equals it.
+        Of the updates.
     layers : tuple of str
         Endings of the names of the layers that get one.
+    alpha : float, optional
+        Numerator of their scale; by default the rank.
     """
 
     name: ClassVar[str] = "lora"
     file: ClassVar[str] = "pytorch_lora_weights.safetensors"
     rank: int = 16
     layers: tuple[str, ...] = ATTENTION
+    alpha: float | None = None
 
     def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
         """Put fresh updates (zero effect) onto a network, drawn from torch's global stream."""
@@ -115,12 +123,16 @@ class Lora(Strategy):
         unet.add_adapter(
             LoraConfig(
                 r=self.rank,
-                lora_alpha=self.rank,
+                lora_alpha=self._alpha,
                 target_modules=list(self.layers),
                 init_lora_weights=True,
             )
         )
         return [Group(_in_float32(unet))]
+
+    @property
+    def _alpha(self) -> float:
+        return float(self.rank) if self.alpha is None else self.alpha
 
     def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
         """Return both factors of every update."""
@@ -142,7 +154,12 @@ class Lora(Strategy):
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"strategy": self.name, "rank": self.rank, "layers": list(self.layers)}
+        return {
+            "strategy": self.name,
+            "rank": self.rank,
+            "alpha": self._alpha,
+            "layers": list(self.layers),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +295,7 @@ def strategy_of(config: TrainingConfig) -> Strategy:
     everywhere = config.layers == "everywhere"
     match config.strategy:
         case "lora":
-            return Lora(config.rank, EVERYWHERE if everywhere else ATTENTION)
+            return Lora(config.rank, EVERYWHERE if everywhere else ATTENTION, config.lora_alpha)
         case "svdiff":
             return Svdiff(None if everywhere else ATTENTION)
         case "attention":
@@ -297,7 +314,12 @@ def strategy_from_dict(values: Mapping[str, Any]) -> Strategy:
     """
     match values.get("strategy", Lora.name):
         case Lora.name:
-            return Lora(int(values["rank"]), tuple(str(name) for name in values["layers"]))
+            alpha = values.get("alpha")  # adapters made before it could be chosen have none
+            return Lora(
+                int(values["rank"]),
+                tuple(str(name) for name in values["layers"]),
+                None if alpha is None else float(alpha),
+            )
         case Svdiff.name:
             layers = values["layers"]
             return Svdiff(None if layers is None else tuple(str(name) for name in layers))

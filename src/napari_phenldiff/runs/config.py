@@ -14,6 +14,10 @@ from napari_phenldiff.settings import SETTINGS, Shown
 Model = TypeVar("Model", bound=BaseModel)
 
 
+LORA_SCALE = 8.0
+"""Scale (alpha over rank) of LoRA's updates of the bundled base where none is given, 1 with others;
+``docs/notes/strategies.md`` says why."""
+
 LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 3e-4}
 """Peak learning rate by strategy, where none is given; ``docs/notes/strategies.md`` says why."""
 
@@ -34,17 +38,26 @@ class TrainingConfig(CommonTraining):
 
     strategy: Literal["auto", "lora", "svdiff", "attention", "full"] = "auto"
     """Which weights learn: LoRA adds small matrices, SVDiff shifts singular values, attention
-    changes the attention modules, full changes all weights. ``auto`` becomes full with the bundled
-    base, which is small and draws much better cells that way, and lora with any other, or where a
-    rank or layers are chosen."""
+    changes the attention modules, full changes all weights. ``auto`` is lora."""
 
-    rank: Annotated[int, Field(ge=1), Shown(advanced=True)] = 16
-    """Rank of the matrices that LoRA adds. More can learn more, and memorise more."""
+    rank: Annotated[int, Field(ge=1), Shown(advanced=True)] = 14
+    """Rank of the matrices that LoRA adds. More can learn more, and memorise more. With 14, a run
+    on the bundled base takes a tenth of the space of one with full."""
 
-    layers: Annotated[Literal["attention", "everywhere"], Shown(advanced=True)] = "attention"
+    lora_alpha: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False),
+        Shown("LoRA alpha", advanced=True, default="8 times the rank with the bundled base, or it"),
+    ] = 14.0
+    """Scale of LoRA's matrices, times their rank. Larger ones learn faster, until the loss jumps
+    about."""
+
+    layers: Annotated[
+        Literal["attention", "everywhere"],
+        Shown(advanced=True, default="everywhere with SVDiff or the bundled base, or attention"),
+    ] = "attention"
     """Layers that LoRA and SVDiff act on: the projections of the attention, or the convolutions and
-    feed-forward layers too. SVDiff takes everywhere where none are given, as its authors do; the
-    strategies attention and full pay no heed to it."""
+    feed-forward layers too. The strategies attention and full do not use it."""
 
     reference_channels: Annotated[
         Literal["auto"] | tuple[Name, ...], Shown("Reference", advanced=True)
@@ -96,15 +109,17 @@ class TrainingConfig(CommonTraining):
             return values
         strategy = str(values.get("strategy", "auto"))
         if strategy == "auto":
-            rank = cls.model_fields["rank"].default
-            low_rank = values.get("rank", rank) != rank or values.get("layers") is not None
-            bundled = values.get("base", "bundled") == "bundled"
-            strategy = "full" if bundled and not low_rank else "lora"
+            strategy = "lora"
             values = {**values, "strategy": strategy}
-        defaults = {
+        bundled = values.get("base", "bundled") == "bundled"
+        everywhere = strategy == "svdiff" or (strategy == "lora" and bundled)
+        rank = values.get("rank", cls.model_fields["rank"].default)
+        defaults: dict[str, Any] = {
             "learning_rate": LEARNING_RATES.get(strategy, LEARNING_RATES["lora"]),
-            "layers": "everywhere" if strategy == "svdiff" else "attention",
+            "layers": "everywhere" if everywhere else "attention",
         }
+        if isinstance(rank, int):  # what is none is refused by its field
+            defaults["lora_alpha"] = rank * (LORA_SCALE if bundled else 1.0)
         missing = {key: value for key, value in defaults.items() if values.get(key) is None}
         return {**values, **missing}
 
