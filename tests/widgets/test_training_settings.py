@@ -39,11 +39,11 @@ def test_device_time_and_memory_are_said_before_the_start(dock: FineTuneWidget):
     told = dock.job_foot.forecast.text()
     assert dock.job_foot.forecast.isVisible()
     assert told.startswith("Runs on CPU, 2 cores: no NVIDIA GPU was found.")
-    assert "About 4 to 12 min" in told
+    assert "About 5 to 14 min" in told
     assert "GB of memory" in told
     assert '⚠ Condition "treated" has only 4 images' in told
     dock.steps.setValue(9000)
-    assert "About 4 to 12 min" not in dock.job_foot.forecast.text()
+    assert "About 5 to 14 min" not in dock.job_foot.forecast.text()
 
 
 def test_until_it_is_known_a_gpu_is_looked_for(qtbot, model: ViewerModel, monkeypatch):
@@ -244,8 +244,9 @@ def test_a_rank_that_is_not_shown_is_not_asked_for(dock: FineTuneWidget):
     settings.strategy.setCurrentIndex(settings.strategy.findData("lora"))
     settings.rank.setValue(8)
     assert (dock.request().config().strategy, dock.request().config().rank) == ("lora", 8)
-    settings.strategy.setCurrentIndex(settings.strategy.findData("auto"))
-    assert dock.request().config().strategy == "full"
+    settings.strategy.setCurrentIndex(settings.strategy.findData("full"))
+    rank = TrainingConfig.model_fields["rank"].default
+    assert (dock.request().config().strategy, dock.request().config().rank) == ("full", rank)
 
 
 def test_each_strategy_has_a_word_on_it_and_its_own_learning_rate(dock: FineTuneWidget):
@@ -256,7 +257,8 @@ def test_each_strategy_has_a_word_on_it_and_its_own_learning_rate(dock: FineTune
         assert strategy.itemText(place) in strategy.toolTip()
         strategy.setCurrentIndex(place)
         config = dock.request().config()
-        chosen = "full" if name == "auto" else name  # of the bundled base
+        chosen = "lora" if name == "auto" else name
         assert (config.strategy, config.learning_rate) == (chosen, LEARNING_RATES[chosen])
-        assert dock.settings.rank.isVisibleTo(dock.settings.rank.parentWidget()) == (name == "lora")
+        shown = dock.settings.rank.isVisibleTo(dock.settings.rank.parentWidget())
+        assert shown == (chosen == "lora")
     assert "automatic" in dock.settings.learning_rate.text()

@@ -27,7 +27,7 @@ AUTOMATIC, NO_CHANNELS, CHOSEN = "Automatic", "None", "Chosen"
 PHENOTYPE = "Is the phenotype"
 
 _STRATEGIES = {
-    "auto": ("Automatic", "is Full for the bundled model, and LoRA for others"),
+    "auto": ("Automatic", "is LoRA"),
     "lora": ("LoRA", "adds small matrices to the attention layers"),
     "svdiff": ("SVDiff", "shifts the singular values of the weights, fewest numbers of all"),
     "attention": ("Attention", "changes the whole attention modules"),
@@ -273,9 +273,8 @@ class TrainingSettings(QObject):
         self.channels.setFixedHeight(rows * (self.channels.fontMetrics().height() + 8) + 6)
 
     def _is_low_rank(self) -> bool:
-        """Whether the strategy adds matrices of a rank, as "auto" does but to the bundled base."""
-        bundled = self.base_kind.currentText() == BUNDLED
-        return self.strategy.currentData() in (("lora",) if bundled else ("lora", "auto"))
+        """Whether the strategy adds matrices of a rank, as "auto" does."""
+        return self.strategy.currentData() in ("lora", "auto")
 
     def _references(self) -> str | tuple[str, ...]:
         kind = self.references.currentText()
