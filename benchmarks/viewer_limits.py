@@ -53,9 +53,9 @@ from qtpy.QtWidgets import QApplication, QSpinBox, QVBoxLayout, QWidget
 
 from napari_phenldiff.images.simulate import simulate_images
 from napari_phenldiff.images.tiff import write_tiff
-from napari_phenldiff.runs import process as child_processes
+from napari_phenldiff.jobs import process as child_processes
+from napari_phenldiff.jobs.job import Job, JobState
 from napari_phenldiff.runs.config import TrainingConfig
-from napari_phenldiff.viewer.jobs import Job, JobState
 from napari_phenldiff.widgets.parts.translating_task import session_of
 
 PLUGIN = "napari-phenldiff"

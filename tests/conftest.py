@@ -55,8 +55,8 @@ def user_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture(autouse=True)
 def hardware(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a child process with torch would tell a dock that is opened; none is started."""
+    from napari_phenldiff.jobs import estimate
     from napari_phenldiff.runs.hardware import Hardware
-    from napari_phenldiff.viewer import estimate
 
     found = Hardware("cpu", "CPU, 2 cores", "no NVIDIA GPU was found", seconds=0.04)
     monkeypatch.setattr(estimate, "ask_hardware", lambda device, precision: found)

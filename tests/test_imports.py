@@ -15,7 +15,7 @@ import napari_phenldiff
 _ROOT = Path(__file__).resolve().parents[1]
 _METHOD = {"accelerate", "diffusers", "peft", "torch", "transformers"}
 _QT = {"PyQt5", "PyQt6", "PySide2", "PySide6", "qtpy", "superqt"}
-_LIGHT_ROOMS = ("cli", "errors", "images", "measurement", "runs", "viewer")
+_LIGHT_ROOMS = ("cli", "errors", "images", "jobs", "measurement", "runs", "viewer")
 
 
 def _loaded_after(statements: str) -> set[str]:

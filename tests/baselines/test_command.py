@@ -16,12 +16,12 @@ from napari_phenldiff.baselines.loading import load_translator, train
 from napari_phenldiff.cli import main
 from napari_phenldiff.images.simulate import simulate_images, simulate_pairs
 from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.jobs.process import ChildProcess, follow
+from napari_phenldiff.jobs.session import Session, TranslateRequest, TurnRequest
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Failed, Finished, Saved
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.runs.process import ChildProcess, follow
-from napari_phenldiff.runs.session import Session, TranslateRequest, TurnRequest
 
 NAMES = ("--source", "untreated", "--target", "treated")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_phenldiff.cli import interruption as interruptions
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.jobs import interruption as interruptions
 from napari_phenldiff.runs.events import Failed, Finished, Preview, Step, Warned, read_events
 
 TINY = (

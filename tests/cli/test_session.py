@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from napari_phenldiff.images.tiff import read_image, read_provenance
+from napari_phenldiff.jobs.process import ChildProcess, follow
+from napari_phenldiff.jobs.session import Session, TranslateRequest, TurnRequest
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Preview, Progress
-from napari_phenldiff.runs.process import ChildProcess, follow
-from napari_phenldiff.runs.session import Session, TranslateRequest, TurnRequest
 
 STAND_IN = Path(__file__).with_name("fake_diffusion.py")
 CONFIG = TranslationConfig(source="untreated", target="treated")
@@ -175,7 +175,7 @@ def test_the_images_of_a_session_that_is_closed_stay_for_the_next_process(talk: 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 def test_a_process_that_does_not_end_is_ended(talk: Talk, monkeypatch):
-    monkeypatch.setattr("napari_phenldiff.runs.session._LEAVE", 0.3)
+    monkeypatch.setattr("napari_phenldiff.jobs.session._LEAVE", 0.3)
     _, folder = talk.translate("u0")
     ended(talk.events(folder))
     os.kill(talk.session.process.pid, signal.SIGSTOP)

@@ -11,10 +11,10 @@ from napari.components import ViewerModel
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Preview, Step
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.jobs import Job
 from napari_phenldiff.viewer.layers import LayerInfo, group_layers
 from napari_phenldiff.viewer.previews import PreviewLayers, previews_of, show_previews
 

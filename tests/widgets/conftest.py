@@ -21,11 +21,11 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.jobs.job import Job, jobs
+from napari_phenldiff.jobs.process import ChildProcess
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.runs.process import ChildProcess
 from napari_phenldiff.viewer import preferences
-from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.widgets.parts import evaluating_task, training_task, translating_task
 

@@ -15,8 +15,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
 from napari_phenldiff.images.tiff import read_tiff, write_tiff
+from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.reader import read_layers
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.parts.channel_table import LEAVE_OUT

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_phenldiff.viewer.jobs import JobState
+from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.evaluate import EvaluateWidget
 from napari_phenldiff.widgets.finetune import FineTuneWidget

@@ -10,9 +10,9 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QUrl
 
+from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.evaluations import folder_of
-from napari_phenldiff.viewer.jobs import JobState, jobs
 from napari_phenldiff.widgets.evaluate import EvaluateWidget
 from napari_phenldiff.widgets.parts import evaluation_view
 from napari_phenldiff.widgets.parts.data_source import FOLDER

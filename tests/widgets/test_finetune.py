@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.runs import contents
 from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.jobs import JobState, jobs
 from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB, FineTuneWidget
 from napari_phenldiff.widgets.parts import training_task
 from napari_phenldiff.widgets.parts.data_source import FOLDER

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_phenldiff.viewer.jobs import jobs
+from napari_phenldiff.jobs.job import jobs
 from napari_phenldiff.widgets.evaluate import EvaluateWidget
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.measure import MeasureWidget

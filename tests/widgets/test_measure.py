@@ -11,10 +11,10 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QLabel
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
 from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.layers import group_layers
 from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.viewer.samples import golgi_scatter

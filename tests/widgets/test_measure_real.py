@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from napari.components import ViewerModel
 
-from napari_phenldiff.viewer.jobs import JobState
+from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.viewer.objects import measurement_of
 from napari_phenldiff.viewer.reader import read_layers

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
+from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.jobs import JobState
 from napari_phenldiff.viewer.layers import LayerInfo, group_layers
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune import BASE_FOLDER

@@ -15,8 +15,8 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.images import tiff
+from napari_phenldiff.jobs.job import Job, JobState, jobs
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.jobs import Job, JobState, jobs
 from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.measure import MeasureWidget

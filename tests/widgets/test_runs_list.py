@@ -8,10 +8,10 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QTreeWidgetItem
 
+from napari_phenldiff.jobs.job import JobState
+from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.events import Failed, Step, Warned
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.jobs import JobState
-from napari_phenldiff.viewer.runs import RunRegistry
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.parts.data_source import FOLDER
 

@@ -13,14 +13,14 @@ from qtpy.QtCore import Qt
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.jobs import estimate
+from napari_phenldiff.jobs.job import Job, jobs
+from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.config import LEARNING_RATES, TrainingConfig
 from napari_phenldiff.runs.events import Finished, Noted, Preview, Started, Step, Validated, Warned
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.hardware import Hardware
-from napari_phenldiff.viewer import estimate
-from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.previews import show_previews
-from napari_phenldiff.viewer.runs import RunRegistry
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.parts.training_settings import CHOSEN, HUB, NO_CHANNELS, PHENOTYPE
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_phenldiff.jobs import registry
+from napari_phenldiff.jobs.job import Job, JobState, jobs
+from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer import runs
 from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.jobs import Job, JobState, jobs
 from napari_phenldiff.viewer.layers import LayerInfo, group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
-from napari_phenldiff.viewer.runs import RunRegistry
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.parts import translating_task
@@ -318,7 +318,7 @@ def test_runs_that_have_not_changed_are_not_opened_again_for_the_list(
             opened.append(path)
             return Run.open(path, **options)
 
-    monkeypatch.setattr(runs, "Run", Counted)
+    monkeypatch.setattr(registry, "Run", Counted)
     for _ in range(3):
         dock.run_choice.list_runs()
     assert dock.run_choice.known.findText("run") >= 0

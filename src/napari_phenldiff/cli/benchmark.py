@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.evaluate import OF_EVALUATION, add_measurement, settings_of
-from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Loading, Progress
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.directions import direction
 from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
 from napari_phenldiff.cli.progress import Reporter, say
-from napari_phenldiff.cli.trained_channels import OTHER_NAMES, other_names
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.jobs.directions import direction
+from napari_phenldiff.jobs.trained_channels import OTHER_NAMES, other_names
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import (
     Event,

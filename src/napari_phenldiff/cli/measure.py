@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import measure_figures, options
-from napari_phenldiff.cli.images import ImageFiles
-from napari_phenldiff.cli.measure_inputs import find_groups as find_groups
-from napari_phenldiff.cli.measure_inputs import real_groups as real_groups
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.inputs import ImageFiles
+from napari_phenldiff.jobs.inputs import find_groups as find_groups
+from napari_phenldiff.jobs.inputs import real_groups as real_groups
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.events import Progress
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_phenldiff.cli.images import ImageFiles
-from napari_phenldiff.cli.measure_roles import find_roles
 from napari_phenldiff.cli.progress import say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.inputs import ImageFiles
+from napari_phenldiff.jobs.roles import ROLES, find_roles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,7 +94,7 @@ def check(
             "Figures and effects are made from columns with the names of scikit-image: leave out "
             "--column-names."
         )
-    roles = find_roles(args, groups, real)
+    roles = find_roles({role: getattr(args, role) for role in ROLES}, groups, real)
     if "translated" not in roles and any(kind == "gallery" for kind, _ in args.figure):
         raise InputError("A gallery shows translated images: name their group with --translated.")
     return roles

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig, shape_of
 from napari_phenldiff.diffusion.processes import Processes, check_share, is_first
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Progress, Warned
 from napari_phenldiff.runs.failures import explain

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Step, Warned

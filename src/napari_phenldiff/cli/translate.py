@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.cell_count import CellCount
-from napari_phenldiff.cli.directions import check_folder, direction
-from napari_phenldiff.cli.images import find_files
-from napari_phenldiff.cli.interruption import Interruption
 from napari_phenldiff.cli.progress import Reporter, say
-from napari_phenldiff.cli.translation_job import TranslationJob, base_warnings, check_files
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.cell_count import CellCount
+from napari_phenldiff.jobs.directions import check_folder, direction
+from napari_phenldiff.jobs.inputs import find_files
+from napari_phenldiff.jobs.interruption import Interruption
+from napari_phenldiff.jobs.translation_job import TranslationJob, base_warnings, check_files
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Warned, append_event
 from napari_phenldiff.runs.failures import explain
@@ -106,7 +106,7 @@ def translate(
     """
     from napari_phenldiff.images.tiff import files_left_out
     from napari_phenldiff.runs import lock
-    from napari_phenldiff.runs.process import LOCK_NAME
+    from napari_phenldiff.runs.contents import LOCK_NAME
 
     for name in (config.source, config.target):
         if name not in run.conditions:

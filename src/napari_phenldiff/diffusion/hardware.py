@@ -113,7 +113,7 @@ def _time(device: torch.device, dtype: torch.dtype) -> float:
     """Time a piece of work in which the kinds of operations weigh as they do in a training step.
 
     The shortest of several rounds counts. With the bundled base and a batch of 16, a step takes
-    about `napari_phenldiff.viewer.estimate.STEP` times as long.
+    about `napari_phenldiff.jobs.estimate.STEP` times as long.
     """
     x = torch.randn(16, 128, 16, 16, device=device)
     mixing = torch.nn.Conv2d(128, 128, 3, padding=1).to(device)

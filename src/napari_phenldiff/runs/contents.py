@@ -20,10 +20,11 @@ from napari_phenldiff.runs.events import (
     append_event,
     read_events,
 )
-from napari_phenldiff.runs.process import LOCK_NAME, LOG_NAME
 
 State = Literal["created", "running", "stopped", "failed", "finished", "interrupted"]
 
+LOCK_NAME = "run.lock"
+LOG_NAME = "train.log"
 NOTE_NAME = "note.txt"
 
 _KEPT_CHECKPOINTS = 2

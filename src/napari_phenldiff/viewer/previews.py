@@ -18,10 +18,10 @@ from napari.experimental import link_layers
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.tiff import read_image
+from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.runs.events import Preview
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.colors import channel_colormaps
-from napari_phenldiff.viewer.jobs import Job
 from napari_phenldiff.viewer.layers import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.results import LINKED_ATTRIBUTES
 from napari_phenldiff.viewer.tuples import spatial_arguments

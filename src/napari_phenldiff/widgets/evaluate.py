@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.job import JobState, duration, jobs
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.profiles.channels import suggested_channel
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.viewer.evaluating import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import evaluations_of
-from napari_phenldiff.viewer.jobs import JobState, duration, jobs
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.widgets.parts.choices import choice_box
 from napari_phenldiff.widgets.parts.data_source import DataSource

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.job import Job, jobs
+from napari_phenldiff.jobs.registry import past_job
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.previews import PreviewLayers, previews_of, show_previews
-from napari_phenldiff.viewer.runs import past_job
 from napari_phenldiff.viewer.training import TrainingRequest, suggest_run_folder
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.measurement.profiles.channels import suggested_channel
 from napari_phenldiff.measurement.profiles.fitting import threshold_basis
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
-from napari_phenldiff.viewer.jobs import JobState, jobs
 from napari_phenldiff.viewer.measure_state import measure_state
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest
 from napari_phenldiff.viewer.thresholds import thresholds

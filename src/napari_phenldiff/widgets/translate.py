@@ -8,9 +8,9 @@ from qtpy.compat import isalive
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.job import jobs
 from napari_phenldiff.viewer.fields import image_shown
 from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
-from napari_phenldiff.viewer.jobs import jobs
 from napari_phenldiff.viewer.layers import LayerGroup, group_layers
 from napari_phenldiff.viewer.side_by_side import (
     latest_translation,

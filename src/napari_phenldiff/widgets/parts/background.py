@@ -14,9 +14,9 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.job import Job, JobState
 from napari_phenldiff.runs.events import Event, Failed
 from napari_phenldiff.runs.failures import explain, is_expected
-from napari_phenldiff.viewer.jobs import Job, JobState
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

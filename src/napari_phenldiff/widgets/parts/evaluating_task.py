@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.job import Job, jobs
+from napari_phenldiff.jobs.process import ChildProcess, follow
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading
-from napari_phenldiff.runs.process import ChildProcess, follow
 from napari_phenldiff.viewer.evaluating import (
     EvaluationRequest,
     events_in,
     in_words_of_the_dock,
 )
-from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.widgets.parts.background import ShouldStop, run_in_background
 from napari_phenldiff.widgets.parts.translating_task import session_of

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from qtpy.QtCore import QObject, Signal
 
 from napari_phenldiff.images.checks import warning_about_number
+from napari_phenldiff.jobs import estimate
+from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.hardware import Hardware
-from napari_phenldiff.viewer import estimate
-from napari_phenldiff.viewer.runs import RunRegistry
 from napari_phenldiff.viewer.training import TrainingRequest
 from napari_phenldiff.widgets.parts.background import Lookup
 

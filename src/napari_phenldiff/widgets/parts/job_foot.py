@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_phenldiff.viewer.jobs import Job, JobState, duration
+from napari_phenldiff.jobs.job import Job, JobState, duration
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.icons import set_icon
 from napari_phenldiff.widgets.parts.listening import listen

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from napari_phenldiff.jobs.job import Job, jobs
 from napari_phenldiff.runs.events import Event, Finished, Loading, Progress, Warned
-from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.line_layers import line_layers
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.object_preview import remove_preview

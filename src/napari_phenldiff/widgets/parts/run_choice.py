@@ -7,9 +7,9 @@ from pathlib import Path
 from qtpy.QtCore import QEvent, QObject, Signal
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.registry import RunIndex
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.preferences import preferences
-from napari_phenldiff.viewer.runs import RunIndex
 from napari_phenldiff.widgets.parts.choices import choice_box
 from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import Form, note

@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.registry import RunIndex, RunSummary
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.preferences import preferences
-from napari_phenldiff.viewer.runs import RunIndex, RunSummary
 from napari_phenldiff.widgets.parts.background import Lookup
 from napari_phenldiff.widgets.parts.form import note
 

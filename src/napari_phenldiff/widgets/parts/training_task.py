@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_phenldiff.jobs.job import Job, jobs
+from napari_phenldiff.jobs.process import ChildProcess, follow
+from napari_phenldiff.jobs.registry import so_far
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.runs.process import ChildProcess, follow
-from napari_phenldiff.viewer.jobs import Job, jobs
 from napari_phenldiff.viewer.preferences import preferences
-from napari_phenldiff.viewer.runs import so_far
 from napari_phenldiff.viewer.training import TrainingRequest
 from napari_phenldiff.widgets.parts.background import ShouldStop, run_in_background
 from napari_phenldiff.widgets.parts.translating_task import session_of

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.events import Event, Failed, Finished, Loading
-from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.runs.process import ChildProcess, follow
-from napari_phenldiff.runs.session import (
+from napari_phenldiff.jobs.job import Job, jobs
+from napari_phenldiff.jobs.process import ChildProcess, follow
+from napari_phenldiff.jobs.session import (
     EVENTS_NAME,
     IMAGES_NAME,
     Session,
     TranslateRequest,
 )
-from napari_phenldiff.viewer.jobs import Job, jobs
+from napari_phenldiff.runs.events import Event, Failed, Finished, Loading
+from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.preferences import Preferences, preferences
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.translation import TranslationRequest, TranslationResult, read_output

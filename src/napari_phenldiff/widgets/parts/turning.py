@@ -14,9 +14,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image
+from napari_phenldiff.jobs.process import follow
+from napari_phenldiff.jobs.session import EVENTS_NAME, TurnRequest
 from napari_phenldiff.runs.events import Failed, Loading, Preview
-from napari_phenldiff.runs.process import follow
-from napari_phenldiff.runs.session import EVENTS_NAME, TurnRequest
 from napari_phenldiff.viewer.dial import show_at
 from napari_phenldiff.widgets.parts.translating_task import Turnable, session_of
 

@@ -11,12 +11,8 @@ from pathlib import Path
 import pytest
 
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.runs.config import TrainingConfig
-from napari_phenldiff.runs.events import Loading, Started, Step
-from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.runs.hardware import Hardware
-from napari_phenldiff.viewer import estimate as module
-from napari_phenldiff.viewer.estimate import (
+from napari_phenldiff.jobs import estimate as module
+from napari_phenldiff.jobs.estimate import (
     Work,
     ask_hardware,
     base_size,
@@ -26,6 +22,10 @@ from napari_phenldiff.viewer.estimate import (
     seconds_per_step,
     time_range,
 )
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.events import Loading, Started, Step
+from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.hardware import Hardware
 
 CPU = Hardware("cpu", "CPU, 2 cores", "no GPU was found", memory=8 * 10**9, free=6 * 10**9)
 CPU = replace(CPU, seconds=0.04)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_phenldiff.cli.images import condition_folders
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import composed
 from napari_phenldiff.images.tiff import tiff_files
+from napari_phenldiff.jobs.inputs import condition_folders
 
 if TYPE_CHECKING:
     from napari_phenldiff.runs.folder import Run

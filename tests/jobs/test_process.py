@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from napari_phenldiff.jobs.process import ChildProcess, follow, tail
 from napari_phenldiff.runs.events import Failed, Finished, Loading, Step, append_event
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.lock import hold
-from napari_phenldiff.runs.process import ChildProcess, follow, tail
 
 WORK = """
 import sys, time

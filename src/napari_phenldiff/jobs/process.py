@@ -12,11 +12,9 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from napari_phenldiff.runs.contents import LOCK_NAME, LOG_NAME
 from napari_phenldiff.runs.events import Event, Failed, Finished, read_events
 from napari_phenldiff.runs.lock import holder
-
-LOCK_NAME = "run.lock"
-LOG_NAME = "train.log"
 
 _NICE = 10
 """Half of the least priority that there is on Unix."""

@@ -5,6 +5,7 @@ import math
 import pytest
 from napari.components import ViewerModel
 
+from napari_phenldiff.jobs.job import Job, Jobs, JobState, duration
 from napari_phenldiff.runs.events import (
     Failed,
     Finished,
@@ -15,7 +16,6 @@ from napari_phenldiff.runs.events import (
     Step,
     Warned,
 )
-from napari_phenldiff.viewer.jobs import Job, Jobs, JobState, duration
 
 
 def test_a_training_is_told_by_its_events():

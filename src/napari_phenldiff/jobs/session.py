@@ -19,8 +19,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.jobs.process import ChildProcess
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.runs.process import ChildProcess
 
 EVENTS_NAME, REQUEST_NAME, IMAGES_NAME = "events.jsonl", "request.json", "images"
 

@@ -19,9 +19,9 @@ import platformdirs
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.runs.events import Event, Failed, Finished, Preview
 from napari_phenldiff.runs.folder import Run, State, is_run, state_after
-from napari_phenldiff.viewer.jobs import Job
 
 _log = logging.getLogger(__name__)
 

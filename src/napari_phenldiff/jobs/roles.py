@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_phenldiff.cli.images import ImageFiles
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import composed, quoted
+from napari_phenldiff.jobs.inputs import ImageFiles
 
 MADE = ("reconstructed", "translated")
 """What a model makes: the names of the folders, and the kinds in the files themselves."""
+
+
+ROLES = ("source", "target", *MADE)
+"""What a group of images can be in a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class _Record:
 
 
 def find_roles(
-    args: argparse.Namespace, groups: Mapping[str, ImageFiles], real: tuple[str, ...]
+    asked: Mapping[str, str | None], groups: Mapping[str, ImageFiles], real: tuple[str, ...]
 ) -> dict[str, str]:
     """Say which group is what; those that a model makes may be missing.
 
@@ -38,8 +41,9 @@ def find_roles(
 
     Parameters
     ----------
-    args : argparse.Namespace
-        With ``source``, ``target``, ``reconstructed`` and ``translated``, each a name or None.
+    asked : mapping of str to str or None
+        By role (``source``, ``target``, ``reconstructed``, ``translated``) the name that the user
+        gives, if any.
     groups : mapping of str to ImageFiles
         What is measured.
     real : tuple of str
@@ -56,11 +60,7 @@ def find_roles(
         If there are no two conditions to compare, nothing says which is the source, what the user
         says contradicts the account of the translation, or a group is unknown.
     """
-    given = {
-        role: composed(name)
-        for role in ("source", "target", *MADE)
-        if (name := getattr(args, role)) is not None
-    }
+    given = {role: composed(name) for role in ROLES if (name := asked.get(role)) is not None}
     for name in given.values():
         if name not in groups:
             raise InputError(f'There is no condition "{name}": choose one of {", ".join(groups)}.')

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.jobs import registry
+from napari_phenldiff.jobs.job import JobState
+from napari_phenldiff.jobs.registry import RunIndex, RunRegistry, past_job, registry_path, so_far
 from napari_phenldiff.runs import contents
 from napari_phenldiff.runs.baseline_config import CycleGANConfig
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Failed, Finished, Preview, Step, Warned
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer import runs
-from napari_phenldiff.viewer.jobs import JobState
-from napari_phenldiff.viewer.runs import RunIndex, RunRegistry, past_job, registry_path, so_far
 
 
 def make_run(path: Path, **settings) -> Run:
@@ -52,7 +52,7 @@ def test_a_list_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path, capl
 
 
 def test_the_list_does_not_grow_for_ever(tmp_path: Path, monkeypatch, user_data: Path):
-    monkeypatch.setattr(runs, "_MOST", 3)
+    monkeypatch.setattr(registry, "_MOST", 3)
     for number in range(5):
         RunRegistry().register(tmp_path / str(number))
     assert [path.name for path in RunRegistry().registered()] == ["4", "3", "2"]

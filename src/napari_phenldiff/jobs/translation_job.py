@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff import __version__
-from napari_phenldiff.cli.cell_count import CellCount
-from napari_phenldiff.cli.trained_channels import OTHER_NAMES, other_names
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
+from napari_phenldiff.jobs.cell_count import CellCount
+from napari_phenldiff.jobs.trained_channels import OTHER_NAMES, other_names
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Progress, Warned
 from napari_phenldiff.runs.residuals import warning_about_residuals

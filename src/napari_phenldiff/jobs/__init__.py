@@ -1,0 +1,1 @@
+"""What the package does, as jobs: train, translate, evaluate, measure, merge, benchmark."""
