@@ -7,26 +7,30 @@ never from their name.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
+from napari_phenldiff.diffusion.base_files import (
+    check_schedule,
+    check_shapes,
+    check_unet,
+    read_config,
+    weight_files,
+)
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
 from napari_phenldiff.diffusion.device import quicken
 from napari_phenldiff.diffusion.finite import check_weights
-from napari_phenldiff.diffusion.schedule import PredictionType
 from napari_phenldiff.errors import InputError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-_WEIGHTS = "diffusion_pytorch_model*.safetensors"
 
 
 class Autoencoder(Protocol):
@@ -193,8 +197,16 @@ class BaseModel:
         return clipped
 
 
-def find_base(reference: str) -> Path:
+def find_base(reference: str, *, fetch: bool = True) -> Path:
     """Return the folder of a base model, fetched from the hub where it is one of there.
+
+    Parameters
+    ----------
+    reference : str
+        As for `BaseModel.load`.
+    fetch : bool
+        Whether the hub may be asked. If not, a model of the hub is taken from the cache, where an
+        earlier download left it.
 
     Raises
     ------
@@ -207,7 +219,7 @@ def find_base(reference: str) -> Path:
     if place.exists():
         return place
     if _is_hub_id(reference):
-        return _download(reference)
+        return _download(reference) if fetch else _cached(reference)
     raise InputError(
         f"There is no base model at {reference}; give bundled, a folder in diffusers' layout, or "
         "the id of a model on a hub (owner/name)."
@@ -242,39 +254,53 @@ def _download(reference: str) -> Path:
         ) from error
 
 
+def _cached(reference: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = reference.partition("@")
+    try:
+        return Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+    except Exception as error:
+        raise InputError(
+            f"The base model {reference} is one of a hub and has not been downloaded on this "
+            "computer; the run names it, not you, so no network is used: download it if you trust "
+            "it, and give its folder"
+        ) from error
+
+
 def _from_folder(folder: Path, reference: str) -> BaseModel:
-    vae_config = _config(folder, "vae", reference)
-    unet_config = _config(folder, "unet", reference)
-    schedule = _config(folder, "scheduler", reference, "scheduler_config.json")
+    vae_config = read_config(folder, "vae", reference)
+    unet_config = read_config(folder, "unet", reference)
+    schedule = read_config(folder, "scheduler", reference, "scheduler_config.json")
     _expect(unet_config, "UNet2DConditionModel", reference)
+    check_schedule(schedule, reference)
     autoencoder: Autoencoder
     if vae_config.get("_class_name") == "LappedAutoencoder":
         autoencoder = _load(LappedAutoencoder, folder / "vae", reference)
         channels, factor = int(vae_config["image_channels"]), 8
     else:
         _expect(vae_config, "AutoencoderKL", reference)
+        check_unet(unet_config, reference, int(vae_config.get("latent_channels", 0)))
+        check_shapes(AutoencoderKL, vae_config, folder / "vae", reference)
         autoencoder = _PosteriorMean(_load(AutoencoderKL, folder / "vae", reference))
         channels = int(vae_config["in_channels"])
         factor = 2 ** (len(vae_config["block_out_channels"]) - 1)
+    check_unet(unet_config, reference, autoencoder.latent_channels)
+    check_shapes(UNet2DConditionModel, unet_config, folder / "unet", reference)
     unet = _load(UNet2DConditionModel, folder / "unet", reference)
-    if unet.config.in_channels != autoencoder.latent_channels or not isinstance(
-        unet.config.cross_attention_dim, int
-    ):
-        raise InputError(
-            f"The parts of the base model {reference} do not fit together: its UNet takes "
-            f"{unet.config.in_channels} latent channels, its autoencoder makes "
-            f"{autoencoder.latent_channels}."
-        )
     encoder = None
     if (folder / "conditioner" / "config.json").exists():
+        config = read_config(folder, "conditioner", reference)
+        _expect(config, "DescriptorEncoder", reference)
+        check_shapes(DescriptorEncoder, config, folder / "conditioner", reference)
         encoder = _load(DescriptorEncoder, folder / "conditioner", reference)
-    scheduler = DDIMScheduler.from_config(schedule)
-    predicted = str(scheduler.config.prediction_type)
-    if predicted not in get_args(PredictionType):
+    try:
+        scheduler = DDIMScheduler.from_config(schedule)
+    except Exception as error:
         raise InputError(
-            f"The base model {reference} predicts {predicted}; give one that predicts epsilon or "
-            "v_prediction."
-        )
+            f"The noise schedule of the base model {reference} cannot be made "
+            f"({type(error).__name__}: {error}); its configuration is damaged, so get it anew."
+        ) from error
     check_weights(
         {"alphas_cumprod": scheduler.alphas_cumprod},
         f"The scheduler of the base model {reference}",
@@ -289,27 +315,11 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
         autoencoder=autoencoder,
         encoder=encoder,
         alphas_cumprod=scheduler.alphas_cumprod.double().numpy(),
-        prediction_type=predicted,
+        prediction_type=str(scheduler.config.prediction_type),
         image_channels=channels,
         factor=factor,
         device=torch.device("cpu"),
     )
-
-
-def _config(folder: Path, part: str, reference: str, name: str = "config.json") -> dict[str, Any]:
-    path = folder / part / name
-    try:
-        config = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(
-            f"{reference} is not a base model: it has no {part}/{name}; give a folder in "
-            "diffusers' layout (unet, vae, scheduler)."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"The file {path} of the base model cannot be read: {error}.") from error
-    if not isinstance(config, dict):
-        raise InputError(f"The file {path} of the base model is not a configuration.")
-    return config
 
 
 def _expect(config: dict[str, Any], name: str, reference: str) -> None:
@@ -321,11 +331,7 @@ def _expect(config: dict[str, Any], name: str, reference: str) -> None:
 
 
 def _load(kind: Any, folder: Path, reference: str) -> Any:
-    if not any(folder.glob(_WEIGHTS)):
-        raise InputError(
-            f"The base model {reference} has no safetensors weights in {folder.name}/; other "
-            "formats can run code and are not read, so convert it first."
-        )
+    weight_files(folder, reference)
     try:
         # half of a file's precision is kept on disk only
         model = kind.from_pretrained(

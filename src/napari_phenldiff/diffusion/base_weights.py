@@ -86,7 +86,8 @@ def checked_base(run: Run) -> Path:
         As `load_base_of`.
     """
     try:
-        place = find_base(run.base)
+        # the run may be someone else's: only what the user typed may use the network
+        place = find_base(run.base, fetch=run.is_new)
     except InputError as error:
         raise InputError(
             f"The base model of {run.path} is not there. {str(error).rstrip('.')}; if it lies "

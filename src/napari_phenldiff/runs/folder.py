@@ -53,6 +53,7 @@ class Run(RunContents):
         super().__init__(path)
         self._record = record
         self._base_at: Path | None = None
+        self._is_new = False
         self.scaling = scaling
 
     def __repr__(self) -> str:
@@ -125,7 +126,9 @@ class Run(RunContents):
                 write_tiff(aside / name, image)
             write_model(aside / "images.json", ImageRecords(images=tuple(records)))
             write_model(aside / "config.json", record)
-        return cls(path, record, scaling)
+        run = cls(path, record, scaling)
+        run._is_new = True
+        return run
 
     @classmethod
     def from_experiment(
@@ -228,6 +231,11 @@ class Run(RunContents):
         self.scaling = scaling
         self._record = self._record.model_copy(update={"scaling": scaling.to_dict()})
         write_model(self.path / "config.json", self._record)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this process made the run, from settings that the user gave to it."""
+        return self._is_new
 
     @property
     def base(self) -> str:

@@ -1,0 +1,307 @@
+"""What the folder of a base model holds, checked before any of it is loaded.
+
+A folder may come from anyone: from a hub, from a colleague, or cut off by a full disk. Its
+configurations say how large the networks are that will be allocated, and an index may name files
+that would be read in another format than safetensors. So sizes, names and shapes are compared
+first; numbers that are not finite can only be found in the weights themselves, see `finite`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from napari_phenldiff.errors import InputError
+
+_MOST_BYTES = 2**20
+"""Of a configuration; those of Stable Diffusion have about two thousand."""
+
+_MOST_NESTED = 8
+_MOST_ENTRIES = 64
+_MOST = 2**15
+"""Largest whole number that a size of a network may be."""
+
+_MOST_OF = {
+    "layers_per_block": 16,
+    "transformer_layers_per_block": 16,
+    "num_train_timesteps": 10**5,
+}
+"""Smaller or larger limits of some of them."""
+
+_WHOLE = "diffusion_pytorch_model.safetensors"
+_INDEX = "diffusion_pytorch_model.safetensors.index.json"
+_RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Layers of the attention in the autoencoder of Stable Diffusion 1 and 2; diffusers renames them on
+loading."""
+
+_FLOATS = {"F16", "BF16", "F32", "F64"}
+_PREDICTIONS = ("epsilon", "v_prediction")
+
+
+def read_config(
+    folder: Path, part: str, reference: str, name: str = "config.json"
+) -> dict[str, Any]:
+    """Read a configuration of a base model.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the base.
+    part : str
+        Sub-folder, such as ``unet``.
+    reference : str
+        What the user calls the base.
+    name : str
+        Of the file.
+
+    Raises
+    ------
+    InputError
+        If it is missing, is no regular file, is no JSON, or holds sizes that no base has.
+    """
+    path = folder / part / name
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is not a regular file")
+        if found.st_size > _MOST_BYTES:
+            raise ValueError(f"it has {found.st_size:,} bytes")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it is not a configuration")
+        _check_sizes(config)
+    except FileNotFoundError:
+        raise InputError(
+            f"{reference} is not a base model: it has no {part}/{name}; give a folder in "
+            "diffusers' layout (unet, vae, scheduler)."
+        ) from None
+    except RecursionError:
+        raise InputError(
+            f"The file {path} of the base model cannot be read: it is nested too deeply."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"The file {path} of the base model cannot be read: {error}.") from error
+    return config
+
+
+def check_unet(config: Mapping[str, Any], reference: str, latent_channels: int) -> None:
+    """Refuse a UNet that needs what a fine-tuning here does not give it.
+
+    Parameters
+    ----------
+    config : mapping
+        Its configuration.
+    reference : str
+        What the user calls the base.
+    latent_channels : int
+        Channels that the autoencoder of the base makes.
+
+    Raises
+    ------
+    InputError
+        Saying which kind of model it is.
+    """
+    if config.get("addition_embed_type") not in (None, "text"):
+        kind = "is a Stable Diffusion XL model, which needs a second text embedding and image sizes"
+    elif any(config.get(name) is not None for name in ("class_embed_type", "num_class_embeds")):
+        kind = "takes class embeddings, as unCLIP models and upscalers do"
+    elif any(config.get(name) is not None for name in ("encoder_hid_dim", "encoder_hid_dim_type")):
+        kind = "takes embeddings of images or of other encoders"
+    else:
+        taken, made = config.get("in_channels"), config.get("out_channels")
+        width = config.get("cross_attention_dim")
+        if taken == made == latent_channels and isinstance(width, int):
+            return
+        if taken != latent_channels:
+            raise InputError(
+                f"The parts of the base model {reference} do not fit together: its UNet takes "
+                f"{taken} latent channels, its autoencoder makes {latent_channels}; models for "
+                "inpainting or upscaling take more, so give one for text to image."
+            )
+        kind = f"makes {made} channels of {taken}, with a conditioning width of {width}"
+    raise InputError(
+        f"The base model {reference} {kind}: Stable Diffusion 1 and 2 for text to image, and bases "
+        "made with phenldiff, can be fine-tuned here."
+    )
+
+
+def check_schedule(config: Mapping[str, Any], reference: str) -> None:
+    """Refuse the configuration of a noise schedule that cannot be used.
+
+    Raises
+    ------
+    InputError
+        Saying what is wrong.
+    """
+    predicted = config.get("prediction_type", "epsilon")
+    if predicted not in _PREDICTIONS:
+        raise InputError(
+            f"The base model {reference} predicts {predicted}; give one that predicts epsilon or "
+            "v_prediction."
+        )
+    steps = config.get("num_train_timesteps", 1000)
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 10:
+        raise InputError(
+            f"The schedule of the base model {reference} has {steps!r} time steps where at least "
+            "10 are needed; its configuration is damaged, so get it anew."
+        )
+
+
+def check_shapes(kind: Any, config: Mapping[str, Any], folder: Path, reference: str) -> None:
+    """Compare names and shapes of the weights in a folder with those of a network.
+
+    The network is made without memory for its weights, and of the files only the headers are read.
+
+    Parameters
+    ----------
+    kind : type
+        Of the network, one of diffusers'.
+    config : mapping
+        Its configuration.
+    folder : Path
+        With the weights.
+    reference : str
+        What the user calls the base.
+
+    Raises
+    ------
+    InputError
+        If weights are missing, are too many, or have another shape.
+    """
+    what = f"The {folder.name} of the base model {reference}"
+    try:
+        with torch.device("meta"):
+            network = kind.from_config(dict(config))
+    except Exception as error:
+        raise InputError(
+            f"{what} cannot be made from its configuration ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no reason told'})."
+        ) from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = weight_shapes(folder, reference)
+    for names, are in ((wanted.keys() - found, "lacks"), (found.keys() - wanted, "has too many")):
+        if names:
+            first = min(names)
+            raise InputError(
+                f"{what} {are} weights ({len(names)} of {len(wanted)}, the first is {first}): its "
+                "files are those of another model or not complete, so get it anew."
+            )
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise InputError(
+                f"{what} has weights of another shape than its configuration says ({name}: "
+                f"{_times(found[name])}, not {_times(shape)}); get it anew."
+            )
+
+
+def weight_shapes(folder: Path, reference: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights in a folder, by name, from the headers of their files.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged, or is not safetensors.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(folder, reference):
+        try:
+            with safe_open(str(path), framework="np") as opened:
+                for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                    part = opened.get_slice(name)
+                    if part.get_dtype() not in _FLOATS:
+                        raise ValueError(f"{name} has the type {part.get_dtype()}")
+                    shapes[_name_of_today(name)] = tuple(part.get_shape())
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(
+                f"The {folder.name} of the base model {reference} cannot be loaded "
+                f"({path.name}: {type(error).__name__}: {error})."
+            ) from error
+    return shapes
+
+
+def _name_of_today(name: str) -> str:
+    """Return how diffusers calls a weight of an autoencoder that was saved in 2022."""
+    for old, new in _RENAMED.items():
+        head, found, tail = name.rpartition(f".{old}.")
+        if found and "attentions" in head:
+            return f"{head}.{new}.{tail}"
+    return name
+
+
+def weight_files(folder: Path, reference: str) -> list[Path]:
+    """Return the files that the weights in a folder are in: one, or the pieces that an index names.
+
+    Raises
+    ------
+    InputError
+        If there are none, or if the index names anything but safetensors beside it.
+    """
+    if (folder / _WHOLE).is_file():
+        return [folder / _WHOLE]
+    if not (folder / _INDEX).is_file():
+        raise InputError(
+            f"The base model {reference} has no safetensors weights in {folder.name}/; other "
+            "formats can run code and are not read, so convert it first."
+        )
+    index = read_config_of_index(folder, reference)
+    names = sorted({str(name) for name in index.values()})
+    for name in names:
+        if PurePosixPath(name).name != name or not name.endswith(".safetensors"):
+            raise InputError(
+                f"The index {folder.name}/{_INDEX} of the base model {reference} names {name!r}: "
+                "only safetensors files beside it are read, since other formats can run code."
+            )
+        if not (folder / name).is_file():
+            raise InputError(
+                f"The base model {reference} is not complete: {folder.name}/{name} is missing."
+            )
+    return [folder / name for name in names]
+
+
+def read_config_of_index(folder: Path, reference: str) -> dict[str, Any]:
+    """Return which weights an index says are in which file."""
+    path = folder / _INDEX
+    try:
+        if path.stat().st_size > 2**24:
+            raise ValueError("it is too large")
+        found = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        if not isinstance(found, dict) or not found:
+            raise ValueError("it names no weights")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"The file {path} of the base model {reference} cannot be read: {error}."
+        ) from error
+    return found
+
+
+def _check_sizes(config: Mapping[str, Any]) -> None:
+    """Raise ValueError where a configuration holds sizes that no base has."""
+
+    def check(name: str, value: Any, depth: int) -> None:
+        if depth > _MOST_NESTED:
+            raise ValueError("it is nested too deeply")
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else ((name, v) for v in value)
+            if len(value) > (_MOST_ENTRIES if isinstance(value, list) else 10 * _MOST_ENTRIES):
+                if name == "trained_betas":
+                    return
+                raise ValueError(f"{name} has {len(value)} entries")
+            for key, inner in items:
+                check(str(key), inner, depth + 1)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+        elif isinstance(value, int) and abs(value) > _MOST_OF.get(name, _MOST):
+            raise ValueError(f"{name} is {value:,}")
+
+    check("it", config, 0)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "one number"
