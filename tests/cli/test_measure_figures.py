@@ -31,7 +31,7 @@ def discs(tmp_path: Path) -> list[str]:
 
 
 def test_effects_and_figures(discs, tmp_path, phenldiff):
-    kinds = ("groups", "slopes", "effects", "gallery")
+    kinds = ("groups", "pairs", "effects", "gallery")
     figures = [f"--figure={kind}={tmp_path / 'figures' / kind}.png" for kind in kinds]
     code, out, _ = phenldiff(
         *("measure", "area", *discs, "--threshold", "100", "--out", tmp_path / "t.csv"),
@@ -59,7 +59,7 @@ def test_wells_and_pairs(discs, tmp_path, phenldiff):
     code, _, _ = phenldiff(
         *("measure", "area", *discs[:2], "--threshold", "100", "--out", tmp_path / "t.csv"),
         *("--source", "large", "--target", "small", "--paired", "--wells", r"^B\d\d"),
-        *("--effects", tmp_path / "e.csv", "--figure", f"slopes={tmp_path / 's.svg'}"),
+        *("--effects", tmp_path / "e.csv", "--figure", f"pairs={tmp_path / 's.svg'}"),
         *("--theme", "dark"),
     )
     assert code == 0

@@ -100,7 +100,7 @@ def test_where_nothing_says_which_is_the_source_it_is_asked_for(tmp_path, phenld
     write_condition(data / "a", SMALL, 0)
     write_condition(data / "b", LARGE, 20)
     write_condition(data / "c", LARGE, 30)
-    for more in (("--effects", tmp_path / "e.csv"), ("--figure", f"slopes={tmp_path / 's.png'}")):
+    for more in (("--effects", tmp_path / "e.csv"), ("--figure", f"pairs={tmp_path / 's.png'}")):
         out = ("--threshold", "100", "--out", tmp_path / "t.csv", *more)
         for inputs in ((data / "a", data / "b"), (data,)):
             code, _, said = phenldiff("measure", "area", *inputs, *out)

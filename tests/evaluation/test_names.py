@@ -20,7 +20,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.measurement.figures.four_groups import four_groups
-from napari_phenldiff.measurement.figures.slopes import paired_slopes
+from napari_phenldiff.measurement.figures.pairs import paired_lines
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
@@ -84,7 +84,7 @@ def test_tables_and_figures_know_them(tmp_path: Path, seed: int):
     assert row["recovery"].iloc[0] == pytest.approx(1, abs=0.05)
     for figure in (
         four_groups(again, **roles),
-        paired_slopes(again, before="reconstructed", after="translated", target=target, made=True),
+        paired_lines(again, before="reconstructed", after="translated", target=target, made=True),
     ):
         with mpl.rc_context({"svg.fonttype": "none"}):
             figure.savefig(tmp_path / "f.svg")

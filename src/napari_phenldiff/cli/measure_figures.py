@@ -11,6 +11,7 @@ from napari_phenldiff.cli.progress import say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.inputs import ImageFiles
 from napari_phenldiff.jobs.roles import ROLES, find_roles
+from napari_phenldiff.measurement.figures.kinds import KINDS, draw_comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from napari_phenldiff.measurement.statistics.units import Units
     from napari_phenldiff.measurement.tables.measurement import Measurement
 
-KINDS = ("groups", "slopes", "effects", "gallery")
 _FORMATS = (".png", ".svg", ".pdf")
 _SHOWN = 6
 
@@ -145,33 +145,12 @@ def compare_conditions(
             table.to_csv(temporary, index=False)
         written.append(args.effects)
     for kind, path in args.figure:
-        if kind == "effects":
-            from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
-            from napari_phenldiff.measurement.tables.measurement import column_text
-
-            assert table is not None
-            figure = effect_sizes(
-                table, theme=args.theme, label=lambda name: column_text(measurement, name)
-            )
-        elif kind == "groups":
-            from napari_phenldiff.measurement.figures.four_groups import four_groups
-
-            figure = four_groups(measurement, **names, wells=wells, theme=args.theme)
-        elif kind == "slopes":
-            from napari_phenldiff.measurement.figures.slopes import paired_slopes
-
-            made = "translated" in names
-            figure = paired_slopes(
-                measurement,
-                before=names.get("reconstructed", names["source"]),
-                after=names.get("translated", names["target"]),
-                target=names["target"] if made else None,
-                made=made,
-                wells=wells,
-                theme=args.theme,
-            )
-        else:
+        if kind == "gallery":
             figure = _gallery(args, measurement, groups, names)
+        else:
+            figure = draw_comparison(
+                kind, measurement, names, table=table, wells=wells, theme=args.theme
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomic(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)

@@ -122,7 +122,6 @@ def write_report(
             reconstructed=reconstructed,
             translated=translated,
             wells=units,
-            recovered=recovered,
             theme=theme,
             seed=seed,
         )

@@ -58,8 +58,6 @@ _Read = Callable[[Path], list[Image]]
 
 
 J = TypeVar("J")
-
-
 R = TypeVar("R")
 
 
@@ -337,8 +335,6 @@ def in_order(run: Callable[[J], R], jobs: Iterable[J], workers: Workers) -> Iter
 
 # So many files wait for each process that it need not wait for the writing of a table.
 _AHEAD = 4
-
-
 _SECONDS_TO_CONNECT = 30
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.measurement.figures.kinds import FigureKind, draw_comparison
 from napari_phenldiff.viewer.measuring import Measured
 
 if TYPE_CHECKING:
@@ -17,49 +17,10 @@ if TYPE_CHECKING:
 
     from napari_phenldiff.measurement.figures.style import ThemeName
 
-FigureKind = Literal["groups", "pairs", "effects", "gallery"]
-
 _DOTS_PER_INCH = 300
 
 DRAWING = threading.Lock()
 """matplotlib's defaults, which a theme sets for one figure, are those of all threads."""
-
-
-@dataclass(frozen=True, slots=True)
-class FigureWords:
-    """What a kind of figure is called, and what it shows.
-
-    Attributes
-    ----------
-    title : str
-        On the button that chooses it.
-    shows : str
-        In a sentence or two.
-    """
-
-    title: str
-    shows: str
-
-
-FIGURES: dict[FigureKind, FigureWords] = {
-    "groups": FigureWords(
-        "Groups",
-        "Each large dot is a well, or an image where wells are not known; each small one a cell.",
-    ),
-    "pairs": FigureWords(
-        "Pairs",
-        "Each line is a well, or an image where wells are not known, from before to after. Beside "
-        "them the changes.",
-    ),
-    "effects": FigureWords(
-        "Effects",
-        "How far the conditions come apart in every measurement of the profile, with 95 % "
-        "intervals. Dotted is what may be chance, corrected for the number of measurements.",
-    ),
-    "gallery": FigureWords(
-        "Gallery", "The images that translation changed most, cut out where they changed."
-    ),
-}
 
 
 class Figures:
@@ -109,31 +70,21 @@ class Figures:
         measurement = self.measured.measurement
         table = self.effects() if kind == "effects" else None
         with DRAWING:
-            if table is not None:
-                from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
-                from napari_phenldiff.measurement.tables.measurement import column_text
-
-                return effect_sizes(
-                    table,
-                    theme=theme,
-                    label=lambda name: column_text(measurement, name),
-                    narrow=narrow,
-                )
-            if kind == "pairs":
-                from napari_phenldiff.measurement.figures.slopes import paired_slopes
-
-                target = self._names["target"] if self._is_translated else None
-                return paired_slopes(measurement, **self._pairs(), target=target, theme=theme)
             if kind == "gallery":
                 from napari_phenldiff.measurement.figures.gallery import draw_gallery
 
                 assert self.measured.gallery is not None
                 shape: dict[str, Any] = {"columns": 1, "width": 1.1} if narrow else {}
                 return draw_gallery(self.measured.gallery, theme=theme, **shape)
-            from napari_phenldiff.measurement.figures.four_groups import four_groups
-
-            strength = self.measured.strength
-            return four_groups(measurement, **self._names, strength=strength, theme=theme)
+            return draw_comparison(
+                kind,
+                measurement,
+                self._names,
+                table=table,
+                theme=theme,
+                narrow=narrow,
+                strength=self.measured.strength,
+            )
 
     def effects(self) -> pd.DataFrame:
         """Return the effects in all measurements; they take seconds the first time."""
@@ -153,7 +104,7 @@ class Figures:
             If there is no such figure of this measurement.
         """
         from napari_phenldiff.measurement.figures.four_groups import four_group_values
-        from napari_phenldiff.measurement.figures.slopes import paired_values
+        from napari_phenldiff.measurement.figures.pairs import pair_ends, paired_values
 
         why_not = self.why_not(kind)
         if why_not:
@@ -162,7 +113,7 @@ class Figures:
             return self.effects()
         if kind == "groups":
             return four_group_values(self.measured.measurement, **self._names)
-        table = paired_values(self.measured.measurement, **self._pairs())
+        table = paired_values(self.measured.measurement, **pair_ends(**self._names))
         if kind == "pairs":
             return table
         assert self.measured.gallery is not None
@@ -211,31 +162,18 @@ class Figures:
             figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
         return path
 
-    # ---- pairs -------------------------------------------------------------------------------
-
-    @property
-    def _is_translated(self) -> bool:
-        return self._names["translated"] is not None
-
-    def _pairs(self) -> dict[str, Any]:
-        """Return what a line goes from and to: the model's images, or the real ones."""
-        names = self._names
-        if self._is_translated:
-            before = names["reconstructed"] or names["source"]
-            return {"before": before, "after": names["translated"], "made": True}
-        return {"before": names["source"], "after": names["target"], "made": False}
-
     def _why_no_pairs(self) -> str:
+        from napari_phenldiff.measurement.figures.pairs import pair_ends
         from napari_phenldiff.measurement.statistics.units import matched, unit_values
 
-        pairs = self._pairs()
+        pairs = pair_ends(**self._names)
         before, after = (
             unit_values(self.measured.measurement, pairs[end]) for end in ("before", "after")
         )
         try:
             matched(before, after, by_place=pairs["made"])
         except InputError as error:
-            if self._is_translated:
+            if pairs["made"]:
                 return str(error)
             return (
                 "Pairs need a translation, or two conditions of the same fields with the same "

@@ -18,7 +18,7 @@ from napari_phenldiff.measurement.figures.gallery import (
     draw_gallery,
     most_changed,
 )
-from napari_phenldiff.measurement.figures.slopes import paired_slopes
+from napari_phenldiff.measurement.figures.pairs import paired_lines
 from napari_phenldiff.measurement.figures.style import THEMES
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
 from napari_phenldiff.measurement.statistics.effects import effects
@@ -66,8 +66,8 @@ def blobs(*, shift=0.0, name="field", at=(20, 70)):
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_slopes(measurement, theme):
-    figure = paired_slopes(measurement, before="ra", after="tb", target="b", theme=theme)
+def test_pairs(measurement, theme):
+    figure = paired_lines(measurement, before="ra", after="tb", target="b", theme=theme)
     said = texts(figure)
     assert "n = 6" in said
     assert "shift +0.29" in said
@@ -77,9 +77,9 @@ def test_slopes(measurement, theme):
     assert (drawn(figure)[2, 2].mean() > 0.9) == (theme == "light")
 
 
-def test_slopes_of_nothing(measurement):
+def test_pairs_of_nothing(measurement):
     images = measurement.images.assign(area_fraction=np.nan)
-    figure = paired_slopes(replace(measurement, images=images), before="ra", after="tb", target="b")
+    figure = paired_lines(replace(measurement, images=images), before="ra", after="tb", target="b")
     assert "no p-value" in texts(figure)
     drawn(figure)
 

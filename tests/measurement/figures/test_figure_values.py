@@ -6,7 +6,7 @@ import pytest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.four_groups import four_group_values
-from napari_phenldiff.measurement.figures.slopes import paired_values
+from napari_phenldiff.measurement.figures.pairs import paired_values
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
 from napari_phenldiff.measurement.statistics.compare import compare, recovery
 from napari_phenldiff.measurement.tables.measurement import Measurement, image_table

@@ -10,7 +10,7 @@ import pytest
 
 from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
 from napari_phenldiff.measurement.figures.four_groups import four_group_values, four_groups
-from napari_phenldiff.measurement.figures.slopes import paired_slopes, paired_values
+from napari_phenldiff.measurement.figures.pairs import paired_lines, paired_values
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
 from napari_phenldiff.measurement.statistics.compare import compare, holm, number_text
 from napari_phenldiff.measurement.statistics.effects import effects
@@ -118,7 +118,7 @@ def test_a_comparison_has_the_same_p_value_in_words_figures_and_tables(seed):
         rows = table[table["measurement"] == column].set_index("effect")
         figure = four_groups(m, **names, column=column)
         words = "\n".join(text.get_text() for text in figure.findobj(Text))
-        pairs = paired_slopes(m, **ends, column=column)
+        pairs = paired_lines(m, **ends, column=column)
         pair_words = "\n".join(text.get_text() for text in pairs.findobj(Text))
         values = four_group_values(m, **names, column=column).set_index(["what", "role"])
         pair_values = paired_values(m, **ends, column=column).set_index("what")

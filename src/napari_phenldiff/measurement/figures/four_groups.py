@@ -1,4 +1,4 @@
-"""Figures of measurements: the four groups that show whether a change is real."""
+"""The figure of the four groups, real and translated, that show whether a change is real."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
 from napari_phenldiff.measurement.statistics.compare import (
     Comparison,
@@ -18,11 +17,9 @@ from napari_phenldiff.measurement.statistics.compare import (
     recovery_text,
 )
 from napari_phenldiff.measurement.statistics.effects import (
-    Groups,
     Tested,
-    compare_in,
+    compare_real_and_translated,
     named_test,
-    recovery_of,
 )
 from napari_phenldiff.measurement.statistics.units import (
     Units,
@@ -30,7 +27,6 @@ from napari_phenldiff.measurement.statistics.units import (
     known,
     matched,
     unit_values,
-    units_of,
 )
 from napari_phenldiff.measurement.tables.measurement import Measurement, column_text
 
@@ -42,8 +38,6 @@ if TYPE_CHECKING:
 
 # Half of the width that a group takes, of 1 between groups.
 _SPREAD = 0.36
-
-
 _MOST_CELLS = 600
 
 
@@ -65,7 +59,6 @@ def four_groups(
     reconstructed: str | None = None,
     column: str | None = None,
     wells: Wells | Units | None = None,
-    recovered: Recovery | None = None,
     theme: ThemeName = "light",
     strength: float = 1.0,
     seed: int = 0,
@@ -93,8 +86,6 @@ def four_groups(
         Column of the table of images; by default the main column of the profile.
     wells : str or mapping of str to str or Units, optional
         As for `effects`.
-    recovered : Recovery, optional
-        The recovery in that column, if it was estimated already; otherwise it is here.
     theme : {"light", "dark"}
     strength : float
         At which the images were translated; it is told where it is not 1.
@@ -114,20 +105,19 @@ def four_groups(
     """
     from matplotlib.figure import Figure
 
-    column = column or measurement.main_column
-    if reconstructed is not None and translated is None:
-        raise InputError("There are reconstructed but no translated images: give both, or neither.")
-    units = units_of(measurement, wells)
-    real = compare_in(measurement, Groups(source, target), column, units, seed=seed)
-    made: Tested | None = None
-    if translated is not None:
-        whole = reconstructed is not None
-        ends = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
-        made = compare_in(measurement, ends, column, units, seed=seed)
-        recovered = recovered or recovery_of(real, made, paired=whole)
-    why = real.no_p_value or (made.no_p_value if made is not None else "")
-    # One dot would show nothing of what there is.
-    shown = Units() if why else units
+    compared = compare_real_and_translated(
+        measurement,
+        source=source,
+        target=target,
+        translated=translated,
+        reconstructed=reconstructed,
+        column=column,
+        wells=wells,
+        seed=seed,
+    )
+    column, units, shown = compared.column, compared.units, compared.shown
+    real, made, recovered = compared.real, compared.made, compared.recovered
+    why = compared.no_p_value
     with themed(theme) as colors:
         groups = _groups(colors, source, target, reconstructed, translated, strength)
         dots = {
@@ -406,20 +396,21 @@ def four_group_values(
     """
     import pandas as pd
 
-    column = column or measurement.main_column
+    compared = compare_real_and_translated(
+        measurement,
+        source=source,
+        target=target,
+        translated=translated,
+        reconstructed=reconstructed,
+        column=column,
+        wells=wells,
+        seed=seed,
+    )
+    column, shown = compared.column, compared.shown
     roles = {source: "real", target: "real"}
     for name, role in ((reconstructed, "reconstructed"), (translated, "translated")):
         if name is not None:
             roles[name] = role
-    units = units_of(measurement, wells)
-    real = compare_in(measurement, Groups(source, target), column, units, seed=seed)
-    made: Tested | None = None
-    if translated is not None:
-        whole = reconstructed is not None
-        ends = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
-        made = compare_in(measurement, ends, column, units, seed=seed)
-    why = real.no_p_value or (made.no_p_value if made is not None else "")
-    shown = Units() if why else units
     values = {name: unit_values(measurement, name, column, wells=shown.wells) for name in roles}
     rows: list[dict[str, Any]] = []
     for name, role in roles.items():
@@ -433,11 +424,11 @@ def four_group_values(
         rows.append(
             {"what": "median", "group": name, "role": role, "n": found.size, "value": median}
         )
-    rows.append(_shift(real, source, target, "real"))
-    if made is not None and translated is not None:
-        recovered = recovery_of(real, made, paired=reconstructed is not None)
+    rows.append(shift_row(compared.real, source, target, "real"))
+    recovered = compared.recovered
+    if recovered is not None and compared.made is not None and translated is not None:
         if reconstructed is not None:
-            pairs = _shift(made, reconstructed, translated, "translated")
+            pairs = shift_row(compared.made, reconstructed, translated, "translated")
             # What the figure says: the shift that recovery is a part of.
             nothing = {"low": math.nan, "high": math.nan}
             rows.append(pairs | nothing | {"value": recovered.translated_effect})
@@ -448,7 +439,8 @@ def four_group_values(
     return pd.DataFrame.from_records(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
-def _shift(tested: Tested, before: str, after: str, role: str) -> dict[str, Any]:
+def shift_row(tested: Tested, before: str, after: str, role: str) -> dict[str, Any]:
+    """Give the row of a table of figure values that holds a shift with its interval and test."""
     compared = tested.found
     return {
         "what": "shift",
@@ -459,11 +451,7 @@ def _shift(tested: Tested, before: str, after: str, role: str) -> dict[str, Any]
         "value": compared.shift,
         "low": compared.shift_low,
         "high": compared.shift_high,
-        "p_value": compared.p_value,
-        "least_p_value": compared.min_p_value,
-        "test": tested.test,
-        "correction": tested.correction,
-        "note": tested.no_p_value,
+        **tested.p_columns(),
     }
 
 

@@ -125,12 +125,8 @@ CHANNEL_COLORS = {
 
 
 MOST_CHANNELS = 3
-
-
 # Percentiles of the real images that are black and fully bright.
 _SHOWN_RANGE = (0.5, 99.8)
-
-
 _NICE_LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # micrometres
 
 

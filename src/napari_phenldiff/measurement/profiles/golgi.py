@@ -29,8 +29,6 @@ from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 # From the median absolute deviation to the standard deviation of a normal distribution.
 _DEVIATION = 1.4826
-
-
 # So many standard deviations of a sum of noise are light.
 _ABOVE_NOISE = 5.0
 
@@ -84,8 +82,6 @@ OVER_THRESHOLD = (
 
 
 OVER_HALF = ("cell_half_area_px", "half_spread_px", "half_compactness")
-
-
 CELL_COLUMNS = ("label", "y", "x", *OVER_THRESHOLD, *OVER_HALF)
 
 

@@ -10,12 +10,8 @@ from napari_phenldiff.measurement.segmentation.thresholds import HALF_WEIGHT
 
 # Pixels, as a standard deviation, over which the brightness of an object is averaged.
 _NEARBY = 4.0
-
-
 # Sides in pixels of the squares in which a thin structure has its peak, and that it does not fill.
 _AROUND = 7
-
-
 _WIDEST = 15
 
 

@@ -28,14 +28,8 @@ Segmenter = Callable[[np.ndarray], np.ndarray]
 
 # More pixels than this at the largest value are no structure but a full detector.
 _SATURATED = 0.25
-
-
 _FEWEST_LEVELS = 16
-
-
 _SMALLEST_SIDE = 3
-
-
 # Squares of larger ones, summed, would be infinite.
 _LARGEST = 1e100
 

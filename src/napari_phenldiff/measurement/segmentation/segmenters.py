@@ -15,8 +15,6 @@ from napari_phenldiff.measurement.segmentation.segment import SegmentationSettin
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 S = TypeVar("S", bound=Settings)
-
-
 GivenLabels = Callable[[str, Image], np.ndarray]
 """From the name of a condition and an image to its objects: (Y, X), whole numbers, 0 is none."""
 

@@ -24,12 +24,8 @@ from napari_phenldiff.measurement.statistics.intervals import (
 
 # With fewer, the exact distribution matters, and ties rule out SciPy's tables of it.
 _SMALL = 8
-
-
 # Pairs of images of two groups up to which the test is exact in the absence of ties.
 _EXACT = 625
-
-
 # Permutations at a time: memory stays small for thousands of images.
 _BATCH = 500
 

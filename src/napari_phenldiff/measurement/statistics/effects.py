@@ -93,6 +93,50 @@ class Tested:
     counted: str
     no_p_value: str = ""
 
+    def p_columns(self) -> dict[str, Any]:
+        """Give the columns of a table that say what the p-value is, and of what."""
+        return {
+            "p_value": self.found.p_value,
+            "test": self.test,
+            "correction": self.correction,
+            "least_p_value": self.found.min_p_value,
+            "note": self.no_p_value,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RealAndTranslated:
+    """Two conditions compared in one measurement: real images, and those a model made.
+
+    Attributes
+    ----------
+    column : str
+    units : Units
+        What is counted.
+    real : Tested
+        From source to target.
+    made : Tested or None
+        From reconstructed images, or real source images without them, to translated ones.
+    recovered : Recovery or None
+        Which part of the real effect was translated.
+    """
+
+    column: str
+    units: Units
+    real: Tested
+    made: Tested | None
+    recovered: Recovery | None
+
+    @property
+    def no_p_value(self) -> str:
+        """Why there is no p-value of one of the two, in a sentence; empty if there are both."""
+        return self.real.no_p_value or (self.made.no_p_value if self.made is not None else "")
+
+    @property
+    def shown(self) -> Units:
+        """What a figure shows as a dot: images where a dot for each well would be a single one."""
+        return Units() if self.no_p_value else self.units
+
 
 def result_columns(measurement: Measurement) -> tuple[str, ...]:
     """Name the columns that are worth comparing: numbers that differ between images.
@@ -201,6 +245,63 @@ def compare_in(
     return compare_groups(measurement, groups, units, columns=[column], summary=summary, seed=seed)[
         column
     ]
+
+
+def compare_real_and_translated(
+    measurement: Measurement,
+    *,
+    source: str,
+    target: str,
+    translated: str | None = None,
+    reconstructed: str | None = None,
+    column: str | None = None,
+    wells: Wells | Units | None = None,
+    seed: int = 0,
+) -> RealAndTranslated:
+    """Compare real images of two conditions in one measurement, and translated images with them.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    source, target, translated, reconstructed, wells, seed
+        As for `effects`.
+    column : str, optional
+        Column of the table of images; by default the main column of the profile.
+
+    Raises
+    ------
+    InputError
+        If there is no such group or column, or there are reconstructed but no translated images.
+    """
+    column = column or measurement.main_column
+    units = units_of(measurement, wells)
+    groups = translation_groups(source, translated, reconstructed)
+    real = compare_in(measurement, Groups(source, target), column, units, seed=seed)
+    if groups is None:
+        return RealAndTranslated(column, units, real, None, None)
+    made = compare_in(measurement, groups, column, units, seed=seed)
+    recovered = recovery_of(real, made, paired=groups.paired)
+    return RealAndTranslated(column, units, real, made, recovered)
+
+
+def translation_groups(
+    source: str, translated: str | None, reconstructed: str | None
+) -> Groups | None:
+    """Say from which images to which the effect of a translation is; None if there is none.
+
+    Raises
+    ------
+    InputError
+        If there are reconstructed but no translated images.
+    """
+    if translated is None:
+        if reconstructed is not None:
+            raise InputError(
+                "There are reconstructed but no translated images: give both, or neither."
+            )
+        return None
+    paired = reconstructed is not None
+    return Groups(reconstructed or source, translated, paired, by_place=paired, made=True)
 
 
 def recovery_of(real: Tested, made: Tested, *, paired: bool) -> Recovery:
@@ -358,23 +459,17 @@ def effects(
     """
     import pandas as pd
 
-    if reconstructed is not None and translated is None:
-        raise InputError("There are reconstructed but no translated images: give both, or neither.")
     units = units_of(measurement, wells)
     chosen = tuple(columns or result_columns(measurement))
     how: dict[str, Any] = {"columns": chosen, "summary": summary, "seed": seed}
     groups = Groups(source, target, paired)
+    made_groups = translation_groups(source, translated, reconstructed)
     real = compare_groups(measurement, groups, units, **how)
-    made: dict[str, Tested] = {}
-    made_groups = groups
-    if translated is not None:
-        whole = reconstructed is not None
-        made_groups = Groups(reconstructed or source, translated, whole, by_place=whole, made=True)
-        made = compare_groups(measurement, made_groups, units, **how)
+    made = {} if made_groups is None else compare_groups(measurement, made_groups, units, **how)
     rows: list[dict[str, Any]] = []
     for column in chosen:
         rows.append(_row(column, "real", groups, real[column]))
-        if translated is not None:
+        if made_groups is not None:
             found = recovery_of(real[column], made[column], paired=made_groups.paired)
             row = _row(column, "translated", made_groups, made[column])
             row |= {
@@ -408,11 +503,7 @@ def _row(column: str, effect: str, groups: Groups, tested: Tested) -> dict[str, 
         "cliffs_delta": found.cliffs_delta,
         "cliffs_delta_low": found.cliffs_delta_low,
         "cliffs_delta_high": found.cliffs_delta_high,
-        "p_value": found.p_value,
-        "test": tested.test,
-        "correction": tested.correction,
-        "least_p_value": found.min_p_value,
-        "note": tested.no_p_value,
+        **tested.p_columns(),
     }
 
 

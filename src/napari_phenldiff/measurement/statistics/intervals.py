@@ -14,18 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 LEVEL = 0.95
-
-
 _TAIL = (1 - LEVEL) / 2
-
-
 _Z = 1.959963984540054
-
-
 # Up to here the numbers of orders of ranks are exact in 64 bits.
 _MOST_EXACT = 50
-
-
 Interval = tuple[float, float]
 
 

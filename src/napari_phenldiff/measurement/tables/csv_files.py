@@ -120,8 +120,6 @@ ColumnNames = Literal["scikit-image", "cellprofiler"]
 
 
 COLUMN_NAMES: tuple[ColumnNames, ...] = ("scikit-image", "cellprofiler")
-
-
 # As ExportToSpreadsheet writes them; {} is the name of the image or of the objects.
 _IMAGE = {
     "image": "Metadata_Image",
@@ -162,8 +160,6 @@ _CELLS = {
 
 
 _INTENSITY = re.compile(r"intensity_mean_(.+)")
-
-
 _OVER_CELLS = "Median_Nuclei_"
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_phenldiff.measurement.figures.four_groups import _shift
+from napari_phenldiff.measurement.figures.four_groups import shift_row
 from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
 from napari_phenldiff.measurement.statistics.compare import Comparison, p_text
-from napari_phenldiff.measurement.statistics.effects import Groups, compare_in, named_test
+from napari_phenldiff.measurement.statistics.effects import Groups, Tested, compare_in, named_test
 from napari_phenldiff.measurement.statistics.units import (
     Summary,
     Units,
@@ -28,7 +28,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def paired_slopes(
+def pair_ends(
+    *, source: str, target: str, translated: str | None = None, reconstructed: str | None = None
+) -> dict[str, Any]:
+    """Say what is paired where these groups are compared.
+
+    Returns
+    -------
+    dict
+        ``before``, ``after`` and ``made`` for `paired_lines` and `paired_values`: from
+        reconstructed, or real source images, to translated ones; without a translation from source
+        to target.
+    """
+    if translated is None:
+        return {"before": source, "after": target, "made": False}
+    return {"before": reconstructed or source, "after": translated, "made": True}
+
+
+def paired_lines(
     measurement: Measurement,
     *,
     before: str,
@@ -77,10 +94,7 @@ def paired_slopes(
     from matplotlib.figure import Figure
 
     column = column or measurement.main_column
-    units = units_of(measurement, wells)
-    ends = Groups(before, after, paired=True, by_place=made, made=made)
-    tested = compare_in(measurement, ends, column, units, summary=summary, seed=seed)
-    shown = Units() if tested.no_p_value else units
+    tested, shown = _compared(measurement, before, after, made, column, wells, summary, seed)
     a, b = tested.a, tested.b
     with themed(theme) as colors:
         figure = Figure(figsize=(4.6, 3.8), layout="constrained")
@@ -126,6 +140,23 @@ def paired_slopes(
         return figure
 
 
+def _compared(
+    measurement: Measurement,
+    before: str,
+    after: str,
+    made: bool,
+    column: str,
+    wells: Wells | Units | None,
+    summary: Summary,
+    seed: int,
+) -> tuple[Tested, Units]:
+    """Compare the pairs, and say what is shown as a line: images where there is one well."""
+    units = units_of(measurement, wells)
+    groups = Groups(before, after, paired=True, by_place=made, made=made)
+    tested = compare_in(measurement, groups, column, units, summary=summary, seed=seed)
+    return tested, Units() if tested.no_p_value else units
+
+
 def _draw_target(axes: Axes, values: np.ndarray, name: str, colors: Theme) -> None:
     values = values[~np.isnan(values)]
     if not values.size:
@@ -169,7 +200,7 @@ def paired_values(
     wells: Wells | Units | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Give the numbers behind `paired_slopes`, with the same arguments.
+    """Give the numbers behind `paired_lines`, with the same arguments.
 
     Parameters
     ----------
@@ -200,10 +231,7 @@ def paired_values(
     import pandas as pd
 
     column = column or measurement.main_column
-    units = units_of(measurement, wells)
-    ends = Groups(before, after, paired=True, by_place=made, made=made)
-    tested = compare_in(measurement, ends, column, units, seed=seed)
-    shown = Units() if tested.no_p_value else units
+    tested, shown = _compared(measurement, before, after, made, column, wells, "median", seed)
     first, second = matched(
         *(unit_values(measurement, name, column, wells=shown.wells) for name in (before, after)),
         by_place=made,
@@ -213,7 +241,7 @@ def paired_values(
         {"what": "pair", "image": first.index, "before": a, "after": b, "change": b - a}
     )
     role = "translated" if made else "real"
-    row = _shift(tested, before, after, role)
+    row = shift_row(tested, before, after, role)
     shift = pd.DataFrame([row | {"what": "shift of pairs"}])
     table = pd.concat([pairs, shift], ignore_index=True)
     table["measurement"], table["group"], table["compared_with"] = column, after, before
