@@ -30,9 +30,9 @@ from napari_phenldiff.baselines.loading import load_translator, train
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.benchmark.split import middle, split
 from napari_phenldiff.evaluation.config import EvaluationConfig
-from napari_phenldiff.evaluation.controls import control_experiment
 from napari_phenldiff.evaluation.evaluate import Model, evaluate
 from napari_phenldiff.evaluation.schema import Metrics, read_metrics
+from napari_phenldiff.images.controls import control_experiment
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.measurement.profiles import find_profile

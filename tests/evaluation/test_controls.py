@@ -1,25 +1,23 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation.choice import choose, cut_tiles, well_of
+from napari_phenldiff.evaluation.choice import choose, cut_tiles
 from napari_phenldiff.evaluation.controls import (
     Measured,
     control_effect,
-    halves,
     null_config,
-    permuted,
-    trained_controls,
 )
+from napari_phenldiff.images.controls import control_experiment
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.wells import well_of
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.runs.config import TranslationConfig
 
@@ -69,32 +67,11 @@ class Moves:
             yield Made(square(side + step, image.name, 1), image)
 
 
-def test_conditions_are_permuted_and_numbers_kept(experiment):
-    mixed = permuted(experiment, seed=1)
-    assert mixed.names == ("a", "b")
-    assert [len(c.images) for c in mixed.conditions] == [16, 16]
-    letters = Counter(image.name[0] for image in mixed["a"].images)
-    assert min(letters["A"], letters["B"]) > 2
-    assert {i.name for i in mixed.images} == {i.name for i in experiment.images}
-    assert permuted(experiment, seed=2)["a"].images != mixed["a"].images
-
-
-def test_wells_stay_together(experiment):
-    mixed = permuted(experiment, seed=3, wells=WELL)
-    for condition in mixed.conditions:
-        assert set(Counter(well_of(i.name, WELL) for i in condition.images).values()) == {4}
-    split = halves(experiment["a"], seed=0, wells=WELL)
-    assert split.names == ("a_a", "a_b")
-    wells = [{well_of(i.name, WELL) for i in c.images} for c in split.conditions]
-    assert not wells[0] & wells[1]
-    with pytest.raises(InputError, match="cannot be split"):
-        halves(Experiment.from_images({"a": group("A", 3, 8)})["a"], wells=WELL)
-
-
-def test_images_of_one_name_are_renamed():
-    same = Experiment.from_images({"a": group("A", 6, 8), "b": group("A", 6, 24)})
-    mixed = permuted(same, seed=0)
-    assert sum(len(c.images) for c in mixed.conditions) == 12
+def trained(kind, experiment, train, images, measured, seed=0):
+    """Train on conditions that do not differ, and measure what is found there nevertheless."""
+    false = control_experiment(kind, experiment, "a", seed=seed)
+    names = dict(zip(("source", "target"), false.names, strict=True))
+    return control_effect(train(false, seed), images, CONFIG.model_copy(update=names), measured)
 
 
 def test_what_is_trained_on_shuffled_conditions_shows_little(experiment, measured):
@@ -102,7 +79,7 @@ def test_what_is_trained_on_shuffled_conditions_shows_little(experiment, measure
     honest = control_effect(Moves(experiment), images, CONFIG, measured)
     assert honest.low > 0.2
     for kind in ("shuffled", "half-split"):
-        found = trained_controls(kind, experiment, Moves, images, CONFIG, measured, repeats=3)
+        found = [trained(kind, experiment, Moves, images, measured, seed) for seed in range(3)]
         assert len(found) == 3
         assert max(abs(effect.shift) for effect in found) < honest.shift / 2
 
@@ -112,9 +89,9 @@ def test_a_planted_leak_is_found(experiment, measured):
     leak = Moves(experiment)
     leaking = replace_conditions(leak)
     images = experiment["a"].images[:8]
-    found = trained_controls("shuffled", experiment, lambda *_: leaking, images, CONFIG, measured)
-    assert found[0].shown(0.05)
-    assert found[0].low > 0.2
+    found = trained("shuffled", experiment, lambda *_: leaking, images, measured)
+    assert found.shown(0.05)
+    assert found.low > 0.2
 
 
 def replace_conditions(translator):

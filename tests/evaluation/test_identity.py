@@ -10,10 +10,10 @@ from napari_phenldiff.evaluation.identity import (
     kept_nuclei,
     match_cells,
     match_nuclei,
-    nuclei_channel,
     nuclei_thresholds,
     own_source,
 )
+from napari_phenldiff.images.channel_names import nuclei_channel
 from napari_phenldiff.images.image import Image
 
 

@@ -167,7 +167,7 @@ def _as_control(
     prepared: Prepared, config: AnyTrainingConfig, wells: str | None
 ) -> tuple[Prepared, AnyTrainingConfig]:
     """Take the conditions from the images of a run; scaling and images stay those of that run."""
-    from napari_phenldiff.evaluation.controls import control_experiment
+    from napari_phenldiff.images.controls import control_experiment
 
     assert config.control is not None
     training = control_experiment(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.measurement.statistics.units import EACH_IMAGE, Wells
+from napari_phenldiff.images.wells import Wells, well_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,42 +125,6 @@ def choose(
         known,
         left_out,
     )
-
-
-def check_wells(images: Sequence[Image], pattern: str) -> None:
-    """Refuse a pattern that is none, or that does not name the well of every image."""
-    if pattern == EACH_IMAGE:
-        return
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f'"{pattern}" is not a regular expression: {error}.') from error
-    for image in images:
-        if expression.search(image.name) is None:
-            raise InputError(
-                f'The pattern "{pattern}" is not in the name "{image.name}": it must name the '
-                "well of every image."
-            )
-
-
-def well_of(name: str, wells: Wells | None) -> str:
-    """Return the well of an image; where it is not known, its name.
-
-    Parameters
-    ----------
-    name : str
-        Of the image.
-    wells : str or mapping of str to str or None
-        Pattern that finds it in the name (``"image"``: each image is one), or the well of each
-        name.
-    """
-    if isinstance(wells, Mapping):
-        return wells.get(name, name)
-    pattern = None if wells == EACH_IMAGE else wells
-    found = None if pattern is None else re.search(pattern, name)
-    if found is None:
-        return name
-    return "".join(part or "" for part in found.groups()) or found.group()
 
 
 def cut_tiles(images: Sequence[Image], side: int) -> tuple[list[np.ndarray], list[str]]:

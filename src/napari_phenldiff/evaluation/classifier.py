@@ -40,13 +40,13 @@ class Rate:
     @classmethod
     def of(cls, hits: np.ndarray) -> Rate:
         """Count what is true of a boolean array."""
+        from scipy.stats import binomtest
+
         n = hits.size
         if not n:
             return cls(math.nan, math.nan, math.nan, 0)
-        z, p = 1.959963984540054, float(hits.mean())
-        centre, scale = (p + z * z / (2 * n)), 1 + z * z / n
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return cls(p, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale), n)
+        interval = binomtest(int(np.count_nonzero(hits)), n).proportion_ci(method="wilson")
+        return cls(float(hits.mean()), float(interval.low), float(interval.high), n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,29 +99,6 @@ def cycle_error(
     return CycleError(np.array(norms), np.array(fractions), np.array(greys, float).reshape(shape))
 
 
-def there_and_back(
-    translator: Translating, images: Sequence[Image], config: TranslationConfig
-) -> tuple[list[Translated], list[Image]]:
-    """Translate images to the target, and what came out back to the source.
-
-    Parameters
-    ----------
-    translator : Translating
-    images : sequence of Image
-        In the source condition.
-    config : TranslationConfig
-        Of the way there; the way back has the same settings with the conditions exchanged.
-
-    Returns
-    -------
-    there : list of Translated
-    back : list of Image
-        Through files' data type on the way, as images that are saved in between.
-    """
-    there = list(translator.translate(images, config))
-    return there, back_again(translator, [one.translated for one in there], config)
-
-
 def back_again(
     translator: Translating, translated: Sequence[Image], config: TranslationConfig
 ) -> list[Image]:

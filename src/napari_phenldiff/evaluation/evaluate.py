@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.evaluation import parts
-from napari_phenldiff.evaluation.choice import Chosen, check_wells, choose, well_of
+from napari_phenldiff.evaluation.choice import Chosen, choose
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.controls import (
     Measured,
@@ -26,6 +26,7 @@ from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.wells import check_wells, well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.statistics.effects import effects
@@ -91,7 +92,7 @@ def evaluate(
     notes: list[str] = list(warnings)
     data = experiment.select((translation.source, translation.target))
     if config.wells is not None:
-        check_wells(data.images, config.wells)
+        check_wells((image.name for image in data.images), config.wells)
     units = Units() if config.wells is not None else units_of_images(data.images)
     wells = config.wells if config.wells is not None else units.wells
     chosen = choose(

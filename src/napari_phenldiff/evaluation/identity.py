@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_phenldiff.images.channel_names import is_nuclear
 from napari_phenldiff.images.image import Image
 
 if TYPE_CHECKING:
@@ -237,16 +236,13 @@ def own_source(sources: Sequence[Image], translated: Sequence[Image]) -> float:
     return float(wins[others].mean())
 
 
-def nuclei_channel(channel_names: Sequence[str]) -> str | None:
-    """Guess the channel that shows nuclei from its name; None if none sounds like it."""
-    return next((name for name in channel_names if is_nuclear(name)), None)
-
-
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
     """Correlate two arrays of one shape; NaN where one is the same everywhere."""
-    x, y = (v.astype(np.float64) - v.mean() for v in (a, b))
-    norm = math.sqrt(float((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum()) / norm if norm > 0 else math.nan
+    from scipy.stats import pearsonr
+
+    if not a.size or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(pearsonr(a.astype(np.float64), b.astype(np.float64), axis=None).statistic)
 
 
 def _as_bright(before: np.ndarray, after: np.ndarray, nuclei: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation import schema
-from napari_phenldiff.evaluation.choice import Chosen, cut_tiles, well_of
+from napari_phenldiff.evaluation.choice import Chosen, cut_tiles
 from napari_phenldiff.evaluation.classifier import Classified, classify
 from napari_phenldiff.evaluation.cycle import (
     Translating,
@@ -34,17 +34,18 @@ from napari_phenldiff.evaluation.identity import (
     NucleiMatch,
     correlations,
     kept_nuclei,
-    nuclei_channel,
     nuclei_in,
     nuclei_thresholds,
     own_source,
 )
 from napari_phenldiff.evaluation.memorisation import nearest_training
 from napari_phenldiff.evaluation.structure import layouts, measure_structure
+from napari_phenldiff.images.channel_names import nuclei_channel
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.measurement.statistics.units import Wells, units_of_images
+from napari_phenldiff.images.wells import Wells, well_of
+from napari_phenldiff.measurement.statistics.units import units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
 
 LARGEST_TILE = 256

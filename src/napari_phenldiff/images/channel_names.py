@@ -26,6 +26,11 @@ def is_nuclear(name: str) -> bool:
     return _NUCLEAR.search(name) is not None
 
 
+def nuclei_channel(channel_names: Sequence[str]) -> str | None:
+    """Guess the channel that shows nuclei from its name; None if none is named like it."""
+    return next((name for name in channel_names if is_nuclear(name)), None)
+
+
 def find_channel(names: Sequence[str], wanted: int | str, *, where: str = "The images have") -> int:
     """Find a channel by its name, else by its number.
 

@@ -1,12 +1,19 @@
-"""The wells that images were taken in, as far as their names tell."""
+"""The wells that images were taken in: as their names tell, or as a pattern finds them there."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from napari_phenldiff.errors import InputError
 
 _WELL = re.compile(r"(?<![A-Za-z0-9])([A-P])(0{0,2}[1-9]|0?1[0-9]|0?2[0-4])(?![A-Za-z0-9])")
 """Row and column on a plate of up to 384 wells, such as B02 or B002."""
+
+EACH_IMAGE = "image"
+"""In place of wells: each image counts."""
+Wells = str | Mapping[str, str]
+"""What names the well of an image: a pattern, or the wells by the names of the images."""
 
 
 def wells_in(names: Sequence[str]) -> list[str] | None:
@@ -25,3 +32,52 @@ def wells_in(names: Sequence[str]) -> list[str] | None:
     found = [_WELL.search(name) for name in names]
     wells = [f"{one[1]}{int(one[2])}" for one in found if one is not None]
     return wells if len(wells) == len(names) else None
+
+
+def check_wells(names: Iterable[str], pattern: str) -> None:
+    """Refuse a pattern that does not name the well of every image.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of images.
+    pattern : str
+        Regular expression, or `EACH_IMAGE`.
+
+    Raises
+    ------
+    InputError
+        If the pattern is no regular expression, or is not in a name.
+    """
+    if pattern == EACH_IMAGE:
+        return
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f'"{pattern}" is not a regular expression: {error}.') from error
+    for name in names:
+        if expression.search(name) is None:
+            raise InputError(
+                f'The pattern "{pattern}" is not in the name "{name}": it must name the well of '
+                "every image."
+            )
+
+
+def well_of(name: str, wells: Wells | None) -> str:
+    """Return the well of an image; where it is not known, its name.
+
+    Parameters
+    ----------
+    name : str
+        Of the image.
+    wells : str or mapping of str to str or None
+        Pattern that finds it in the name (``"image"``: each image is one), or the well of each
+        name.
+    """
+    if isinstance(wells, Mapping):
+        return wells.get(name, name)
+    pattern = None if wells == EACH_IMAGE else wells
+    found = None if pattern is None else re.search(pattern, name)
+    if found is None:
+        return name
+    return "".join(part or "" for part in found.groups()) or found.group()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from napari_phenldiff.images.channel_names import is_nuclear
 from napari_phenldiff.viewer.preferences import preferences
 
 # Stains and labels by the colour that microscopists know them in. The first match wins, so names of
 # stains stand before names of dyes ("tubulin (FITC)" is tubulin).
+_NUCLEAR = "bop blue"
 _NAMED = (
-    (re.compile(r"dna|dapi|hoechst|draq|nucle|h2b|chromatin", re.I), "bop blue"),
     (re.compile(r"actin|phalloidin|tritc|texas|rhodamine|rfp|mcherry|cy3|cy5", re.I), "magenta"),
     (re.compile(r"gfp|fitc|tubulin|488|golgi|marker|neurite", re.I), "green"),
 )
@@ -41,7 +42,8 @@ def channel_colormaps(channel_names: Sequence[str]) -> tuple[str, ...]:
     chosen: list[str | None] = list(wanted)
     for index, name in enumerate(channel_names):
         if chosen[index] is None:
-            colour = next((c for pattern, c in _NAMED if pattern.search(name)), None)
+            named = next((c for pattern, c in _NAMED if pattern.search(name)), None)
+            colour = _NUCLEAR if is_nuclear(name) else named
             chosen[index] = None if colour in chosen else colour
     free = [c for c in _FALLBACK if c not in chosen]
     return tuple(c or (free.pop(0) if free else "gray") for c in chosen)

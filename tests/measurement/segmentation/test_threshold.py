@@ -9,11 +9,11 @@ from scipy import ndimage as ndi
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.profiles.fitting import PixelPool
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, segment_area
 from napari_phenldiff.measurement.segmentation.thresholds import (
     GreyLevels,
     ThresholdSettings,
     fit_threshold,
-    foreground,
     level_of,
     smoothed,
 )
@@ -86,7 +86,8 @@ def test_smoothing_of_one_sigma():
 
 def test_the_threshold_itself_is_foreground():
     image = np.array([[1.0, 2.0, 3.0]])
-    np.testing.assert_array_equal(foreground(image, 2.0), [[False, True, True]])
+    found = segment_area(image, SegmentationSettings(), 2.0)
+    np.testing.assert_array_equal(found, [[False, True, True]])
 
 
 @pytest.mark.parametrize(

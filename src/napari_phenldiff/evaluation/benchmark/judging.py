@@ -15,7 +15,7 @@ from napari_phenldiff.evaluation import parts
 from napari_phenldiff.evaluation.benchmark.config import BenchmarkConfig
 from napari_phenldiff.evaluation.benchmark.folder import Made, Trained
 from napari_phenldiff.evaluation.benchmark.split import Data
-from napari_phenldiff.evaluation.choice import cut_tiles, well_of
+from napari_phenldiff.evaluation.choice import cut_tiles
 from napari_phenldiff.evaluation.classifier import Classified, classify
 from napari_phenldiff.evaluation.distance_table import (
     COPY,
@@ -28,13 +28,13 @@ from napari_phenldiff.evaluation.distance_table import (
     inception_distance,
 )
 from napari_phenldiff.evaluation.features import Features, extract_features
-from napari_phenldiff.evaluation.identity import nuclei_channel
 from napari_phenldiff.evaluation.numbers import Number
 from napari_phenldiff.evaluation.schema import Cycle, Identity, Memorisation, Recovered
-from napari_phenldiff.images.channel_names import named_channels
+from napari_phenldiff.images.channel_names import named_channels, nuclei_channel
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.wells import well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.statistics.compare import recovery

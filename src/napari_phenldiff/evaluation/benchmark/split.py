@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation.choice import Chosen, check_wells, choose, well_of
+from napari_phenldiff.evaluation.choice import Chosen, choose
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.wells import check_wells, well_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +111,7 @@ def split(
         If a side of a condition would have fewer than two images.
     """
     if wells is not None:
-        check_wells(experiment.images, wells)
+        check_wells((image.name for image in experiment.images), wells)
     smallest = min(len(condition.images) for condition in experiment.conditions)
     n = min(n, smallest * 3 // 4)
     members: dict[str, dict[str, list[Image]]] = {}

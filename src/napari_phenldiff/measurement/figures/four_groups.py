@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
 from napari_phenldiff.measurement.statistics.compare import (
     Comparison,
@@ -21,13 +22,7 @@ from napari_phenldiff.measurement.statistics.effects import (
     compare_real_and_translated,
     named_test,
 )
-from napari_phenldiff.measurement.statistics.units import (
-    Units,
-    Wells,
-    known,
-    matched,
-    unit_values,
-)
+from napari_phenldiff.measurement.statistics.units import Units, known, matched, unit_values
 from napari_phenldiff.measurement.tables.measurement import Measurement, column_text
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.figures.four_groups import shift_row
 from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
 from napari_phenldiff.measurement.statistics.compare import Comparison, p_text
@@ -15,7 +16,6 @@ from napari_phenldiff.measurement.statistics.effects import Groups, Tested, comp
 from napari_phenldiff.measurement.statistics.units import (
     Summary,
     Units,
-    Wells,
     matched,
     unit_values,
     units_of,

@@ -142,25 +142,6 @@ def fit_threshold(values: np.ndarray | GreyLevels, settings: ThresholdSettings) 
     return float(from_logarithm(find(logs, counts, settings.method), bounds))
 
 
-def foreground(prepared: np.ndarray, threshold: float, smoothing: float = 0.0) -> np.ndarray:
-    """Pixels that reach a threshold.
-
-    Parameters
-    ----------
-    prepared : numpy.ndarray of shape (Y, X), float64
-        As `prepare` gives it.
-    threshold : float
-        In the same units.
-    smoothing : float
-        As in `ThresholdSettings`.
-
-    Returns
-    -------
-    numpy.ndarray of shape (Y, X), bool
-    """
-    return smoothed(prepared, smoothing) >= threshold
-
-
 def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
     """Smooth an image with a Gaussian that takes nothing from beyond the edges.
 

@@ -287,8 +287,6 @@ def recovery(
     translated: ArrayLike,
     *,
     reconstructed: ArrayLike | None = None,
-    seed: int = 0,
-    n_resamples: int = 1000,
 ) -> Recovery:
     """Estimate which part of the real effect translation reproduces.
 
@@ -302,8 +300,6 @@ def recovery(
         The same images translated to their own condition, in the same order. They went through
         the autoencoder as well, so that its own error cancels. Without them, the translated
         images are held against all real source images.
-    seed, n_resamples : int
-        Without meaning: nothing is drawn at random any more. Kept for those who give them.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.statistics.compare import (
     Comparison,
     Recovery,
@@ -25,7 +26,6 @@ from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delt
 from napari_phenldiff.measurement.statistics.units import (
     Summary,
     Units,
-    Wells,
     matched,
     unit_values,
     units_of,

@@ -173,8 +173,8 @@ def _welch_interval(a: np.ndarray, b: np.ndarray) -> Interval:
         return shifted, shifted
     sizes = [x.size for x in (a, b) if x.size > 1]
     freedom = variance**2 / sum(p**2 / (n - 1) for p, n in zip(parts, sizes, strict=True))
-    half = float(t.ppf(1 - _TAIL, freedom) * math.sqrt(variance))
-    return shifted - half, shifted + half
+    low, high = t.interval(LEVEL, freedom, loc=shifted, scale=math.sqrt(variance))
+    return float(low), float(high)
 
 
 def _cut(counts: Callable[..., np.ndarray], *sizes: int) -> int:

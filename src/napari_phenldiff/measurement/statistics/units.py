@@ -16,6 +16,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.places import Place, place_of
+from napari_phenldiff.images.wells import EACH_IMAGE, Wells, check_wells, well_of
 from napari_phenldiff.measurement.tables.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -27,14 +28,7 @@ if TYPE_CHECKING:
 Summary = Literal["mean", "median"]
 
 
-Wells = str | Mapping[str, str]
-
-
 _LONE, _PADDED = re.compile(r"[tz]\d+", re.I), re.compile(r"[tz]0\d+", re.I)
-
-
-EACH_IMAGE = "image"
-"""In place of wells: each image counts. It is the column that names images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,20 +195,9 @@ def wells_by_pattern(measurement: Measurement, pattern: str) -> Wells:
     """
     if pattern == EACH_IMAGE:
         return EACH_IMAGE
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f'"{pattern}" is not a regular expression: {error}.') from error
-    wells = {}
-    for name in measurement.images["image"].astype(str).unique():
-        found = expression.search(name)
-        if found is None:
-            raise InputError(
-                f'The pattern "{pattern}" is not in the name "{name}": it must name the well of '
-                "every image."
-            )
-        wells[name] = "".join(part or "" for part in found.groups()) or found.group()
-    return wells
+    names = measurement.images["image"].astype(str).unique()
+    check_wells(names, pattern)
+    return {name: well_of(name, pattern) for name in names}
 
 
 def matched(

@@ -119,7 +119,6 @@ class Spool:
 ColumnNames = Literal["scikit-image", "cellprofiler"]
 
 
-COLUMN_NAMES: tuple[ColumnNames, ...] = ("scikit-image", "cellprofiler")
 # As ExportToSpreadsheet writes them; {} is the name of the image or of the objects.
 _IMAGE = {
     "image": "Metadata_Image",
