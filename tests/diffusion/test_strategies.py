@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from safetensors.torch import load_file, save_file
 
 from napari_phenldiff.cli import main
@@ -347,6 +348,32 @@ def test_the_scale_of_lora_is_kept_with_it(tiny_base):
         torch.testing.assert_close(output(other), output(base), rtol=1e-4, atol=1e-5)
         outputs.append(output(base))
     assert not torch.allclose(*outputs, atol=1e-3)
+
+
+def test_diffusers_loads_what_lora_has_learned(tiny_base, tmp_path, experiment):
+    settings = {"steps": 2, "layers": "everywhere", "lora_alpha": 6.0}
+    run = make_run(tmp_path / "run", experiment, tiny_base, "lora", **settings)
+    for _ in finetune(experiment, run.config, run):
+        pass
+    ours = BaseModel.load(str(tiny_base))
+    load_adapter(run.adapter_path, ours.unet)
+    plain = BaseModel.load(str(tiny_base))
+    before = output(plain)
+    loader = StableDiffusionLoraLoaderMixin
+    weights, alphas, metadata = loader.lora_state_dict(
+        str(run.adapter_path),
+        weight_name="pytorch_lora_weights.safetensors",
+        return_lora_metadata=True,
+    )
+    loader.load_lora_into_unet(weights, alphas, plain.unet, metadata=metadata)
+    assert not torch.allclose(output(plain), before, atol=1e-6)
+    torch.testing.assert_close(output(plain), output(ours), rtol=1e-5, atol=1e-6)
+    # and without a pipeline
+    alone = BaseModel.load(str(tiny_base)).unet
+    alone.load_lora_adapter(
+        str(run.adapter_path), prefix="unet", weight_name="pytorch_lora_weights.safetensors"
+    )
+    assert len(alone.peft_config) == 1
 
 
 def test_an_adapter_without_a_scale_has_that_of_its_rank():

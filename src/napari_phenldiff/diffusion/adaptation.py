@@ -84,7 +84,8 @@ def adapter_files(
 ) -> Mapping[str, bytes]:
     """Return what belongs into an adapter folder, by file name."""
     state = strategy.state(unet)
-    weights = _pack(state.items())
+    named = ((f"{strategy.prefix}{name}", value) for name, value in state.items())
+    weights = _pack(named, strategy.metadata())
     settings = {
         **strategy.to_dict(),
         "trained_parameters": sum(value.numel() for value in state.values()),
@@ -145,7 +146,8 @@ def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         strategy = strategy_from_dict(settings)
-        weights = load_file(str(folder / strategy.file)) if strategy.file else {}
+        kept = load_file(str(folder / strategy.file)) if strategy.file else {}
+        weights = {name.removeprefix(strategy.prefix): value for name, value in kept.items()}
         learned = load_file(str(folder / TOKENS))
         tokens = ConditionTokens(settings["conditions"], learned["values"], learned["null"])
         references = tuple(str(name) for name in settings.get("reference_channels", ()))
@@ -159,8 +161,10 @@ def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
     return Adapter(tokens, references, strategy, separation), weights
 
 
-def _pack(values: Iterable[tuple[str, torch.Tensor]]) -> bytes:
-    return save({key: value.detach().float().contiguous().cpu() for key, value in values})
+def _pack(
+    values: Iterable[tuple[str, torch.Tensor]], metadata: dict[str, str] | None = None
+) -> bytes:
+    return save({key: value.detach().float().contiguous().cpu() for key, value in values}, metadata)
 
 
 def _misfit(folder: Path) -> InputError:

@@ -7,6 +7,7 @@ they are, *full* the whole network; both memorise small sets.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 
 from napari_phenldiff.diffusion.svdiff import add_shifts, fold_shifts, shifts
@@ -66,6 +68,9 @@ class Strategy(ABC):
     file: ClassVar[str]
     """Name of the file of what was learned."""
 
+    prefix: ClassVar[str] = ""
+    """What the names of the weights in that file begin with."""
+
     @abstractmethod
     def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
         """Let weights of a network learn, and no others; its output is as before, to the bit."""
@@ -92,6 +97,10 @@ class Strategy(ABC):
         """Prepare a network that will learn no more; its weights are the same, to the bit."""
         unet.requires_grad_(False)
 
+    def metadata(self) -> dict[str, str]:
+        """Return what the header of the file says, for other programs that read it."""
+        return {"format": "pt"}
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """As JSON; `strategy_from_dict` reads it."""
@@ -113,6 +122,7 @@ class Lora(Strategy):
 
     name: ClassVar[str] = "lora"
     file: ClassVar[str] = "pytorch_lora_weights.safetensors"
+    prefix: ClassVar[str] = "unet."  # as pipelines of diffusers save and load it
     rank: int = 16
     layers: tuple[str, ...] = ATTENTION
     alpha: float | None = None
@@ -120,15 +130,26 @@ class Lora(Strategy):
     def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
         """Put fresh updates (zero effect) onto a network, drawn from torch's global stream."""
         unet.requires_grad_(False)
-        unet.add_adapter(
-            LoraConfig(
-                r=self.rank,
-                lora_alpha=self._alpha,
-                target_modules=list(self.layers),
-                init_lora_weights=True,
-            )
-        )
+        unet.add_adapter(self._config())
         return [Group(_in_float32(unet))]
+
+    def metadata(self) -> dict[str, str]:
+        """Return the configuration of peft, in which diffusers finds rank, scale and layers."""
+        settings = {
+            f"{self.prefix}{name}": sorted(value) if isinstance(value, set) else value
+            for name, value in self._config().to_dict().items()
+        }
+        text = json.dumps(settings, indent=1, sort_keys=True)
+        # a slotted dataclass is made anew, so super() without arguments would not find it
+        return {**Strategy.metadata(self), LORA_ADAPTER_METADATA_KEY: text}
+
+    def _config(self) -> LoraConfig:
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self._alpha,
+            target_modules=list(self.layers),
+            init_lora_weights=True,
+        )
 
     @property
     def _alpha(self) -> float:
