@@ -17,6 +17,7 @@ from napari_phenldiff.cli import main
 from napari_phenldiff.images.simulate import simulate_images, simulate_pairs
 from napari_phenldiff.images.tiff import read_image, write_tiff
 from napari_phenldiff.jobs.process import ChildProcess, follow
+from napari_phenldiff.jobs.requests import SessionRequest
 from napari_phenldiff.jobs.session import Session, TranslateRequest, TurnRequest
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.runs.config import TranslationConfig
@@ -131,15 +132,8 @@ def test_the_session_of_the_viewer_translates_and_tells_that_there_is_no_dial(
     list(train(experiment, run))
 
     def start(log: Path) -> ChildProcess:
-        command = [sys.executable, "-m", "napari_phenldiff", "session", str(run.path)]
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [*command, "--folder", str(log.parent), "--idle", "60"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-            )
-        return ChildProcess(process, log)
+        request = SessionRequest(run=run.path, folder=log.parent, idle=60)
+        return ChildProcess.carry_out(request, log.parent / "request.json", log=log, listens=True)
 
     (tmp_path / "session").mkdir()
     session = Session(tmp_path / "session", start)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.jobs.requests import EvaluateRequest, write_request
 from napari_phenldiff.runs.events import Failed, Finished, Loading, Progress, read_events
 
 NAMES = ("--profile", "area", "--channel", "marker")
@@ -115,10 +117,20 @@ def test_a_folder_that_is_not_empty_is_left_alone(data, trained, tmp_path, phenl
 
 
 def test_events_are_written_for_who_follows(data, trained, tmp_path, phenldiff):
-    events = tmp_path / "events.jsonl"
-    common = ("evaluate", trained, data, *NAMES, "--images", 2, "--events", events)
-    shuffled = as_control(trained, tmp_path, "shuffled")
-    phenldiff(*common, "--out", tmp_path / "out", "--shuffled", shuffled)
+    events = tmp_path / "aside" / "events.jsonl"
+    events.parent.mkdir()
+    request = EvaluateRequest(
+        run=trained,
+        data=data,
+        out=tmp_path / "out",
+        profile="area",
+        settings={"channel": "marker"},
+        config=EvaluationConfig(images=2),
+        shuffled=(as_control(trained, tmp_path, "shuffled"),),
+    )
+    write_request(events.with_name("request.json"), request)
+    code, _, _ = phenldiff("job", events.with_name("request.json"))
+    assert code == 0
     told, offset = read_events(events)
     assert isinstance(told[-1], Finished)
     counted = [(e.message, e.done, e.total) for e in told if isinstance(e, Progress)]
@@ -128,7 +140,9 @@ def test_events_are_written_for_who_follows(data, trained, tmp_path, phenldiff):
     assert "translating with a control run (shuffled)" in words
     assert words.index("measuring") < words.index("looking for training images")
 
-    phenldiff(*common, "--out", tmp_path / "out")
+    code, _, complaint = phenldiff("job", events.with_name("request.json"))
+    assert code == 2
+    assert "not empty" in complaint
     (last,) = read_events(events, offset)[0]
     assert isinstance(last, Failed)
     assert "not empty" in last.message

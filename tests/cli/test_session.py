@@ -14,6 +14,7 @@ import pytest
 
 from napari_phenldiff.images.tiff import read_image, read_provenance
 from napari_phenldiff.jobs.process import ChildProcess, follow
+from napari_phenldiff.jobs.requests import SessionRequest, write_request
 from napari_phenldiff.jobs.session import Session, TranslateRequest, TurnRequest
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Preview, Progress
@@ -35,8 +36,9 @@ class Talk:
 
     def start(self, log: Path) -> ChildProcess:
         self.started += 1
-        command = [sys.executable, str(STAND_IN), "session", str(self.run), "--folder"]
-        command += [str(log.parent), "--idle", str(self.idle)]
+        request = SessionRequest(run=self.run, folder=log.parent, idle=self.idle)
+        write_request(log.parent / "request.json", request)
+        command = [sys.executable, str(STAND_IN), "job", str(log.parent / "request.json")]
         with log.open("ab") as output:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)
         return ChildProcess(process, log)

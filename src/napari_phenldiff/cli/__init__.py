@@ -17,10 +17,10 @@ from napari_phenldiff.cli import (
     demo,
     device,
     evaluate,
+    job,
     measure,
     merge,
     pretrain,
-    session,
     simulate,
     train,
     translate,
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
         *(train, translate, measure, evaluate, benchmark, merge),
-        *(simulate, pretrain, demo, device, session),
+        *(simulate, pretrain, demo, device, job),
     ):
         module.add_parser(commands)
     return parser

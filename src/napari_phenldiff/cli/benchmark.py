@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +213,8 @@ def _do(method: str, folder: Path, config: BenchmarkConfig, data: Data, device: 
 def _trained(
     method: str, path: Path, config: BenchmarkConfig, data: Data, device: str
 ) -> tuple[Run, int]:
-    from napari_phenldiff.cli.train import carry_out
+    from napari_phenldiff.cli.train import show_training
+    from napari_phenldiff.jobs.training import train_run
     from napari_phenldiff.runs.baseline_config import CONFIGS
     from napari_phenldiff.runs.folder import Run, is_run
 
@@ -225,7 +227,7 @@ def _trained(
     else:
         asked = validated(CONFIGS[method], config.training(method, device), where="benchmark")
         run = Run.from_experiment(path, asked, experiment=data.training, scaling=data.scaling)
-    code = carry_out(run, lambda: (data.training, None), is_new=is_new)
+    code = show_training(partial(train_run, run, lambda: (data.training, None), is_new=is_new))
     return Run.open(path), code
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +11,14 @@ from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
-from napari_phenldiff.jobs.directions import direction
-from napari_phenldiff.jobs.trained_channels import OTHER_NAMES, other_names
+from napari_phenldiff.jobs import evaluation
+from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.runs.config import TranslationConfig, validated
-from napari_phenldiff.runs.events import (
-    Event,
-    Failed,
-    Finished,
-    Loading,
-    Progress,
-    Warned,
-    append_event,
-)
-from napari_phenldiff.runs.failures import explain
+from napari_phenldiff.runs.events import Event, Finished, Warned
+from napari_phenldiff.runs.folder import Run
 
 if TYPE_CHECKING:
-    from napari_phenldiff.evaluation.cycle import Translating
     from napari_phenldiff.measurement.segmentation.thresholds import Settings
-    from napari_phenldiff.runs.folder import Run
 
 _EPILOG = """\
 DATA is a folder with a sub-folder per condition, as for `phenldiff train`. Images that the run was
@@ -87,8 +76,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
     )
-    # What the viewer follows: each event as a line of JSON.
-    parser.add_argument("--events", type=Path, help=argparse.SUPPRESS)
     options.add_base_at(parser)
     options.add_z(parser)
     options.add_settings(parser, EvaluationConfig)
@@ -122,114 +109,62 @@ def add_measurement(parser: argparse.ArgumentParser, *, required: bool = True) -
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    try:
-        return _run(args)
-    except Exception as error:
-        _write(args.events, Failed(explain(error)))
-        raise
-
-
-def _write(path: Path | None, event: Event) -> None:
-    """Write an event for whoever started this and follows it."""
-    if path is not None:
-        append_event(path, event)
-
-
-def _run(args: argparse.Namespace) -> int:
-    from napari_phenldiff.images.experiment import Experiment
-    from napari_phenldiff.runs.folder import Run, check_output_folder
-
-    opened = Run.open(args.run, base_at=args.base_at)
-    if not opened.has_adapter:
-        raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
-    check_output_folder(args.out)
-    seed = {"seed": args.seed} if "seed" in args else {}
-    source, target = direction(opened, args.source, args.target)
-    values = {
+    translation = {
         **options.given(args, TranslationConfig),
-        **seed,
-        "source": source,
-        "target": target,
+        "source": args.source,
+        "target": args.target,
     }
-    translation = validated(TranslationConfig, values, where="evaluate")
     values = options.given(args, EvaluationConfig)
     if values.get("keep") == "auto":
         del values["keep"]
-    config = validated(EvaluationConfig, values, where="evaluate")
-    settings = settings_of(args)
-    controls = {
-        kind: [(Run.open(path, base_at=args.base_at), path) for path in getattr(args, kind)]
-        for kind in ("shuffled", "half_split")
-    }
-    experiment = Experiment.from_folder(
-        args.data, conditions=(translation.source, translation.target), z=args.z
+    opened, *controls = (
+        [Run.open(path, base_at=args.base_at) for path in paths]
+        for paths in ([args.run], args.shuffled, args.half_split)
     )
-    _check_channels(opened, experiment, args.data)
-    warnings = [*experiment.left_out, *_about_images(opened, experiment)]
-    return _evaluate(args, opened, experiment, translation, config, settings, controls, warnings)
+    return evaluate(
+        opened[0],
+        args.data,
+        args.out,
+        args.profile,
+        validated(EvaluationConfig, values, where="evaluate"),
+        settings=settings_of(args),
+        translation=translation,
+        shuffled=controls[0],
+        half_split=controls[1],
+        device=args.device,
+        z=args.z,
+    )
 
 
-def _evaluate(
-    args: argparse.Namespace,
+def evaluate(
     run: Run,
-    experiment: Any,
-    translation: TranslationConfig,
-    config: EvaluationConfig,
-    settings: Settings,
-    controls: dict[str, list[tuple[Run, Path]]],
-    warnings: Sequence[str],
+    data: Path,
+    out: Path,
+    *what: Any,
+    on_event: OnEvent = ignore,
+    **how: Any,
 ) -> int:
-    from napari_phenldiff.baselines.loading import load_translator
-    from napari_phenldiff.evaluation.document import write_document
-    from napari_phenldiff.evaluation.evaluate import Model, evaluate
-    from napari_phenldiff.images.files import make_folder_atomic
+    """Judge a run, show how it goes and what the verdict is, and return the exit code.
 
-    with Reporter() as reporter:
+    Takes what `napari_phenldiff.jobs.evaluation.evaluate` takes.
+    """
+    told: set[str] = set()
+    with Reporter() as report:
 
-        def report(event: Event) -> None:
-            reporter(event)
-            _write(args.events, event)
+        def tell(event: Event) -> None:
+            if isinstance(event, Warned):
+                told.add(event.message)
+            if not isinstance(event, Finished):  # the verdict is what is waited for
+                report(event)
+            on_event(event)
 
-        def on_step(what: str, done: int, total: int) -> None:
-            # Only images are counted; what is done once has no number.
-            report(Progress(done, total, what) if total > 1 else Loading(what))
-
-        for text in warnings:
-            report(Warned(text))
-        report(Loading("Loading the model"))
-
-        def translators(kind: str) -> list[tuple[Translating, TranslationConfig]]:
-            return [
-                (
-                    load_translator(one, device=args.device),
-                    _with_conditions(translation, one, kind, path),
-                )
-                for one, path in controls[kind]
-            ]
-
-        result = evaluate(
-            Model.of_run(run, load_translator(run, device=args.device)),
-            experiment,
-            translation,
-            config,
-            args.profile,
-            settings,
-            shuffled=translators("shuffled"),
-            half_split=translators("half_split"),
-            warnings=warnings,
-            on_step=on_step,
-        )
-    with make_folder_atomic(args.out) as aside:
-        result.measurement.write(aside / "measured.csv")
-        result.metrics.write(aside / "metrics.json")
-        write_document(aside / "report.html", result)
-    _write(args.events, Finished(result.metrics.n_translated))
+        result = evaluation.evaluate(run, data, out, *what, on_event=tell, **how)
     verdict = result.metrics.verdict
     say(f"{verdict.answer[0].upper()}{verdict.answer[1:]}. {verdict.reason}")
     for note in result.metrics.notes:
-        if note not in warnings:  # told at the beginning
+        if note not in told:
             say(f"note: {note}")
-    say(f"Open {(args.out / 'report.html').resolve()} in a browser.")
+    say(f"Open {(out / 'report.html').resolve()} in a browser.")
     return 0
 
 
@@ -247,43 +182,3 @@ def settings_of(args: argparse.Namespace) -> Settings:
     if profile != args.profile:
         raise InputError(f"{args.settings} is for the profile {profile}, not {args.profile}.")
     return settings
-
-
-def _check_channels(run: Run, experiment: Any, data: Path) -> None:
-    """Refuse images with other channels than those trained on; say if they have other names."""
-    from napari_phenldiff.images.checks import check_channels
-
-    check_channels(experiment)
-    image = experiment.images[0]
-    if other_names(run, image.path or data / image.name, image):
-        say(OTHER_NAMES.format(", ".join(run.channel_names)))
-
-
-def _about_images(run: Run, experiment: Any) -> tuple[str, ...]:
-    """Say what makes images unlike those of the run, or refuse them."""
-    from napari_phenldiff.runs.suitability import Suitability
-
-    suitability = Suitability(run)
-    for condition in experiment.conditions:
-        for image in condition.images:
-            suitability.add(condition.name, image)
-    suitability.check()
-    return suitability.warnings()
-
-
-def _with_conditions(
-    translation: TranslationConfig, run: Run, kind: str, path: Path
-) -> TranslationConfig:
-    """Translate as the run that is judged, between the conditions that a control run knows."""
-    if not run.has_adapter:
-        raise InputError(f"The control run {path} has no result yet; train it first.")
-    wanted = kind.replace("_", "-")
-    if run.config.control != wanted:
-        raise InputError(
-            f"{path} was not trained with --control {wanted}, so it says nothing about false "
-            f"conditions (its control is: {run.config.control or 'none'})."
-        )
-    names = translation.source, translation.target
-    if kind != "shuffled" or not set(names) <= set(run.conditions):
-        names = run.conditions[0], run.conditions[1]
-    return translation.model_copy(update={"source": names[0], "target": names[1]})

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.progress import say
-from napari_phenldiff.errors import InputError
-from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.cli.progress import Reporter, say
+from napari_phenldiff.jobs.merging import merge
+from napari_phenldiff.runs.folder import Run
 
 _EPILOG = """\
 FOLDER is a base model in diffusers' layout, with what RUN has learned in its weights and the
@@ -42,19 +42,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    from napari_phenldiff.runs.folder import Run, check_output_folder
-
-    opened = Run.open(args.run, base_at=args.base_at)
-    if not isinstance(opened.config, TrainingConfig):
-        raise InputError(
-            f"{args.run} was trained with {opened.config.method}, which has no base model to merge "
-            "into; give a run of the method phenldiff."
-        )
-    check_output_folder(args.out)
-    say(f"Merging {args.run} ...")
-    from napari_phenldiff.diffusion.merging import merge
-
-    merge(opened, args.out)
+    with Reporter() as report:
+        merge(Run.open(args.run, base_at=args.base_at), args.out, on_event=report)
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     say(f"The base model is in {args.out} ({size / 1e6:.1f} MB).")
     return 0

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs import training
 from napari_phenldiff.jobs.interruption import Interruption
+from napari_phenldiff.jobs.training import new_run, train_new
 from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, validated
-from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Step, Warned
-from napari_phenldiff.runs.failures import explain
+from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.settings import settings_in
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
-    from napari_phenldiff.images.experiment import Experiment
-    from napari_phenldiff.runs.folder import Run
-    from napari_phenldiff.runs.preparing import Prepared
-
-    _Images = tuple[Experiment, Experiment | None]
 
 _EPILOG = """\
 DATA is a folder with one sub-folder of TIFFs per condition:
@@ -113,12 +107,7 @@ def run(args: argparse.Namespace) -> int:
             f"train needs {', '.join(missing)}; see `phenldiff train --help`, or use "
             "`phenldiff train --resume RUN` to go on with a run."
         )
-    conditions = (args.source, args.target, *args.condition)
-    values = {**_given(args), "conditions": conditions}
-    base = values.get("base", "bundled")
-    if base != "bundled" and Path(base).is_dir():
-        # The run may be resumed, and its adapter used, from another working folder.
-        values["base"] = str(Path(base).resolve())
+    values = {**_given(args), "conditions": (args.source, args.target, *args.condition)}
     config = _config(values)
     if args.wells is not None and config.control is None:
         raise InputError("--wells says what stays together in a --control; name one, or none.")
@@ -133,134 +122,37 @@ def train(
     z: int | Projection | None = None,
     wells: str | None = None,
 ) -> int:
-    """Make a run from the folder `data` and train it; return the exit code.
-
-    Everything that can be refused is refused before anything is written.
-    """
-    from napari_phenldiff.images.experiment import Experiment
-    from napari_phenldiff.runs.folder import check_output_folder
-    from napari_phenldiff.runs.preparing import prepare
-
-    check_output_folder(out)
-    say(f"Reading {data} ...")
-    experiment = Experiment.from_folder(data, conditions=config.conditions, z=z)
-    config = _with_references(config, experiment.channel_names)
-    prepared = prepare(experiment.select(config.conditions), config)
-    if config.control is not None:
-        prepared, config = _as_control(prepared, config, wells)
-    run = prepared.make_run(out, config)
-    images = (prepared.training, prepared.validation)
-    return carry_out(run, lambda: images, warnings=prepared.warnings, is_new=True)
-
-
-def _with_references(config: AnyTrainingConfig, names: Sequence[str]) -> AnyTrainingConfig:
-    """Return the configuration with the reference channels as the images call them."""
-    from napari_phenldiff.images.channel_names import named_channels
-
-    listed = getattr(config, "reference_channels", "auto")
-    if isinstance(listed, str):
-        return config
-    return config.model_copy(update={"reference_channels": named_channels(listed, names)})
-
-
-def _as_control(
-    prepared: Prepared, config: AnyTrainingConfig, wells: str | None
-) -> tuple[Prepared, AnyTrainingConfig]:
-    """Take the conditions from the images of a run; scaling and images stay those of that run."""
-    from napari_phenldiff.images.controls import control_experiment
-
-    assert config.control is not None
-    training = control_experiment(
-        config.control, prepared.training, config.conditions[0], seed=config.seed, wells=wells
-    )
-    training.check()
-    config = config.model_copy(update={"conditions": training.names})
-    say(f"Control: {config.control}, {' and '.join(config.conditions)} do not differ.")
-    return replace(prepared, training=training, validation=None), config
+    """Make a run from the folder `data`, train it, and return the exit code."""
+    with Reporter() as report:
+        new = new_run(data, config, out, z=z, wells=wells, on_event=report)
+    return show_training(partial(train_new, new))
 
 
 def resume(path: Path, *, base_at: Path | None = None) -> int:
     """Go on with a run from its last checkpoint, or from the start; return the exit code."""
-    from napari_phenldiff.runs.folder import Run
-
     run = Run.open(path, base_at=base_at)
     if run.state == "finished":
         say(f"{path} is finished; there is nothing to resume.")
         return 0
-    return carry_out(run, lambda: (run.load_experiment(), run.load_validation()))
+    return show_training(partial(training.resume, run))
 
 
-def carry_out(
-    run: Run,
-    read_images: Callable[[], _Images],
-    *,
-    warnings: Sequence[str] = (),
-    is_new: bool = False,
-) -> int:
-    """Train a run, write down what happens, and return the exit code.
-
-    Whatever goes wrong is written into the run as its last event, since nobody may be looking at
-    this process. A new run that is refused before its first step is removed again.
+def show_training(work: Callable[..., Run]) -> int:
+    """Train, let Ctrl-C end it, show how it goes, and return the exit code.
 
     Parameters
     ----------
-    run : Run
-        The run, which nobody else may be training.
-    read_images : callable
-        Returns the images to train on, and those to watch if there are any.
-    warnings : sequence of str
-        What the user should know.
-    is_new : bool
-        Whether this command made the run folder.
+    work : callable
+        Trains; called with ``should_stop`` and ``on_event``.
     """
-    refused: InputError | None = None
     message = "Ending after this step ... (once more ends at once)"
-    with run.lock(), Interruption(message) as interruption, Reporter() as report:
-        run.clear_stop(before=_process_start())
-        last: Event | None = None
-        try:
-            for text in warnings:
-                _note(run, report, Warned(text))
-            for event in _training(run, read_images, interruption, reading=not is_new):
-                last = event if isinstance(event, (Step, Finished, Failed)) else last
-                _note(run, report, event)
-        except Exception as error:
-            if is_new and last is None and isinstance(error, InputError):
-                refused = error
-            else:
-                with suppress(OSError):
-                    run.append(Failed(explain(error)))
-                raise
-        finally:
-            run.clear_stop()
-    if refused is not None:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise refused
-    if isinstance(last, Failed):
-        raise RuntimeError(last.message)
-    if isinstance(last, Finished) and last.stopped:
+    with Interruption(message) as interruption, Reporter() as report:
+        run = work(should_stop=lambda: bool(interruption), on_event=report)
+    if run.state == "stopped":
         say(f"Go on with: phenldiff train --resume {run.path}")
         return interruption.exit_code
     say(f"The run is in {run.path}.")
     return 0
-
-
-def _training(
-    run: Run, read_images: Callable[[], _Images], interruption: Interruption, *, reading: bool
-) -> Iterator[Event]:
-    if reading:
-        yield Loading("Reading the images")
-    experiment, validation = read_images()
-    yield Loading("Loading the base model" if run.config.base != "random" else "Loading torch")
-    from napari_phenldiff.baselines.loading import train as train_method
-
-    yield from train_method(
-        experiment,
-        run,
-        should_stop=lambda: bool(interruption) or run.stop_requested,
-        resume=run.latest_checkpoint() is not None,
-        validation=validation,
-    )
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -287,17 +179,6 @@ def _config(values: dict[str, Any]) -> AnyTrainingConfig:
         values = {**values, "preset": preset_for(values.get("device", "auto"))}
     config: AnyTrainingConfig = validated(model, values, where="train")
     return config
-
-
-def _note(run: Run, report: Reporter, event: Event) -> None:
-    run.append(event)
-    report(event)
-
-
-def _process_start() -> float:
-    import psutil  # type: ignore[import-untyped]
-
-    return float(psutil.Process().create_time())
 
 
 def _refuse_options_of_new_run(args: argparse.Namespace) -> None:

@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import composed
+from napari_phenldiff.jobs.telling import OnEvent, ignore
+from napari_phenldiff.runs.events import Loading
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
-    from napari_phenldiff.images.image import Image
+
+
+Images = str | os.PathLike[str] | Experiment | Mapping[str, Sequence[Image]]
+"""A folder with a sub-folder of TIFFs per condition, or images in memory by condition."""
+
+
+def experiment_of(
+    images: Images,
+    conditions: Sequence[str] | None = None,
+    *,
+    z: int | Projection | None = None,
+    on_event: OnEvent = ignore,
+) -> Experiment:
+    """Return images as an experiment, whatever form they are given in.
+
+    Parameters
+    ----------
+    images : path-like, Experiment or mapping of str to sequence of Image
+        See `Images`.
+    conditions : sequence of str, optional
+        Those that are read from a folder; by default all.
+    z : int, "max", "mean" or "sum", optional
+        Plane (from 0) or projection of files with a z axis.
+    on_event : callable
+        Told that a folder is read.
+    """
+    if isinstance(images, Experiment):
+        return images
+    if isinstance(images, Mapping):
+        return Experiment.from_images(images)
+    on_event(Loading(f"Reading {os.fspath(images)}"))
+    return Experiment.from_folder(images, conditions=conditions, z=z)
 
 
 @dataclass(frozen=True, slots=True)

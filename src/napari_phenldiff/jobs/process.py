@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from napari_phenldiff.jobs.requests import Request, write_request
 from napari_phenldiff.runs.contents import LOCK_NAME, LOG_NAME
 from napari_phenldiff.runs.events import Event, Failed, Finished, read_events
 from napari_phenldiff.runs.lock import holder
@@ -86,6 +87,26 @@ class ChildProcess:
                 below = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", _NICE)  # on Windows
                 psutil.Process(process.pid).nice(below)
         return cls(process, log)
+
+    @classmethod
+    def carry_out(
+        cls,
+        request: Request,
+        path: Path,
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        listens: bool = False,
+        yields: bool = False,
+    ) -> ChildProcess:
+        """Write a request down as `path`, and start the process that carries it out.
+
+        The other parameters are those of `start`.
+        """
+        write_request(path, request)
+        return cls.start(
+            ["job", path], log=log, environment=environment, listens=listens, yields=yields
+        )
 
     @property
     def pid(self) -> int:

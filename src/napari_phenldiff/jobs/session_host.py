@@ -17,48 +17,47 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.requests import SessionRequest
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Preview, append_event
 from napari_phenldiff.runs.failures import explain, is_expected
+from napari_phenldiff.runs.folder import Run
 
 if TYPE_CHECKING:
     from napari_phenldiff.baselines.loading import ImageTranslator
     from napari_phenldiff.diffusion.dial import Dial
     from napari_phenldiff.jobs.session import Request, TranslateRequest, TurnRequest
-    from napari_phenldiff.runs.folder import Run
 
-IDLE_SECONDS = 600.0
-"""After so long without a request, memory is more useful to somebody else."""
+_IMAGES_BYTES = 256 * 2**20
+"""Images that are kept from the check to the translation; others are read twice."""
 
 _DIALS_BYTES = 256 * 2**20
 """Inversions that are kept; older ones are made again when they are needed."""
 
 
-def serve(run: Run, folder: Path, *, device: str, precision: str, idle: float) -> None:
-    """Answer the requests that come over standard input, until it is closed.
+def serve(request: SessionRequest) -> None:
+    """Load the model of a run when it is first needed, and translate until nobody asks any more.
 
-    Parameters
-    ----------
-    run : Run
-        Whose model is kept.
-    folder : pathlib.Path
-        For answers.
-    device, precision : str
-        What to compute with, as in `TrainingConfig`.
-    idle : float
-        End after so many seconds without a request.
+    Requests come over standard input, as `napari_phenldiff.jobs.session` describes them. This ends
+    when standard input is closed, or after some time without a request.
+
+    Raises
+    ------
+    InputError
+        If the run cannot be opened.
     """
+    run = Run.open(request.run, base_at=request.base_at)
     # Unbuffered: the lock of a buffer that a thread reads from is in the way when Python ends.
     lines = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
     inbox = Inbox(lines)
-    host = _Host(run, folder, device, precision, inbox)
+    host = _Host(run, request.folder, request.device, request.precision, inbox)
     while True:
-        request = inbox.next(idle)
-        if request is None:
+        asked = inbox.next(request.idle)
+        if asked is None:
             break
-        host.answer(request)
+        host.answer(asked)
     if inbox.abandoned:
         # Whoever asked was killed, so nobody else will delete the images that were sent.
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(request.folder, ignore_errors=True)
 
 
 class Inbox:
@@ -182,7 +181,9 @@ class _Host:
 
         config = settings_of_run(self._run, request.config)
         cells = CellCount(self._run.channel_names)
-        files, warnings = check_files(self._run, _sent(folder), config.source, cells)
+        files, warnings = check_files(
+            self._run, _sent(folder), config.source, cells, keep_bytes=_IMAGES_BYTES
+        )
         warnings += base_warnings(self._run)
         for text in warnings:
             tell(Warned(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,32 +40,45 @@ class FileToTranslate:
         Of the pixels of each image in the file.
     wanted : list of bool
         Which of the images are translated.
+    images : list of Image or None
+        What is in the file, as long as it is kept in memory.
     """
 
     path: Path
     hashes: list[str]
     wanted: list[bool]
+    images: list[Image] | None = None
 
     @property
     def output_name(self) -> str:
         """Name of the files that the results are written to."""
         return f"{self.path.stem}.tif"
 
+    def take(self, z: int | Projection | None) -> Iterator[Image]:
+        """Yield the images to translate, from memory where they are kept, and let go of them."""
+        from napari_phenldiff.images.tiff import read_tiff
+
+        images, self.images = self.images, None
+        images = read_tiff(self.path, z=z) if images is None else images
+        yield from (image for image, wanted in zip(images, self.wanted, strict=True) if wanted)
+
 
 def check_files(
     run: Run,
-    paths: list[Path],
+    paths: Sequence[Path],
     source: str,
     cells: CellCount,
     *,
     held_out: bool = False,
     z: int | Projection | None = None,
     advice: str = "",
+    keep_bytes: int = 0,
 ) -> tuple[list[FileToTranslate], list[str]]:
     """Read all files once; return what is to be done, and what the user should know.
 
     `source` is the condition they are in; `cells` looks at the images; `advice` is what to do about
-    images that were trained on.
+    images that were trained on. Of the pixels, `keep_bytes` stay in memory until they are
+    translated; other files are read again then, so that any number can be translated.
     """
     from napari_phenldiff.images.tiff import read_tiff
     from napari_phenldiff.runs.suitability import Suitability
@@ -77,7 +90,7 @@ def check_files(
             "only; rename one, since the results would have one name."
         )
     files: list[FileToTranslate] = []
-    left_out = trained_on = 0
+    left_out = trained_on = kept = 0
     names_differ = False
     suitability = Suitability(run)
     for path in paths:
@@ -87,16 +100,17 @@ def check_files(
         hashes = [image.sha256 for image in images]
         known = [digest in run.trained_images for digest in hashes]
         file = FileToTranslate(path, hashes, [not (held_out and seen) for seen in known])
-        for image, wanted in zip(images, file.wanted, strict=True):
-            if wanted:
-                cells.look(image)
         trained_on += sum(known)
         left_out += file.wanted.count(False)
         for image, wanted in zip(images, file.wanted, strict=True):
             if wanted:
+                cells.look(image)
                 suitability.add(source, image)
         if any(file.wanted):
             files.append(file)
+            kept += sum(image.data.nbytes for image in images)
+            if kept <= keep_bytes:
+                file.images = images
     if not files:
         raise InputError(
             "The run was trained on all of these images, so --held-out leaves none; give others."
@@ -140,7 +154,7 @@ class TranslationJob:
         self.run = run
         self._config = config
         self._files = files
-        self._out = out
+        self.out = out
         self._z = z
         self._total = sum(sum(file.wanted) for file in files)
         self.done: list[dict[str, Any]] = []
@@ -175,7 +189,8 @@ class TranslationJob:
         Event
             Progress, and Warned if inversions have failed.
         """
-        results = iter(translator.translate(self._images(), self._config, keep=keep is not None))
+        images = (image for file in self._files for image in file.take(self._z))
+        results = iter(translator.translate(images, self._config, keep=keep is not None))
         spent, done = 0.0, 0
         for file in self._files:
             translations: list[Translation] = []
@@ -200,14 +215,6 @@ class TranslationJob:
             self.warnings.append(text)
             yield Warned(text)
 
-    def _images(self) -> Iterator[Image]:
-        """Read the wanted images again, one file at a time."""
-        from napari_phenldiff.images.tiff import read_tiff
-
-        for file in self._files:
-            images = read_tiff(file.path, z=self._z)
-            yield from (i for i, wanted in zip(images, file.wanted, strict=True) if wanted)
-
     def _write(self, file: FileToTranslate, translations: list[Translation]) -> None:
         from napari_phenldiff.images.tiff import write_stack
 
@@ -222,7 +229,7 @@ class TranslationJob:
             ("reconstructed", [t.reconstructed for t in translations]),
             ("translated", [t.translated for t in translations]),
         ):
-            target = self._out / kind / file.output_name
+            target = self.out / kind / file.output_name
             write_stack(target, planes, provenance={"kind": kind, **provenance})
         for translation, digest in zip(translations, hashes, strict=True):
             self.done.append(
@@ -266,7 +273,7 @@ class TranslationJob:
             "warnings": self.warnings,
             "images": self.done,
         }
-        with write_atomic(self._out / "translation.json") as aside:
+        with write_atomic(self.out / "translation.json") as aside:
             aside.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
 
 

@@ -1,0 +1,203 @@
+"""Judge a run on images that it was not trained on, and write down why it may be believed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.images.checks import check_channels
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import make_folder_atomic
+from napari_phenldiff.jobs.directions import direction
+from napari_phenldiff.jobs.inputs import Images, experiment_of
+from napari_phenldiff.jobs.telling import OnEvent, ignore
+from napari_phenldiff.jobs.trained_channels import OTHER_NAMES, other_names
+from napari_phenldiff.runs.config import TranslationConfig, validated
+from napari_phenldiff.runs.events import Finished, Loading, Noted, Progress, Warned
+from napari_phenldiff.runs.folder import Run, check_output_folder
+from napari_phenldiff.runs.suitability import Suitability
+
+if TYPE_CHECKING:
+    from napari_phenldiff.evaluation.subject import Evaluation
+    from napari_phenldiff.images.axes import Projection
+    from napari_phenldiff.measurement.segmentation.thresholds import Settings
+
+AnyRun = Run | str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Control:
+    """A run that was trained where conditions do not differ, and how it translates.
+
+    Attributes
+    ----------
+    run : Run
+    translation : TranslationConfig
+        As the run that is judged, between the conditions that the control knows.
+    """
+
+    run: Run
+    translation: TranslationConfig
+
+
+def evaluate(
+    run: AnyRun,
+    images: Images,
+    out: str | os.PathLike[str],
+    profile: str,
+    config: EvaluationConfig | None = None,
+    *,
+    settings: Settings | None = None,
+    translation: TranslationConfig | Mapping[str, Any] | None = None,
+    shuffled: Sequence[AnyRun] = (),
+    half_split: Sequence[AnyRun] = (),
+    device: str = "auto",
+    z: int | Projection | None = None,
+    on_event: OnEvent = ignore,
+) -> Evaluation:
+    """Judge whether what a run shows may be believed, and write a report.
+
+    Parameters
+    ----------
+    run : Run or path-like
+        The run that is judged; it must have a result.
+    images : path-like, Experiment or mapping of str to sequence of Image
+        Images of both conditions, as for `train`. Those that the run was trained on are left out.
+    out : path-like
+        New folder for ``report.html``, ``metrics.json`` and ``measured.csv``, which appear all at
+        once or not at all.
+    profile : str
+        What is measured, see `measure`; the verdict is about its main column.
+    config : EvaluationConfig, optional
+        How many images, what is counted, and so on.
+    settings : Settings, optional
+        Of the profile; its defaults if not given.
+    translation : TranslationConfig or mapping, optional
+        From what to what, and how; a mapping names those settings that are not left at what suits
+        the run, and the run's source and target where it names none.
+    shuffled, half_split : sequence of Run or path-like
+        Control runs, trained on permuted conditions and on two halves of one condition.
+    device : str
+        ``"auto"`` or a torch device.
+    z : int, "max", "mean" or "sum", optional
+        Plane (from 0) or projection of files with a z axis.
+    on_event : callable
+        Told what happens: see :mod:`napari_phenldiff.runs.events`.
+
+    Returns
+    -------
+    Evaluation
+        All numbers (``metrics``, with the ``verdict``) and tables (``measurement``).
+
+    Raises
+    ------
+    InputError
+        If the run has no result, the images are too few or do not fit it, or nothing can be
+        measured.
+
+    Examples
+    --------
+    >>> from napari_phenldiff import evaluate
+    >>> found = evaluate("run", "data", "judged", "translocation")  # doctest: +SKIP
+    >>> found.metrics.verdict.answer  # doctest: +SKIP
+    'supported'
+    """
+    opened = _opened(run)
+    if not opened.has_adapter:
+        raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
+    check_output_folder(Path(out))
+    translation = _translation(opened, translation)
+    controls = {
+        kind: [_control(kind, _opened(one), translation) for one in runs]
+        for kind, runs in (("shuffled", shuffled), ("half-split", half_split))
+    }
+    experiment = experiment_of(
+        images, (translation.source, translation.target), z=z, on_event=on_event
+    )
+    check_channels(experiment)
+    first = experiment.images[0]
+    if other_names(opened, first.path or Path(first.name), first):
+        on_event(Noted(OTHER_NAMES.format(", ".join(opened.channel_names))))
+    warnings = (*experiment.left_out, *_about_images(opened, experiment))
+    for text in warnings:
+        on_event(Warned(text))
+    on_event(Loading("Loading the model"))
+    from napari_phenldiff.baselines.loading import load_translator
+    from napari_phenldiff.evaluation.document import write_document
+    from napari_phenldiff.evaluation.evaluate import Model
+    from napari_phenldiff.evaluation.evaluate import evaluate as evaluate_model
+
+    def on_step(what: str, done: int, total: int) -> None:
+        # Only images are counted; what is done once has no number.
+        on_event(Progress(done, total, what) if total > 1 else Loading(what))
+
+    result = evaluate_model(
+        Model.of_run(opened, load_translator(opened, device=device)),
+        experiment,
+        translation,
+        EvaluationConfig() if config is None else config,
+        profile,
+        settings,
+        shuffled=[
+            (load_translator(one.run, device=device), one.translation)
+            for one in controls["shuffled"]
+        ],
+        half_split=[
+            (load_translator(one.run, device=device), one.translation)
+            for one in controls["half-split"]
+        ],
+        warnings=warnings,
+        on_step=on_step,
+    )
+    with make_folder_atomic(Path(out)) as aside:
+        result.measurement.write(aside / "measured.csv")
+        result.metrics.write(aside / "metrics.json")
+        write_document(aside / "report.html", result)
+    on_event(Finished(result.metrics.n_translated))
+    return result
+
+
+def _opened(run: AnyRun) -> Run:
+    return run if isinstance(run, Run) else Run.open(run)
+
+
+def _translation(
+    run: Run, asked: TranslationConfig | Mapping[str, Any] | None
+) -> TranslationConfig:
+    if isinstance(asked, TranslationConfig):
+        return asked
+    values = dict(asked or {})
+    source, target = direction(run, values.get("source"), values.get("target"))
+    return validated(
+        TranslationConfig, {**values, "source": source, "target": target}, where="evaluate"
+    )
+
+
+def _about_images(run: Run, experiment: Experiment) -> tuple[str, ...]:
+    """Say what makes images unlike those of the run, or refuse them."""
+    suitability = Suitability(run)
+    for condition in experiment.conditions:
+        for image in condition.images:
+            suitability.add(condition.name, image)
+    suitability.check()
+    return suitability.warnings()
+
+
+def _control(kind: str, run: Run, translation: TranslationConfig) -> Control:
+    """Translate as the run that is judged, between the conditions that a control run knows."""
+    if not run.has_adapter:
+        raise InputError(f"The control run {run.path} has no result yet; train it first.")
+    if run.config.control != kind:
+        raise InputError(
+            f"{run.path} was not trained with --control {kind}, so it says nothing about false "
+            f"conditions (its control is: {run.config.control or 'none'})."
+        )
+    names = translation.source, translation.target
+    if kind != "shuffled" or not set(names) <= set(run.conditions):
+        names = run.conditions[0], run.conditions[1]
+    return Control(run, translation.model_copy(update={"source": names[0], "target": names[1]}))

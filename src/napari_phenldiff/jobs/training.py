@@ -1,0 +1,346 @@
+"""Fine-tune on images, wherever they are, into a run folder: begin, and go on later.
+
+The command line, scripts and the viewer train through these functions. What happens is written
+into the run folder as events, and told to `on_event` as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import named_channels
+from napari_phenldiff.images.controls import control_experiment
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.jobs.inputs import Images, experiment_of
+from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
+from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
+from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Noted, Step, Warned
+from napari_phenldiff.runs.failures import explain
+from napari_phenldiff.runs.folder import Run, check_output_folder
+from napari_phenldiff.runs.preparing import Prepared
+from napari_phenldiff.runs.preparing import prepare as choose_images
+
+if TYPE_CHECKING:
+    from napari_phenldiff.images.axes import Projection
+
+_Training = tuple[Experiment, Experiment | None]
+"""The images that are trained on, and those that are watched meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewRun:
+    """A run that was just made, with its images still in memory.
+
+    Attributes
+    ----------
+    run : Run
+        Not trained yet.
+    training : Experiment
+        The images that are trained on.
+    validation : Experiment or None
+        Those that are watched and not trained on.
+    warnings : tuple of str
+        What the user should know about them.
+    """
+
+    run: Run
+    training: Experiment
+    validation: Experiment | None
+    warnings: tuple[str, ...]
+
+
+def prepare(
+    images: Images,
+    config: AnyTrainingConfig,
+    out: str | os.PathLike[str],
+    *,
+    z: int | Projection | None = None,
+    wells: str | None = None,
+    on_event: OnEvent = ignore,
+) -> Run:
+    """Make a run folder without training it yet: `resume` does that, here or elsewhere.
+
+    Parameters
+    ----------
+    images, config, out, z, wells, on_event
+        As in `train`.
+
+    Returns
+    -------
+    Run
+        In the state ``"created"``. What the user should know about the images is among its events.
+
+    Raises
+    ------
+    InputError
+        If the images cannot be trained on, or the folder is not empty.
+
+    Examples
+    --------
+    >>> from napari_phenldiff import TrainingConfig, prepare, resume
+    >>> config = TrainingConfig(conditions=("untreated", "treated"), steps=1000)
+    >>> run = prepare("data", config, "run")  # doctest: +SKIP
+    >>> resume(run)  # doctest: +SKIP
+    """
+    new = new_run(images, config, out, z=z, wells=wells, on_event=on_event)
+    for text in new.warnings:
+        new.run.append(Warned(text))
+    return new.run
+
+
+def train(
+    images: Images,
+    config: AnyTrainingConfig,
+    out: str | os.PathLike[str],
+    *,
+    z: int | Projection | None = None,
+    wells: str | None = None,
+    should_stop: ShouldStop = never,
+    on_event: OnEvent = ignore,
+) -> Run:
+    """Fine-tune a base model on images of two or more conditions.
+
+    Parameters
+    ----------
+    images : path-like, Experiment or mapping of str to sequence of Image
+        A folder with a sub-folder of TIFFs per condition, or images in memory by condition.
+        Images have the shape (C, Y, X), grey values in any real dtype.
+    config : TrainingConfig
+        What is learned and how, or the configuration of a baseline.
+    out : path-like
+        New folder for the run.
+    z : int, "max", "mean" or "sum", optional
+        Plane (from 0) or projection of files with a z axis.
+    wells : str, optional
+        For a run that is a control (``config.control``): regular expression that finds the well in
+        the name of an image. Images of a well stay together.
+    should_stop : callable
+        Asked after every step. When it returns True, the training is saved and ends.
+    on_event : callable
+        Told what happens: see :mod:`napari_phenldiff.runs.events`.
+
+    Returns
+    -------
+    Run
+        Its state is ``"finished"``, or ``"stopped"`` if it was asked to stop.
+
+    Raises
+    ------
+    InputError
+        If the images cannot be trained on, or the folder is not empty. Nothing is written then.
+
+    Examples
+    --------
+    >>> from napari_phenldiff import TrainingConfig, train
+    >>> config = TrainingConfig(conditions=("untreated", "treated"), steps=1000)
+    >>> run = train("data", config, "run", on_event=print)  # doctest: +SKIP
+    >>> run.state  # doctest: +SKIP
+    'finished'
+    """
+    new = new_run(images, config, out, z=z, wells=wells, on_event=on_event)
+    return train_new(new, should_stop=should_stop, on_event=on_event)
+
+
+def resume(
+    run: Run | str | os.PathLike[str],
+    *,
+    base_at: str | os.PathLike[str] | None = None,
+    should_stop: ShouldStop = never,
+    on_event: OnEvent = ignore,
+) -> Run:
+    """Go on with a run from its last checkpoint, or begin one that was only prepared.
+
+    Parameters
+    ----------
+    run : Run or path-like
+        The run, or its folder. One that is finished is returned as it is.
+    base_at : path-like, optional
+        Where the base model of the run lies now, if it is not where it was.
+    should_stop, on_event
+        As in `train`.
+
+    Raises
+    ------
+    InputError
+        If it is no run, another process trains it, or its images are gone or have changed.
+
+    Examples
+    --------
+    >>> from napari_phenldiff import resume
+    >>> resume("run").state  # doctest: +SKIP
+    'finished'
+    """
+    opened = run if isinstance(run, Run) else Run.open(run, base_at=base_at)
+    if opened.state == "finished":
+        return opened
+    return train_run(
+        opened,
+        lambda: (opened.load_experiment(), opened.load_validation()),
+        should_stop=should_stop,
+        on_event=on_event,
+    )
+
+
+def new_run(
+    images: Images,
+    config: AnyTrainingConfig,
+    out: str | os.PathLike[str],
+    *,
+    z: int | Projection | None = None,
+    wells: str | None = None,
+    on_event: OnEvent = ignore,
+) -> NewRun:
+    """Make a run folder and keep its images in memory, for `train_new`; parameters as in `train`.
+
+    Everything that can be refused is refused before anything is written.
+    """
+    if wells is not None and config.control is None:
+        raise InputError("Wells say what stays together in a control: choose one, or no wells.")
+    check_output_folder(Path(out))
+    experiment = experiment_of(images, config.conditions, z=z, on_event=on_event)
+    config = _with_names_of(experiment, _with_absolute_base(config))
+    prepared = choose_images(experiment.select(config.conditions), config)
+    if config.control is not None:
+        prepared, config = _as_control(prepared, config, wells)
+        pair = " and ".join(config.conditions)
+        on_event(Noted(f"Control: {config.control}, {pair} do not differ"))
+    run = prepared.make_run(out, config)
+    return NewRun(run, prepared.training, prepared.validation, prepared.warnings)
+
+
+def train_new(new: NewRun, *, should_stop: ShouldStop = never, on_event: OnEvent = ignore) -> Run:
+    """Train a run that `new_run` has made; parameters as in `train`."""
+    return train_run(
+        new.run,
+        lambda: (new.training, new.validation),
+        warnings=new.warnings,
+        is_new=True,
+        should_stop=should_stop,
+        on_event=on_event,
+    )
+
+
+def train_run(
+    run: Run,
+    read_images: Callable[[], _Training],
+    *,
+    warnings: Sequence[str] = (),
+    is_new: bool = False,
+    should_stop: ShouldStop = never,
+    on_event: OnEvent = ignore,
+) -> Run:
+    """Train a run and write down what happens.
+
+    Whatever goes wrong is written into the run as its last event, since nobody may be looking at
+    this process. A new run that is refused before its first step is removed again.
+
+    Parameters
+    ----------
+    run : Run
+        The run, which nobody else may be training.
+    read_images : callable
+        Returns the images to train on, and those to watch if there are any.
+    warnings : sequence of str
+        What the user should know.
+    is_new : bool
+        Whether the run folder was made for this training.
+    should_stop, on_event
+        As in `train`. A stop that is requested in the run folder counts as well.
+
+    Raises
+    ------
+    RuntimeError
+        If the training has failed; the run says why, and can be resumed.
+    """
+    refused: InputError | None = None
+    with run.lock():
+        run.clear_stop(before=_process_start())
+        last: Event | None = None
+
+        def note(event: Event) -> None:
+            run.append(event)
+            on_event(event)
+
+        try:
+            for text in warnings:
+                note(Warned(text))
+            for event in _events(run, read_images, should_stop, reading=not is_new):
+                last = event if isinstance(event, Step | Finished | Failed) else last
+                note(event)
+        except Exception as error:
+            if is_new and last is None and isinstance(error, InputError):
+                refused = error
+            else:
+                with suppress(OSError):
+                    run.append(Failed(explain(error)))
+                raise
+        finally:
+            run.clear_stop()
+    if refused is not None:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise refused
+    if isinstance(last, Failed):
+        raise RuntimeError(last.message)
+    return Run.open(run.path)
+
+
+def _events(
+    run: Run, read_images: Callable[[], _Training], should_stop: ShouldStop, *, reading: bool
+) -> Iterator[Event]:
+    if reading:
+        yield Loading("Reading the images")
+    experiment, validation = read_images()
+    yield Loading("Loading the base model" if run.config.base != "random" else "Loading torch")
+    from napari_phenldiff.baselines.loading import train as train_method
+
+    yield from train_method(
+        experiment,
+        run,
+        should_stop=lambda: should_stop() or run.stop_requested,
+        resume=run.latest_checkpoint() is not None,
+        validation=validation,
+    )
+
+
+def _with_absolute_base(config: AnyTrainingConfig) -> AnyTrainingConfig:
+    """Name the folder of the base so that the run may be used from another working folder."""
+    if "base" not in type(config).model_fields or config.base == "bundled":
+        return config
+    if not Path(config.base).is_dir():
+        return config  # the id of a model on a hub
+    return config.model_copy(update={"base": str(Path(config.base).resolve())})
+
+
+def _with_names_of(experiment: Experiment, config: AnyTrainingConfig) -> AnyTrainingConfig:
+    """Return the configuration with the reference channels as the images call them."""
+    listed = getattr(config, "reference_channels", "auto")
+    if isinstance(listed, str):
+        return config
+    names = named_channels(listed, experiment.channel_names)
+    return config.model_copy(update={"reference_channels": names})
+
+
+def _as_control(
+    prepared: Prepared, config: AnyTrainingConfig, wells: str | None
+) -> tuple[Prepared, AnyTrainingConfig]:
+    """Take the conditions from the images of a run; scaling and images stay those of that run."""
+    assert config.control is not None
+    training = control_experiment(
+        config.control, prepared.training, config.conditions[0], seed=config.seed, wells=wells
+    )
+    training.check()
+    config = config.model_copy(update={"conditions": training.names})
+    return replace(prepared, training=training, validation=None), config
+
+
+def _process_start() -> float:
+    import psutil  # type: ignore[import-untyped]
+
+    return float(psutil.Process().create_time())

@@ -1,0 +1,217 @@
+"""Translate the images of files with a run, and write down what was made of which image."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.cell_count import CellCount
+from napari_phenldiff.jobs.directions import direction
+from napari_phenldiff.jobs.inputs import find_files
+from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
+from napari_phenldiff.jobs.translation_job import TranslationJob, base_warnings, check_files
+from napari_phenldiff.runs import lock
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.contents import LOCK_NAME
+from napari_phenldiff.runs.events import (
+    Event,
+    Failed,
+    Finished,
+    Loading,
+    Noted,
+    Warned,
+    append_event,
+)
+from napari_phenldiff.runs.failures import explain
+from napari_phenldiff.runs.folder import Run, check_output_folder
+from napari_phenldiff.runs.translation_settings import settings_of_run
+
+if TYPE_CHECKING:
+    from napari_phenldiff.images.axes import Projection
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedFiles:
+    """What a translation of files has written.
+
+    Attributes
+    ----------
+    folder : Path
+        With the sub-folders ``translated`` and ``reconstructed``, and ``translation.json``.
+    complete : bool
+        Whether all images are translated; otherwise it was asked to stop.
+    images : tuple of dict
+        Per image, as in ``translation.json``: its file, how exact the inversion was, how many
+        cells are lost or invented.
+    warnings : tuple of str
+        What the user should know.
+    """
+
+    folder: Path
+    complete: bool
+    images: tuple[dict[str, Any], ...]
+    warnings: tuple[str, ...]
+
+
+def translate(
+    run: Run | str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    config: TranslationConfig | None = None,
+    *,
+    held_out: bool = False,
+    device: str = "auto",
+    z: int | Projection | None = None,
+    should_stop: ShouldStop = never,
+    on_event: OnEvent = ignore,
+) -> TranslatedFiles:
+    """Translate the images of files to another condition, into files.
+
+    Images in memory are translated by a `Translator`.
+
+    Parameters
+    ----------
+    run : Run or path-like
+        A training that has a result.
+    images : path-like
+        A TIFF, a folder of TIFFs, or a folder with a sub-folder per condition, of which the one
+        named like the source is taken.
+    out : path-like
+        New folder. It gets, under the name of each file and with its shape, dtype and range,
+        ``translated/NAME.tif`` and ``reconstructed/NAME.tif``; compare these with each other, since
+        both have gone through the model.
+    config : TranslationConfig, optional
+        From what to what, and how; by default from the source of the run to its target.
+    held_out : bool
+        Leave out images that the run was trained on.
+    device : str
+        ``"auto"`` or a torch device.
+    z : int, "max", "mean" or "sum", optional
+        Plane (from 0) or projection of files with a z axis.
+    should_stop : callable
+        Asked before each image. When it returns True, what is done stays, and the rest is left.
+    on_event : callable
+        Told what happens: see :mod:`napari_phenldiff.runs.events`.
+
+    Raises
+    ------
+    InputError
+        If the run has no result, or the images do not fit it.
+
+    Examples
+    --------
+    >>> from napari_phenldiff import TranslationConfig, translate
+    >>> config = TranslationConfig(source="untreated", target="treated", strength=0.5)
+    >>> done = translate("run", "data", "half", config)  # doctest: +SKIP
+    >>> done.complete  # doctest: +SKIP
+    True
+    """
+    opened = run if isinstance(run, Run) else Run.open(run)
+    if config is None:
+        source, target = direction(opened, None, None)
+        config = TranslationConfig(source=source, target=target)
+    job = check_translation(
+        opened, Path(images), Path(out), config, held_out=held_out, z=z, on_event=on_event
+    )
+    return carry_out(job, device=device, should_stop=should_stop, on_event=on_event)
+
+
+def check_translation(
+    run: Run,
+    images: Path,
+    out: Path,
+    config: TranslationConfig,
+    *,
+    held_out: bool = False,
+    z: int | Projection | None = None,
+    on_event: OnEvent = ignore,
+) -> TranslationJob:
+    """Read every file once, and refuse what cannot be translated before anything is written.
+
+    They are read once more to be translated: there is never more than one file and one batch in
+    memory. Parameters as in `translate`.
+    """
+    from napari_phenldiff.images.tiff import files_left_out
+
+    for name in (config.source, config.target):
+        if name not in run.conditions:
+            raise InputError(
+                f"{run.path} was not trained on condition {name}; it knows "
+                f"{', '.join(run.conditions)}."
+            )
+    check_output_folder(out)
+    config = settings_of_run(run, config)
+    if not run.has_adapter:
+        raise InputError(
+            f"{run.path} has no result yet (its state is: {run.state}); train it first, or go on "
+            f"with `phenldiff train --resume {run.path}`."
+        )
+    paths = find_files(images, config.source)
+    if run.reference_channels:
+        names = ", ".join(run.reference_channels)
+        on_event(Noted(f"Reference channels, left as they are: {names}"))
+    if run.normalised_channels:
+        names = ", ".join(run.normalised_channels)
+        on_event(Noted(f"Normalised channels, as bright as they are: {names}"))
+    on_event(Loading(f"Checking {len(paths)} files"))
+    cells = CellCount(run.channel_names)
+    files, warnings = check_files(
+        run,
+        paths,
+        config.source,
+        cells,
+        held_out=held_out,
+        z=z,
+        advice="; --held-out leaves them out",
+    )
+    if not images.is_file():
+        warnings = [*files_left_out(paths[0].parent), *warnings]
+    job = TranslationJob(run, config, files, out.resolve(), z, cells)
+    job.warnings += [*warnings, *base_warnings(run)]
+    return job
+
+
+def carry_out(
+    job: TranslationJob,
+    *,
+    device: str = "auto",
+    should_stop: ShouldStop = never,
+    on_event: OnEvent = ignore,
+) -> TranslatedFiles:
+    """Translate what `check_translation` has checked; parameters as in `translate`.
+
+    What happens is also written into ``events.jsonl``, for whoever watches the folder.
+    """
+    out = job.out
+    out.mkdir(parents=True, exist_ok=True)
+
+    def note(event: Event) -> None:
+        append_event(out / "events.jsonl", event)
+        on_event(event)
+
+    with lock.hold(out / LOCK_NAME, what=f"folder {out}"):
+        try:
+            for text in job.warnings:
+                note(Warned(text))
+            note(Loading("Loading the model"))
+            from napari_phenldiff.baselines.loading import load_translator
+
+            translator = load_translator(job.run, device=device)
+            for event in job.events(translator, should_stop):
+                note(event)
+            job.write_summary()
+        except Exception as error:
+            with suppress(OSError):
+                job.write_summary()
+            with suppress(OSError):
+                append_event(out / "events.jsonl", Failed(explain(error)))
+            if isinstance(error, InputError) and not job.done:
+                shutil.rmtree(out, ignore_errors=True)
+            raise
+        note(Finished(len(job.done), stopped=not job.complete))
+    return TranslatedFiles(out, job.complete, tuple(job.done), tuple(job.warnings))
