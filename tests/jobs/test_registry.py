@@ -78,13 +78,32 @@ def test_known_runs_those_beside_them_and_those_of_a_folder_are_found(tmp_path: 
     assert beside.path.is_dir()
 
 
-def test_damaged_runs_are_passed_over(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("file", "content", "state"),
+    [
+        ("config.json", b"{", "damaged"),
+        ("config.json", b"\xff\xfe", "damaged"),
+        ("config.json", b"[" * 100_000, "damaged"),
+        ("run.lock", b"\xff\x00 no text", "running"),  # as if it were just being written
+        ("events.jsonl", b'{"event": []}\n', "created"),
+        ("events.jsonl", b'{"event": {"step": 3}}\n', "created"),
+        ("events.jsonl", b'{"event": "step", "step": "many", "total": []}\n', "created"),
+        ("events.jsonl", b"[" * 100_000 + b"\n", "created"),
+        ("note.txt", b"\xff\xff", "created"),
+    ],
+)
+def test_a_damaged_run_is_named_and_hides_no_other(tmp_path: Path, file, content, state):
     good = make_run(tmp_path / "good")
     bad = make_run(tmp_path / "bad")
     for run in (good, bad):
         RunRegistry().register(run.path)
-    (bad.path / "config.json").write_text("{")
-    assert [run.name for run in RunIndex().look()] == ["good"]
+    (bad.path / file).write_bytes(content)
+    found = {run.name: run for run in RunIndex().look()}
+    assert found["good"].state == "created"
+    assert found["bad"].state == state
+    assert found["bad"].resumable == (state == "created")
+    if state == "damaged":
+        assert file in found["bad"].note
 
 
 def test_the_state_is_told_in_words(tmp_path: Path):

@@ -4,12 +4,19 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.runs import lock
+from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.lock import SILENCE_SECONDS, hold, holder
 
 HOLD = """
@@ -88,7 +95,8 @@ def test_a_process_id_that_was_given_to_another_process_does_not_count(tmp_path:
         pass
 
 
-def test_a_holder_on_another_machine_is_judged_by_when_it_was_heard_of(tmp_path: Path):
+def test_a_holder_on_another_machine_is_judged_by_when_it_was_heard_of(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.2)
     path = tmp_path / "run.lock"
     _write(path, host="elsewhere")
     with pytest.raises(InputError, match="on elsewhere"):
@@ -130,3 +138,61 @@ def test_of_two_that_find_a_stale_lock_only_one_gets_it(tmp_path: Path, monkeypa
     with pytest.raises(InputError, match="in use"):
         hold(path, what="run x").__enter__()
     assert json.loads(path.read_text())["token"] == "fresh"
+
+
+def test_a_process_in_another_container_is_not_looked_up_by_its_id(tmp_path: Path):
+    """Containers may share a host name, and count their processes from 1 each."""
+    path = tmp_path / "run.lock"
+    content = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": 1.0, "token": "other"}
+    path.write_text(json.dumps({**content, "namespace": "another boot, another container"}))
+    found = lock.holder(path)
+    assert found is not None
+    assert not found.can_be_looked_up
+    assert found.alive
+    with pytest.raises(InputError, match="in use by process"), lock.hold(path, what="run"):
+        pass
+
+
+def test_a_silent_holder_elsewhere_that_is_heard_again_keeps_its_lock(tmp_path: Path, monkeypatch):
+    """A clock that was set makes a lock look old; its holder goes on touching it."""
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.2)
+    path = tmp_path / "run.lock"
+    content = {"pid": 7, "host": "elsewhere", "started": 1.0, "token": "other"}
+    path.write_text(json.dumps(content))
+    os.utime(path, (1.0, 1.0))
+    touch = threading.Timer(0.1, lambda: os.utime(path, (2.0, 2.0)))
+    touch.start()
+    with pytest.raises(InputError, match="in use by process 7"), lock.hold(path, what="run"):
+        pass
+    touch.join()
+    with lock.hold(path, what="run") as held:  # silent for good now
+        held.check()
+
+
+def test_a_lock_that_was_taken_away_is_noticed_before_the_next_write(tmp_path: Path):
+    path = tmp_path / "run.lock"
+    with lock.hold(path, what="run A") as held:
+        held.check()
+        path.write_text(json.dumps({"pid": 9, "host": "b", "started": 1.0, "token": "taken"}))
+        with pytest.raises(InputError, match="no longer held by this process but by process 9"):
+            held.check()
+    assert path.exists()  # the other one's
+
+
+def test_a_run_whose_lock_was_taken_writes_no_checkpoint(tmp_path: Path):
+    run = Run.create(
+        tmp_path / "run",
+        TrainingConfig(conditions=("a", "b")),
+        scaling=IntensityScaling.fit(
+            [Image(np.arange(16.0).reshape(1, 4, 4), ("DNA",), None, "a")]
+        ),
+        channel_names=("DNA",),
+    )
+    with run.lock():
+        run.save_checkpoint(1, {"a": b"1"})
+        (run.path / "run.lock").unlink()
+        with pytest.raises(InputError, match="no longer held"):
+            run.save_checkpoint(2, {"a": b"2"})
+        with pytest.raises(InputError, match="no longer held"):
+            run.save_adapter({"a": b"2"})
+    assert [step for step, _ in [run.latest_checkpoint()]] == [1]

@@ -139,7 +139,7 @@ def _settings(path: Path) -> str:
     """Return the settings of a configuration in an order of their own."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "damaged"  # whoever loads it says so
     if isinstance(found, dict):
         kept = ("_class_name",)

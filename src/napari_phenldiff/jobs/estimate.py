@@ -290,7 +290,7 @@ def base_size(base: str) -> BaseSize | None:
         if not weights:
             return None
         return BaseSize(weights, 8 * int(unet["sample_size"]), int(unet["in_channels"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

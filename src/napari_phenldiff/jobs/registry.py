@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import platformdirs
 
@@ -114,9 +114,9 @@ class RunSummary:
     done, total : int
         Optimisation steps.
     state : str
-        See `Run.state`.
+        See `Run.state`; "damaged" if its folder cannot be read.
     note : str
-        What somebody wrote down.
+        What somebody wrote down, or what is damaged.
     own : bool
         Whether this user has made or opened it, and not merely one beside it.
     method : str
@@ -132,7 +132,7 @@ class RunSummary:
     created: float
     done: int
     total: int
-    state: State
+    state: State | Literal["damaged"]
     note: str
     own: bool
     method: str = "phenldiff"
@@ -147,13 +147,13 @@ class RunSummary:
     def state_words(self) -> str:
         """The state, with how far it has come where that says something."""
         word = "Not started" if self.state == "created" else self.state.capitalize()
-        whole = self.state in ("created", "finished")
+        whole = self.state in ("created", "finished", "damaged")
         return word if whole else f"{word} {self.done}/{self.total}"
 
     @property
     def resumable(self) -> bool:
         """Whether it can go on."""
-        return self.state not in ("running", "finished")
+        return self.state not in ("running", "finished", "damaged")
 
 
 @dataclass
@@ -174,9 +174,14 @@ class RunIndex:
         forgotten = self.registry.forgotten()
         found = []
         for path in dict.fromkeys([*own, *beside]):
-            if path not in forgotten:
-                with suppress(InputError, OSError):  # damaged, or gone since
-                    found.append(self._summary(path, own=path in own))
+            if path in forgotten:
+                continue
+            try:
+                found.append(self._summary(path, own=path in own))
+            except FileNotFoundError:
+                continue  # gone since
+            except (InputError, OSError, ValueError) as error:
+                found.append(_damaged(path, str(error), own=path in own))
         return tuple(sorted(found, key=lambda run: (-run.created, run.name)))
 
     def _runs_in(self, folder: Path) -> tuple[Path, ...]:
@@ -223,6 +228,21 @@ class RunIndex:
             self._kept[kind, path] = (stamp, value)
         found: T = value
         return found
+
+
+def _damaged(path: Path, why: str, *, own: bool) -> RunSummary:
+    return RunSummary(
+        path=path,
+        conditions=(),
+        channels=(),
+        base="",
+        created=0.0,
+        done=0,
+        total=0,
+        state="damaged",
+        note=why,
+        own=own,
+    )
 
 
 def past_job(path: Path) -> Job:

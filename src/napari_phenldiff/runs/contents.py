@@ -38,6 +38,7 @@ class RunContents:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._held: lock.Held | None = None
 
     # ---- what happens ------------------------------------------------------------------------
 
@@ -102,10 +103,18 @@ class RunContents:
         InputError
             If another process trains it.
         """
-        with lock.hold(self._lock_path, what=f"run {self.path}"):
+        with lock.hold(self._lock_path, what=f"run {self.path}") as held:
             checkpoints.remove_leftovers(self.path)
             checkpoints.remove_leftovers(self.path / "checkpoints")
-            yield
+            self._held = held
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def _check_held(self) -> None:
+        if self._held is not None:
+            self._held.check()
 
     # ---- stopping ----------------------------------------------------------------------------
 
@@ -172,6 +181,7 @@ class RunContents:
         Path
             ``checkpoints/step_000100/``, which appears whole or not at all.
         """
+        self._check_held()
         folder = self.path / "checkpoints"
         target = folder / f"step_{step:06d}"
         checkpoints.write_folder(target, files)
@@ -185,6 +195,7 @@ class RunContents:
 
     def save_adapter(self, files: Mapping[str, checkpoints.Content]) -> Path:
         """Replace the result of this run; see :meth:`save_checkpoint` for `files`."""
+        self._check_held()
         checkpoints.write_folder(self.path / "adapter", files)
         return self.path / "adapter"
 
@@ -204,7 +215,7 @@ class RunContents:
         try:
             settings = json.loads((self.adapter_path / "adapter.json").read_text(encoding="utf-8"))
             return tuple(str(name) for name in settings["reference_channels"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ()  # no result yet, or a damaged one: whoever loads it says so
 
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import TypeAdapter
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Timed:
@@ -137,6 +139,7 @@ Event = (
 )
 
 _KINDS: dict[str, type[Event]] = {kind.__name__.lower(): kind for kind in get_args(Event)}
+_CHECKS: dict[str, TypeAdapter[Event]] = {name: TypeAdapter(kind) for name, kind in _KINDS.items()}
 
 
 def event_from_json(line: str) -> Event:
@@ -149,19 +152,18 @@ def event_from_json(line: str) -> Event:
     ValueError
         If the line is damaged, or the kind of event is not known.
     """
-    values = json.loads(line)
-    if not isinstance(values, dict) or values.get("event") not in _KINDS:
-        raise ValueError(f"not an event: {line!r}")
-    kind = _KINDS[values["event"]]
+    try:
+        values = json.loads(line)
+        kind = _KINDS[str(values["event"])]
+    except (KeyError, RecursionError, TypeError) as error:
+        raise ValueError(f"not an event: {line[:200]!r}") from error
     known = {f.name for f in fields(kind)}
     given = {key: value for key, value in values.items() if key in known}
     for key in ("loss", "training_loss"):
         if key in given and given[key] is None:
             given[key] = math.nan
-    try:
-        return kind(**given)
-    except TypeError as error:
-        raise ValueError(f"not an event: {line!r}") from error
+    # values of another type would fail far from here, in whatever shows them
+    return _CHECKS[values["event"]].validate_python(given)
 
 
 def append_event(path: Path, event: Event) -> None:

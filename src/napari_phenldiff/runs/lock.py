@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -40,6 +41,9 @@ class Holder:
         When it was last heard of, in seconds since the epoch.
     token : str
         Tells this holding from every other one.
+    namespace : str
+        Among which processes its id counts: containers on one machine have ids of their own, and
+        may call themselves by the same name.
     """
 
     pid: int
@@ -47,17 +51,23 @@ class Holder:
     started: float
     heard: float
     token: str
+    namespace: str = ""
+
+    @property
+    def can_be_looked_up(self) -> bool:
+        """Whether its id means anything to this process."""
+        return self.host == socket.gethostname() and self.namespace in ("", _namespace())
 
     @property
     def alive(self) -> bool:
         """Whether the process still works.
 
         A process on this machine is looked up. Ids are used again, so one that started at another
-        time counts only if the lock is still being touched. Processes on other machines are judged
-        by that alone.
+        time counts only if the lock is still being touched. Processes on other machines, or in
+        other containers, are judged by that alone.
         """
         heard_lately = abs(time.time() - self.heard) < SILENCE_SECONDS
-        if self.host != socket.gethostname():
+        if not self.can_be_looked_up:
             return heard_lately
         try:
             process = psutil.Process(self.pid)
@@ -76,18 +86,65 @@ def holder(path: Path) -> Holder | None:
     """Return the process that the lock file `path` names, dead or alive; None without a lock."""
     try:
         heard = path.stat().st_mtime
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
     try:
         v = json.loads(text)
-        return Holder(int(v["pid"]), str(v["host"]), float(v["started"]), heard, str(v["token"]))
-    except (ValueError, TypeError, KeyError):
+        return Holder(
+            pid=int(v["pid"]),
+            host=str(v["host"]),
+            started=float(v["started"]),
+            heard=heard,
+            token=str(v["token"]),
+            namespace=str(v.get("namespace", "")),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return Holder(0, "", 0.0, heard, "")
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lock that this process holds.
+
+    Attributes
+    ----------
+    path : Path
+        The lock file.
+    token : str
+        What is written in it.
+    what : str
+        What the lock protects.
+    """
+
+    path: Path
+    token: str
+    what: str
+
+    def check(self) -> None:
+        """See that the lock is still this process's own, before something is written.
+
+        A process that was not heard of for long, because its machine slept or its clock was set,
+        may have been taken for dead.
+
+        Raises
+        ------
+        InputError
+            If another process has taken the lock, or it was removed.
+        """
+        now = holder(self.path)
+        if now is None or now.token != self.token:
+            by = (
+                f"process {now.pid} on {now.host}" if now is not None and now.pid else "another one"
+            )
+            raise InputError(
+                f"The lock of {self.what} is no longer held by this process but by {by}, which "
+                "took it for dead; this one ends without writing anything more."
+            )
+
+
 @contextmanager
-def hold(path: Path, *, what: str) -> Iterator[None]:
+def hold(path: Path, *, what: str) -> Iterator[Held]:
     """Hold the lock file `path` for as long as the context lasts.
 
     Parameters
@@ -97,6 +154,11 @@ def hold(path: Path, *, what: str) -> Iterator[None]:
     what : str
         What the lock protects, for the message: "run /data/run1".
 
+    Yields
+    ------
+    Held
+        To ask, before each write, whether it is still held.
+
     Raises
     ------
     InputError
@@ -104,7 +166,7 @@ def hold(path: Path, *, what: str) -> Iterator[None]:
     """
     found = holder(path)
     if found is not None:
-        if found.alive:
+        if found.alive or _heard_again(path, found):
             raise _taken(found, what)
         _remove_stale(path, found, what)
     token = uuid.uuid4().hex
@@ -113,6 +175,7 @@ def hold(path: Path, *, what: str) -> Iterator[None]:
         "host": socket.gethostname(),
         "started": psutil.Process().create_time(),
         "token": token,
+        "namespace": _namespace(),
     }
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -133,13 +196,44 @@ def hold(path: Path, *, what: str) -> Iterator[None]:
     heart = threading.Thread(target=beat, name="phenldiff-lock", daemon=True)
     heart.start()
     try:
-        yield
+        yield Held(path, token, what)
     finally:
         done.set()
         heart.join()
         now = holder(path)
         if now is not None and now.token == token:
             path.unlink(missing_ok=True)
+
+
+def _heard_again(path: Path, silent: Holder) -> bool:
+    """Wait whether a holder that cannot be looked up touches its lock after all.
+
+    Clocks of two machines differ, and one may just have been set: that looks like a long silence.
+    """
+    if silent.can_be_looked_up or not silent.pid:
+        return False
+    until = time.monotonic() + 1.5 * HEARTBEAT_SECONDS
+    while time.monotonic() < until:
+        time.sleep(HEARTBEAT_SECONDS / 20)
+        now = holder(path)
+        if now is None:
+            return False
+        if (now.heard, now.token) != (silent.heard, silent.token):
+            return True
+    return False
+
+
+@lru_cache(maxsize=1)
+def _namespace() -> str:
+    """Name the processes among which ids are given; "" where the system does not tell."""
+    found = []
+    for name in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        path = Path(name)
+        try:
+            found.append(str(path.readlink()) if path.is_symlink() else path.read_text().strip())
+        except OSError:
+            return ""
+    return " ".join(found)
 
 
 def _remove_stale(path: Path, stale: Holder, what: str) -> None:

@@ -228,7 +228,7 @@ def read_model(path: Path, model: type[Model]) -> Model:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is damaged or cannot be read ({error}); restore it, or train again."
         ) from error
