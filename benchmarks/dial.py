@@ -123,7 +123,7 @@ def times(translator: Translator, config: TranslationConfig, path: Path) -> None
     looks: list[list[float]] = []
     for strength in (0.4, 0.7, 1.3):
         started = time.perf_counter()
-        looks.append([time.perf_counter() - started for _ in dial.turn(strength)])
+        looks.append([time.perf_counter() - started for _ in dial.render(strength)])
     first, last = np.median([[look[0], look[-1]] for look in looks], axis=0)
     print(f"\ninverted and translated {inverted:.1f} s")
     print(f"first look {first:.2f} s, exact {last:.2f} s")

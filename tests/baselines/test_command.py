@@ -146,7 +146,7 @@ def test_the_session_of_the_viewer_translates_and_tells_that_there_is_no_dial(
         assert last == Finished(1, time=last.time)
         assert (folder / "translated" / "a.tif").is_file()
         number, turned = session.new_folder()
-        session.ask(TurnRequest(number=number, of=number - 1, image=0, strength=0.5))
+        session.ask(StrengthRequest(number=number, of=number - 1, image=0, strength=0.5))
         *_, last = follow(turned / "events.jsonl", session.process, interval=0.05)
         assert isinstance(last, Failed)
         assert "no dial" in last.message

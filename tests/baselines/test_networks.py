@@ -60,7 +60,7 @@ def test_a_pool_shows_earlier_images_and_remembers_them():
     new = sum(float(x) == 10 + k for k, x in enumerate(shown))
     assert 10 < new < 30
     other = ImagePool(3)
-    other.recall(pool.memory("pool"), "pool", torch.device("cpu"))
+    other.load_extra_state(pool.extra_state("pool"), "pool", torch.device("cpu"))
     more = torch.full((4, 1, 1, 1), 99.0)
     assert torch.equal(pool(more, stream(2)), other(more, stream(2)))
 

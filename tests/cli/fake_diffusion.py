@@ -84,7 +84,7 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class Look:
+class Rendering:
     image: Image
     exact: bool
 
@@ -100,7 +100,7 @@ class Dial:
         self._translator, self.image = translator, image
         self.nbytes = image.data.nbytes
 
-    def turn(self, strength: float, near=None) -> Iterator[Look]:
+    def render(self, strength: float, near=None) -> Iterator[Rendering]:
         data = self.image.data.astype(float)
         moved = data + strength * (data.max() - 2 * data)
         for exact in (False, False, True):
@@ -109,7 +109,7 @@ class Dial:
             if self._translator.should_stop():
                 raise Cancelled
             image = replace(self.image, data=moved.astype(self.image.data.dtype), path=None)
-            yield Look(image, exact)
+            yield Rendering(image, exact)
 
 
 class Translator:

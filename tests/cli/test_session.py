@@ -53,7 +53,7 @@ class Talk:
 
     def turn(self, of: int, strength: float, image: int = 0) -> Path:
         number, folder = self.session.new_folder()
-        self.session.ask(TurnRequest(number=number, of=of, image=image, strength=strength))
+        self.session.ask(StrengthRequest(number=number, of=of, image=image, strength=strength))
         return folder
 
     def events(self, folder: Path) -> Iterator[Event]:
@@ -160,7 +160,7 @@ def test_it_ends_when_the_viewer_has_gone(talk: Talk, slow):
 def test_the_images_of_a_viewer_that_was_killed_are_deleted(talk: Talk):
     _, folder = talk.translate("u0")
     ended(talk.events(folder))
-    talk.session.process.hang_up()  # as the system does it then: without a word
+    talk.session.process.close_stdin()  # as the system does it then: without a word
 
     assert talk.session.process.wait(20) == 0
     assert not talk.session.folder.exists()
@@ -177,7 +177,7 @@ def test_the_images_of_a_session_that_is_closed_stay_for_the_next_process(talk: 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 def test_a_process_that_does_not_end_is_ended(talk: Talk, monkeypatch):
-    monkeypatch.setattr("napari_phenldiff.jobs.session._LEAVE", 0.3)
+    monkeypatch.setattr("napari_phenldiff.jobs.session._EXIT_SECONDS", 0.3)
     _, folder = talk.translate("u0")
     ended(talk.events(folder))
     os.kill(talk.session.process.pid, signal.SIGSTOP)
@@ -208,7 +208,7 @@ def test_what_goes_wrong_is_told_and_the_process_lives_on(talk: Talk, monkeypatc
 def test_a_line_that_is_no_request_is_passed_over(talk: Talk):
     number, folder = talk.translate("u0")
     ended(talk.events(folder))
-    assert talk.session.process.tell('{"do": "delete everything"}')
+    assert talk.session.process.send('{"do": "delete everything"}')
 
     assert isinstance(ended(talk.events(talk.turn(number, 0.5))), Finished)
     assert "delete everything" in (talk.session.folder / "log").read_text()

@@ -117,7 +117,7 @@ def test_the_bundled_base_of_another_version_is_refused(experiment, tmp_path):
         versions={"napari-phenldiff": "0.0.7"},
     )
     bundled = weights_in(checked_base(run))
-    run.fix_base(bundled.model_copy(update={"sha256": "0" * 64}))
+    run.record_base_weights(bundled.model_copy(update={"sha256": "0" * 64}))
     sentence = r"comes with this version.*train again, use version 0\.0\.7, or.*--base-at"
     with pytest.raises(InputError, match=sentence):
         checked_base(Run.open(run.path))

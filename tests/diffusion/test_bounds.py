@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_phenldiff.diffusion.base import BaseModel
-from napari_phenldiff.diffusion.bounds import LightBounds
+from napari_phenldiff.diffusion.bounds import IntensityBounds
 from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Schedule
 
@@ -29,7 +29,7 @@ def spot(size: int, height: float, where: tuple[int, int] = (16, 16)) -> np.ndar
 
 
 def test_pixels_stay_within_what_is_expected_nearby(base):
-    bounds = LightBounds(base, given_latents(base, NAMES), 4)
+    bounds = IntensityBounds(base, given_latents(base, NAMES), 4)
     expected = encoded(base, spot(32, 0.5), spot(32, 0.8))
     guided = encoded(base, spot(32, 0.5), spot(32, 1.6))
     marker = base.decode(bounds(guided, expected), 2)[0, 1]
@@ -41,10 +41,10 @@ def test_pixels_stay_within_what_is_expected_nearby(base):
 def test_the_effect_may_move_within_the_radius_only(base):
     expected = encoded(base, spot(32, 0.5), spot(32, 0.8))
     guided = encoded(base, spot(32, 0.5), spot(32, 0.8, (16, 19)))
-    near = LightBounds(base, given_latents(base, NAMES), 6)(guided, expected)
+    near = IntensityBounds(base, given_latents(base, NAMES), 6)(guided, expected)
     torch.testing.assert_close(near, guided, atol=0.02, rtol=0)
     far = encoded(base, spot(32, 0.5), spot(32, 0.8, (6, 28)))
-    stopped = LightBounds(base, given_latents(base, NAMES), 3)(far, expected)
+    stopped = IntensityBounds(base, given_latents(base, NAMES), 3)(far, expected)
     assert base.decode(stopped, 2)[0, 1, 6, 28] < -0.8
 
 
@@ -52,7 +52,7 @@ def test_darkness_is_bounded_as_well(base):
     flat = np.full((32, 32), -0.5)
     expected = encoded(base, flat, flat)
     guided = encoded(base, flat, flat - 0.4)
-    bounded = LightBounds(base, given_latents(base, NAMES), 2)(guided, expected)
+    bounded = IntensityBounds(base, given_latents(base, NAMES), 2)(guided, expected)
     np.testing.assert_allclose(base.decode(bounded, 2)[0, 1], flat, atol=2e-3)
 
 
@@ -61,7 +61,7 @@ def test_what_is_given_and_what_is_in_bounds_is_left_alone(base):
     # above black, where the autoencoder's undershoot is cut
     expected = encoded(base, spot(32, 0.5), spot(32, 0.8) + 0.1)
     guided = encoded(base, spot(32, 1.9), spot(32, 0.8) + 0.1)
-    bounded = LightBounds(base, given, 4)(guided, expected)
+    bounded = IntensityBounds(base, given, 4)(guided, expected)
     torch.testing.assert_close(bounded, guided, atol=1e-5, rtol=0)
 
 
@@ -69,13 +69,13 @@ def test_where_all_is_given_nothing_is_bounded(base):
     given = given_latents(base, NAMES, NAMES)
     expected = encoded(base, spot(32, 0.5), spot(32, 0.8))
     guided = encoded(base, spot(32, 1.9), spot(32, 1.9))
-    assert LightBounds(base, given, 4)(guided, expected) is guided
+    assert IntensityBounds(base, given, 4)(guided, expected) is guided
 
 
 def test_without_separate_channels_there_are_no_bounds(tiny_stable_diffusion):
     base = BaseModel.load(str(tiny_stable_diffusion), device="cpu")
     with pytest.raises(ValueError, match="mixes"):
-        LightBounds(base, given_latents(base, NAMES), 4)
+        IntensityBounds(base, given_latents(base, NAMES), 4)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])

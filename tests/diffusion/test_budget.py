@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from napari_phenldiff.diffusion.budget import undone
+from napari_phenldiff.diffusion.budget import rolled_back
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.state import pack_state
@@ -63,7 +63,7 @@ def test_steps_that_are_tried_leave_no_trace():
         optimizer.step()
         average.update(number)
 
-    with undone([(average, optimizer)]):
+    with rolled_back([(average, optimizer)]):
         step(1)
         assert not torch.equal(weight, torch.ones(3))
     assert torch.equal(weight, torch.ones(3))

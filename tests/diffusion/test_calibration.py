@@ -25,7 +25,7 @@ class Pretended:
     def invert(self, latents, config):
         return Inversion((latents, latents), torch.zeros(len(latents)))
 
-    def freed(self, inversion, noise, config):
+    def apply_freedom(self, inversion, noise, config):
         code = inversion.code + self.spoils * config.freedom * noise
         return Inversion((inversion.path[0], code), inversion.residual)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_phenldiff.diffusion.dial import ROUGH_STEPS, Dial
+from napari_phenldiff.diffusion.dial import DRAFT_STEPS, Dial
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.translate import Cancelled, Translator
 from napari_phenldiff.images.experiment import Experiment
@@ -82,14 +82,14 @@ def test_a_rough_look_comes_first_and_is_near(translator: Translator, images):
     dial = translator.dial(images[0], CONFIG)
     dial.prepare()
     counted = passes(translator)
-    looks = dial.turn(0.6)
-    rough = next(looks)
-    assert len(counted) == ROUGH_STEPS
+    renderings = dial.render(0.6)
+    rough = next(renderings)
+    assert len(counted) == DRAFT_STEPS
     assert not rough.exact
-    exact = next(looks)
+    exact = next(renderings)
     assert exact.exact
-    assert next(looks, None) is None
-    assert len(counted) == ROUGH_STEPS + 20
+    assert next(renderings, None) is None
+    assert len(counted) == DRAFT_STEPS + 20
     source = dial.at(0.0).data.astype(float)
     change = exact.image.data - source
     missed = np.sqrt(((rough.image.data - source - change) ** 2).mean() / (change**2).mean())
@@ -101,10 +101,10 @@ def test_what_was_seen_is_seen_again_at_once(translator: Translator, images):
     seen = dial.at(0.5).data
     counted = passes(translator)
     for strength in (0.0, 1.0, 0.5):
-        (look,) = dial.turn(strength)
-        assert look.exact
+        (rendering,) = dial.render(strength)
+        assert rendering.exact
     assert counted == []
-    np.testing.assert_array_equal(look.image.data, seen)
+    np.testing.assert_array_equal(rendering.image.data, seen)
 
 
 def test_the_tile_that_is_looked_at_comes_first(translator: Translator, images):
@@ -112,8 +112,8 @@ def test_the_tile_that_is_looked_at_comes_first(translator: Translator, images):
     dial = translator.dial(image, CONFIG)
     assert dial.n_tiles > 2
     before = dial.at(1.0).data
-    look = next(dial.turn(0.0001 + 2.0, near=(20, 69)))
-    changed = np.flatnonzero((look.image.data != before).any(axis=(0, 1)))
+    rendering = next(dial.render(0.0001 + 2.0, near=(20, 69)))
+    changed = np.flatnonzero((rendering.image.data != before).any(axis=(0, 1)))
     assert changed.min() > 30, "only the right end has changed"
 
 
@@ -131,19 +131,19 @@ def test_a_stack_keeps_a_dial_for_each_image(translator: Translator, images):
 def test_an_anchored_dial_is_exact_at_once(translator: Translator, images):
     anchored = CONFIG.model_copy(update={"anchor": 0.5})
     dial = translator.dial(images[0], anchored)
-    (look,) = dial.turn(0.5)
-    assert look.exact
+    (rendering,) = dial.render(0.5)
+    assert rendering.exact
     half = anchored.model_copy(update={"strength": 0.5})
     (expected,) = translator.translate([images[0]], half)
-    np.testing.assert_allclose(look.image.data.astype(int), expected.translated.data, atol=1)
+    np.testing.assert_allclose(rendering.image.data.astype(int), expected.translated.data, atol=1)
 
 
 def test_a_turn_can_be_given_up(translator: Translator, images):
     dial = translator.dial(images[0], CONFIG)
     before = dial.at(1.0).data
-    looks = dial.turn(0.3)
-    next(looks)
+    renderings = dial.render(0.3)
+    next(renderings)
     translator.should_stop = lambda: True
     with pytest.raises(Cancelled):
-        next(looks)
+        next(renderings)
     np.testing.assert_array_equal(dial.at(1.0).data, before)

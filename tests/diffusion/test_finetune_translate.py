@@ -316,7 +316,7 @@ def test_memorising_is_noticed_also_after_a_resume(tiny_base, tmp_path, experime
     training, validation = halves(experiment)
     run = make_run(tmp_path / "run", training, tiny_base, steps=8)
     losses = iter([1.0, 1.0, 0.9, 0.9, 0.8, 0.8, 1.0, 0.7, 1.0, 0.6, 1.0, 0.5, 1.0, 0.4, 1.0, 0.3])
-    monkeypatch.setattr(finetune_module.Probe, "loss", lambda self, tokens: next(losses))
+    monkeypatch.setattr(finetune_module.FixedNoiseLoss, "mean", lambda self, tokens: next(losses))
     asked = iter([False] * 3 + [True])
     for event in train(run, training, validation=validation, should_stop=lambda: next(asked)):
         run.append(event)
@@ -389,7 +389,7 @@ def test_where_nothing_separates_conditions_nothing_is_done(
 
     translator = Translator.from_run(run, device="cpu")
     assert translator.reference_channels == ("DNA", "marker")
-    monkeypatch.setattr(translator, "ask", None)  # the network is not asked
+    monkeypatch.setattr(translator, "evaluate", None)  # the network is not asked
     images = alike["untreated"].images
     for image, result in zip(images, translator.translate(images, EXACT), strict=True):
         np.testing.assert_array_equal(result.translated.data, image.data)

@@ -7,8 +7,8 @@ import torch
 from napari_phenldiff.diffusion.freedom import (
     code_statistics,
     field_noise,
+    mix_in_noise,
     noise_shares,
-    redrawn,
 )
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
@@ -79,7 +79,7 @@ def test_the_finest_structures_are_freed_first():
 def test_a_redrawn_code_keeps_its_variance_and_what_is_not_freed():
     generator = torch.Generator().manual_seed(0)
     code, noise = (torch.randn(2, 3, 40, 40, generator=generator) for _ in range(2))
-    mixed = redrawn(code, noise, torch.tensor([0.0, 0.6, 1.0]))
+    mixed = mix_in_noise(code, noise, torch.tensor([0.0, 0.6, 1.0]))
     assert torch.equal(mixed[:, 0], code[:, 0])
     assert torch.equal(mixed[:, 2], noise[:, 2])
     assert mixed.std((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=0.05)

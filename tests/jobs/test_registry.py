@@ -219,5 +219,5 @@ def test_a_run_of_a_baseline_says_so(tmp_path: Path):
     found = {summary.name: summary for summary in RunIndex().look([tmp_path])}
     assert (found["gan"].method, found["gan"].base) == ("cyclegan", "random")
     assert (found["usual"].method, found["usual"].base) == ("phenldiff", "bundled")
-    run.fix_steps(77)
+    run.record_steps(77)
     assert Run.open(run.path).config.steps == 77

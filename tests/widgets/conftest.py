@@ -147,7 +147,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChild]:
         if process.poll() is None:
             process.kill()
             process.wait(10)
-        process.hang_up()
+        process.close_stdin()
 
 
 @pytest.fixture(autouse=True)

@@ -114,12 +114,12 @@ def session(args: argparse.Namespace) -> None:
     def listen() -> None:
         for line in sys.stdin:
             request = json.loads(line)
-            if request["do"] == "leave":
+            if request["do"] == "close":
                 continue
             if request["do"] == "cancel":
                 given_up.update(arrived)
                 continue
-            if request["do"] == "turn":
+            if request["do"] == "strength":
                 given_up.update(arrived)
             arrived.append(request["number"])
             requests.put(request)
@@ -129,7 +129,7 @@ def session(args: argparse.Namespace) -> None:
     threading.Thread(target=listen, daemon=True).start()
     while request := requests.get():
         folder = args.folder / f"{request['number']:06d}"
-        work = turn if request["do"] == "turn" else translate
+        work = turn if request["do"] == "strength" else translate
         work(args.folder, folder, request, lambda number=request["number"]: number in given_up)
 
 

@@ -103,14 +103,14 @@ class CycleGANTraining(BaselineTraining):
         judging.update(number)
         return float(loss.detach())
 
-    def memory(self) -> dict[str, torch.Tensor]:
+    def extra_state(self) -> dict[str, torch.Tensor]:
         """Return the pools."""
-        return {**self.pools[0].memory("pool.0"), **self.pools[1].memory("pool.1")}
+        return {**self.pools[0].extra_state("pool.0"), **self.pools[1].extra_state("pool.1")}
 
-    def recall(self, state: Mapping[str, torch.Tensor]) -> None:
+    def load_extra_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Put the pools back."""
         for k, pool in enumerate(self.pools):
-            pool.recall(state, f"pool.{k}", self.device)
+            pool.load_extra_state(state, f"pool.{k}", self.device)
 
     def translator(self, run: Run) -> CycleGANTranslator:
         """Translate with the generators as they are now."""

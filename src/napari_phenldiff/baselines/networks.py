@@ -122,12 +122,14 @@ class ImagePool:
             shown.append(image)
         return torch.stack(shown)
 
-    def memory(self, name: str) -> dict[str, torch.Tensor]:
+    def extra_state(self, name: str) -> dict[str, torch.Tensor]:
         """Return what a checkpoint needs: one tensor, or none if the pool is empty."""
         return {name: torch.stack(self.images).cpu()} if self.images else {}
 
-    def recall(self, state: Mapping[str, torch.Tensor], name: str, device: torch.device) -> None:
-        """Put back what `memory` gave."""
+    def load_extra_state(
+        self, state: Mapping[str, torch.Tensor], name: str, device: torch.device
+    ) -> None:
+        """Put back what `extra_state` gave."""
         self.images = list(state[name].to(device)) if name in state else []
 
 

@@ -160,16 +160,16 @@ class PhenDiffTranslator(TileTranslator):
         source, target = (self.conditions.index(name) for name in (config.source, config.target))
         code = schedule.invert(
             images,
-            lambda x, t: self._ask(x, t, source),
+            lambda x, t: self._evaluate(x, t, source),
             iterations=config.fixed_point_iterations,
         ).code
-        reconstructed = schedule.generate(code, lambda x, t: self._ask(x, t, source))
+        reconstructed = schedule.generate(code, lambda x, t: self._evaluate(x, t, source))
         translated = reconstructed
         if target != source:
-            translated = schedule.generate(code, lambda x, t: self._ask(x, t, target))
+            translated = schedule.generate(code, lambda x, t: self._evaluate(x, t, target))
         return TranslatedTiles(*(x.clamp(-1, 1).cpu().numpy() for x in (translated, reconstructed)))
 
-    def _ask(self, x: torch.Tensor, t: int, condition: int) -> torch.Tensor:
+    def _evaluate(self, x: torch.Tensor, t: int, condition: int) -> torch.Tensor:
         if self.should_stop():
             raise Cancelled
         labels = torch.full((len(x),), condition, device=self._device)

@@ -20,7 +20,7 @@ from napari_phenldiff.baselines.translating import TileTranslator
 from napari_phenldiff.diffusion.device import choose_device, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.finite import check_weights
-from napari_phenldiff.diffusion.hardware import name_of
+from napari_phenldiff.diffusion.hardware import device_name
 from napari_phenldiff.diffusion.loop import optimise
 from napari_phenldiff.diffusion.monitoring import Example, choose_examples, write_examples
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
@@ -86,18 +86,18 @@ class BaselineTraining(ABC):
                 stack.enter_context(average.applied())
             yield
 
-    def memory(self) -> dict[str, torch.Tensor]:
+    def extra_state(self) -> dict[str, torch.Tensor]:
         """Tensors that a checkpoint needs besides weights and moments."""
         return {}
 
-    def recall(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Put back what `memory` gave."""
+    def load_extra_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `extra_state` gave."""
         if state:
             raise KeyError(f"nothing here remembers {', '.join(state)}")
 
     def save(self, run: Run, number: int) -> str:
         """Write checkpoint and adapter; the adapter's path within the run."""
-        state = {f"memory.{key}": value for key, value in self.memory().items()}
+        state = {f"memory.{key}": value for key, value in self.extra_state().items()}
         for k, (average, optimizer) in enumerate(self.trained):
             packed = pack_state(average, optimizer)
             state |= {f"{k}.{key}": value for key, value in packed.items()}
@@ -128,7 +128,7 @@ class BaselineTraining(ABC):
             state = load_file(str(folder / _STATE))
             for k, (average, optimizer) in enumerate(self.trained):
                 unpack_state(_part(state, f"{k}."), average, optimizer, done)
-            self.recall(_part(state, "memory."))
+            self.load_extra_state(_part(state, "memory."))
         except Exception as error:
             raise InputError(
                 f"The checkpoint {folder} cannot be read ({type(error).__name__}); delete that "
@@ -181,7 +181,7 @@ def train_baseline(
     tiles = Tiles(experiment, config.conditions, run.scaling, config.seed)
     training = _training_of(tiles, config, device)
     precision = str(training.dtype).removeprefix("torch.")
-    yield Started(device=name_of(device), host=socket.gethostname(), precision=precision)
+    yield Started(device=device_name(device), host=socket.gethostname(), precision=precision)
     for warning in tiles.warnings:
         yield Warned(warning)
     yield Noted(f"{config.method}, preset {config.preset}: {training.parameters:,} weights learn")
@@ -196,8 +196,8 @@ def train_baseline(
         done=training.restore(run) if resume else 0,
         since=since,
         should_stop=should_stop,
-        take=partial(setattr, training, "config"),
-        forget=lambda: training.recall({}),
+        on_steps_chosen=partial(setattr, training, "config"),
+        reset=lambda: training.load_extra_state({}),
         preview=lambda step: _previews(training, examples, run, step),
     )
 

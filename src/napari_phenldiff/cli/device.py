@@ -29,9 +29,9 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    from napari_phenldiff.diffusion.hardware import look
+    from napari_phenldiff.diffusion.hardware import detect_hardware
 
-    found = look(args.device, args.precision, measure=args.json)
+    found = detect_hardware(args.device, args.precision, measure=args.json)
     if args.json:
         say(found.to_json())
         return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig, shape_of
-from napari_phenldiff.diffusion.processes import Processes, check_share, is_first
+from napari_phenldiff.diffusion.processes import Processes, check_batch_size, is_main_process
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.runs.config import validated
@@ -65,12 +65,12 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    if not is_first():
+    if not is_main_process():
         return _take_part(args)
     if args.resume is not None:
         _refuse_options_of_new_base(args)
         folder = _open(args.resume)
-        check_share(folder.config.batch_size)
+        check_batch_size(folder.config.batch_size)
     else:
         folder = _begin(args)
     if folder.finished:
@@ -115,7 +115,7 @@ def _begin(args: argparse.Namespace) -> PretrainingFolder:
     if values.get("start", "random") not in ("random", "bundled"):
         values["start"] = str(Path(values["start"]).resolve())
     config = validated(PretrainingConfig, values, where="pretrain")
-    check_share(config.batch_size)
+    check_batch_size(config.batch_size)
     asked = _asked(args, config, values)
     folder = PretrainingFolder(args.out)
     if folder.exists:

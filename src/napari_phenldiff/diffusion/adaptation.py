@@ -1,7 +1,7 @@
-"""How what was learned is kept: the folder of an adapter.
+"""Save and load an adapter, the result of a fine-tuning.
 
-It holds two safetensors files and a JSON: what a strategy has trained, the condition tokens, and
-what is needed to put both onto the base again.
+An adapter folder holds two safetensors files, the trained weights and the condition tokens, and a
+JSON file with the settings that are needed to apply both to the base model again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.finite import check_weights
-from napari_phenldiff.diffusion.strategies import Misfit, Strategy, strategy_from_dict
+from napari_phenldiff.diffusion.strategies import Strategy, WeightMismatchError, strategy_from_dict
 from napari_phenldiff.errors import InputError
 
 TOKENS = "condition_tokens.safetensors"
@@ -26,7 +26,7 @@ SETTINGS = "adapter.json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
-    """What a saved adapter adds to the network that it was put onto.
+    """The parts of a loaded adapter besides the trained weights of the network.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Adapter:
     reference_channels : tuple of str
         Channels that were given in training and are not translated.
     strategy : Strategy
-        By which it was trained.
+        Strategy that it was trained with.
     separation : mapping
-        By channel, how well it tells the conditions apart.
+        How well each channel separates the conditions, by channel name.
     """
 
     tokens: ConditionTokens
@@ -48,14 +48,14 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSize:
-    """How much is trained and kept.
+    """Number of trained parameters of an adapter.
 
     Attributes
     ----------
     network, tokens : int
-        Numbers that learn for the network and in the condition tokens.
+        Trained parameters of the network and of the condition tokens.
     of : int
-        Numbers that the network has without the adapter.
+        Parameters of the network without the adapter.
     """
 
     network: int
@@ -63,7 +63,7 @@ class AdapterSize:
     of: int
 
     def in_words(self, strategy: Strategy) -> str:
-        """Tell it in a sentence."""
+        """Describe the size in one sentence, for the user."""
         size = 4 * (self.network + self.tokens)
         written = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
         return (
@@ -82,7 +82,7 @@ def adapter_files(
     separation: Mapping[str, float],
     reference_channels: Sequence[str],
 ) -> Mapping[str, bytes]:
-    """Return what belongs into an adapter folder, by file name."""
+    """Return the contents of an adapter folder, by file name."""
     state = strategy.state(unet)
     named = ((f"{strategy.prefix}{name}", value) for name, value in state.items())
     weights = _pack(named, strategy.metadata())
@@ -104,20 +104,20 @@ def adapter_files(
 
 
 def load_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
-    """Put a saved adapter onto a network, which then learns no more, and return the rest of it.
+    """Apply a saved adapter to a network and freeze the network.
 
     Raises
     ------
     InputError
         If the folder is damaged or belongs to another base.
     """
-    adapter = put_adapter(folder, unet)
-    adapter.strategy.ready(unet)
+    adapter = apply_adapter(folder, unet)
+    adapter.strategy.freeze(unet)
     return adapter
 
 
-def put_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
-    """Put a saved adapter onto a network as the training left it.
+def apply_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
+    """Apply a saved adapter to a network that can be trained further.
 
     Raises
     ------
@@ -128,15 +128,15 @@ def put_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
     adapter.strategy.add_to(unet)
     try:
         adapter.strategy.restore(unet, weights)
-    except Misfit as error:
-        raise _misfit(folder) from error
+    except WeightMismatchError as error:
+        raise _other_base(folder) from error
     if adapter.tokens.values.shape[-1] != unet.config.cross_attention_dim:
-        raise _misfit(folder)
+        raise _other_base(folder)
     return adapter
 
 
 def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
-    """Read a saved adapter, and what its strategy has trained.
+    """Read a saved adapter and its trained weights, without applying them.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _pack(
     return save({key: value.detach().float().contiguous().cpu() for key, value in values}, metadata)
 
 
-def _misfit(folder: Path) -> InputError:
+def _other_base(folder: Path) -> InputError:
     return InputError(
         f"The adapter in {folder} was made for another base model; give the one of its run."
     )

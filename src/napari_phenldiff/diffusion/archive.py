@@ -1,10 +1,10 @@
-"""From folders of unlabelled images to crops of one size.
+"""Draw crops of one size from folders of unlabelled images.
 
 An archive may be far larger than memory. Every file is read once, and a few crops of each field are
-kept: first as they are, in a scratch file, and, once the intensity range of their collection is
-known, as bytes in the pool. So never more than one file's content is in memory, and the training,
-which draws from the pool through a memory map, does not wait for the disks of the archive. Bytes
-are fine enough: over the range that is kept their steps are smaller than the noise of a camera.
+kept: first in the values of the images, in a scratch file, and, once the intensity range of the
+collection is known, as 8-bit values in the pool. So only one file is in memory at a time, and the
+training, which reads the pool through a memory map, does not wait for the disks of the archive.
+Eight bits are enough: within the range that is kept, their steps are smaller than camera noise.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.naming import count, default_channel_names
 from napari_phenldiff.images.tiff import read_tiff, tiff_files
 
-# Half of the crops are enlarged or reduced by up to this factor: objectives differ.
+# Half of the crops are enlarged or reduced by up to this factor, as magnifications differ.
 _ZOOM = 1.35
-# Of so many places that were drawn the one with most contrast is taken: most of a field may be
-# empty, and there is little to learn from that.
+# Each crop is the one with the most contrast of this many random places: much of a field may be
+# empty, and empty crops teach little.
 _PLACES = 2
-# What intensity ranges are taken from: at most so many fields of a group, and about so many pixels
-# of each. More would change a percentile by less than anybody sees, and memory has its bounds.
+# Intensity ranges are fitted to at most this many fields of a group, and to about this many pixels
+# of each. More would hardly change a percentile and would take more memory.
 _FITTED_FIELDS = 400
 _FITTED_PIXELS = 2**14
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Files below one folder that the user gave: images whose intensities may be compared.
+    """Image files below one folder that the user gave, with comparable intensities.
 
     Attributes
     ----------
@@ -54,20 +54,20 @@ class Collection:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Crops of those images of a collection that have equally many channels.
+    """Crops of the images of a collection that have the same number of channels.
 
-    They share one intensity range per channel, never one per image.
+    They share one intensity range per channel; there is none per image.
 
     Attributes
     ----------
     collection : str
         Name of the collection.
     n_channels, tile : int
-        Channels and side of the crops.
+        Number of channels, and side of the crops in pixels.
     scratch : pathlib.Path
-        File of the crops as they are.
+        File that holds the unscaled crops.
     fields, crops : int
-        How many were taken in.
+        Number of fields and crops added so far.
     """
 
     collection: str
@@ -79,7 +79,7 @@ class Group:
     _thinned: list[np.ndarray] = field(default_factory=list)
 
     def add(self, data: np.ndarray, crops: Sequence[np.ndarray]) -> None:
-        """Take in a field ``(C, Y, X)`` and crops of it ``(C, tile, tile)``."""
+        """Add a field ``(C, Y, X)`` and crops of it ``(C, tile, tile)``."""
         self.fields += 1
         self.crops += len(crops)
         with self.scratch.open("ab") as file:
@@ -91,12 +91,12 @@ class Group:
 
     @property
     def raw(self) -> np.ndarray:
-        """The crops ``(N, C, tile, tile)`` float32 in units of the images; read from the disk."""
+        """Unscaled crops ``(N, C, tile, tile)`` float32, memory-mapped from the scratch file."""
         shape = (self.crops, self.n_channels, self.tile, self.tile)
         return np.memmap(self.scratch, np.float32, "r", shape=shape)
 
     def scalings(self) -> list[IntensityScaling | None]:
-        """Range of each channel; None for one that is the same everywhere, as empty ones are."""
+        """Fit the range of each channel; None for a channel with a single value."""
         found: list[IntensityScaling | None] = []
         for channel in range(self.n_channels):
             planes = [data[channel : channel + 1] for data in self._thinned]
@@ -112,7 +112,7 @@ class Group:
         return found
 
     def scaled(self, channels: int, chunk: int = 256) -> Iterator[np.ndarray]:
-        """Crops ``(n, channels, tile, tile)`` uint8, padded with black channels, bit by bit."""
+        """Yield scaled crops ``(n, channels, tile, tile)`` uint8, padded with black channels."""
         scalings, raw = self.scalings(), self.raw
         for start in range(0, self.crops, chunk):
             part = raw[start : start + chunk]
@@ -124,9 +124,10 @@ class Group:
             yield out
 
     def grey_tiles(self) -> np.ndarray:
-        """Crops of one channel ``(N, tile, tile)`` uint8, each at its own full scale.
+        """Return the first channel of each crop ``(N, tile, tile)`` uint8, stretched to full scale.
 
-        For `pool.compose_tiles`, which compares no intensities either.
+        The intensities of different crops are not comparable afterwards; `pool.compose_tiles` does
+        not compare them.
         """
         out = np.empty((self.crops, self.tile, self.tile), np.uint8)
         for i, tile in enumerate(self.raw[:, 0]):
@@ -137,14 +138,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What was read.
+    """The crops that were drawn from the collections.
 
     Attributes
     ----------
     groups : tuple of Group
         At least one, each with at least one crop.
     notes : tuple of str
-        What the user should know.
+        Messages for the user.
     """
 
     groups: tuple[Group, ...]
@@ -152,12 +153,12 @@ class Archive:
 
     @property
     def n_channels(self) -> int:
-        """Largest number of channels."""
+        """Largest number of channels of any group."""
         return max(group.n_channels for group in self.groups)
 
 
 def find_collections(folders: Sequence[Path]) -> list[Collection]:
-    """List the image files of each folder, in it and below it, without hidden ones.
+    """List the image files in each folder and its sub-folders, except hidden ones.
 
     Raises
     ------
@@ -193,31 +194,31 @@ def draw_crops(
     z: int | Projection | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Archive:
-    """Read images and keep crops of them.
+    """Read images and draw crops from them.
 
-    Of a large collection fewer crops per file are taken than of a small one, but more in all:
-    their number goes with the square root of the number of files. Where there are fewer crops to
-    take than files, not all files are read.
+    The number of crops of a collection is proportional to the square root of its number of files: a
+    large collection gives more crops in total and fewer per file. If fewer crops are wanted than
+    there are files, some files are not read.
 
     Parameters
     ----------
     collections : sequence of Collection
-        Where to read.
+        Collections to read.
     crops : int
-        How many to take, of all collections together. Files that cannot be used make them fewer.
+        Number of crops, of all collections together. There are fewer if some files cannot be used.
     tile : int
-        Side of a crop in pixels. Fields a little smaller than that are enlarged, like other crops
-        are; those that are too small for it are left out, since mirrored ones teach symmetry.
+        Side of a crop in pixels. Fields that are slightly smaller are enlarged; those that are too
+        small for that are left out. They are not padded by mirroring, which would teach symmetry.
     seed : int
-        Equal seeds take equal crops.
+        Equal seeds draw equal crops.
     scratch : pathlib.Path
-        Folder for files of the crops as they are.
+        Folder for the files of unscaled crops.
     channels : int, optional
-        Images with more are refused.
+        Images with more channels are refused.
     z : int, "max", "mean" or "sum", optional
         For files with a z axis, as :func:`napari_phenldiff.images.tiff.read_tiff` takes it.
     report : callable
-        Told, after each file, how many are done, how many there are, and the file's name.
+        Called after each file with the number of files read, their total, and the file's name.
 
     Returns
     -------
@@ -238,7 +239,8 @@ def draw_crops(
         try:
             images = read_tiff(path, z=z)
         except InputError as error:
-            # in an archive of thousands of files some are broken, or no images at all
+            # an archive of thousands of files usually contains a few that are damaged or are no
+            # images
             unreadable.append(str(error))
             images = []
         usable = [image for image in images if min(image.shape) >= least]
@@ -248,7 +250,7 @@ def draw_crops(
             data = usable[i].data
             if channels is not None and len(data) > channels:
                 raise InputError(
-                    f"{path} has {count(len(data), 'channel')}, and the base takes {channels}: "
+                    f"{path} has {count(len(data), 'channel')}, but the base takes {channels}: "
                     "give a larger --channels, or leave such images out."
                 )
             key = (number, len(data))
@@ -279,7 +281,7 @@ def draw_crops(
 def _plan(
     collections: Sequence[Collection], crops: int, seed: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Return an iterator over collection, file and number of crops, in the order of reading."""
+    """Yield collection number, file number and number of crops, in reading order."""
     shares = np.sqrt([len(collection.files) for collection in collections])
     ends = np.rint(np.cumsum(shares) / shares.sum() * crops).astype(int)
     for number, collection in enumerate(collections):
@@ -293,7 +295,7 @@ def _plan(
 
 
 def _crops(data: np.ndarray, tile: int, n: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Random pieces of a field as ``(C, tile, tile)`` float32, some of them zoomed."""
+    """Draw random crops ``(C, tile, tile)`` float32 of a field, some of them zoomed."""
     if n == 0:
         return []
     data = _finite(data.astype(np.float32))
@@ -317,13 +319,13 @@ def _crops(data: np.ndarray, tile: int, n: int, rng: np.random.Generator) -> lis
 
 def _too_small(names: Sequence[str], tile: int, least: int) -> str:
     return (
-        f"{names[0]} has a side below {least} pixels, too little for tiles of {tile}: give a "
+        f"{names[0]} has a side below {least} pixels, too small for tiles of {tile}: give a "
         "smaller --tile, if many are as small."
     )
 
 
 def _finite(data: np.ndarray) -> np.ndarray:
-    """Replace values that are no numbers by the least one, so that zooming does not spread them."""
+    """Replace non-finite values by the minimum, so that zooming does not spread them."""
     whole = np.isfinite(data)
     if whole.all():
         return data

@@ -1,15 +1,15 @@
-"""A linear autoencoder for small bases: the lapped orthogonal transform, per channel.
+"""A fixed linear autoencoder for small bases: a lapped orthogonal transform per channel.
 
-Each image channel is analysed by itself with overlapping orthonormal basis functions of 16 x 16
+    Each image channel is analysed by itself with overlapping orthonormal basis functions of 16 x 16
 pixels at a stride of 8 (Malvar, *Lapped transforms for efficient transform/subband coding*, IEEE
-TASSP 1990), of which those of the lowest frequencies are kept. What this buys, against a learned
+TASSP 1990), of which those of the lowest frequencies are kept. Compared with a learned
 convolutional autoencoder:
 
-- encoding a decoded latent returns that latent, so translating back and forth costs nothing;
+- encoding a decoded latent returns that latent, so repeated translation loses nothing more;
 - overlapping smooth functions leave no block edges;
-- channels cannot leak into one another: a change in one channel is the diffusion model's claim, not
-  an artefact of the autoencoder;
-- nothing is trained, so it fits microscopes nobody has seen.
+- channels cannot leak into one another, so a change in one channel comes from the diffusion model
+  and is not an artefact of the autoencoder;
+- nothing is trained, so it is not tied to particular microscopes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
     coefficients : int
         Basis functions kept per channel, out of 64.
     scale : sequence of float
-        What each coefficient is multiplied with, `coefficients` numbers. See `fit_scale`.
+        Factor of each coefficient, of length `coefficients`; see `fit_scale`.
     shift : float
-        Grey value in [-1, 1] that becomes the latent zero.
+        Grey value in [-1, 1] that is mapped to latents of zero.
 
     Notes
     -----
@@ -57,18 +57,19 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         basis, parity = lapped_basis(coefficients)
         self.register_buffer("basis", torch.from_numpy(basis), persistent=False)
         self.register_buffer("parity", torch.from_numpy(parity), persistent=False)
-        # a parameter, though it never learns: diffusers asks a model for its dtype through those
+        # a parameter although it is not trained, because diffusers reads a model's dtype from its
+        # parameters
         self.weights = torch.nn.Parameter(
             torch.tensor(list(scale), dtype=torch.float32), requires_grad=False
         )
 
     @property
     def latent_channels(self) -> int:
-        """Channels of a latent."""
+        """Number of channels of the latents."""
         return int(self.config.image_channels * self.config.coefficients)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Analyse images ``(N, C, Y, X)`` in [-1, 1], sides divisible by 8, float32."""
+        """Encode float32 images ``(N, C, Y, X)`` in [-1, 1], with sides divisible by 8."""
         n, channels, height, width = images.shape
         x = images.reshape(n * channels, 1, height, width) - self.config.shift
         x = _mirror(_mirror(x, 2), 3)
@@ -77,12 +78,12 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         return z.reshape(n, -1, height // _BLOCK, width // _BLOCK)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Synthesise images ``(N, C, Y, X)``, not clipped, from latents."""
+        """Decode latents to images ``(N, C, Y, X)``, which are not clipped."""
         n, _, height, width = latents.shape
         z = latents.reshape(-1, int(self.config.coefficients), height, width)
         z = z / self.weights.view(1, -1, 1, 1)
-        # the mirrored image beyond the border has the mirrored coefficients, with the sign of
-        # the basis function's symmetry
+        # beyond the border the image is mirrored, so its coefficients are the mirrored ones, with
+        # the sign of the basis function's symmetry
         for axis in (2, 3):
             sign = self.parity[:, axis - 2].view(1, -1, 1, 1)
             z = torch.cat([z.narrow(axis, 0, 1) * sign, z, z.narrow(axis, -1, 1) * sign], axis)
@@ -105,9 +106,9 @@ def lapped_basis(coefficients: int, correlation: float = 0.95) -> tuple[np.ndarr
     Parameters
     ----------
     coefficients : int
-        How many of the 64 functions to return.
+        Number of functions to return, at most 64.
     correlation : float
-        Of neighbouring pixels in the signal for which the odd functions are optimal.
+        Correlation of neighbouring pixels in the signal that the functions are optimised for.
 
     Returns
     -------
@@ -156,7 +157,7 @@ def _lapped_basis_1d(correlation: float) -> tuple[np.ndarray, np.ndarray]:
     covariance = correlation ** np.abs(np.subtract.outer(np.arange(2 * m), np.arange(2 * m)))
     rows = []
     for half in (functions[: m // 2], functions[m // 2 :]):
-        # rotating within functions of one symmetry keeps orthogonality: take the principal axes
+        # rotations among functions of equal symmetry keep them orthogonal; use the principal axes
         values, axes = np.linalg.eigh(half @ covariance @ half.T)
         rows.append(axes.T[np.argsort(values)[::-1]] @ half)
     functions = np.vstack(rows)
@@ -170,7 +171,7 @@ def _lapped_basis_1d(correlation: float) -> tuple[np.ndarray, np.ndarray]:
 def fit_scale(
     latents: torch.Tensor, coefficients: int, whitening: float = 0.5
 ) -> tuple[float, ...]:
-    """Weights that bring unweighted latents to unit variance overall.
+    """Return weights that give unweighted latents unit variance overall.
 
     Parameters
     ----------

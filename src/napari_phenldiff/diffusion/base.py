@@ -1,8 +1,8 @@
-"""Base models: the bundled one, a folder, or a hub id, behind one door.
+"""Load base models: the bundled one, a local folder, or a model on a hub.
 
 All of them are folders in diffusers' layout (``unet/``, ``vae/``, ``scheduler/``, and for bases
-made with `pretrain` also ``conditioner/``). What differs between them is read from their configs,
-never from their name.
+made with `pretrain` also ``conditioner/``). Their differences are read from their configurations
+and never inferred from their names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from napari_phenldiff.diffusion.base_files import (
     weight_files,
 )
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
-from napari_phenldiff.diffusion.device import quicken
+from napari_phenldiff.diffusion.device import use_fast_attention
 from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.errors import InputError
 
@@ -34,24 +34,24 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
 
 class Autoencoder(Protocol):
-    """What the method needs from an autoencoder."""
+    """Interface of the autoencoders that the method works with."""
 
     @property
     def latent_channels(self) -> int:
-        """Channels of a latent."""
+        """Number of channels of the latents."""
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Scaled latents ``(N, L, y, x)`` of images ``(N, C, Y, X)`` in [-1, 1]."""
+        """Return scaled latents ``(N, L, y, x)`` of images ``(N, C, Y, X)`` in [-1, 1]."""
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images of scaled latents."""
+        """Return the images of scaled latents."""
 
     def to(self, device: torch.device) -> Any:
         """Move the weights to a device."""
 
 
 class _PosteriorMean:
-    """A diffusers `AutoencoderKL` as `Autoencoder`: the mean of the posterior, never a sample."""
+    """Adapt a diffusers `AutoencoderKL`; encoding takes the mean of the posterior."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
         self._vae = vae
@@ -78,23 +78,23 @@ class BaseModel:
     Attributes
     ----------
     reference : str
-        What it was loaded by.
+        The name, folder or hub id that it was loaded by.
     unet : UNet2DConditionModel
-        Float32 weights.
+        The network, with float32 weights.
     autoencoder : Autoencoder
-        Between images and scaled latents.
+        Converts between images and scaled latents.
     encoder : DescriptorEncoder or None
-        Where condition tokens may start from.
+        Gives the initial condition tokens; None if the base has none.
     alphas_cumprod : numpy.ndarray
-        Of the training schedule.
+        ``alpha_bar`` of the training schedule.
     prediction_type : str
         ``epsilon`` or ``v_prediction``.
     image_channels : int
-        Channels an image may have at most.
+        Largest number of channels of an image.
     factor : int
         Pixels per latent along one axis.
     device : torch.device
-        Where the weights are.
+        Device of the weights.
     """
 
     reference: str
@@ -114,15 +114,15 @@ class BaseModel:
         Parameters
         ----------
         reference : str
-            ``"bundled"``, a folder, or ``owner/name`` or ``owner/name@revision`` of a hub. The
-            network is used for the last alone.
+            ``"bundled"``, a folder, or ``owner/name`` or ``owner/name@revision`` of a hub. Only
+            the last uses the network.
         device : torch.device or str
-            Where to put it.
+            Device to load it on.
 
         Raises
         ------
         InputError
-            If there is no such base, or it is not one that can be used.
+            If there is no such base, or it cannot be used.
         """
         place = find_base(reference)
         return _from_folder(place, reference).to(device)
@@ -133,22 +133,22 @@ class BaseModel:
         for model in (self.unet, self.autoencoder, self.encoder):
             if model is not None:
                 model.to(device)
-        quicken(self.unet, device)
+        use_fast_attention(self.unet, device)
         return replace(self, device=device)
 
     @property
     def tile(self) -> int:
-        """Native side of an image in pixels."""
+        """Native side of an image, in pixels."""
         return int(self.unet.config.sample_size) * self.factor
 
     @property
     def multiple(self) -> int:
-        """Sides of images must be divisible by this number of pixels."""
+        """Number of pixels that the sides of images must be divisible by."""
         return int(self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1))
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latents."""
+        """Number of channels of the latents."""
         return int(self.autoencoder.latent_channels)
 
     @property
@@ -164,7 +164,7 @@ class BaseModel:
         return int(self.unet.config.cross_attention_dim)
 
     def encode(self, images: np.ndarray, *, batch_size: int = 16) -> torch.Tensor:
-        """Latents of images.
+        """Encode images.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class BaseModel:
             ``(N, C, Y, X)`` float32 in [-1, 1] with at most `image_channels` channels; missing ones
             are black. Sides divisible by `multiple`.
         batch_size : int
-            Images at once.
+            Images that are encoded at once.
 
         Returns
         -------
@@ -190,7 +190,7 @@ class BaseModel:
         return torch.cat(parts)
 
     def decode(self, latents: torch.Tensor, channels: int) -> np.ndarray:
-        """Images ``(N, channels, Y, X)`` float32 in [-1, 1] of latents."""
+        """Decode latents to images ``(N, channels, Y, X)`` float32 in [-1, 1]."""
         with torch.no_grad():
             images = self.autoencoder.decode(latents.float())
         clipped: np.ndarray = images[:, :channels].clamp(-1, 1).cpu().numpy()
@@ -231,12 +231,12 @@ def check_channels(channels: int, base: BaseModel) -> None:
     if channels > base.image_channels:
         raise InputError(
             f"The images have {channels} channels but the base model {base.reference} takes at "
-            f"most {base.image_channels}; keep those that matter."
+            f"most {base.image_channels}; leave some channels out."
         )
 
 
 def _is_hub_id(reference: str) -> bool:
-    # "folder/name" with an existing folder is a path that was mistyped, not a model on a hub
+    # if the part before the slash is an existing folder, it is a mistyped path and not a hub id
     return bool(_HUB_ID.fullmatch(reference)) and not Path(reference).parent.exists()
 
 
@@ -249,8 +249,8 @@ def _download(reference: str) -> Path:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except Exception as error:
         raise InputError(
-            f"The base model {reference} is no folder here and could not be fetched from the hub "
-            f"({type(error).__name__}); download it elsewhere and give its folder."
+            f"The base model {reference} is not a local folder and could not be fetched from the "
+            f"hub ({type(error).__name__}); download it elsewhere and give its folder."
         ) from error
 
 
@@ -304,7 +304,7 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
     check_weights(
         {"alphas_cumprod": scheduler.alphas_cumprod},
         f"The scheduler of the base model {reference}",
-        "its configuration is damaged, so get it anew",
+        "its configuration is damaged, so download or copy it again",
     )
     for model in (unet, encoder):
         if model is not None:
@@ -333,18 +333,18 @@ def _expect(config: dict[str, Any], name: str, reference: str) -> None:
 def _load(kind: Any, folder: Path, reference: str) -> Any:
     weight_files(folder, reference)
     try:
-        # half of a file's precision is kept on disk only
+        # weights saved in half precision are computed with in single precision
         model = kind.from_pretrained(
             str(folder), use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
         )
     except Exception as error:
         raise InputError(
             f"The {folder.name} of the base model {reference} cannot be loaded "
-            f"({type(error).__name__}: {str(error).splitlines()[0]})."
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); download or copy it again."
         ) from error
     check_weights(
         model.state_dict(),
         f"The {folder.name} of the base model {reference}",
-        "it is damaged, or its training has diverged, so take another base, or get it anew",
+        "it is damaged or its training diverged, so use another base or download it again",
     )
     return model

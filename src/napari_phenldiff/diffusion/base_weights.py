@@ -1,8 +1,8 @@
-"""Which weights the base of a run had: written down when it is trained, checked when it is used.
+"""Record the weights of a run's base when it is trained, and check them when it is used.
 
-A run is worth nothing without its base. Another one under the same name, because a hub's main
-branch has moved, a folder was trained further, or this package brings a newer one along, gives
-other images without a word.
+An adapter is only valid for the base that it was trained on. The base of a given name can change: a
+hub's main branch moves, a folder is trained further, or a new version of this package brings a new
+bundled base. The run would then silently give different images, so a changed base is refused.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _AT_ONCE = 2**22
 
 
 def weights_in(folder: Path) -> BaseWeights:
-    """Tell which weights the folder of a base model holds.
+    """Hash the weights in the folder of a base model.
 
     Parameters
     ----------
     folder : Path
-        In diffusers' layout.
+        Folder in diffusers' layout.
 
     Returns
     -------
     BaseWeights
-        Of the weights that would be loaded and the configurations that say how: not of other
-        formats or precisions beside them, nor of the versions that wrote them. A file is read once
-        per process, unless it changes.
+        Hash and size of the weights that would be loaded and of the configurations they are loaded
+        with. Weights in other formats or precisions, and the versions that wrote the files, do not
+        count. A file is read once per process, unless it changes.
     """
     total, size = hashlib.sha256(), 0
     for part, name in _PARTS.items():
@@ -58,27 +58,24 @@ def weights_in(folder: Path) -> BaseWeights:
             found = path.stat()
             _add(total, f"{part}/{path.name}", _sha256(path, found.st_size, found.st_mtime_ns))
             size += found.st_size
-    # A hub's cache keeps each commit in a folder of its name.
+    # The hub's cache names the folder of a commit after it.
     commit = folder.name if folder.parent.name == "snapshots" else None
     return BaseWeights(sha256=total.hexdigest(), bytes=size, commit=commit)
 
 
 def load_base_of(run: Run, *, device: torch.device | str = "cpu") -> BaseModel:
-    """Load the base model of a run, if it is the one that the run was trained on.
+    """Load the base model of a run and check that it is the one it was trained on.
 
-    A run in which the weights are not written down, since an older version made it or because it
-    has not been trained yet, takes what it finds; `Run.base_weights` is None then.
+    The check is skipped if the run has no record of its weights (`Run.base_weights` is None),
+    because an older version made it or because it has not been trained yet.
 
-    Raises
-    ------
-    InputError
-        If there is no base where the run looks for it, or it is another one.
+    Raises ------ InputError If the base is missing or its weights have changed.
     """
     return BaseModel.load(str(checked_base(run)), device=device)
 
 
 def checked_base(run: Run) -> Path:
-    """Return the folder of the base of a run, if it is the one that the run was trained on.
+    """Return the folder of a run's base and check that it is the one it was trained on.
 
     Raises
     ------
@@ -98,22 +95,19 @@ def checked_base(run: Run) -> Path:
         return place
     found = weights_in(place)
     if found.sha256 == known.sha256:
-        run.remember_base()
+        run.record_base_location()
         return place
     raise InputError(_another(run, place, found))
 
 
 def record_base(run: Run) -> None:
-    """Write into a run which base it is trained on; one that goes on must still have the same.
+    """Record the base that a run is trained on; a resumed run must still have the same one.
 
-    Raises
-    ------
-    InputError
-        If there is no base where the run looks for it, or it is another one.
+    Raises ------ InputError If the base is missing or its weights have changed.
     """
     place = checked_base(run)
     if run.base_weights is None and run.latest_checkpoint() is None:
-        run.fix_base(weights_in(place))
+        run.record_base_weights(weights_in(place))
 
 
 def _another(run: Run, place: Path, found: BaseWeights) -> str:
@@ -136,7 +130,7 @@ def _another(run: Run, place: Path, found: BaseWeights) -> str:
 
 
 def _settings(path: Path) -> str:
-    """Return the settings of a configuration in an order of their own."""
+    """Return the settings of a configuration as JSON in a fixed order."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -153,7 +147,7 @@ def _add(total: hashlib._Hash, name: str, content: str) -> None:
 
 @lru_cache(maxsize=256)
 def _sha256(path: Path, size: int, changed: int) -> str:
-    """Hash a file; size and time of change are there to tell it from what it was."""
+    """Hash a file; `size` and `changed` are only part of the cache key."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_AT_ONCE):

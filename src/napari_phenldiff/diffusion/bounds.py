@@ -1,4 +1,4 @@
-"""Bounds on how far a guided prediction may go: no darker or brighter than there is nearby."""
+"""Bound guided predictions to the intensities that the network expects nearby."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import torch
 from napari_phenldiff.diffusion.base import BaseModel
 
 
-class LightBounds:
-    """Hold guided latents within what the network itself expects of the target nearby.
+class IntensityBounds:
+    """Clamp guided images to the range of the unguided prediction around each pixel.
 
     Guidance extrapolates: where the target makes nuclei brighter and cytoplasm dimmer, it makes
-    them brighter and dimmer than the network believes of any cell. Thresholding the predicted clean
-    image to the range of pixels is known from Saharia et al. 2022 (section 2.3) for whole images;
-    here each pixel has the range of the unguided prediction around it, so that the effect may move
-    but not exceed what is there.
+    them brighter and dimmer than the network predicts for any cell. Saharia et al. 2022 (section
+    2.3) threshold the predicted clean image to one range per image; here each pixel has the range
+    of the unguided prediction in its neighbourhood, so that structures may move but their
+    intensities stay plausible.
 
     Parameters
     ----------
     base : BaseModel
-        With an autoencoder that keeps image channels apart.
+        A base whose autoencoder keeps image channels apart.
     given : torch.Tensor
-        ``(1, L, 1, 1)`` bool, latents that are not generated; their channels are left alone.
+        ``(1, L, 1, 1)`` bool: latents that are not generated; their channels are not changed.
     radius : int
-        Pixels to each side.
+        Radius of the neighbourhood, in pixels to each side.
     """
 
     def __init__(self, base: BaseModel, given: torch.Tensor, radius: int) -> None:
@@ -32,7 +32,7 @@ class LightBounds:
         if radius < 1:
             raise ValueError(f"radius {radius}")
         self._base, self._size = base, 2 * radius + 1
-        # channels are given as a whole
+        # a channel is given with all its coefficients, so looking at the first is enough
         kept = given.flatten().unflatten(0, (-1, base.coefficients))[:, 0]
         self._channels = (~kept).nonzero().flatten()
 
@@ -42,13 +42,12 @@ class LightBounds:
         Parameters
         ----------
         guided, expected : torch.Tensor
-            ``(N, L, Y, X)``: what guidance makes of the prediction, and the prediction under the
-            target alone.
+            ``(N, L, Y, X)``: the guided prediction, and the unguided prediction under the target.
 
         Returns
         -------
         torch.Tensor
-            `guided`, changed where it is decoded to pixels that are out of range.
+            `guided`, changed where its decoded pixels are out of range.
         """
         if not len(self._channels):
             return guided
@@ -70,7 +69,7 @@ class LightBounds:
         return self._base.autoencoder.decode(of_channels.flatten(1, 2))
 
     def _highest(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the maximum over the square around each pixel, one axis after the other."""
+        """Return the maximum over the square around each pixel, as two one-dimensional passes."""
         for size in ((self._size, 1), (1, self._size)):
             margins = (size[0] // 2, size[1] // 2)
             pixels = torch.nn.functional.max_pool2d(pixels, size, stride=1, padding=margins)

@@ -1,7 +1,8 @@
-"""A training that may take so many minutes: how many steps that is, found by trying some.
+"""Choose the number of training steps for a time budget, by timing a few steps.
 
-Methods differ in what a step costs and in how many they need. To compare them at equal wall-clock,
-the number of steps is fixed before the first one, so that the learning rate runs its full course.
+Methods differ in the time of a step and in the number of steps they need. To compare them at equal
+wall-clock time, the number of steps is chosen before the first one, so that the learning rate runs
+through its whole schedule.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from napari_phenldiff.runs.events import Event, Loading, Noted
 from napari_phenldiff.runs.folder import Run
 
 WARMUP_STEPS, TIMED_STEPS = 3, 8
-"""Steps that are tried: the first ones are slower, since memory is found and kernels are chosen."""
+"""Trial steps: the first ones are slower, since memory is allocated and kernels are selected."""
 
-_LEAVE = 0.98
-"""Part of the time that is given to steps; writing checkpoints and looking at losses takes some."""
+_STEP_FRACTION = 0.98
+"""Fraction of the time that is planned for steps; checkpoints and validation take the rest."""
 
 
-def fix_steps(
+def choose_steps(
     config: CommonTraining,
     run: Run,
     step: Callable[[int], float],
@@ -33,30 +34,30 @@ def fix_steps(
     *,
     since: float,
     should_stop: Callable[[], bool],
-    forget: Callable[[], None],
+    reset: Callable[[], None],
 ) -> Iterator[Event]:
-    """Measure the time of a step and write into the run how many fit into its minutes.
+    """Measure the time of a step and record how many steps fit into the minutes of a run.
 
-    The steps that are tried are undone, so that the training is the very one that was asked for by
-    so many steps. At least one step is made.
+    The trial steps are rolled back, so that the training is identical to one that was configured
+    with this number of steps. The number is at least one.
 
     Parameters
     ----------
     config : CommonTraining
-        With `minutes`.
+        Configuration with `minutes`.
     run : Run
-        Whose configuration gets the number of steps.
+        Run whose configuration gets the number of steps.
     step : callable
-        Makes the optimisation step of a number and returns its loss, a float (so that a device
-        has finished its work).
+        Takes the number of an optimisation step, makes it and returns its loss as a float, which
+        waits until the device has finished.
     trained : sequence of (MovingAverage, torch.optim.Optimizer)
         Weights, averages and optimisers that steps change.
     since : float
-        ``time.monotonic()`` when the clock of the minutes was started.
+        ``time.monotonic()`` at the start of the time budget.
     should_stop : callable
-        Ends the trial early.
-    forget : callable
-        Makes forget what else steps have changed.
+        Ends the trial early when it returns True.
+    reset : callable
+        Resets any other state that the trial steps have changed.
 
     Yields
     ------
@@ -66,7 +67,7 @@ def fix_steps(
     assert config.minutes is not None
     yield Loading("Measuring the time of a step")
     seconds = []
-    with undone(trained):
+    with rolled_back(trained):
         for number in range(1, WARMUP_STEPS + TIMED_STEPS + 1):
             started = time.monotonic()
             step(number)
@@ -74,17 +75,17 @@ def fix_steps(
             too_long = time.monotonic() - since > 30 * config.minutes
             if should_stop() or (too_long and number > WARMUP_STEPS):
                 break
-    forget()
+    reset()
     each = median(seconds[WARMUP_STEPS:] or seconds)
     left = 60 * config.minutes - (time.monotonic() - since)
-    steps = max(1, int(_LEAVE * left / each))
-    run.fix_steps(steps)
+    steps = max(1, int(_STEP_FRACTION * left / each))
+    run.record_steps(steps)
     yield Noted(f"A step takes {each:.3g} s: {steps} of them fit into {config.minutes:g} minutes")
 
 
 @contextmanager
-def undone(trained: Sequence[tuple[MovingAverage, torch.optim.Optimizer]]) -> Iterator[None]:
-    """Forget afterwards what steps did to weights, averages and optimisers that are new."""
+def rolled_back(trained: Sequence[tuple[MovingAverage, torch.optim.Optimizer]]) -> Iterator[None]:
+    """On exit, restore weights and averages, and clear the state of the (new) optimisers."""
     before = [
         ([p.detach().clone() for p in average.parameters], [a.clone() for a in average.averages])
         for average, _ in trained

@@ -1,4 +1,4 @@
-"""Try guidance and freedom of a run on images that were kept aside, see `runs.calibration`."""
+"""Choose guidance and freedom of a run on held-out images; see `runs.calibration`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_phenldiff.runs.config import TranslationConfig
 GUIDANCES = (1.0, 1.35, 1.75, 2.2)
 FREEDOMS = (0.0, 0.3, 0.5)
 MOST_TILES = 8
-"""Tiles that are translated: each takes some 20 passes of the network per choice and strength."""
+"""Largest number of tiles translated: each takes some 20 passes per setting and strength."""
 
 
 def calibrate(
@@ -25,22 +25,22 @@ def calibrate(
     targets: torch.Tensor,
     config: TranslationConfig,
 ) -> Calibration:
-    """Translate images with several choices, and compare them with real ones of the target.
+    """Translate images with several settings and compare the results with real target images.
 
-    First the guidance is chosen without freedom, then the freedom with that guidance.
+    The guidance is chosen first, with freedom 0, and then the freedom with that guidance.
 
     Parameters
     ----------
     translator : LatentTranslator
-        The run, of a base whose autoencoder keeps image channels apart.
+        The fine-tuned model, with an autoencoder that keeps image channels apart.
     unknown : torch.Tensor
-        ``(N, L, Y, X)``: latents of images of the source that the run does not know. The first
+        ``(N, L, Y, X)``: latents of source images that the model was not trained on. The first
         `MOST_TILES` are translated.
     sources, targets : torch.Tensor
-        Latents of real images of both conditions, two each at least, that tell how these differ.
-        They may be those that were trained on, which are more and of more wells.
+        Latents of real images of both conditions, at least two each, which define the real
+        effect. They may be the training images, which are more and come from more wells.
     config : TranslationConfig
-        From what to what, and all else.
+        Source, target and all other settings.
 
     Returns
     -------
@@ -56,13 +56,13 @@ def calibrate(
         return describe_all(planes.cpu(), coefficients).double()
 
     unknown = unknown[:MOST_TILES]
-    judge = _Judge(described(unknown), described(sources), described(targets))
+    judge = _TrialScorer(described(unknown), described(sources), described(targets))
     inversion = translator.invert(unknown, config)
     n, channels, height, width = unknown.shape
     noise = field_noise([(0, 0)] * n, (channels, height, width), factor=1, seed=config.seed)
 
     def trials(guidances: Iterable[float], freedom: float) -> Iterable[Trial]:
-        freed = translator.freed(
+        freed = translator.apply_freedom(
             inversion, noise.to(unknown.device), config.model_copy(update={"freedom": freedom})
         )
         back = described(translator.generate(freed, config, strength=0.0))
@@ -78,8 +78,8 @@ def calibrate(
     return Calibration(source=config.source, target=config.target, images=n, trials=tuple(tried))
 
 
-class _Judge:
-    """Distances between sets of descriptors, in units of how they vary within a condition."""
+class _TrialScorer:
+    """Scores trials by distances between descriptors, in units of their spread in a condition."""
 
     def __init__(self, unknown: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor) -> None:
         spread = (0.5 * (sources.var(0) + targets.var(0))).sqrt()
@@ -88,7 +88,8 @@ class _Judge:
         self._unknown = unknown / self._spread
         self._apart = self._distance(self._sources, self._targets)
         self._line = self._targets.mean(0) - self._sources.mean(0)
-        # Means of few images are apart by chance: without that, every effect would look too small.
+        # Means of few images differ by chance. Without subtracting that, every effect would look
+        # too small.
         length = float(self._line @ self._line)
         chance = len(spread) * (1 / len(sources) + 1 / len(targets))
         self._length = max(length - chance, 0.25 * length)
@@ -108,6 +109,6 @@ class _Judge:
 
     @staticmethod
     def _distance(first: torch.Tensor, second: torch.Tensor) -> float:
-        """Fréchet distance of two sets, taking the measures to be independent of each other."""
+        """Return the Fréchet distance of two sets, assuming independent descriptors."""
         apart = (first.mean(0) - second.mean(0)).square() + (first.std(0) - second.std(0)).square()
         return float(apart.mean().sqrt())

@@ -1,14 +1,14 @@
-"""Learned condition tokens, and what they start from.
+"""Learned condition tokens and their initial values.
 
-A condition is a handful of learned vectors that take the place of an encoded text (PhenDiff's
-latent variant learns one vector and pads it with 76 zeros, which dilutes it; here there is no
-padding and no text encoder).
+A condition is represented by a few learned vectors that replace an encoded text prompt. There is no
+padding and no text encoder. (PhenDiff's latent variant learns one vector and pads it with 76 zeros,
+which dilutes the attention it gets.)
 
-A base may come with a `DescriptorEncoder`: it was pre-trained to be told, per image, simple
-statistics of the latents (how bright, how fine-grained, how correlated the channels are). Tokens
-for a new condition then start from the average statistics of that condition's images, so the base
-already tells two conditions apart before the first step of fine-tuning. Bases without one (Stable
-Diffusion) start from small random tokens.
+A base may come with a `DescriptorEncoder`, if it was pre-trained with simple statistics of the
+latents of each image as its condition (brightness, granularity, correlation of the channels). The
+tokens of a new condition are then initialised from the average statistics of its images, so that
+the base distinguishes the conditions before the first step of fine-tuning. Bases without an encoder
+(Stable Diffusion) start from small random tokens.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FLOOR = 1e-2
 
 
 def describe(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
-    """Summarise latents by statistics that know nothing of places.
+    """Describe latents by statistics that do not depend on position.
 
     Parameters
     ----------
@@ -39,8 +39,9 @@ def describe(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
     Returns
     -------
     torch.Tensor
-        ``(N, D)``: per image channel the quantiles and mean of the local mean, per latent channel
-        the logarithm of its deviation, per pair of image channels and frequency the correlation.
+        ``(N, D)``: for each image channel the quantiles and the mean of the local mean, for each
+        latent channel the logarithm of its standard deviation, and for each pair of image channels
+        their correlation at each frequency.
     """
     z = latents.float().unflatten(1, (-1, coefficients)).flatten(3)
     local_mean = z[:, :, 0]
@@ -61,7 +62,7 @@ def describe(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
 
 
 def describe_structure(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
-    """Summarise what structures latents hold, whatever their brightness.
+    """Describe the structures in latents, independent of their brightness.
 
     Parameters
     ----------
@@ -73,10 +74,10 @@ def describe_structure(latents: torch.Tensor, coefficients: int) -> torch.Tensor
     Returns
     -------
     torch.Tensor
-        ``(N, D)``: per image channel how sparse three bands of frequency are (mean amplitude over
-        its root mean square: 1 where it is the same everywhere, near 0 for few spots), and how
-        much neighbouring places agree in direction (the coherence of the structure tensor, with the
-        two lowest odd coefficients for gradients): near 1 for parallel filaments, near 0 for spots.
+        ``(N, D)``: for each image channel the sparsity of three frequency bands (mean amplitude
+        over its root mean square: 1 for a uniform texture, near 0 for a few spots), and the
+        coherence of the structure tensor, with the two lowest odd coefficients as gradients (near 1
+        for parallel filaments, near 0 for spots).
     """
     z = latents.float().unflatten(1, (-1, coefficients))
     bands = [band for band in torch.arange(1, coefficients).tensor_split(3) if len(band)]
@@ -84,7 +85,7 @@ def describe_structure(latents: torch.Tensor, coefficients: int) -> torch.Tensor
     for band in bands:
         energy = z[:, :, band].square().mean(2).flatten(2)
         sparse.append(energy.sqrt().mean(-1) / (energy.mean(-1).sqrt() + _FLOOR))
-    # which of the two is along y and which along x does not matter for the coherence
+    # the coherence is the same whichever of the two is the gradient along y
     first, second = z[:, :, 1], z[:, :, 2]
     average = torch.nn.functional.avg_pool2d
     products = [
@@ -98,7 +99,7 @@ def describe_structure(latents: torch.Tensor, coefficients: int) -> torch.Tensor
 
 
 def describe_all(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
-    """`describe` and, behind it, `describe_structure`, where there are enough coefficients."""
+    """Concatenate `describe` and, with at least 3 coefficients, `describe_structure`."""
     parts = [describe(latents, coefficients)]
     if coefficients >= 3:
         parts.append(describe_structure(latents, coefficients))
@@ -106,13 +107,13 @@ def describe_all(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
 
 
 class DescriptorEncoder(ModelMixin, ConfigMixin):
-    """From descriptors of images to condition tokens; also keeps the null tokens.
+    """Maps descriptors of images to condition tokens; also holds the null tokens.
 
     Parameters
     ----------
     descriptor_size : int
-        ``D`` of `describe`, or of `describe` and `describe_structure` together. Bases made before
-        there was the latter know the former only.
+        ``D`` of `describe_all`, or of `describe` alone in bases that are older than
+        `describe_structure`.
     coefficients : int
         Latent channels per image channel.
     tokens : int
@@ -134,24 +135,24 @@ class DescriptorEncoder(ModelMixin, ConfigMixin):
         self.null = nn.Parameter(torch.randn(tokens, width) * 0.5)
 
     def calibrate(self, descriptors: torch.Tensor) -> None:
-        """Take mean and spread of descriptors ``(N, D)`` as the zero and unit of each entry."""
+        """Set the standardisation to the mean and spread of descriptors ``(N, D)``."""
         with torch.no_grad():
             self.mean.copy_(descriptors.mean(0))
             self.spread.copy_(descriptors.std(0).clamp_min(1e-3))
 
     def standardise(self, latents: torch.Tensor) -> torch.Tensor:
-        """Descriptors of latents in units of the pre-training images ``(N, D)``."""
+        """Return descriptors ``(N, D)`` of latents, standardised to the pre-training images."""
         descriptors = describe_all(latents, int(self.config.coefficients))[:, : len(self.mean)]
         return ((descriptors - self.mean) / self.spread).clamp(-5, 5)
 
     def forward(self, standardised: torch.Tensor) -> torch.Tensor:
-        """Tokens ``(N, tokens, width)`` of standardised descriptors ``(N, D)``."""
+        """Return tokens ``(N, tokens, width)`` of standardised descriptors ``(N, D)``."""
         tokens: torch.Tensor = self.project(standardised)
         return tokens.unflatten(1, (int(self.config.tokens), int(self.config.width)))
 
 
 class ConditionTokens(nn.Module):
-    """One set of learned tokens per condition, and one for *no condition*.
+    """The learned tokens of each condition, and the null tokens (no condition).
 
     Parameters
     ----------
@@ -170,14 +171,14 @@ class ConditionTokens(nn.Module):
         self.null = nn.Parameter(null.clone())
 
     def forward(self, index: torch.Tensor, dropped: torch.Tensor | None = None) -> torch.Tensor:
-        """Tokens ``(N, tokens, width)`` of conditions `index` ``(N,)``; null where `dropped`."""
+        """Return tokens ``(N, tokens, width)`` of `index` ``(N,)``; null tokens where `dropped`."""
         tokens = self.values[index]
         if dropped is not None:
             tokens = torch.where(dropped.view(-1, 1, 1), self.null.expand_as(tokens), tokens)
         return tokens
 
     def mixed(self, source: str, target: str, strength: float) -> torch.Tensor:
-        """Tokens ``(tokens, width)`` at `strength` of the way from source to target."""
+        """Interpolate the tokens ``(tokens, width)`` from source (0) to target (1)."""
         start = self.values[self.conditions.index(source)]
         end = self.values[self.conditions.index(target)]
         return torch.lerp(start, end, strength)
@@ -191,18 +192,18 @@ def initial_tokens(
     width: int,
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Start values for the tokens of conditions.
+    """Return the initial tokens of the conditions.
 
     Parameters
     ----------
     latents : sequence of torch.Tensor
-        Per condition ``(N, C, Y, X)``.
+        ``(N, C, Y, X)`` for each condition.
     encoder : DescriptorEncoder or None
-        Of the base, where it has one.
+        The encoder of the base, if it has one.
     tokens, width : int
-        Shape of one condition's tokens where there is no encoder.
+        Shape of one condition's tokens if there is no encoder.
     generator : torch.Generator
-        For the random start without an encoder.
+        For random initial tokens without an encoder.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What the autoencoder cannot carry, taken past the model and put back where it belongs."""
+"""Restore the fine texture that the autoencoder cannot represent."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Of the range from black to white: no detail is divided by less light than this.
+# Lower limit of the brightness that is divided by, as a fraction of the range from black to white.
 _FAINT = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detail:
-    """The finest texture of a field, which its latents do not hold, mostly noise of the camera.
+    """The finest texture of a field, mostly camera noise, which its latents do not represent.
 
-    The model never sees it, so a field that has been through the model lacks it and looks
-    smoother than any photograph. It is put back: all of it where the field is as bright as it was,
-    and less where light is gone, as the noise of light falls with the root of brightness. More
-    than there was is never made.
+    A generated field lacks this texture and looks smoother than any micrograph. It is added to the
+    field again: all of it where the field is as bright as before or brighter, and less where it is
+    dimmer, in proportion to the square root of the brightness, like shot noise. It is never
+    amplified.
 
     Parameters
     ----------
     lost : numpy.ndarray of shape (C, Y, X), float32
-        The field less its own way through the autoencoder, in [-1, 1] from black to white.
+        The field minus its reconstruction by the autoencoder; fields are in [-1, 1].
     seen : numpy.ndarray of shape (C, Y, X), float32
-        What the autoencoder makes of the field.
+        The reconstruction by the autoencoder.
     part : float
-        How much of it is put back, in [0, 1].
+        Fraction of the detail that is added, in [0, 1].
 
     Notes
     -----
-    The bundled autoencoder is an orthogonal projection, and what it loses lies across to all that
-    it can carry: with the detail, a field has the same latents as without. So a field that is
-    translated and back has not lost it either. ``docs/notes/detail.md`` has the figures.
+    The bundled autoencoder is an orthogonal projection, and the detail is orthogonal to everything
+    that it can represent: a field has the same latents with and without its detail. So the detail
+    also survives a translation to the target and back. ``docs/notes/detail.md`` has the figures.
     """
 
     lost: np.ndarray
@@ -45,7 +45,7 @@ class Detail:
         Parameters
         ----------
         field : numpy.ndarray of shape (C, Y, X), float32
-            As it comes from the model, in the same scale.
+            Output of the model, in [-1, 1].
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Which device and which precision, decided in one place."""
+"""Choose the device and the precision."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from diffusers.models.attention_processor import AttnProcessor
 from napari_phenldiff.errors import InputError
 
 _SMALL_MAP = 32
-"""Side of a latent, in places, up to which all pairs of places are few."""
+"""Largest side of a latent for which the attention matrix is small."""
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """Turn the user's wish into a device that is there.
+    """Return the device for a setting, if it is available.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """Type of the network's passes; weights that learn stay float32."""
+    """Return the dtype of the network's passes; trained weights stay float32."""
     if wanted == "float32":
         return torch.float32
     if wanted == "bfloat16":
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # without instructions for it bfloat16 is emulated on a CPU, and slower
+    # a CPU without bfloat16 instructions emulates them, which is slower
     native = device.type == "cpu" and (
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
@@ -56,28 +56,29 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Mixed precision where `dtype` is not float32."""
+    """Return an autocast context, or a null context for float32."""
     if dtype is torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype)
 
 
-def quicken(network: UNet2DConditionModel, device: torch.device) -> None:
-    """Choose the attention that is quickest on a device; outputs are the same up to rounding.
+def use_fast_attention(network: UNet2DConditionModel, device: torch.device) -> None:
+    """Set the fastest attention implementation for a device; outputs agree up to rounding.
 
-    On a CPU that is matrix products one after the other, as long as the maps are small: the way
-    back through PyTorch's fused attention takes a third of a training step of the bundled base
-    there (`docs/notes/pretraining.md`). Of large maps their products would not fit into memory.
+    On a CPU, explicit matrix products are faster than PyTorch's fused attention, whose backward
+    pass takes a third of a training step of the bundled base (`docs/notes/pretraining.md`). They
+    are only used for small feature maps, since the attention matrix of a large one would not fit
+    into memory.
     """
     if device.type == "cpu" and int(network.config.sample_size) <= _SMALL_MAP:
         network.set_attn_processor(AttnProcessor())
 
 
-def keep_in(network: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Keep a network's large weights in the precision that its passes use.
+def cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Convert a network's large weights to the precision of its passes.
 
-    Autocast converts them to the same values, but again at every pass: a quarter of the time of a
-    small batch. Only for a network that no longer learns.
+    Autocast would convert them to the same values again at every pass, which takes a quarter of the
+    time of a small batch. Only for a network that is not trained any more.
     """
     if dtype is torch.float32:
         return

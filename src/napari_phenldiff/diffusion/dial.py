@@ -1,4 +1,4 @@
-"""A field whose inversion is kept, so that it is shown at any strength without a new one."""
+"""Render a field at any strength from its stored inversion."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from napari_phenldiff.diffusion.detail import Detail
     from napari_phenldiff.diffusion.translate import Translator
 
-ROUGH_STEPS = 10
-"""Steps of a rough look: it is within 5 to 10 % of the change, in a quarter of the time."""
+DRAFT_STEPS = 10
+"""Steps of a draft: its error is 4 to 8 % of the change, and it takes a quarter of the time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What is seen of a field while its dial is being turned.
+class Rendering:
+    """A field at a new strength, as a draft or exact.
 
     Attributes
     ----------
     image : Image
-        The whole field, shape (C, Y, X), in dtype and grey values of the source; where no tile of
-        the new strength is ready yet, as it was before.
+        The whole field, shape (C, Y, X), in dtype and grey values of the source. Tiles that are
+        not rendered yet show the previous strength.
     exact : bool
-        Whether all of it is what `Translator.translate` makes; otherwise a rough look.
+        Whether the whole field equals the result of `Translator.translate`; False for a draft.
     """
 
     image: Image
@@ -39,28 +39,28 @@ class Look:
 
 
 class Dial:
-    """One field, inverted, to be generated at any strength.
+    """An inverted field that can be rendered at any strength without inverting it again.
 
-    Made by `Translator.dial`, and by `Translator.translate` where that is asked to keep what it
-    knows. What is kept of a tile is its clean latents and its code: some 100 kB with the bundled
-    base, and the whole path of the inversion if the generation is anchored to it.
+    Made by `Translator.dial`, and by `Translator.translate` with ``keep=True``. It stores the clean
+    latents and the code of each tile, some 100 kB with the bundled base, and the whole path of the
+    inversion if the generation is anchored to it.
 
     Parameters
     ----------
     translator : Translator
-        What has inverted the field.
+        The model that inverted the field.
     image : Image
         The field.
     grid : TileGrid
-        How it was cut.
+        The tiles that it is cut into.
     config : TranslationConfig
-        How it was inverted.
+        Settings of the inversion.
     inversion : Inversion
-        Of all tiles, in the order of the grid.
+        Inversion of all tiles, in the order of the grid.
     reconstructed, translated : numpy.ndarray of shape (N, C, Y, X), float32
         Tiles at strength 0 and at that of `config`, in [-1, 1].
     detail : Detail, optional
-        What the autoencoder has lost of the field, to be put back.
+        Texture of the field that the autoencoder loses and that is added again.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Dial:
         self._translator = translator
         self._grid = grid
         self._detail = detail
-        # The steps between are only asked for by an anchored generation.
+        # Only an anchored generation needs the intermediate steps.
         path = inversion.path if config.anchor else (inversion.path[0], inversion.path[-1])
         self._inversion = replace(inversion, path=path)
         self._tiles = {0.0: reconstructed, config.strength: translated}
         self._shown = translated
-        self._rough_source: dict[int, np.ndarray] = {}
+        self._draft_source: dict[int, np.ndarray] = {}
 
     @property
     def n_tiles(self) -> int:
@@ -94,7 +94,7 @@ class Dial:
 
     @property
     def nbytes(self) -> int:
-        """Memory that is kept for this field, in bytes; roughly."""
+        """Approximate memory that this field takes, in bytes."""
         latents = sum(x.nbytes for x in self._inversion.path)
         detail = 0 if self._detail is None else 2 * self._detail.lost.nbytes
         tiles = sum(tile.nbytes for tile in self._tiles.values())
@@ -106,52 +106,54 @@ class Dial:
         Parameters
         ----------
         strength : float
-            0 for the reconstruction, 1 for the target, or between and beyond.
+            0 for the reconstruction, 1 for the target; may lie between or beyond.
 
         Returns
         -------
         Image
             Shape, dtype, channel names and pixel size of the field.
         """
-        *_, last = self.turn(strength)
+        *_, last = self.render(strength)
         return last.image
 
-    def turn(self, strength: float, near: tuple[float, float] | None = None) -> Iterator[Look]:
-        """Show the field at another strength: soon, and then exactly.
+    def render(
+        self, strength: float, near: tuple[float, float] | None = None
+    ) -> Iterator[Rendering]:
+        """Render the field at another strength: first a draft, then exactly.
 
         Parameters
         ----------
         strength : float
             As for `at`.
         near : (float, float), optional
-            Place (y, x) in pixels that somebody looks at: its tile comes first.
+            Position (y, x) in pixels that is in view: its tile is rendered first.
 
         Yields
         ------
-        Look
-            Rough ones tile by tile, then exact ones; the last is exact everywhere.
+        Rendering
+            Drafts tile by tile, then exact tiles; the last one is exact everywhere.
         """
         known = self._tiles.get(strength)
         if known is not None:
             self._shown = known
-            yield Look(self._field(known), exact=True)
+            yield Rendering(self._field(known), exact=True)
             return
         order = self._nearest_first(near)
         tiles = self._shown.copy()
-        if self._can_be_rough:
-            # The first look is at one tile, which comes soonest; then as many as fill a batch.
+        if self._has_draft:
+            # The first draft is a single tile, to show something soon; then whole batches.
             for batch in (order[:1], *_batches(order[1:], self.config.batch_size)):
                 if batch:
-                    tiles[batch] = self._rough(batch, strength)
+                    tiles[batch] = self._draft(batch, strength)
                     self._shown = tiles.copy()
-                    yield Look(self._field(tiles), exact=False)
+                    yield Rendering(self._field(tiles), exact=False)
         for batch in _batches(order, self.config.batch_size):
             tiles[batch] = self._generated(batch, strength, self.config)
             self._shown = tiles.copy()
             done = batch[-1] == order[-1]
             if done:
                 self._remember(strength, tiles)
-            yield Look(self._field(tiles), exact=done)
+            yield Rendering(self._field(tiles), exact=done)
 
     def _generated(
         self, batch: list[int], strength: float, config: TranslationConfig
@@ -159,31 +161,31 @@ class Dial:
         latents = self._translator.generate(self._of(batch), config, strength=strength)
         return self._translator.base.decode(latents, self.image.n_channels)
 
-    def _rough(self, batch: list[int], strength: float) -> np.ndarray:
-        """Generate in few steps, less what so few steps do wrong to the reconstruction."""
-        missing = [tile for tile in batch if tile not in self._rough_source]
+    def _draft(self, batch: list[int], strength: float) -> np.ndarray:
+        """Generate in few steps, corrected by the error of as few steps on the reconstruction."""
+        missing = [tile for tile in batch if tile not in self._draft_source]
         if missing:
-            self._rough_source.update(
+            self._draft_source.update(
                 zip(missing, self._generated(missing, 0.0, self._few_steps()), strict=True)
             )
         change = self._generated(batch, strength, self._few_steps())
-        change -= np.stack([self._rough_source[tile] for tile in batch])
+        change -= np.stack([self._draft_source[tile] for tile in batch])
         return np.asarray(self._tiles[0.0][batch] + change)
 
     def _few_steps(self) -> TranslationConfig:
-        steps = max(1, round(ROUGH_STEPS / self.config.depth))
+        steps = max(1, round(DRAFT_STEPS / self.config.depth))
         return self.config.model_copy(update={"inference_steps": steps})
 
     @property
-    def _can_be_rough(self) -> bool:
+    def _has_draft(self) -> bool:
         # An anchored generation follows the path of the inversion step by step.
-        few = len(self._translator.schedule(self.config).timesteps) <= ROUGH_STEPS
+        few = len(self._translator.schedule(self.config).timesteps) <= DRAFT_STEPS
         return not few and not self.config.anchor
 
     def prepare(self, near: tuple[float, float] | None = None) -> None:
-        """Do what the first rough look at the tile that is looked at would have to do first."""
-        if self._can_be_rough:
-            self._rough(self._nearest_first(near)[:1], 0.0)
+        """Generate the draft reconstruction of the tile in view, which the first draft needs."""
+        if self._has_draft:
+            self._draft(self._nearest_first(near)[:1], 0.0)
 
     def _of(self, batch: list[int]) -> Inversion:
         return Inversion(
@@ -195,7 +197,7 @@ class Dial:
         return self._translator.restore(self.image, self._grid, tiles, self.config, self._detail)
 
     def _remember(self, strength: float, tiles: np.ndarray) -> None:
-        """Keep a few of the latest strengths: people go back and forth."""
+        """Cache the most recent strengths, since users go back and forth between them."""
         self._tiles[strength] = tiles.copy()
         extra = [s for s in self._tiles if s not in (0.0, self.config.strength)]
         for old in extra[:-_KEPT]:

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights that learn."""
+"""Exponential moving average of the trained weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class MovingAverage:
     Parameters
     ----------
     parameters : iterable of torch.nn.Parameter
-        Those that learn.
+        The trained parameters.
     decay : float
-        Limit of the decay; 0 follows the parameters exactly.
+        Decay after the warm-up; with 0 the average equals the parameters.
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], decay: float) -> None:
@@ -26,14 +26,14 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the parameters after optimisation step `step` (counted from 1)."""
+        """Update the average after optimisation step `step` (counted from 1)."""
         decay = min(self.decay, step / (step + 10))
         values = [parameter.detach().float() for parameter in self.parameters]
         torch._foreach_lerp_(self.averages, values, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the averages in place of the parameters, and the parameters back afterwards."""
+        """Replace the parameters by their averages inside the context."""
         online = [p.detach().clone() for p in self.parameters]
         self._copy(self.averages)
         try:

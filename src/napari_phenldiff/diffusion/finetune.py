@@ -13,12 +13,12 @@ from napari_phenldiff.diffusion.base import check_channels
 from napari_phenldiff.diffusion.base_weights import load_base_of, record_base
 from napari_phenldiff.diffusion.calibration import calibrate
 from napari_phenldiff.diffusion.device import choose_device
-from napari_phenldiff.diffusion.hardware import name_of
+from napari_phenldiff.diffusion.hardware import device_name
 from napari_phenldiff.diffusion.latents import pick_tiles, training_tiles
 from napari_phenldiff.diffusion.loop import optimise
 from napari_phenldiff.diffusion.monitoring import (
     VALIDATE_EVERY,
-    Probe,
+    FixedNoiseLoss,
     choose_examples,
     write_previews,
 )
@@ -93,11 +93,11 @@ def finetune(
     check_channels(experiment.n_channels, base)
     training = Training(base, config)
     precision = str(training.dtype).removeprefix("torch.")
-    yield Started(device=name_of(device), host=socket.gethostname(), precision=precision)
+    yield Started(device=device_name(device), host=socket.gethostname(), precision=precision)
     yield Loading("Encoding the images")
     for warning in training.encode(experiment, run):
         yield Warned(warning)
-    watch = _Watch(training, validation, run)
+    monitor = _TrainingMonitor(training, validation, run)
     yield Noted(training.size.in_words(training.strategy))
     yield Noted(
         in_words(run.channel_names, training.separation, training.references, training.normalised)
@@ -110,7 +110,7 @@ def finetune(
         yield Finished(0, stopped=False)
         return
     done = training.restore(run) if resume else 0
-    watch.recall(run, done)
+    monitor.replay(run, done)
     for event in optimise(
         training,
         [(training.average, training.optimizer)],
@@ -119,23 +119,23 @@ def finetune(
         done=done,
         since=since,
         should_stop=should_stop,
-        take=partial(setattr, training, "config"),
-        look=watch.validate,
-        preview=partial(watch.preview, run),
+        on_steps_chosen=partial(setattr, training, "config"),
+        after_step=monitor.validate,
+        preview=partial(monitor.preview, run),
     ):
         if isinstance(event, Finished) and not event.stopped:
-            yield from watch.calibrate(run)
+            yield from monitor.calibrate(run)
         yield event
 
 
-class _Watch:
+class _TrainingMonitor:
     """Looks at a training, without a trace in it."""
 
     def __init__(self, training: Training, validation: Experiment | None, run: Run) -> None:
         config, base = training.config, training.base
         self._training = training
         self._overfitting = OverfittingWatch()
-        self._probes: list[Probe] = []
+        self._losses: list[FixedNoiseLoss] = []
         self._unseen: list[torch.Tensor] = []
         if validation is not None:
             unseen = []
@@ -151,8 +151,8 @@ class _Watch:
                 views[0][pick_tiles(views.shape[1], len(other), config.seed)]
                 for views, other in zip(training.latents, unseen, strict=True)
             ]
-            self._probes = [
-                Probe(base, latents, training.given, config, training.dtype)
+            self._losses = [
+                FixedNoiseLoss(base, latents, training.given, config, training.dtype)
                 for latents in (unseen, seen)
             ]
         self._examples = (
@@ -161,7 +161,7 @@ class _Watch:
             else []
         )
 
-    def recall(self, run: Run, done: int) -> None:
+    def replay(self, run: Run, done: int) -> None:
         """Take in what was seen up to step `done`, before the training was interrupted."""
         for event in run.events()[0]:
             if isinstance(event, Validated) and event.step <= done:
@@ -169,10 +169,10 @@ class _Watch:
 
     def validate(self, step: int) -> Iterator[Event]:
         """Tell the losses, now and then, and warn where they part."""
-        if not self._probes or step % VALIDATE_EVERY:
+        if not self._losses or step % VALIDATE_EVERY:
             return
         with self._training.average.applied():
-            unseen, seen = (probe.loss(self._training.tokens) for probe in self._probes)
+            unseen, seen = (losses.mean(self._training.tokens) for losses in self._losses)
         event = Validated(step, unseen, seen)
         yield event
         warning = self._overfitting.add(event)

@@ -48,7 +48,7 @@ def noise_shares(latent_channels: int, coefficients: int | None, freedom: float)
     return share.repeat(latent_channels // coefficients)
 
 
-def redrawn(code: torch.Tensor, noise: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+def mix_in_noise(code: torch.Tensor, noise: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     """Mix a code ``(N, L, Y, X)`` with noise of the same shape, keeping the variance.
 
     `shares` ``(L,)`` says how much of each channel is noise.

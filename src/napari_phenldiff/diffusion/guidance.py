@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 
 from napari_phenldiff.diffusion.base import BaseModel, check_channels
-from napari_phenldiff.diffusion.bounds import LightBounds
+from napari_phenldiff.diffusion.bounds import IntensityBounds
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.device import autocast, choose_precision
-from napari_phenldiff.diffusion.freedom import noise_shares, redrawn
+from napari_phenldiff.diffusion.freedom import mix_in_noise, noise_shares
 from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -72,18 +72,18 @@ class LatentTranslator:
         tokens = self.tokens.mixed(config.source, config.target, 0.0)
         return self.schedule(config).invert(
             latents,
-            lambda x, t: self.ask(x, t, tokens, clean=latents)[0],
+            lambda x, t: self.evaluate(x, t, tokens, clean=latents)[0],
             iterations=config.fixed_point_iterations,
         )
 
-    def freed(
+    def apply_freedom(
         self, inversion: Inversion, noise: torch.Tensor, config: TranslationConfig
     ) -> Inversion:
         """Replace the part of a code that `config.freedom` frees by noise, shaped like the code."""
         if not config.freedom:
             return inversion
         shares = noise_shares(noise.shape[1], self.base.coefficients, config.freedom)
-        code = redrawn(inversion.code, noise, shares)
+        code = mix_in_noise(inversion.code, noise, shares)
         return replace(inversion, path=(*inversion.path[:-1], code))
 
     def generate(
@@ -109,7 +109,7 @@ class LatentTranslator:
             depth=config.depth,
         )
 
-    def ask(
+    def evaluate(
         self,
         x: torch.Tensor,
         t: int,
@@ -163,7 +163,7 @@ class LatentTranslator:
         lead back to the image along the path it came. Only the difference that the target makes
         is left to move the cells, not the drift that follows from having moved. That difference may
         not make pixels brighter or darker than the network expects of the target nearby, see
-        `LightBounds`.
+        `IntensityBounds`.
         """
         source = self.tokens.mixed(config.source, config.target, 0.0)
         wanted = self.tokens.mixed(config.source, config.target, strength)
@@ -172,17 +172,19 @@ class LatentTranslator:
         bounds = None
         # Where image channels are mixed, a bound on pixels would need a decoder at every step.
         if config.bound_radius and self.base.coefficients is not None:
-            bounds = LightBounds(self.base, self._given, config.bound_radius)
+            bounds = IntensityBounds(self.base, self._given, config.bound_radius)
 
         def predict(x: torch.Tensor, t: int) -> torch.Tensor:
             if strength == 0:
-                (stay,) = self.ask(x, t, source, clean=clean)
+                (stay,) = self.evaluate(x, t, source, clean=clean)
                 change = torch.zeros_like(stay)
             elif config.guidance_from == "source":
-                stay, towards = self.ask(x, t, source, wanted, clean=clean)
+                stay, towards = self.evaluate(x, t, source, wanted, clean=clean)
                 change = config.guidance * (towards - stay)
             else:
-                stay, away, towards = self.ask(x, t, source, self.tokens.null, wanted, clean=clean)
+                stay, away, towards = self.evaluate(
+                    x, t, source, self.tokens.null, wanted, clean=clean
+                )
                 change = away + config.guidance * (towards - away) - stay
             if bounds is not None and strength != 0 and config.guidance > 1:
                 guided = schedule.clean_from(x, stay + change, t)

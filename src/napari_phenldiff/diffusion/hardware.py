@@ -22,7 +22,9 @@ _SECONDS = 0.3
 """Time that measuring the speed may take, besides a first round that is not counted."""
 
 
-def look(wanted: str = "auto", precision: str = "auto", *, measure: bool = True) -> Hardware:
+def detect_hardware(
+    wanted: str = "auto", precision: str = "auto", *, measure: bool = True
+) -> Hardware:
     """Tell what fine-tuning and translating would compute with.
 
     Parameters
@@ -46,7 +48,7 @@ def look(wanted: str = "auto", precision: str = "auto", *, measure: bool = True)
     memory, free = _memory(device)
     return Hardware(
         device=str(device),
-        name=name_of(device),
+        name=device_name(device),
         reason=_reason(device, wanted),
         precision=str(dtype).removeprefix("torch."),
         torch=str(torch.__version__),
@@ -56,7 +58,7 @@ def look(wanted: str = "auto", precision: str = "auto", *, measure: bool = True)
     )
 
 
-def name_of(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """Name a device in words."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from napari_phenldiff.diffusion.budget import fix_steps
+from napari_phenldiff.diffusion.budget import choose_steps
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.finite import check_progress
 from napari_phenldiff.errors import InputError
@@ -17,7 +17,7 @@ from napari_phenldiff.runs.events import Event, Finished, Saved, Step
 from napari_phenldiff.runs.folder import Run
 
 
-class Learner(Protocol):
+class Trainer(Protocol):
     """What changes from step to step."""
 
     def step(self, number: int) -> float:
@@ -27,13 +27,13 @@ class Learner(Protocol):
         """Write checkpoint and adapter after step `number`; the adapter's path within the run."""
 
 
-def nothing(step: int) -> Iterator[Event]:
+def no_events(step: int) -> Iterator[Event]:
     """Look at nothing after a step."""
     return iter(())
 
 
 def optimise(
-    learner: Learner,
+    trainer: Trainer,
     trained: Sequence[tuple[MovingAverage, torch.optim.Optimizer]],
     run: Run,
     config: AnyTrainingConfig,
@@ -41,16 +41,16 @@ def optimise(
     done: int,
     since: float,
     should_stop: Callable[[], bool],
-    take: Callable[[AnyTrainingConfig], None],
-    look: Callable[[int], Iterator[Event]] = nothing,
-    preview: Callable[[int], Iterator[Event]] = nothing,
-    forget: Callable[[], None] = lambda: None,
+    on_steps_chosen: Callable[[AnyTrainingConfig], None],
+    after_step: Callable[[int], Iterator[Event]] = no_events,
+    preview: Callable[[int], Iterator[Event]] = no_events,
+    reset: Callable[[], None] = lambda: None,
 ) -> Iterator[Event]:
     """Make the steps that are left.
 
     Parameters
     ----------
-    learner : Learner
+    trainer : Trainer
         What learns.
     trained : sequence of (MovingAverage, torch.optim.Optimizer)
         Weights, averages and optimisers that its steps change.
@@ -64,12 +64,12 @@ def optimise(
         ``time.monotonic()`` when the clock of the minutes was started.
     should_stop : callable
         Asked after every step.
-    take : callable
+    on_steps_chosen : callable
         Told the configuration when its number of steps has been fixed.
-    look, preview : callable
+    after_step, preview : callable
         What is looked at after each step, and after each `preview_every` steps.
-    forget : callable
-        Makes the learner forget what else the steps have changed that were only tried.
+    reset : callable
+        Makes the trainer forget what else the steps have changed that were only tried.
 
     Yields
     ------
@@ -84,11 +84,11 @@ def optimise(
         is then what is kept.
     """
     if config.minutes is not None and done == 0:
-        yield from fix_steps(
-            config, run, learner.step, trained, since=since, should_stop=should_stop, forget=forget
+        yield from choose_steps(
+            config, run, trainer.step, trained, since=since, should_stop=should_stop, reset=reset
         )
         config = config.model_copy(update={"steps": run.config.steps})
-        take(config)
+        on_steps_chosen(config)
     if done > config.steps:
         raise InputError(f"The run {run.path} has done {done} steps already.")
 
@@ -102,21 +102,21 @@ def optimise(
 
     started, step = time.monotonic(), done
     for step in range(done + 1, config.steps + 1):
-        loss = learner.step(step)
+        loss = trainer.step(step)
         check(step, loss)
         left = (time.monotonic() - started) / (step - done) * (config.steps - step)
         yield Step(step=step, total=config.steps, loss=loss, seconds_left=left)
-        yield from look(step)
+        yield from after_step(step)
         stopping = should_stop()
         if step % config.checkpoint_every == 0 or step == config.steps or stopping:
             check(step, loss, weights())
-            yield Saved(step=step, path=learner.save(run, step))
+            yield Saved(step=step, path=trainer.save(run, step))
         if config.preview_every and step % config.preview_every == 0:
             yield from preview(step)
         if stopping:
             break
     if not run.has_adapter:  # resumed after the last step, killed before the adapter was there
-        learner.save(run, step)
+        trainer.save(run, step)
     yield Finished(step=step, stopped=step < config.steps)
 
 

@@ -42,7 +42,7 @@ _STREAM = 1_000_003
 """Sets the random numbers of this module apart from those of the steps."""
 
 
-class Probe:
+class FixedNoiseLoss:
     """The loss on tiles of which the noise and the time steps never change.
 
     The loss of a training step depends far more on the time steps it has drawn than on what has
@@ -89,7 +89,7 @@ class Probe:
         self._noise = torch.randn(self._clean.shape, generator=generator)
 
     @torch.no_grad()
-    def loss(self, tokens: ConditionTokens) -> float:
+    def mean(self, tokens: ConditionTokens) -> float:
         """Mean loss of the network as it is now."""
         base, device = self._base, self._base.device
         alphas = torch.from_numpy(base.alphas_cumprod).float()

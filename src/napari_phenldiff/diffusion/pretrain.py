@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_phenldiff.diffusion.device import autocast, choose_precision, quicken
+from napari_phenldiff.diffusion.device import autocast, choose_precision, use_fast_attention
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.finite import check_progress
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
@@ -167,7 +167,7 @@ class _Training:
         self.sample, self.config, self.device = sample, config, processes.device
         self.processes = processes
         self.networks = self._networks(folder).for_channels(config.image_channels).to(self.device)
-        quicken(self.networks.unet, self.device)
+        use_fast_attention(self.networks.unet, self.device)
         self.alphas = self.networks.scheduler.alphas_cumprod.to(self.device)
         weights = self.networks.learned
         self.optimizer = torch.optim.AdamW(

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _PATIENCE = timedelta(hours=24)
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that reads images, writes files and tells what happens."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def check_share(batch_size: int) -> None:
+def check_batch_size(batch_size: int) -> None:
     """See that the processes that were started can share batches.
 
     Raises
@@ -103,8 +103,8 @@ class Processes:
         )
 
     def share(self, batch_size: int) -> range:
-        """Numbers of those samples of a batch that this process takes; see `check_share`."""
-        check_share(batch_size)
+        """Numbers of those samples of a batch that this process takes; see `check_batch_size`."""
+        check_batch_size(batch_size)
         size = batch_size // self.count
         return range(self.rank * size, (self.rank + 1) * size)
 

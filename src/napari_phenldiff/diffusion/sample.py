@@ -75,8 +75,8 @@ def sample(
 
     def predict(x: torch.Tensor, t: int) -> torch.Tensor:
         if guidance == 1:
-            return translator.ask(x, t, wanted, clean=black, given=missing)[0]
-        away, towards = translator.ask(x, t, tokens.null, wanted, clean=black, given=missing)
+            return translator.evaluate(x, t, wanted, clean=black, given=missing)[0]
+        away, towards = translator.evaluate(x, t, tokens.null, wanted, clean=black, given=missing)
         return away + guidance * (towards - away)
 
     side = base.tile // base.factor

@@ -36,7 +36,7 @@ _NORM_RATE = 1e-3
 """Learning rate of the shift of a normalisation in parts of that of a matrix: 1e-6 for 1e-3."""
 
 
-class Misfit(ValueError):
+class WeightMismatchError(ValueError):
     """Saved weights do not belong to this network."""
 
 
@@ -85,7 +85,7 @@ class Strategy(ABC):
 
         Raises
         ------
-        Misfit
+        WeightMismatchError
             If it belongs to another network, or is not whole.
         """
 
@@ -93,7 +93,7 @@ class Strategy(ABC):
     def merge(self, unet: UNet2DConditionModel) -> None:
         """Make what was learned part of the network's own weights, which have the names of old."""
 
-    def ready(self, unet: UNet2DConditionModel) -> None:
+    def freeze(self, unet: UNet2DConditionModel) -> None:
         """Prepare a network that will learn no more; its weights are the same, to the bit."""
         unet.requires_grad_(False)
 
@@ -162,11 +162,11 @@ class Lora(Strategy):
     def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
         """See `Strategy`."""
         if get_peft_model_state_dict(unet).keys() != state.keys():
-            raise Misfit("other layers")
+            raise WeightMismatchError("other layers")
         try:
             set_peft_model_state_dict(unet, dict(state))
         except RuntimeError as error:
-            raise Misfit("other shapes") from error
+            raise WeightMismatchError("other shapes") from error
 
     def merge(self, unet: UNet2DConditionModel) -> None:
         """See `Strategy`."""
@@ -220,7 +220,7 @@ class Svdiff(Strategy):
         """See `Strategy`."""
         fold_shifts(unet)
 
-    def ready(self, unet: UNet2DConditionModel) -> None:
+    def freeze(self, unet: UNet2DConditionModel) -> None:
         """Compute the shifted weights once, rather than at every pass."""
         fold_shifts(unet)
         unet.requires_grad_(False)
@@ -364,9 +364,9 @@ def _in_float32(unet: UNet2DConditionModel) -> list[torch.nn.Parameter]:
 @torch.no_grad()
 def _copy(state: Mapping[str, torch.Tensor], into: Mapping[str, torch.Tensor]) -> None:
     if state.keys() != into.keys():
-        raise Misfit("other layers")
+        raise WeightMismatchError("other layers")
     for name, value in state.items():
         if value.shape != into[name].shape:
-            raise Misfit(f"another shape of {name}")
+            raise WeightMismatchError(f"another shape of {name}")
     for name, value in state.items():
         into[name].copy_(value)

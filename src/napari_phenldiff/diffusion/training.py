@@ -154,7 +154,7 @@ class Training:
         """Bring channels to a common brightness, encode anew, and tell what was done."""
         images = {name: self.experiment[name].images for name in self.config.conditions}
         scaling = with_common_brightness(run.scaling.shared, images, self.normalised)
-        run.fix_scaling(scaling)
+        run.record_scaling(scaling)
         self.latents, _ = self._tiles(scaling, [])
         chosen = self.config.normalised_channels != "auto"
         return [

@@ -13,7 +13,7 @@ import torch
 from napari_phenldiff.diffusion.adaptation import load_adapter
 from napari_phenldiff.diffusion.base_weights import load_base_of
 from napari_phenldiff.diffusion.detail import Detail
-from napari_phenldiff.diffusion.device import choose_device, choose_precision, keep_in
+from napari_phenldiff.diffusion.device import cast_weights, choose_device, choose_precision
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.diffusion.fields import (
     Batch,
@@ -65,7 +65,7 @@ class Translator(LatentTranslator):
             raise InputError(f"The run {opened.path} has no adapter yet; train it first.")
         base = load_base_of(opened, device=choose_device(device))
         adapter = load_adapter(opened.adapter_path, base.unet)
-        keep_in(base.unet, choose_precision(precision, base.device))
+        cast_weights(base.unet, choose_precision(precision, base.device))
         translator = cls(
             base,
             adapter.tokens,
@@ -232,7 +232,7 @@ class Translator(LatentTranslator):
         channels = tiles.shape[1]
         inversion = self.invert(self.base.encode(tiles), config)
         if noise is not None:
-            inversion = self.freed(inversion, noise, config)
+            inversion = self.apply_freedom(inversion, noise, config)
         results = [
             self.base.decode(self.generate(inversion, config, strength=strength), channels)
             for strength in (config.strength, 0.0)

@@ -47,8 +47,8 @@ class ChildProcess:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
-        listens: bool = False,
-        yields: bool = False,
+        reads_stdin: bool = False,
+        low_priority: bool = False,
     ) -> ChildProcess:
         """Start a command.
 
@@ -60,9 +60,9 @@ class ChildProcess:
             File that what the process prints is appended to.
         environment : mapping of str, optional
             Environment variables besides those of this process.
-        listens : bool
-            Whether it reads what it is told, see `tell`, and ends when nobody is there to tell.
-        yields : bool
+        reads_stdin : bool
+            Whether it reads what it is told, see `send`, and ends when nobody is there to tell.
+        low_priority : bool
             Whether it lets others go first where there are too few cores: the window that somebody
             looks at.
         """
@@ -75,14 +75,14 @@ class ChildProcess:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if reads_stdin else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 creationflags=flags,
                 env={**os.environ, **(environment or {}), **fixed},
             )
-        if yields:
+        if low_priority:
             with suppress(psutil.Error):
                 below = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", _NICE)  # on Windows
                 psutil.Process(process.pid).nice(below)
@@ -113,10 +113,10 @@ class ChildProcess:
         """Id of the process."""
         return self._process.pid
 
-    def tell(self, line: str) -> bool:
+    def send(self, line: str) -> bool:
         """Write a line to the process; False if it has gone.
 
-        For one that was started with `listens`.
+        For one that was started with `reads_stdin`.
         """
         pipe = self._process.stdin
         if pipe is None or pipe.closed or self.poll() is not None:
@@ -128,7 +128,7 @@ class ChildProcess:
             return False
         return True
 
-    def hang_up(self) -> None:
+    def close_stdin(self) -> None:
         """Let a process that listens know that there is nothing more to come."""
         pipe = self._process.stdin
         if pipe is not None and not pipe.closed:

@@ -24,10 +24,10 @@ from napari_phenldiff.runs.config import TranslationConfig
 
 EVENTS_NAME, REQUEST_NAME, IMAGES_NAME = "events.jsonl", "request.json", "images"
 
-_LEAVE = 30.0
+_EXIT_SECONDS = 30.0
 """Seconds that a process has for ending by itself."""
 
-_PATIENCE = 5.0
+_KILL_SECONDS = 5.0
 """Seconds that the system has for ending a process."""
 
 _Number = Annotated[int, Field(ge=0)]
@@ -51,7 +51,7 @@ class TranslateRequest(BaseModel):
     config: TranslationConfig
 
 
-class TurnRequest(BaseModel):
+class StrengthRequest(BaseModel):
     """Show an image that was translated at another strength; a newer one takes its place.
 
     Parameters
@@ -70,7 +70,7 @@ class TurnRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    do: Literal["turn"] = "turn"
+    do: Literal["strength"] = "strength"
     number: _Number
     of: _Number
     image: _Number
@@ -86,7 +86,7 @@ class CancelRequest(BaseModel):
     do: Literal["cancel"] = "cancel"
 
 
-class LeaveRequest(BaseModel):
+class CloseRequest(BaseModel):
     """Nothing more will come, and whoever asked takes care of the folder.
 
     When the pipe is closed without it, whoever asked has been killed, and the folder is deleted:
@@ -95,10 +95,10 @@ class LeaveRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    do: Literal["leave"] = "leave"
+    do: Literal["close"] = "close"
 
 
-Request = TranslateRequest | TurnRequest | CancelRequest | LeaveRequest
+Request = TranslateRequest | StrengthRequest | CancelRequest | CloseRequest
 
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="do")])
 
@@ -125,8 +125,8 @@ class Session:
     Parameters
     ----------
     folder : Path
-        Where requests and answers lie. Images that were sent stay there until `forget`, so that a
-        process that ended by itself, or crashed, can be replaced.
+        Folder of the requests and their answers. Images that were sent stay there until
+        `delete_request`, so that a process that ended or crashed can be replaced.
     start : callable
         Starts the process, given the file that it prints into.
     """
@@ -158,7 +158,7 @@ class Session:
         folder.mkdir(parents=True)
         return number, folder
 
-    def ask(self, request: TranslateRequest | TurnRequest) -> ChildProcess:
+    def ask(self, request: TranslateRequest | StrengthRequest) -> ChildProcess:
         """Send a request, to a new process if there is none.
 
         Raises
@@ -172,19 +172,19 @@ class Session:
         with write_atomic(folder / REQUEST_NAME) as aside:
             aside.write_text(text, encoding="utf-8")
         with self._lock:
-            if self._process is None or not self._process.tell(text):
+            if self._process is None or not self._process.send(text):
                 self.close()
                 self._process = self._start(self.folder / "log")
-                self._process.tell(text)
+                self._process.send(text)
             return self._process
 
     def cancel(self) -> None:
         """Ask for an end of what is being done; the model stays in memory."""
         with self._lock:
             if self._process is not None:
-                self._process.tell(CancelRequest().model_dump_json())
+                self._process.send(CancelRequest().model_dump_json())
 
-    def forget(self, number: int) -> None:
+    def delete_request(self, number: int) -> None:
         """Delete what lies in the folder of a request that nobody will come back to."""
         shutil.rmtree(request_folder(self.folder, number), ignore_errors=True)
 
@@ -194,7 +194,7 @@ class Session:
             self._process.kill()
             # Until it is really gone, it would seem to listen to the next request.
             with suppress(TimeoutError):
-                self._process.wait(_PATIENCE)
+                self._process.wait(_KILL_SECONDS)
 
     def close(self) -> None:
         """Let the process end by itself, which it does at the next pass of the network.
@@ -203,14 +203,14 @@ class Session:
         list, and one that hangs would keep its memory.
         """
         if self._process is not None:
-            self._process.tell(LeaveRequest().model_dump_json())
-            self._process.hang_up()
-            Thread(target=_see_off, args=(self._process,), daemon=True).start()
+            self._process.send(CloseRequest().model_dump_json())
+            self._process.close_stdin()
+            Thread(target=_wait_or_kill, args=(self._process,), daemon=True).start()
 
 
-def _see_off(process: ChildProcess) -> None:
+def _wait_or_kill(process: ChildProcess) -> None:
     try:
-        process.wait(_LEAVE)
+        process.wait(_EXIT_SECONDS)
     except TimeoutError:
         process.kill()
         process.wait()

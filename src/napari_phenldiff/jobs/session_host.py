@@ -92,13 +92,13 @@ class Inbox:
         if self._current is None:
             return True
         number, request = self._current
-        return number <= self._void or (request.do == "turn" and number <= self._void_turns)
+        return number <= self._void or (request.do == "strength" and number <= self._void_turns)
 
     def _read(self) -> None:
         from napari_phenldiff.jobs.session import (
             CancelRequest,
-            LeaveRequest,
-            TurnRequest,
+            CloseRequest,
+            StrengthRequest,
             read_request,
         )
 
@@ -109,13 +109,13 @@ class Inbox:
             except ValueError:
                 traceback.print_exc()
                 continue
-            if isinstance(request, LeaveRequest):
+            if isinstance(request, CloseRequest):
                 dismissed = True
                 continue
             if isinstance(request, CancelRequest):
                 self._void = self._arrived
                 continue
-            if isinstance(request, TurnRequest):
+            if isinstance(request, StrengthRequest):
                 self._void_turns = self._arrived
             self._arrived += 1
             self._waiting.put((self._arrived, request))
@@ -136,9 +136,9 @@ class _Host:
 
     def answer(self, request: Request) -> None:
         """Do what is asked, and tell in the request's folder how it went."""
-        from napari_phenldiff.jobs.session import EVENTS_NAME, TurnRequest, request_folder
+        from napari_phenldiff.jobs.session import EVENTS_NAME, StrengthRequest, request_folder
 
-        assert request.do in ("translate", "turn")
+        assert request.do in ("translate", "strength")
         folder = request_folder(self._folder, request.number)
 
         def tell(event: Event) -> None:
@@ -147,7 +147,7 @@ class _Host:
         done = 0
         try:
             if not self._inbox.given_up():
-                work = self._turn if isinstance(request, TurnRequest) else self._translate
+                work = self._turn if isinstance(request, StrengthRequest) else self._translate
                 done = work(request, folder, tell)  # type: ignore[arg-type]
         except Exception as error:
             if type(error).__name__ != "Cancelled":
@@ -198,7 +198,7 @@ class _Host:
         job.write_summary()
         return len(job.done)
 
-    def _turn(self, request: TurnRequest, folder: Path, tell: Callable[[Event], None]) -> int:
+    def _turn(self, request: StrengthRequest, folder: Path, tell: Callable[[Event], None]) -> int:
         from napari_phenldiff.images.tiff import write_tiff
 
         dial = self._dials.get((request.of, request.image))
@@ -207,13 +207,13 @@ class _Host:
         else:
             self._dials.move_to_end((request.of, request.image))
         seen = 0
-        for seen, look in enumerate(dial.turn(request.strength, request.near), 1):
-            name = f"{'exact' if look.exact else 'rough'}_{seen:04d}.tif"
-            write_tiff(folder / name, look.image)
+        for seen, shown in enumerate(dial.render(request.strength, request.near), 1):
+            name = f"{'exact' if shown.exact else 'rough'}_{seen:04d}.tif"
+            write_tiff(folder / name, shown.image)
             tell(Preview(seen, name))
         return seen
 
-    def _invert(self, request: TurnRequest, tell: Callable[[Event], None]) -> Dial:
+    def _invert(self, request: StrengthRequest, tell: Callable[[Event], None]) -> Dial:
         """Invert an image again whose inversion is not kept any longer."""
         from napari_phenldiff.images.tiff import read_image
         from napari_phenldiff.jobs.session import (

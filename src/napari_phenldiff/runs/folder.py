@@ -220,13 +220,13 @@ class Run(RunContents):
         """What was asked for."""
         return self._record.config
 
-    def fix_steps(self, steps: int) -> None:
+    def record_steps(self, steps: int) -> None:
         """Write down how many steps this run takes, once that has been measured."""
         config = self._record.config.model_copy(update={"steps": steps})
         self._record = self._record.model_copy(update={"config": config})
         write_model(self.path / "config.json", self._record)
 
-    def fix_scaling(self, scaling: IntensityScaling) -> None:
+    def record_scaling(self, scaling: IntensityScaling) -> None:
         """Write down the ranges of conditions whose channels get a common brightness."""
         self.scaling = scaling
         self._record = self._record.model_copy(update={"scaling": scaling.to_dict()})
@@ -259,12 +259,12 @@ class Run(RunContents):
         """Which weights the base had; None before the training, and in runs of older versions."""
         return self._record.base_weights
 
-    def fix_base(self, weights: BaseWeights) -> None:
+    def record_base_weights(self, weights: BaseWeights) -> None:
         """Write down which base this run is trained on."""
         self._record = self._record.model_copy(update={"base_weights": weights})
         write_model(self.path / "config.json", self._record)
 
-    def remember_base(self) -> None:
+    def record_base_location(self) -> None:
         """Keep in mind where the base was found that `open` was told of, as far as that can be."""
         if self._base_at is not None and self._base_at != self._remembered_base():
             with suppress(OSError), write_atomic(self.path / _BASE_AT) as aside:

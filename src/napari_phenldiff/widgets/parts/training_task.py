@@ -34,7 +34,7 @@ _PATIENCE = 30.0
 def launch(arguments: Sequence[str], log: Path) -> ChildProcess:
     """Start ``phenldiff`` with these arguments in a process of its own."""
     return ChildProcess.start(
-        arguments, log=log, environment=preferences().environment(), yields=True
+        arguments, log=log, environment=preferences().environment(), low_priority=True
     )
 
 

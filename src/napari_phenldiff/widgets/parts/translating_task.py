@@ -44,8 +44,8 @@ _MAX_DIALS = 3
 
 
 def launch(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> ChildProcess:
-    """Start ``phenldiff`` with these arguments in a process that listens."""
-    return ChildProcess.start(arguments, log=log, environment=environment, listens=True)
+    """Start ``phenldiff`` with these arguments in a process that reads its standard input."""
+    return ChildProcess.start(arguments, log=log, environment=environment, reads_stdin=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +88,7 @@ class ViewerSession:
         self._turnable[translation] = turnable
         while len(self._turnable) > _MAX_DIALS:
             old = self._turnable.pop(next(iter(self._turnable)))
-            old.session.forget(old.number)
+            old.session.delete_request(old.number)
 
     def turnable(self, translation: str | None) -> Turnable | None:
         """Return the dial of a translation; None if it is not kept any longer."""
@@ -197,7 +197,7 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
         finally:
             if not done:
                 session.cancel()
-                session.forget(number)
+                session.delete_request(number)
 
     def show(viewer: Viewer, result: tuple[int, TranslationResult]) -> str:
         number, images = result

@@ -15,7 +15,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image
 from napari_phenldiff.jobs.process import follow
-from napari_phenldiff.jobs.session import EVENTS_NAME, TurnRequest
+from napari_phenldiff.jobs.session import EVENTS_NAME, StrengthRequest
 from napari_phenldiff.runs.events import Failed, Loading, Preview
 from napari_phenldiff.viewer.dial import show_at
 from napari_phenldiff.widgets.parts.translating_task import Turnable, session_of
@@ -144,7 +144,7 @@ def _looks(
     try:
         number, folder = dial.session.new_folder()
         process = dial.session.ask(
-            TurnRequest(
+            StrengthRequest(
                 number=number,
                 of=dial.number,
                 image=turn.place,
@@ -169,7 +169,7 @@ def _looks(
         yield str(error) if known else f"An unexpected error: {type(error).__name__}: {error}"
     finally:
         if number is not None:
-            dial.session.forget(number)
+            dial.session.delete_request(number)
 
 
 _TURNING: weakref.WeakKeyDictionary[Any, Turning] = weakref.WeakKeyDictionary()
