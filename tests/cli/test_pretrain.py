@@ -165,7 +165,7 @@ def test_a_base_can_be_trained_on(images, tmp_path, phenldiff, monkeypatch):
         (("images", "--out", "images"), "exists and is not empty"),
         (("images", "--out", "base", "--compose", *TINY), "nothing to compose"),
         (("images", "--out", "base", *TINY, "--channels", 1), "and the base takes 1"),
-        (("images", "--out", "base", "--from", "images"), "no base that can be trained on"),
+        (("images", "--out", "base", "--from", "images"), "not a base that can be trained further"),
         (("--resume", "images"), "holds no pre-training that could be resumed"),
         (("images", "--resume", "base", "--channels", 2, "--from", "bundled"),
          "leave out --channels, --from, IMAGES"),

@@ -142,7 +142,7 @@ def test_small_fields_are_enlarged_and_smaller_ones_left_out(archive, tmp_path):
     assert images[:, 0].std() > 10
     assert note.startswith("1 image was left out; the first: tiny (")
     assert note.endswith(
-        "has a side below 24 pixels, too little for tiles of 32: give a smaller --tile, if many "
+        "has a side below 24 pixels, too small for tiles of 32: give a smaller --tile, if many "
         "are as small."
     )
 
@@ -246,7 +246,7 @@ def _both(archive: Path) -> list[Path]:
         (_one, {"compose": True}, "nothing to compose: leave out --compose"),
         (_one, {"tile": 40}, "the tile must be a multiple of 16"),
         (_one, {"device": "no such"}, "Unknown device"),
-        (_one, {"start": "nowhere"}, "nowhere is no base that can be trained on"),
+        (_one, {"start": "nowhere"}, "nowhere is not a base that can be trained further"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -144,7 +144,7 @@ def test_a_base_with_broken_weights_is_refused(part, value, tiny_base, tmp_path)
     weights = load_file(path)
     next(w for w in weights.values() if w.is_floating_point()).view(-1)[0] = value
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(InputError, match=rf"The {part} of the base model .* no finite numbers"):
+    with pytest.raises(InputError, match=rf"The {part} of the base model .* not finite numbers"):
         BaseModel.load(str(folder))
 
 
@@ -155,7 +155,7 @@ def test_an_adapter_with_broken_weights_is_refused(config, tmp_path, experiment)
     tokens = load_file(path)
     tokens["values"][0, 0, 0] = float("nan")
     save_file(tokens, path)
-    with pytest.raises(InputError, match=r"adapter in .* no finite numbers"):
+    with pytest.raises(InputError, match=r"adapter in .* not finite numbers"):
         Translator.from_run(run, device="cpu")
 
 

@@ -250,7 +250,7 @@ def draw_crops(
             data = usable[i].data
             if channels is not None and len(data) > channels:
                 raise InputError(
-                    f"{path} has {count(len(data), 'channel')}, but the base takes {channels}: "
+                    f"{path} has {count(len(data), 'channel')}, and the base takes {channels}: "
                     "give a larger --channels, or leave such images out."
                 )
             key = (number, len(data))

@@ -1,4 +1,4 @@
-"""Fields of any size on their way through a model that sees tiles: the same for every method."""
+"""Cut fields of any size into tiles and blend them again; shared by all methods."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from napari_phenldiff.images.tiles import TileGrid
 from napari_phenldiff.runs.config import TranslationConfig
 
 _OVERLAP = 0.25
-"""Of a tile: what neighbouring tiles of a larger field share."""
+"""Overlap of neighbouring tiles, as a fraction of the side of a tile."""
 
 Batch = list[tuple[Image, TileGrid]]
-"""Fields that are translated together, each with how it is cut; their tiles have one shape."""
+"""Fields that are translated together, each with its grid of tiles; all tiles have one shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Translation:
-    """One image as it would look in the target condition.
+    """An image translated to the target condition, with its reconstruction.
 
     Attributes
     ----------
     name : str
-        Of the image.
+        Name of the image.
     translated, reconstructed : Image
-        In the target, and through the same model in the source condition; shape, dtype, channel
-        names and pixel size of the image. The reconstruction is what to compare with: both have
-        gone through the same networks and the intensity scaling.
+        The image generated under the target and under the source condition, with the shape, dtype,
+        channel names and pixel size of the original. Compare the translated image with the
+        reconstruction: both have gone through the same networks and the same intensity scaling.
     residual : float
-        How far from exact the inversion was, see `Schedule.invert`; the worst of the image's tiles.
-        NaN where a method cannot tell, or inverts nothing.
+        Error of the inversion, see `Schedule.invert`; the largest of the image's tiles. NaN if the
+        method has no inversion or cannot estimate its error.
     seconds : float
-        Time it took, shared evenly among the images of a batch.
+        Computing time, shared evenly among the images of a batch.
     dial : Dial or None
-        To see the image at other strengths, where that was asked for and the method has one.
+        Renders the image at other strengths; None if it was not requested or the method has none.
     code_correlation, code_spread : float
-        How much of the image is still in the code that it was generated from, see
-        `freedom.code_statistics`; means over the image's tiles. NaN where there is no code.
+        How much of the image its code still holds, see `freedom.code_statistics`; means over the
+        image's tiles. NaN if there is no code.
     """
 
     name: str
@@ -58,12 +58,9 @@ class Translation:
 
 
 def check_conditions(config: TranslationConfig, conditions: Sequence[str]) -> None:
-    """Refuse a source or target that is not one of `conditions`.
+    """Check that source and target are among `conditions`.
 
-    Raises
-    ------
-    InputError
-        If one is not.
+    Raises ------ InputError If one of them is not.
     """
     for name in (config.source, config.target):
         if name not in conditions:
@@ -80,16 +77,17 @@ def field_batches(
     multiple: int,
     batch_size: int,
 ) -> Iterator[Batch]:
-    """Lay tiles over images, and collect as many images as fill a batch with tiles.
+    """Group images into batches, each with enough tiles to fill a batch of the network.
 
     Parameters
     ----------
     images : iterable of Image
-        Of any size; read one by one.
+        Images of any size; they are read one by one.
     channel_names : sequence of str
-        That the images must have as many of.
+        Channels of the run; every image must have as many.
     tile, multiple : int
-        Side of a tile in pixels, and what the sides of a smaller one must be divisible by.
+        Side of a tile in pixels, and the number of pixels that the sides of smaller tiles must be
+        divisible by.
     batch_size : int
         Tiles that go through a network at once.
 
@@ -101,7 +99,7 @@ def field_batches(
     Raises
     ------
     InputError
-        On images with another number of channels, or pixels that are not finite.
+        If an image has another number of channels, or pixels that are not finite.
     """
     waiting: Batch = []
     for image in images:
@@ -122,7 +120,7 @@ def field_batches(
 
 
 def cut(batch: Batch, scaling: IntensityScaling) -> np.ndarray:
-    """All tiles of a batch, one field after the other: ``(N, C, Y, X)`` float32 in [-1, 1]."""
+    """Return the tiles of all fields of a batch: ``(N, C, Y, X)`` float32 in [-1, 1]."""
     return np.concatenate([grid.cut(scaling.apply(image.data)) for image, grid in batch])
 
 
@@ -133,7 +131,7 @@ def restore(
     scaling: IntensityScaling,
     detail: Detail | None = None,
 ) -> Image:
-    """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values."""
+    """Blend tiles ``(N, C, Y, X)`` in [-1, 1] into a field in the image's grey values."""
     field = grid.blend(tiles)
     if detail is not None:
         field = detail.put_back(field)

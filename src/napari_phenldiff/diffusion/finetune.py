@@ -41,10 +41,10 @@ from napari_phenldiff.runs.events import (
 from napari_phenldiff.runs.folder import Run
 
 _MOST_WATCHED = 64
-"""Tiles per condition that are kept for looking at the loss."""
+"""Largest number of tiles per condition for the validation loss."""
 
 _FEWEST_CALIBRATED = 4
-"""Tiles of the source without which guidance and freedom stay at their defaults."""
+"""With fewer validation tiles of the source, guidance and freedom keep their defaults."""
 
 
 def finetune(
@@ -56,30 +56,31 @@ def finetune(
     resume: bool = False,
     validation: Experiment | None = None,
 ) -> Iterator[Event]:
-    """Teach a base model the difference between conditions.
+    """Fine-tune a base model on the conditions of an experiment.
 
     Parameters
     ----------
     experiment : Experiment
-        At least the conditions of `config`, in which all images are used.
+        Training images; it must have the conditions of `config`, and all their images are used.
     config : TrainingConfig
-        What to do. Equal seeds give equal weights on the same machine, also across a resume.
+        Settings. Equal seeds give equal weights on the same machine, also after a resume.
     run : Run
-        Where checkpoints, previews and the adapter are written. The events are not appended to it:
-        whoever iterates does that.
+        Run folder for checkpoints, previews and the adapter. The events are not written to it; the
+        caller does that.
     should_stop : callable
-        Asked after every step. A stopped training has saved its checkpoint and adapter.
+        Called after every step; when it returns True, checkpoint and adapter are saved and the
+        training ends.
     resume : bool
-        Go on from the newest checkpoint, if there is one.
+        Continue from the newest checkpoint, if there is one.
     validation : Experiment, optional
-        Images of the same conditions that are not trained on but watched. What is learned does not
-        depend on them.
+        Images of the same conditions for the validation loss, the previews and the calibration.
+        They do not influence the trained weights.
 
     Yields
     ------
     Event
-        Loading, Started, Warned, Noted, Step, Validated, Preview, Saved and one Finished: after
-        no step, if all channels are references.
+        Loading, Started, Warned, Noted, Step, Validated, Preview, Saved and one Finished. If all
+        channels are references, there are no steps.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def finetune(
     if training.references:
         yield Noted(f"Reference, left as it is: {', '.join(training.references)}")
     if training.nothing_to_learn:
-        # a translation gives images back as they are, whatever would be learned
+        # a translation would return the images unchanged whatever the weights are
         yield Saved(0, training.save(run, 0))
         yield Finished(0, stopped=False)
         return
@@ -129,7 +130,7 @@ def finetune(
 
 
 class _TrainingMonitor:
-    """Looks at a training, without a trace in it."""
+    """Validation loss, previews and calibration; none of them influences the training."""
 
     def __init__(self, training: Training, validation: Experiment | None, run: Run) -> None:
         config, base = training.config, training.base
@@ -146,7 +147,7 @@ class _TrainingMonitor:
                 kept = pick_tiles(len(tiles), _MOST_WATCHED, config.seed)
                 unseen.append(base.encode(tiles[kept]).cpu())
             self._unseen = unseen
-            # as many images of each set: conditions and numbers differ in nothing
+            # equally many tiles of each condition in both sets, so that their losses are comparable
             seen = [
                 views[0][pick_tiles(views.shape[1], len(other), config.seed)]
                 for views, other in zip(training.latents, unseen, strict=True)
@@ -162,13 +163,13 @@ class _TrainingMonitor:
         )
 
     def replay(self, run: Run, done: int) -> None:
-        """Take in what was seen up to step `done`, before the training was interrupted."""
+        """Restore the state of the overfitting watch from the events up to step `done`."""
         for event in run.events()[0]:
             if isinstance(event, Validated) and event.step <= done:
                 self._overfitting.add(event)
 
     def validate(self, step: int) -> Iterator[Event]:
-        """Tell the losses, now and then, and warn where they part."""
+        """Yield the losses every `VALIDATE_EVERY` steps, and a warning if they diverge."""
         if not self._losses or step % VALIDATE_EVERY:
             return
         with self._training.average.applied():
@@ -180,12 +181,12 @@ class _TrainingMonitor:
             yield Warned(warning)
 
     def preview(self, run: Run, step: int) -> Iterator[Event]:
-        """Translate a tile or two."""
+        """Translate the preview tiles and write them."""
         with self._training.average.applied():
             yield from write_previews(self._translator(run), self._examples, run, step)
 
     def calibrate(self, run: Run) -> Iterator[Event]:
-        """Choose guidance and freedom, if there are images that can tell."""
+        """Choose guidance and freedom, if there are enough validation images."""
         training = self._training
         few = not self._unseen or len(self._unseen[0]) < _FEWEST_CALIBRATED
         if few or training.base.coefficients is None:

@@ -1,4 +1,4 @@
-"""Numbers that are none: where a training has diverged, and where weights are damaged."""
+"""Checks for NaN and infinite values: diverged trainings and damaged weights."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ from napari_phenldiff.errors import InputError
 
 
 def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
-    """Whether no number of the tensors is infinite or none at all."""
+    """Whether the tensors contain neither NaN nor infinite values."""
     return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())
 
 
 def check_weights(weights: Mapping[str, torch.Tensor], what: str, remedy: str) -> None:
-    """Refuse weights that are not finite, with which everything that is drawn would be black.
+    """Refuse weights that are not finite, which would give black images.
 
     Parameters
     ----------
     weights : mapping of str to torch.Tensor
         By name.
     what : str
-        Whose they are, as the subject of the sentence.
+        What the weights belong to; the subject of the error message.
     remedy : str
-        What to do about it, as its end.
+        What to do about it; the end of the error message.
 
     Raises
     ------
     InputError
-        Naming the first that is not.
+        If a weight is not finite; the message names the first one.
     """
     for name, tensor in weights.items():
         if not all_finite([tensor]):
             raise InputError(
-                f"{what} has weights that are no finite numbers (the first is {name}); {remedy}."
+                f"{what} has weights that are not finite numbers (the first is {name}); {remedy}."
             )
 
 
 def check_progress(
     step: int, loss: float, weights: Iterable[torch.Tensor], *, config: Any, kept: Callable[[], str]
 ) -> None:
-    """Refuse to go on with a training that has diverged.
+    """Stop a training that has diverged.
 
     Parameters
     ----------
     step : int
-        That has just been made.
+        The last step.
     loss : float
-        Of that step.
+        Its loss.
     weights : iterable of torch.Tensor
-        That learn, and their averages; those that are to be looked at now.
+        Weights and averages to check; empty at steps at which only the loss is checked.
     config : CommonTraining or PretrainingConfig
-        With `learning_rate` and `precision`.
+        Settings with `learning_rate` and `precision`, for the suggestion in the message.
     kept : callable
-        Says what is left of the training, as a part of the sentence. It looks at the disk, and is
-        asked only if there is something to refuse: steps are many.
+        Returns a clause about what has been saved. It reads the disk, so it is only called when
+        the training is stopped.
 
     Raises
     ------
     InputError
-        If the loss or a weight is not finite, with what to try.
+        If the loss or a weight is not finite; the message suggests other settings.
     """
     if math.isfinite(loss) and all_finite(weights):
         return

@@ -1,11 +1,11 @@
-"""How much of an image is drawn anew: its code is replaced by noise, the finest part first.
+"""Freedom: replace a part of an image's code by noise, the finest frequencies first.
 
-The code that a deterministic inversion ends in is no noise, as long as the network predicts the
-image better than chance: structures are still in it, whatever tokens it is generated under (the map
-from images to codes is nearly that of optimal transport: Khrulkov and Oseledets 2022,
-*Understanding DDPM latent codes through optimal transport*). A filament that is in the code stays a
-filament. So for structures to become others, the part of the code that holds them has to go, and
-noise to take its place, while the part that holds the layout stays.
+The code of a deterministic inversion is not pure noise. It still holds structures of the image,
+which are generated again under any tokens (the map from images to codes is close to optimal
+transport: Khrulkov and Oseledets 2022, *Understanding DDPM latent codes through optimal
+transport*). A filament in the code remains a filament. For a structure to change into another one,
+the part of the code that holds it has to be replaced by noise, while the part that holds the layout
+is kept.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ import torch
 from napari_phenldiff.diffusion.autoencoder import frequencies
 
 _SOFT = 1.0
-"""Width, in units of frequency, over which a code passes from kept to replaced."""
+"""Width of the transition from kept to replaced frequencies, in units of frequency."""
 
 
 def noise_shares(latent_channels: int, coefficients: int | None, freedom: float) -> torch.Tensor:
-    """Tell which part of each latent channel comes from noise.
+    """Return the fraction of noise in the code of each latent channel.
 
     Parameters
     ----------
     latent_channels : int
-        Channels of a latent.
+        Number of channels of the latents.
     coefficients : int or None
-        Latent channels per image channel, lowest frequencies first, of an autoencoder that
-        separates frequencies; None for another.
+        Latent channels per image channel, lowest frequencies first; None if the autoencoder does
+        not separate frequencies.
     freedom : float
         In [0, 1].
 
     Returns
     -------
     torch.Tensor
-        ``(latent_channels,)`` float32 in [0, 1]: 0 at freedom 0, 1 at freedom 1. Between, higher
-        frequencies are replaced before lower ones; without frequencies all alike.
+        ``(latent_channels,)`` float32 in [0, 1]: 0 at freedom 0, 1 at freedom 1. In between,
+        higher frequencies are replaced before lower ones; without `coefficients` all channels
+        have the same fraction.
     """
     if coefficients is None:
         return torch.full((latent_channels,), float(freedom))
@@ -49,9 +50,9 @@ def noise_shares(latent_channels: int, coefficients: int | None, freedom: float)
 
 
 def mix_in_noise(code: torch.Tensor, noise: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """Mix a code ``(N, L, Y, X)`` with noise of the same shape, keeping the variance.
+    """Mix a code ``(N, L, Y, X)`` with noise of the same shape, preserving the variance.
 
-    `shares` ``(L,)`` says how much of each channel is noise.
+    `shares` ``(L,)`` is the fraction of noise in each channel.
     """
     part = shares.to(code).view(1, -1, 1, 1)
     return (1 - part.square()).clamp_min(0).sqrt() * code + part * noise.to(code)
@@ -64,7 +65,7 @@ def field_noise(
     factor: int,
     seed: int,
 ) -> torch.Tensor:
-    """Draw noise for the tiles of one field, the same where tiles overlap.
+    """Draw noise for the tiles of one field; overlapping tiles share it where they overlap.
 
     Parameters
     ----------
@@ -73,9 +74,9 @@ def field_noise(
     shape : tuple of int
         ``(L, y, x)`` of a tile's latents.
     factor : int
-        Pixels per place of a latent.
+        Pixels per latent along one axis.
     seed : int
-        Equal seeds give equal noise at equal places of a field, whatever else is translated.
+        Equal seeds give equal noise at equal positions of a field, independent of the batch.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def field_noise(
     """
     places = np.array(origins).reshape(-1, 2) // factor
     height, width = (int(n) for n in places.max(0) + shape[1:])
-    # place by place, so that a wider field begins with the noise of a narrower one
+    # drawn row by row, so that a wider field begins with the noise of a narrower one
     rows = [
         np.random.default_rng([seed, row]).standard_normal((width, shape[0]), np.float32)
         for row in range(height)
@@ -96,20 +97,20 @@ def field_noise(
 def code_statistics(
     code: torch.Tensor, clean: torch.Tensor, given: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tell how much of an image its code still holds.
+    """Measure how much of an image its code still holds.
 
     Parameters
     ----------
     code, clean : torch.Tensor
         ``(N, L, Y, X)``.
     given : torch.Tensor
-        Bool, of a shape that broadcasts to that of `clean`: latents that are given have no code.
+        Bool, broadcastable to the shape of `clean`: given latents, which have no code.
 
     Returns
     -------
     correlation, spread : torch.Tensor
-        ``(N,)``: Pearson correlation of code and clean latents, and standard deviation of the code.
-        Of noise they are about 0 and 1. NaN where all latents are given.
+        ``(N,)``: Pearson correlation of code and clean latents, and standard deviation of the code;
+        about 0 and 1 for pure noise. NaN if all latents are given.
     """
     asked = ~given.expand_as(clean)
     found = [

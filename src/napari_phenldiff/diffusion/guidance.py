@@ -19,31 +19,32 @@ from napari_phenldiff.runs.config import TranslationConfig
 
 
 class Cancelled(Exception):
-    """Raised out of a translation when `Translator.should_stop` says so."""
+    """Raised by a translation when `Translator.should_stop` returns True."""
 
 
 class LatentTranslator:
-    """A fine-tuned model on latents; `Translator` does the same with images.
+    """Inverts and generates latents with a fine-tuned model; `Translator` works on images.
 
     Parameters
     ----------
     base : BaseModel
-        With the adapter's updates on its UNet.
+        The base, with the adapter applied to its UNet.
     tokens : ConditionTokens
         Learned condition tokens.
     scaling : IntensityScaling
-        Of the experiment that was trained on.
+        Intensity scaling of the training.
     channel_names : tuple of str
         Channels of the images, in order.
     reference_channels : sequence of str
         Channels that are given to the network and not translated.
     precision : str
-        ``auto``, ``float32`` or ``bfloat16``: of the network's passes. Latents stay float32.
+        Precision of the network's passes: ``auto``, ``float32`` or ``bfloat16``. Latents stay
+        float32.
 
     Attributes
     ----------
     should_stop : callable
-        Asked before every pass of the network, of which a field takes hundreds; when it returns
+        Called before every pass of the network, of which a field takes hundreds; when it returns
         True, `Cancelled` is raised.
     """
 
@@ -79,7 +80,7 @@ class LatentTranslator:
     def apply_freedom(
         self, inversion: Inversion, noise: torch.Tensor, config: TranslationConfig
     ) -> Inversion:
-        """Replace the part of a code that `config.freedom` frees by noise, shaped like the code."""
+        """Replace a part of the code by `noise` of the same shape, as `config.freedom` says."""
         if not config.freedom:
             return inversion
         shares = noise_shares(noise.shape[1], self.base.coefficients, config.freedom)
@@ -89,7 +90,7 @@ class LatentTranslator:
     def generate(
         self, inversion: Inversion, config: TranslationConfig, *, strength: float | None = None
     ) -> torch.Tensor:
-        """Generate latents, `strength` of the way from source (0) to target (1)."""
+        """Generate latents at `strength`, from source (0) to target (1)."""
         strength = config.strength if strength is None else strength
         schedule = self.schedule(config)
         predict = self._predict(schedule, inversion, config, strength=strength)
@@ -97,11 +98,11 @@ class LatentTranslator:
         return torch.where(self._given, inversion.path[0], generated)
 
     def given_channels(self, coefficients: int) -> list[bool]:
-        """Tell of each image channel of the base whether it is given and not translated."""
+        """Return for each image channel of the base whether it is given and not translated."""
         return self._given.flatten()[::coefficients].tolist()
 
     def schedule(self, config: TranslationConfig) -> Schedule:
-        """Return the time steps of an inversion or generation."""
+        """Return the schedule of an inversion or generation."""
         return Schedule.from_alphas(
             self.base.alphas_cumprod,
             self.base.prediction_type,
@@ -117,7 +118,7 @@ class LatentTranslator:
         clean: torch.Tensor,
         given: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """Ask the network about the same noisy latents under several tokens.
+        """Evaluate the network on the same noisy latents under several tokens.
 
         Parameters
         ----------
@@ -128,15 +129,15 @@ class LatentTranslator:
         *tokens : torch.Tensor
             ``(tokens, width)`` each.
         clean : torch.Tensor
-            What the network sees where latents are given; broadcasts to `x`.
+            Clean latents, which replace `x` where latents are given; broadcastable to `x`.
         given : torch.Tensor, optional
-            Where they are, see `given_latents`; by default the reference channels and the channels
-            that the images do not have.
+            Mask of the given latents, see `given_latents`; by default the reference channels and
+            the channels that the images do not have.
 
         Returns
         -------
         tuple of torch.Tensor
-            The network's output float32 under each, 0 where latents are given.
+            The network's output under each of the tokens, float32, 0 where latents are given.
         """
         if self.should_stop():
             raise Cancelled
@@ -157,20 +158,19 @@ class LatentTranslator:
         *,
         strength: float,
     ) -> Predict:
-        """Guide the network, and hold the generation to the path of the inversion.
+        """Return the guided, bounded and anchored prediction for a generation.
 
-        The prediction under the source is replaced, by the part `config.anchor`, with what would
-        lead back to the image along the path it came. Only the difference that the target makes
-        is left to move the cells, not the drift that follows from having moved. That difference may
-        not make pixels brighter or darker than the network expects of the target nearby, see
-        `IntensityBounds`.
+        With `config.anchor`, the prediction under the source is mixed with the one that leads back
+        along the path of the inversion. Cells then change by the difference that the target makes,
+        and not by the drift that follows from earlier changes. `IntensityBounds` keeps guided
+        pixels within the range that the network expects of the target nearby.
         """
         source = self.tokens.mixed(config.source, config.target, 0.0)
         wanted = self.tokens.mixed(config.source, config.target, strength)
 
         clean = inversion.path[0]
         bounds = None
-        # Where image channels are mixed, a bound on pixels would need a decoder at every step.
+        # If the autoencoder mixes image channels, it is also too slow to decode at every step.
         if config.bound_radius and self.base.coefficients is not None:
             bounds = IntensityBounds(self.base, self._given, config.bound_radius)
 

@@ -1,4 +1,4 @@
-"""What this machine computes with, why, and how fast: told before anything is started."""
+"""Detect the device, the reason for choosing it, and its speed, before anything is started."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.hardware import Hardware
 
 _SMALL = 8
-"""Rounds of small operations for each large one."""
+"""Rounds of small operations per convolution in the timed work."""
 
 _SECONDS = 0.3
-"""Time that measuring the speed may take, besides a first round that is not counted."""
+"""Duration of the speed measurement, without the first round, which is not counted."""
 
 
 def detect_hardware(
     wanted: str = "auto", precision: str = "auto", *, measure: bool = True
 ) -> Hardware:
-    """Tell what fine-tuning and translating would compute with.
+    """Return the device, precision and speed that fine-tuning and translating would use.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def detect_hardware(
         If the device is unknown or absent.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of old drivers; `reason` says it in words
+        warnings.simplefilter("ignore")  # torch warns of old drivers, which `reason` explains
         device = choose_device(wanted)
     dtype = choose_precision(precision, device)
     memory, free = _memory(device)
@@ -59,7 +59,7 @@ def detect_hardware(
 
 
 def device_name(device: torch.device) -> str:
-    """Name a device in words."""
+    """Return the name of a device for the user."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     if device.type == "mps":
@@ -94,7 +94,7 @@ def _reason(device: torch.device, wanted: str) -> str:
 
 
 def _nvidia_gpus() -> list[str]:
-    """Return the names of the GPUs that the driver knows, whether or not torch can use them."""
+    """Return the names of the GPUs that the driver lists, whether or not torch can use them."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
@@ -112,7 +112,7 @@ def _nvidia_gpus() -> list[str]:
 
 
 def _time(device: torch.device, dtype: torch.dtype) -> float:
-    """Time a piece of work in which the kinds of operations weigh as they do in a training step.
+    """Time a piece of work with the same mixture of operations as a training step.
 
     The shortest of several rounds counts. With the bundled base and a batch of 16, a step takes
     about `napari_phenldiff.jobs.estimate.STEP` times as long.
@@ -131,11 +131,11 @@ def _time(device: torch.device, dtype: torch.dtype) -> float:
                 y = projection(y.movedim(1, -1)).movedim(-1, 1)
             loss = y.square().mean()
         loss.backward()
-        loss.item()  # a GPU is waited for only here
+        loss.item()  # waits for the GPU
         return time.perf_counter() - started
 
     work()
-    # whoever else uses the machine now slows some of them down
+    # other programs slow some of the rounds down, so the shortest one counts
     rounds = [work() for _ in range(3)]
     while sum(rounds) < _SECONDS:
         rounds.append(work())

@@ -1,4 +1,4 @@
-"""From an experiment to cached latents: encoded once, with all flips and rotations."""
+"""Cut images into tiles and cache their latents, for all flips and rotations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiles import TileGrid
 
 MAX_TILES = 1500
-"""Per condition; 8 views of so many take about 600 MB for the bundled base."""
+"""Largest number of tiles per condition; their 8 views take about 600 MB with the bundled base."""
 
 
 def training_side(shapes: Iterable[tuple[int, int]], base: BaseModel) -> int:
-    """Side of the square tiles that images of these shapes are cut into, in pixels.
+    """Return the side of the square training tiles for images of these shapes, in pixels.
 
-    The base's native size, or for smaller images the next size the base can take.
+    It is the base's native size, or for smaller images the next larger size that the base can take.
     """
     largest = max(max(shape) for shape in shapes)
     return min(base.tile, -(-largest // base.multiple) * base.multiple)
@@ -35,7 +35,7 @@ def training_tiles(
     tiles : numpy.ndarray
         ``(N, C, side, side)`` float32 in [-1, 1].
     index : numpy.ndarray
-        ``(N,)`` integers: which image each was cut from.
+        ``(N,)`` integers: number of the image that each tile was cut from.
     """
     tiles = []
     for image in images:
@@ -46,21 +46,22 @@ def training_tiles(
 
 
 def cache_latents(base: BaseModel, tiles: np.ndarray) -> torch.Tensor:
-    """Latents of the 8 flips and rotations of tiles.
+    """Encode the 8 flips and rotations of tiles.
 
-    Pixels are turned before encoding, since no autoencoder commutes with flips exactly.
+    The pixels are flipped and rotated before encoding, since the latents of a flipped image are not
+    the flipped latents.
 
     Parameters
     ----------
     base : BaseModel
-        Whose autoencoder is used.
+        Base whose autoencoder is used.
     tiles : numpy.ndarray
         ``(N, C, side, side)`` float32 in [-1, 1].
 
     Returns
     -------
     torch.Tensor
-        ``(8, N, L, y, x)`` float32 on the CPU; the first are the tiles as they are.
+        ``(8, N, L, y, x)`` float32 on the CPU; the first view is the original.
     """
     views = []
     for mirrored in (tiles, tiles[..., ::-1]):
@@ -71,7 +72,7 @@ def cache_latents(base: BaseModel, tiles: np.ndarray) -> torch.Tensor:
 
 
 def pick_tiles(n: int, limit: int, seed: int) -> np.ndarray:
-    """Numbers of at most `limit` of `n` tiles, chosen at random, in their order."""
+    """Draw at most `limit` of `n` tiles; returns their sorted indices."""
     if n <= limit:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))

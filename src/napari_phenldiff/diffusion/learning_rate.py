@@ -1,4 +1,4 @@
-"""The course of the learning rate, the same for pre-training and fine-tuning."""
+"""The learning rate schedule of pre-training and fine-tuning."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 
 def warmed_cosine(step: int, *, steps: int, warmup: int, floor: float) -> float:
-    """Return the part of the peak rate that optimisation step `step` (from 1) takes.
+    """Return the learning rate of step `step` (from 1), as a fraction of the peak rate.
 
-    It rises evenly over `warmup` steps, then falls along a cosine and ends at `floor`.
+    It rises linearly over `warmup` steps and then falls along a cosine to `floor`.
     """
     if step <= warmup:
         return step / warmup

@@ -1,4 +1,4 @@
-"""The loop of every training: steps, checkpoints, previews, and an end when asked for one."""
+"""The training loop of all methods: steps, checkpoints, previews and stopping."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from napari_phenldiff.runs.folder import Run
 
 
 class Trainer(Protocol):
-    """What changes from step to step."""
+    """Networks and optimisers in training."""
 
     def step(self, number: int) -> float:
         """Make optimisation step `number` (from 1) and return its loss."""
 
     def save(self, run: Run, number: int) -> str:
-        """Write checkpoint and adapter after step `number`; the adapter's path within the run."""
+        """Write checkpoint and adapter after step `number`; returns the path of the adapter."""
 
 
 def no_events(step: int) -> Iterator[Event]:
-    """Look at nothing after a step."""
+    """Yield no events after a step."""
     return iter(())
 
 
@@ -46,42 +46,43 @@ def optimise(
     preview: Callable[[int], Iterator[Event]] = no_events,
     reset: Callable[[], None] = lambda: None,
 ) -> Iterator[Event]:
-    """Make the steps that are left.
+    """Run the remaining training steps.
 
     Parameters
     ----------
     trainer : Trainer
-        What learns.
+        The training.
     trained : sequence of (MovingAverage, torch.optim.Optimizer)
         Weights, averages and optimisers that its steps change.
     run : Run
-        Where checkpoints and adapter are written.
+        Run folder for checkpoints and adapter.
     config : AnyTrainingConfig
-        What was asked for. With `minutes`, a new training first finds out how many steps that is.
+        Settings. With `minutes`, a new training first measures how many steps fit into them.
     done : int
-        Steps done before.
+        Steps that are already done.
     since : float
-        ``time.monotonic()`` when the clock of the minutes was started.
+        ``time.monotonic()`` at the start of the time budget.
     should_stop : callable
-        Asked after every step.
+        Called after every step; the training ends when it returns True.
     on_steps_chosen : callable
-        Told the configuration when its number of steps has been fixed.
+        Called with the updated configuration when the number of steps for `minutes` is known.
     after_step, preview : callable
-        What is looked at after each step, and after each `preview_every` steps.
+        Called with the step number after every step, and after every `preview_every` steps; their
+        events are yielded.
     reset : callable
-        Makes the trainer forget what else the steps have changed that were only tried.
+        Resets any other state of the trainer that the trial steps have changed.
 
     Yields
     ------
     Event
-        Step, what is seen, Saved and one Finished; before them Loading and Noted where `minutes`
-        are asked for.
+        Step, Saved, the events of `after_step` and `preview`, and one Finished; with `minutes`
+        first Loading and Noted.
 
     Raises
     ------
     InputError
-        If more steps are done than are asked for, or if the training diverges: what was saved last
-        is then what is kept.
+        If more steps are done than the configuration has, or if the training diverges. The last
+        checkpoint is kept in both cases.
     """
     if config.minutes is not None and done == 0:
         yield from choose_steps(
@@ -90,7 +91,9 @@ def optimise(
         config = config.model_copy(update={"steps": run.config.steps})
         on_steps_chosen(config)
     if done > config.steps:
-        raise InputError(f"The run {run.path} has done {done} steps already.")
+        raise InputError(
+            f"The run {run.path} has done {done} steps already; start a new one to train less."
+        )
 
     def check(step: int, loss: float, weights: Iterable[torch.Tensor] = ()) -> None:
         check_progress(step, loss, weights, config=config, kept=lambda: _kept(run))
@@ -115,7 +118,7 @@ def optimise(
             yield from preview(step)
         if stopping:
             break
-    if not run.has_adapter:  # resumed after the last step, killed before the adapter was there
+    if not run.has_adapter:  # killed after the last checkpoint, before the adapter was written
         trainer.save(run, step)
     yield Finished(step=step, stopped=step < config.steps)
 

@@ -1,9 +1,9 @@
-"""Make a base model of a fine-tuning: its adapter becomes part of the network's weights.
+"""Merge a run's adapter into the weights of its base model.
 
-The folder that is written is both. In diffusers' layout it is a base (``unet/``, ``vae/``,
-``scheduler/``, ``conditioner/``) that can be fine-tuned further; with ``config.json`` and
-``adapter/``, which holds the condition tokens and no weights, it is a run that images can be
-translated with.
+The folder that is written is a base model and a run at the same time. In diffusers' layout
+(``unet/``, ``vae/``, ``scheduler/``, ``conditioner/``) it is a base that can be fine-tuned further;
+with ``config.json`` and ``adapter/``, which holds the condition tokens and no weights, it is a run
+that images can be translated with.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _PARTS = ("vae", "scheduler", "conditioner")
 
 
 def merge(run: Run, out: Path) -> Run:
-    """Write a base model with the result of a run merged in, whole or not at all.
+    """Write a base model with the adapter of a run merged in; the folder appears when complete.
 
     Parameters
     ----------
     run : Run
-        A fine-tuning of any strategy.
+        A fine-tuned run with any strategy.
     out : pathlib.Path
-        New folder. The network is written in single precision: half would round away much of what
-        was learned.
+        New folder. The network is written in single precision, since half precision would round
+        away much of what was learned.
 
     Returns
     -------
     Run
-        The folder, as a run that translates as `run` does.
+        The new folder, opened as a run; it translates like `run`.
 
     Raises
     ------
@@ -91,22 +91,23 @@ def merge(run: Run, out: Path) -> Run:
 def with_merged_tokens(
     base: str, conditions: Sequence[str], values: torch.Tensor, null: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Start from the tokens that a merged base has been trained with.
+    """Initialise condition tokens from those of a merged base.
 
     Parameters
     ----------
     base : str
-        What the base is loaded by.
+        Name, folder or hub id of the base.
     conditions : sequence of str
-        Conditions that are going to be trained.
+        Conditions to train.
     values, null : torch.Tensor
-        What they start from otherwise, ``(conditions, tokens, width)`` and ``(tokens, width)``.
+        Their initial tokens for other bases, ``(conditions, tokens, width)`` and
+        ``(tokens, width)``.
 
     Returns
     -------
     values, null : torch.Tensor
-        Those of the base for conditions of the same name, and its null tokens, if it is a merged
-        one with as many tokens per condition; else as they were.
+        For a merged base with equally many tokens per condition, the tokens of its conditions of
+        the same names and its null tokens; otherwise the arguments.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def with_merged_tokens(
 
 
 def _copy_part(source: Path, target: Path) -> None:
-    """Copy what a base is loaded from; a hub's folder has links, and may hold other formats."""
+    """Copy the files of a part; a folder of the hub's cache has links and other formats."""
     target.mkdir()
     for path in sorted(source.iterdir()):
         if path.suffix in (".json", ".safetensors"):

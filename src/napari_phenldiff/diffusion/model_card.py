@@ -1,4 +1,4 @@
-"""The page that goes with a base: what it was made from, and what only its maker knows."""
+"""Write the model card of a base, with gaps for what only its maker knows."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from napari_phenldiff import __version__
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
 from napari_phenldiff.diffusion.pretraining_folder import PoolRecord
 
-# said above the table, or no matter for whoever uses the base
+# stated above the table, or irrelevant to users of the base
 _NOT_TOLD = {"start", "steps", "device", "checkpoint_every", "preview_every"}
 
 
 def model_card(name: str, config: PretrainingConfig, record: PoolRecord | None) -> str:
-    """Text of a base's README.
+    """Return the text of a base's README.
 
     Parameters
     ----------
     name : str
-        Of the base.
+        Name of the base.
     config : PretrainingConfig
-        How it was made.
+        Settings of the pre-training.
     record : PoolRecord or None
-        What it was made from, if that is known. Folders are named, not told with their path.
+        Sources of the training images, if they are recorded. Only the names of folders are
+        written, not their paths.
 
     Returns
     -------
     str
-        Markdown, with gaps for what only the maker can tell.
+        Markdown, with gaps that the maker has to fill in.
     """
     use = (
         "A base model of fluorescence images, made with `phenldiff pretrain` "

@@ -1,7 +1,7 @@
-"""What is looked at while a fine-tuning goes on: losses with the noise held fixed, and previews.
+"""Monitor a training: losses with fixed noise, and previews.
 
-None of it draws from the streams of random numbers that the training draws from, so that a training
-learns the same whether it is looked at or not.
+Nothing here draws from the random streams of the training, so monitoring does not change what is
+learned.
 """
 
 from __future__ import annotations
@@ -30,34 +30,35 @@ from napari_phenldiff.runs.events import Preview
 from napari_phenldiff.runs.folder import Run
 
 VALIDATE_EVERY = 25
-"""Steps between two looks at the losses. With `_SAMPLES` they cost about 4 % of the training."""
+"""Steps between two validations. With `_SAMPLES` they take about 4 % of the training time."""
 
 _SAMPLES = 1.5
-"""Noisy tiles per look and set, in batches of the training."""
+"""Noisy tiles per validation and set of images, in training batches."""
 
 _PREVIEW_STEPS = 12
-"""Steps of a preview's translation: rough, and no more than a few seconds on a CPU."""
+"""Steps of a preview's translation: coarse, but a few seconds at most on a CPU."""
 
 _STREAM = 1_000_003
-"""Sets the random numbers of this module apart from those of the steps."""
+"""Separates the random streams of this module from those of the steps."""
 
 
 class FixedNoiseLoss:
-    """The loss on tiles of which the noise and the time steps never change.
+    """The loss on a fixed set of tiles with fixed noise and fixed time steps.
 
-    The loss of a training step depends far more on the time steps it has drawn than on what has
-    been learned. Two probes of the same size differ in nothing but their tiles.
+    The loss of a training step depends far more on the time steps that were drawn than on what has
+    been learned. With fixed ones, losses at different steps are comparable, and two sets of tiles
+    of the same size differ in nothing but their tiles.
 
     Parameters
     ----------
     base : BaseModel
-        Whose network is asked; it may be training.
+        Base with the network to evaluate, which may be in training.
     latents : sequence of torch.Tensor
-        Per condition ``(N, L, Y, X)``, on any device.
+        ``(N, L, Y, X)`` for each condition, on any device.
     given : torch.Tensor
         Latents that are not noised, see `given_latents`.
     config : TrainingConfig
-        For the batch size and the seed.
+        Settings, for the batch size and the seed.
     dtype : torch.dtype
         Precision of the passes.
     """
@@ -90,7 +91,7 @@ class FixedNoiseLoss:
 
     @torch.no_grad()
     def mean(self, tokens: ConditionTokens) -> float:
-        """Mean loss of the network as it is now."""
+        """Return the mean loss with the current weights."""
         base, device = self._base, self._base.device
         alphas = torch.from_numpy(base.alphas_cumprod).float()
         total = 0.0
@@ -118,7 +119,7 @@ class Example:
     Attributes
     ----------
     condition : str
-        That it is of.
+        Condition of the tile.
     tile : numpy.ndarray
         ``(C, side, side)`` float32 in [-1, 1].
     image : Image
@@ -133,9 +134,9 @@ class Example:
 def choose_examples(
     experiment: Experiment, config: CommonTraining, scaling: IntensityScaling, side: int
 ) -> list[Example]:
-    """Choose a tile of the first image of each condition that is translated to the target.
+    """Choose a tile of the first image of each condition except the target.
 
-    Of a larger image it is the one with most in it.
+    If the image has several tiles, it is the one with the most contrast.
     """
     examples = []
     for name in config.conditions:
@@ -150,7 +151,7 @@ def choose_examples(
 def write_previews(
     translator: Translator, examples: Sequence[Example], run: Run, step: int
 ) -> list[Preview]:
-    """Translate the examples and write each beside its original, into ``previews/`` of the run.
+    """Translate the examples and write them with their originals into ``previews/`` of the run.
 
     Returns
     -------
@@ -158,7 +159,7 @@ def write_previews(
         Each names a TIFF with the channels ``real X`` and ``translated X``.
     """
     quick: Mapping[str, int] = {
-        # as cheap for three conditions as for two
+        # previews of three conditions take as long as those of two
         "inference_steps": max(6, _PREVIEW_STEPS // len(examples)),
         "fixed_point_iterations": 1,
     }
@@ -178,18 +179,19 @@ def write_examples(
     run: Run,
     step: int,
 ) -> list[Preview]:
-    """Write examples beside their translations, see `write_previews`.
+    """Write examples with their translations, see `write_previews`.
 
     Parameters
     ----------
     translate : callable
-        Gives the translation of a tile ``(C, Y, X)`` in [-1, 1] that is of the condition named.
+        Takes a tile ``(C, Y, X)`` in [-1, 1] and the name of its condition, and returns its
+        translation.
     examples : sequence of Example
-        What to translate to the run's target.
+        Tiles to translate to the run's target.
     run : Run
-        Where they are written.
+        Run folder to write to.
     step : int
-        After which this is.
+        Number of the last step.
     """
     events = []
     target = run.conditions[1]

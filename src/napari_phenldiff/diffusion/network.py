@@ -1,4 +1,4 @@
-"""The networks of a base that is being made: built, taken from another base, written."""
+"""Build, load and save the networks of a base in pre-training."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from napari_phenldiff.images.files import write_atomic
 
 
 def build_unet(config: PretrainingConfig) -> UNet2DConditionModel:
-    """Network of random weights for latents of a `LappedAutoencoder`.
+    """Build a network with random weights for latents of a `LappedAutoencoder`.
 
     Condition tokens enter by cross-attention on every level and, pooled, through the time embedding
-    (``addition_embed_type="text"``), which scales and shifts every ResNet block: a condition is a
-    property of the whole image as much as of its places.
+    (``addition_embed_type="text"``), which scales and shifts every ResNet block, because a
+    condition also affects the image as a whole.
     """
     levels = len(config.widths)
     latent_channels = config.image_channels * config.coefficients
@@ -48,14 +48,14 @@ def build_unet(config: PretrainingConfig) -> UNet2DConditionModel:
 
 
 def count_parameters(config: PretrainingConfig) -> int:
-    """Weights of the network that `config` describes, counted without allocating them."""
+    """Count the weights of the network for `config` without allocating them."""
     with torch.device("meta"):
         unet = build_unet(config)
     return sum(parameter.numel() for parameter in unet.parameters())
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Schedule of the bases made here: linear, v-prediction, no clipping of latents."""
+    """Return the schedule of pre-trained bases: linear, v-prediction, no clipping of latents."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="linear",
@@ -70,18 +70,18 @@ def build_scheduler() -> DDIMScheduler:
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The parts of a base model while it is trained, all in single precision.
+    """The parts of a base model in training, all in single precision.
 
     Attributes
     ----------
     autoencoder : LappedAutoencoder
-        Between images and latents; does not learn.
+        Converts between images and latents; not trained.
     unet : UNet2DConditionModel
         The network.
     encoder : DescriptorEncoder
-        From descriptors to tokens.
+        Maps descriptors to condition tokens.
     scheduler : DDIMScheduler
-        The schedule of the noise.
+        The noise schedule.
     """
 
     autoencoder: LappedAutoencoder
@@ -91,9 +91,9 @@ class Networks:
 
     @classmethod
     def random(cls, config: PretrainingConfig, images: torch.Tensor) -> Networks:
-        """Start from nothing; scales are taken from example `images` ``(N, C, Y, X)``.
+        """Initialise with random weights and scales fitted to `images` ``(N, C, Y, X)``.
 
-        The weights are drawn from torch's global stream.
+        The weights are drawn from torch's global random generator.
         """
         autoencoder = _fit_autoencoder(images, config)
         unet = build_unet(config)
@@ -111,7 +111,7 @@ class Networks:
 
     @classmethod
     def load(cls, folder: Path) -> Networks:
-        """Take the parts of a base in `folder` that was made here, with its half precision."""
+        """Load a base made by `pretrain`; its weights were saved in half precision."""
         base = BaseModel.load(str(folder))
         if not isinstance(base.autoencoder, LappedAutoencoder) or base.encoder is None:
             raise TypeError(f"{folder} was checked to be a base made with `pretrain`")
@@ -124,7 +124,7 @@ class Networks:
         return cls(base.autoencoder, base.unet, base.encoder, scheduler)
 
     def for_channels(self, channels: int) -> Networks:
-        """Return these parts, or ones for more channels that begin as these, see `widened`."""
+        """Return these parts, or copies that take more channels, see `widened`."""
         if channels == self.autoencoder.config.image_channels:
             return self
         parts = widened(self.autoencoder, self.unet, self.encoder, channels)
@@ -132,20 +132,20 @@ class Networks:
         return Networks(*parts, self.scheduler)
 
     def to(self, device: torch.device) -> Networks:
-        """Move the parts to `device` and return them."""
+        """Move the parts to a device and return them."""
         for model in (self.autoencoder, self.unet, self.encoder):
             model.to(device)
         return self
 
     @property
     def learned(self) -> list[torch.nn.Parameter]:
-        """Weights that learn."""
+        """Trained weights."""
         both = (*self.unet.parameters(), *self.encoder.parameters())
         return [parameter for parameter in both if parameter.requires_grad]
 
     @property
     def fixed(self) -> dict[str, torch.Tensor]:
-        """Numbers that do not learn, by name: the files of the base hold them rounded."""
+        """Untrained parameters, by name; the files of the base only hold them rounded."""
         return {
             "fixed.mean": self.encoder.mean.data,
             "fixed.spread": self.encoder.spread.data,
@@ -153,7 +153,7 @@ class Networks:
         }
 
     def save(self, folder: Path) -> None:
-        """Write a base in diffusers' layout, every file whole or not at all."""
+        """Write a base in diffusers' layout; each file is replaced atomically."""
         parts = {"vae": self.autoencoder, "unet": self.unet, "conditioner": self.encoder}
         for name, model in parts.items():
             save_half(model, folder / name)
@@ -166,27 +166,31 @@ def save_half(model: torch.nn.Module, folder: Path) -> None:
 
 
 def save_model(model: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:
-    """Write a diffusers model as safetensors of a precision, with its config."""
+    """Write a diffusers model as safetensors with `dtype` and its config."""
     weights = {k: v.detach().to(dtype).contiguous().cpu() for k, v in model.state_dict().items()}
-    check_weights(weights, f"The {folder.name}, as {dtype},", "it cannot be saved so")
+    check_weights(
+        weights,
+        f"The {folder.name}, as {dtype},",
+        "it cannot be saved, so use a lower learning rate",
+    )
     with write_atomic(folder / "diffusion_pytorch_model.safetensors") as temporary:
-        # through bytes: files that safetensors makes itself are readable by their owner alone
+        # through bytes, since files that safetensors writes itself are only readable by their owner
         temporary.write_bytes(save(weights, metadata={"format": "pt"}))
     _save_config(model, folder / "config.json")
 
 
 def _save_config(model: Any, path: Path) -> None:
     config = json.loads(model.to_json_string())
-    config.pop("_name_or_path", None)  # where it was loaded from is nobody's business
+    config.pop("_name_or_path", None)  # a path on this machine
     with write_atomic(path) as temporary:
         temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _fit_autoencoder(images: torch.Tensor, config: PretrainingConfig) -> LappedAutoencoder:
-    # dropped channels are black and would make the spread look smaller than it is
+    # missing channels are black and would bias the spread downwards
     lit = images.flatten(0, 1)
     lit = lit[lit.flatten(1).std(1) > 0.02][:, None]
-    if not len(lit):  # all of it is nearly black: better those scales than none
+    if not len(lit):  # all channels are nearly black: use them all the same
         lit = images.flatten(0, 1)[:, None]
     shift = float(lit.mean())
     plain = LappedAutoencoder(1, config.coefficients, (1.0,) * config.coefficients, shift)

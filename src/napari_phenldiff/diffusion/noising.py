@@ -1,4 +1,4 @@
-"""What a network is trained on: latents with noise, beside latents that are given."""
+"""Add noise to training latents, except to given ones, and compute the loss."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ def add_noise(
     *,
     prediction_type: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise latents, except those that are given.
+    """Add noise to latents, except to those that are given.
 
     Parameters
     ----------
     clean, noise : torch.Tensor
         ``(N, L, Y, X)``.
     alphas : torch.Tensor
-        ``(N,)``: ``alpha_bar`` of each one's time step.
+        ``(N,)``: ``alpha_bar`` at the time step of each sample.
     given : torch.Tensor
-        Bool, of a shape that broadcasts to that of `clean`.
+        Bool, broadcastable to the shape of `clean`.
     prediction_type : str
         ``epsilon`` or ``v_prediction``.
 
     Returns
     -------
     noisy, target : torch.Tensor
-        What the network sees, and what it should say.
+        Input of the network and its target output.
     """
     signal = alphas.sqrt().view(-1, 1, 1, 1)
     spread = (1 - alphas).sqrt().view(-1, 1, 1, 1)
@@ -39,6 +39,6 @@ def add_noise(
 
 
 def noise_loss(output: torch.Tensor, target: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-    """Mean squared error over the latents that are not given."""
+    """Return the mean squared error over the latents that are not given."""
     asked = (~given).expand_as(target)
     return torch.nn.functional.mse_loss(output.float()[asked], target[asked])

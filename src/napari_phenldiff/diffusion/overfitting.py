@@ -1,4 +1,4 @@
-"""When a fine-tuning begins to memorise its images: told by images that it is not trained on."""
+"""Detect when a fine-tuning begins to memorise, from the loss on validation images."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from napari_phenldiff.runs.events import Validated
 
 _WINDOW = 3
-"""Values that are averaged: a single one is too noisy."""
+"""Number of validations that are averaged, since a single one is too noisy."""
 
 _RISE = 1.05
-"""How far above its minimum the loss is worth a warning."""
+"""Ratio of the validation loss to its minimum that triggers the warning."""
 
 
 class OverfittingWatch:
-    """Looks for a loss that rises on images not trained on, while it falls on the others."""
+    """Warns when the validation loss rises while the training loss falls."""
 
     def __init__(self) -> None:
         self._seen: list[Validated] = []
@@ -22,7 +22,7 @@ class OverfittingWatch:
         self._told = False
 
     def add(self, event: Validated) -> str | None:
-        """Take in the next values; returns what to tell the user, once."""
+        """Add the next validation; returns a warning for the user the first time it is due."""
         self._seen.append(event)
         last = self._seen[-_WINDOW:]
         if len(last) < _WINDOW:
@@ -39,7 +39,7 @@ class OverfittingWatch:
         return (
             f"From about step {step} on the model memorises its images: its loss on images that it "
             f"is not trained on has risen by {loss / lowest - 1:.0%} since, while it fell on the "
-            f"others. Train for about {step} steps, or on more images."
+            f"others; train for about {step} steps, or on more images."
         )
 
 

@@ -1,9 +1,9 @@
-"""Images to pre-train on: simulated fields, and channels made from unlabelled grey tiles.
+"""Images for pre-training: simulated fields, and channels composed of unlabelled grey tiles.
 
-Few archives hold aligned channels, but most phenotypes are about how channels relate. So grey tiles
-are combined: the same structure blurred, hollowed or reduced to its edges makes channels that
-belong together; tiles of one source make channels that do not. Everything is drawn with a wide
-range of sizes, intensities, noise and missing channels.
+Few archives have aligned channels, but most phenotypes concern how channels relate to each other.
+So grey tiles are combined: blurring or hollowing a structure, or keeping only its edges, makes
+related channels, and other tiles of the same source make unrelated ones. Sizes, intensities, noise
+and missing channels vary widely.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.simulate import PHENOTYPES
 from napari_phenldiff.images.structures import draw_structure
 
-# Images that are made at once: 25 MB of three channels of 128 x 128 pixels.
+# Images per chunk: 25 MB with three channels of 128 x 128 pixels.
 _CHUNK = 500
 
 
@@ -27,16 +27,16 @@ _CHUNK = 500
 class ImagePool:
     """Images ``(N, C, Y, X)`` uint8 from which batches are drawn with fresh augmentation.
 
-    Calling it, ``pool(rng, n)``, gives ``(n, C, Y, X)`` float32 in [-1, 1]: flipped, channels
-    permuted, dimmed, some of them missing, with changed contrast, blur and noise. Channels that an
-    image does not have are black, without noise, and come last, as those of experiments do.
+    ``pool(rng, n)`` returns ``(n, C, Y, X)`` float32 in [-1, 1]. Images are flipped, their channels
+    are permuted, dimmed or dropped, and contrast, blur and noise are varied. Missing channels are
+    black, without noise, and come last, as in experiments.
     """
 
     images: np.ndarray
 
     @classmethod
     def open(cls, path: Path) -> ImagePool:
-        """Take the images from a file that `write_pool` wrote, reading those that are drawn."""
+        """Memory-map a file written by `write_pool`, so that only drawn images are read."""
         return cls(np.load(path, mmap_mode="r", allow_pickle=False))
 
     def __call__(self, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def _augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     there = np.flatnonzero(image.any((1, 2)))
     if len(there) > 1:
         there = rng.permutation(there[rng.random(len(there)) > 0.12])
-    if not len(there):  # at least one, if only a black one
+    if not len(there):  # keep at least one channel, even a black one
         there = np.zeros(1, np.intp)
     n = len(there)
     gamma = np.exp(rng.normal(0, 0.2, (n, 1, 1)))
@@ -71,19 +71,19 @@ def _augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def compose_tiles(
     tiles: np.ndarray, groups: np.ndarray, n: int, *, channels: int = 3, seed: int = 0
 ) -> np.ndarray:
-    """Make images of several channels from grey tiles.
+    """Compose images with several channels from grey tiles.
 
     Parameters
     ----------
     tiles : numpy.ndarray
-        ``(N, Y, X)`` of any integer or float type; each is brought to its own full scale (they come
-        from many microscopes and no intensities are compared here).
+        ``(N, Y, X)`` of any integer or float type; each is stretched to full scale, since tiles of
+        different microscopes have no comparable intensities.
     groups : numpy.ndarray
-        ``(N,)`` integers: tiles with the same number may stand together in one image.
+        ``(N,)`` integers: tiles with the same number may be combined in one image.
     n : int
         Number of images to make.
     channels : int
-        Channels of each.
+        Number of channels of an image.
     seed : int
         Equal seeds give equal images.
 
@@ -94,7 +94,7 @@ def compose_tiles(
     """
     rng = np.random.default_rng([seed, 1])
     members = {g: np.flatnonzero(groups == g) for g in np.unique(groups)}
-    # rare sources are seen more often than their share, common ones less
+    # tiles of small groups are drawn more often than their share, those of large groups less
     weights = np.array([1 / np.sqrt(len(members[g])) for g in groups])
     anchors = rng.choice(len(tiles), n, p=weights / weights.sum())
     out = np.zeros((n, channels, *tiles.shape[1:]), np.uint8)
@@ -141,8 +141,8 @@ def structured_fields(n: int, *, size: int = 128, channels: int = 3, seed: int =
     Returns
     -------
     numpy.ndarray
-        ``(n, channels, size, size)`` uint8; an image has one to three of the channels, and where a
-        base has more, some images are two fields in one.
+        ``(n, channels, size, size)`` uint8; an image has one to three channels. With more than
+        three channels, some images combine the channels of several fields.
     """
     rng = np.random.default_rng([seed, 3])
     out = np.zeros((n, channels, size, size), np.uint8)
@@ -157,16 +157,16 @@ def structured_fields(n: int, *, size: int = 128, channels: int = 3, seed: int =
 def in_chunks(
     make: Callable[[int, int], np.ndarray], n: int, seed: int, chunk: int = _CHUNK
 ) -> Iterator[np.ndarray]:
-    """Make `n` images, not all of them at once.
+    """Make `n` images in chunks, to limit memory.
 
     Parameters
     ----------
     make : callable
         ``make(n, seed)`` makes images ``(n, C, Y, X)``.
     n, seed : int
-        How many to make, and from what.
+        Number of images, and seed.
     chunk : int
-        How many at most at once.
+        Largest number of images in a chunk.
     """
     for number, start in enumerate(range(0, n, chunk)):
         stream = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
@@ -174,14 +174,14 @@ def in_chunks(
 
 
 def write_pool(path: Path, shape: tuple[int, int, int, int], parts: Iterable[np.ndarray]) -> None:
-    """Write images one after the other, so that never all of them are in memory.
+    """Write images part by part, so that they are never all in memory.
 
     Parameters
     ----------
     path : pathlib.Path
-        A .npy file, which appears when it is complete.
+        A .npy file; it appears when it is complete.
     shape : tuple of int
-        ``(N, C, Y, X)``, N as many as all parts have together.
+        ``(N, C, Y, X)``, where N is the total number of images.
     parts : iterable of numpy.ndarray
         Images ``(n, C, Y, X)`` uint8.
     """
@@ -194,11 +194,11 @@ def write_pool(path: Path, shape: tuple[int, int, int, int], parts: Iterable[np.
         if done != len(pool):
             raise ValueError(f"{done} images for a pool of {len(pool)}")
         pool.flush()
-        del pool  # some systems do not rename a file that is mapped
+        del pool  # some systems cannot rename a mapped file
 
 
 def _full_scale(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Between its darkest pixels and its brightest, in [0, 1], some of them enlarged."""
+    """Stretch a tile to [0, 1], and enlarge some tiles."""
     low, high = np.percentile(tile, (0.5, 99.8))
     plane = (tile.astype(np.float32) - low * rng.uniform(0.6, 1)) / max(high - low, 1e-6)
     if rng.random() < 0.4:
@@ -210,7 +210,7 @@ def _full_scale(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _related(plane: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another stain of the same structure."""
+    """Make a channel as if the same structure had another stain."""
     kind = rng.integers(5)
     wide = ndi.gaussian_filter(plane, rng.uniform(1.5, 7))
     wide = wide / max(float(wide.max()), 1e-3)

@@ -1,9 +1,10 @@
-"""Make a base model from unlabelled images.
+"""Train a base model on unlabelled images.
 
-The network learns to denoise latents while being told each image's descriptor (see
-`conditioning.describe`), dropped for some of the images. So cross-attention carries meaning before
-any condition is learned, and tokens of a new condition have somewhere to start from. Of some of
-the images it sees a part of the channels without noise, and learns how the others look beside them.
+The network learns to denoise latents, conditioned on a descriptor of each image (see
+`conditioning.describe`), which is dropped for some of the images. So the network already uses its
+condition tokens before any condition is learned, and descriptors give initial tokens for new
+conditions. For some images, some of the channels are given without noise, and the network learns to
+generate the others to match.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ from napari_phenldiff.runs.events import Event, Finished, Preview, Saved, Step
 
 Sample = Callable[[np.random.Generator, int], np.ndarray]
 
-# Images that scales are taken from: so many, or as many as this many numbers make.
+# Number of images that scales are fitted to; fewer if they would have more than this many pixels in
+# all channels.
 _EXAMPLES = 1024
 _EXAMPLE_NUMBERS = 2**26
-# Batches that are drawn while the network is busy with one.
+# Batches that are drawn in advance, while the network trains on one.
 _AHEAD = 2
 
 
@@ -67,12 +69,13 @@ def pretrain(
     config : PretrainingConfig
         All settings. Equal seeds give equal weights on the same machine, also across a resume.
     out : pathlib.Path
-        Folder of the base. The state of the training is kept in ``out/training`` and resumed from
-        if it is there.
+        Folder of the base. The state of the training is kept in ``out/training``; if it exists,
+        the training resumes from it.
     should_stop : callable
-        Asked after every step; a stopped training has been saved and can be resumed.
+        Called after every step; when it returns True, the training is saved and ends, and can be
+        resumed.
     processes : Processes, optional
-        Those that share each batch, if there are several. The first of them writes.
+        The processes that share each batch, if there are several. Only the first one writes.
 
     Yields
     ------
@@ -106,7 +109,7 @@ def pretrain(
         stopping = processes.any(should_stop())
         last = step == config.steps
         saving = step % config.checkpoint_every == 0 or last or stopping
-        if saving:  # by all processes alike, so that none waits for one that has ended
+        if saving:  # in all processes, so that none waits for one that has stopped
             training.check(folder, step, loss, weights=True)
         if writes and saving:
             yield Saved(step=step, path=training.save(folder, step))
@@ -133,7 +136,7 @@ class _Batch(NamedTuple):
 
 
 class _Denoiser(torch.nn.Module):
-    """What learns, as one module: several processes average the gradients of one."""
+    """All trained modules as one, because gradients are averaged over processes per module."""
 
     def __init__(self, networks: Networks, dtype: torch.dtype) -> None:
         super().__init__()
@@ -146,16 +149,16 @@ class _Denoiser(torch.nn.Module):
         standardised: torch.Tensor,
         dropped: torch.Tensor,
     ) -> torch.Tensor:
-        """Answer, being told descriptors except where they are dropped."""
-        told = self.encoder(standardised)
-        tokens = torch.where(dropped.view(-1, 1, 1), self.encoder.null[None], told)
+        """Return the network's output, with null tokens where descriptors are `dropped`."""
+        described = self.encoder(standardised)
+        tokens = torch.where(dropped.view(-1, 1, 1), self.encoder.null[None], described)
         with autocast(noisy.device, self.dtype):
             output: torch.Tensor = self.unet(noisy, t, encoder_hidden_states=tokens).sample
         return output.float()
 
 
 class _Training:
-    """Everything that changes from step to step."""
+    """Networks, optimiser and averages of a pre-training."""
 
     def __init__(
         self,
@@ -182,7 +185,7 @@ class _Training:
 
     def _networks(self, folder: PretrainingFolder) -> Networks:
         config = self.config
-        torch.manual_seed(config.seed)  # initial weights come from the global stream
+        torch.manual_seed(config.seed)  # initial weights are drawn from the global generator
         if folder.latest_checkpoint() is not None:
             return Networks.load(folder.path)
         if config.start != "random":
@@ -193,7 +196,7 @@ class _Training:
         return Networks.random(config, torch.from_numpy(examples))
 
     def restore(self, folder: PretrainingFolder) -> int:
-        """Load the newest checkpoint; returns the steps done, 0 without one."""
+        """Load the newest checkpoint; returns its step, or 0 if there is none."""
         newest = folder.latest_checkpoint()
         if newest is None:
             return 0
@@ -211,10 +214,10 @@ class _Training:
         return done
 
     def draw(self, number: int, share: range) -> _Batch:
-        """Draw what step `number` needs of the samples in `share`.
+        """Draw the samples in `share` of the batch of step `number`.
 
-        Every sample of every step has its own streams: a resumed training goes on with the very
-        numbers that an uninterrupted one would have seen, and so do several processes.
+        Every sample of every step has its own random streams, so that a resumed training, and one
+        in several processes, draws the same numbers as an uninterrupted one in a single process.
         """
         config, networks = self.config, self.networks
         side, latent_channels = config.tile // 8, networks.autoencoder.latent_channels
@@ -235,7 +238,7 @@ class _Training:
         return _Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def step(self, number: int, batch: _Batch) -> float:
-        """One optimisation step; the loss of this process's part of the batch."""
+        """Make one optimisation step; returns the loss of this process's part of the batch."""
         config, networks = self.config, self.networks
         images, noise, t, dropped, wobble, channels = (part.to(self.device) for part in batch)
         floor = 1.0 if config.course == "constant" else 0.01
@@ -250,7 +253,8 @@ class _Training:
         kind = str(networks.scheduler.config.prediction_type)
         noisy, target = add_noise(latents, noise, self.alphas[t], given, prediction_type=kind)
         output = self.denoiser(noisy, t, standardised, dropped)
-        # Gradients and losses are averaged over processes, latents that are asked over the batch.
+        # Gradients and losses are averaged over processes, but the loss is a mean over all latents
+        # of the batch that are not given.
         asked = self.processes.weight(int((~given).sum()))
         loss = noise_loss(output, target, given) * asked
         self.optimizer.zero_grad(set_to_none=True)
@@ -263,7 +267,7 @@ class _Training:
     def check(
         self, folder: PretrainingFolder, step: int, loss: float, *, weights: bool = False
     ) -> None:
-        """Refuse to go on if the loss, or a weight if these are looked at, is not finite."""
+        """Stop the training if the loss, or with `weights` a weight, is not finite."""
 
         def kept() -> str:
             newest = folder.latest_checkpoint()
@@ -273,7 +277,7 @@ class _Training:
         check_progress(step, loss, learned, config=self.config, kept=kept)
 
     def save(self, folder: PretrainingFolder, number: int) -> str:
-        """Write the base (averaged, half precision), then the checkpoint; the latter's path."""
+        """Write the base (averaged, half precision) and a checkpoint; returns the latter's path."""
         with self.average.applied():
             self.networks.save(folder.path)
         fixed = {name: value.cpu() for name, value in self.networks.fixed.items()}
@@ -281,7 +285,7 @@ class _Training:
         return folder.save_checkpoint(number, lambda path: save_file(state, str(path)))
 
     def preview(self, folder: PretrainingFolder, number: int) -> str:
-        """Draw a sheet of real and generated images; its path within the folder."""
+        """Write a sheet of real and generated images; returns its path within the folder."""
         rng = np.random.default_rng([self.config.seed, 0, 1])
         real = self.sample(rng, PREVIEW_IMAGES)
         generator = torch.Generator().manual_seed(self.config.seed)
@@ -297,7 +301,7 @@ class _Training:
 
 
 def _time_step(total: int, levels: str, generator: torch.Generator) -> torch.Tensor:
-    """Draw a time step ``(1,)``."""
+    """Draw a time step ``(1,)``, see `PretrainingConfig.noise_levels`."""
     even = torch.rand(1, generator=generator)
     middle = torch.sigmoid(torch.randn(1, generator=generator) - 0.3)
     chosen = torch.rand(1, generator=generator) < (0.6 if levels == "middle" else 0.0)
@@ -305,10 +309,9 @@ def _time_step(total: int, levels: str, generator: torch.Generator) -> torch.Ten
 
 
 def _given_channels(image: np.ndarray, share: float, generator: torch.Generator) -> torch.Tensor:
-    """Choose the channels ``(1, channels)`` bool of an image ``(1, C, Y, X)`` that are given.
+    """Draw the given channels ``(1, channels)`` bool of an image ``(1, C, Y, X)``.
 
-    Those that it does not have are, as they are in a fine-tuning; of those that it has, at least
-    one is asked for.
+    Missing channels are always given, as in fine-tuning; at least one of the others is not.
     """
     absent = torch.from_numpy((image == -1).all((2, 3)))
     given = absent | _some_channels(image.shape[1], share, generator)
@@ -316,7 +319,7 @@ def _given_channels(image: np.ndarray, share: float, generator: torch.Generator)
 
 
 def _some_channels(channels: int, share: float, generator: torch.Generator) -> torch.Tensor:
-    """Choose the channels ``(1, channels)`` bool that are given: none, or some but not all."""
+    """Draw given channels ``(1, channels)`` bool: none, or some but not all."""
     given = torch.rand(1, channels, generator=generator) < 0.5
     one = torch.randint(0, channels, (1,), generator=generator)
     if given.all() or not given.any():
@@ -326,7 +329,7 @@ def _some_channels(channels: int, share: float, generator: torch.Generator) -> t
 
 
 def _drawn_ahead(draw: Callable[[int], _Batch], first: int, last: int) -> Iterator[_Batch]:
-    """Return an iterator over batches `first` to `last`, drawn while others are trained on."""
+    """Yield batches `first` to `last`, which a thread draws in advance."""
     with ThreadPoolExecutor(1, thread_name_prefix="phenldiff-batches") as thread:
         upcoming = deque(
             thread.submit(draw, number) for number in range(first, min(first + _AHEAD, last + 1))

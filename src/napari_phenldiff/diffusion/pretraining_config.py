@@ -1,4 +1,4 @@
-"""What a pre-training is asked to do, validated. Imports no torch, so that options show it fast."""
+"""Settings of a pre-training. Does not import torch, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POOLING_HEADS = 4  # see network.build_unet
 
 
 class PretrainingConfig(BaseModel):
-    """How a base model is made."""
+    """Settings of a pre-training."""
 
     model_config = SETTINGS
 
@@ -29,7 +29,7 @@ class PretrainingConfig(BaseModel):
     """Native side of an image."""
 
     coefficients: Annotated[int, Field(ge=1, le=64)] = 16
-    """Latent channels per image channel, of 64; more keep finer detail."""
+    """Latent channels per image channel, at most 64; more keep finer detail."""
 
     widths: Annotated[
         tuple[Annotated[int, Field(ge=_GROUPS, multiple_of=_GROUPS)], ...], Field(min_length=1)
@@ -49,22 +49,22 @@ class PretrainingConfig(BaseModel):
     """Tokens of one condition."""
 
     start: Annotated[str, Field(min_length=1), Shown(option="--from")] = "random"
-    """Base whose weights are trained on: random for none, bundled, or a folder."""
+    """Base to start from: random (for random weights), bundled, or a folder."""
 
     crops: Annotated[int, Field(ge=1)] = 10_000
-    """Pieces of the size of a tile that are drawn from the images, once, and trained on."""
+    """Number of crops of the size of a tile that are drawn from the images to train on."""
 
     compose: bool = False
-    """Make images of several channels from those of one."""
+    """Compose images with several channels from images with one."""
 
     simulated: Annotated[int, Field(ge=0)] = 0
-    """Simulated fields that are added to the pieces."""
+    """Simulated fields that are added to the crops."""
 
     steps: Annotated[int, Field(ge=1)] = 6000
     """Optimisation steps."""
 
     batch_size: Annotated[int, Field(ge=1)] = 16
-    """Images per step, of all processes together."""
+    """Images per step, over all processes."""
 
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True)] = 4e-4
     """Peak learning rate."""
@@ -79,30 +79,30 @@ class PretrainingConfig(BaseModel):
     """Seed of everything random."""
 
     descriptor_dropout: Annotated[float, Field(ge=0, le=1), Shown(advanced=True)] = 0.15
-    """Probability, per sample, that the network is told nothing about the image."""
+    """Probability, per sample, that the descriptor of the image is replaced by null tokens."""
 
     descriptor_noise: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 0.3
-    """Gaussian noise on the standardised descriptors that it is told, so that averages of many
-    images mean something."""
+    """Standard deviation of Gaussian noise on the standardised descriptors, so that the network
+    generalises to averages over many images."""
 
     given_share: Annotated[float, Field(ge=0, le=1), Shown(advanced=True)] = 0.6
-    """Part of the samples of which some channels are given and only the others noised, so that a
-    base knows how channels belong together."""
+    """Fraction of the samples in which some channels are given and only the others are noised, so
+    that the base learns how channels relate."""
 
     course: Annotated[Literal["cosine", "constant"], Shown(advanced=True)] = "cosine"
-    """Course of the learning rate after its warm-up: cosine, down to a hundredth of it, or
-    constant, for a training whose end is not known; its averaged weights are good at any time."""
+    """Learning rate schedule after the warm-up: cosine, down to a hundredth of the peak, or
+    constant, for a training of unknown length, whose averaged weights can be used at any time."""
 
     noise_levels: Annotated[Literal["uniform", "middle"], Shown(advanced=True)] = "middle"
-    """Which time steps are drawn: all evenly (uniform), or more than half of them from a
-    logit-normal distribution, where the outlines of structures come out of the noise (middle; Esser
-    et al. 2024, Scaling rectified flow transformers, section 3.1)."""
+    """Distribution of the time steps: uniform, or middle, in which more than half of them come from
+    a logit-normal distribution around the noise levels at which outlines of structures emerge
+    (Esser et al. 2024, Scaling rectified flow transformers, section 3.1)."""
 
     checkpoint_every: Annotated[int, Field(ge=1), Shown(unit="steps", advanced=True)] = 500
     """Steps between two checkpoints."""
 
     preview_every: Annotated[int, Field(ge=0), Shown(unit="steps")] = 500
-    """Steps between two previews; 0 makes none."""
+    """Steps between two previews; 0 for none."""
 
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Shown(advanced=True)] = "auto"
     """Precision of the network's passes. ``auto`` takes bfloat16 where the device is faster with
@@ -134,20 +134,17 @@ class PretrainingConfig(BaseModel):
 
 
 def base_folder(reference: str) -> Path:
-    """Folder of the base that a training starts from: the bundled one, or one that was given."""
+    """Return the folder of a base: the bundled one, or the folder that was given."""
     if reference == "bundled":
         return Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
     return Path(reference).expanduser()
 
 
 def shape_of(reference: str) -> dict[str, Any]:
-    """Read the settings of the networks from the configuration of a base that was made here.
+    """Read the network settings of a base that was made by a pre-training of this package.
 
-    Raises
-    ------
-    InputError
-        If there is none, or if it was not made by a pre-training of this package: others have no
-        encoder of descriptors, and their autoencoder is trained.
+    Raises ------ InputError If there is no base, or if it was not made by `pretrain`: other bases
+    have no descriptor encoder, and their autoencoder mixes channels.
     """
     folder = base_folder(reference)
     try:
@@ -170,13 +167,13 @@ def shape_of(reference: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"no {error.filename}" if isinstance(error, FileNotFoundError) else error
         raise InputError(
-            f"{reference} is no base that can be trained on ({reason}): give bundled, or a folder "
-            "that `phenldiff pretrain` wrote."
+            f"{reference} is not a base that can be trained further ({reason}): give bundled, or a "
+            "folder that `phenldiff pretrain` wrote."
         ) from error
 
 
 def with_shape_of(reference: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete settings by the shape of the base that is started from.
+    """Add the network settings of the base to start from.
 
     Raises
     ------
@@ -186,7 +183,7 @@ def with_shape_of(reference: str, values: Mapping[str, Any]) -> dict[str, Any]:
     shape = shape_of(reference)
     for key, value in shape.items():
         if key == "image_channels" and values.get(key, 0) > value:
-            continue  # a base learns to take more channels than it did, see `widening`
+            continue  # a base can be widened to more channels, see `widening`
         if key in values and values[key] != value:
             raise InputError(
                 f"The base {reference} has {key} {_told(value)}, not {_told(values[key])}: leave "

@@ -1,4 +1,4 @@
-"""From folders of images to a folder in which a base can be trained."""
+"""Make the folder of a pre-training from folders of images."""
 
 from __future__ import annotations
 
@@ -39,37 +39,37 @@ def new_pretraining(
     asked: Mapping[str, Any] | None = None,
     report: Report = lambda done, total, name: None,
 ) -> tuple[PretrainingFolder, tuple[str, ...]]:
-    """Draw a pool from folders of images and make a folder that can be trained in.
+    """Draw a pool of crops from folders of images and make the folder of a pre-training.
 
-    All that can be refused is refused before the folder is made. What is read is kept beside it,
-    under a hidden name, until then.
+    All checks are made before the folder is created. Until then, scratch files are kept next to it
+    in a hidden folder.
 
     Parameters
     ----------
     out : pathlib.Path
         The new folder.
     folders : sequence of pathlib.Path
-        Folders of images, each of them one collection.
+        Folders of images; each is one collection.
     values : mapping
         Fields of `PretrainingConfig`. Without ``image_channels`` the base gets the largest number
-        of channels that an image has; with ``start`` the shape of the networks comes from there.
+        of channels of any image; with ``start`` the network settings are those of that base.
     z : int, "max", "mean" or "sum", optional
-        For files with a z axis.
+        Plane or projection of files with a z axis.
     asked : mapping, optional
-        What to write down as asked for.
+        Command line options to record, which a resumed training is compared with.
     report : callable
-        Told how many files are read, of how many, and the last one's name.
+        Called after each file with the number of files read, their total, and the file's name.
 
     Returns
     -------
     folder : PretrainingFolder
     notes : tuple of str
-        What the user should know about the images.
+        Messages for the user about the images.
 
     Raises
     ------
     InputError
-        If the settings or the images cannot be used, or the disk has not enough room.
+        If the settings or the images cannot be used, or there is not enough disk space.
     """
     check_output_folder(out)
     if values.get("start", "random") != "random":
@@ -115,7 +115,7 @@ def new_pretraining(
 
 
 def _parts(archive: Archive, config: PretrainingConfig) -> Iterator[np.ndarray]:
-    """Return an iterator over the images of the pool, some at a time."""
+    """Yield the images of the pool in chunks."""
     channels, tile = config.image_channels, config.tile
     for group in archive.groups:
         if not _is_composed(group, config):
@@ -123,7 +123,7 @@ def _parts(archive: Archive, config: PretrainingConfig) -> Iterator[np.ndarray]:
     grey = [group for group in archive.groups if _is_composed(group, config)]
     if grey:
         tiles = np.concatenate([group.grey_tiles() for group in grey])
-        # tiles of one collection may stand together in one image
+        # only tiles of the same collection are combined in one image
         groups = np.repeat(np.arange(len(grey)), [group.crops for group in grey])
         yield from in_chunks(
             lambda n, seed: compose_tiles(tiles, groups, n, channels=channels, seed=seed),
@@ -163,7 +163,7 @@ def _check_device(config: PretrainingConfig) -> None:
 
 
 def _bytes(config: PretrainingConfig, *, raw: bool) -> int:
-    """Room that the pool takes, or the crops as they are."""
+    """Return the bytes that the pool takes, or with `raw` the unscaled crops."""
     images = config.crops if raw else config.crops + config.simulated
     return images * config.image_channels * config.tile**2 * (4 if raw else 1)
 
@@ -183,5 +183,5 @@ def _check_room(out: Path, needed: int, config: PretrainingConfig) -> None:
 
 
 def _existing(path: Path) -> Path:
-    """Return the nearest folder above `path` that exists."""
+    """Return the nearest existing parent folder of `path`."""
     return next(parent for parent in path.resolve().parents if parent.is_dir())

@@ -1,4 +1,4 @@
-"""The folder of a base that is being made.
+"""The folder of a base in pre-training.
 
 ::
 
@@ -7,12 +7,12 @@
       README.md         its model card, written at the end
       training/         not needed to use the base
         config.json     the settings
-        pool.json       what was asked for, and where the images come from
+        pool.json       command line options, and sources of the images
         pool.npy        images that batches are drawn from
-        checkpoints/    step_000500/ ...: what resuming needs, the last two
+        checkpoints/    step_000500/ ...: the last two checkpoints, for resuming
         previews/       step_000500.png ...
-        events.jsonl    one event a line
-        run.lock        present while somebody trains
+        events.jsonl    one event per line
+        run.lock        present while a process trains
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from napari_phenldiff.runs.folder import check_output_folder
 from napari_phenldiff.runs.records import read_model, write_model
 
 _KEPT_CHECKPOINTS = 2
-# These may differ when a training goes on: they change what is watched, not what is learned.
+# These may change on a resume: they do not affect what is learned.
 _MAY_DIFFER = {"device", "checkpoint_every", "preview_every"}
 
 
 class Source(BaseModel):
-    """Images of one kind in the pool.
+    """Images of one source in the pool.
 
     Attributes
     ----------
     name : str
-        Name of their folder, or what they are.
+        Name of their folder, or their kind.
     images : int
-        How many were read or made.
+        Number of images read or simulated.
     crops : int
-        How many pieces of them are in the pool.
+        Number of their crops in the pool.
     channels : int
-        Channels that they have.
+        Number of channels of the images.
     composed : bool
-        Whether they were combined into images of several channels.
+        Whether they were combined into images with several channels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,7 +67,7 @@ class Source(BaseModel):
 
 
 class PoolRecord(BaseModel):
-    """What pool.json holds: what was asked for, where the images come from, versions."""
+    """Content of pool.json: command line options, sources of the images, versions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,24 +79,21 @@ class PoolRecord(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PretrainingFolder:
-    """The folder of a base that is being made; see the module.
+    """The folder of a base in pre-training; the module describes its content.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        BASE, which need not exist.
+    Parameters ---------- path : pathlib.Path BASE, which may not exist yet.
     """
 
     path: Path
 
     @property
     def training(self) -> Path:
-        """Folder of what using the base does not need."""
+        """Folder with the files that are only needed for training."""
         return self.path / "training"
 
     @property
     def exists(self) -> bool:
-        """Whether a pre-training was begun here."""
+        """Whether the folder holds a pre-training."""
         return (self.training / "config.json").is_file()
 
     @property
@@ -106,7 +103,7 @@ class PretrainingFolder:
 
     @property
     def record(self) -> PoolRecord | None:
-        """Where the images come from, if that was written down."""
+        """Record of the sources of the images, if there is one."""
         path = self.training / "pool.json"
         return read_model(path, PoolRecord) if path.is_file() else None
 
@@ -124,7 +121,7 @@ class PretrainingFolder:
             return ImagePool.open(path)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{path} is missing or damaged ({error}): put it back, or begin in a new folder."
+                f"{path} is missing or damaged ({error}): put it back, or start in a new folder."
             ) from error
 
     @property
@@ -142,16 +139,16 @@ class PretrainingFolder:
         record: PoolRecord,
         write: Callable[[Path], None],
     ) -> PretrainingFolder:
-        """Make the folder with its pool, whole or not at all.
+        """Make the folder with its pool; it appears when it is complete.
 
         Parameters
         ----------
         path : pathlib.Path
-            BASE, which must not exist or be empty.
+            BASE, which must be empty or not exist.
         config, record
-            What the json files will hold.
+            Contents of the JSON files.
         write : callable
-            Writes the pool at the path it is given.
+            Takes a path and writes the pool there.
         """
         check_output_folder(path)
         with make_folder_atomic(path) as aside:
@@ -163,7 +160,7 @@ class PretrainingFolder:
         return cls(path.resolve())
 
     def begin(self, config: PretrainingConfig) -> None:
-        """Write the settings down, or see that they are those of the training that is here.
+        """Write the settings, or check that they are those of the training in this folder.
 
         Raises
         ------
@@ -183,12 +180,9 @@ class PretrainingFolder:
                 )
 
     def check_asked(self, asked: Mapping[str, Any]) -> None:
-        """See that the training that is here was asked for in the same words.
+        """Check that the training in this folder was started with the same options.
 
-        Raises
-        ------
-        InputError
-            If it was not.
+        Raises ------ InputError If an option differs.
         """
         record = self.record
         before = {} if record is None else record.asked
@@ -196,33 +190,30 @@ class PretrainingFolder:
         for key in sorted(before.keys() | now.keys()):
             if key not in _MAY_DIFFER and before.get(key) != now.get(key):
                 raise InputError(
-                    f"{self.path} holds a training that was asked for otherwise ({key} was "
+                    f"{self.path} holds a training with other options ({key} was "
                     f"{_plain(before.get(key))}, not {_plain(now.get(key))}): give another --out, "
-                    f"or go on with it by `phenldiff pretrain --resume {self.path}`."
+                    f"or resume it with `phenldiff pretrain --resume {self.path}`."
                 )
 
     def append(self, event: Event) -> None:
-        """Write down that something happened."""
+        """Append an event to the file of events."""
         append_event(self.training / "events.jsonl", event)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the one who trains here, for as long as the context lasts.
+        """Hold the lock of the training inside the context.
 
-        Raises
-        ------
-        InputError
-            If another process does.
+        Raises ------ InputError If another process holds it.
         """
         with lock.hold(self.training / "run.lock", what=f"the training in {self.path}"):
             checkpoints.remove_leftovers(self.training / "checkpoints")
             yield
 
     def save_checkpoint(self, step: int, write_state: Callable[[Path], object]) -> str:
-        """Write what resuming after `step` needs; the checkpoint's path within the folder.
+        """Write a checkpoint after `step`; returns its path within the folder.
 
-        Checkpoints are on the disk before they get their name, and the last two are kept: neither
-        a killed process nor a loss of power costs more than the steps since the last one.
+        A checkpoint is synchronised to disk before it gets its name, and the last two are kept, so
+        a killed process or a power failure only costs the steps since the last one.
         """
         parent = self.training / "checkpoints"
         target = parent / f"step_{step:06d}"
@@ -237,7 +228,7 @@ class PretrainingFolder:
 
 
 def _plain(value: object) -> str:
-    """Words for a setting in a message."""
+    """Format a setting for a message."""
     if value is None:
         return "not given"
     if isinstance(value, list | tuple):

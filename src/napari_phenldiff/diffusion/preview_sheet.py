@@ -1,4 +1,4 @@
-"""Images that a base makes while it is being trained, beside real ones."""
+"""Preview sheets of a pre-training: generated images below real ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_phenldiff.images.files import write_atomic
 PREVIEW_IMAGES = 8
 _STEPS = 20
 _GAP = 2
-# Of the channels, one after the other: blue, green, red, then mixtures. They are added up.
+# Colours of the channels: blue, green, red, then mixtures. Channels are added.
 _COLORS = np.array(
     [(0.2, 0.45, 1), (0, 1, 0.1), (1, 0, 0.25), (1, 1, 0), (0, 1, 1), (1, 0, 1)], np.float32
 )
@@ -22,16 +22,16 @@ _COLORS = np.array(
 
 @torch.no_grad()
 def generate(networks: Networks, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Make images from noise, being told the descriptors of others.
+    """Generate images from noise, conditioned on the descriptors of other images.
 
     Parameters
     ----------
     networks : Networks
         The base.
     images : torch.Tensor
-        ``(N, C, Y, X)`` in [-1, 1] whose descriptors are told.
+        ``(N, C, Y, X)`` in [-1, 1] that descriptors are taken from.
     noise : torch.Tensor
-        ``(N, L, y, x)`` to start from.
+        ``(N, L, y, x)`` initial noise.
 
     Returns
     -------
@@ -41,10 +41,10 @@ def generate(networks: Networks, images: torch.Tensor, noise: torch.Tensor) -> t
     encoder = networks.encoder
     clean = networks.autoencoder.encode(images)
     tokens = encoder(encoder.standardise(clean))
-    # as in the training: channels that an image does not have are given
+    # missing channels are given, as in the training
     absent = (images == -1).flatten(2).all(2).repeat_interleave(encoder.config.coefficients, 1)
     absent = absent[..., None, None]
-    # a copy: a scheduler keeps the steps it was asked for
+    # a copy, because set_timesteps changes the scheduler
     scheduler = DDIMScheduler.from_config(networks.scheduler.config)
     scheduler.set_timesteps(_STEPS)
     latents = noise
@@ -56,15 +56,15 @@ def generate(networks: Networks, images: torch.Tensor, noise: torch.Tensor) -> t
 
 
 def write_sheet(path: Path, real: np.ndarray, generated: np.ndarray) -> None:
-    """Write real images, and below each the one made under its descriptor, as PNG.
+    """Write a PNG with real images, and below each the one generated from its descriptor.
 
     Parameters
     ----------
     path : pathlib.Path
         File to write.
     real, generated : numpy.ndarray
-        ``(N, C, Y, X)`` in [-1, 1]; what lies outside is clipped. One channel is shown grey,
-        several in colours that add up.
+        ``(N, C, Y, X)`` in [-1, 1]; values outside are clipped. A single channel is shown in grey,
+        several as a sum of colours.
     """
     from matplotlib.image import imsave
 
@@ -74,7 +74,7 @@ def write_sheet(path: Path, real: np.ndarray, generated: np.ndarray) -> None:
 
 
 def _in_colour(image: np.ndarray) -> np.ndarray:
-    """``(Y, X, 3)`` uint8, with a dark border."""
+    """Return an RGB image ``(Y, X, 3)`` uint8 with a dark border."""
     grey = np.clip((image + 1) / 2, 0, 1)
     colours = _COLORS[np.arange(len(grey)) % len(_COLORS)] if len(grey) > 1 else np.ones((1, 3))
     mixed = np.clip(np.einsum("cyx,cr->yxr", grey, colours), 0, 1)

@@ -1,8 +1,8 @@
-"""One training in several processes, each with a GPU: what they have to say to one another.
+"""Communication between the processes of one training, each with its own GPU.
 
-Processes are started by `accelerate launch` (or anything else that sets ``RANK`` and
-``WORLD_SIZE``). A training in one process touches none of this. torch is imported when it is
-needed, so that the command line can ask early who it is.
+Processes are started by `accelerate launch`, or anything else that sets ``RANK`` and
+``WORLD_SIZE``. A training in one process uses none of this. torch is imported late, so that the
+command line can check early whether it runs in the main process.
 """
 
 from __future__ import annotations
@@ -18,23 +18,20 @@ from napari_phenldiff.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-# Others wait while the first one reads images, or writes a checkpoint to a slow disk. Whoever
-# started the processes ends them all when one dies, so that nobody waits for the dead.
+# Other processes wait while the main one reads images or writes a checkpoint to a slow disk. The
+# timeout can be long, because the launcher ends all processes when one dies.
 _PATIENCE = timedelta(hours=24)
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that reads images, writes files and tells what happens."""
+    """Whether this is the process that reads images, writes files and prints progress."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def check_batch_size(batch_size: int) -> None:
-    """See that the processes that were started can share batches.
+    """Check that a batch can be divided evenly among the processes.
 
-    Raises
-    ------
-    InputError
-        If they cannot take equally many images.
+    Raises ------ InputError If it cannot.
     """
     processes = _count()
     if batch_size % processes:
@@ -50,14 +47,14 @@ def _count() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The processes of one training, seen from one of them.
+    """The group of processes of one training, as seen by one of them.
 
     Attributes
     ----------
     device : torch.device
-        Where this one works.
+        Device of this process.
     rank, count : int
-        Number of this one from 0, and how many there are.
+        Number of this process, from 0, and number of processes.
     """
 
     device: torch.device
@@ -67,17 +64,17 @@ class Processes:
 
     @classmethod
     def start(cls, device: str = "auto") -> Processes:
-        """Meet the others, if there are any; waits for all of them.
+        """Join the group of processes; waits until all of them have started.
 
         Parameters
         ----------
         device : str
-            ``"auto"`` or a torch device. Of several processes each gets a device of that kind.
+            ``"auto"`` or a torch device. With several processes, each gets a device of that type.
 
         Raises
         ------
         InputError
-            If the processes were started for something else than sharing batches.
+            If the processes were launched for sharded weights.
         """
         from napari_phenldiff.diffusion.device import choose_device
 
@@ -89,34 +86,34 @@ class Processes:
         on_cpu = choose_device(device).type == "cpu"
         accelerator = Accelerator(
             cpu=on_cpu,
-            mixed_precision="no",  # the loop does that itself, in one process and in several
+            mixed_precision="no",  # the training loop does that itself
             kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
         )
         sharded = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
         if accelerator.distributed_type in sharded:
             raise InputError(
-                "Pre-training shares batches between processes and keeps the weights whole; start "
-                "it with `accelerate launch --multi_gpu`."
+                "Pre-training divides batches among processes and does not shard the weights; "
+                "start it with `accelerate launch --multi_gpu`."
             )
         return cls(
             accelerator.device, accelerator.process_index, accelerator.num_processes, accelerator
         )
 
     def share(self, batch_size: int) -> range:
-        """Numbers of those samples of a batch that this process takes; see `check_batch_size`."""
+        """Return the indices of this process's samples of a batch; see `check_batch_size`."""
         check_batch_size(batch_size)
         size = batch_size // self.count
         return range(self.rank * size, (self.rank + 1) * size)
 
     def prepare(self, network: torch.nn.Module) -> torch.nn.Module:
-        """Have the gradients of `network` averaged over all processes."""
+        """Wrap `network` so that its gradients are averaged over all processes."""
         if self._accelerator is None:
             return network
         prepared: torch.nn.Module = self._accelerator.prepare_model(network)
         return prepared
 
     def mean(self, values: Sequence[float]) -> list[float]:
-        """Averages of numbers over all processes, the same in each of them."""
+        """Return the averages of numbers over all processes."""
         if self._accelerator is None:
             return list(values)
         import torch
@@ -126,11 +123,11 @@ class Processes:
         return averages
 
     def weight(self, count: int) -> float:
-        """How much this process's mean counts, if it is over `count` of what all have together."""
+        """Return the weight of this process's mean if it is taken over `count` values."""
         if self._accelerator is None:
             return 1.0
         return count / max(self.mean([count])[0], 1.0)
 
     def any(self, flag: bool) -> bool:
-        """Whether any of the processes said yes."""
+        """Return whether `flag` is True in any of the processes."""
         return self.mean([float(flag)])[0] > 0

@@ -1,20 +1,20 @@
 """Reference channels: channels in which the conditions do not differ.
 
-Most stains of an experiment are there to show where the cells are. If nothing in a channel tells
-the conditions apart, a translation has no business with it: the channel is *given* to the network
-as it is, in training and in translation, and the network learns how the other channels look
-beside it. So nuclei stay where they are, and what is learned is the phenotype and not which nuclei
-happened to be imaged.
+Many stains of an experiment only show where the cells are. If nothing in a channel separates the
+conditions, a translation should not change it: the channel is *given* to the network without noise,
+in training and in translation, and the network learns how the other channels look next to it. So
+nuclei stay in place, and the model learns the phenotype and not which nuclei happened to be imaged.
 
-Which channels these are is estimated from the training images alone: from the statistics of one
-channel at a time (`conditioning.describe`), how well can the condition of an image be guessed that
-was not looked at? If it can be guessed from no channel, nor from all of them together, there is
-nothing to be shown, and nothing is: all channels are references, unless somebody says otherwise.
+The reference channels are estimated from the training images. For each channel, a cross-validated
+classifier predicts the condition of an image from the statistics of that channel
+(`conditioning.describe`). If neither a single channel nor all channels together predict it, there
+is no phenotype to show, and all channels become references unless the user says otherwise.
 
-A stain is also brighter in one well than in another. Where a channel separates the conditions by
-its brightness alone, while another one does by its structure, that is likely a batch effect: the
-channel is *normalised*, brought to a common brightness, before anything is learned, and counts by
-its structure. Where no channel separates by structure, brightness is the phenotype.
+The brightness of a stain also varies between wells. If a channel separates the conditions by its
+brightness alone, while another one does by its structure, that is likely a batch effect. The
+channel is then *normalised* to a common brightness before the training, and judged by its
+structure. If no channel separates the conditions by structure, brightness is taken for the
+phenotype.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from napari_phenldiff.images.channel_names import named_channels
 def choose_normalised(
     wanted: str | Sequence[str], channel_names: Sequence[str], found: Separation
 ) -> tuple[str, ...]:
-    """Names of the channels that are brought to a common brightness.
+    """Choose the channels that are normalised to a common brightness.
 
     Parameters
     ----------
     wanted : str or sequence of str
-        ``"auto"``, or the names that somebody chose; none is a choice, too.
+        ``"auto"``, or the names chosen by the user, which may be none.
     channel_names : sequence of str
-        Of the images.
+        Channels of the images.
     found : Separation
-        Of the conditions.
+        Separation of the conditions.
 
     Raises
     ------
     InputError
-        If a name is no channel's.
+        If there is no channel of a name.
     """
     if wanted == "auto":
         alone = found.brightness_alone
@@ -61,29 +61,29 @@ def choose_references(
     found: Separation,
     base: BaseModel,
 ) -> tuple[str, ...]:
-    """Names of the reference channels.
+    """Choose the reference channels.
 
     Parameters
     ----------
     wanted : str or sequence of str
-        ``"auto"``, or the names that somebody chose; none is a choice, too.
+        ``"auto"``, or the names chosen by the user, which may be none.
     channel_names : sequence of str
-        Of the images.
+        Channels of the images.
     found : Separation
-        Of the conditions.
+        Separation of the conditions.
     base : BaseModel
-        What will be fine-tuned.
+        Base to fine-tune.
 
     Returns
     -------
     tuple of str
-        All of the channels if nothing separates the conditions. If only all together do, the one
-        that separates best is left to be translated.
+        Names of the reference channels: all channels if nothing separates the conditions. If the
+        conditions are only separated by all channels together, the best channel is not a reference.
 
     Raises
     ------
     InputError
-        If a name is no channel's, if all channels are named, or the base mixes channels.
+        If there is no channel of a name, if all channels are named, or if the base mixes channels.
     """
     if wanted == "auto":
         if base.coefficients is None:
@@ -115,7 +115,7 @@ def in_words(
     references: Sequence[str],
     normalised: Sequence[str] = (),
 ) -> str:
-    """Tell a user what each channel says about the conditions, and what follows."""
+    """Describe for the user how well each channel separates the conditions."""
     if not found.channels:
         return "This base model mixes channels: none can be a reference"
     parts = []
@@ -132,13 +132,13 @@ def in_words(
 def given_latents(
     base: BaseModel, channel_names: Sequence[str], references: Sequence[str] = ()
 ) -> torch.Tensor:
-    """Mark the latent channels that are not noised.
+    """Return a mask of the latent channels that are not noised.
 
     Returns
     -------
     torch.Tensor
         ``(1, L, 1, 1)`` bool on the base's device: True for the channels in `references` and for
-        those that the images do not have (they are black, and known to be).
+        channels that the images do not have, which are known to be black.
     """
     given = torch.zeros(1, base.latent_channels, 1, 1, dtype=torch.bool, device=base.device)
     if base.coefficients is not None:

@@ -1,7 +1,8 @@
-"""Images of a condition from nothing but noise: what a model has learned, with no image to hold to.
+"""Sample images of a condition from noise.
 
-Sampling is no part of a translation. It serves to judge a model: how close its images are to real
-ones, whether it repeats those it was trained on, and whether two models agree (paper, 4.2 and 4.4).
+Sampling is not part of a translation. It is used to evaluate a model: how close its images are to
+real ones, whether it repeats its training images, and whether two models agree (paper, sections 4.2
+and 4.4).
 """
 
 from __future__ import annotations
@@ -33,30 +34,29 @@ def sample(
     translator : Translator
         A fine-tuned model.
     condition : str
-        One that it was trained on.
+        A condition that it was trained on.
     n : int
         Number of images.
     seed : int
-        Of the noise. Every image has its own stream, so image `i` starts from the same noise
+        Seed of the noise. Every image has its own stream, so image `i` starts from the same noise
         whatever `n`, `batch_size` and device, and in every model with latents of the same shape.
     inference_steps : int
         Steps over the whole noise schedule.
     guidance : float
-        How far the prediction is pushed away from the null tokens; 1 is none.
+        Classifier-free guidance scale, away from the null tokens; 1 is no guidance.
     batch_size : int
         Images that go through the network at once.
 
     Returns
     -------
     numpy.ndarray
-        ``(n, C, tile, tile)`` float32 in [-1, 1], with the channels of the run in the native size
-        of the base. ``translator.scaling.of(condition).invert`` turns them into
-        grey values.
+        ``(n, C, tile, tile)`` float32 in [-1, 1], with the channels of the run, in the native size
+        of the base. ``translator.scaling.of(condition).invert`` converts them to grey values.
 
     Raises
     ------
     InputError
-        On a condition that was not trained, or a number of steps that cannot be used.
+        If the condition was not trained, or the number of steps cannot be used.
     """
     base, tokens = translator.base, translator.tokens
     if condition not in tokens.conditions:
@@ -68,7 +68,7 @@ def sample(
         base.alphas_cumprod, base.prediction_type, steps=inference_steps
     )
     wanted = tokens.mixed(condition, condition, 0.0)
-    # reference channels are drawn like all others; only channels that do not exist are known
+    # reference channels are sampled like the others; only missing channels are given
     channels = len(translator.channel_names)
     missing = given_latents(base, translator.channel_names)
     black = base.encode(np.full((1, channels, base.tile, base.tile), -1, np.float32))
@@ -90,5 +90,5 @@ def sample(
 
 
 def _noise(seed: int, number: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Draw the standard normal noise of one image on the CPU: the same on every device."""
+    """Draw the standard normal noise of one image on the CPU, so that it is the same everywhere."""
     return torch.randn(shape, generator=stream(seed, number))

@@ -1,4 +1,4 @@
-"""DDIM steps written with angles, and their exact inverse.
+"""DDIM steps in terms of angles, and their exact inverse.
 
 With ``phi = arccos(sqrt(alpha_bar))`` a noisy latent is ``x = cos(phi) x0 + sin(phi) noise``, and
 one deterministic DDIM step from ``phi_t`` to ``phi_s`` rotates in the plane of ``x`` and
@@ -6,11 +6,11 @@ one deterministic DDIM step from ``phi_t`` to ``phi_s`` rotates in the plane of 
 
     x_s = cos(phi_s - phi_t) x_t + sin(phi_s - phi_t) v(x_t, t)
 
-whatever the network predicts, once its prediction has been turned into ``v``. The inverse needs
-``v`` at the unknown ``x_t``; it is found by fixed-point iteration from ``x_s``. For
-``epsilon`` the same is done with the equivalent step in ``epsilon``, which converges faster there
-than through ``v`` (which divides by ``cos(phi)``). diffusers' own inverse scheduler mixes the
-angles of two time steps for v-prediction and does not converge.
+for any kind of prediction, once it has been converted to ``v``. The inverse needs ``v`` at the
+unknown ``x_t``; it is found by fixed-point iteration from ``x_s``. For ``epsilon`` the equivalent
+step in ``epsilon`` is used, which converges faster than converting to ``v`` (a division by
+``cos(phi)``). The inverse scheduler of diffusers mixes the angles of two time steps for
+v-prediction and does not converge.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import torch
 
 from napari_phenldiff.errors import InputError
 
-# Steps divide by cosines: whatever the network errs by is multiplied by 1,000 here, and by 1e14 at
-# the end of a schedule that leaves no signal.
+# Steps divide by cosines, which amplify the network's errors: by 1,000 at this limit, and by 1e14
+# at the end of a schedule that leaves no signal.
 _LEAST_COSINE = 1e-3
 
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -35,15 +35,15 @@ Predict = Callable[[torch.Tensor, int], torch.Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inversion:
-    """Where clean latents came from.
+    """The result of inverting clean latents.
 
     Attributes
     ----------
     path : tuple of torch.Tensor
         Latents ``(N, C, Y, X)`` from the clean ones to the code, one more than there are steps.
     residual : torch.Tensor
-        ``(N,)``: the largest relative change that the last fixed-point iteration made at any step,
-        which bounds how far from exact the inverse is. NaN with one iteration, which cannot tell.
+        ``(N,)``: the largest relative change by the last fixed-point iteration of any step, an
+        estimate of the error of the inversion. NaN with a single iteration.
     """
 
     path: tuple[torch.Tensor, ...]
@@ -62,9 +62,9 @@ class Schedule:
     Attributes
     ----------
     timesteps : tuple of int
-        Increasing time steps of the training schedule at which the network is asked.
+        Increasing time steps of the training schedule at which the network is evaluated.
     angles : tuple of float
-        ``phi`` before the first step (0: the clean latent) and at each of `timesteps`; one longer.
+        ``phi`` of the clean latents (0), followed by that of each time step.
     prediction_type : {"epsilon", "v_prediction"}
         What the network predicts.
     """
@@ -91,14 +91,14 @@ class Schedule:
         prediction_type : str
             As in the scheduler's config.
         steps : int
-            Number of steps if all of the schedule were inverted; at `depth` 0.5 half as many.
+            Number of steps for the whole schedule; with `depth` 0.5 half as many are made.
         depth : float
-            Part of the schedule that is inverted, in (0, 1].
+            Fraction of the schedule that is inverted, in (0, 1].
 
         Raises
         ------
         InputError
-            On a depth, number of steps or prediction type that cannot be used.
+            If the depth, the number of steps or the prediction type cannot be used.
         """
         total = len(alphas_cumprod)
         if not 0 < depth <= 1:
@@ -107,7 +107,8 @@ class Schedule:
             raise InputError(f"{steps} inference steps were asked for; choose 1 to {total}.")
         if prediction_type not in get_args(PredictionType):
             raise InputError(
-                f"The base model predicts {prediction_type!r}; only epsilon and v_prediction work."
+                f"The base model predicts {prediction_type!r}; give one that predicts epsilon or "
+                "v_prediction."
             )
         taken = max(1, round(steps * depth))
         timesteps = np.rint(np.linspace(0, depth * total, taken + 1)[1:]).astype(int) - 1
@@ -115,13 +116,13 @@ class Schedule:
         if prediction_type == "epsilon" and np.cos(phi[-1]) < _LEAST_COSINE:
             usable = np.flatnonzero(np.sqrt(alphas_cumprod) >= _LEAST_COSINE).size / total
             raise InputError(
-                "The base model predicts epsilon, and its schedule ends in noise that tells "
-                f"nothing of the image: choose a depth of at most {math.floor(100 * usable) / 100}."
+                "The base model predicts epsilon, and its schedule ends in pure noise, which "
+                f"cannot be inverted: choose a depth of at most {math.floor(100 * usable) / 100}."
             )
         if np.cos(np.diff(phi, prepend=0.0)).min() < _LEAST_COSINE:
             raise InputError(
-                f"{steps} inference steps are too few to invert a schedule that ends in noise "
-                "alone: choose at least 2, or less depth."
+                f"{steps} inference steps are too few to invert a schedule that ends in pure "
+                "noise: choose at least 2, or less depth."
             )
         return cls(
             tuple(int(t) for t in timesteps),
@@ -130,18 +131,18 @@ class Schedule:
         )
 
     def invert(self, latents: torch.Tensor, predict: Predict, *, iterations: int = 3) -> Inversion:
-        """From clean latents to the code that `generate` turns into them.
+        """Invert clean latents to the code that `generate` turns back into them.
 
         Parameters
         ----------
         latents : torch.Tensor
             ``(N, C, Y, X)`` float32.
         predict : callable
-            ``predict(x, t)``: the network's own output, same shape.
+            ``predict(x, t)`` returns the network's output, of the same shape.
         iterations : int
-            Evaluations of the network per step; 1 is plain DDIM inversion. With more, the first
-            one of a step is asked where the output of the step before leads, which is nearer to the
-            solution than the point that the step begins at.
+            Evaluations of the network per step; 1 is plain DDIM inversion. With more, the
+            iteration starts at the point that the output of the previous step leads to, which is
+            closer to the solution than the starting point of the step.
 
         Returns
         -------
@@ -163,14 +164,14 @@ class Schedule:
         return Inversion(tuple(path), worst)
 
     def generate(self, code: torch.Tensor, predict: Predict) -> torch.Tensor:
-        """From a code at the last time step to clean latents (deterministic DDIM)."""
+        """Generate clean latents from a code at the last time step (deterministic DDIM)."""
         x = code
         for k in range(len(self.timesteps) - 1, -1, -1):
             x = self._step(x, predict(x, self.timesteps[k]), k)
         return x
 
     def output_along(self, path: tuple[torch.Tensor, ...], t: int) -> torch.Tensor:
-        """Return what a network has to say at `t` to stay exactly on the path of an inversion."""
+        """Return the network output at `t` that stays exactly on the path of an inversion."""
         k = self.timesteps.index(t)
         low, high = self.angles[k], self.angles[k + 1]
         if self.prediction_type == "v_prediction":
@@ -180,14 +181,14 @@ class Schedule:
         return (path[k] - ratio * path[k + 1]) / (float(np.sin(low)) - ratio * float(np.sin(high)))
 
     def clean_from(self, x: torch.Tensor, output: torch.Tensor, t: int) -> torch.Tensor:
-        """Return the clean latents that the network's output at `t` means, at noisy latents `x`."""
+        """Return the clean latents that the output at `t` predicts for noisy latents `x`."""
         angle = self.angles[self.timesteps.index(t) + 1]
         if self.prediction_type == "v_prediction":
             return float(np.cos(angle)) * x - float(np.sin(angle)) * output
         return (x - float(np.sin(angle)) * output) / float(np.cos(angle))
 
     def output_for(self, x: torch.Tensor, clean: torch.Tensor, t: int) -> torch.Tensor:
-        """Return the output of the network that means these clean latents; undoes `clean_from`."""
+        """Return the network output that predicts `clean`; the inverse of `clean_from`."""
         angle = self.angles[self.timesteps.index(t) + 1]
         if self.prediction_type == "v_prediction":
             return (float(np.cos(angle)) * x - clean) / float(np.sin(angle))

@@ -1,4 +1,4 @@
-"""How well images of the conditions can be told apart: by a channel, by its structure, by all."""
+"""Measure how well the conditions are separated, by channel, by structure and together."""
 
 from __future__ import annotations
 
@@ -16,36 +16,38 @@ from napari_phenldiff.images.wells import wells_in
 
 _THRESHOLD, _DEVIATIONS = 0.7, 2.5
 _CLEAR = 0.95
-"""A channel that separates better than this is no further ahead of the others."""
+"""Separations above this count as equal to it when channels are compared."""
 _CLEAR_STRUCTURE = 0.8
-"""Wells separate by up to 0.79: with less structure than this, brightness may be the phenotype."""
+"""Wells of one condition separate by up to 0.79, so a smaller separation by structure is
+unclear."""
 _FEWEST_OF_WELL = 4
-"""Images, to tell background and foreground of a well."""
+"""Fewest images of a well from which its background and foreground are estimated."""
 _FOLDS, _REPEATS, _RIDGE = 5, 4, 0.25
 _FEWEST = 8
-"""Images per condition; with fewer nothing can be said, and no channel is given unasked."""
+"""Fewest images per condition; with fewer, the conditions are taken to be separated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """How well images of the conditions can be told apart.
+    """How well images of the conditions are separated.
 
-    Each is the area under the ROC curve of a cross-validated linear discriminant, of more than two
-    conditions that of the pair that is separated best: 0.5 is not at all, 1 is fully.
+    Each value is the area under the ROC curve of a cross-validated linear discriminant, from 0.5
+    (not separated) to 1 (fully); with more than two conditions, that of the pair that is separated
+    best.
 
     Attributes
     ----------
     channels : tuple of float
-        By each channel alone; empty where the base mixes channels.
+        By each channel alone; empty if the base mixes channels.
     together : float
-        By all channels and how they correlate.
+        By all channels and their correlations.
     limit : float
-        What counts as separated, see `highest_without_phenotype`.
+        Smallest separation that counts, see `highest_without_phenotype`.
     structure : tuple of float
-        By each channel without its brightness: by what its structure looks like, or by how much of
-        the field it fills, whichever separates more. Empty where that is not known.
+        By each channel without its brightness: by its structure or by the fraction of the field
+        that it fills, whichever separates more. Empty if unknown.
     arrangement : float
-        By how channels lie together, whatever their brightness.
+        By the spatial correlation of channels, independent of their brightness.
     """
 
     channels: tuple[float, ...] = ()
@@ -63,9 +65,9 @@ class Separation:
     def references(self) -> tuple[bool, ...]:
         """Whether each channel differs so little that it can be a reference.
 
-        One that separates less than `limit`, or less than half as far (in standard deviations, d')
-        as the best one, at 0.79 at most: wells differ in every channel, and 100 images of few
-        wells show it.
+        It does if it separates less than `limit`, or less than half as far as the best channel (in
+        standard deviations, d'), which is 0.79 at most. The second rule is needed because wells
+        differ in every channel, which 100 images of a few wells are enough to show.
         """
         return self._differ_little(self.channels)
 
@@ -73,9 +75,9 @@ class Separation:
     def brightness_alone(self) -> tuple[bool, ...]:
         """Whether each channel separates the conditions, but not by its structure.
 
-        Of no channel if neither structure nor arrangement separates clearly: the difference in
-        brightness is all the phenotype there is then. Nor of the channel whose structure
-        separates most: it carries the phenotype, if only in how it lies beside another one.
+        No channel does if neither structure nor arrangement separates clearly, since brightness is
+        then the only phenotype. Nor does the channel whose structure separates most, since it
+        carries the phenotype, if only by its position relative to another channel.
         """
         if not self.structure or self._by_structure < max(self.limit, _CLEAR_STRUCTURE):
             return (False,) * len(self.channels)
@@ -87,7 +89,7 @@ class Separation:
 
     @property
     def only_brightness(self) -> bool:
-        """Whether channels differ between the conditions, but nothing does by its structure."""
+        """Whether channels separate the conditions, but neither structure nor arrangement does."""
         return (
             bool(self.structure)
             and max(self.channels) >= self.limit
@@ -99,7 +101,7 @@ class Separation:
         return max(*self.structure, self.arrangement)
 
     def normalised(self, which: Sequence[bool]) -> Separation:
-        """Return the separation once these channels are equally bright in all conditions."""
+        """Return the separation after normalising the brightness of the channels in `which`."""
         values = (
             structure if is_normalised else value
             for value, structure, is_normalised in zip(
@@ -122,22 +124,22 @@ def separation(
     channels: int,
     wells: Sequence[np.ndarray] | None = None,
 ) -> Separation:
-    """Tell how well each channel alone, and all together, separate the conditions.
+    """Measure how well each channel, and all channels together, separate the conditions.
 
     Parameters
     ----------
     latents : sequence of torch.Tensor
-        Per condition ``(N, L, Y, X)``: latents of tiles.
+        ``(N, L, Y, X)`` for each condition: latents of tiles.
     images : sequence of numpy.ndarray
-        Per condition ``(N,)`` integers: the image that each tile was cut from. Tiles of one image
-        are never apart, or a microscope's illumination would pass for a phenotype.
+        ``(N,)`` integers for each condition: the image that each tile was cut from. Tiles of one
+        image stay in one fold, since otherwise its illumination could pass for a phenotype.
     coefficients : int
         Latent channels per image channel.
     channels : int
-        Image channels, the first of the base.
+        Number of image channels; they are the first ones of the base.
     wells : sequence of numpy.ndarray, optional
-        Per condition ``(N,)``: the well of each tile. Gain and offset are those of a well then, and
-        otherwise of a condition.
+        ``(N,)`` for each condition: the well of each tile. Gain and offset are then estimated per
+        well, and otherwise per condition.
     """
 
     def structure(channel: int) -> float:
@@ -179,19 +181,19 @@ def separation(
 def tile_wells(
     names: Sequence[Sequence[str]], images: Sequence[np.ndarray]
 ) -> list[np.ndarray] | None:
-    """Name the well of each tile, if the names of all images tell one, with images enough.
+    """Return the well of each tile, if all image names contain one and wells have enough images.
 
     Parameters
     ----------
     names : sequence of sequence of str
-        Per condition, the names of its images.
+        Names of the images of each condition.
     images : sequence of numpy.ndarray
         As for `separation`.
 
     Returns
     -------
     list of numpy.ndarray or None
-        Per condition ``(N,)`` integers.
+        ``(N,)`` integers for each condition.
     """
     by_condition = []
     for group, index in zip(names, images, strict=True):
@@ -206,17 +208,14 @@ def tile_wells(
 
 
 def highest_without_phenotype(sizes: Sequence[int]) -> float:
-    """Largest separation of a reference channel.
+    """Return the separation below which a channel is taken not to differ.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Images per condition.
+    Parameters ---------- sizes : sequence of int Number of images of each condition.
 
     Returns
     -------
     float
-        0.7, or with few images what chance does not exceed in all but about one of a hundred
+        0.7, or with few images the separation that chance exceeds in about one of a hundred
         experiments (2.5 standard deviations of the Mann-Whitney statistic above 0.5).
     """
     first, second = sorted(sizes)[:2]
@@ -229,7 +228,7 @@ def _per_image(values: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def _separation(first: np.ndarray, second: np.ndarray) -> float:
-    """Area under the ROC curve of a ridge-regularised discriminant on images it has not seen."""
+    """Return the cross-validated area under the ROC curve of a ridge-regularised discriminant."""
     if min(len(first), len(second)) < _FEWEST:
         return 1.0
     x = np.concatenate([first, second])
@@ -244,13 +243,13 @@ def _separation(first: np.ndarray, second: np.ndarray) -> float:
         for k in range(_FOLDS):
             seen = fold != k
             score[~seen] = _discriminant(x[seen], y[seen], x[~seen])
-        # ranks within a fold: scores of different folds have different offsets
+        # areas within folds, since scores of different folds have different offsets
         found.append(np.mean([_area(score[fold == k], y[fold == k]) for k in range(_FOLDS)]))
     return float(np.mean(found))
 
 
 def _separation_by_one(first: np.ndarray, second: np.ndarray) -> float:
-    """Area under the ROC curve of one number per image, whichever way it differs."""
+    """Return the area under the ROC curve of one value per image, in either direction."""
     if min(len(first), len(second)) < _FEWEST:
         return 1.0
     y = np.repeat([0.0, 1.0], [len(first), len(second)])

@@ -1,4 +1,4 @@
-"""What an optimisation needs to go on where it was, as tensors that safetensors can hold."""
+"""Pack the state of an optimisation into tensors for a safetensors checkpoint."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def pack_state(average: MovingAverage, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Collect weights, their averages and Adam's moments, on the CPU."""
+    """Collect the weights, their averages and Adam's moments on the CPU."""
     state: dict[str, torch.Tensor] = {}
     for i, parameter in enumerate(average.parameters):
         state[f"online.{i}"] = parameter.detach()
         state[f"average.{i}"] = average.averages[i]
         for key in _MOMENTS:
-            # a weight that the network has but does not use never gets a moment
+            # weights that the network does not use have no moments
             moments = optimizer.state.get(parameter, {})
             state[f"{key}.{i}"] = moments.get(key, torch.zeros_like(parameter))
     return {key: value.contiguous().cpu() for key, value in state.items()}
@@ -31,7 +31,7 @@ def unpack_state(
     optimizer: torch.optim.Optimizer,
     step: int,
 ) -> None:
-    """Put back what `pack_state` collected after optimisation step `step`.
+    """Restore the state that `pack_state` collected after optimisation step `step`.
 
     Raises
     ------
@@ -42,6 +42,6 @@ def unpack_state(
         parameter.copy_(state[f"online.{i}"])
         average.averages[i].copy_(state[f"average.{i}"])
         moments = {key: state[f"{key}.{i}"].to(parameter) for key in _MOMENTS}
-        # fused optimisers want their counter where the weights are
+        # fused optimisers need their step counter on the device of the weights
         counter = torch.tensor(float(step), device=parameter.device)
         optimizer.state[parameter] = {"step": counter, **moments}

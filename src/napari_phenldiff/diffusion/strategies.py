@@ -1,8 +1,8 @@
-"""Which weights of the network learn: four strategies behind one interface (paper, section 3.2).
+"""Fine-tuning strategies: which weights of the network are trained (paper, section 3.2).
 
-*LoRA* adds low-rank matrices, *SVDiff* shifts singular values; both train few numbers, and the
-paper finds that they generalise from 50 to 100 images. *Attention* trains the attention modules as
-they are, *full* the whole network; both memorise small sets.
+*LoRA* adds low-rank matrices and *SVDiff* shifts singular values; both train few parameters, and
+the paper finds that they generalise from 50 to 100 images. *Attention* trains the attention modules
+and *full* the whole network; both memorise small sets.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ EVERYWHERE = (
     *("proj_in", "proj_out", "net.0.proj", "net.2"),
     *("linear_1", "linear_2", "time_emb_proj"),
 )
-"""All convolutions and feed-forward layers too, and the way of the time step and the condition."""
+"""Also all convolutions, feed-forward layers and the embeddings of time step and condition."""
 
 _NORM_RATE = 1e-3
-"""Learning rate of the shift of a normalisation in parts of that of a matrix: 1e-6 for 1e-3."""
+"""Learning rate of the shifts of normalisations, relative to those of matrices (1e-6 for 1e-3)."""
 
 
 class WeightMismatchError(ValueError):
-    """Saved weights do not belong to this network."""
+    """Raised when saved weights do not belong to a network."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Weights that learn alike.
+    """Parameters that share optimiser settings.
 
     Attributes
     ----------
     parameters : list of torch.nn.Parameter
-        Float32.
+        Trained parameters, float32.
     rate : float
-        Learning rate, in parts of the configuration's.
+        Learning rate, relative to that of the configuration.
     decays : bool
-        Whether weight decay is for them.
+        Whether weight decay applies.
     """
 
     parameters: list[torch.nn.Parameter]
@@ -60,41 +60,38 @@ class Group:
 
 
 class Strategy(ABC):
-    """Which weights learn, and how what they learned is kept."""
+    """Decides which weights are trained, and how they are saved and restored."""
 
     name: ClassVar[str]
     """As in `TrainingConfig.strategy`."""
 
     file: ClassVar[str]
-    """Name of the file of what was learned."""
+    """Name of the file of the trained weights."""
 
     prefix: ClassVar[str] = ""
     """What the names of the weights in that file begin with."""
 
     @abstractmethod
     def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
-        """Let weights of a network learn, and no others; its output is as before, to the bit."""
+        """Make the strategy's weights trainable, and no others; the output does not change."""
 
     @abstractmethod
     def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
-        """Return what has been learned, and nothing else, by name."""
+        """Return the trained weights, and no others, by name."""
 
     @abstractmethod
     def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
-        """Put what `state` returned onto a network after `add_to`.
+        """Restore the result of `state` in a network after `add_to`.
 
-        Raises
-        ------
-        WeightMismatchError
-            If it belongs to another network, or is not whole.
+        Raises ------ WeightMismatchError If it belongs to another network, or is incomplete.
         """
 
     @abstractmethod
     def merge(self, unet: UNet2DConditionModel) -> None:
-        """Make what was learned part of the network's own weights, which have the names of old."""
+        """Merge the trained weights into the network's own weights, under their original names."""
 
     def freeze(self, unet: UNet2DConditionModel) -> None:
-        """Prepare a network that will learn no more; its weights are the same, to the bit."""
+        """Freeze a network after training; its weights do not change."""
         unet.requires_grad_(False)
 
     def metadata(self) -> dict[str, str]:
@@ -103,21 +100,21 @@ class Strategy(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; `strategy_from_dict` reads it."""
+        """Return the settings as JSON values, for `strategy_from_dict`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lora(Strategy):
-    """Low-rank updates ``W' = W + (alpha / rank) B A`` of chosen layers, by peft.
+    """Low-rank updates ``W' = W + (alpha / rank) B A`` of chosen layers, with peft.
 
     Parameters
     ----------
     rank : int
-        Of the updates.
+        Rank of the updates.
     layers : tuple of str
-        Endings of the names of the layers that get one.
+        Endings of the names of the layers to update.
     alpha : float, optional
-        Numerator of their scale; by default the rank.
+        Numerator of the scale of the updates; by default the rank.
     """
 
     name: ClassVar[str] = "lora"
@@ -128,7 +125,7 @@ class Lora(Strategy):
     alpha: float | None = None
 
     def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
-        """Put fresh updates (zero effect) onto a network, drawn from torch's global stream."""
+        """Add new updates with zero effect, drawn from torch's global random generator."""
         unet.requires_grad_(False)
         unet.add_adapter(self._config())
         return [Group(_in_float32(unet))]
@@ -187,12 +184,13 @@ class Lora(Strategy):
 class Svdiff(Strategy):
     """Shifts of the singular values, see `SingularValueShift`.
 
-    Of normalisations the one singular value learns too, a thousand times slower. Biases do not.
+    The single singular value of a normalisation is trained too, a thousand times slower. Biases are
+    not trained.
 
     Parameters
     ----------
     layers : tuple of str or None
-        Endings of the names of the layers; None is all linear layers, convolutions and
+        Endings of the names of the layers; None for all linear layers, convolutions and
         normalisations (225,877 shifts in Stable Diffusion 2).
     """
 
@@ -201,7 +199,7 @@ class Svdiff(Strategy):
     layers: tuple[str, ...] | None = None
 
     def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
-        """Decompose the weights and put shifts of zero onto them."""
+        """Decompose the weights and add shifts of zero."""
         add_shifts(unet, self.layers)
         matrices = [found.shift for _, found, is_norm in shifts(unet) if not is_norm]
         norms = [found.shift for _, found, is_norm in shifts(unet) if is_norm]
@@ -221,7 +219,7 @@ class Svdiff(Strategy):
         fold_shifts(unet)
 
     def freeze(self, unet: UNet2DConditionModel) -> None:
-        """Compute the shifted weights once, rather than at every pass."""
+        """Compute the shifted weights once instead of at every pass."""
         fold_shifts(unet)
         unet.requires_grad_(False)
 
@@ -235,10 +233,10 @@ class Svdiff(Strategy):
 
 @dataclass(frozen=True, slots=True)
 class Weights(Strategy):
-    """The network's own weights: those of modules with a certain part in their name, or all.
+    """The network's own weights: all, or those of modules with `part` in their name.
 
-    They are kept as they are, in single precision, and not as their difference to the base: that
-    is no smaller, and adding it again would round.
+    They are saved in single precision and not as a difference to the base, which would be as large
+    and would have to be rounded when it is added again.
     """
 
     file: ClassVar[str] = "weights.safetensors"
@@ -263,7 +261,7 @@ class Weights(Strategy):
         _copy(state, self.state(unet))
 
     def merge(self, unet: UNet2DConditionModel) -> None:
-        """Do nothing: they are part of the network already."""
+        """Do nothing: the weights are part of the network already."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -287,7 +285,7 @@ class Full(Weights):
 
 
 class Merged(Strategy):
-    """Nothing: what was learned is in the base already, see `merge`."""
+    """No weights: they have been merged into the base, see `merge`."""
 
     name: ClassVar[str] = "merged"
     file: ClassVar[str] = ""
@@ -312,7 +310,7 @@ class Merged(Strategy):
 
 
 def strategy_of(config: TrainingConfig) -> Strategy:
-    """Return the strategy that a fine-tuning asks for."""
+    """Return the strategy of a configuration."""
     everywhere = config.layers == "everywhere"
     match config.strategy:
         case "lora":
@@ -321,17 +319,14 @@ def strategy_of(config: TrainingConfig) -> Strategy:
             return Svdiff(None if everywhere else ATTENTION)
         case "attention":
             return Attention()
-        case _:  # "full": a configuration has made another of "auto"
+        case _:  # "full"; the configuration has already resolved "auto"
             return Full()
 
 
 def strategy_from_dict(values: Mapping[str, Any]) -> Strategy:
-    """Return the strategy that `to_dict` described.
+    """Return the strategy from the result of `to_dict`.
 
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If that is none.
+    Raises ------ KeyError, TypeError, ValueError If the values do not describe a strategy.
     """
     match values.get("strategy", Lora.name):
         case Lora.name:

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, and not on what was drawn before."""
+"""Random streams that depend on their purpose, and not on what was drawn before."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch
 
 
 def stream(*numbers: int) -> torch.Generator:
-    """Return a generator on the CPU of its own for every sequence of non-negative numbers.
+    """Return a CPU generator that is seeded by a sequence of non-negative numbers.
 
-    With a seed and the number of a step, or of an image, a resumed training and a batch of another
-    size go on with the very numbers that they would have seen otherwise, on every device.
+    Seeded by the seed of a run and the number of a step or image, the random numbers are the same
+    after a resume, in batches of another size, and on every device.
     """
     state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))

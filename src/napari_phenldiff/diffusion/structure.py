@@ -1,9 +1,9 @@
-"""What a channel shows apart from its brightness: structure, and how much of the field it fills.
+"""Describe a channel by its structure and by the fraction of the field it fills.
 
-A stain of another day is brighter or dimmer all over; fewer cells leave more of the field dark.
-What the cells look like is in neither. So structure is described by ratios in which gain and offset
-of the channel cancel, and the number of cells nearly so: the energy of each spatial frequency over
-that of the local mean, weighted with light.
+Staining changes the brightness of a channel as a whole, and the number of cells changes the
+fraction of the field that is bright; neither changes what cells look like. So structure is
+described by ratios in which gain and offset cancel, and the number of cells nearly cancels: the
+energy of each spatial frequency over that of the local mean, weighted by intensity.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ import torch
 from napari_phenldiff.images.brightness import levels_of
 
 _LAGS = (1, 2, 4)
-"""In latent pixels: how far apart places are that are alike, the size of objects."""
+"""Distances in latent pixels at which the autocorrelation is taken; it reflects object size."""
 _FLOOR, _LAG_FLOOR = 1e-3, 1e-2
 _FAINT = 1e-2
-"""Of the spread of the local mean: what varies less is noise, and correlates with nothing."""
+"""Fraction of the spread of the local mean; frequencies that vary less count as noise."""
 _EMPTY = 0.05
-"""An image with so much less light than the others shows no structure."""
+"""Images with less than this fraction of the median energy are left out as empty."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Structure:
-    """One channel of the images of one condition.
+    """Structure of one channel in the images of one condition.
 
     Attributes
     ----------
     shape : numpy.ndarray of shape (M, D)
-        What structure looks like, of the images that have any.
+        Descriptors of the images that are not empty.
     occupied : numpy.ndarray of shape (N,)
-        Fraction of each image that is brighter than half the foreground: more with more cells.
+        Fraction of each image that is brighter than half the foreground; it grows with the number
+        of cells.
     """
 
     shape: np.ndarray
@@ -52,13 +53,13 @@ def describe_structure(
     images : numpy.ndarray
         ``(N,)`` integers: the image that each tile was cut from.
     groups : numpy.ndarray, optional
-        ``(N,)``: which tiles share a gain and an offset, for example those of one well. By
-        default all.
+        ``(N,)``: groups of tiles that share a gain and an offset, such as wells. By default all
+        tiles are one group.
 
     Returns
     -------
     Structure
-        Of images, in the order of their numbers.
+        One row per image, in the order of the image numbers.
     """
     light = _light(latents, groups)
     mean = light[:, 0].clip(min=0)
@@ -96,7 +97,7 @@ def describe_arrangement(
     images: np.ndarray,
     groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Describe how two channels of one condition lie together, whatever their brightness.
+    """Describe the spatial correlation of two channels, independent of their brightness.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def describe_arrangement(
     Returns
     -------
     numpy.ndarray of shape (images, coefficients)
-        Their correlation at each spatial frequency where there is light in either.
+        Correlation at each spatial frequency, weighted by the brighter of the two channels.
     """
     a, b = _light(first, groups), _light(second, groups)
     weight = np.maximum(a[:, :1], b[:, :1]).clip(0, 1)
@@ -124,7 +125,7 @@ def describe_arrangement(
 
 
 def dark_noise(latents: torch.Tensor) -> torch.Tensor:
-    """Tell how noisy a channel is where it is dark.
+    """Estimate the noise of a channel in its dark regions.
 
     Parameters
     ----------
@@ -134,8 +135,8 @@ def dark_noise(latents: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     torch.Tensor of shape (coefficients,)
-        Standard deviation of each coefficient in the darkest quarter of each tile, robust against
-        what is faint there; median over tiles.
+        Robust standard deviation of each coefficient in the darkest quarter of each tile; median
+        over tiles.
     """
     z = latents.float().flatten(2)
     mean = z[:, :1]
@@ -146,7 +147,7 @@ def dark_noise(latents: torch.Tensor) -> torch.Tensor:
 
 
 def _light(latents: torch.Tensor, groups: np.ndarray | None) -> np.ndarray:
-    """Take out gain and offset of each group of tiles."""
+    """Remove gain and offset of each group of tiles."""
     z = latents.double().cpu().numpy()
     groups = np.zeros(len(z), int) if groups is None else groups
     light = np.empty_like(z)
@@ -157,7 +158,7 @@ def _light(latents: torch.Tensor, groups: np.ndarray | None) -> np.ndarray:
 
 
 def _in_units_of_light(z: np.ndarray) -> np.ndarray:
-    """Subtract the background from the local mean, and divide all by the contrast."""
+    """Subtract the background from the local mean, and divide all coefficients by the contrast."""
     found = levels_of(z[:, 0])
     scaled = z.copy()
     scaled[:, 0] -= found.background

@@ -1,6 +1,6 @@
-"""SVDiff: only the singular values of the weights learn (Han et al. 2023; paper, section 3.2).
+"""SVDiff: train only the singular values of the weights (Han et al. 2023; paper, section 3.2).
 
-Own code, because peft has no tuner that trains the singular values alone.
+Implemented here because peft has no tuner that trains only singular values.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ _NORMS = (nn.GroupNorm, nn.LayerNorm)
 class SingularValueShift(nn.Module):
     """Parametrisation ``W' = W + U diag(ReLU(S + d) - S) V^T`` of a weight ``W = U diag(S) V^T``.
 
-    At ``d = 0`` the weight is unchanged, to the bit, because the decomposition enters through the
-    difference alone. A convolution is decomposed as ``c_out x (c_in * h * w)``, a vector (the
-    weight of a normalisation) as a matrix of one row, so that it has one singular value: its
-    length.
+    At ``d = 0`` the weight is unchanged to the bit, because the decomposition only enters through
+    the difference. A convolution is decomposed as ``c_out x (c_in * h * w)``, and a vector (the
+    weight of a normalisation) as a matrix with one row, whose single singular value is its norm.
 
     Parameters
     ----------
     weight : torch.Tensor
-        ``W``, of one dimension or more. The decomposition is made in double precision, so that
-        devices and libraries agree on it, and kept in single precision. Directions of which the
-        singular value is zero are left out: they are arbitrary.
+        ``W``, with one dimension or more. The decomposition is computed in double precision, so
+        that devices and libraries agree on it, and stored in single precision. Directions with a
+        singular value of zero are left out, since they are arbitrary.
 
     Attributes
     ----------
@@ -39,7 +38,7 @@ class SingularValueShift(nn.Module):
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__()
         matrix = _as_matrix(weight.detach()).double()
-        if matrix.device.type == "mps":  # which has no double precision
+        if matrix.device.type == "mps":  # no double precision on MPS
             matrix = matrix.cpu()
         u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
         zero = max(matrix.shape) * torch.finfo(s.dtype).eps * s[:1]
@@ -53,14 +52,14 @@ class SingularValueShift(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the weight with its singular values shifted."""
-        # what is learned is small beside the weight: in bfloat16 it would be rounded away
+        # the change is small compared with the weight and would be rounded away in bfloat16
         with torch.autocast(weight.device.type, enabled=False):
             change = torch.relu(self.s + self.shift) - self.s
             return weight + ((self.u * change) @ self.vh).view_as(weight)
 
 
 def add_shifts(network: nn.Module, endings: tuple[str, ...] | None) -> None:
-    """Let the singular values of layers learn, and nothing else.
+    """Make the singular values of layers trainable, and nothing else.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ def add_shifts(network: nn.Module, endings: tuple[str, ...] | None) -> None:
 
 
 def shifts(network: nn.Module) -> Iterator[tuple[str, SingularValueShift, bool]]:
-    """Give the layers that learn: name, parametrisation, and whether it is a normalisation."""
+    """Yield the trained layers: name, parametrisation, and whether it is a normalisation."""
     for name, module in network.named_modules():
         if parametrize.is_parametrized(module, "weight"):
             (found,) = module.parametrizations.weight
@@ -90,7 +89,7 @@ def shifts(network: nn.Module) -> Iterator[tuple[str, SingularValueShift, bool]]
 
 
 def fold_shifts(network: nn.Module) -> None:
-    """Make the shifted weights plain weights again: the same values, without the decomposition."""
+    """Replace the parametrised weights by plain weights with the same values."""
     for module in list(network.modules()):
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

@@ -1,4 +1,4 @@
-"""The state of a fine-tuning: latents, network, tokens, optimiser, and how a step changes them."""
+"""A fine-tuning in progress: latents, network, tokens, optimiser, and the training step."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ from napari_phenldiff.runs.folder import Run
 
 _STATE = "state.safetensors"
 _NOISE = 2.0
-"""Most noise that is added to normalised channels, in times that of the noisiest condition."""
+"""Largest noise added to normalised channels, relative to that of the noisiest condition."""
 _JOINT = 0.25
-"""Share of the samples in which reference channels are noised like the others, so that the network
-can still draw whole images."""
+"""Fraction of the samples in which reference channels are noised like the others, so that the
+network can still generate whole images."""
 
 
 class Training:
-    """Everything that changes from step to step."""
+    """Latents, network, tokens and optimiser of a fine-tuning."""
 
     def __init__(self, base: BaseModel, config: TrainingConfig) -> None:
         self.base, self.config = base, config
         self.dtype = choose_precision(config.precision, base.device)
-        torch.manual_seed(config.seed)  # peft draws its initial weights from the global stream
+        torch.manual_seed(config.seed)  # peft draws initial weights from the global generator
         self.strategy = strategy_of(config)
         self._parameters_of_base = sum(p.numel() for p in base.unet.parameters())
         self.groups = self.strategy.add_to(base.unet)
         self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
 
     def encode(self, experiment: Experiment, run: Run) -> list[str]:
-        """Cache latents, choose references, set up tokens and optimiser; returns warnings."""
+        """Cache latents, choose references, and set up tokens and optimiser; returns warnings."""
         config, base = self.config, self.base
         self.experiment = experiment
         self.side = training_side((image.shape for image in experiment.images), base)
@@ -97,7 +97,7 @@ class Training:
         self.given = given_latents(base, run.channel_names, self.references)
         self.nothing_to_learn = bool(self.given.all())
         if self.nothing_to_learn:
-            # there is still an adapter to be saved, of a network that draws all channels
+            # an adapter is still saved, for which the network generates all channels
             self.given = self.padding
         encoder = None if base.encoder is None else base.encoder.to("cpu")
         values, null = initial_tokens(
@@ -133,7 +133,7 @@ class Training:
     def _tiles(
         self, scaling: IntensityScaling, warnings: list[str]
     ) -> tuple[list[torch.Tensor], list[np.ndarray]]:
-        """Cut and encode the images: by condition latents, and the image each tile is from."""
+        """Encode the tiles of each condition; returns latents and the image number of each tile."""
         config = self.config
         latents, origins = [], []
         for name in config.conditions:
@@ -141,7 +141,7 @@ class Training:
             tiles, origin = training_tiles(images, scaling.of(name), self.side)
             if len(tiles) > MAX_TILES:
                 text = (
-                    f"The images give up to {len(tiles)} tiles a condition; "
+                    f"The images give up to {len(tiles)} tiles per condition; "
                     f"{MAX_TILES} of them, drawn at random, are trained on."
                 )
                 warnings.append(text)
@@ -151,7 +151,7 @@ class Training:
         return latents, origins
 
     def _normalise(self, run: Run) -> list[str]:
-        """Bring channels to a common brightness, encode anew, and tell what was done."""
+        """Normalise the brightness of channels and encode again; returns messages for the user."""
         images = {name: self.experiment[name].images for name in self.config.conditions}
         scaling = with_common_brightness(run.scaling.shared, images, self.normalised)
         run.record_scaling(scaling)
@@ -163,11 +163,11 @@ class Training:
         ]
 
     def _noise(self, names: Sequence[str]) -> torch.Tensor | None:
-        """Return the most noise for normalised channels ``(1, L, 1, 1)``; None without any.
+        """Return the largest noise for normalised channels ``(1, L, 1, 1)``; None without any.
 
-        A dim stain that was made brighter has other noise than a bright one. The network would
-        tell the conditions by it and need the tokens less, and an image translated has the noise of
-        its source. So each sample is as noisy as chance makes it.
+        A dim stain that was made brighter is noisier than a bright one. The network could recognise
+        the conditions by their noise and rely less on the tokens, but a translated image has the
+        noise of its source. So a random amount of noise is added to each sample.
         """
         size = self.base.coefficients
         if size is None or not self.normalised:
@@ -182,16 +182,16 @@ class Training:
 
     @property
     def size(self) -> AdapterSize:
-        """How much is trained and kept, after `encode`."""
+        """Number of trained parameters, after `encode`."""
         adapted = sum(p.numel() for group in self.groups for p in group.parameters)
         tokens = sum(p.numel() for p in self.tokens.parameters())
         return AdapterSize(adapted, tokens, self._parameters_of_base)
 
     def step(self, number: int) -> float:
-        """One optimisation step; its loss."""
+        """Make one optimisation step; returns its loss."""
         config, device = self.config, self.base.device
-        # every step draws from its own stream, so that a resumed training goes on with the very
-        # numbers that an uninterrupted one would have seen
+        # every step has its own stream, so that a resumed training draws the same numbers as an
+        # uninterrupted one
         generator = stream(config.seed, number)
         clean, index = self._draw(generator)
         n = len(clean)
@@ -202,7 +202,9 @@ class Training:
         given = torch.where(joint.view(-1, 1, 1, 1), self.padding, self.given)
         if self.noise is not None:
             amount = torch.rand(n, 1, 1, 1, generator=generator).to(device)
-            amount = amount * ~joint.view(-1, 1, 1, 1)  # what is drawn shall not be noisy
+            amount = amount * ~joint.view(
+                -1, 1, 1, 1
+            )  # keep the targets of generated channels clean
             more = torch.randn(clean.shape, generator=generator).to(device)
             clean = clean + amount * self.noise * more
         noisy, target = add_noise(
@@ -223,7 +225,7 @@ class Training:
         return float(loss.detach())
 
     def _draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents, and which condition they belong to: conditions are seen equally often."""
+        """Draw latents and the numbers of their conditions, which are equally frequent."""
         n, conditions = self.config.batch_size, len(self.latents)
         first = torch.randint(conditions, (1,), generator=generator)
         index = (torch.arange(n) + first) % conditions
@@ -236,7 +238,7 @@ class Training:
         return torch.stack(chosen).to(self.base.device), index
 
     def save(self, run: Run, number: int) -> str:
-        """Write checkpoint and adapter; the adapter's path within the run."""
+        """Write checkpoint and adapter; returns the adapter's path within the run."""
         run.save_checkpoint(number, {_STATE: save(pack_state(self.average, self.optimizer))})
         with self.average.applied():
             adapter = run.save_adapter(
@@ -252,7 +254,7 @@ class Training:
         return adapter.relative_to(run.path).as_posix()
 
     def restore(self, run: Run) -> int:
-        """Load the newest checkpoint; returns the steps done, 0 without one."""
+        """Load the newest checkpoint; returns its step, or 0 if there is none."""
         newest = run.latest_checkpoint()
         if newest is None:
             return 0

@@ -39,12 +39,10 @@ __all__ = ["Cancelled", "Translation", "Translator"]
 class Translator(LatentTranslator):
     """A fine-tuned model that translates images.
 
-    Make one with `from_run`. Parameters and attributes are those of `LatentTranslator`.
+    Create one with `from_run`. Parameters and attributes are those of `LatentTranslator`.
 
-    Attributes
-    ----------
-    calibration : Calibration or None
-        Of the run: guidance and freedom where a translation does not ask for others.
+    Attributes ---------- calibration : Calibration or None Calibration of the run: defaults of
+    guidance and freedom.
     """
 
     calibration: Calibration | None = None
@@ -58,7 +56,7 @@ class Translator(LatentTranslator):
         Raises
         ------
         InputError
-            If the folder is no run, has no adapter yet, or its base is missing or another one.
+            If the folder is not a run, has no adapter yet, or its base is missing or has changed.
         """
         opened = run if isinstance(run, Run) else Run.open(run)
         if not opened.has_adapter:
@@ -78,14 +76,14 @@ class Translator(LatentTranslator):
         return translator
 
     def dial(self, image: Image, config: TranslationConfig) -> Dial:
-        """Invert an image, and see it at any strength from then on.
+        """Invert an image, to render it at any strength afterwards.
 
         Parameters
         ----------
         image : Image
             Of any size, in the source condition, with the run's channels.
         config : TranslationConfig
-            From what to what, and how.
+            Source, target and settings.
 
         Returns
         -------
@@ -103,16 +101,16 @@ class Translator(LatentTranslator):
     def translate(
         self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False
     ) -> Iterator[Translation]:
-        """Translate images, as many at once as fill a batch.
+        """Translate images in batches.
 
         Parameters
         ----------
         images : iterable of Image
             Of any size, in the source condition, with the run's channels.
         config : TranslationConfig
-            From what to what, and how.
+            Source, target and settings.
         keep : bool
-            Keep the inversions: every `Translation` then has its `dial`.
+            Keep the inversions, so that every `Translation` has a `dial`.
 
         Yields
         ------
@@ -122,7 +120,7 @@ class Translator(LatentTranslator):
         Raises
         ------
         InputError
-            On images with other channels and conditions that were not trained.
+            If an image has other channels, or a condition was not trained.
         """
         check_conditions(config, self.tokens.conditions)
         config = calibrated(config, self.calibration)
@@ -139,7 +137,7 @@ class Translator(LatentTranslator):
         self, batch: Batch, config: TranslationConfig, keep: bool
     ) -> Iterator[Translation]:
         if not keep and bool(self._given.all()):
-            # all channels are references: there is nothing to invert
+            # all channels are references, so there is nothing to invert
             for image, _ in batch:
                 same = replace(image, path=None)
                 yield Translation(image.name, same, same, residual=0.0, seconds=0.0)
@@ -161,7 +159,8 @@ class Translator(LatentTranslator):
             torch.cat(values).numpy() for values in zip(*statistics, strict=True)
         )
         seen = None
-        # Where image channels are mixed, what is lost is no noise but structure that may be gone.
+        # If the autoencoder mixes image channels, it loses structure as well as noise, and that
+        # structure may be absent in the target.
         if config.detail and self.base.coefficients is not None:
             channels = tiles.shape[1]
             seen = np.concatenate([self.base.decode(part[2].path[0], channels) for part in parts])
@@ -199,7 +198,7 @@ class Translator(LatentTranslator):
             )
 
     def _noise(self, batch: Batch, config: TranslationConfig) -> torch.Tensor:
-        """Noise for all tiles of a batch ``(N, L, Y, X)``."""
+        """Draw the noise for all tiles of a batch ``(N, L, Y, X)``."""
         factor = self.base.factor
         parts = []
         for _, grid in batch:
@@ -211,10 +210,11 @@ class Translator(LatentTranslator):
     def _unstructured(
         self, lost: np.ndarray, grid: TileGrid, config: TranslationConfig
     ) -> np.ndarray:
-        """Take the structure out of detail ``(C, Y, X)``, as far as the image is drawn anew.
+        """Remove the structure from detail ``(C, Y, X)``, in proportion to the freedom.
 
-        With the sign of each pixel at random it is as strong as it was in every place, but edges
-        of what may be gone are no longer in it. What the autoencoder could carry is taken out.
+        The sign of each pixel is randomised: the detail is as strong as before everywhere, but has
+        no edges of structures that may be gone in the target. The part that the autoencoder can
+        represent is subtracted.
         """
         sign = np.random.default_rng(config.seed).integers(0, 2, lost.shape[1:]) * 2 - 1
         tiles = grid.cut((lost * sign).astype(np.float32))
@@ -249,7 +249,8 @@ class Translator(LatentTranslator):
     ) -> Image:
         """Blend tiles ``(N, C, Y, X)`` in [-1, 1] to a field in the image's grey values.
 
-        Reference channels are the image's own pixels, which may lie outside of what was trained on.
+        Reference channels are copied from the image, so values outside the range of the training
+        are kept.
         """
         made = restore(image, grid, tiles, self.scaling.of(config.source), detail)
         for index, name in enumerate(self.channel_names):
@@ -259,9 +260,10 @@ class Translator(LatentTranslator):
 
 
 def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:
-    """Return the inversion of some of the tiles, which may have been inverted in several batches.
+    """Return the inversion of tiles `start` to `end`, collected from several batches.
 
-    Copies, so that the batches can be forgotten; without `whole` only the ends of the path.
+    The latents are copied, so that the batches can be freed. Without `whole`, only the ends of the
+    path are kept.
     """
     paths = [x.path if whole else (x.path[0], x.path[-1]) for x in inversions]
     path = tuple(torch.cat(latents)[start:end].clone() for latents in zip(*paths, strict=True))

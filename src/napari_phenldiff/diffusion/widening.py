@@ -1,4 +1,4 @@
-"""A base for more channels, made of one for fewer: where there are as few it answers as before."""
+"""Widen a base to more channels; for images with the old channels its output is the same."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def widened(
 ) -> tuple[LappedAutoencoder, UNet2DConditionModel, DescriptorEncoder]:
     """Copy the parts of a base into ones for more channels.
 
-    New channels are not seen by the network yet, and it says nothing of them: with images that have
-    black ones in their place it answers to the bit what it did. That holds for the descriptors as
-    well, to which those of structure are added where the base did not know them.
+    The weights of the new channels are zero, so that the output for images in which these channels
+    are black is unchanged to the bit. The same holds for the descriptor encoder, which also gets
+    the descriptors of structure if the base did not have them.
 
     Parameters
     ----------
     autoencoder, unet, encoder
         Parts of a base.
     channels : int
-        Image channels of the new one, at least as many.
+        Image channels of the new base, at least as many as before.
 
     Returns
     -------
@@ -74,10 +74,10 @@ def _widened_encoder(
             j = position[entry]
             wide.mean[i], wide.spread[i] = encoder.mean[j], encoder.spread[j]
             weight[:, i] = weight_before[:, j]
-        elif entry[0] in kinds:  # as in the channels that are known
+        elif entry[0] in kinds:  # mean of the old channels
             like = kinds[entry[0]]
             wide.mean[i], wide.spread[i] = encoder.mean[like].mean(), encoder.spread[like].mean()
-        else:  # of structure, between 0 and 1
+        else:  # descriptors of structure, between 0 and 1
             wide.mean[i], wide.spread[i] = 0.5, 0.25
     state |= {"project.0.weight": weight, "mean": wide.mean.data, "spread": wide.spread.data}
     wide.load_state_dict(state)
@@ -85,7 +85,7 @@ def _widened_encoder(
 
 
 def _entries(channels: int, coefficients: int) -> list[tuple[object, tuple[int, ...]]]:
-    """List what each number of a descriptor is, and of which channels, in order."""
+    """List the kind and the channels of each entry of a descriptor, in order."""
     entries: list[tuple[object, tuple[int, ...]]] = []
     for c in range(channels):
         entries += [(("quantile", q), (c,)) for q in _QUANTILES]
