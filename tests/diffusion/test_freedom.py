@@ -103,7 +103,7 @@ def test_noise_belongs_to_a_place_of_the_field():
 
 def test_an_anchor_and_freedom_contradict_each_other():
     values = {"source": "a", "target": "b", "anchor": 0.5, "freedom": 0.5}
-    with pytest.raises(InputError, match="an anchor holds to the image what freedom draws anew"):
+    with pytest.raises(InputError, match="an anchor holds on to what freedom replaces"):
         validated(TranslationConfig, values, where="translate")
 
 

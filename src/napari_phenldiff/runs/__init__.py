@@ -1,17 +1,17 @@
-"""A fine-tuning as a folder that others can watch, and as a process that can be stopped.
+"""Run folders, their configurations and events, and the processes that train.
 
-The run folder is the contract between whoever trains (``phenldiff train``) and whoever looks on
-(the widgets, a second terminal, another machine that sees the same disk)::
+The run folder is the interface between the process that trains (``phenldiff train``) and everything
+that follows it (the widgets, a second terminal, another machine on the same disk)::
 
     RUN/
-      config.json       what was asked for, intensity scaling, channel names, versions
-      images.json       the images trained on: condition, name, hash of the pixels, path
-      images/           those images that had no file, written when the run was made
-      events.jsonl      one event a line, appended while training
-      run.lock          present while somebody trains
-      stop              present while somebody wants training to stop
-      checkpoints/      step_000100/, step_000200/: what resuming needs, the last two
-      adapter/          the result: what translating needs
-      train.log         what the training process printed
-      note.txt          what somebody wrote down about it
+      config.json       configuration, intensity scaling, channel names, versions
+      images.json       the training images: condition, name, hash of the pixels, path
+      images/           images that have no file of their own, written when the run was created
+      events.jsonl      one event per line, appended during the training
+      run.lock          present while a process trains
+      stop              present when the training has been asked to stop
+      checkpoints/      step_000100/, step_000200/: the last two checkpoints, for resuming
+      adapter/          the result, which translating needs
+      train.log         output of the training process
+      note.txt          a note by the user
 """

@@ -1,4 +1,4 @@
-"""What the baselines are asked: PhenDiff and CycleGAN, in the papers' size and in one for a CPU."""
+"""Settings of the baselines PhenDiff and CycleGAN, in the published size and one for a CPU."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _settings(**values: Any) -> _Settings:
 
 
 class BaselineConfig(CommonTraining):
-    """What both baselines are asked."""
+    """Settings that both baselines share."""
 
     presets: ClassVar[Mapping[Preset, _Settings]]
 
     preset: Annotated[Preset, Shown(default="what suits the device")] = "cpu"
-    """Size of a baseline, where the values come from that are not given: paper is the published
-    size, cpu one that a processor core trains in ten to twenty minutes."""
+    """Size of a baseline, which sets the values that are not given: paper is the published size,
+    cpu one that a single CPU core trains in ten to twenty minutes."""
 
     learning_rate: Annotated[
         float, Field(gt=0, allow_inf_nan=False), Shown(step=1e-4, advanced=True)
@@ -45,12 +45,12 @@ class BaselineConfig(CommonTraining):
 
     @property
     def base(self) -> str:
-        """What the weights start from: random numbers, and no base model."""
+        """Initial weights: a baseline has no base model."""
         return "random"
 
 
 class PhenDiffConfig(BaselineConfig):
-    """How PhenDiff is trained: diffusion of pixels, from scratch, told the condition as a class."""
+    """Settings of PhenDiff: a class-conditional diffusion model of pixels, trained from scratch."""
 
     presets: ClassVar[Mapping[Preset, _Settings]] = MappingProxyType(
         {
@@ -84,7 +84,7 @@ class PhenDiffConfig(BaselineConfig):
     widths: Annotated[
         tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2), Shown(advanced=True)
     ]
-    """Channels of the network's levels; the last one has attention."""
+    """Channels of the network's levels; the last level has attention."""
 
     layers_per_block: Annotated[int, Field(ge=1), Shown(advanced=True)]
     """Residual blocks per level."""
@@ -117,7 +117,7 @@ class PhenDiffConfig(BaselineConfig):
 
 
 class CycleGANConfig(BaselineConfig):
-    """How a CycleGAN is trained, between exactly two conditions."""
+    """Settings of a CycleGAN between exactly two conditions."""
 
     presets: ClassVar[Mapping[Preset, _Settings]] = MappingProxyType(
         {
@@ -155,13 +155,13 @@ class CycleGANConfig(BaselineConfig):
     """Peak learning rate."""
 
     cycle_weight: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 10.0
-    """Weight of the cycle's L1 loss; the adversarial loss has 1."""
+    """Weight of the cycle consistency (L1) loss; the adversarial loss has weight 1."""
 
     identity_weight: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 0.5
-    """Weight of the identity's L1 loss, as a part of that of the cycle."""
+    """Weight of the identity (L1) loss, relative to `cycle_weight`."""
 
     pool_size: Annotated[int, Field(ge=0), Shown(advanced=True)] = 50
-    """Translated tiles that a discriminator remembers."""
+    """Generated tiles in the image pool of a discriminator."""
 
     @model_validator(mode="after")
     def _two_conditions(self) -> CycleGANConfig:
@@ -177,7 +177,7 @@ AnyBaselineConfig = PhenDiffConfig | CycleGANConfig
 
 def _method(values: Any) -> str:
     found = values.get("method") if isinstance(values, Mapping) else getattr(values, "method", None)
-    return str(found or "phenldiff")  # runs made before there were others do not name it
+    return str(found or "phenldiff")  # runs made before there were baselines have no method
 
 
 AnyTrainingConfig = Annotated[
@@ -186,7 +186,7 @@ AnyTrainingConfig = Annotated[
     | Annotated[CycleGANConfig, Tag("cyclegan")],
     Discriminator(_method),
 ]
-"""What config.json of a run holds."""
+"""Any configuration in the config.json of a run."""
 
 CONFIGS: Mapping[str, type[TrainingConfig] | type[PhenDiffConfig] | type[CycleGANConfig]] = (
     MappingProxyType(
@@ -208,32 +208,23 @@ _FIXED = MappingProxyType(
         "fixed_point_iterations": 1,
     }
 )
-"""What a baseline does where the method has a choice."""
+"""Values of a baseline for settings that only the method itself has."""
 
 
 def settings_of(
     method: str, config: TranslationConfig, *, inference_steps: int | None = None
 ) -> TranslationConfig:
-    """Tell what a method does of what a translation is asked for.
+    """Return the settings that a method actually applies in a translation.
 
-    Parameters
-    ----------
-    method : str
-        Of the run; "phenldiff" does all that can be asked for.
-    config : TranslationConfig
-        What is asked for. What is left at its default is not asked for.
-    inference_steps : int, optional
-        Steps that a baseline takes where none are asked for; None if it takes no steps.
+    Parameters ---------- method : str Method of the run; "phenldiff" supports all settings. config
+    : TranslationConfig Requested settings. Values equal to the default count as not requested.
+    inference_steps : int, optional Default number of steps of a baseline; None if it takes no
+    steps.
 
-    Returns
-    -------
-    TranslationConfig
-        Which this function gives back as it is.
+    Returns ------- TranslationConfig The applied settings; passing them to this function again does
+    not change them.
 
-    Raises
-    ------
-    InputError
-        If something is asked for that a baseline does not have.
+    Raises ------ InputError If a setting is requested that a baseline does not have.
     """
     if method == "phenldiff":
         return config

@@ -1,4 +1,4 @@
-"""Guidance and freedom that suit a run, chosen on images that were kept aside for it."""
+"""The calibration of a run: guidance and freedom, chosen on held-out images."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from napari_phenldiff.runs.records import read_model, write_model
 
 _NAME = "calibration.json"
 _CLOSE = 0.05
-"""Scores that differ by less are taken to be as good: the images are few."""
+"""Scores that differ by less count as equal, since there are few images."""
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Trial(BaseModel):
-    """How translations and reconstructions came out with one choice.
+    """Scores of translations and reconstructions with one combination of settings.
 
     Parameters
     ----------
     guidance, freedom : float
         As in `TranslationConfig`.
     to_target : float
-        Distance of translated images to real target images, in parts of that of the real source
-        images; 0 if they were the same to the measures.
+        Distance of translated images to real target images, as a fraction of the distance of real
+        source images to them; 0 if they cannot be distinguished.
     to_source : float
-        The same of reconstructed images to the real source images.
+        Distance of reconstructed images to real source images, as a fraction of the same distance.
     effect : float
-        Change from reconstructed to translated images along the line from source to target, in
-        parts of the real one.
+        Change from reconstructed to translated images along the line from source to target, as a
+        fraction of the real change.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,21 +45,15 @@ class Trial(BaseModel):
 
     @property
     def score(self) -> float:
-        """What is wrong with it, all together; less is better."""
+        """Sum of the errors; lower is better."""
         return self.to_target + self.to_source + abs(1 - self.effect)
 
 
 class Calibration(BaseModel):
-    """What calibration.json in a run's folder holds.
+    """Content of calibration.json in a run folder.
 
-    Parameters
-    ----------
-    source, target : str
-        Between which it was made.
-    images : int
-        Tiles per condition, none of them trained on, that it was made with.
-    trials : tuple of Trial
-        All that was tried, at least one.
+    Parameters ---------- source, target : str Conditions that it was made for. images : int Number
+    of held-out tiles that were translated. trials : tuple of Trial All trials, at least one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,13 +65,13 @@ class Calibration(BaseModel):
 
     @property
     def chosen(self) -> Trial:
-        """The best; of those that are as good, the one that changes least."""
+        """The best trial; among equally good ones, the one with the least freedom and guidance."""
         best = min(trial.score for trial in self.trials)
         close = [trial for trial in self.trials if trial.score <= best + _CLOSE]
         return min(close, key=lambda trial: (trial.freedom, trial.guidance))
 
     def in_words(self) -> str:
-        """Say what was chosen and how translations come out with it."""
+        """Describe the chosen settings and their scores for the user."""
         chosen = self.chosen
         return (
             f"Guidance {chosen.guidance:g} and freedom {chosen.freedom:g} suit this run: on "
@@ -87,12 +81,12 @@ class Calibration(BaseModel):
         )
 
     def write(self, run: Path) -> None:
-        """Write it into the folder of a run."""
+        """Write the calibration into the folder of a run."""
         write_model(run / _NAME, self)
 
 
 def read_calibration(run: Path) -> Calibration | None:
-    """Return what a run was calibrated to, if it was.
+    """Return the calibration of a run, or None if it has none.
 
     Raises
     ------
@@ -104,24 +98,17 @@ def read_calibration(run: Path) -> Calibration | None:
 
 
 def calibrated(config: TranslationConfig, calibration: Calibration | None) -> TranslationConfig:
-    """Fill in guidance and freedom of a run where they were not asked for.
+    """Set guidance and freedom from a run's calibration, unless they were set explicitly.
 
-    Parameters
-    ----------
-    config : TranslationConfig
-        What is asked for. What was not given to it explicitly is not asked for.
-    calibration : Calibration or None
-        Of the run.
+    Parameters ---------- config : TranslationConfig Requested settings; only fields that were
+    passed explicitly count as set. calibration : Calibration or None Calibration of the run.
 
-    Returns
-    -------
-    TranslationConfig
-        In which they count as given.
+    Returns ------- TranslationConfig Settings in which guidance and freedom count as set.
     """
     if calibration is None:
         return config
     chosen = calibration.chosen
-    # an anchor holds what freedom draws anew
+    # an anchor would hold on to what freedom replaces
     found = {"guidance": chosen.guidance, "freedom": 0.0 if config.anchor else chosen.freedom}
     return config.model_copy(
         update={name: x for name, x in found.items() if name not in config.model_fields_set}

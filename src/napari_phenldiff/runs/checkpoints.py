@@ -1,4 +1,4 @@
-"""Folders of files that are there whole or not at all, whenever the writer is killed."""
+"""Write folders atomically, so that a killed process never leaves an incomplete one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _STEP = re.compile(r"step_(\d{6,})")
 def write_folder(target: Path, files: Mapping[str, Content]) -> None:
     """Write `files` into the folder `target`, replacing what it held.
 
-    The files are written beside it, synchronised to disk, listed with their sizes in a manifest,
-    and moved into place in one go. A process that is killed on the way leaves a hidden folder,
-    which :func:`remove_leftovers` removes, and the old folder where :func:`recover` finds it.
+    The files are written into a temporary folder next to it, synchronised to disk, listed with
+    their sizes in a manifest, and moved into place. A process that is killed before that leaves a
+    hidden folder, which :func:`remove_leftovers` removes, and the old folder, which :func:`recover`
+    finds.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f"{_LEFTOVER}{target.name}-{uuid.uuid4().hex[:8]}")
@@ -57,17 +58,17 @@ def write_folder(target: Path, files: Mapping[str, Content]) -> None:
 
 
 def recover(target: Path) -> Path:
-    """Return where the newest whole version of the folder `target` is.
+    """Return the path of the newest complete version of the folder `target`.
 
-    That is `target` itself, except when a writer was killed in the instant between moving the old
-    version away and the new one in.
+    That is `target` itself, unless a writer was killed between moving the old version away and
+    moving the new one into place.
     """
     previous = target.with_name(f"{_PREVIOUS}{target.name}")
     return previous if not target.exists() and is_complete(previous) else target
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether all files that the manifest of `folder` lists are there in their full size."""
+    """Whether all files in the manifest of `folder` exist with their full size."""
     try:
         sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
@@ -89,14 +90,14 @@ def steps_in(folder: Path) -> list[tuple[int, Path]]:
 def keep_last(folder: Path, count: int) -> None:
     """Remove all but the newest `count` checkpoints in `folder`."""
     for _, path in steps_in(folder)[:-count]:
-        # Hidden first, so that a half removed one is never taken for a checkpoint.
+        # Renamed first, so that a partly removed one is never taken for a checkpoint.
         aside = path.with_name(f"{_LEFTOVER}{path.name}-{uuid.uuid4().hex[:8]}")
         path.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writers left in `folder`; nobody else may be writing there."""
+    """Remove what killed writers left in `folder`; no other process may be writing there."""
     with suppress(FileNotFoundError):
         for path in folder.iterdir():
             superseded = path.name.startswith(_PREVIOUS) and is_complete(
@@ -107,6 +108,6 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _synchronise(path: Path) -> None:
-    """Have the system put a file on the disk, so that it also survives a loss of power."""
+    """Flush a file to disk, so that it also survives a power failure."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

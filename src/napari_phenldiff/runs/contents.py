@@ -1,4 +1,4 @@
-"""What lies in a run folder: its events, its lock, a note, checkpoints and the result."""
+"""The files in a run folder: events, lock, note, checkpoints and result."""
 
 from __future__ import annotations
 
@@ -34,38 +34,38 @@ _TAIL = 16 * 1024
 
 
 class RunContents:
-    """The part of a `Run` that only its path is needed for."""
+    """The part of a `Run` that only depends on its path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._held: lock.Held | None = None
 
-    # ---- what happens ------------------------------------------------------------------------
+    # ---- events ------------------------------------------------------------------------------
 
     @property
     def events_path(self) -> Path:
-        """File of the events, one a line."""
+        """File of the events, one per line."""
         return self.path / "events.jsonl"
 
     @property
     def log_path(self) -> Path:
-        """File that a training process started by a program prints into."""
+        """File with the output of a training that a widget started."""
         return self.path / LOG_NAME
 
     def append(self, event: Event) -> None:
-        """Write down that something happened."""
+        """Append an event to the file of events."""
         append_event(self.events_path, event)
 
     def events(self, start: int = 0) -> tuple[list[Event], int]:
-        """Return what happened since offset `start`, and the offset for the next call."""
+        """Return the events since offset `start`, and the offset for the next call."""
         return read_events(self.events_path, start)
 
     @property
     def state(self) -> State:
-        """Where the run is.
+        """The state of the run.
 
-        "interrupted" is a run whose process went away without a word (killed, power lost): like
-        one that was stopped or failed, it can be resumed.
+        A run is "interrupted" if its process ended without writing an event (killed, power
+        failure). Like one that was stopped or failed, it can be resumed.
         """
         if self.is_locked:
             return "running"
@@ -86,7 +86,7 @@ class RunContents:
 
     @property
     def is_locked(self) -> bool:
-        """Whether somebody trains this run now."""
+        """Whether a process trains this run now."""
         held = lock.holder(self._lock_path)
         return held is not None and held.alive
 
@@ -96,12 +96,9 @@ class RunContents:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the one who trains this run, for as long as the context lasts.
+        """Hold the lock of this run inside the context.
 
-        Raises
-        ------
-        InputError
-            If another process trains it.
+        Raises ------ InputError If another process trains this run.
         """
         with lock.hold(self._lock_path, what=f"run {self.path}") as held:
             checkpoints.remove_leftovers(self.path)
@@ -123,21 +120,19 @@ class RunContents:
         return self.path / "stop"
 
     def request_stop(self) -> None:
-        """Ask whoever trains this run to save its state and end."""
+        """Ask the process that trains this run to save its state and end."""
         self._stop_path.touch()
 
     @property
     def stop_requested(self) -> bool:
-        """Whether somebody asked for an end."""
+        """Whether the training has been asked to stop."""
         return self._stop_path.exists()
 
     def clear_stop(self, *, before: float | None = None) -> None:
-        """Forget that somebody asked for an end.
+        """Remove a request to stop.
 
-        Parameters
-        ----------
-        before : float, optional
-            Forget only what was asked before this time (seconds since the epoch).
+        Parameters ---------- before : float, optional Only remove a request made before this time
+        (seconds since the epoch).
         """
         try:
             if before is None or self._stop_path.stat().st_mtime < before:
@@ -145,11 +140,11 @@ class RunContents:
         except FileNotFoundError:
             pass
 
-    # ---- what people write down ---------------------------------------------------------------
+    # ---- note ---------------------------------------------------------------------------------
 
     @property
     def note(self) -> str:
-        """What somebody wrote down about this run: the text of ``note.txt``, "" without one."""
+        """The user's note about this run, from ``note.txt``; "" without one."""
         try:
             return (self.path / NOTE_NAME).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
@@ -164,22 +159,15 @@ class RunContents:
         with write_atomic(path) as aside:
             aside.write_text(text.strip() + "\n", encoding="utf-8")
 
-    # ---- what comes out ----------------------------------------------------------------------
+    # ---- checkpoints and result --------------------------------------------------------------
 
     def save_checkpoint(self, step: int, files: Mapping[str, checkpoints.Content]) -> Path:
-        """Write what resuming after `step` needs, and forget all but the last two checkpoints.
+        """Write a checkpoint, and remove all but the last two.
 
-        Parameters
-        ----------
-        step : int
-            Steps done.
-        files : mapping
-            By name, the bytes of each file or a function that writes it at the path it is given.
+        Parameters ---------- step : int Number of steps done. files : mapping For each file name,
+        its bytes or a function that takes a path and writes the file.
 
-        Returns
-        -------
-        Path
-            ``checkpoints/step_000100/``, which appears whole or not at all.
+        Returns ------- Path ``checkpoints/step_000100/``, which appears when it is complete.
         """
         self._check_held()
         folder = self.path / "checkpoints"
@@ -201,17 +189,17 @@ class RunContents:
 
     @property
     def adapter_path(self) -> Path:
-        """Folder of the result, which does not exist before :meth:`save_adapter`."""
+        """Folder of the adapter, which does not exist before :meth:`save_adapter`."""
         return checkpoints.recover(self.path / "adapter")
 
     @property
     def has_adapter(self) -> bool:
-        """Whether there is a result that images can be translated with."""
+        """Whether there is an adapter to translate images with."""
         return checkpoints.is_complete(self.adapter_path)
 
     @property
     def reference_channels(self) -> tuple[str, ...]:
-        """Channels that the result leaves as they are; none before there is a result."""
+        """Channels that a translation does not change; empty before there is an adapter."""
         try:
             settings = json.loads((self.adapter_path / "adapter.json").read_text(encoding="utf-8"))
             return tuple(str(name) for name in settings["reference_channels"])
@@ -231,20 +219,16 @@ def _progress(path: Path, changed: int, size: int) -> tuple[int, Event | None]:
 
 
 def state_after(last: Event | None, *, begun: bool) -> State:
-    """Return where a run is that nobody trains now.
+    """Return the state of a run that no process trains.
 
-    Parameters
-    ----------
-    last : Event or None
-        The last event in it.
-    begun : bool
-        Whether a step was done.
+    Parameters ---------- last : Event or None The last event of the run. begun : bool Whether a
+    step has been done.
     """
     match last:
         case None:
             return "created"
         case Warned() if not begun:
-            return "created"  # about the images, told by whoever made the run
+            return "created"  # about the images, written when the run was created
         case Failed():
             return "failed"
         case Finished(stopped=stopped):

@@ -1,4 +1,4 @@
-"""What happens during a run, as values that are written one a line and read while being written."""
+"""Events of a run, appended to a file as lines of JSON that other processes can follow."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pydantic import TypeAdapter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Timed:
-    """Seconds since the epoch at which an event was made; the last argument, by keyword only."""
+    """Time at which an event was created, in seconds since the epoch; keyword-only."""
 
     time: float = field(default_factory=clock.time)
 
     def to_json(self) -> str:
-        """Return the event as one line of strict JSON, without the line's end."""
+        """Return the event as one line of strict JSON, without a line break."""
         values: dict[str, Any] = {"event": type(self).__name__.lower()}
         for key, value in asdict(self).items():
-            # JSON knows neither NaN nor infinity; a loss that diverged is written as null.
+            # JSON has neither NaN nor infinity; a diverged loss is written as null.
             lost = isinstance(value, float) and not math.isfinite(value)
             values[key] = None if lost else value
         return json.dumps(values, allow_nan=False)
@@ -31,28 +31,28 @@ class _Timed:
 
 @dataclass(frozen=True, slots=True)
 class Loading(_Timed):
-    """Something that takes a while is being prepared; `message` says what."""
+    """A preparation that takes a while has begun; `message` says which."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Warned(_Timed):
-    """Something that the user should know, and that stops nothing."""
+    """A warning for the user; the work continues."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Noted(_Timed):
-    """Something that was found out and that stays worth knowing."""
+    """A result or decision to report to the user."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Started(_Timed):
-    """Computing begins on `device` of the machine `host`, in the given precision."""
+    """Computation has started on `device` of the machine `host`, in `precision`."""
 
     device: str
     host: str
@@ -73,7 +73,7 @@ class Step(_Timed):
 class Preview(_Timed):
     """A preview was written to `path`, relative to the run folder.
 
-    It shows a piece of an image of condition `source`, translated to `target`.
+    It shows a tile of an image of condition `source`, translated to `target`.
     """
 
     step: int
@@ -84,7 +84,7 @@ class Preview(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class Validated(_Timed):
-    """The loss on images that are not trained on, and on as many that are, with the same noise."""
+    """The loss on validation images, and on equally many training images with the same noise."""
 
     step: int
     loss: float
@@ -101,7 +101,7 @@ class Saved(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class Progress(_Timed):
-    """`done` of `total` pieces of some work other than training are done."""
+    """`done` of `total` items of work other than training are done."""
 
     done: int
     total: int
@@ -111,14 +111,14 @@ class Progress(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class Failed(_Timed):
-    """The work ended before its time; `message` says why and what to do."""
+    """The work failed; `message` says why and what to do."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished(_Timed):
-    """The work ended after `step` steps, as planned or because somebody asked it to stop."""
+    """The work ended after `step` steps, as planned or because it was asked to stop."""
 
     step: int
     stopped: bool = False
@@ -145,12 +145,12 @@ _CHECKS: dict[str, TypeAdapter[Event]] = {name: TypeAdapter(kind) for name, kind
 def event_from_json(line: str) -> Event:
     """Return the event that `line` describes.
 
-    Fields that this version does not know are left out, so that a newer run can be watched.
+    Unknown fields are ignored, so that runs of newer versions can be followed.
 
     Raises
     ------
     ValueError
-        If the line is damaged, or the kind of event is not known.
+        If the line is damaged, or the kind of event is unknown.
     """
     try:
         values = json.loads(line)
@@ -167,10 +167,11 @@ def event_from_json(line: str) -> Event:
 
 
 def append_event(path: Path, event: Event) -> None:
-    """Append `event` to the file `path` as one line, in one write to the system.
+    """Append `event` to the file `path` as one line, in a single unbuffered write.
 
-    A process that is killed right after this call has the event in the file. If an earlier writer
-    was killed in the middle of a line, that line is ended first, so that it spoils no other.
+    The event is in the file even if the process is killed right after this call. If an earlier
+    writer was killed in the middle of a line, that line is ended first, so that only that one is
+    lost.
     """
     with path.open("ab+", buffering=0) as file:
         line = event.to_json().encode() + b"\n"
@@ -182,12 +183,12 @@ def append_event(path: Path, event: Event) -> None:
 
 
 def read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
-    """Read the events that were written since `start`.
+    """Read the events after offset `start`.
 
     Parameters
     ----------
     path : Path
-        File of events, which need not exist yet.
+        File of events, which may not exist yet.
     start : int
         Offset in bytes, as the previous call returned it.
 
@@ -197,7 +198,7 @@ def read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
         Complete lines only. A last line that is still being written is left for the next call, and
         a line that a killed process left half written is skipped.
     offset : int
-        Where the next call shall start.
+        Offset for the next call.
     """
     try:
         with path.open("rb") as file:
