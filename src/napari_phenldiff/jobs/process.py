@@ -1,4 +1,4 @@
-"""Start, watch and stop a command of this package in a process of its own."""
+"""Start, follow and stop a command of this package in a child process."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from napari_phenldiff.runs.events import Event, Failed, Finished, read_events
 from napari_phenldiff.runs.lock import holder
 
 _NICE = 10
-"""Half of the least priority that there is on Unix."""
+"""Nice value of low priority on Unix, where 19 is the lowest priority."""
 
-# How `phenldiff` ends when it cannot use what it was given: its last line is the reason.
+# Exit status of `phenldiff` for bad input; the last line of its output is the reason.
 _REFUSED = 2
 _PREFIX = "phenldiff: "
 
-# By a signal that nothing can be done against: so a system ends the largest process when its memory
-# runs out. The second is how a shell tells it.
+# Exit codes after SIGKILL, with which a system ends a large process when memory runs out; the
+# second is that of a shell.
 _KILLED = (-9, 137)
 
 
 class ChildProcess:
-    """A ``python -m napari_phenldiff ...`` that lives on when the program that started it ends.
+    """A ``python -m napari_phenldiff ...`` process that outlives the program that started it.
 
-    Use :meth:`start`. The widgets never train in their own process: a crash of CUDA or a lack of
-    memory would take the viewer down with it, and memory of the GPU would stay taken.
+    Use :meth:`start`. The widgets never train in their own process, because a crash of CUDA or a
+    lack of memory would end the viewer too, and GPU memory would not be released.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -57,20 +57,21 @@ class ChildProcess:
         args : sequence of str
             Command and options, for example ``["train", "--resume", run.path]``.
         log : Path
-            File that what the process prints is appended to.
+            File that the output of the process is appended to.
         environment : mapping of str, optional
-            Environment variables besides those of this process.
+            Environment variables in addition to those of this process.
         reads_stdin : bool
-            Whether it reads what it is told, see `send`, and ends when nobody is there to tell.
+            Whether the process reads lines from its standard input, see `send`, and ends when that
+            is closed.
         low_priority : bool
-            Whether it lets others go first where there are too few cores: the window that somebody
-            looks at.
+            Whether to run it at low priority, so that the viewer stays responsive if there are
+            few cores.
         """
         command = [sys.executable, "-m", "napari_phenldiff", *(os.fspath(arg) for arg in args)]
         fixed = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         log = Path(log)
-        # A group of its own, so that Ctrl-C in the terminal that napari was started from, or the
-        # end of that terminal, does not reach it.
+        # A process group of its own, so that Ctrl-C in the terminal that napari was started from,
+        # or closing that terminal, does not end it.
         flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -114,9 +115,9 @@ class ChildProcess:
         return self._process.pid
 
     def send(self, line: str) -> bool:
-        """Write a line to the process; False if it has gone.
+        """Write a line to the standard input of the process; returns False if it has ended.
 
-        For one that was started with `reads_stdin`.
+        Only for a process that was started with `reads_stdin`.
         """
         pipe = self._process.stdin
         if pipe is None or pipe.closed or self.poll() is not None:
@@ -129,7 +130,7 @@ class ChildProcess:
         return True
 
     def close_stdin(self) -> None:
-        """Let a process that listens know that there is nothing more to come."""
+        """Close the standard input of the process."""
         pipe = self._process.stdin
         if pipe is not None and not pipe.closed:
             with suppress(OSError):
@@ -140,7 +141,7 @@ class ChildProcess:
         return self._process.poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit code.
+        """Wait for the process to end and return its exit code.
 
         Raises
         ------
@@ -153,7 +154,7 @@ class ChildProcess:
             raise TimeoutError(f"process {self.pid} still runs after {timeout} s") from None
 
     def terminate(self) -> None:
-        """Ask the process to end; a training then saves its state first."""
+        """Ask the process to end; a training saves its state first."""
         self._process.terminate()
 
     def kill(self) -> None:
@@ -161,12 +162,12 @@ class ChildProcess:
         self._process.kill()
 
     def tail(self, lines: int = 10) -> str:
-        """Return the last lines of what the process printed."""
+        """Return the last lines of the output of the process."""
         return tail(self.log, lines)
 
 
 def tail(log: Path, lines: int = 10) -> str:
-    """Return the last `lines` non-empty lines of a file, or "" without one."""
+    """Return the last `lines` non-empty lines of a file, or "" if there is no file."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
@@ -190,28 +191,28 @@ def follow(
     Parameters
     ----------
     path : Path
-        The file of events, ``RUN/events.jsonl``. It need not exist yet.
+        The file of events, ``RUN/events.jsonl``, which may not exist yet.
     process : ChildProcess, optional
-        The process that writes it. Without one, whoever holds the lock beside the file: this is
-        how a run that somebody else started, here or on another machine, is watched.
+        The process that writes it. Without one, the holder of the lock next to the file is used,
+        so that a run started elsewhere, here or on another machine, can be followed.
     interval : float
-        Seconds between two looks.
+        Seconds between two reads.
     should_stop : callable
-        Ends the watching, not the process, when it returns True.
+        Ends the iteration, not the process, when it returns True.
     start : int
-        Offset to start at. Whoever resumes a run passes the offset that ``run.events()`` returned
-        before the process was started, because the file still holds how the last one ended.
+        Offset to start at. When resuming a run, pass the offset that ``run.events()`` returned
+        before the process was started, because the file still holds the end of the previous one.
 
     Yields
     ------
     Event
-        Up to and including ``Finished`` or ``Failed``. If the process goes away without writing
-        either, the last one is a ``Failed`` made from what it printed.
+        Up to and including ``Finished`` or ``Failed``. If the process ends without writing either,
+        the last event is a ``Failed`` made from its output.
     """
     path = Path(path)
     offset = start
     while not should_stop():
-        # Looked up before reading: whatever a process wrote before its end is then read.
+        # Checked before reading, so that everything the process wrote before its end is read.
         gone = _is_gone(path, process)
         events, offset = read_events(path, offset)
         yield from events

@@ -1,10 +1,9 @@
-"""A process that keeps a run's model in memory and translates whenever it is asked to.
+"""Requests to a ``phenldiff session`` process, which keeps a model in memory and translates.
 
-Loading a model takes longer than translating an image, and an inversion that is kept makes another
-strength a matter of a second. So the viewer talks with one ``phenldiff session``: a request is a
-line of JSON on its standard input, an answer is a folder with events and images. Nothing else
-goes over the pipe, and when the pipe is closed (the viewer has gone, however it went), the process
-ends by itself and gives its memory back.
+Loading a model takes longer than translating an image, and with a stored inversion another strength
+only takes about a second. So the viewer keeps one ``phenldiff session`` running: a request is a
+line of JSON on its standard input, and an answer is a folder with events and images. When the pipe
+is closed, because the viewer was closed or killed, the process ends and releases its memory.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from napari_phenldiff.runs.config import TranslationConfig
 EVENTS_NAME, REQUEST_NAME, IMAGES_NAME = "events.jsonl", "request.json", "images"
 
 _EXIT_SECONDS = 30.0
-"""Seconds that a process has for ending by itself."""
+"""Time that a process has to end by itself."""
 
 _KILL_SECONDS = 5.0
-"""Seconds that the system has for ending a process."""
+"""Time that the system has to end a killed process."""
 
 _Number = Annotated[int, Field(ge=0)]
 
@@ -39,9 +38,9 @@ class TranslateRequest(BaseModel):
     Parameters
     ----------
     number : int
-        Names the folder of the request: `request_folder`.
+        Number of the request, which determines its folder, see `request_folder`.
     config : TranslationConfig
-        From what to what, and how.
+        Source, target and settings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,20 +51,20 @@ class TranslateRequest(BaseModel):
 
 
 class StrengthRequest(BaseModel):
-    """Show an image that was translated at another strength; a newer one takes its place.
+    """Render a translated image at another strength; a newer request replaces an older one.
 
     Parameters
     ----------
     number : int
-        Names the folder of the request.
+        Number of the request, which determines its folder.
     of : int
         Number of the request that translated the image.
     image : int
-        Its place among the images of that request.
+        Index of the image in that request.
     strength : float
-        0 for the source, 1 for the target, or between and beyond.
+        0 for the source, 1 for the target; may lie between or beyond.
     near : (float, float), optional
-        Place (y, x) in pixels that is looked at.
+        Position (y, x) in pixels that is in view.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +78,7 @@ class StrengthRequest(BaseModel):
 
 
 class CancelRequest(BaseModel):
-    """Give up what is being done and what is waiting."""
+    """Cancel the current request and all waiting ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,10 +86,10 @@ class CancelRequest(BaseModel):
 
 
 class CloseRequest(BaseModel):
-    """Nothing more will come, and whoever asked takes care of the folder.
+    """End the session; the client deletes its folder.
 
-    When the pipe is closed without it, whoever asked has been killed, and the folder is deleted:
-    there are somebody's images in it.
+    If the pipe is closed without this request, the client was killed, and the session deletes the
+    folder, because it holds the user's images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,7 +108,7 @@ def read_request(line: str | bytes) -> Request:
     Raises
     ------
     pydantic.ValidationError
-        If it describes none.
+        If it does not describe a request.
     """
     return _REQUESTS.validate_json(line)
 
@@ -120,7 +119,7 @@ def request_folder(folder: Path, number: int) -> Path:
 
 
 class Session:
-    """The process as the viewer sees it: started when it is needed, and again after its end.
+    """The viewer's side of a session: starts the process when needed, and again after its end.
 
     Parameters
     ----------
@@ -128,7 +127,7 @@ class Session:
         Folder of the requests and their answers. Images that were sent stay there until
         `delete_request`, so that a process that ended or crashed can be replaced.
     start : callable
-        Starts the process, given the file that it prints into.
+        Takes the path of a log file and starts the process.
     """
 
     def __init__(self, folder: Path, start: Callable[[Path], ChildProcess]) -> None:
@@ -136,21 +135,21 @@ class Session:
         self._start = start
         self._process: ChildProcess | None = None
         self._number = 0
-        # A request is written by a worker, a cancel by whoever presses Stop.
+        # Requests are sent by worker threads, and cancelled by the main thread.
         self._lock = Lock()
 
     @property
     def process(self) -> ChildProcess | None:
-        """The process, once there was something to ask."""
+        """The process, or None before the first request."""
         return self._process
 
     @property
     def running(self) -> bool:
-        """Whether the process is there, with the model in its memory."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def new_folder(self) -> tuple[int, Path]:
-        """Make the folder of the next request; returns its number too."""
+        """Create the folder of the next request; returns its number and its path."""
         with self._lock:
             self._number += 1
             number = self._number
@@ -159,16 +158,13 @@ class Session:
         return number, folder
 
     def ask(self, request: TranslateRequest | StrengthRequest) -> ChildProcess:
-        """Send a request, to a new process if there is none.
+        """Send a request; starts a process if none is running.
 
-        Raises
-        ------
-        OSError
-            If no process can be started.
+        Raises ------ OSError If no process can be started.
         """
         folder = request_folder(self.folder, request.number)
         text = request.model_dump_json()
-        # A process started later reads here how the images of an earlier request were inverted.
+        # A process that is started later reads the settings of earlier requests from here.
         with write_atomic(folder / REQUEST_NAME) as aside:
             aside.write_text(text, encoding="utf-8")
         with self._lock:
@@ -179,28 +175,27 @@ class Session:
             return self._process
 
     def cancel(self) -> None:
-        """Ask for an end of what is being done; the model stays in memory."""
+        """Cancel the current request; the model stays in memory."""
         with self._lock:
             if self._process is not None:
                 self._process.send(CancelRequest().model_dump_json())
 
     def delete_request(self, number: int) -> None:
-        """Delete what lies in the folder of a request that nobody will come back to."""
+        """Delete the folder of a request that is not needed any more."""
         shutil.rmtree(request_folder(self.folder, number), ignore_errors=True)
 
     def kill(self) -> None:
         """End the process at once."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            # Until it is really gone, it would seem to listen to the next request.
+            # Until it has ended, it would seem to accept the next request.
             with suppress(TimeoutError):
                 self._process.wait(_KILL_SECONDS)
 
     def close(self) -> None:
-        """Let the process end by itself, which it does at the next pass of the network.
+        """Ask the process to end, which it does before the next pass of the network.
 
-        Somebody waits for it meanwhile: a process that nobody has waited for stays in the system's
-        list, and one that hangs would keep its memory.
+        A thread waits for it, so that no zombie process is left, and kills it if it hangs.
         """
         if self._process is not None:
             self._process.send(CloseRequest().model_dump_json())

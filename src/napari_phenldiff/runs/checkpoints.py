@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 Content = bytes | Callable[[Path], object]
-"""What goes into a file: its bytes, or a function that writes the file at the path it is given."""
+"""Content of a file: its bytes, or a function that takes a path and writes the file there."""
 
 MANIFEST = "manifest.json"
 _LEFTOVER = ".tmp-"

@@ -42,20 +42,24 @@ class TrainingConfig(CommonTraining):
     changes the attention modules, full changes all weights. ``auto`` is lora."""
 
     rank: Annotated[int, Field(ge=1), Shown(advanced=True)] = 14
-    """Rank of the matrices that LoRA adds. A higher rank can learn more, and memorise more. With 14,
-    a run on the bundled base takes a tenth of the space of one with full."""
+    """Rank of the matrices that LoRA adds. A higher rank can learn more, and memorise more. With
+    14, a run on the bundled base takes a tenth of the space of one with full."""
 
     lora_alpha: Annotated[
         float,
         Field(gt=0, allow_inf_nan=False),
-        Shown("LoRA alpha", advanced=True, default="8 times the rank with the bundled base, else the rank"),
+        Shown(
+            "LoRA alpha",
+            advanced=True,
+            default="8 x rank with the bundled base, else rank",
+        ),
     ] = 14.0
-    """Scale of LoRA's matrices, times their rank. A larger one learns faster, until the loss becomes
-    unstable."""
+    """Scale of LoRA's matrices, times their rank. A larger one learns faster, until the loss
+    becomes unstable."""
 
     layers: Annotated[
         Literal["attention", "everywhere"],
-        Shown(advanced=True, default="everywhere with SVDiff or the bundled base, else attention"),
+        Shown(advanced=True, default="everywhere with SVDiff or bundled, else attention"),
     ] = "attention"
     """Layers that LoRA and SVDiff act on: the attention projections, or the convolutions and
     feed-forward layers too. The strategies attention and full ignore it."""

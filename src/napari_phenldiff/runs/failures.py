@@ -1,4 +1,4 @@
-"""What went wrong, told to somebody who can do something about it."""
+"""Explain errors to the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 def explain(error: BaseException) -> str:
-    """Return a sentence about `error`, with what to do where that is known."""
+    """Return a sentence that explains `error` and, if possible, what to do."""
     if isinstance(error, InputError):
         return str(error)
     if is_out_of_memory(error):
@@ -33,17 +33,17 @@ def explain(error: BaseException) -> str:
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether `error` is told well enough without a traceback."""
+    """Whether `error` is explained well enough without a traceback."""
     return not explain(error).startswith("Unexpected")
 
 
 def _is_disk_full(error: OSError) -> bool:
-    # numpy has no number for it: "16384 requested and 4096 written".
+    # numpy sets no errno, but says "16384 requested and 4096 written".
     return error.errno in _DISK_FULL or bool(_TOO_SHORT.match("".join(map(str, error.args[:1]))))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on the GPU or off it; torch is recognised without importing it."""
+    """Whether memory ran out, on a GPU or not; torch's errors are recognised by their name."""
     if isinstance(error, MemoryError):
         return True
     if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):

@@ -1,4 +1,4 @@
-"""A fine-tuning as a folder."""
+"""The run folder: create, open and read a fine-tuning."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from napari_phenldiff.runs.records import (
 )
 
 _BASE_AT = "base_at.txt"
-"""Where the base was found that is not where it was."""
+"""File with the new location of a base that was moved."""
 
 __all__ = ["Run", "State", "check_output_folder", "is_run", "state_after"]
 
 
 class Run(RunContents):
-    """A fine-tuning: what was asked for, what happened, and what came out.
+    """A fine-tuning: its configuration, events, checkpoints and result.
 
-    The folder alone is enough to translate images on another machine. To resume training, the
-    images must still be where they were.
+    With its base model, the folder is enough to translate images on another machine. To resume
+    training, the images must still be in place.
 
-    Make one with :meth:`create` or :meth:`from_experiment`, or open one that exists with
+    Create one with :meth:`create` or :meth:`from_experiment`, or open an existing one with
     :meth:`open`.
     """
 
@@ -76,20 +76,20 @@ class Run(RunContents):
         dtypes: Iterable[str] = (),
         pixel_sizes: Iterable[str] = (),
     ) -> Run:
-        """Make a run folder, whole or not at all.
+        """Create a run folder; it appears when it is complete.
 
         Parameters
         ----------
         path : path-like
-            The folder, which must not exist or be empty.
+            The folder, which must be empty or not exist.
         config : AnyTrainingConfig
-            What is asked for.
+            Settings.
         scaling : IntensityScaling
-            How grey values become numbers in [-1, 1].
+            Conversion of grey values to [-1, 1].
         channel_names : sequence of str
             Channels that images must have, in order.
         images : iterable of ImageRecord or mapping
-            The images trained on.
+            The training images.
         digest : str
             ``Experiment.digest()`` of them.
         versions : mapping, optional
@@ -97,12 +97,12 @@ class Run(RunContents):
         stored : mapping, optional
             Images to write into the run folder, by their path relative to it.
         dtypes, pixel_sizes : iterable of str
-            Of the images trained on, as :class:`RunRecord` has them.
+            Data types and pixel sizes of the training images, as in :class:`RunRecord`.
 
         Raises
         ------
         InputError
-            If the folder is not empty, or a record is not one.
+            If the folder is not empty, or a record is not valid.
         """
         path = Path(path).resolve()
         check_output_folder(path)
@@ -140,12 +140,12 @@ class Run(RunContents):
         scaling: IntensityScaling,
         validation: Experiment | None = None,
     ) -> Run:
-        """Make a run folder for the images of `experiment`.
+        """Create a run folder for the images of `experiment`.
 
-        Images are referred to by the path of their file and the hash of their pixels. Those that
-        no file gives back (layers of a viewer, projections, one file per channel) are written
-        into the run folder, so that it can be resumed. Those in `validation` are watched and not
-        trained on.
+        Images are recorded by the path of their file and the hash of their pixels. Images that
+        cannot be read back from a single file (layers of a viewer, projections, one file per
+        channel) are written into the run folder, so that the run can be resumed. Those in
+        `validation` are not trained on.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class Run(RunContents):
         """
         check_output_folder(Path(path))
         for name in config.conditions:
-            _ = experiment[name]  # refuses an unknown one
+            _ = experiment[name]  # raises if it is unknown
         records, stored = record_images(experiment)
         if validation is not None:
             watched, more = record_images(validation, validation=True)
@@ -182,14 +182,13 @@ class Run(RunContents):
         path : path-like
             The folder.
         base_at : path-like, optional
-            Folder of its base model, if that is no longer where it was: the run was moved to
-            another machine, or the base has changed meanwhile. Where the run says which weights it
-            was trained on, it remembers the folder once they were found there.
+            Folder of its base model, if that has moved, as on another machine, or has changed. If
+            the run has a record of the weights of its base and they match, it remembers the folder.
 
         Raises
         ------
         InputError
-            If it is not one, or its config.json is damaged, or there is no folder `base_at`.
+            If it is not a run, its config.json is damaged, or there is no folder `base_at`.
         """
         path = Path(path).resolve()
         if not is_run(path):
@@ -213,21 +212,21 @@ class Run(RunContents):
                 )
         return run
 
-    # ---- what was asked for ------------------------------------------------------------------
+    # ---- configuration -----------------------------------------------------------------------
 
     @property
     def config(self) -> AnyTrainingConfig:
-        """What was asked for."""
+        """Settings of the run."""
         return self._record.config
 
     def record_steps(self, steps: int) -> None:
-        """Write down how many steps this run takes, once that has been measured."""
+        """Record the number of steps of this run, once it has been measured."""
         config = self._record.config.model_copy(update={"steps": steps})
         self._record = self._record.model_copy(update={"config": config})
         write_model(self.path / "config.json", self._record)
 
     def record_scaling(self, scaling: IntensityScaling) -> None:
-        """Write down the ranges of conditions whose channels get a common brightness."""
+        """Record the intensity scaling with its normalised channels."""
         self.scaling = scaling
         self._record = self._record.model_copy(update={"scaling": scaling.to_dict()})
         write_model(self.path / "config.json", self._record)
@@ -239,9 +238,9 @@ class Run(RunContents):
 
     @property
     def base(self) -> str:
-        """What the base model is loaded by: a merged run is its own, wherever it lies now.
+        """Folder, name or hub id of the base model; a merged run is its own base.
 
-        One of a hub is that of the commit that the run was trained on.
+        A base from a hub is pinned to the commit that the run was trained on.
         """
         if self._base_at is not None:
             return str(self._base_at)
@@ -256,16 +255,16 @@ class Run(RunContents):
 
     @property
     def base_weights(self) -> BaseWeights | None:
-        """Which weights the base had; None before the training, and in runs of older versions."""
+        """Record of the base's weights; None before the training and in runs of older versions."""
         return self._record.base_weights
 
     def record_base_weights(self, weights: BaseWeights) -> None:
-        """Write down which base this run is trained on."""
+        """Record the weights of the base that this run is trained on."""
         self._record = self._record.model_copy(update={"base_weights": weights})
         write_model(self.path / "config.json", self._record)
 
     def record_base_location(self) -> None:
-        """Keep in mind where the base was found that `open` was told of, as far as that can be."""
+        """Record the `base_at` that was passed to `open`, if the folder is writable."""
         if self._base_at is not None and self._base_at != self._remembered_base():
             with suppress(OSError), write_atomic(self.path / _BASE_AT) as aside:
                 aside.write_text(f"{self._base_at}\n", encoding="utf-8")
@@ -279,7 +278,7 @@ class Run(RunContents):
 
     @property
     def record(self) -> RunRecord:
-        """What config.json holds."""
+        """Content of config.json."""
         return self._record
 
     @property
@@ -294,41 +293,41 @@ class Run(RunContents):
 
     @property
     def calibration(self) -> Calibration | None:
-        """Guidance and freedom that were found to suit this run; None if none were looked for."""
+        """Guidance and freedom chosen for this run; None if it was not calibrated."""
         return read_calibration(self.path)
 
     @property
     def normalised_channels(self) -> tuple[str, ...]:
-        """Channels that were brought to a common brightness before anything was learned."""
+        """Channels that were brought to a common brightness before the training."""
         return self.scaling.normalised
 
     @property
     def digest(self) -> str:
-        """Hash over all images trained on."""
+        """Hash over all training images."""
         return self._record.digest
 
     @property
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that the run was made with."""
+        """Versions of the packages that the run was created with."""
         return dict(self._record.versions)
 
     @property
     def created(self) -> float:
-        """When the run was made, in seconds since the epoch."""
+        """Time at which the run was created, in seconds since the epoch."""
         return self._record.created
 
     @cached_property
     def images(self) -> tuple[ImageRecord, ...]:
-        """The images trained on, and those that were watched meanwhile."""
+        """Records of the training and validation images."""
         return read_model(self.path / "images.json", ImageRecords).images
 
     @property
     def trained_images(self) -> frozenset[str]:
-        """Hashes of the pixels of the images trained on (``sha256_of_array``)."""
+        """Hashes of the pixels of the training images (``sha256_of_array``)."""
         return frozenset(record.sha256 for record in self.images if not record.validation)
 
     def load_experiment(self) -> Experiment:
-        """Read the images trained on and verify that they are the same as then.
+        """Read the training images and check that they have not changed.
 
         Raises
         ------
@@ -339,7 +338,7 @@ class Run(RunContents):
         return read_experiment(self.path, records, self.conditions, self.channel_names)
 
     def load_validation(self) -> Experiment | None:
-        """Read the images that are watched and not trained on; None without any.
+        """Read the validation images; None without any.
 
         Raises
         ------
@@ -353,12 +352,12 @@ class Run(RunContents):
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder looks like a run: cheap, for listing the runs in a folder."""
+    """Whether a folder looks like a run; a cheap check for listing runs."""
     return (Path(path) / "config.json").is_file()
 
 
 def check_output_folder(path: Path) -> None:
-    """Raise InputError unless `path` can become a new folder."""
+    """Raise `InputError` unless `path` is an empty folder or does not exist."""
     if path.is_dir():
         if any(path.iterdir()):
             raise InputError(f"{path} exists and is not empty; name a new folder for the output.")

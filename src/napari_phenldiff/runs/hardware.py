@@ -1,4 +1,4 @@
-"""What this machine computes with, as a value that a process with torch tells one without."""
+"""Device and speed of a machine, as passed between processes with and without torch."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ class Hardware:
     name : str
         The device in words: ``"CPU, 8 cores"``, ``"NVIDIA RTX 4090"``.
     reason : str
-        Why it is this device, and what could be done about it; empty where nothing is to be said.
+        Why this device was chosen, and what to do to use a faster one; empty if there is nothing
+        to say.
     precision : str
-        ``"float32"`` or ``"bfloat16"``: of the passes.
+        Precision of the network's passes: ``"float32"`` or ``"bfloat16"``.
     torch : str
         Version of PyTorch.
     memory, free : int
-        Bytes of the device, and how many of them nobody uses.
+        Total and free memory of the device, in bytes.
     seconds : float
-        Time that a fixed piece of work takes, see `napari_phenldiff.diffusion.hardware`; 0 if it
-        was not measured.
+        Time of a fixed piece of work, see `napari_phenldiff.diffusion.hardware`; 0 if it was not
+        measured.
     """
 
     device: str
@@ -40,7 +41,7 @@ class Hardware:
 
     @property
     def words(self) -> str:
-        """Device and reason in one line."""
+        """Name and reason in one line."""
         return f"{self.name}: {self.reason}" if self.reason else self.name
 
     def to_json(self) -> str:
@@ -49,16 +50,13 @@ class Hardware:
 
     @classmethod
     def from_json(cls, text: str) -> Hardware:
-        """Read what `to_json` wrote, by this version or a newer one.
+        """Read the result of `to_json`, of this version or a newer one.
 
-        Raises
-        ------
-        ValueError
-            If it is something else.
+        Raises ------ ValueError If the text is anything else.
         """
         values = json.loads(text)
         known = {f.name for f in fields(cls)}
         try:
             return cls(**{key: value for key, value in values.items() if key in known})
         except (AttributeError, TypeError) as error:
-            raise ValueError(f"no hardware: {text!r}") from error
+            raise ValueError(f"not a description of hardware: {text!r}") from error

@@ -1,4 +1,4 @@
-"""Who is working in a folder right now, told by a small file that outlives a killed process."""
+"""Lock files: which process is working in a folder, also after it was killed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import psutil  # type: ignore[import-untyped]
 from napari_phenldiff.errors import InputError
 
 HEARTBEAT_SECONDS = 10.0
-"""The holder touches its lock this often."""
+"""Interval at which the holder touches its lock file."""
 
 SILENCE_SECONDS = 120.0
-"""A holder that cannot be looked up, and was not heard of for so long, is taken to be gone."""
+"""A holder on another machine is taken to be dead after this time without a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Holder:
     started : float
         When it started, in seconds since the epoch.
     heard : float
-        When it was last heard of, in seconds since the epoch.
+        Time of its last heartbeat, in seconds since the epoch.
     token : str
         Tells this holding from every other one.
     namespace : str
@@ -60,7 +60,7 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still works.
+        """Whether the process is still running.
 
         A process on this machine is looked up. Ids are used again, so one that started at another
         time counts only if the lock is still being touched. Processes on other machines, or in
@@ -71,7 +71,7 @@ class Holder:
             return heard_lately
         try:
             process = psutil.Process(self.pid)
-            # A child that died and that nobody waited for yet keeps its id.
+            # A dead child that has not been waited for keeps its id.
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
             same = abs(process.create_time() - self.started) < 2.0
@@ -83,7 +83,7 @@ class Holder:
 
 
 def holder(path: Path) -> Holder | None:
-    """Return the process that the lock file `path` names, dead or alive; None without a lock."""
+    """Return the holder in the lock file `path`, dead or alive; None without a lock."""
     try:
         heard = path.stat().st_mtime
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -183,7 +183,7 @@ def hold(path: Path, *, what: str) -> Iterator[Held]:
     except FileExistsError:
         raise _taken(holder(path), what) from None
     except BaseException:
-        path.unlink(missing_ok=True)  # an empty one would count as held for a while
+        path.unlink(missing_ok=True)  # an empty file would count as held for a while
         raise
 
     done = threading.Event()
@@ -237,10 +237,10 @@ def _namespace() -> str:
 
 
 def _remove_stale(path: Path, stale: Holder, what: str) -> None:
-    """Remove the lock of a dead process, and only that one.
+    """Remove the lock of a dead process, and no other.
 
-    Somebody else may have found the same stale lock and taken its place meanwhile. Moving the file
-    away is atomic, so what was moved can be looked at and, if it is a fresh one, be put back.
+    Another process may have found the same stale lock and replaced it in the meantime. Moving the
+    file is atomic, so the moved file can be checked and put back if it is a new lock.
     """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

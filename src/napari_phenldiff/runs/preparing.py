@@ -1,7 +1,7 @@
-"""From images to a run: which are trained on, which are only watched, and what is worth telling.
+"""Prepare a run: choose training and validation images, fit the scaling, collect warnings.
 
-The command line and the viewer prepare every run here, so that both tell the same about the same
-images.
+The command line and the viewer both prepare their runs here, so that they give the same warnings
+for the same images.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from napari_phenldiff.runs.folder import Run
 
 _MOST_WATCHED, _FEWEST_WATCHED = 8, 2
 _ENOUGH = 20
-"""With so many images in every condition a tenth of them can be spared."""
+"""With this many images in every condition, a tenth of them is set aside for validation."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """What a run is made of.
+    """Images and scaling for a new run.
 
     Attributes
     ----------
     training : Experiment
-        The images that are trained on.
+        The training images.
     validation : Experiment or None
-        Images of the same conditions that are watched and not trained on.
+        Validation images of the same conditions, which are not trained on.
     scaling : IntensityScaling
-        Fitted to the images that are trained on.
+        Scaling fitted to the training images.
     warnings : tuple of str
-        What the user should know.
+        Warnings for the user.
     """
 
     training: Experiment
@@ -46,7 +46,7 @@ class Prepared:
     warnings: tuple[str, ...]
 
     def make_run(self, path: str | os.PathLike[str], config: AnyTrainingConfig) -> Run:
-        """Make the run folder.
+        """Create the run folder.
 
         Raises
         ------
@@ -63,19 +63,12 @@ class Prepared:
 
 
 def prepare(experiment: Experiment, config: CommonTraining) -> Prepared:
-    """Choose the images of a run among those there are.
+    """Choose the images of a run and fit their intensity scaling.
 
-    Parameters
-    ----------
-    experiment : Experiment
-        Exactly the conditions of `config`, with all images.
-    config : CommonTraining
-        How many of them are wanted.
+    Parameters ---------- experiment : Experiment Exactly the conditions of `config`, with all
+    images. config : CommonTraining Settings, with the numbers of training and validation images.
 
-    Raises
-    ------
-    InputError
-        If they can't be trained on.
+    Raises ------ InputError If the images cannot be trained on.
     """
     experiment.check()
     warnings: list[str] = []
@@ -98,7 +91,7 @@ def prepare(experiment: Experiment, config: CommonTraining) -> Prepared:
 def _split(
     experiment: Experiment, chosen: Experiment, config: CommonTraining
 ) -> tuple[Experiment, Experiment | None]:
-    """Set images aside that are watched: those left over, or else some of the chosen ones."""
+    """Set validation images aside: those that were not chosen, or else some of the chosen ones."""
     training: dict[str, Sequence[Image]] = {}
     watched: dict[str, Sequence[Image]] = {}
     enough = all(len(condition.images) >= _ENOUGH for condition in chosen.conditions)

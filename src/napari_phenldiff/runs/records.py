@@ -1,4 +1,4 @@
-"""What a run folder says about itself: its json files, and the images that it was trained on."""
+"""The JSON files of a run folder, and the records of its images."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _PACKAGES = ("napari-phenldiff", "torch", "diffusers", "peft", "accelerate", "nu
 
 
 class ImageRecord(BaseModel):
-    """An image that a run was trained on, or that was watched meanwhile.
+    """A training or validation image of a run.
 
     Attributes
     ----------
     condition, name : str
-        Where it belongs and what it is called.
+        Its condition and its name.
     sha256 : str
         Hash of its pixels (``sha256_of_array``).
     path : str, optional
-        The file that holds it: absolute, or relative to the run folder.
+        Its file: absolute, or relative to the run folder.
     validation : bool
-        Whether it is only watched: the run is not trained on it.
+        Whether it is a validation image, which is not trained on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,7 +49,7 @@ class ImageRecord(BaseModel):
 
 
 class BaseWeights(BaseModel):
-    """Which weights a base model had.
+    """Record of the weights of a base model.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class BaseWeights(BaseModel):
     bytes : int
         Size of the weights.
     commit : str, optional
-        Of the hub that it came from.
+        Commit of the hub that it came from.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,12 +69,10 @@ class BaseWeights(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What config.json holds.
+    """Content of config.json.
 
-    Attributes
-    ----------
-    dtypes, pixel_sizes : tuple of str
-        Of the images that were trained on, in words; empty in a run of an earlier version.
+    Attributes ---------- dtypes, pixel_sizes : tuple of str Data types and pixel sizes of the
+    training images, in words; empty in runs of older versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,7 +90,7 @@ class RunRecord(BaseModel):
 
 
 class ImageRecords(BaseModel):
-    """What images.json holds."""
+    """Content of images.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,28 +100,28 @@ class ImageRecords(BaseModel):
 def record_images(
     experiment: Experiment, *, validation: bool = False
 ) -> tuple[list[ImageRecord], dict[str, Image]]:
-    """Tell how the images of `experiment` can be found again.
+    """Record how the images of `experiment` can be read again.
 
     Parameters
     ----------
     experiment : Experiment
         The images.
     validation : bool
-        Whether they are only watched.
+        Whether they are validation images.
 
     Returns
     -------
     records : list of ImageRecord
         One per image.
     stored : dict of str to Image
-        The images that no file gives back (layers of a viewer, projections, one file per channel),
-        by the path, relative to the run folder, at which they are to be written.
+        Images that cannot be read back from a single file (layers of a viewer, projections, one
+        file per channel), by the path in the run folder to write them to.
     """
     records: list[ImageRecord] = []
     stored: dict[str, Image] = {}
     for condition in experiment.conditions:
         for image in condition.images:
-            # The hash is that of the pixels that reading the file will give.
+            # The hash must be that of the pixels as they will be read from the file.
             data = as_storable(image.data)
             if data is not image.data:
                 image = replace(image, data=data)
@@ -150,7 +148,7 @@ def read_experiment(
     conditions: Sequence[str],
     channel_names: tuple[str, ...],
 ) -> Experiment:
-    """Read recorded images and verify that they are the same as when they were recorded.
+    """Read recorded images and check that they have not changed.
 
     Parameters
     ----------
@@ -161,7 +159,7 @@ def read_experiment(
     conditions : sequence of str
         Order of the conditions.
     channel_names : tuple of str
-        Names that the channels get.
+        Names to give to the channels.
 
     Raises
     ------
@@ -179,7 +177,7 @@ def read_experiment(
         by_path[record.path].append(record)
     found: dict[tuple[str, str], Image] = {}
     for relative, in_file in by_path.items():
-        path = root / relative  # an absolute path stays what it is
+        path = root / relative  # an absolute path is not changed by this
         if not path.is_file():
             raise InputError(
                 f"{path} is missing, and this run was trained on it; put it back, or start a new "
@@ -202,7 +200,7 @@ def read_experiment(
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of what a result depends on, without importing any of it."""
+    """Return the versions of the packages that a result depends on, without importing them."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -213,7 +211,7 @@ def package_versions() -> dict[str, str]:
 
 
 def write_model(path: Path, model: BaseModel) -> None:
-    """Write a model as json, whole or not at all."""
+    """Write a model as JSON; the file is replaced atomically."""
     with write_atomic(path) as aside:
         aside.write_text(model.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
@@ -224,7 +222,7 @@ def read_model(path: Path, model: type[Model]) -> Model:
     Raises
     ------
     InputError
-        If the file cannot be read or does not describe such a model.
+        If the file cannot be read or is not valid.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""How exact inversions were, in words: the same wherever a translated image is used."""
+"""Warn of inexact inversions, in the same words wherever translated images are used."""
 
 from __future__ import annotations
 
@@ -8,29 +8,24 @@ from collections.abc import Iterable
 from napari_phenldiff.images.naming import count
 
 LARGE_RESIDUAL = 0.3
-"""Above it an inversion has failed. The bundled base inverts microscopy, noise and black images
-with 0.0005 to 0.03; with its weights times 1.5 it is 0.2, times 4 it is 0.8, and then nothing of
-the image is left. A small residual alone does not say that a model is good: one that predicts next
-to nothing is inverted exactly."""
+"""Residual above which an inversion has failed. With the bundled base, it is 0.0005 to 0.03 for
+microscopy, noise and black images; with its weights multiplied by 1.5 it is 0.2, and multiplied by
+4 it is 0.8, where nothing of the image is left. A small residual alone does not mean that a model
+is good: one that predicts almost nothing is inverted exactly."""
 
 
 def is_large(residual: float | None) -> bool:
-    """Whether an inversion with this residual has failed; not where the residual is not known."""
+    """Whether an inversion with this residual has failed; False if the residual is unknown."""
     return residual is not None and not math.isnan(residual) and residual > LARGE_RESIDUAL
 
 
 def warning_about_residuals(residuals: Iterable[float | None]) -> str | None:
-    """Tell of images that were not inverted well.
+    """Return a warning if some images were not inverted well.
 
-    Parameters
-    ----------
-    residuals : iterable of float or None
-        Of the images; None or NaN where a method cannot tell.
+    Parameters ---------- residuals : iterable of float or None Residuals of the images; None or NaN
+    if unknown.
 
-    Returns
-    -------
-    str or None
-        A sentence, or None if all is well.
+    Returns ------- str or None The warning, or None if no inversion failed.
     """
     known = [value for value in residuals if value is not None and not math.isnan(value)]
     large = [value for value in known if is_large(value)]

@@ -1,6 +1,6 @@
-"""Whether images are like those that a run was trained on, in grey values and in size.
+"""Check that images resemble those that a run was trained on, in grey values and pixel size.
 
-Every command that puts images through a model asks here first, so that all tell the same.
+Every command that applies a model uses these checks, so that all of them give the same messages.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from napari_phenldiff.images.survey import ImageFacts, Survey
 from napari_phenldiff.runs.folder import Run
 
 _MUCH_OUTSIDE = 0.01
-"""Fraction of a channel's pixels; of the training images two in a thousand lie outside."""
+"""Fraction of a channel's pixels outside the range that is worth a warning; it is 0.002 in training
+images."""
 
 _MUCH_OUTSIDE_OF_ONE = 0.05
-"""The same of a single image among many."""
+"""The same fraction for a single image among many."""
 
 _ANOTHER_SCALE = 0.5
-"""Of images of another data type: with so many pixels outside they are on another scale."""
+"""With another data type and at least this fraction outside, images are on another scale."""
 
 _SMALL_PART = 0.1
-"""Of the range trained on: what 8 bits take of 12. With another data type it is another scale."""
+"""With another data type and at most this fraction of the range used (as of 8 bits in 12), images
+are on another scale."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """Grey values of one channel over all images."""
+    """Statistics of the grey values of one channel over all images."""
 
     outside: float = 0.0
     n_pixels: int = 0
@@ -42,12 +44,9 @@ class _Seen:
 
 @dataclass(slots=True)
 class Suitability:
-    """Images for a run, seen one by one.
+    """Compares images, which are added one by one, with those that a run was trained on.
 
-    Parameters
-    ----------
-    run : Run
-        What was trained.
+    Parameters ---------- run : Run The run.
     """
 
     run: Run
@@ -57,7 +56,7 @@ class Suitability:
     _sizes: set[str] = field(default_factory=set)
 
     def add(self, condition: str, image: Image) -> None:
-        """Look at an image, which has as many channels as the run's.
+        """Add an image with the channels of the run.
 
         Raises
         ------
@@ -81,12 +80,9 @@ class Suitability:
             seen.worst = max(seen.worst, (part, image.name))
 
     def check(self) -> None:
-        """Refuse images that are on another scale than those that the run was trained on.
+        """Refuse images that are on another scale than the training images.
 
-        Raises
-        ------
-        InputError
-            With the grey values of both.
+        Raises ------ InputError If they are; the message has the grey values of both.
         """
         if not self._foreign_dtypes():
             return
@@ -108,7 +104,7 @@ class Suitability:
         )
 
     def warnings(self) -> tuple[str, ...]:
-        """Say what differs from the images that the run was trained on, and what a survey finds."""
+        """Return warnings about differences from the training images, and those of the survey."""
         told = []
         if self._foreign_dtypes():
             told.append(
@@ -141,7 +137,7 @@ class Suitability:
         return [told]
 
     def _foreign_dtypes(self) -> set[str]:
-        """Return data types that the run knows nothing of; none if it does not tell its own."""
+        """Return data types that no training image had; empty if these are not recorded."""
         known = set(self.run.record.dtypes)
         return self._dtypes - known if known else set()
 

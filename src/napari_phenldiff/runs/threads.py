@@ -1,8 +1,8 @@
-"""How a process that computes shares the cores with others; to be said before torch is loaded.
+"""Share the cores with other processes; must be set up before torch is loaded.
 
-Threads of OpenMP wait for each other by spinning, which keeps the cores that they wait for: beside
-one busy process, two threads on two cores take many times as long as one. So they sleep while they
-wait, and there are no more of them than there are free cores.
+OpenMP threads spin while they wait for each other, which occupies the very cores that they are
+waiting for: next to one busy process, two threads on two cores take many times as long as one. So
+threads are made to sleep while they wait, and their number is limited to the number of free cores.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from collections.abc import Mapping, MutableMapping
 import psutil  # type: ignore[import-untyped]
 
 WAITING = {
-    # of GNU's OpenMP, which torch has on Linux; of LLVM's and Intel's; and of any
+    # for GNU OpenMP, which torch uses on Linux; for LLVM and Intel; for any implementation
     "GOMP_SPINCOUNT": "0",
     "KMP_BLOCKTIME": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-"""What has threads sleep while they wait."""
+"""Environment variables that make threads sleep while they wait."""
 
 _CHOICES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_THREAD_LIMIT")
 _LOOK = 0.25
-"""Seconds over which it is watched how busy the cores are."""
+"""Seconds over which the load of the cores is measured."""
 
 
 def share_cores(environment: MutableMapping[str, str] | None = None) -> int | None:
-    """Have this process wait politely, with as many threads as there are free cores.
+    """Let waiting threads sleep, and use as many threads as there are free cores.
 
-    What is set already is left as it is: whoever set it knows better. Without effect once torch is
-    loaded, which reads the environment then.
+    Variables that are set already are not changed. Has no effect once torch is loaded, since torch
+    reads the environment at that time.
 
     Parameters
     ----------
@@ -41,14 +41,15 @@ def share_cores(environment: MutableMapping[str, str] | None = None) -> int | No
     Returns
     -------
     int or None
-        The number of threads, if there are fewer than usual since others keep cores busy.
+        The number of threads, if it was reduced because other processes keep cores busy.
     """
     if "torch" in sys.modules and environment is None:
         return None
     environment = os.environ if environment is None else environment
     if not any(name in environment for name in WAITING):
         environment.update(WAITING)
-    # Several processes that share batches look at each other's work, and are told their number.
+    # Processes that share batches would take each other for foreign load, and have their own
+    # settings.
     if any(name in environment for name in (*_CHOICES, "WORLD_SIZE")):
         return None
     cores = _cores()
@@ -60,12 +61,12 @@ def share_cores(environment: MutableMapping[str, str] | None = None) -> int | No
 
 
 def busy_cores() -> float:
-    """Tell how many of the cores that this process may use are kept busy by others.
+    """Return how many of the cores that this process may use are busy.
 
-    Those of low priority do not count, as they give way, unless this one is of low priority too.
+    Processes of low priority do not count, unless this one has low priority too.
     """
     allowed, with_nice = _allowed(), _is_nice()
-    # psutil's own percentages are too low over less than a second.
+    # psutil's own percentages are too low for intervals of less than a second.
     before = psutil.cpu_times(percpu=True)
     time.sleep(_LOOK)
     after = psutil.cpu_times(percpu=True)
@@ -77,8 +78,8 @@ def busy_cores() -> float:
 
 
 def _busy(before: Mapping[str, float], after: Mapping[str, float], *, with_nice: bool) -> float:
-    """Tell which part of the time a core was busy, with what has low priority or without."""
-    # Time of guests is in that of users already.
+    """Return the fraction of the time that a core was busy, with or without low-priority work."""
+    # The time of guests is included in that of users.
     spent = {k: after[k] - before[k] for k in after if k not in ("guest", "guest_nice")}
     total = sum(spent.values())
     free = ("idle", "iowait") if with_nice else ("idle", "iowait", "nice")
@@ -89,14 +90,14 @@ def _is_nice() -> bool:
     try:
         return os.getpriority(os.PRIO_PROCESS, 0) > 0
     except (AttributeError, OSError):
-        return False  # on Windows such time is not told apart
+        return False  # Windows does not report low-priority time
 
 
 def _allowed() -> set[int] | None:
     try:
         return set(os.sched_getaffinity(0))  # type: ignore[attr-defined,unused-ignore]
     except (AttributeError, OSError):
-        return None  # not a question that this system answers
+        return None  # not available on this system
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""What a run does of what a translation is asked for."""
+"""The settings that a run actually applies in a translation."""
 
 from __future__ import annotations
 
@@ -9,21 +9,14 @@ from napari_phenldiff.runs.folder import Run
 
 
 def settings_of_run(run: Run, config: TranslationConfig) -> TranslationConfig:
-    """Complete the settings of a translation by what suits a run.
+    """Complete the settings of a translation with the calibration and the method of a run.
 
-    Parameters
-    ----------
-    run : Run
-        Its method may have fewer settings, see `settings_of`; its calibration gives those that are
-        not asked for.
-    config : TranslationConfig
-        What is asked for.
+    Parameters ---------- run : Run The run. Its calibration sets guidance and freedom if they are
+    not requested; its method may have fewer settings, see `settings_of`. config : TranslationConfig
+    Requested settings.
 
-    Raises
-    ------
-    InputError
-        If something is asked for that the run's method does not have, or if its calibration is
-        damaged.
+    Raises ------ InputError If a setting is requested that the run's method does not have, or if
+    the calibration is damaged.
     """
     steps = run.config.inference_steps if isinstance(run.config, PhenDiffConfig) else None
     return settings_of(
