@@ -1,9 +1,9 @@
-"""Settings: what a field of a configuration says about itself, for every place that shows it.
+"""Read the settings of a configuration, to make command line options, docks and documents.
 
-A configuration is a pydantic model, and each of its fields is described there and nowhere else:
-its type and bounds by the annotation, its default, what it does by the docstring below it, and how
-it is shown by a `Shown` in the annotation. Options of the command line, rows of the docks and
-tables of the documents are made from that.
+A configuration is a pydantic model, which is the only place where its fields are described: the
+annotation gives type and bounds, the docstring below the field says what it does, and a `Shown` in
+the annotation says how it is displayed. The options of the command line, the rows of the docks and
+the tables in the documents are made from that.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ SETTINGS = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How a field is shown; goes into its annotation beside pydantic's ``Field``.
+    """How a field is displayed; part of its annotation, next to pydantic's ``Field``.
 
     Attributes
     ----------
     label : str, optional
-        In a dock. Made from the name of the field where None.
+        Label in a dock; by default made from the name of the field.
     unit : str, optional
-        Of a number, such as ``"px"`` or ``"steps"``.
+        Unit of a number, such as ``"px"`` or ``"steps"``.
     advanced : bool
-        Whether it stands among the settings that most people leave alone.
+        Whether it is one of the advanced settings.
     step : float, optional
-        What one turn of a wheel or one arrow key adds, where a dock shows a number.
+        Increment of the mouse wheel and the arrow keys in a dock.
     option : str, optional
-        Name of the option of the command line, where it is not that of the field.
+        Command line option, if it is not named after the field.
     default : str, optional
-        What the default is in words, where it depends on other settings.
+        Description of the default, if it depends on other settings.
     """
 
     label: str | None = None
@@ -52,33 +52,33 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a field of a configuration says about itself.
+    """A field of a configuration.
 
     Attributes
     ----------
     name : str
-        Of the field.
+        Name of the field.
     kinds : tuple of type
-        Types that a value may have, without None and without the words in `choices`; a sequence is
-        the type of its elements, see `several`.
+        Types of a value, except None and the words in `choices`; of a sequence, those of its
+        elements, see `several`.
     several : bool
-        Whether a value is a sequence of such.
+        Whether a value is a sequence.
     choices : tuple of str
-        Words that a value may be.
+        Words that are allowed as value.
     optional : bool
-        Whether a value may be None.
+        Whether None is allowed.
     low, high : float or None
-        Bounds of a number; `low_excluded` where it must lie above `low`.
+        Bounds of a number.
     low_excluded : bool
-        See `low`.
+        Whether `low` itself is not allowed.
     default : Any
-        None where there is none.
+        Default value; None if there is none.
     required : bool
         Whether there is no default.
     text : str
-        What it does, without markup.
+        Description, without markup.
     shown : Shown
-        How it is shown.
+        How the field is displayed.
     """
 
     name: str
@@ -96,28 +96,26 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """Return what it is called in a dock."""
+        """Return the label in a dock."""
         words = self.name.replace("_", " ")
         return self.shown.label or words[:1].upper() + words[1:]
 
     @property
     def sentence(self) -> str:
-        """Return the first sentence of its text, without the full stop."""
+        """Return the first sentence of the description, without the full stop."""
         return re.split(r"\.(?:\s|$)", self.text, maxsplit=1)[0]
 
     @property
     def option(self) -> str:
-        """Return its option of the command line, such as ``--batch-size``."""
+        """Return the command line option, such as ``--batch-size``."""
         return self.shown.option or "--" + self.name.replace("_", "-")
 
 
 def settings_in(model: type[BaseModel]) -> dict[str, Setting]:
-    """Return what the fields of a configuration say about themselves, by name.
+    """Return the settings of a configuration, by name.
 
-    Parameters
-    ----------
-    model : type
-        A pydantic model; its fields are described by docstrings if its configuration is `SETTINGS`.
+    Parameters ---------- model : type A pydantic model, whose fields are described by docstrings if
+    its configuration is `SETTINGS`.
     """
     return {name: _setting(name, info) for name, info in model.model_fields.items()}
 
@@ -151,9 +149,9 @@ def _setting(name: str, info: FieldInfo) -> Setting:
 
 
 def _parts(annotation: Any) -> Iterator[tuple[type | str, tuple[Any, ...]]]:
-    """Yield the types and words of an annotation, each with the limits that are put on it.
+    """Yield the types and words of an annotation, each with its bounds.
 
-    A sequence yields ``tuple`` and then what its elements are.
+    A sequence yields ``tuple`` and then the types of its elements.
     """
     origin = get_origin(annotation)
     if origin is Literal:

@@ -1,6 +1,7 @@
-"""What the method is compared with: CycleGAN, PhenDiff, and the source image itself.
+"""Baselines that the method is compared with: CycleGAN, PhenDiff, and the source image itself.
 
-A baseline is trained into a run folder like the method, and translates like it, so that the
-command line, the widgets, measurements and reports work on it unchanged. `loading` is the door:
-importing it imports no torch, the other modules do.
+A baseline has the same kind of run folder and translates through the same interface as the method,
+so that the command line, the widgets, measurements and reports work with it unchanged. Start with
+`loading`, which trains and loads runs of any method; importing it does not import torch, unlike the
+other modules.
 """

@@ -1,4 +1,4 @@
-"""The source image itself as its translation: what every method must beat, and FID may prefer."""
+"""The source image as its own translation: a baseline that every method should beat."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from napari_phenldiff.runs.folder import Run
 
 
 class CopyTranslator:
-    """Gives every image back, as its translation and as its reconstruction.
+    """Returns every image unchanged, as its translation and as its reconstruction.
 
-    Parameters
-    ----------
-    conditions : tuple of str
-        Between which it "translates".
+    Parameters ---------- conditions : tuple of str Conditions between which it "translates".
     """
 
     def __init__(self, conditions: tuple[str, ...]) -> None:
@@ -33,13 +30,13 @@ class CopyTranslator:
     def from_run(
         cls, run: Run | str | PathLike[str], *, device: str = "auto", precision: str = "auto"
     ) -> CopyTranslator:
-        """Copy between the conditions of any run; nothing else of it matters."""
+        """Use the conditions of a run of any method; nothing else of it is needed."""
         return cls((run if isinstance(run, Run) else Run.open(run)).conditions)
 
     def translate(
         self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False
     ) -> Iterator[Translation]:
-        """Give images back, pixel by pixel as they are; see `TileTranslator.translate`."""
+        """Return the images unchanged; see `TileTranslator.translate`."""
         check_conditions(config, self.conditions)
         settings_of("copy", config)
         for image in images:
@@ -47,5 +44,5 @@ class CopyTranslator:
             yield Translation(image.name, copy, copy, residual=float("nan"), seconds=0.0)
 
     def dial(self, image: Image, config: TranslationConfig) -> NoReturn:
-        """Refuse, see `TileTranslator.dial`."""
+        """Raise an error, see `TileTranslator.dial`."""
         raise InputError("The method copy has no dial of the strength; use a run of phenldiff.")

@@ -1,4 +1,4 @@
-"""CycleGAN (Zhu et al. 2017) between two conditions: its training and its translation."""
+"""CycleGAN (Zhu et al. 2017) between two conditions: training and translation."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _BETAS = (0.5, 0.999)
 
 
 class CycleGANTraining(BaselineTraining):
-    """Two generators and two discriminators that are being trained.
+    """A CycleGAN in training: a generator and a discriminator for each condition.
 
-    One of each per condition: a generator makes images of its condition, from those of the other.
+    The generator of a condition makes images of that condition from images of the other one.
     """
 
     config: CycleGANConfig
@@ -50,13 +50,13 @@ class CycleGANTraining(BaselineTraining):
 
     @property
     def networks(self) -> Mapping[str, torch.nn.Module]:
-        """The generators: translating needs no discriminator."""
+        """The generators; translating does not need the discriminators."""
         return {"generators": self.generators}
 
     def step(self, number: int) -> float:
-        """One step of the generators, then one of the discriminators; the generators' loss."""
+        """Train the generators and then the discriminators; returns the loss of the generators."""
         config = self.config
-        # every step draws from its own stream, so that a resume repeats it
+        # every step has its own random stream, so that a resume repeats it
         generator = stream(config.seed, number)
         real = [
             torch.stack([self.tiles.draw(k, generator) for _ in range(config.batch_size)]).to(
@@ -72,7 +72,7 @@ class CycleGANTraining(BaselineTraining):
 
         self.discriminators.requires_grad_(False)
         with autocast(self.device, self.dtype):
-            # number k: a tile of condition k made from one of the other, and there and back
+            # index k: translated to condition k, translated back to k, and identity
             made = [self.generators[k](real[1 - k]) for k in (0, 1)]
             back = [self.generators[k](made[1 - k]) for k in (0, 1)]
             same = [self.generators[k](real[k]) for k in (0, 1)]
@@ -104,49 +104,49 @@ class CycleGANTraining(BaselineTraining):
         return float(loss.detach())
 
     def extra_state(self) -> dict[str, torch.Tensor]:
-        """Return the pools."""
+        """Return the contents of the image pools."""
         return {**self.pools[0].extra_state("pool.0"), **self.pools[1].extra_state("pool.1")}
 
     def load_extra_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Put the pools back."""
+        """Restore the image pools."""
         for k, pool in enumerate(self.pools):
             pool.load_extra_state(state, f"pool.{k}", self.device)
 
     def translator(self, run: Run) -> CycleGANTranslator:
-        """Translate with the generators as they are now."""
+        """Return a translator with the current generators."""
         return CycleGANTranslator(
             run, self.generators, self.tiles.side, self.device, precision=self.config.precision
         )
 
 
 def constant_then_linear(step: int, *, steps: int) -> float:
-    """Return the part of the learning rate of step `step` (from 1): 1, then down to nearly 0."""
+    """Return the relative learning rate of step `step` (from 1): 1, then linearly to almost 0."""
     constant = steps // 2
     return 1 - max(0, step - constant) / (steps - constant + 1)
 
 
 class CycleGANTranslator(TileTranslator):
-    """The generators of a run.
+    """Translates with the generators of a run.
 
-    *Translated* is the image through the generator of the target. *Reconstructed* is the image
-    through the generator of the source, which has learned to leave such images as they are (the
-    identity loss): it shows what the generator does to an image besides translating it. The
-    `residual` is NaN, since nothing is inverted.
+    The translated image is the output of the generator of the target. The reconstruction is the
+    output of the generator of the source, which has learned not to change such images (the identity
+    loss); it shows what a generator does to an image besides translating it. The `residual` is NaN,
+    since nothing is inverted.
 
-    Make one with `from_run`.
+    Create one with `from_run`.
 
     Parameters
     ----------
     run : Run
-        Its conditions, channels and scaling.
+        Run with the conditions, channels and scaling.
     generators : torch.nn.ModuleList
-        One per condition.
+        One generator per condition.
     tile : int
-        Side of the tiles that were trained on, in pixels.
+        Side of the training tiles, in pixels.
     device : torch.device
-        Where the generators are.
+        Device of the generators.
     precision : {"auto", "float32", "bfloat16"}
-        Of their passes.
+        Precision of their passes.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class CycleGANTranslator(TileTranslator):
         Raises
         ------
         InputError
-            If the folder is no run, or has no adapter yet.
+            If the folder is not a run, or has no adapter yet.
         """
         opened = run if isinstance(run, Run) else Run.open(run)
         assert isinstance(opened.config, CycleGANConfig)
@@ -183,7 +183,7 @@ class CycleGANTranslator(TileTranslator):
         return cls(opened, generators.to(place), side, place, precision=precision)
 
     def translate_tiles(self, tiles: np.ndarray, config: TranslationConfig) -> TranslatedTiles:
-        """Send tiles through the generators of target and source."""
+        """Apply the generators of the target and of the source to tiles."""
         images = torch.from_numpy(np.ascontiguousarray(tiles)).to(self._device)
         made = []
         for name in (config.target, config.source):

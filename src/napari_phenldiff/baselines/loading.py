@@ -1,4 +1,4 @@
-"""One door to training and translating, whichever method a run is of."""
+"""Train and load runs of any method."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 class ImageTranslator(Protocol):
-    """What translates images, of every method; see `Translator`."""
+    """Interface of the translators of all methods; see `Translator`."""
 
     should_stop: Callable[[], bool]
 
     def translate(
         self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False
     ) -> Iterator[Translation]:
-        """Translate images, as many at once as fill a batch."""
+        """Translate images in batches."""
 
     def dial(self, image: Image, config: TranslationConfig) -> Dial:
-        """Invert an image, and see it at any strength from then on."""
+        """Invert an image, to render it at any strength afterwards."""
 
 
 def load_translator(
     run: Run | str | PathLike[str], *, device: str = "auto", precision: str = "auto"
 ) -> ImageTranslator:
-    """Load the result of a training of any method.
+    """Load the result of a run of any method.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ def load_translator(
     device : str
         ``"auto"`` or a torch device.
     precision : {"auto", "float32", "bfloat16"}
-        Of the network's passes.
+        Precision of the network's passes.
 
     Raises
     ------
     InputError
-        If the folder is no run, has no adapter yet, or what it needs is missing.
+        If the folder is not a run, has no adapter yet, or its base model is missing.
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     if isinstance(opened.config, CycleGANConfig):
@@ -73,20 +73,20 @@ def train(
     resume: bool = False,
     validation: Experiment | None = None,
 ) -> Iterator[Event]:
-    """Train what the run's configuration asks for; see `finetune` for what is yielded.
+    """Train a run with the method of its configuration; yields the events of `finetune`.
 
     Parameters
     ----------
     experiment : Experiment
-        At least the conditions of the run, in which all images are used.
+        Training images; it must have the conditions of the run, and all their images are used.
     run : Run
-        Where everything is written, but for the events: whoever iterates does that.
+        Run folder for everything except the events, which the caller writes.
     should_stop : callable
-        Asked after every step.
+        Called after every step; the training ends when it returns True.
     resume : bool
-        Go on from the newest checkpoint, if there is one.
+        Continue from the newest checkpoint, if there is one.
     validation : Experiment, optional
-        Images that are watched. Baselines do not look at them, but for previews.
+        Validation images. Baselines only use them for previews.
     """
     config = run.config
     if isinstance(config, BaselineConfig):
@@ -103,7 +103,7 @@ def train(
 
 
 def preset_for(device: str) -> str:
-    """Return the preset that suits a device: "cpu" on a processor, or else "paper".
+    """Return the preset for a device: "cpu" for a CPU, otherwise "paper".
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Networks of CycleGAN (Zhu et al. 2017), after their description and junyanz' public code."""
+"""Networks of CycleGAN (Zhu et al. 2017), following the paper and junyanz' public code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SPREAD = 0.02
 
 
 class _Residual(nn.Module):
-    """Two 3 x 3 convolutions beside the identity."""
+    """Residual block with two 3 x 3 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -31,16 +31,16 @@ class _Residual(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """From an image to one of the same size: 7 x 7, two strides, residual blocks, and back.
+    """Generator: 7 x 7 convolution, two strided ones, residual blocks, and the way back.
 
     Parameters
     ----------
     channels : int
-        Of the images.
+        Channels of the images.
     filters : int
-        Of the first layer; 64 in the paper.
+        Filters of the first layer; 64 in the paper.
     blocks : int
-        Residual blocks; 6 in the paper for 128 pixels, 9 for 256.
+        Number of residual blocks; in the paper 6 for 128 pixels and 9 for 256.
     """
 
     def __init__(self, channels: int, filters: int = 64, blocks: int = 6) -> None:
@@ -62,22 +62,22 @@ class ResnetGenerator(nn.Module):
         _initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images ``(N, C, Y, X)`` in [-1, 1], sides divisible by 4, to float32 images."""
+        """Map images ``(N, C, Y, X)`` in [-1, 1], with sides divisible by 4, to float32 images."""
         features = self.body(x)
-        # bfloat16 has fewer steps near -1, where the background is, than a picture has grey levels
+        # near -1, the background, bfloat16 has fewer values than an image has grey levels
         with torch.autocast(x.device.type, enabled=False):
             return torch.tanh(self.head(features.float()))
 
 
 class PatchDiscriminator(nn.Module):
-    """Tells for overlapping pieces of 70 x 70 pixels whether they are real.
+    """Discriminator that scores overlapping patches of 70 x 70 pixels.
 
     Parameters
     ----------
     channels : int
-        Of the images.
+        Channels of the images.
     filters : int
-        Of the first layer; 64 in the paper.
+        Filters of the first layer; 64 in the paper.
     """
 
     def __init__(self, channels: int, filters: int = 64) -> None:
@@ -92,18 +92,18 @@ class PatchDiscriminator(nn.Module):
         _initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images ``(N, C, Y, X)`` to scores ``(N, 1, y, x)``; 1 is real, 0 is not."""
+        """Map images ``(N, C, Y, X)`` to scores ``(N, 1, y, x)``: 1 for real, 0 for generated."""
         scores: torch.Tensor = self.body(x)
         return scores
 
 
 class ImagePool:
-    """Generated images of earlier steps, shown to a discriminator in place of half of the new.
+    """Pool of generated images of earlier steps, which replace half of the new ones.
 
     Parameters
     ----------
     size : int
-        Images that are remembered; 0 remembers none.
+        Number of images in the pool; 0 for no pool.
     """
 
     def __init__(self, size: int) -> None:
@@ -111,7 +111,7 @@ class ImagePool:
         self.images: list[torch.Tensor] = []
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Exchange images ``(N, C, Y, X)``; while the pool fills up they are given back."""
+        """Exchange images ``(N, C, Y, X)`` with the pool; they are returned while it fills up."""
         shown = []
         for image in images.detach():
             if len(self.images) < self.size:
@@ -123,13 +123,13 @@ class ImagePool:
         return torch.stack(shown)
 
     def extra_state(self, name: str) -> dict[str, torch.Tensor]:
-        """Return what a checkpoint needs: one tensor, or none if the pool is empty."""
+        """Return the pool as one tensor for a checkpoint; empty if the pool is empty."""
         return {name: torch.stack(self.images).cpu()} if self.images else {}
 
     def load_extra_state(
         self, state: Mapping[str, torch.Tensor], name: str, device: torch.device
     ) -> None:
-        """Put back what `extra_state` gave."""
+        """Restore the result of `extra_state`."""
         self.images = list(state[name].to(device)) if name in state else []
 
 

@@ -1,8 +1,8 @@
-"""PhenDiff (Bourou et al. 2023): diffusion of pixels, trained from scratch, told a class.
+"""PhenDiff (Bourou et al. 2023): a class-conditional diffusion model of pixels.
 
-What the public code does by mistake is not copied: the saved averages never replace the weights
-that learn, there may be any number of conditions and channels, and outputs keep their intensities
-instead of being stretched batch by batch.
+Mistakes of the public code are not copied: saving does not replace the trained weights by their
+averages, any number of conditions and channels is supported, and outputs keep their intensities
+instead of being stretched per batch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PREDICTION = "v_prediction"
 
 
 class PhenDiffTraining(BaselineTraining):
-    """A network that is being trained to tell noise from image, given the condition."""
+    """A PhenDiff network in training."""
 
     config: PhenDiffConfig
 
@@ -54,11 +54,11 @@ class PhenDiffTraining(BaselineTraining):
 
     @property
     def networks(self) -> Mapping[str, torch.nn.Module]:
-        """The one there is."""
+        """The network."""
         return {"unet": self.network}
 
     def step(self, number: int) -> float:
-        """One step on a batch in which the conditions are equally frequent; its loss."""
+        """Train on a batch in which the conditions are equally frequent; returns the loss."""
         config = self.config
         (average, optimizer), *_ = self.trained
         generator = stream(config.seed, number)
@@ -91,22 +91,22 @@ class PhenDiffTraining(BaselineTraining):
         return float(loss.detach())
 
     def translator(self, run: Run) -> PhenDiffTranslator:
-        """Translate with the network as it is now."""
+        """Return a translator with the current network."""
         return PhenDiffTranslator(
             run, self.network, self.tiles.side, self.device, precision=self.config.precision
         )
 
 
 class PhenDiffTranslator(TileTranslator):
-    """The network of a run: inversion under the source, generation under the target.
+    """Translates with the network of a run, by inversion and generation.
 
-    Plain DDIM over the whole schedule, without guidance. The inversion is the consistent step for v
-    of `diffusion.schedule` with one evaluation of the network per step, which is what is nearest to
-    DDIM inversion: diffusers' own inverse scheduler mixes the angles of two time steps for v.
-    *Reconstructed* is the generation under the source again; the `residual` is NaN, since one
-    evaluation cannot tell how far from exact it is.
+    This is plain DDIM over the whole schedule, without guidance. The inversion uses the steps for v
+    of `diffusion.schedule` with one evaluation of the network per step, which is the closest to
+    DDIM inversion, since diffusers' inverse scheduler mixes the angles of two time steps for v. The
+    reconstruction is the generation under the source. The `residual` is NaN, since a single
+    evaluation gives no estimate of the error.
 
-    Make one with `from_run`; parameters are those of `CycleGANTranslator`.
+    Create one with `from_run`; the parameters are those of `CycleGANTranslator`.
     """
 
     quick: Mapping[str, Any] = MappingProxyType({"inference_steps": 10})
@@ -152,7 +152,7 @@ class PhenDiffTranslator(TileTranslator):
         return cls(opened, network.to(place).eval(), side, place, precision=precision)
 
     def translate_tiles(self, tiles: np.ndarray, config: TranslationConfig) -> TranslatedTiles:
-        """Invert tiles, and generate them twice."""
+        """Invert tiles, and generate them under target and source."""
         schedule = Schedule.from_alphas(
             self._alphas, _PREDICTION, steps=config.inference_steps, depth=config.depth
         )
@@ -179,7 +179,7 @@ class PhenDiffTranslator(TileTranslator):
 
 
 def build_network(channels: int, config: PhenDiffConfig) -> UNet2DModel:
-    """Make the network with random weights; a learned vector per condition joins the time step."""
+    """Build the network with random weights; class embeddings are added to the time embedding."""
     plain = len(config.widths) - 1
     return UNet2DModel(
         in_channels=channels,
@@ -194,7 +194,7 @@ def build_network(channels: int, config: PhenDiffConfig) -> UNet2DModel:
 
 
 def signal_left(timesteps: int) -> np.ndarray:
-    """Return ``alpha_bar`` of every time step: scaled-linear, and nothing is left at the last."""
+    """Return ``alpha_bar`` of every time step: scaled-linear, with zero signal at the last one."""
     scheduler = DDIMScheduler(
         num_train_timesteps=timesteps,
         beta_schedule="scaled_linear",

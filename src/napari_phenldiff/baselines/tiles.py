@@ -1,4 +1,4 @@
-"""Tiles that baselines are trained on: those that the method is trained on, as pixels."""
+"""Training tiles of the baselines: the same ones as for the method, as pixels."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
 
 TILE = 128
-"""Side of a tile in pixels, as in the papers; images that are smaller make smaller ones."""
+"""Side of a tile in pixels, as in the papers; smaller images give smaller tiles."""
 
 MULTIPLE = 32
-"""Sides of tiles are multiples of this number of pixels, for the networks' strides."""
+"""Sides of tiles are multiples of this number of pixels, because of the networks' strides."""
 
 
 class Tiles:
-    """Tiles of the conditions of an experiment, drawn in one of eight flips and rotations.
+    """Tiles of an experiment by condition, drawn with random flips and rotations.
 
     Parameters
     ----------
     experiment : Experiment
-        At least `conditions`.
+        Images; it must have `conditions`.
     conditions : tuple of str
-        In the order in which they are numbered.
+        Conditions, in the order in which they are numbered.
     scaling : IntensityScaling
-        To [-1, 1].
+        Scaling to [-1, 1].
     seed : int
-        Of the choice, where a condition has more tiles than are kept.
+        Seed of the choice of tiles, if a condition has more than `MAX_TILES`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Tiles:
             self._tiles.append(torch.from_numpy(np.ascontiguousarray(tiles[kept])))
 
     def draw(self, condition: int, generator: torch.Generator) -> torch.Tensor:
-        """One tile ``(C, side, side)`` of a condition, float32 in [-1, 1] on the CPU."""
+        """Draw a tile ``(C, side, side)`` of a condition, float32 in [-1, 1] on the CPU."""
         tiles = self._tiles[condition]
         tile = tiles[int(torch.randint(len(tiles), (1,), generator=generator))]
         view = int(torch.randint(8, (1,), generator=generator))

@@ -1,4 +1,4 @@
-"""Train a baseline into a run folder, with the events and the promises of a fine-tuning."""
+"""Train a baseline in a run folder, with the same events and guarantees as a fine-tuning."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _WEIGHTS, _SETTINGS = "weights.safetensors", "adapter.json"
 
 
 class BaselineTraining(ABC):
-    """Networks, averages and optimisers of a baseline that is being trained.
+    """Networks, averages and optimisers of a baseline in training.
 
     Parameters
     ----------
     tiles : Tiles
-        What to train on.
+        Training tiles.
     config : AnyBaselineConfig
-        How.
+        Settings.
     device : torch.device
-        Where.
+        Device to train on.
 
     Attributes
     ----------
     trained : list of (MovingAverage, torch.optim.Optimizer)
-        Set by the subclass: all weights that learn.
+        All trained weights with their optimisers; set by the subclass.
     """
 
     trained: list[tuple[MovingAverage, torch.optim.Optimizer]]
@@ -58,16 +58,16 @@ class BaselineTraining(ABC):
     def __init__(self, tiles: Tiles, config: AnyBaselineConfig, device: torch.device) -> None:
         self.tiles, self.config, self.device = tiles, config, device
         self.dtype = choose_precision(config.precision, device)
-        torch.manual_seed(config.seed)  # initial weights come from the global stream
+        torch.manual_seed(config.seed)  # initial weights are drawn from the global generator
 
     @property
     @abstractmethod
     def networks(self) -> Mapping[str, torch.nn.Module]:
-        """What translating needs, by name."""
+        """The networks that translating needs, by name."""
 
     @property
     def parameters(self) -> int:
-        """Number of all weights that learn."""
+        """Number of trained parameters."""
         return sum(p.numel() for average, _ in self.trained for p in average.parameters)
 
     @abstractmethod
@@ -76,27 +76,27 @@ class BaselineTraining(ABC):
 
     @abstractmethod
     def translator(self, run: Run) -> TileTranslator:
-        """Return what translates with the networks as they are now."""
+        """Return a translator with the current networks."""
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages in place of the weights, and the weights back afterwards."""
+        """Replace the weights by their averages inside the context."""
         with ExitStack() as stack:
             for average, _ in self.trained:
                 stack.enter_context(average.applied())
             yield
 
     def extra_state(self) -> dict[str, torch.Tensor]:
-        """Tensors that a checkpoint needs besides weights and moments."""
+        """Return tensors that a checkpoint needs besides weights and moments."""
         return {}
 
     def load_extra_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Put back what `extra_state` gave."""
+        """Restore the result of `extra_state`."""
         if state:
-            raise KeyError(f"nothing here remembers {', '.join(state)}")
+            raise KeyError(f"unknown state: {', '.join(state)}")
 
     def save(self, run: Run, number: int) -> str:
-        """Write checkpoint and adapter; the adapter's path within the run."""
+        """Write checkpoint and adapter; returns the adapter's path within the run."""
         state = {f"memory.{key}": value for key, value in self.extra_state().items()}
         for k, (average, optimizer) in enumerate(self.trained):
             packed = pack_state(average, optimizer)
@@ -119,7 +119,7 @@ class BaselineTraining(ABC):
         return adapter.relative_to(run.path).as_posix()
 
     def restore(self, run: Run) -> int:
-        """Load the newest checkpoint; returns the steps done, 0 without one."""
+        """Load the newest checkpoint; returns its step, or 0 if there is none."""
         newest = run.latest_checkpoint()
         if newest is None:
             return 0
@@ -138,12 +138,9 @@ class BaselineTraining(ABC):
 
 
 def load_weights(run: Run, networks: Mapping[str, torch.nn.Module]) -> int:
-    """Fill networks with a run's result, and return the side of its tiles.
+    """Load a run's result into networks; returns the side of its tiles in pixels.
 
-    Raises
-    ------
-    InputError
-        If there is none, or it is damaged.
+    Raises ------ InputError If there is no result, or it is damaged.
     """
     if not run.has_adapter:
         raise InputError(f"The run {run.path} has no adapter yet; train it first.")
@@ -172,8 +169,7 @@ def train_baseline(
 ) -> Iterator[Event]:
     """Train a baseline; parameters, events and errors are those of `finetune`.
 
-    The images in `validation` stay unseen, as they do by the method, and are only shown in
-    previews.
+    The images in `validation` are not trained on either, and are only used for previews.
     """
     since = time.monotonic()
     device = choose_device(config.device)

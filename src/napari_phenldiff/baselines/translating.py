@@ -1,4 +1,4 @@
-"""What the translators of the baselines share: fields, settings, and that they have no dial."""
+"""The common part of the baselines' translators: fields and settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from napari_phenldiff.runs.config import TranslationConfig
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TranslatedTiles:
-    """Tiles ``(N, C, Y, X)`` float32 in [-1, 1], in the target and in the source.
+    """Translated and reconstructed tiles ``(N, C, Y, X)``, float32 in [-1, 1].
 
     Attributes
     ----------
@@ -42,27 +42,27 @@ class TranslatedTiles:
 
 
 class TileTranslator(ABC):
-    """A baseline that translates images; a subclass translates tiles.
+    """Translates images tile by tile; subclasses translate tiles.
 
     Parameters
     ----------
     conditions : tuple of str
-        That were trained.
+        Trained conditions.
     scaling : IntensityScaling
-        Of the experiment that was trained on.
+        Intensity scaling of the training.
     channel_names : tuple of str
         Channels of the images, in order.
     tile : int
-        Side of the tiles that were trained on, in pixels.
+        Side of the training tiles, in pixels.
     inference_steps : int, optional
-        Steps of the inversion and of the generation, of a method that has any.
+        Default number of steps, if the method has steps.
 
     Attributes
     ----------
     should_stop : callable
-        Asked before every pass of a network; when it returns True, `Cancelled` is raised.
+        Called before every pass of a network; when it returns True, `Cancelled` is raised.
     reference_channels : tuple of str
-        None: a baseline is told nothing about channels.
+        Always empty: baselines have no reference channels.
     """
 
     quick: Mapping[str, Any] = MappingProxyType({})
@@ -87,31 +87,29 @@ class TileTranslator(ABC):
 
     @abstractmethod
     def translate_tiles(self, tiles: np.ndarray, config: TranslationConfig) -> TranslatedTiles:
-        """Translate tiles ``(N, C, Y, X)`` float32 in [-1, 1] that are in the source."""
+        """Translate tiles ``(N, C, Y, X)`` float32 in [-1, 1] of the source condition."""
 
     def settings(self, config: TranslationConfig) -> TranslationConfig:
-        """Return what this method does of what is asked for.
+        """Return the settings that this method applies, see `settings_of`.
 
-        Raises
-        ------
-        InputError
-            If something was asked for that the method does not have.
+        Raises ------ InputError If a setting is requested that the method does not have.
         """
         return settings_of(self._method, config, inference_steps=self._inference_steps)
 
     def translate(
         self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False
     ) -> Iterator[Translation]:
-        """Translate images, as many at once as fill a batch.
+        """Translate images in batches.
 
         Parameters
         ----------
         images : iterable of Image
             Of any size, in the source condition, with the run's channels.
         config : TranslationConfig
-            From what to what. What a baseline cannot vary must be left as it is by default.
+            Source, target and settings; those that the method does not have must be at their
+            defaults.
         keep : bool
-            Has no effect: there is no dial.
+            Has no effect, since there is no dial.
 
         Yields
         ------
@@ -121,8 +119,8 @@ class TileTranslator(ABC):
         Raises
         ------
         InputError
-            On images with other channels, conditions that were not trained, and settings that the
-            method does not have.
+            If an image has other channels, a condition was not trained, or a setting is requested
+            that the method does not have.
         """
         check_conditions(config, self.conditions)
         config = self.settings(config)
@@ -136,7 +134,7 @@ class TileTranslator(ABC):
             yield from self._translate_batch(batch, config)
 
     def dial(self, image: Image, config: TranslationConfig) -> NoReturn:
-        """Refuse: a baseline knows no strength between source and target.
+        """Raise an error, since a baseline has no strengths between source and target.
 
         Raises
         ------
