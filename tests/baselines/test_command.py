@@ -18,7 +18,7 @@ from napari_phenldiff.images.simulate import simulate_images, simulate_pairs
 from napari_phenldiff.images.tiff import read_image, write_tiff
 from napari_phenldiff.jobs.process import ChildProcess, follow
 from napari_phenldiff.jobs.requests import SessionRequest
-from napari_phenldiff.jobs.session import Session, TranslateRequest, TurnRequest
+from napari_phenldiff.jobs.session import Session, TranslateRequest
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Failed, Finished, Saved
