@@ -18,7 +18,7 @@ from napari_phenldiff.images.simulate import simulate_images, simulate_pairs
 from napari_phenldiff.images.tiff import read_image, write_tiff
 from napari_phenldiff.jobs.process import ChildProcess, follow
 from napari_phenldiff.jobs.requests import SessionRequest
-from napari_phenldiff.jobs.session import Session, TranslateRequest
+from napari_phenldiff.jobs.session import Session, StrengthRequest, TranslateRequest
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Failed, Finished, Saved
@@ -133,7 +133,9 @@ def test_the_session_of_the_viewer_translates_and_tells_that_there_is_no_dial(
 
     def start(log: Path) -> ChildProcess:
         request = SessionRequest(run=run.path, folder=log.parent, idle=60)
-        return ChildProcess.carry_out(request, log.parent / "request.json", log=log, listens=True)
+        return ChildProcess.carry_out(
+            request, log.parent / "request.json", log=log, reads_stdin=True
+        )
 
     (tmp_path / "session").mkdir()
     session = Session(tmp_path / "session", start)

@@ -15,7 +15,7 @@ import pytest
 from napari_phenldiff.images.tiff import read_image, read_provenance
 from napari_phenldiff.jobs.process import ChildProcess, follow
 from napari_phenldiff.jobs.requests import SessionRequest, write_request
-from napari_phenldiff.jobs.session import Session, TranslateRequest
+from napari_phenldiff.jobs.session import Session, StrengthRequest, TranslateRequest
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Preview, Progress
 

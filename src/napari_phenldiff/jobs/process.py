@@ -97,8 +97,8 @@ class ChildProcess:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
-        listens: bool = False,
-        yields: bool = False,
+        reads_stdin: bool = False,
+        low_priority: bool = False,
     ) -> ChildProcess:
         """Write a request down as `path`, and start the process that carries it out.
 
@@ -106,7 +106,11 @@ class ChildProcess:
         """
         write_request(path, request)
         return cls.start(
-            ["job", path], log=log, environment=environment, listens=listens, yields=yields
+            ["job", path],
+            log=log,
+            environment=environment,
+            reads_stdin=reads_stdin,
+            low_priority=low_priority,
         )
 
     @property

@@ -25,7 +25,7 @@ from napari_phenldiff.runs.folder import Run
 if TYPE_CHECKING:
     from napari_phenldiff.baselines.loading import ImageTranslator
     from napari_phenldiff.diffusion.dial import Dial
-    from napari_phenldiff.jobs.session import Request, TranslateRequest
+    from napari_phenldiff.jobs.session import Request, StrengthRequest, TranslateRequest
 
 _IMAGES_BYTES = 256 * 2**20
 """Images that are kept from the check to the translation; others are read twice."""
