@@ -114,8 +114,11 @@ class Setting:
 def settings_in(model: type[BaseModel]) -> dict[str, Setting]:
     """Return the settings of a configuration, by name.
 
-    Parameters ---------- model : type A pydantic model, whose fields are described by docstrings if
-    its configuration is `SETTINGS`.
+    Parameters
+    ----------
+    model : type
+        A pydantic model, whose fields are described by docstrings if its configuration is
+        `SETTINGS`.
     """
     return {name: _setting(name, info) for name, info in model.model_fields.items()}
 

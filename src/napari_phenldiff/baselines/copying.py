@@ -18,7 +18,10 @@ from napari_phenldiff.runs.folder import Run
 class CopyTranslator:
     """Returns every image unchanged, as its translation and as its reconstruction.
 
-    Parameters ---------- conditions : tuple of str Conditions between which it "translates".
+    Parameters
+    ----------
+    conditions : tuple of str
+        Conditions between which it "translates".
     """
 
     def __init__(self, conditions: tuple[str, ...]) -> None:

@@ -140,7 +140,10 @@ class BaselineTraining(ABC):
 def load_weights(run: Run, networks: Mapping[str, torch.nn.Module]) -> int:
     """Load a run's result into networks; returns the side of its tiles in pixels.
 
-    Raises ------ InputError If there is no result, or it is damaged.
+    Raises
+    ------
+    InputError
+        If there is no result, or it is damaged.
     """
     if not run.has_adapter:
         raise InputError(f"The run {run.path} has no adapter yet; train it first.")

@@ -92,7 +92,10 @@ class TileTranslator(ABC):
     def settings(self, config: TranslationConfig) -> TranslationConfig:
         """Return the settings that this method applies, see `settings_of`.
 
-        Raises ------ InputError If a setting is requested that the method does not have.
+        Raises
+        ------
+        InputError
+            If a setting is requested that the method does not have.
         """
         return settings_of(self._method, config, inference_steps=self._inference_steps)
 

@@ -198,7 +198,7 @@ class BaseModel:
 
 
 def find_base(reference: str, *, fetch: bool = True) -> Path:
-    """Return the folder of a base model, fetched from the hub where it is one of there.
+    """Return the folder of a base model, downloading it if it is on a hub.
 
     Parameters
     ----------

@@ -69,7 +69,10 @@ def load_base_of(run: Run, *, device: torch.device | str = "cpu") -> BaseModel:
     The check is skipped if the run has no record of its weights (`Run.base_weights` is None),
     because an older version made it or because it has not been trained yet.
 
-    Raises ------ InputError If the base is missing or its weights have changed.
+    Raises
+    ------
+    InputError
+        If the base is missing or its weights have changed.
     """
     return BaseModel.load(str(checked_base(run)), device=device)
 
@@ -103,7 +106,10 @@ def checked_base(run: Run) -> Path:
 def record_base(run: Run) -> None:
     """Record the base that a run is trained on; a resumed run must still have the same one.
 
-    Raises ------ InputError If the base is missing or its weights have changed.
+    Raises
+    ------
+    InputError
+        If the base is missing or its weights have changed.
     """
     place = checked_base(run)
     if run.base_weights is None and run.latest_checkpoint() is None:
@@ -134,7 +140,7 @@ def _settings(path: Path) -> str:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return "damaged"  # whoever loads it says so
+        return "damaged"  # loading it reports the error
     if isinstance(found, dict):
         kept = ("_class_name",)
         found = {k: v for k, v in found.items() if not k.startswith("_") or k in kept}

@@ -60,7 +60,10 @@ class Translation:
 def check_conditions(config: TranslationConfig, conditions: Sequence[str]) -> None:
     """Check that source and target are among `conditions`.
 
-    Raises ------ InputError If one of them is not.
+    Raises
+    ------
+    InputError
+        If one of them is not.
     """
     for name in (config.source, config.target):
         if name not in conditions:

@@ -143,8 +143,11 @@ def base_folder(reference: str) -> Path:
 def shape_of(reference: str) -> dict[str, Any]:
     """Read the network settings of a base that was made by a pre-training of this package.
 
-    Raises ------ InputError If there is no base, or if it was not made by `pretrain`: other bases
-    have no descriptor encoder, and their autoencoder mixes channels.
+    Raises
+    ------
+    InputError
+        If there is no base, or if it was not made by `pretrain`: other bases have no descriptor
+        encoder, and their autoencoder mixes channels.
     """
     folder = base_folder(reference)
     try:

@@ -81,7 +81,10 @@ class PoolRecord(BaseModel):
 class PretrainingFolder:
     """The folder of a base in pre-training; the module describes its content.
 
-    Parameters ---------- path : pathlib.Path BASE, which may not exist yet.
+    Parameters
+    ----------
+    path : pathlib.Path
+        BASE, which may not exist yet.
     """
 
     path: Path
@@ -182,7 +185,10 @@ class PretrainingFolder:
     def check_asked(self, asked: Mapping[str, Any]) -> None:
         """Check that the training in this folder was started with the same options.
 
-        Raises ------ InputError If an option differs.
+        Raises
+        ------
+        InputError
+            If an option differs.
         """
         record = self.record
         before = {} if record is None else record.asked
@@ -203,7 +209,10 @@ class PretrainingFolder:
     def lock(self) -> Iterator[None]:
         """Hold the lock of the training inside the context.
 
-        Raises ------ InputError If another process holds it.
+        Raises
+        ------
+        InputError
+            If another process holds it.
         """
         with lock.hold(self.training / "run.lock", what=f"the training in {self.path}"):
             checkpoints.remove_leftovers(self.training / "checkpoints")

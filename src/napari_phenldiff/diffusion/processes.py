@@ -31,7 +31,10 @@ def is_main_process() -> bool:
 def check_batch_size(batch_size: int) -> None:
     """Check that a batch can be divided evenly among the processes.
 
-    Raises ------ InputError If it cannot.
+    Raises
+    ------
+    InputError
+        If it cannot.
     """
     processes = _count()
     if batch_size % processes:

@@ -210,7 +210,10 @@ def tile_wells(
 def highest_without_phenotype(sizes: Sequence[int]) -> float:
     """Return the separation below which a channel is taken not to differ.
 
-    Parameters ---------- sizes : sequence of int Number of images of each condition.
+    Parameters
+    ----------
+    sizes : sequence of int
+        Number of images of each condition.
 
     Returns
     -------

@@ -83,7 +83,10 @@ class Strategy(ABC):
     def restore(self, unet: UNet2DConditionModel, state: Mapping[str, torch.Tensor]) -> None:
         """Restore the result of `state` in a network after `add_to`.
 
-        Raises ------ WeightMismatchError If it belongs to another network, or is incomplete.
+        Raises
+        ------
+        WeightMismatchError
+            If it belongs to another network, or is incomplete.
         """
 
     @abstractmethod
@@ -326,7 +329,10 @@ def strategy_of(config: TrainingConfig) -> Strategy:
 def strategy_from_dict(values: Mapping[str, Any]) -> Strategy:
     """Return the strategy from the result of `to_dict`.
 
-    Raises ------ KeyError, TypeError, ValueError If the values do not describe a strategy.
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the values do not describe a strategy.
     """
     match values.get("strategy", Lora.name):
         case Lora.name:

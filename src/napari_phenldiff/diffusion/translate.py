@@ -41,8 +41,10 @@ class Translator(LatentTranslator):
 
     Create one with `from_run`. Parameters and attributes are those of `LatentTranslator`.
 
-    Attributes ---------- calibration : Calibration or None Calibration of the run: defaults of
-    guidance and freedom.
+    Attributes
+    ----------
+    calibration : Calibration or None
+        Calibration of the run: defaults of guidance and freedom.
     """
 
     calibration: Calibration | None = None

@@ -160,7 +160,10 @@ class Session:
     def ask(self, request: TranslateRequest | StrengthRequest) -> ChildProcess:
         """Send a request; starts a process if none is running.
 
-        Raises ------ OSError If no process can be started.
+        Raises
+        ------
+        OSError
+            If no process can be started.
         """
         folder = request_folder(self.folder, request.number)
         text = request.model_dump_json()

@@ -216,15 +216,24 @@ def settings_of(
 ) -> TranslationConfig:
     """Return the settings that a method actually applies in a translation.
 
-    Parameters ---------- method : str Method of the run; "phenldiff" supports all settings. config
-    : TranslationConfig Requested settings. Values equal to the default count as not requested.
-    inference_steps : int, optional Default number of steps of a baseline; None if it takes no
-    steps.
+    Parameters
+    ----------
+    method : str
+        Method of the run; "phenldiff" supports all settings.
+    config : TranslationConfig
+        Requested settings. Values equal to the default count as not requested.
+    inference_steps : int, optional
+        Default number of steps of a baseline; None if it takes no steps.
 
-    Returns ------- TranslationConfig The applied settings; passing them to this function again does
-    not change them.
+    Returns
+    -------
+    TranslationConfig
+        The applied settings; passing them to this function again does not change them.
 
-    Raises ------ InputError If a setting is requested that a baseline does not have.
+    Raises
+    ------
+    InputError
+        If a setting is requested that a baseline does not have.
     """
     if method == "phenldiff":
         return config

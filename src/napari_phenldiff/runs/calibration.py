@@ -52,8 +52,14 @@ class Trial(BaseModel):
 class Calibration(BaseModel):
     """Content of calibration.json in a run folder.
 
-    Parameters ---------- source, target : str Conditions that it was made for. images : int Number
-    of held-out tiles that were translated. trials : tuple of Trial All trials, at least one.
+    Parameters
+    ----------
+    source, target : str
+        Conditions that it was made for.
+    images : int
+        Number of held-out tiles that were translated.
+    trials : tuple of Trial
+        All trials, at least one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,10 +106,17 @@ def read_calibration(run: Path) -> Calibration | None:
 def calibrated(config: TranslationConfig, calibration: Calibration | None) -> TranslationConfig:
     """Set guidance and freedom from a run's calibration, unless they were set explicitly.
 
-    Parameters ---------- config : TranslationConfig Requested settings; only fields that were
-    passed explicitly count as set. calibration : Calibration or None Calibration of the run.
+    Parameters
+    ----------
+    config : TranslationConfig
+        Requested settings; only fields that were passed explicitly count as set.
+    calibration : Calibration or None
+        Calibration of the run.
 
-    Returns ------- TranslationConfig Settings in which guidance and freedom count as set.
+    Returns
+    -------
+    TranslationConfig
+        Settings in which guidance and freedom count as set.
     """
     if calibration is None:
         return config

@@ -98,7 +98,10 @@ class RunContents:
     def lock(self) -> Iterator[None]:
         """Hold the lock of this run inside the context.
 
-        Raises ------ InputError If another process trains this run.
+        Raises
+        ------
+        InputError
+            If another process trains this run.
         """
         with lock.hold(self._lock_path, what=f"run {self.path}") as held:
             checkpoints.remove_leftovers(self.path)
@@ -131,8 +134,10 @@ class RunContents:
     def clear_stop(self, *, before: float | None = None) -> None:
         """Remove a request to stop.
 
-        Parameters ---------- before : float, optional Only remove a request made before this time
-        (seconds since the epoch).
+        Parameters
+        ----------
+        before : float, optional
+            Only remove a request made before this time (seconds since the epoch).
         """
         try:
             if before is None or self._stop_path.stat().st_mtime < before:
@@ -164,10 +169,17 @@ class RunContents:
     def save_checkpoint(self, step: int, files: Mapping[str, checkpoints.Content]) -> Path:
         """Write a checkpoint, and remove all but the last two.
 
-        Parameters ---------- step : int Number of steps done. files : mapping For each file name,
-        its bytes or a function that takes a path and writes the file.
+        Parameters
+        ----------
+        step : int
+            Number of steps done.
+        files : mapping
+            For each file name, its bytes or a function that takes a path and writes the file.
 
-        Returns ------- Path ``checkpoints/step_000100/``, which appears when it is complete.
+        Returns
+        -------
+        Path
+            ``checkpoints/step_000100/``, which appears when it is complete.
         """
         self._check_held()
         folder = self.path / "checkpoints"
@@ -182,7 +194,7 @@ class RunContents:
         return found[-1] if found else None
 
     def save_adapter(self, files: Mapping[str, checkpoints.Content]) -> Path:
-        """Replace the result of this run; see :meth:`save_checkpoint` for `files`."""
+        """Replace the adapter of this run; see :meth:`save_checkpoint` for `files`."""
         self._check_held()
         checkpoints.write_folder(self.path / "adapter", files)
         return self.path / "adapter"
@@ -204,7 +216,7 @@ class RunContents:
             settings = json.loads((self.adapter_path / "adapter.json").read_text(encoding="utf-8"))
             return tuple(str(name) for name in settings["reference_channels"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return ()  # no result yet, or a damaged one: whoever loads it says so
+            return ()  # no adapter yet, or a damaged one, which loading it reports
 
 
 @lru_cache(maxsize=1024)
@@ -221,8 +233,12 @@ def _progress(path: Path, changed: int, size: int) -> tuple[int, Event | None]:
 def state_after(last: Event | None, *, begun: bool) -> State:
     """Return the state of a run that no process trains.
 
-    Parameters ---------- last : Event or None The last event of the run. begun : bool Whether a
-    step has been done.
+    Parameters
+    ----------
+    last : Event or None
+        The last event of the run.
+    begun : bool
+        Whether a step has been done.
     """
     match last:
         case None:

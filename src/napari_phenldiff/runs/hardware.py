@@ -52,7 +52,10 @@ class Hardware:
     def from_json(cls, text: str) -> Hardware:
         """Read the result of `to_json`, of this version or a newer one.
 
-        Raises ------ ValueError If the text is anything else.
+        Raises
+        ------
+        ValueError
+            If the text is anything else.
         """
         values = json.loads(text)
         known = {f.name for f in fields(cls)}

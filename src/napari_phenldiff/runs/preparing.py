@@ -65,10 +65,17 @@ class Prepared:
 def prepare(experiment: Experiment, config: CommonTraining) -> Prepared:
     """Choose the images of a run and fit their intensity scaling.
 
-    Parameters ---------- experiment : Experiment Exactly the conditions of `config`, with all
-    images. config : CommonTraining Settings, with the numbers of training and validation images.
+    Parameters
+    ----------
+    experiment : Experiment
+        Exactly the conditions of `config`, with all images.
+    config : CommonTraining
+        Settings, with the numbers of training and validation images.
 
-    Raises ------ InputError If the images cannot be trained on.
+    Raises
+    ------
+    InputError
+        If the images cannot be trained on.
     """
     experiment.check()
     warnings: list[str] = []

@@ -71,8 +71,11 @@ class BaseWeights(BaseModel):
 class RunRecord(BaseModel):
     """Content of config.json.
 
-    Attributes ---------- dtypes, pixel_sizes : tuple of str Data types and pixel sizes of the
-    training images, in words; empty in runs of older versions.
+    Attributes
+    ----------
+    dtypes, pixel_sizes : tuple of str
+        Data types and pixel sizes of the training images, in words; empty in runs of older
+        versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

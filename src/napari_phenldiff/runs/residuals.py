@@ -22,10 +22,15 @@ def is_large(residual: float | None) -> bool:
 def warning_about_residuals(residuals: Iterable[float | None]) -> str | None:
     """Return a warning if some images were not inverted well.
 
-    Parameters ---------- residuals : iterable of float or None Residuals of the images; None or NaN
-    if unknown.
+    Parameters
+    ----------
+    residuals : iterable of float or None
+        Residuals of the images; None or NaN if unknown.
 
-    Returns ------- str or None The warning, or None if no inversion failed.
+    Returns
+    -------
+    str or None
+        The warning, or None if no inversion failed.
     """
     known = [value for value in residuals if value is not None and not math.isnan(value)]
     large = [value for value in known if is_large(value)]

@@ -46,7 +46,10 @@ class _Seen:
 class Suitability:
     """Compares images, which are added one by one, with those that a run was trained on.
 
-    Parameters ---------- run : Run The run.
+    Parameters
+    ----------
+    run : Run
+        The run.
     """
 
     run: Run
@@ -82,7 +85,10 @@ class Suitability:
     def check(self) -> None:
         """Refuse images that are on another scale than the training images.
 
-        Raises ------ InputError If they are; the message has the grey values of both.
+        Raises
+        ------
+        InputError
+            If they are; the message has the grey values of both.
         """
         if not self._foreign_dtypes():
             return

@@ -11,12 +11,19 @@ from napari_phenldiff.runs.folder import Run
 def settings_of_run(run: Run, config: TranslationConfig) -> TranslationConfig:
     """Complete the settings of a translation with the calibration and the method of a run.
 
-    Parameters ---------- run : Run The run. Its calibration sets guidance and freedom if they are
-    not requested; its method may have fewer settings, see `settings_of`. config : TranslationConfig
-    Requested settings.
+    Parameters
+    ----------
+    run : Run
+        The run. Its calibration sets guidance and freedom if they are not requested; its method may
+        have fewer settings, see `settings_of`.
+    config : TranslationConfig
+        Requested settings.
 
-    Raises ------ InputError If a setting is requested that the run's method does not have, or if
-    the calibration is damaged.
+    Raises
+    ------
+    InputError
+        If a setting is requested that the run's method does not have, or if the calibration is
+        damaged.
     """
     steps = run.config.inference_steps if isinstance(run.config, PhenDiffConfig) else None
     return settings_of(
