@@ -27,11 +27,11 @@ import PIL.Image
 import PIL.ImageDraw
 from qtpy.QtWidgets import QApplication, QTabBar
 
+from napari_phenldiff.images.control_names import suggest_pair
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import get_phenotype, simulate_pairs
 from napari_phenldiff.jobs.job import Job, JobState
 from napari_phenldiff.runs.config import TrainingConfig
-from napari_phenldiff.viewer.controls import suggest_pair
 from napari_phenldiff.viewer.reader import experiment_layers, read_conditions
 from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB
 from napari_phenldiff.widgets.parts.turning import turning_of

@@ -100,8 +100,8 @@ def write_evaluation() -> Callable[..., None]:
 @pytest.fixture
 def add_translated() -> Callable[..., None]:
     """Add images to a viewer as layers that a translation made, without a model."""
-    from napari_phenldiff.viewer.layers import LayerInfo
-    from napari_phenldiff.viewer.tuples import stack_layers
+    from napari_phenldiff.viewer.layer_data import stack_layers
+    from napari_phenldiff.viewer.layer_groups import LayerInfo
 
     def add(viewer, reconstructed, translated, *, identity="t1", field=None) -> None:
         kinds = (

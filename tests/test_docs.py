@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -61,3 +62,12 @@ def test_every_benchmark_has_a_line_in_the_list():
     folder = _ROOT / "benchmarks"
     listed = re.findall(r"^\| `(\w+\.py)` \|", (folder / "README.md").read_text("utf-8"), re.M)
     assert listed == sorted(path.name for path in folder.glob("*.py"))
+
+
+def test_the_tables_of_settings_are_what_the_models_say():
+    spec = importlib.util.spec_from_file_location("settings_page", _ROOT / "docs" / "settings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run python docs/settings.py"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import BaseModel, Field
 
-from napari_phenldiff.cli import options
+from napari_phenldiff.cli import options, train
 from napari_phenldiff.evaluation.benchmark.config import BenchmarkConfig
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.baseline_config import CycleGANConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
-from napari_phenldiff.settings import SETTINGS, Shown, settings_in
+from napari_phenldiff.settings import SETTINGS, Shown, settings_in, with_more
+from napari_phenldiff.viewer.training import TrainingRequest
+from napari_phenldiff.widgets.parts import training_form
+from napari_phenldiff.widgets.parts.form import Panel
+from napari_phenldiff.widgets.parts.setting_rows import SettingRows
 
 MODELS = [
     BenchmarkConfig,
@@ -86,3 +91,48 @@ def test_every_setting_says_in_one_sentence_what_it_does(model: type[BaseModel])
         assert setting.sentence, f"{model.__name__}.{name} is not described"
         assert "`" not in setting.text
         assert setting.text.endswith("."), f"{model.__name__}.{name}: {setting.text!r}"
+
+
+class TrainingOfTomorrow(TrainingConfig):
+    """A training with a setting more, which nothing but this class knows."""
+
+    patience: Annotated[int, Field(ge=1), Shown(unit="epochs", advanced=True)] = 7
+    """How long to wait for a better loss. Shorter ends earlier."""
+
+
+def test_a_setting_is_added_in_one_place_and_found_on_the_command_line_and_in_the_dock(
+    qtbot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "TrainingConfig", TrainingOfTomorrow)
+    monkeypatch.setattr(training_form, "TrainingConfig", TrainingOfTomorrow)
+    parser = argparse.ArgumentParser()
+    train.add_parser(parser.add_subparsers())
+    commands = next(a for a in parser._actions if isinstance(a.choices, Mapping))
+    text = " ".join(commands.choices["train"].format_help().split())
+    assert "--patience N how long to wait for a better loss (default: 7 epochs)" in text
+
+    panel = Panel()
+    qtbot.addWidget(panel)
+    settings = training_form.TrainingSettings(panel)
+    box = settings.rows["patience"]
+    assert (box.text(), box.minimum(), box.accessibleName()) == ("7 epochs", 1, "Patience")
+    assert box.toolTip() == "How long to wait for a better loss. Shorter ends earlier."
+    box.setValue(9)
+    assert settings.values()["patience"] == 9
+    given = with_more(TrainingRequest, {"steps": 5, "patience": 9})
+    assert given == {"steps": 5, "more": {"patience": 9}}
+    assert settings_in(TrainingOfTomorrow)["patience"].arguments(9) == ["--patience=9"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_setting_for_docks_has_a_row(qtbot, model: type[BaseModel]) -> None:
+    panel = Panel()
+    qtbot.addWidget(panel)
+    rows = SettingRows(model, panel)
+    by_hand = {"reference_channels", "normalised_channels", "keep", "translation", "settings"}
+    by_hand |= {"widths"}
+    rows.add_rest(panel.section("All"), without=by_hand)
+    for name, value in rows.values().items():
+        setting = settings_in(model)[name]
+        if not setting.required and setting.shown.default is None:
+            assert value == setting.default, name

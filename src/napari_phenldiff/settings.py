@@ -9,10 +9,10 @@ the tables in the documents are made from that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -20,6 +20,16 @@ from pydantic_core import PydanticUndefined
 
 SETTINGS = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """Configuration of every pydantic model that holds settings."""
+
+
+class Choice(NamedTuple):
+    """How one of several words that a setting may be is shown."""
+
+    title: str
+    """What it is called in a dock."""
+
+    text: str
+    """What it does, a clause that goes on after the title: "adds small matrices"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,15 @@ class Shown:
         Command line option, if it is not named after the field.
     default : str, optional
         Description of the default, if it depends on other settings.
+    unset : str, optional
+        Word that a dock shows where there is no value, or in place of the lowest number, such as
+        ``"all"`` or ``"never"``.
+    switch : str, optional
+        What a dock writes beside the check box of a setting that is on or off.
+    choices : mapping of str to Choice
+        By the words that a value may be, how they are shown; as they are where it has none.
+    in_docks : bool
+        Whether docks show it; the command line and scripts have it in any case.
     """
 
     label: str | None = None
@@ -48,6 +67,10 @@ class Shown:
     step: float | None = None
     option: str | None = None
     default: str | None = None
+    unset: str | None = None
+    switch: str | None = None
+    choices: Mapping[str, Choice] = field(default_factory=dict, hash=False)
+    in_docks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +92,8 @@ class Setting:
         Whether None is allowed.
     low, high : float or None
         Bounds of a number.
-    low_excluded : bool
-        Whether `low` itself is not allowed.
+    low_excluded, high_excluded : bool
+        Whether the bound itself is not allowed.
     default : Any
         Default value; None if there is none.
     required : bool
@@ -89,6 +112,7 @@ class Setting:
     low: float | None
     high: float | None
     low_excluded: bool
+    high_excluded: bool
     default: Any
     required: bool
     text: str
@@ -104,6 +128,29 @@ class Setting:
     def sentence(self) -> str:
         """Return the first sentence of the description, without the full stop."""
         return re.split(r"\.(?:\s|$)", self.text, maxsplit=1)[0]
+
+    @property
+    def explanation(self) -> str:
+        """Return its whole text, with what each of its choices does and what the default is."""
+        told = [self.text, *(f"{title} {text}." for title, text in self.shown.choices.values())]
+        if self.shown.default is not None:
+            told.append(f"By default {self.shown.default}.")
+        return " ".join(told)
+
+    @property
+    def model(self) -> type[BaseModel] | None:
+        """Return the model that a value is, where the setting holds settings itself."""
+        return next((kind for kind in self.kinds if issubclass(kind, BaseModel)), None)
+
+    def arguments(self, value: Any) -> list[str]:
+        """Return what gives a value on the command line; nothing for None."""
+        if value is None:
+            return []
+        if isinstance(value, bool):
+            return [self.option if value else "--no-" + self.option.removeprefix("--")]
+        text = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+        # with "=", so that what begins with a dash is not taken for an option
+        return [f"{self.option}={text}"]
 
     @property
     def option(self) -> str:
@@ -123,17 +170,26 @@ def settings_in(model: type[BaseModel]) -> dict[str, Setting]:
     return {name: _setting(name, info) for name, info in model.model_fields.items()}
 
 
+def with_more(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as arguments of a dataclass: those it has no field for go into ``more``."""
+    known = {part.name for part in fields(kind)}
+    more = {name: value for name, value in values.items() if name not in known}
+    return {name: values[name] for name in values if name in known} | {"more": more}
+
+
 def without_markup(text: str) -> str:
     """Return a docstring as one line of plain text."""
-    return " ".join(text.replace("`", "").split())
+    return re.sub(r"\*([^*]+)\*", r"\1", " ".join(text.replace("`", "").split()))
 
 
 def _setting(name: str, info: FieldInfo) -> Setting:
     found = list(_parts(info.annotation))
     kinds = tuple(dict.fromkeys(kind for kind, _ in found if isinstance(kind, type)))
     limits = [*info.metadata, *(limit for _, limits in found for limit in limits)]
-    low = _limit(limits, "ge")
-    above = _limit(limits, "gt")
+    low, above = _limit(limits, "ge"), _limit(limits, "gt")
+    high, below = _limit(limits, "le"), _limit(limits, "lt")
+    if below is not None and float not in kinds:
+        high, below = below - 1, None
     required = info.default is PydanticUndefined and info.default_factory is None
     return Setting(
         name=name,
@@ -142,8 +198,9 @@ def _setting(name: str, info: FieldInfo) -> Setting:
         choices=tuple(kind for kind, _ in found if isinstance(kind, str)),
         optional=NoneType in kinds,
         low=above if low is None else low,
-        high=_highest(limits, whole=float not in kinds),
+        high=below if high is None else high,
         low_excluded=low is None and above is not None,
+        high_excluded=high is None and below is not None,
         default=None if required else info.get_default(call_default_factory=True),
         required=required,
         text=without_markup(info.description or ""),
@@ -173,13 +230,6 @@ def _parts(annotation: Any) -> Iterator[tuple[type | str, tuple[Any, ...]]]:
             yield from _parts(part)
     elif isinstance(annotation, type):
         yield annotation, ()
-
-
-def _highest(limits: list[Any], *, whole: bool) -> float | None:
-    below = _limit(limits, "lt")
-    if below is None:
-        return _limit(limits, "le")
-    return below - 1 if whole else below
 
 
 def _limit(limits: list[Any], name: str) -> float | None:

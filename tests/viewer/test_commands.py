@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.viewer import commands
-from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.layer_groups import LayerInfo
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
 

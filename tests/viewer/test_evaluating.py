@@ -9,13 +9,13 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.cli.evaluate import add_parser
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_match import match_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.tables.measurement import read_settings
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.channels import match_channels
 from napari_phenldiff.viewer.conditions import conditions_in_folder, conditions_of_layers
 from napari_phenldiff.viewer.evaluating import EvaluationRequest, events_in, in_words_of_the_dock
 from napari_phenldiff.viewer.evaluations import (

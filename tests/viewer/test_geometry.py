@@ -12,12 +12,12 @@ from napari.layers import Image as ImageLayer
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.viewer.dial import show_at
-from napari_phenldiff.viewer.fields import FieldImages, Lot, image_shown, move_sliders
 from napari_phenldiff.viewer.geometry import Geometry
-from napari_phenldiff.viewer.layers import LayerInfo, group_layers
+from napari_phenldiff.viewer.image_places import FieldImages, Lot, image_shown, move_sliders
+from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.object_preview import ObjectPreview, make_preview_layer, show_preview
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
+from napari_phenldiff.viewer.shown_strength import show_at
 from napari_phenldiff.viewer.unclear_axes import plane_of_slider
 
 _HEIGHT, _WIDTH = 12, 16

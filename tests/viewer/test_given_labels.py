@@ -11,9 +11,9 @@ from napari.layers import Labels
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.profiles.neurons import NeuronsSettings
-from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.given_labels import LabelPlanes, label_layers, suggested
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations
 from napari_phenldiff.viewer.object_preview import outline, preview_target
 from napari_phenldiff.viewer.objects import ObjectRows, make_layers, object_layers

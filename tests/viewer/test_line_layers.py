@@ -8,7 +8,7 @@ from scipy import ndimage as ndi
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.profiles.neurons import NeuronsSettings
 from napari_phenldiff.viewer.given_labels import label_layers
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.line_layers import line_layers
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.objects import (

@@ -10,13 +10,13 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.profiles.area import AreaSettings
-from napari_phenldiff.viewer.dial import show_at
-from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement, translations
 from napari_phenldiff.viewer.objects import object_layers
 from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
+from napari_phenldiff.viewer.shown_strength import show_at
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.profiles.translocation import TranslocationSettings
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.object_preview import (
     SupersededError,

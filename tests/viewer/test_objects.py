@@ -10,7 +10,7 @@ from napari.layers import Labels
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.profiles.area import AreaSettings
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.objects import (
     ObjectRows,

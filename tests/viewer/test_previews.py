@@ -15,7 +15,7 @@ from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Preview, Step
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.layers import LayerInfo, group_layers
+from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.previews import PreviewLayers, previews_of, show_previews
 
 NAMES = ["preview: real DNA", "preview: real GFP", "preview: → drug DNA", "preview: → drug GFP"]

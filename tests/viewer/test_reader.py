@@ -10,8 +10,8 @@ import tifffile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image, write_tiff
-from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.layers import LayerInfo, group_layers
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.reader import get_reader, read_layers
 
 

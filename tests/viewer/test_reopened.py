@@ -7,7 +7,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.images.simulate import simulate_pairs
-from napari_phenldiff.viewer.layers import LayerInfo, group_layers
+from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.measuring import translations
 from napari_phenldiff.viewer.reader import experiment_layers, read_layers
 from napari_phenldiff.viewer.writers import write_images

@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.layers import LayerGroup, LayerInfo, group_layers
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import LayerGroup, LayerInfo, group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import translation_panes
 

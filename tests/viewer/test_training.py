@@ -8,9 +8,9 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_match import match_channels
 from napari_phenldiff.images.tiff import read_tiff, write_stack, write_tiff
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.channels import match_channels
 from napari_phenldiff.viewer.conditions import conditions_of_layers
 from napari_phenldiff.viewer.training import (
     ConditionChoice,
@@ -105,7 +105,7 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         "--target": "treated",
         "--out": str(request.out),
         "--base": "bundled",
-        "--strategy": "full",
+        "--strategy": "lora",
         "--steps": "9",
         "--seed": "4",
         "--batch-size": "3",
@@ -115,8 +115,8 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         "--validation-images": "auto",
         "--reference-channels": "auto",
         "--normalised-channels": "auto",
-        "--rank": "16",
-        "--learning-rate": "0.0003",
+        "--rank": "14",
+        "--learning-rate": "0.001",
         "--preview-every": "0",
     }
 

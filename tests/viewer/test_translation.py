@@ -17,9 +17,9 @@ from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import read_image, read_tiff, write_tiff
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer import fields
-from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer import image_places as fields
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.translation import TranslationRequest, read_output
 
 

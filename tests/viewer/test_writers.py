@@ -11,9 +11,9 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image, read_provenance, read_tiff
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.tables.measurement import read_settings
-from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.layer_data import stack_layers
+from napari_phenldiff.viewer.layer_groups import LayerInfo
 from napari_phenldiff.viewer.reader import read_layers
-from napari_phenldiff.viewer.tuples import stack_layers
 from napari_phenldiff.viewer.writers import write_images, write_measurements
 
 

@@ -69,7 +69,7 @@ def test_layers_are_evaluated_in_a_child_process(
     dock.choices.images.setValue(4)
     dock.choices.wells.setText("^.")
     dock.choices.keep.item(0).setCheckState(dock.choices.keep.item(0).checkState().Checked)
-    dock.translation.guidance.setValue(5)
+    dock.translation.rows["guidance"].setValue(5)
     assert dock.choices.name.text() == "area-001"
 
     dock.job_foot.button.click()

@@ -14,8 +14,8 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
-from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.layers import group_layers
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.viewer.samples import golgi_scatter
 from napari_phenldiff.widgets.measure import MeasureWidget
@@ -297,8 +297,8 @@ def test_the_figure_follows_the_theme(qtbot, dock: MeasureWidget, model: ViewerM
 
 
 def test_a_manual_threshold_can_be_given(dock: MeasureWidget, until_ended):
-    method = dock.settings._fields["nuclei", "threshold", "method"]
-    number = dock.settings._numbers["nuclei", "threshold", "method"]
+    method = dock.settings.field("nuclei", "threshold", "method").native
+    number = dock.settings.field("nuclei", "threshold", "method").number
     method.setCurrentIndex(method.count() - 1)
     number.setValue(60.0)
 
@@ -371,7 +371,7 @@ def test_nothing_is_previewed_before_something_is_changed(
 
 
 def test_the_preview_follows_settings_and_slider(qtbot, dock: MeasureWidget, model: ViewerModel):
-    size = dock.settings._fields["nuclei", "min_size"]
+    size = dock.settings.field("nuclei", "min_size").native
     few = previewed(qtbot, dock, lambda: size.setValue(100_000))
     assert "no objects" in few
     many = previewed(qtbot, dock, lambda: size.setValue(10))
@@ -402,7 +402,7 @@ def test_only_the_latest_of_many_changes_is_shown(qtbot, dock: MeasureWidget, mo
     monkeypatch.setattr(live_preview, "outline", slow)
     shown: list[str] = []
     dock.preview.shown.connect(lambda: shown.append(dock.preview.note.text()))
-    ring = dock.settings._fields["ring_width",]
+    ring = dock.settings.field("ring_width").native
     for width in range(6, 16):
         ring.setValue(width)
         qtbot.wait(20)
@@ -553,7 +553,7 @@ def test_a_figure_is_written_for_paper_or_as_shown(
 def test_settings_go_into_a_file_and_come_back_with_their_thresholds(
     qtbot, dock: MeasureWidget, model: ViewerModel, until_ended, tmp_path: Path
 ):
-    dock.settings._fields["ring_width",].setValue(9)
+    dock.settings.field("ring_width").native.setValue(9)
     assert dock.save_settings(tmp_path / "early.json") == {}
     dock.start()
     found = dict(until_ended(dock).result.measurement.thresholds)
@@ -577,7 +577,7 @@ def test_settings_go_into_a_file_and_come_back_with_their_thresholds(
     assert until_ended(dock).result.measurement.thresholds != found
 
     dock.files.keep.setChecked(True)
-    method = dock.settings._fields["nuclei", "threshold", "method"]
+    method = dock.settings.field("nuclei", "threshold", "method").native
     method.setCurrentIndex(method.findData("otsu"))
     assert dock.request().thresholds is None
     assert dock.files.keep.isHidden()
@@ -600,12 +600,12 @@ def test_a_file_that_does_not_fit_is_told_and_changes_nothing(dock: MeasureWidge
 
 def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_ended):
     dock = MeasureWidget(model)
-    dock.settings._fields["ring_width",].setValue(7)
+    dock.settings.field("ring_width").native.setValue(7)
     dock.source.setCurrentIndex(0)
     dock.target.setCurrentIndex(1)
     pair = dock.source.currentText(), dock.target.currentText()
     dock.profile.setCurrentIndex(1)
-    dock.settings._fields["channel",].setCurrentIndex(0)
+    dock.settings.field("channel").native.setCurrentIndex(0)
     dock.preview.box.setChecked(False)
     dock.close()
     dock.deleteLater()
@@ -624,7 +624,7 @@ def test_what_is_filled_in_outlives_the_dock(qtbot, model: ViewerModel, until_en
 def test_a_viewer_has_its_own_state(qtbot, dock: MeasureWidget, open_simulated):
     other = ViewerModel()
     open_simulated(other)
-    dock.settings._fields["ring_width",].setValue(7)
+    dock.settings.field("ring_width").native.setValue(7)
     second = MeasureWidget(other)
     qtbot.addWidget(second)
     assert second.settings.values()["ring_width"] == 5
@@ -650,7 +650,7 @@ def test_layers_may_change_while_they_are_measured(
 def test_a_threshold_as_a_number_starts_from_the_one_that_was_found(qtbot, dock: MeasureWidget):
     previewed(qtbot, dock, dock.preview.touch)
     found = dock.preview.thresholds["nuclei"]
-    method = dock.settings._fields["nuclei", "threshold", "method"]
+    method = dock.settings.field("nuclei", "threshold", "method").native
     text = previewed(qtbot, dock, lambda: method.setCurrentIndex(method.count() - 1))
     number = dock.settings.values()["nuclei"]["threshold"]["method"]
     assert number == pytest.approx(found, abs=1e-6)
@@ -666,7 +666,7 @@ def test_labels_layers_take_the_place_of_thresholds(
     labels = dock.choices.labels
     assert labels.labels() is None
     assert all(box.isHidden() for box in labels.boxes.values())
-    method = dock.settings._fields["nuclei", "threshold", "method"]
+    method = dock.settings.field("nuclei", "threshold", "method").native
     explained = method.toolTip()
 
     labels.kind.setCurrentText("labels layers")
@@ -688,7 +688,7 @@ def test_labels_layers_take_the_place_of_thresholds(
     assert dock.validation_error() is None
     assert not method.isEnabled()
     assert "thresholds are not used" in method.toolTip()
-    assert dock.settings._fields["ring_width",].isEnabled()
+    assert dock.settings.field("ring_width").native.isEnabled()
 
     text = previewed(qtbot, dock, dock.preview.touch)
     assert "2 objects" in text
@@ -748,7 +748,7 @@ def test_where_no_name_tells_the_user_chooses_the_channel(qtbot):
         )
     dock = MeasureWidget(model)
     qtbot.addWidget(dock)
-    nuclei = dock.settings._fields["nuclei_channel",]
+    nuclei = dock.settings.field("nuclei_channel").native
     assert nuclei.currentText() == "choose …"
     assert "nuclei channel" in (dock.validation_error() or "")
     dock.settings.set_values({"nuclei_channel": "channel 2", "marker_channel": 0})

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import BaseModel, Field
@@ -19,14 +19,15 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
+from napari_phenldiff.settings import SETTINGS
 from napari_phenldiff.widgets.evaluate import EvaluateWidget
 from napari_phenldiff.widgets.finetune import FineTuneWidget
 from napari_phenldiff.widgets.measure import MeasureWidget
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
 from napari_phenldiff.widgets.parts.folder_field import FolderField
-from napari_phenldiff.widgets.parts.form import Panel, whole_box
+from napari_phenldiff.widgets.parts.form import Panel
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve, running_mean
-from napari_phenldiff.widgets.parts.settings_form import SettingsForm, described_fields
+from napari_phenldiff.widgets.parts.profile_form import SettingsForm
 from napari_phenldiff.widgets.translate import TranslateWidget
 
 
@@ -107,7 +108,8 @@ def test_the_curve_can_be_painted(qtbot, losses):
 def test_the_wheel_scrolls_the_form_and_changes_no_value(qtbot):
     panel = Panel()
     qtbot.addWidget(panel)
-    box = whole_box(5, 0, 10)
+    box = QSpinBox()
+    box.setValue(5)
     panel.section("Section").row("Value", box, "A value.")
     panel.show()
     assert not box.hasFocus()
@@ -128,44 +130,37 @@ def test_the_wheel_scrolls_the_form_and_changes_no_value(qtbot):
 
 
 class Inner(BaseModel):
-    """Settings of a part.
+    """Settings of a part."""
 
-    Attributes
-    ----------
-    method : {"a", "b-c"} or float
-        How it is done,
-        in two lines.
-    """
+    model_config = SETTINGS
 
     method: Literal["a", "b-c"] | float = "b-c"
+    """How it is done,
+    in two lines."""
 
 
 class Outer(BaseModel):
-    """Settings.
+    """Settings."""
 
-    Attributes
-    ----------
-    dna_channel, other_channel : int or str
-        Which channels.
-    count : int
-        How many.
-    """
+    model_config = SETTINGS
 
     dna_channel: int | str = 0
+    """Which channel."""
+
     other_channel: int | str = 5
-    count: int = Field(default=3, ge=1)
-    ratio: float = Field(default=0.5, ge=0, le=1)
+    """Which channel."""
+
+    count: Annotated[int, Field(ge=1)] = 3
+    """How many."""
+
+    ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How much."""
+
     exact: bool = True
+    """Whether it is exact."""
+
     inner: Inner = Inner()
-
-
-def test_a_docstring_explains_the_fields():
-    assert described_fields(Outer) == {
-        "dna_channel": "Which channels.",
-        "other_channel": "Which channels.",
-        "count": "How many.",
-    }
-    assert described_fields(Inner) == {"method": "How it is done, in two lines."}
+    """Settings of a part."""
 
 
 def test_a_form_is_made_from_settings(qtbot):
@@ -178,7 +173,8 @@ def test_a_form_is_made_from_settings(qtbot):
     form.show_model(Outer, ["DNA", "GFP"])
 
     assert form.model() == Outer(dna_channel="DNA", other_channel="GFP")
-    dna, other, count, ratio, exact, method = form._fields.values()
+    dna, other, count, ratio, exact, method = (field.native for field in form._fields.values())
+    assert method.toolTip() == "How it is done, in two lines."
     assert isinstance(dna, QComboBox)
     assert [dna.itemText(i) for i in range(dna.count())] == ["DNA", "GFP"]
     assert count.toolTip() == "How many."

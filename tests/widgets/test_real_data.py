@@ -17,7 +17,7 @@ from napari.layers import Labels
 
 from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.layers import LayerInfo, group_layers
+from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune import BASE_FOLDER
 from napari_phenldiff.widgets.parts.data_source import FOLDER

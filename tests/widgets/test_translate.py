@@ -12,8 +12,8 @@ from napari_phenldiff.jobs import registry
 from napari_phenldiff.jobs.job import Job, JobState, jobs
 from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.layers import LayerInfo, group_layers
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune import FineTuneWidget

@@ -95,6 +95,9 @@ def _help(setting: Setting) -> str:
     text = setting.sentence
     if text[1:2].islower():
         text = text[:1].lower() + text[1:]
+    if setting.shown.choices:
+        meant = (f"{word} {choice.text}" for word, choice in setting.shown.choices.items())
+        text = f"{text}: {'; '.join(meant)}"
     default = setting.default
     if setting.shown.default is not None:
         text = f"{text} (default: {setting.shown.default})"

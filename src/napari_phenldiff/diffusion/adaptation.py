@@ -62,13 +62,18 @@ class AdapterSize:
     tokens: int
     of: int
 
+    def _part(self) -> str:
+        if self.network == self.of:
+            return "all of the network"
+        return f"{100 * self.network / self.of:.2g} % of the network's {self.of:,}"
+
     def in_words(self, strategy: Strategy) -> str:
         """Describe the size in one sentence, for the user."""
         size = 4 * (self.network + self.tokens)
         written = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
         return (
             f"Strategy {strategy.name}: {self.network:,} numbers learn "
-            f"({100 * self.network / self.of:.2g} % of the network's {self.of:,}), and "
+            f"({self._part()}), and "
             f"{self.tokens:,} in the condition tokens; the adapter takes about {written}"
         )
 

@@ -16,17 +16,17 @@ class EvaluationConfig(BaseModel):
 
     images: Annotated[int, Field(ge=2)] = 24
     """Images to translate, drawn at random; twice as many real ones of each condition are measured,
-    if there are. Few show nothing: with fewer than 6 the verdict is *cannot tell*."""
+    if there are. Few show nothing: with fewer than 6 the verdict is *Cannot tell*."""
 
-    trained_too: Annotated[bool, Shown("Images it knows")] = False
+    trained_too: Annotated[bool, Shown("Images it knows", switch="Take them, too")] = False
     """Take images that the run was trained on, too. That shows less, and the verdict is then never
-    *supported*."""
+    *Supported*."""
 
-    paired: Annotated[bool, Shown("Same cells")] = False
+    paired: Annotated[bool, Shown("Same cells", switch="Images are paired")] = False
     """Images of the same name show the same cells in both conditions, as simulated ones do: the
     truth is known, and the translation is compared with it."""
 
-    wells: str | None = None
+    wells: Annotated[str | None, Shown(unset="as the names tell")] = None
     """Regular expression that finds the well in the name of an image, such as ``^[A-H][0-9]+``, or
     the word image: each image counts. Wells are counted then. Where none is given, wells or fields
     are counted that the names tell."""
@@ -34,14 +34,14 @@ class EvaluationConfig(BaseModel):
     keep: Annotated[tuple[str, ...] | None, Shown("Should stay")] = None
     """Channels that should not change; the run's reference channels where none are given."""
 
-    cycle: bool = True
+    cycle: Annotated[bool, Shown(switch="There and back")] = True
     """Translate back to the source as well, and see what was lost; it takes a third of the time."""
 
-    latent_images: Annotated[int, Field(ge=0), Shown(advanced=True)] = 4
+    latent_images: Annotated[int, Field(ge=0), Shown(advanced=True, in_docks=False)] = 4
     """Images of which the cycle of latents is measured, for models that have latents."""
 
-    fid: Annotated[bool, Shown("FID", advanced=True)] = False
+    fid: Annotated[bool, Shown("FID", advanced=True, in_docks=False)] = False
     """Compute FID as well, with the extra ``fid``, which loads Inception."""
 
-    seed: Annotated[int, Field(ge=0), Shown(advanced=True)] = 0
+    seed: Annotated[int, Field(ge=0), Shown(advanced=True, in_docks=False)] = 0
     """Seed of the choice of images, of splits and of intervals."""

@@ -17,12 +17,12 @@ class CommonTraining(BaseModel):
 
     model_config = SETTINGS
 
-    conditions: Annotated[tuple[Name, ...], Field(min_length=2)]
+    conditions: Annotated[tuple[Name, ...], Field(min_length=2), Shown(in_docks=False)]
     """Names of at least two different conditions. The first is the source and the second the
     target of a translation that does not name any."""
 
     images_per_condition: Annotated[
-        Annotated[int, Field(ge=2)] | None, Shown("Images each", step=10)
+        Annotated[int, Field(ge=2)] | None, Shown("Images each", step=10, unset="all")
     ] = None
     """Number of images drawn at random from each condition; all of them if not given. The images
     that are left out can be used to test translations."""
@@ -39,7 +39,8 @@ class CommonTraining(BaseModel):
     images."""
 
     minutes: Annotated[
-        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Shown(unit="min")
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Shown(unit="min", in_docks=False),
     ] = None
     """Time that a new training may take, from loading to its last step, instead of a number of
     steps. The time of a step is measured first; the resulting number of steps is written into
@@ -49,7 +50,7 @@ class CommonTraining(BaseModel):
     batch_size: Annotated[int, Field(ge=1), Shown(unit="tiles", advanced=True)] = 16
     """Tiles per step; fewer need less memory."""
 
-    ema: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True)] = 0.98
+    ema: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True, in_docks=False)] = 0.98
     """Decay of the exponential moving average of the weights that is saved; 0 for no average."""
 
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Shown(advanced=True)] = "auto"
@@ -59,11 +60,15 @@ class CommonTraining(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32), Shown(advanced=True)] = 0
     """Seed of the choice of images, of the initial weights and of the noise."""
 
-    checkpoint_every: Annotated[int, Field(ge=1), Shown(unit="steps", advanced=True)] = 100
+    checkpoint_every: Annotated[
+        int, Field(ge=1), Shown(unit="steps", advanced=True, in_docks=False)
+    ] = 100
     """Steps between two checkpoints."""
 
     preview_every: Annotated[
-        int, Field(ge=0), Shown("Preview each", unit="steps", step=10, advanced=True)
+        int,
+        Field(ge=0),
+        Shown("Preview each", unit="steps", step=10, advanced=True, unset="never"),
     ] = 0
     """Steps between two previews; 0 for none. A preview translates a tile of a source image with
     the current weights, which takes one or two seconds on a CPU."""
@@ -71,7 +76,7 @@ class CommonTraining(BaseModel):
     device: Annotated[str, Field(min_length=1), Shown(advanced=True)] = "auto"
     """Device: auto, cpu, cuda, cuda:1 or mps. ``auto`` takes a GPU if torch can use one."""
 
-    control: Literal["shuffled", "half-split"] | None = None
+    control: Annotated[Literal["shuffled", "half-split"] | None, Shown(in_docks=False)] = None
     """Kind of control, if the run is one, in which the conditions do not differ: they were assigned
     to images at random (shuffled), or are two halves of the source (half-split)."""
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.common_config import CommonTraining, Name
-from napari_phenldiff.settings import SETTINGS, Shown
+from napari_phenldiff.settings import SETTINGS, Choice, Shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -22,10 +22,20 @@ LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 3e-4}
 """Default peak learning rate of each strategy; ``docs/notes/strategies.md`` has the reasons."""
 
 
+STRATEGIES = {
+    "auto": Choice("Automatic", "is LoRA"),
+    "lora": Choice("LoRA", "adds small matrices to the weights"),
+    "svdiff": Choice("SVDiff", "shifts the singular values of the weights, fewest numbers of all"),
+    "attention": Choice("Attention", "changes the whole attention modules"),
+    "full": Choice("Full", "changes all weights, and needs most memory"),
+}
+"""What each strategy is called, and what it does."""
+
+
 class TrainingConfig(CommonTraining):
     """Settings of the fine-tuning of a base model on an experiment."""
 
-    method: Literal["phenldiff"] = "phenldiff"
+    method: Annotated[Literal["phenldiff"], Shown(in_docks=False)] = "phenldiff"
     """Method that this is the configuration of."""
 
     steps: Annotated[int, Field(ge=1), Shown(step=50)] = 1000
@@ -37,9 +47,11 @@ class TrainingConfig(CommonTraining):
     """Base model: bundled, a folder in diffusers' layout, or the id of a model on a hub, which is
     downloaded once."""
 
-    strategy: Literal["auto", "lora", "svdiff", "attention", "full"] = "auto"
-    """Which weights are trained: LoRA adds small matrices, SVDiff shifts singular values, attention
-    changes the attention modules, full changes all weights. ``auto`` is lora."""
+    strategy: Annotated[
+        Literal["auto", "lora", "svdiff", "attention", "full"], Shown(choices=STRATEGIES)
+    ] = "auto"
+    """Which weights are trained. With large base models, LoRA and SVDiff generalise from 50 to 100 images
+    per condition; the strategies attention and full memorise so few."""
 
     rank: Annotated[int, Field(ge=1), Shown(advanced=True)] = 14
     """Rank of the matrices that LoRA adds. A higher rank can learn more, and memorise more. With
@@ -52,6 +64,7 @@ class TrainingConfig(CommonTraining):
             "LoRA alpha",
             advanced=True,
             default="8 x rank with the bundled base, else rank",
+            unset="automatic",
         ),
     ] = 14.0
     """Scale of LoRA's matrices, times their rank. A larger one learns faster, until the loss
@@ -59,7 +72,11 @@ class TrainingConfig(CommonTraining):
 
     layers: Annotated[
         Literal["attention", "everywhere"],
-        Shown(advanced=True, default="everywhere with SVDiff or bundled, else attention"),
+        Shown(
+            advanced=True,
+            default="everywhere with SVDiff or bundled, else attention",
+            in_docks=False,
+        ),
     ] = "attention"
     """Layers that LoRA and SVDiff act on: the attention projections, or the convolutions and
     feed-forward layers too. The strategies attention and full ignore it."""
@@ -82,29 +99,35 @@ class TrainingConfig(CommonTraining):
     learning_rate: Annotated[
         float,
         Field(gt=0, allow_inf_nan=False),
-        Shown(step=1e-4, advanced=True, default="that of the strategy"),
+        Shown(step=1e-4, advanced=True, default="that of the strategy", unset="automatic"),
     ] = 1e-3
     """Peak learning rate of the trained weights. If the loss is unstable, use a lower one and more
     steps."""
 
     token_learning_rate: Annotated[
-        float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True)
+        float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True, in_docks=False)
     ] = 3e-3
     """Peak learning rate of the condition tokens."""
 
-    tokens_per_condition: Annotated[int, Field(ge=1), Shown(advanced=True)] = 4
+    tokens_per_condition: Annotated[int, Field(ge=1), Shown(advanced=True, in_docks=False)] = 4
     """Number of learned tokens that represent one condition."""
 
-    condition_dropout: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True)] = 0.1
+    condition_dropout: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True, in_docks=False)] = (
+        0.1
+    )
     """Probability, per sample, that the condition is replaced by the null tokens."""
 
-    warmup: Annotated[int, Field(ge=0), Shown(unit="steps", advanced=True)] = 20
+    warmup: Annotated[int, Field(ge=0), Shown(unit="steps", advanced=True, in_docks=False)] = 20
     """Steps over which the learning rates rise to their peak."""
 
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True)] = 1e-2
+    weight_decay: Annotated[
+        float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True, in_docks=False)
+    ] = 1e-2
     """Decoupled weight decay of the trained weights."""
 
-    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True)] = 1.0
+    max_grad_norm: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Shown(advanced=True, in_docks=False)
+    ] = 1.0
     """Gradients are clipped to this norm."""
 
     @model_validator(mode="before")
@@ -149,10 +172,12 @@ class TranslationConfig(BaseModel):
     """Guidance scale: how strongly the prediction is pushed towards the target; 1 is no guidance.
     More increases the phenotype, and eventually also changes what should stay."""
 
-    guidance_from: Annotated[Literal["null", "source"], Shown(advanced=True)] = "source"
+    guidance_from: Annotated[Literal["null", "source"], Shown(advanced=True, in_docks=False)] = (
+        "source"
+    )
     """What guidance pushes away from: the null tokens, or the source condition."""
 
-    bound_radius: Annotated[int, Field(ge=0), Shown(unit="px", advanced=True)] = 4
+    bound_radius: Annotated[int, Field(ge=0), Shown(unit="px", advanced=True, in_docks=False)] = 4
     """Guidance may make no pixel brighter or darker than the unguided prediction of the target
     within this radius; 0 for no bounds. Only with an autoencoder that keeps image channels apart,
     such as the bundled one."""
@@ -180,13 +205,13 @@ class TranslationConfig(BaseModel):
     inference_steps: Annotated[int, Field(ge=1, le=1000), Shown("Steps", advanced=True)] = 25
     """Steps into which the whole noise schedule is divided; fewer are faster and less exact."""
 
-    fixed_point_iterations: Annotated[int, Field(ge=1), Shown(advanced=True)] = 2
+    fixed_point_iterations: Annotated[int, Field(ge=1), Shown(advanced=True, in_docks=False)] = 2
     """Evaluations of the network per step of the inversion; more make it more exact."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32), Shown(advanced=True)] = 0
     """Seed of the noise that images are drawn anew from, and of whatever else is random."""
 
-    batch_size: Annotated[int, Field(ge=1), Shown(unit="tiles", advanced=True)] = 8
+    batch_size: Annotated[int, Field(ge=1), Shown(unit="tiles", advanced=True, in_docks=False)] = 8
     """Tiles that go through the network at once; fewer need less memory."""
 
     @model_validator(mode="after")

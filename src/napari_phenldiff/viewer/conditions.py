@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_phenldiff.images.channel_match import ChannelMatch
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import tiff_files
-from napari_phenldiff.viewer.channels import ChannelMatch
-from napari_phenldiff.viewer.layers import LayerGroup, group_layers
+from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -113,7 +113,7 @@ def conditions_in_folder(folder: Path) -> tuple[ConditionChoice, ...]:
     choices = []
     for entry in _entries(folder):
         if not entry.name.startswith("."):
-            # While a path is typed, it names folders on its way that nobody may look into.
+            # While a path is typed, it passes through folders that may not be readable.
             with suppress(OSError):
                 files = tiff_files(entry) if entry.is_dir() else []
                 if files:

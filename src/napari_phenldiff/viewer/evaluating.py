@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import write_tiff
@@ -17,10 +19,10 @@ from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.tables.measurement import write_settings
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.viewer.channels import ChannelMatch, images_of_folder
+from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.conditions import ConditionChoice
 from napari_phenldiff.viewer.evaluations import folder_of
-from napari_phenldiff.viewer.fields import FieldImages
+from napari_phenldiff.viewer.image_places import FieldImages
 
 _DEFAULT = EvaluationConfig.model_fields
 _TRANSLATION = TranslationConfig.model_fields
@@ -71,6 +73,8 @@ class EvaluationRequest:
         Which channel is which in the two conditions; None if they are the same.
     z : int, "max", "mean", "sum" or None
         Plane (from 0) or projection for images with a z axis.
+    more : mapping of str to object
+        Further settings, by the names of `EvaluationConfig`.
     """
 
     run: Path | None
@@ -92,6 +96,7 @@ class EvaluationRequest:
     device: str = "auto"
     match: ChannelMatch | None = None
     z: int | Projection | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -255,7 +260,9 @@ class EvaluationRequest:
         # With "=", so that what begins with a dash is not taken for an option.
         arguments += [f"--{name}={value}" for name, value in given.items() if value is not None]
         flags = {"paired": self.paired, "trained-too": self.trained_too, "no-cycle": not self.cycle}
-        return arguments + [f"--{name}" for name, on in flags.items() if on]
+        arguments += [f"--{name}" for name, on in flags.items() if on]
+        settings = settings_in(EvaluationConfig)
+        return arguments + [x for n in self.more for x in settings[n].arguments(self.more[n])]
 
     def _images(self) -> dict[str, list[Image]]:
         choices = [choice for choice in (self.source, self.target) if choice is not None]

@@ -134,7 +134,7 @@ class FoundEvaluation:
         """
         from napari_phenldiff.measurement.figures.four_groups import four_groups
         from napari_phenldiff.measurement.statistics.units import wells_by_pattern
-        from napari_phenldiff.viewer.figures import DRAWING
+        from napari_phenldiff.viewer.measured_figures import DRAWING
 
         measurement = self.measurement()
         pattern = self.metrics.provenance.get("evaluation", {}).get("wells")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from napari_phenldiff.viewer.layers import LayerInfo, is_plain_image
+from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.side_by_side import (
     chosen_translation,
     side_by_side,

@@ -168,7 +168,7 @@ class Geometry:
 
 
 def indices_shown(viewer: ViewerModel, geometry: Geometry) -> tuple[int | None, ...]:
-    """Return where a viewer cuts a layer: what is shown of it, and nothing else tells.
+    """Return where a viewer cuts a layer: the only place that computes what is shown.
 
     Parameters
     ----------

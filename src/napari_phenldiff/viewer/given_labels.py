@@ -12,8 +12,8 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.viewer.fields import FieldImages, Lot
-from napari_phenldiff.viewer.layers import LayerGroup
+from napari_phenldiff.viewer.image_places import FieldImages, Lot
+from napari_phenldiff.viewer.layer_groups import LayerGroup
 
 if TYPE_CHECKING:
     from napari.layers import Labels

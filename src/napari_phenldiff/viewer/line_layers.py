@@ -9,9 +9,9 @@ import numpy as np
 
 from napari_phenldiff.measurement.segmentation.skeleton import BRANCH_POINT
 from napari_phenldiff.viewer.given_labels import NOT_GIVEN_METADATA_KEY
+from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.measuring import Measured
 from napari_phenldiff.viewer.objects import LINES, MEASUREMENT_METADATA_KEY
-from napari_phenldiff.viewer.tuples import LayerDataTuple
 
 # Lines, branch points and end points: yellow, vermilion and sky blue of Okabe and Ito's palette.
 _COLOURS = ((0.94, 0.89, 0.26, 1.0), (0.84, 0.37, 0.0, 1.0), (0.34, 0.71, 0.91, 1.0))

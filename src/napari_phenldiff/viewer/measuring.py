@@ -15,12 +15,12 @@ from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.figures.gallery import Cuttings, changed_images, cut_changes
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.tables.measurement import Measurement
-from napari_phenldiff.viewer.fields import FieldImages, Lot
-from napari_phenldiff.viewer.layers import LayerGroup, group_layers
+from napari_phenldiff.viewer.image_places import FieldImages, Lot
+from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 from napari_phenldiff.viewer.measuring_request import RECONSTRUCTED as RECONSTRUCTED
 from napari_phenldiff.viewer.measuring_request import TRANSLATED as TRANSLATED
 from napari_phenldiff.viewer.measuring_request import MeasuringRequest as MeasuringRequest
-from napari_phenldiff.viewer.thresholds import thresholds
+from napari_phenldiff.viewer.threshold_cache import thresholds
 
 if TYPE_CHECKING:
     from napari.layers import Layer

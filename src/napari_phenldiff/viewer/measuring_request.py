@@ -17,9 +17,9 @@ from napari_phenldiff.measurement.segmentation.segmenters import (
     with_segmenter,
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.viewer.fields import FieldImages
 from napari_phenldiff.viewer.given_labels import GivenByLayers, LabelsSnapshot
-from napari_phenldiff.viewer.layers import LayerGroup
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import LayerGroup
 
 RECONSTRUCTED, TRANSLATED = "reconstructed", "translated"
 """Names of the groups that the model made, in tables and figures."""

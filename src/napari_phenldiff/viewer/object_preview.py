@@ -1,4 +1,4 @@
-"""The objects of the image that is looked at, cut out with the settings as they are now."""
+"""The objects of the image that is shown, cut out with the current settings."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from napari_phenldiff.measurement.profiles.fitting import complete_thresholds, t
 from napari_phenldiff.measurement.profiles.profile import Profile, measurable_plane
 from napari_phenldiff.measurement.segmentation.segmenters import Given, with_segmenter
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.viewer.fields import FieldImages, Lot
 from napari_phenldiff.viewer.given_labels import NOT_GIVEN_METADATA_KEY
+from napari_phenldiff.viewer.image_places import FieldImages, Lot
 from napari_phenldiff.viewer.measuring import MeasuringRequest
-from napari_phenldiff.viewer.thresholds import thresholds
+from napari_phenldiff.viewer.threshold_cache import thresholds
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -87,7 +87,7 @@ class SupersededError(Exception):
 
 
 def preview_target(viewer: ViewerModel, request: MeasuringRequest) -> PreviewTarget:
-    """Find the image that is looked at: the topmost visible one, at the place of the slider.
+    """Find the image that is shown: the topmost visible one, at the place of the slider.
 
     Called in the GUI's thread.
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY
-from napari_phenldiff.viewer.fields import move_sliders
 from napari_phenldiff.viewer.geometry import Geometry
-from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.image_places import move_sliders
+from napari_phenldiff.viewer.layer_data import LayerDataTuple
+from napari_phenldiff.viewer.layer_groups import LayerInfo
 from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
 from napari_phenldiff.viewer.side_by_side import side_by_side
-from napari_phenldiff.viewer.tuples import LayerDataTuple
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,9 +22,9 @@ from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.runs.events import Preview
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.colors import channel_colormaps
-from napari_phenldiff.viewer.layers import LayerInfo, is_plain_image
+from napari_phenldiff.viewer.layer_data import spatial_arguments
+from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.results import LINKED_ATTRIBUTES
-from napari_phenldiff.viewer.tuples import spatial_arguments
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -236,7 +236,7 @@ def _undisturbed(viewer: ViewerModel) -> Iterator[None]:
     if not viewer.layers:
         yield
         return
-    # Nobody is told: in the end the selection is what it was, and showing another layer's controls
+    # Events are blocked: the selection stays what it was, and showing the controls of another layer
     # for a moment costs as much as adding a layer.
     with selection.events.blocker_all():
         yield

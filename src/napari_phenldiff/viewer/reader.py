@@ -11,6 +11,7 @@ from napari.utils.notifications import show_info
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import same_channels, unified
 from napari_phenldiff.images.companions import check_one_file_each
+from napari_phenldiff.images.control_names import suggest_pair
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.peek import peek_tiff
@@ -21,14 +22,13 @@ from napari_phenldiff.images.tiff import (
     read_tiff,
     tiff_files,
 )
-from napari_phenldiff.viewer.controls import suggest_pair
-from napari_phenldiff.viewer.reopened import made_layers, split_made
-from napari_phenldiff.viewer.tuples import (
+from napari_phenldiff.viewer.layer_data import (
     LayerDataTuple,
     condition_layers,
     condition_planes,
     display_limits,
 )
+from napari_phenldiff.viewer.reopened import made_layers, split_made
 
 PathOrPaths = str | Path | Sequence[str | Path]
 

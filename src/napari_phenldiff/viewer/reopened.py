@@ -13,8 +13,8 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.tiff import read_provenance, read_tiff
+from napari_phenldiff.viewer.layer_data import LayerDataTuple, display_limits, stack_layers
 from napari_phenldiff.viewer.layer_info import LayerInfo
-from napari_phenldiff.viewer.tuples import LayerDataTuple, display_limits, stack_layers
 
 Made = tuple[Path, dict[str, Any]]
 """A file and what it says about how it was made."""

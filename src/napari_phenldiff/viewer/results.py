@@ -13,10 +13,10 @@ from napari.experimental import link_layers
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.viewer.differences import difference, difference_colormap, difference_limits
-from napari_phenldiff.viewer.fields import Lot
-from napari_phenldiff.viewer.layers import LayerInfo, Role
+from napari_phenldiff.viewer.image_places import Lot
+from napari_phenldiff.viewer.layer_data import LayerDataTuple, display_limits, stack_layers
+from napari_phenldiff.viewer.layer_groups import LayerInfo, Role
 from napari_phenldiff.viewer.preferences import preferences
-from napari_phenldiff.viewer.tuples import LayerDataTuple, display_limits, stack_layers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.reader import experiment_layers
-from napari_phenldiff.viewer.tuples import LayerDataTuple
 
 N_IMAGES = 32
 """Images per condition: enough to try everything, drawn in a few seconds."""
@@ -26,7 +26,7 @@ def neuron_loss() -> list[LayerDataTuple]:
 
 
 def _sample(phenotype: str) -> list[LayerDataTuple]:
-    # Here and not above: scipy is only needed once somebody opens a sample.
+    # Imported here, since scipy is only needed when a sample is opened.
     from napari_phenldiff.images.simulate import get_phenotype, simulate_images
 
     kind = get_phenotype(phenotype)

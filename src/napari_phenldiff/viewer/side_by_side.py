@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, ref
 from psygnal import Signal
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.viewer.layers import LayerInfo, is_plain_image
+from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -144,7 +144,7 @@ class SideBySide:
         self.switched.emit(False)
 
     def _on_layers_changed(self, event: Any = None) -> None:
-        # Not the time to move layers: whoever adds or removes several is still counting them.
+        # Layers are not reordered here: code that adds or removes several relies on their order.
         self._restore(reorder=False)
 
     def _on_grid_switched(self, event: Any = None) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import files_left_out
@@ -14,9 +17,9 @@ from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Warned
 from napari_phenldiff.runs.folder import is_run
 from napari_phenldiff.runs.preparing import prepare
-from napari_phenldiff.viewer.channels import ChannelMatch, images_of_folder
+from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.conditions import ConditionChoice, conditions_in_folder
-from napari_phenldiff.viewer.fields import FieldImages
+from napari_phenldiff.viewer.image_places import FieldImages
 
 __all__ = [
     "MIN_IMAGES",
@@ -71,6 +74,8 @@ class TrainingRequest:
         Which channel is which in all these conditions; None if they are the same everywhere.
     z : int, "max", "mean", "sum" or None
         Plane (from 0) or projection for images with a z axis.
+    more : mapping of str to object
+        Further settings, by the names of `TrainingConfig`.
     """
 
     source: ConditionChoice | None
@@ -94,6 +99,7 @@ class TrainingRequest:
     further: tuple[ConditionChoice, ...] = ()
     match: ChannelMatch | None = None
     z: int | Projection | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def conditions(self) -> tuple[ConditionChoice, ...]:
@@ -197,6 +203,7 @@ class TrainingRequest:
             {
                 "conditions": tuple(choice.name for choice in self.conditions),
                 **{name: getattr(self, name) for name in _SETTINGS},
+                **self.more,
             }
         )
 
@@ -213,6 +220,9 @@ class TrainingRequest:
                 value = ",".join(value) or "none"
             if value is not None:
                 arguments += [f"--{name.replace('_', '-')}", str(value)]
+        settings = settings_in(TrainingConfig)
+        for name in self.more:
+            arguments += settings[name].arguments(getattr(config, name))
         if self.z is not None:
             arguments += ["--z", str(self.z)]
         return arguments

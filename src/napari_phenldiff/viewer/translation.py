@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from napari_phenldiff.images.tiff import read_image, write_tiff
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.runs.translation_settings import settings_of_run
-from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.layers import LayerGroup
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import LayerGroup
 
 _DEFAULT = TranslationConfig.model_fields
 
@@ -97,6 +99,8 @@ class TranslationRequest:
         Folder of the run's base model, if it is not where it was.
     strength, guidance, anchor, depth, freedom, detail, inference_steps, seed
         As in `TranslationConfig`.
+    more : mapping of str to object
+        Further settings, by the names of `TranslationConfig`.
     """
 
     run: Path | None
@@ -114,6 +118,7 @@ class TranslationRequest:
     detail: float = _DEFAULT["detail"].default
     inference_steps: int = _DEFAULT["inference_steps"].default
     seed: int = _DEFAULT["seed"].default
+    more: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
     def validation_error(self) -> str | None:
         """Return why this can't be translated, if it can't; None if it looks right."""
@@ -160,6 +165,7 @@ class TranslationRequest:
             detail=self.detail,
             inference_steps=self.inference_steps,
             seed=self.seed,
+            **self.more,
         )
 
     def write_input(self, folder: Path) -> list[str]:

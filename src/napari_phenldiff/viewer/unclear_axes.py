@@ -1,4 +1,4 @@
-"""Axes of layers that nothing says the kind of, and what the user says they are."""
+"""Axes of layers whose kind no label or metadata tells, and what the user says they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from napari_phenldiff.images.layer_axes import AxisKind, LayerAxes, label_axis
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.geometry import Geometry, indices_shown
-from napari_phenldiff.viewer.layers import LayerGroup
+from napari_phenldiff.viewer.layer_groups import LayerGroup
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -21,8 +21,8 @@ from napari_phenldiff.images.naming import file_safe
 from napari_phenldiff.images.tiff import TIFF_SUFFIXES, write_stack
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.tables.measurement import write_settings
+from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.objects import MEASUREMENT_METADATA_KEY
-from napari_phenldiff.viewer.tuples import LayerDataTuple
 
 
 @dataclass(frozen=True, slots=True, eq=False)

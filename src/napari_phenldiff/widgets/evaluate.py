@@ -1,15 +1,18 @@
-"""The dock that judges a run: whether what its translations show may be believed."""
+"""The dock that judges a run: whether what its translations show is supported by the controls."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from superqt.utils import signals_blocked
+
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import JobState, duration, jobs
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.profiles.channels import suggested_channel
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.settings import with_more
 from napari_phenldiff.viewer.evaluating import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import evaluations_of
 from napari_phenldiff.viewer.preferences import preferences
@@ -21,10 +24,10 @@ from napari_phenldiff.widgets.parts.evaluation_choices import EvaluationChoices
 from napari_phenldiff.widgets.parts.evaluation_view import EvaluationView
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
+from napari_phenldiff.widgets.parts.profile_form import SettingsForm
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
-from napari_phenldiff.widgets.parts.settings_form import SettingsForm
 from napari_phenldiff.widgets.parts.theme import plain_viewer
-from napari_phenldiff.widgets.parts.translation_settings import TranslationSettings
+from napari_phenldiff.widgets.parts.translation_form import TranslationSettings
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -118,7 +121,7 @@ class EvaluateWidget(DropPanel):
             device=preferences().device,
             match=self.data.match(),
             z=self.data.z(),
-            **self.choices.values(),
+            **with_more(EvaluationRequest, self.choices.values()),
         )
 
     def _model(self) -> Settings | None:
@@ -174,7 +177,7 @@ class EvaluateWidget(DropPanel):
         run, names = self.run_choice.run(), self.data.names()
         there = (None if run is None else run.path, *names)
         if there != self._conditions:
-            # Only then: what the user chooses afterwards stays.
+            # Only when the run has changed, so that what the user chooses afterwards is kept.
             self._conditions = there
             if run is not None:
                 self.data.choose(*run.conditions[:2])
@@ -196,18 +199,16 @@ class EvaluateWidget(DropPanel):
         if channels == self._channels:
             return
         self._channels = channels
-        before = self.settings.blockSignals(True)
-        try:
+        with signals_blocked(self.settings):
             self.settings.show_model(
                 profile.settings_type,
                 channels[1:],
                 lambda field: suggested_channel(profile, field, channels[1:]),
             )
-            self.settings.set_values(self._settings.get(profile.name, {}))
-        except InputError:  # another run may have other channels
-            self._settings.pop(profile.name)
-        finally:
-            self.settings.blockSignals(before)
+            try:
+                self.settings.set_values(self._settings.get(profile.name, {}))
+            except InputError:  # another run may have other channels
+                self._settings.pop(profile.name)
 
     # ---- what was found ----------------------------------------------------------------------
 
@@ -215,13 +216,12 @@ class EvaluateWidget(DropPanel):
         """List the evaluations of the run; the wanted one is chosen, or else the latest."""
         run = self.run_choice.run()
         folders = () if run is None else evaluations_of(run.path)
-        self.results.blockSignals(True)
-        self.results.clear()
-        for folder in folders:
-            self.results.addItem(folder.name, folder)
-        index = next((i for i, folder in enumerate(folders) if folder == wanted), 0)
-        self.results.setCurrentIndex(index if folders else -1)
-        self.results.blockSignals(False)
+        with signals_blocked(self.results):
+            self.results.clear()
+            for folder in folders:
+                self.results.addItem(folder.name, folder)
+            index = next((i for i, folder in enumerate(folders) if folder == wanted), 0)
+            self.results.setCurrentIndex(index if folders else -1)
         self._on_chosen()
 
     def _on_chosen(self) -> None:
@@ -236,7 +236,7 @@ class EvaluateWidget(DropPanel):
         job, run = self.job_foot.job, self.run_choice.run()
         done = job is not None and job.state is JobState.FINISHED
         if done and job is not None and run is not None and job.path is not None:
-            # Whatever run is chosen by now, only its own results are listed.
+            # Only results of the run that is chosen by now are listed.
             self._list_results(job.path)
             if self.results.currentData() == job.path:
                 self.reveal(self.view, at_top=True)

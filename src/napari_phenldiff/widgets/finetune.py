@@ -13,6 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import Job, jobs
 from napari_phenldiff.jobs.registry import past_job
 from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.settings import with_more
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.previews import PreviewLayers, previews_of, show_previews
 from napari_phenldiff.viewer.training import TrainingRequest, suggest_run_folder
@@ -22,7 +23,7 @@ from napari_phenldiff.widgets.parts.forecast import Forecast
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.runs_list import RunsList
 from napari_phenldiff.widgets.parts.theme import plain_viewer
-from napari_phenldiff.widgets.parts.training_settings import (
+from napari_phenldiff.widgets.parts.training_form import (
     BASE_FOLDER,
     BUNDLED,
     HUB,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _START = "Start fine-tuning"
-_BREATH_MS = 30
-"""Between two layers that are added: the window answers in the meantime."""
+_PAUSE_MS = 30
+"""Pause between two layers that are added, in which the window reacts to the user."""
 
 
 class FineTuneWidget(DropPanel):
@@ -95,7 +96,8 @@ class FineTuneWidget(DropPanel):
             source=source,
             target=target,
             folder=self.data.path(),
-            **self.settings.values(),
+            out=self.out.path(),
+            **with_more(TrainingRequest, self.settings.values()),
             further=self.data.further(),
             match=self.data.match(),
             z=self.data.z(),
@@ -160,7 +162,7 @@ class FineTuneWidget(DropPanel):
             job,
             self.viewer,
             wanted=self.settings.show_previews.isChecked(),
-            later=_after_a_breath,
+            later=_when_idle,
         )
         self._show(job)
 
@@ -190,7 +192,7 @@ class FineTuneWidget(DropPanel):
         self.refresh()
 
     def _on_listed(self) -> None:
-        """Join a run of this user that is going on, when the dock has just been opened."""
+        """Watch a run of this user that is in progress, when the dock has just been opened."""
         if self._attached:
             return
         self._attached = True
@@ -218,7 +220,7 @@ class FineTuneWidget(DropPanel):
         except InputError as error:
             self.job_foot.set_error(str(error))
             return
-        # one that goes on is not shown as if it had ended: the button says Watch
+        # a run in progress is not shown as if it had ended: the button says Watch
         self._show(None if run.state == "running" else job)
         self.runs.set_remarks(job.notes)
         self.out.set_path(run.path if run.state != "finished" else self._suggested)
@@ -239,10 +241,10 @@ class FineTuneWidget(DropPanel):
         self.refresh()
 
 
-def _after_a_breath(work: Callable[[], None]) -> None:
+def _when_idle(work: Callable[[], None]) -> None:
     """Do some work later, with at least one turn of the event loop before it.
 
     A timer that has run out while the canvas was being drawn fires at once after that; the second
     one begins to run only then.
     """
-    QTimer.singleShot(_BREATH_MS, lambda: QTimer.singleShot(_BREATH_MS, work))
+    QTimer.singleShot(_PAUSE_MS, lambda: QTimer.singleShot(_PAUSE_MS, work))

@@ -7,24 +7,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from superqt.utils import signals_blocked
+
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.measurement.profiles.channels import suggested_channel
 from napari_phenldiff.measurement.profiles.fitting import threshold_basis
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
-from napari_phenldiff.viewer.measure_state import measure_state
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest
-from napari_phenldiff.viewer.thresholds import thresholds
+from napari_phenldiff.viewer.threshold_cache import thresholds
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.live_preview import LivePreview
 from napari_phenldiff.widgets.parts.measure_choices import MeasureChoices
+from napari_phenldiff.widgets.parts.measure_memory import measure_memory
 from napari_phenldiff.widgets.parts.measuring_task import start_measuring
+from napari_phenldiff.widgets.parts.profile_form import SettingsForm, check_channels
 from napari_phenldiff.widgets.parts.results_view import ResultsView
 from napari_phenldiff.widgets.parts.settings_files import SettingsFiles
-from napari_phenldiff.widgets.parts.settings_form import SettingsForm, check_channels
 from napari_phenldiff.widgets.parts.theme import plain_viewer
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class MeasureWidget(DropPanel):
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
         self._channels: tuple[str, ...] | None = None
-        self._state = measure_state(viewer)
+        self._state = measure_memory(viewer)
         self.choices = MeasureChoices(self.section("Measurement"), viewer)
         self.profile, self.source = self.choices.profile, self.choices.source
         self.target, self.translation = self.choices.target, self.choices.translation
@@ -186,15 +188,14 @@ class MeasureWidget(DropPanel):
         if self._channels != (profile.name, *channels):
             self._channels = (profile.name, *channels)
             kept = self._state.settings.get(profile.name, {})
-            before = self.settings.blockSignals(True)
-            self.settings.show_model(
-                profile.settings_type,
-                channels,
-                lambda field: suggested_channel(profile, field, channels),
-            )
-            with suppress(InputError):  # other images may have other channels
-                self.settings.set_values(kept)
-            self.settings.blockSignals(before)
+            with signals_blocked(self.settings):
+                self.settings.show_model(
+                    profile.settings_type,
+                    channels,
+                    lambda field: suggested_channel(profile, field, channels),
+                )
+                with suppress(InputError):  # other images may have other channels
+                    self.settings.set_values(kept)
             self.files.set_thresholds(self._state.thresholds.get(profile.name), self._basis())
         self.refresh()
 

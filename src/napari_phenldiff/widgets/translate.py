@@ -9,9 +9,10 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import jobs
-from napari_phenldiff.viewer.fields import image_shown
+from napari_phenldiff.settings import with_more
 from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
-from napari_phenldiff.viewer.layers import LayerGroup, group_layers
+from napari_phenldiff.viewer.image_places import image_shown
+from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 from napari_phenldiff.viewer.side_by_side import (
     latest_translation,
     side_by_side,
@@ -28,7 +29,7 @@ from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.strength import Strength
 from napari_phenldiff.widgets.parts.theme import plain_viewer
 from napari_phenldiff.widgets.parts.translating_task import end_with_window, start_translation
-from napari_phenldiff.widgets.parts.translation_settings import TranslationSettings
+from napari_phenldiff.widgets.parts.translation_form import TranslationSettings
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -49,7 +50,7 @@ class TranslateWidget(DropPanel):
     def __init__(self, napari_viewer: Viewer) -> None:
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
-        self._unseen = ""
+        self._unclear = ""
         self.run_choice = RunChoice(self.section("Run"))
         self.run_field = self.run_choice.folder
         self._add_images()
@@ -106,8 +107,9 @@ class TranslateWidget(DropPanel):
     def _add_advanced(self) -> None:
         self.settings = settings = TranslationSettings(self.fold("Advanced"))
         # the fields that scripts fill in
-        self.guidance, self.anchor, self.seed = settings.guidance, settings.anchor, settings.seed
-        self.schedule_depth, self.inference_steps = settings.depth, settings.inference_steps
+        rows = settings.rows
+        self.guidance, self.anchor, self.seed = rows["guidance"], rows["anchor"], rows["seed"]
+        self.schedule_depth, self.inference_steps = rows["depth"], rows["inference_steps"]
 
     def _add_comparison(self) -> None:
         self.compare = QPushButton("Compare")
@@ -148,7 +150,7 @@ class TranslateWidget(DropPanel):
             field=field,
             region=region,
             strength=self.strength.value(),
-            **self.settings.values(),
+            **with_more(TranslationRequest, self.settings.values()),
         )
 
     def _wants_all(self) -> bool:
@@ -173,8 +175,8 @@ class TranslateWidget(DropPanel):
         except InputError as error:
             return str(error)
 
-    def _why_unseen(self) -> str:
-        """Return why the image that is shown can't be told; empty if it can."""
+    def _why_unclear(self) -> str:
+        """Return why it is unclear which image is shown; empty if it is clear."""
         try:
             self.request()
         except InputError as error:
@@ -190,7 +192,7 @@ class TranslateWidget(DropPanel):
             "Translate" if count == 1 else f"Translate {count} images",
             "Translate in a background process and add the result as layers",
         )
-        self._unseen = self._why_unseen()
+        self._unclear = self._why_unclear()
         self.job_foot.set_error(self.validation_error())
         self._refresh_comparison()
         self.strength.refresh()
@@ -248,11 +250,12 @@ class TranslateWidget(DropPanel):
         self.refresh()
 
     def _on_slider(self, event: object = None) -> None:
-        """Say whether there is an image where the slider stands now."""
+        """Update the message about the image at the position of the slider."""
         if not isalive(self):
             return
-        # Sliders may be played: the run is only looked at again when something else is to be said.
-        if self._why_unseen() != self._unseen:
+        # An animated slider emits many events, and refreshing reads the run from disk: refresh only
+        # when the message changes.
+        if self._why_unclear() != self._unclear:
             self.refresh()
 
     def _on_layers(self) -> None:

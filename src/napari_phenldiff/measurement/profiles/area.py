@@ -21,18 +21,13 @@ from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 
 class AreaSettings(Settings):
-    """Settings of the profile *area*.
-
-    Attributes
-    ----------
-    channel : int or str
-        Name of the channel, or its number (from 0). By default the one whose name says so.
-    segmentation : SegmentationSettings
-        What counts as occupied. `split` and `half_maximum` are not used.
-    """
+    """Settings of the profile *area*."""
 
     channel: Channel = AUTO
+    """Name of the channel, or its number (from 0). By default the one whose name says so."""
+
     segmentation: SegmentationSettings = SegmentationSettings()
+    """What counts as occupied. `split` and `half_maximum` are not used."""
 
 
 class Area(Profile[AreaSettings]):

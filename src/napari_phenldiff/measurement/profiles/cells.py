@@ -34,30 +34,25 @@ _SHAPE = ("eccentricity", "solidity", "axis_major_length_px", "axis_minor_length
 
 
 class CellsSettings(Settings):
-    """Settings of the profile *cells*.
-
-    Attributes
-    ----------
-    nuclei_channel : int or str
-        Name of the channel with the nuclei, or its number (from 0). By default the one whose
-        name says so.
-    cytoplasm_channel : int, str or None
-        Channel that shows the cell bodies, for the area of the cytoplasm. None if there is none.
-    nuclei : SegmentationSettings
-        How nuclei are cut out.
-    cytoplasm : SegmentationSettings
-        How cell bodies are told from background. `split` and `half_maximum` are not used: what is
-        nearest to one nucleus, on ways through the cell bodies, is one cell.
-    exclude_border : bool
-        Leave nuclei that the border of the image cuts out of area, shape and brightness. They
-        still count as nuclei.
-    """
+    """Settings of the profile *cells*."""
 
     nuclei_channel: Channel = AUTO
+    """Name of the channel with the nuclei, or its number (from 0). By default the one whose name
+    says so."""
+
     cytoplasm_channel: Channel | None = None
+    """Channel that shows the cell bodies, for the area of the cytoplasm. None if there is none."""
+
     nuclei: SegmentationSettings = NUCLEI
+    """How nuclei are cut out."""
+
     cytoplasm: SegmentationSettings = CYTOPLASM
+    """How cell bodies are told from background. `split` and `half_maximum` are not used: what is
+    nearest to one nucleus, on ways through the cell bodies, is one cell."""
+
     exclude_border: bool = True
+    """Leave nuclei that the border of the image cuts out of area, shape and brightness. They still
+    count as nuclei."""
 
 
 class Cells(Profile[CellsSettings]):

@@ -187,25 +187,20 @@ GOLGI = SegmentationSettings(min_size=4, dimmest=0.75)
 
 
 class GolgiSettings(Settings):
-    """Settings of the profile *golgi*.
-
-    Attributes
-    ----------
-    channel : int or str
-        Name of the channel with the Golgi apparatus, or its number (from 0). By default the one
-        whose name says so.
-    nuclei_channel : int, str or None
-        Channel with the nuclei. Without one, only what is of the whole field is measured.
-    segmentation : SegmentationSettings
-        How the Golgi apparatus is cut out. `split` and `half_maximum` are not used.
-    nuclei : SegmentationSettings
-        How nuclei are cut out.
-    """
+    """Settings of the profile *golgi*."""
 
     channel: Channel = AUTO
+    """Name of the channel with the Golgi apparatus, or its number (from 0). By default the one
+    whose name says so."""
+
     nuclei_channel: Channel | None = None
+    """Channel with the nuclei. Without one, only what is of the whole field is measured."""
+
     segmentation: SegmentationSettings = GOLGI
+    """How the Golgi apparatus is cut out. `split` and `half_maximum` are not used."""
+
     nuclei: SegmentationSettings = NUCLEI
+    """How nuclei are cut out."""
 
 
 class Golgi(Profile[GolgiSettings]):

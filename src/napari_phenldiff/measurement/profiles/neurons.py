@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +29,7 @@ from napari_phenldiff.measurement.segmentation.skeleton import (
     measure_lines,
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings, ThresholdSettings
+from napari_phenldiff.settings import Shown
 
 # Neither the noise in a neurite's outline nor specks of it are neurites.
 NEURITES = SegmentationSettings(
@@ -36,37 +38,32 @@ NEURITES = SegmentationSettings(
 
 
 class NeuronsSettings(Settings):
-    """Settings of the profile *neurons*.
-
-    Attributes
-    ----------
-    channel : int or str
-        Name of the channel with the neurons, or its number (from 0). By default the one whose
-        name says so.
-    nuclei_channel : int, str or None
-        Channel with the nuclei, to count cell bodies: nuclei that lie for more than half in the
-        neurons' area. None if there is none.
-    marker_channel : int, str or None
-        Channel whose brightness is measured inside of the neurons' area, such as alpha-synuclein.
-        None if there is none.
-    segmentation : SegmentationSettings
-        How neurons are cut out. `split` and `half_maximum` are not used.
-    nuclei : SegmentationSettings
-        How nuclei are cut out.
-    min_branch : float
-        Side branches of the centre line that are shorter, in pixels, are taken for roughness of
-        the outline and left out. 0 is off.
-    background_percentile : float
-        Percentile of the marker in the image that is taken for its background.
-    """
+    """Settings of the profile *neurons*."""
 
     channel: Channel = AUTO
+    """Name of the channel with the neurons, or its number (from 0). By default the one whose name
+    says so."""
+
     nuclei_channel: Channel | None = None
+    """Channel with the nuclei, to count cell bodies: nuclei that lie for more than half in the
+    neurons' area. None if there is none."""
+
     marker_channel: Channel | None = None
+    """Channel whose brightness is measured inside of the neurons' area, such as alpha-synuclein.
+    None if there is none."""
+
     segmentation: SegmentationSettings = NEURITES
+    """How neurons are cut out. `split` and `half_maximum` are not used."""
+
     nuclei: SegmentationSettings = NUCLEI
-    min_branch: float = Field(default=5.0, ge=0, allow_inf_nan=False)
-    background_percentile: float = Field(default=5.0, ge=0, le=100)
+    """How nuclei are cut out."""
+
+    min_branch: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(unit="px")] = 5.0
+    """Side branches of the centre line that are shorter, in pixels, are taken for roughness of the
+    outline and left out. 0 is off."""
+
+    background_percentile: Annotated[float, Field(ge=0, le=100)] = 5.0
+    """Percentile of the marker in the image that is taken for its background."""
 
 
 class Neurons(Profile[NeuronsSettings]):

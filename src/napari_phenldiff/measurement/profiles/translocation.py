@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -20,35 +20,34 @@ from napari_phenldiff.measurement.profiles.profile import (
 )
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.settings import Shown
 
 
 class TranslocationSettings(Settings):
-    """Settings of the profile *translocation*.
-
-    Attributes
-    ----------
-    nuclei_channel, marker_channel : int or str
-        Names of the channel with the nuclei and of the one with the protein that moves, or
-        their numbers (from 0). By default those whose names say so.
-    nuclei : SegmentationSettings
-        How nuclei are cut out.
-    ring_width : int
-        Width in pixels of the ring of cytoplasm around a nucleus.
-    ring_gap : int
-        Pixels left out between nucleus and ring, where blur mixes the two.
-    background_percentile : float
-        Percentile of the marker in the image that is taken for its background.
-    translocated_above : float
-        Ratio above which a cell counts as translocated.
-    """
+    """Settings of the profile *translocation*."""
 
     nuclei_channel: Channel = AUTO
+    """Name of the channel with the nuclei, or its number (from 0). By default the one whose name
+    says so."""
+
     marker_channel: Channel = AUTO
+    """Name of the channel with the protein that moves, or its number (from 0). By default the one
+    whose name says so."""
+
     nuclei: SegmentationSettings = NUCLEI
-    ring_width: int = Field(default=5, ge=1)
-    ring_gap: int = Field(default=1, ge=0)
-    background_percentile: float = Field(default=5.0, ge=0, le=100)
-    translocated_above: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """How nuclei are cut out."""
+
+    ring_width: Annotated[int, Field(ge=1), Shown(unit="px")] = 5
+    """Width in pixels of the ring of cytoplasm around a nucleus."""
+
+    ring_gap: Annotated[int, Field(ge=0), Shown(unit="px")] = 1
+    """Pixels left out between nucleus and ring, where blur mixes the two."""
+
+    background_percentile: Annotated[float, Field(ge=0, le=100)] = 5.0
+    """Percentile of the marker in the image that is taken for its background."""
+
+    translocated_above: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Ratio above which a cell counts as translocated."""
 
 
 class Translocation(Profile[TranslocationSettings]):

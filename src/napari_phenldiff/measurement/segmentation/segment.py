@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, PrivateAttr
@@ -21,6 +22,7 @@ from napari_phenldiff.measurement.segmentation.thresholds import (
     level_of,
     smoothed,
 )
+from napari_phenldiff.settings import Shown
 
 # From a plane of shape (Y, X) in grey values to its objects: whole numbers, 0 is background.
 Segmenter = Callable[[np.ndarray], np.ndarray]
@@ -35,45 +37,38 @@ _LARGEST = 1e100
 
 
 class SegmentationSettings(Settings):
-    """How objects are cut out of one channel.
-
-    Attributes
-    ----------
-    threshold : ThresholdSettings
-        What is foreground.
-    background_radius : int
-        Background that varies over more than this many pixels is subtracted beforehand (white
-        top-hat with a square of that radius). 0 is off.
-    max_hole : int
-        Holes in the foreground of up to this many pixels are filled.
-    min_size : int
-        Smaller objects are dropped, in pixels.
-    split : bool
-        Cut touching objects apart where they are narrow. Only for objects, not for areas.
-    split_depth : float
-        Two objects are cut apart if the neck between them is thinner, by this many pixels on
-        each side, than the thinner of them.
-    half_maximum : bool
-        Draw the outline of each object at half of its own brightness above the background, as
-        it is nearby. The threshold then only decides what is an object, and nuclei that are
-        stained differently are still outlined alike. Only for objects, not for areas.
-    dimmest : float
-        Thin structures end at half of their own peak where that is below the threshold, down to
-        this part of it above the background: what is dimmer then belongs to the area as well. 1
-        is off. Only for areas, not for objects.
-    segmenter : callable or None
-        What cuts the objects out in place of all this; see `with_segmenter`. It is no setting
-        that a file could hold.
-    """
+    """How objects are cut out of one channel."""
 
     threshold: ThresholdSettings = ThresholdSettings()
-    background_radius: int = Field(default=0, ge=0)
-    max_hole: int = Field(default=0, ge=0)
-    min_size: int = Field(default=0, ge=0)
+    """What is foreground."""
+
+    background_radius: Annotated[int, Field(ge=0), Shown(unit="px")] = 0
+    """Background that varies over more than this many pixels is subtracted beforehand (white
+    top-hat with a square of that radius). 0 is off."""
+
+    max_hole: Annotated[int, Field(ge=0), Shown(unit="px")] = 0
+    """Holes in the foreground of up to this many pixels are filled."""
+
+    min_size: Annotated[int, Field(ge=0), Shown(unit="px")] = 0
+    """Smaller objects are dropped, in pixels."""
+
     split: bool = False
-    split_depth: float = Field(default=0.75, gt=0, allow_inf_nan=False)
+    """Cut touching objects apart where they are narrow. Only for objects, not for areas."""
+
+    split_depth: Annotated[float, Field(gt=0, allow_inf_nan=False), Shown(unit="px")] = 0.75
+    """Two objects are cut apart if the neck between them is thinner, by this many pixels on each
+    side, than the thinner of them."""
+
     half_maximum: bool = False
-    dimmest: float = Field(default=1.0, gt=0, le=1)
+    """Draw the outline of each object at half of its own brightness above the background, as it is
+    nearby. The threshold then only decides what is an object, and nuclei that are stained
+    differently are still outlined alike. Only for objects, not for areas."""
+
+    dimmest: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Part of the threshold, above the background, down to which dim structures are followed. Thin
+    structures end at half of their own peak where that is below the threshold: what is dimmer than
+    the threshold then belongs to the area as well. 1 is off. Only for areas, not for objects."""
+
     _segmenter: Segmenter | None = PrivateAttr(default=None)
 
     @property

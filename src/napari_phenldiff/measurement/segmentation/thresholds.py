@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.settings import SETTINGS, Shown
 
 # Whole numbers of 16 bit at most are counted, which takes no longer than looking at each once.
 _MOST_LEVELS = 2**16
@@ -67,45 +68,39 @@ HALF_WEIGHT = 2 * 0.6744
 class Settings(BaseModel):
     """Base of all settings of measurements: immutable, and nothing unknown is taken."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = SETTINGS
 
 
 class ThresholdSettings(Settings):
-    """How the grey value is found that parts foreground from background.
-
-    Attributes
-    ----------
-    method : {"otsu", "otsu3", "minimum-cross-entropy", "robust-background"} or float
-        ``otsu3`` has three classes, of which the middle one counts as foreground.
-        ``robust-background`` is the mean of the pixels between the 5th and 95th percentile plus
-        two standard deviations. A number is the threshold itself, in units of the grey values
-        divided by `scale`.
-    scope : {"experiment", "image"}
-        One threshold for all images of an experiment, or one for each. Conditions can be
-        compared with the first; the second follows changes of staining and exposure, and hides
-        them.
-    scale : float
-        The grey values are divided by it beforehand, as CellProfiler does on loading (255 for
-        8 bit, 65535 for 16 bit).
-    log_transform : bool
-        Look for the threshold in the logarithm of the grey values.
-    smoothing : float
-        Diameter in pixels that holds half of the weight of the Gaussian which smooths the image
-        before the threshold is applied. The threshold itself comes from the unsmoothed image. 0
-        is off; 1.3488 is a sigma of one pixel.
-    adaptive_window : int
-        The threshold follows what varies over more than this many pixels: it is found in windows
-        of about this side, blended between them, and held between 0.7 and 1.5 times the threshold
-        of the image or experiment, as CellProfiler's adaptive strategy does. 0 is off, and it is
-        not used where the threshold is a number.
-    """
+    """How the grey value is found that parts foreground from background."""
 
     method: ThresholdMethod | FiniteFloat = "otsu"
+    """How the threshold is found. ``otsu3`` has three classes, of which the middle one counts as
+    foreground. ``robust-background`` is the mean of the pixels between the 5th and 95th percentile
+    plus two standard deviations. A number is the threshold itself, in units of the grey values
+    divided by the scale."""
+
     scope: Literal["experiment", "image"] = "experiment"
-    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """One threshold for all images of an experiment, or one for each. Conditions can be compared
+    with the first; the second follows changes of staining and exposure, and hides them."""
+
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """The grey values are divided by it beforehand, as CellProfiler does on loading (255 for 8 bit,
+    65535 for 16 bit)."""
+
     log_transform: bool = False
-    smoothing: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    adaptive_window: int = Field(default=0, ge=0)
+    """Look for the threshold in the logarithm of the grey values."""
+
+    smoothing: Annotated[float, Field(ge=0, allow_inf_nan=False), Shown(unit="px")] = 0.0
+    """Diameter in pixels that holds half of the weight of the Gaussian which smooths the image
+    before the threshold is applied. The threshold itself comes from the unsmoothed image. 0 is off;
+    1.3488 is a sigma of one pixel."""
+
+    adaptive_window: Annotated[int, Field(ge=0), Shown(unit="px")] = 0
+    """The threshold follows what varies over more than this many pixels: it is found in windows of
+    about this side, blended between them, and held between 0.7 and 1.5 times the threshold of the
+    image or experiment, as CellProfiler's adaptive strategy does. 0 is off, and it is not used
+    where the threshold is a number."""
 
 
 def fit_threshold(values: np.ndarray | GreyLevels, settings: ThresholdSettings) -> float:

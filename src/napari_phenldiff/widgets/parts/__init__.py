@@ -1,1 +1,1 @@
-"""Pieces that the three docks are put together from."""
+"""Parts that the docks share."""

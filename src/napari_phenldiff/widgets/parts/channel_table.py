@@ -1,4 +1,4 @@
-"""Which channel is which: a small table to look at and to put right."""
+"""Which channel is which: a small table that the user checks and corrects."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from superqt import QCollapsible
+from superqt.utils import signals_blocked
 
-from napari_phenldiff.viewer.channels import ChannelMatch
+from napari_phenldiff.images.channel_match import ChannelMatch
 from napari_phenldiff.widgets.parts.form import Form, note
 
 LEAVE_OUT = "leave out"
@@ -131,9 +132,8 @@ class ChannelTable(QCollapsible):
     def _fill(self, match: ChannelMatch) -> None:
         for cells, places in zip(self.cells, match.rows, strict=True):
             for cell, place in zip(cells, places, strict=True):
-                cell.blockSignals(True)
-                cell.setCurrentIndex(cell.count() - 1 if place is None else place)
-                cell.blockSignals(False)
+                with signals_blocked(cell):
+                    cell.setCurrentIndex(cell.count() - 1 if place is None else place)
         text = " ".join(match.remarks())
         self.note.setText(text)
         self.note.setVisible(bool(text))

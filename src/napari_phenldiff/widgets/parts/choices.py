@@ -7,8 +7,9 @@ from typing import Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem
+from superqt.utils import signals_blocked
 
-from napari_phenldiff.viewer.controls import suggest_pair
+from napari_phenldiff.images.control_names import suggest_pair
 
 Choices = Sequence[tuple[str, object]]
 """What is shown, and the data that goes with it."""
@@ -20,7 +21,11 @@ CHECK_HEIGHT = 20
 
 def choice_box() -> QComboBox:
     """Return a list that doesn't grow wider with the longest name in it."""
-    combo = QComboBox()
+    return keep_narrow(QComboBox())
+
+
+def keep_narrow(combo: QComboBox) -> QComboBox:
+    """Let a list not grow wider with the longest name in it."""
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(8)
     return combo
@@ -42,12 +47,11 @@ def fill_choices(combo: QComboBox, choices: Choices) -> None:
     """
     before = _chosen(combo)
     keys = [_key(text, data) for text, data in choices]
-    was_quiet = combo.blockSignals(True)
-    combo.clear()
-    for text, data in choices:
-        combo.addItem(text, data)
-    combo.setCurrentIndex(keys.index(before) if before in keys else 0 if keys else -1)
-    combo.blockSignals(was_quiet)
+    with signals_blocked(combo):
+        combo.clear()
+        for text, data in choices:
+            combo.addItem(text, data)
+        combo.setCurrentIndex(keys.index(before) if before in keys else 0 if keys else -1)
     if _chosen(combo) != before:
         combo.currentIndexChanged.emit(combo.currentIndex())
 
@@ -55,16 +59,15 @@ def fill_choices(combo: QComboBox, choices: Choices) -> None:
 def fill_checks(checks: QListWidget, choices: Choices) -> None:
     """Replace the entries of a list to tick, keeping the ticks of those that are still there."""
     ticked = {_key("", data) for data in ticked_choices(checks)}
-    checks.blockSignals(True)
-    checks.clear()
-    for text, data in choices:
-        item = QListWidgetItem(text, checks)
-        item.setData(Qt.ItemDataRole.UserRole, data)
-        item.setSizeHint(QSize(0, CHECK_HEIGHT))
-        item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
-        on = _key("", data) in ticked
-        item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
-    checks.blockSignals(False)
+    with signals_blocked(checks):
+        checks.clear()
+        for text, data in choices:
+            item = QListWidgetItem(text, checks)
+            item.setData(Qt.ItemDataRole.UserRole, data)
+            item.setSizeHint(QSize(0, CHECK_HEIGHT))
+            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+            on = _key("", data) in ticked
+            item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
 
 
 def ticked_choices(checks: QListWidget) -> list[Any]:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QListWidget
+from superqt.utils import QSignalDebouncer, signals_blocked
 
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.channel_match import ChannelMatch, match_channels
 from napari_phenldiff.images.layer_axes import AxisKind
-from napari_phenldiff.viewer.channels import ChannelMatch, match_channels
 from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
     conditions_in_folder,
@@ -48,7 +49,7 @@ _MOST_ROWS = 4
 
 
 class LayerWatch(QObject):
-    """Tell when the layers of a viewer have changed, once for a whole bunch of changes.
+    """Tell when the layers of a viewer have changed, once for many changes at a time.
 
     Parameters
     ----------
@@ -62,11 +63,10 @@ class LayerWatch(QObject):
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
-        # 400 files opened at once are 400 events; look when they are all there.
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self.changed)
+        # 400 files opened at once are 400 events: the docks are filled once, after the last one.
+        self._debouncer = QSignalDebouncer(QSignalDebouncer.EmissionPolicy.Trailing, self)
+        self._debouncer.setTimeout(0)
+        self._debouncer.triggered.connect(self.changed)
         for event in (
             viewer.layers.events.inserted,
             viewer.layers.events.removed,
@@ -74,7 +74,7 @@ class LayerWatch(QObject):
             viewer.layers.events.renamed,
         ):
             listen(self, event, self._on_event)
-        # What an axis of a layer is can be told later; layers pass their events on to the list.
+        # The user may name an axis later; events of a layer reach the list of layers too.
         listen(self, viewer.layers.events, self._on_any_event)
 
     def _on_any_event(self, event: Any) -> None:
@@ -83,7 +83,7 @@ class LayerWatch(QObject):
 
     def _on_event(self, event: object = None) -> None:
         if isalive(self):
-            self._timer.start()
+            self._debouncer.throttle()
 
 
 class DataSource(QObject):
@@ -221,11 +221,8 @@ class DataSource(QObject):
             self._conditions = conditions_in_folder(path) if path is not None else ()
         else:
             self._conditions = conditions_of_layers(self._viewer.layers)
-        for combo in (self.source, self.target):
-            combo.blockSignals(True)
-        fill_pair(self.source, self.target, [(c.label(), c) for c in self._conditions])
-        for combo in (self.source, self.target):
-            combo.blockSignals(False)
+        with signals_blocked(self.source), signals_blocked(self.target):
+            fill_pair(self.source, self.target, [(c.label(), c) for c in self._conditions])
         self._on_choice()
 
     def _on_layers(self) -> None:
@@ -272,12 +269,11 @@ class DataSource(QObject):
             wanted.append(("plane of the slider", _SLIDER))
         if self.depth.count() != len(wanted):
             before = self.depth.currentData()
-            self.depth.blockSignals(True)
-            self.depth.clear()
-            for text, data in wanted:
-                self.depth.addItem(text, data)
-            self.depth.setCurrentIndex(max(self.depth.findData(before), 0))
-            self.depth.blockSignals(False)
+            with signals_blocked(self.depth):
+                self.depth.clear()
+                for text, data in wanted:
+                    self.depth.addItem(text, data)
+                self.depth.setCurrentIndex(max(self.depth.findData(before), 0))
         self._form.show_row(self.depth, self._has_planes())
 
     def _show_table(self) -> None:
@@ -292,7 +288,7 @@ class DataSource(QObject):
     def _on_table(self) -> None:
         match = self.table.match
         if match is not None:
-            # What somebody has put right stays so, whatever is looked at in between.
+            # Corrections by the user are kept when other conditions are shown in between.
             self._edited[tuple(match.channels.items())] = match
         self._describe()
         self.changed.emit()

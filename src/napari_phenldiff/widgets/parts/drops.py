@@ -53,7 +53,7 @@ class DropPanel(Panel):
             panel = dock.findChild(DropPanel)
             if panel is not None and not dock.isFloating() and not dock.isHidden():
                 shown.append((panel.number, dock))
-        # The oldest one stays where it is, and where the user may have put it.
+        # The oldest dock is not moved: the user may have chosen its place.
         _, oldest = min(shown, key=lambda entry: entry[0], default=(0, own))
         if oldest is not own:
             window.tabifyDockWidget(oldest, own)

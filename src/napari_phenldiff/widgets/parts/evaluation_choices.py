@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QLineEdit, QListWidget
+from qtpy.QtWidgets import QLineEdit, QListWidget
+from superqt.utils import signals_blocked
 
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.evaluations import suggest_name
 from napari_phenldiff.widgets.parts.choices import CHECK_HEIGHT, fill_checks, ticked_choices
 from napari_phenldiff.widgets.parts.folder_field import FolderField
-from napari_phenldiff.widgets.parts.form import Panel, whole_box
+from napari_phenldiff.widgets.parts.form import Panel
+from napari_phenldiff.widgets.parts.setting_rows import SettingRows
+
+_CONTROLS = ("cycle", "paired")
 
 _MOST_ROWS = 4
 """Channels that are seen at once; more of them scroll."""
@@ -34,50 +38,26 @@ class EvaluationChoices(QObject):
         super().__init__(panel)
         self._suggested = ""
         self._run: Run | None = None
+        self.rows = SettingRows(EvaluationConfig, panel)
         self._add_evaluation(panel)
         self._add_controls(panel)
-        self.images.valueChanged.connect(self.changed)
-        for box in (self.paired, self.trained_too, self.cycle):
-            box.toggled.connect(self.changed)
-        for edit in (self.wells, self.name):
-            edit.textChanged.connect(self.changed)
+        self.rows.changed.connect(self.changed)
+        self.name.textChanged.connect(self.changed)
         for folder in (self.shuffled, self.half_split):
             folder.changed.connect(self.changed)
         self.keep.itemChanged.connect(self.changed)
+        # the fields that scripts fill in
+        self.images, self.wells = self.rows["images"], self.rows["wells"]
+        self.trained_too, self.paired = self.rows["trained_too"], self.rows["paired"]
+        self.cycle = self.rows["cycle"]
 
     def _add_evaluation(self, panel: Panel) -> None:
-        self.images = whole_box(EvaluationConfig.model_fields["images"].default, 2, 100_000)
-        self.wells = QLineEdit()
-        self.wells.setPlaceholderText("as the names tell")
         self.keep = QListWidget()
-        self.trained_too = QCheckBox("Take them, too")
         self.name = QLineEdit()
         self._form = form = panel.section("Evaluation")
-        form.row(
-            "Images",
-            self.images,
-            "Images to translate, drawn at random; twice as many real ones of each condition are "
-            "measured. Few show nothing: with fewer than 6 the verdict is Cannot tell.",
-        )
-        form.row(
-            "Wells",
-            self.wells,
-            "What is counted are wells or fields, where the names of images tell them. Where they "
-            "are read wrongly, give a regular expression that finds the well, such as "
-            "^[A-H][0-9]+ for A01_field3, or the word image to count each image.",
-        )
-        form.row(
-            "Should stay",
-            self.keep,
-            "Channels that the translation should leave alone, such as a nuclear stain. At first "
-            "those that the run has as reference channels.",
-        )
-        form.row(
-            "Images it knows",
-            self.trained_too,
-            "Take images that the run was trained on, too. That shows less, and the verdict is "
-            "then never Supported.",
-        )
+        self.rows.add(form, "images", "wells")
+        self.rows.add_own(form, "keep", self.keep)
+        self.rows.add_rest(form, without=_CONTROLS)
         form.row(
             "Name",
             self.name,
@@ -86,24 +66,10 @@ class EvaluationChoices(QObject):
         )
 
     def _add_controls(self, panel: Panel) -> None:
-        self.cycle = QCheckBox("There and back")
-        self.cycle.setChecked(True)
-        self.paired = QCheckBox("Images are paired")
         self.shuffled = FolderField("none")
         self.half_split = FolderField("none")
         form = panel.fold("Controls")
-        form.row(
-            "Cycle",
-            self.cycle,
-            "Translate back to the source as well and see what was lost; it takes a third of the "
-            "time.",
-        )
-        form.row(
-            "Same cells",
-            self.paired,
-            "Images of the same name show the same cells in both conditions, as simulated ones do: "
-            "the truth is known and the translation is held against it.",
-        )
+        self.rows.add(form, *_CONTROLS)
         form.row(
             "Shuffled run",
             self.shuffled,
@@ -121,14 +87,10 @@ class EvaluationChoices(QObject):
 
     def values(self) -> dict[str, Any]:
         """Return what is filled in, by the names of `EvaluationRequest`."""
-        return {
+        return self.rows.values() | {
             "name": self.name.text().strip(),
-            "images": self.images.value(),
             "wells": self.wells.text().strip(),
             "keep": self._keep(),
-            "paired": self.paired.isChecked(),
-            "trained_too": self.trained_too.isChecked(),
-            "cycle": self.cycle.isChecked(),
             "shuffled": self.shuffled.path(),
             "half_split": self.half_split.path(),
         }
@@ -139,13 +101,13 @@ class EvaluationChoices(QObject):
         if run is not None and (before is None or before.path != run.path):
             names = run.channel_names
             fill_checks(self.keep, [(name, name) for name in names])
-            self.keep.blockSignals(True)
-            for row in range(self.keep.count()):
-                item = self.keep.item(row)
-                if item is not None:
-                    kept = item.text() in run.reference_channels
-                    item.setCheckState(Qt.CheckState.Checked if kept else Qt.CheckState.Unchecked)
-            self.keep.blockSignals(False)
+            with signals_blocked(self.keep):
+                for row in range(self.keep.count()):
+                    item = self.keep.item(row)
+                    kept = item is not None and item.text() in run.reference_channels
+                    if item is not None:
+                        state = Qt.CheckState.Checked if kept else Qt.CheckState.Unchecked
+                        item.setCheckState(state)
             self.keep.setFixedHeight(min(len(names), _MOST_ROWS) * CHECK_HEIGHT + 6)
         self._form.show_row(self.keep, run is not None)
 

@@ -1,4 +1,4 @@
-"""What an evaluation found: the verdict in words, what it rests on, and the way to the page."""
+"""What an evaluation found: the verdict in words, what it rests on, and a link to the report."""
 
 from __future__ import annotations
 

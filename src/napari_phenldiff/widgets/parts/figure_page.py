@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.kinds import FIGURES, FigureKind
-from napari_phenldiff.viewer.figures import Figures
+from napari_phenldiff.viewer.measured_figures import Figures
 from napari_phenldiff.viewer.measuring import Measured
 from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.form import note

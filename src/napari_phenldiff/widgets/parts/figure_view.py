@@ -54,7 +54,7 @@ class FigureView(QWidget):
         keep_height : bool
             Whether it has at least the height that it was made with, however low the dock is.
         """
-        # matplotlib takes a second to import; nobody waits for it before there is something to see.
+        # Importing matplotlib takes a second, so it is imported when the first figure is shown.
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 
         height = int(figure.get_figheight() * figure.get_dpi())

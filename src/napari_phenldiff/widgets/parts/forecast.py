@@ -63,7 +63,7 @@ class Forecast(QObject):
         return "\n".join(lines)
 
     def ask_again(self) -> None:
-        """Look at former runs once more: there is a new one."""
+        """Read the former runs again, since there is a new one."""
         self._asked = None
 
     def _ask(self, question: _Question) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from itertools import pairwise
 
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
@@ -9,13 +10,11 @@ from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
-    QDoubleSpinBox,
     QFormLayout,
     QFrame,
     QLabel,
     QScrollArea,
     QSizePolicy,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +26,8 @@ _LABEL_WIDTH = 96
 _FIELD_WIDTH = 80
 """Least width of a field in pixels; the dock can be made as narrow as label and field."""
 
+
+_TOOLTIP_COLUMNS = 80
 
 _MARGIN = 8
 """Pixels around what is scrolled to."""
@@ -167,6 +168,8 @@ class Form(QWidget):
 
     def row(self, text: str, field: QWidget, tooltip: str) -> QLabel:
         """Add a field; both it and its label explain themselves by the tooltip."""
+        # Qt shows a text without markup in one line, however long it is
+        tooltip = textwrap.fill(tooltip, _TOOLTIP_COLUMNS, break_on_hyphens=False)
         label = QLabel(text)
         label.setFixedWidth(_LABEL_WIDTH)
         label.setWordWrap(True)
@@ -225,29 +228,6 @@ class _WheelGuard(QObject):
             event.ignore()
             return True
         return super().eventFilter(watched, event)
-
-
-def whole_box(value: int, low: int, high: int, *, step: int = 1, lowest: str = "") -> QSpinBox:
-    """Return a field for a whole number; `lowest` is shown in place of the lowest value."""
-    box = QSpinBox()
-    box.setRange(low, high)
-    box.setSingleStep(step)
-    box.setSpecialValueText(lowest)
-    box.setValue(value)
-    box.setGroupSeparatorShown(True)
-    return box
-
-
-def number_box(
-    value: float, low: float, high: float, *, step: float = 0.1, decimals: int = 2
-) -> QDoubleSpinBox:
-    """Return a field for a number."""
-    box = QDoubleSpinBox()
-    box.setDecimals(decimals)
-    box.setRange(low, high)
-    box.setSingleStep(step)
-    box.setValue(value)
-    return box
 
 
 def note(text: str = "") -> QLabel:

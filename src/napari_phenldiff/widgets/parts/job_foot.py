@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _REFRESH_MS = 200
-"""A job may tell of many steps a second; five looks a second are enough for people."""
+"""A job may report many steps a second; progress is shown five times a second."""
 
 
 class JobFoot(QWidget):
@@ -191,7 +191,7 @@ class JobFoot(QWidget):
         self._shown_state = job.state
         self.bar.setRange(0, job.total)
         self.bar.setValue(min(job.done, job.total))
-        # What a process printed last goes below; the sentence before it is for everybody.
+        # The first sentence says what happened; the last output of the process follows below.
         message, _, rest = job.message.partition("\n")
         self.status.setText(self._words(job, message))
         failed = job.state is JobState.FAILED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_phenldiff.viewer.given_labels import label_layers, suggested, why_not_given
-from napari_phenldiff.viewer.layers import LayerGroup
+from napari_phenldiff.viewer.layer_groups import LayerGroup
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
 from napari_phenldiff.widgets.parts.form import Form, note
 

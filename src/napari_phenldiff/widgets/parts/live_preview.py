@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _WAIT_MS = 150
-"""Who turns a wheel changes a value many times before he looks."""
+"""Scrolling a spin box emits many changes; objects are cut out once it rests for so long."""
 
 _AT_ONCE_MS = 10
-"""The first change after a rest is shown at once; one click may be several changes."""
+"""Delay of the first change after a rest: a single click may emit several changes."""
 
 _TOLD_MS = 200
 
@@ -137,7 +137,7 @@ class LivePreview(QWidget):
         self.schedule()
 
     def schedule(self) -> None:
-        """Show how things are now, in a moment, if there is to be a preview."""
+        """Update the preview soon, if it is switched on and wanted."""
         if self._touched and self.box.isChecked():
             if self._task is not None:
                 self._task.wanted = False
@@ -151,11 +151,12 @@ class LivePreview(QWidget):
         self._clear()
 
     def on_layers(self) -> None:
-        """Look whether the images and the preview are still there."""
+        """Find out whether the images and the preview are still open."""
         self._watch()
         gone = self._there and preview_layer(self._viewer) is None
         if gone:
-            # Who removes the layer alone doesn't want it; with its images it goes by itself.
+            # Removing the preview layer alone switches the preview off; removing the images removes
+            # the preview too, and keeps it switched on.
             self._there = False
             if self._watched:
                 self.box.setChecked(False)

@@ -16,7 +16,7 @@ _SMOOTHING = 0.96
 
 
 _ORANGE = "#e69f00"
-"""Of Okabe and Ito's colours: apart from blue for everybody, on dark and on light ground."""
+"""From Okabe and Ito's palette: distinct from blue for all readers, on dark and light themes."""
 
 _DOT = 2.5
 """Radius of a dot in pixels."""
@@ -139,7 +139,8 @@ class LossCurve(QWidget):
         seen = [place(e.step, e.training_loss) for e in self._watched]
         unseen = [place(e.step, e.loss) for e in self._watched]
         right = area.right()
-        # Colours alone would tell little to some: one kind of dots is filled and joined by a line.
+        # Readers with a colour vision deficiency tell the dots apart by their shape: one kind is
+        # filled and joined by a line.
         for color, points, text, filled in (
             (self._other, unseen, "not trained on", True),
             (self._line, seen, "trained on", False),

@@ -10,7 +10,7 @@ from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.segmenters import objects_field
-from napari_phenldiff.viewer.layers import LayerGroup, group_layers
+from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 from napari_phenldiff.viewer.measuring import RECONSTRUCTED, TRANSLATED, translations
 from napari_phenldiff.viewer.unclear_axes import plane_of_slider
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair

@@ -1,4 +1,4 @@
-"""What was measured: the figure, the tables of images and of objects, and the way to files."""
+"""What was measured: the figure, the tables of images and objects, and buttons that save them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from napari_phenldiff.viewer.objects import ObjectRows, show_image, show_object
 from napari_phenldiff.widgets.parts.figure_page import FigurePage, words_of
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.listening import listen
-from napari_phenldiff.widgets.parts.table import Table
+from napari_phenldiff.widgets.parts.table_view import Table
 
 if TYPE_CHECKING:
     import pandas as pd

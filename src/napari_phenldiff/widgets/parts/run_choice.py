@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import QEvent, QObject, Signal
+from superqt.utils import signals_blocked
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.registry import RunIndex
@@ -74,12 +75,11 @@ class RunChoice(QObject):
     def list_runs(self) -> None:
         """Look for runs with a result; the latest is chosen if none was."""
         runs = [run for run in self._index.look([preferences().runs_folder]) if run.has_result]
-        self.known.blockSignals(True)
-        self.known.clear()
-        for run in runs:
-            self.known.addItem(run.name, run.path)
-        self.known.addItem(OTHER, None)
-        self.known.blockSignals(False)
+        with signals_blocked(self.known):
+            self.known.clear()
+            for run in runs:
+                self.known.addItem(run.name, run.path)
+            self.known.addItem(OTHER, None)
         if self.path() is None and runs:
             self.folder.set_path(runs[0].path)
         else:
@@ -105,9 +105,8 @@ class RunChoice(QObject):
             (i for i in range(self.known.count()) if path and self.known.itemData(i) == path),
             self.known.count() - 1,
         )
-        self.known.blockSignals(True)
-        self.known.setCurrentIndex(index)
-        self.known.blockSignals(False)
+        with signals_blocked(self.known):
+            self.known.setCurrentIndex(index)
         self._form.show_row(self.folder, self.known.currentData() is None)
 
 

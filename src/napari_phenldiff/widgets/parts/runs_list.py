@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.registry import RunIndex, RunSummary
@@ -116,17 +117,17 @@ class RunsList(QWidget):
     # ---- events ------------------------------------------------------------------------------
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Look every second from now on."""
+        """Refresh the list regularly while it is shown."""
         self._timer.start()
         super().showEvent(event)
 
     def hideEvent(self, event: QHideEvent | None) -> None:
-        """Look no more."""
+        """Stop refreshing."""
         self._timer.stop()
         super().hideEvent(event)
 
     def _on_tick(self) -> None:
-        # Folded in or scrolled away, it still counts as shown to Qt.
+        # Qt counts the list as shown even if it is folded in or scrolled out of view.
         if not self.visibleRegion().isEmpty():
             self.refresh()
 
@@ -134,9 +135,8 @@ class RunsList(QWidget):
         before = self.current()
         if runs != self.runs:
             self.runs = runs
-            self.table.blockSignals(True)
-            self.table.fill(runs, before)
-            self.table.blockSignals(False)
+            with signals_blocked(self.table):
+                self.table.fill(runs, before)
             if before is not None and self.current() is None:
                 self._on_selection()
         self.listed.emit()
@@ -187,7 +187,7 @@ class _Table(QTreeWidget):
         self.setRootIsDecorated(False)
         self.setUniformRowHeights(True)
         self.setAlternatingRowColors(True)
-        # What tells runs apart is the end of their names.
+        # Names of runs differ at their end, so the beginning is cut off.
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setStyleSheet("QTreeView::item { padding: 2px 0; }")

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_phenldiff.widgets.parts.form import note
 
@@ -88,9 +89,8 @@ class SettingsFiles(QWidget):
         self._thresholds, self._basis = thresholds or {}, basis
         words = ", ".join(f"{name} {value:.4g}" for name, value in self._thresholds.items())
         self.keep.setText(f"Thresholds of the file ({words})")
-        before = self.keep.blockSignals(True)
-        self.keep.setChecked(bool(thresholds))
-        self.keep.blockSignals(before)
+        with signals_blocked(self.keep):
+            self.keep.setChecked(bool(thresholds))
         self.keep.setVisible(bool(thresholds))
 
     def check(self, basis: Any) -> bool:

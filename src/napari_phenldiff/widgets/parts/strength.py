@@ -8,12 +8,14 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QCheckBox
 from superqt import QLabeledDoubleSlider
+from superqt.utils import signals_blocked
 
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.viewer.dial import layers_of, strengths_of
-from napari_phenldiff.viewer.fields import Lot
+from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.geometry import Geometry
-from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.image_places import Lot
+from napari_phenldiff.viewer.layer_groups import LayerInfo
+from napari_phenldiff.viewer.shown_strength import layers_of, strengths_of
 from napari_phenldiff.viewer.side_by_side import latest_translation
 from napari_phenldiff.widgets.parts.form import Form, note
 from napari_phenldiff.widgets.parts.listening import listen
@@ -50,15 +52,16 @@ class Strength(QObject):
         # The stubs know these of a slider of whole numbers only.
         self.slider.setSingleStep(0.05)  # type: ignore[arg-type]
         self.slider.setPageStep(0.25)  # type: ignore[arg-type]
-        self.slider.setValue(TranslationConfig.model_fields["strength"].default)
+        setting = settings_in(TranslationConfig)["strength"]
+        self.slider.setValue(setting.default)
         self.live = QCheckBox("Turn what is shown")
         self.live.setChecked(True)
         self.words = note()
         form.row(
-            "Strength",
+            setting.label,
             self.slider,
-            "How far to go from the source (0) to the target (1), and beyond. After a translation "
-            "this is a dial: the translated layers follow, roughly at first and then exactly.",
+            f"{setting.explanation} After a translation this is a dial: the translated layers "
+            "follow, roughly at first and then exactly.",
         )
         form.row(
             "",
@@ -76,7 +79,7 @@ class Strength(QObject):
         self.refresh()
 
     def value(self) -> float:
-        """Return the strength, in hundredths: a slider's numbers are none to write down."""
+        """Return the strength, rounded to the hundredths that the slider shows."""
         return round(self.slider.value(), 2)
 
     def setValue(self, value: float) -> None:
@@ -153,9 +156,8 @@ class Strength(QObject):
 
     def _show_value(self, value: float) -> None:
         """Show the strength that a field has, without turning it."""
-        self.slider.blockSignals(True)
-        self.slider.setValue(min(max(value, 0.0), MOST))
-        self.slider.blockSignals(False)
+        with signals_blocked(self.slider):
+            self.slider.setValue(min(max(value, 0.0), MOST))
 
 
 def _told_place(layer: Layer) -> str:

@@ -19,7 +19,7 @@ def plain_viewer(viewer: Any) -> Viewer:
 
 
 _READABLE = 4.5
-"""Least contrast of text with its ground (WCAG 2, level AA)."""
+"""Least contrast of text with its background (WCAG 2, level AA)."""
 
 
 def theme_color(viewer: Viewer, name: str) -> QColor:
@@ -56,7 +56,7 @@ def _luminance(color: QColor) -> float:
 
 
 def is_dark(viewer: Viewer) -> bool:
-    """Tell whether the viewer has light text on a dark ground."""
+    """Tell whether the viewer has light text on a dark background."""
     from napari.utils.theme import get_theme
 
     return get_theme(viewer.theme).type == "dark"

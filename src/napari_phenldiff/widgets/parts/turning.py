@@ -17,7 +17,7 @@ from napari_phenldiff.images.tiff import read_image
 from napari_phenldiff.jobs.process import follow
 from napari_phenldiff.jobs.session import EVENTS_NAME, StrengthRequest
 from napari_phenldiff.runs.events import Failed, Loading, Preview
-from napari_phenldiff.viewer.dial import show_at
+from napari_phenldiff.viewer.shown_strength import show_at
 from napari_phenldiff.widgets.parts.translating_task import Turnable, session_of
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _PAUSE_MS = 30
-"""A slider that is being dragged says where it is many times a second."""
+"""A slider that is dragged emits many values a second; one value in so long is requested."""
 
 _LOOK_EVERY = 0.02
-"""Seconds between two looks for an answer: somebody is waiting."""
+"""Seconds between two checks for an answer; short, since the user is waiting for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Turn:
 
 
 class Turning(QObject):
-    """Follows the dial in one viewer; the newest turn is the one that counts.
+    """Follows the dial in one viewer; only the answer to the latest turn is shown.
 
     `told` is emitted with a few words about how it stands. It outlives the dock.
     """
@@ -95,7 +95,7 @@ class Turning(QObject):
         self._current = token = object()
         self._say("Looking …" if dial.session.running else "Loading the model again …")
         worker: Any = create_worker(
-            _looks, dial, turn, lambda: worker.abort_requested, _start_thread=False
+            _answers, dial, turn, lambda: worker.abort_requested, _start_thread=False
         )
 
         def on_yielded(answer: str | tuple[Image, bool]) -> None:
@@ -136,7 +136,7 @@ class Turning(QObject):
         self.told.emit(words)
 
 
-def _looks(
+def _answers(
     dial: Turnable, turn: Turn, should_stop: Callable[[], bool]
 ) -> Iterator[str | tuple[Image, bool]]:
     """Ask the session, and yield what it shows and says. Nothing may be raised in a worker."""

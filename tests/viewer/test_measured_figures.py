@@ -10,7 +10,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.kinds import FIGURES
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
 from napari_phenldiff.measurement.tables.measurement import Measurement, image_table
-from napari_phenldiff.viewer.figures import Figures, save_figure
+from napari_phenldiff.viewer.measured_figures import Figures, save_figure
 from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
 
 

@@ -7,12 +7,12 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.control_names import suggest_pair
 from napari_phenldiff.images.tiff import read_tiff, write_stack
-from napari_phenldiff.viewer import fields
+from napari_phenldiff.viewer import image_places as fields
 from napari_phenldiff.viewer.colors import channel_colormaps
-from napari_phenldiff.viewer.controls import suggest_pair
-from napari_phenldiff.viewer.fields import FieldImages
-from napari_phenldiff.viewer.layers import LayerInfo, find_group, group_layers
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import LayerInfo, find_group, group_layers
 from napari_phenldiff.viewer.unclear_axes import axis_kind, settle_axis, unclear_axis
 
 

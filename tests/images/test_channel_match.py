@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_match import match_channels
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.viewer.channels import match_channels
 
 
 @pytest.mark.parametrize(

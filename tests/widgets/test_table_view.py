@@ -8,7 +8,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 
-from napari_phenldiff.widgets.parts.table import Table
+from napari_phenldiff.widgets.parts.table_view import Table
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is filled in for a measurement, per viewer: it outlives the dock that it was filled in."""
+"""What is filled in for a measurement, per viewer, kept while the dock is closed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 
 @dataclass(slots=True)
-class MeasureState:
+class MeasureMemory:
     """What a dock that is opened again starts from.
 
     Attributes
@@ -36,9 +36,9 @@ class MeasureState:
     touched: bool = False
 
 
-_STATES: WeakKeyDictionary[Any, MeasureState] = WeakKeyDictionary()
+_MEMORIES: WeakKeyDictionary[Any, MeasureMemory] = WeakKeyDictionary()
 
 
-def measure_state(viewer: Any) -> MeasureState:
-    """Return the state for a viewer, the same at any time."""
-    return _STATES.setdefault(viewer, MeasureState())
+def measure_memory(viewer: Any) -> MeasureMemory:
+    """Return what is remembered for a viewer; the same object every time."""
+    return _MEMORIES.setdefault(viewer, MeasureMemory())

@@ -17,7 +17,7 @@ from napari_phenldiff.images.layers import images_from_layers, stacks_of
 from napari_phenldiff.images.naming import count, file_safe
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.viewer.geometry import Geometry, axes_displayed, indices_shown
-from napari_phenldiff.viewer.layers import LayerGroup, LayerInfo, LayerSnapshot
+from napari_phenldiff.viewer.layer_groups import LayerGroup, LayerInfo, LayerSnapshot
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

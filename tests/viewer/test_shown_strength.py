@@ -8,9 +8,9 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.viewer.dial import layers_of, show_at, strengths_of
-from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.layer_groups import LayerInfo
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
+from napari_phenldiff.viewer.shown_strength import layers_of, show_at, strengths_of
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.hardware import Hardware
 from napari_phenldiff.viewer.previews import show_previews
 from napari_phenldiff.widgets.finetune import FineTuneWidget
-from napari_phenldiff.widgets.parts.training_settings import CHOSEN, HUB, NO_CHANNELS, PHENOTYPE
+from napari_phenldiff.widgets.parts.training_form import CHOSEN, HUB, NO_CHANNELS, PHENOTYPE
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ class Table(QTableView):
         self._quiet = False
         self._before: list[int] = []
         self._model = _Model()
-        # Also when the row is the current one already: the viewer may have moved on.
+        # Emitted for the current row too: the viewer may show something else by now.
         self.clicked.connect(self._on_clicked)
         self._set_model(self._model)
 
@@ -231,7 +231,7 @@ class Table(QTableView):
             super().keyPressEvent(event)
 
     def _set_model(self, model: _Model) -> None:
-        # Those before must live until nothing looks at them any more.
+        # The previous models are deleted only when the view no longer uses them.
         old_model, old_selection = self._model, self.selectionModel()
         self._model = model
         model.setParent(self)
@@ -243,7 +243,7 @@ class Table(QTableView):
         selection = self.selectionModel()
         assert selection is not None
         selection.currentRowChanged.connect(self._on_current)
-        # The selection goes when the order changes; whoever sorts keeps what he has chosen.
+        # Sorting clears the selection of Qt, so the chosen rows are selected again.
         model.modelAboutToBeReset.connect(self._on_about_to_reset)
         model.modelReset.connect(self._on_reset)
 

@@ -42,7 +42,7 @@ class ThresholdCache:
         if all(name in given for name, _ in threshold_basis(profile, settings)):
             return dict(given)
         found = self._fits.get(self._key(request))
-        # An id is used again after its owner is gone.
+        # Python reuses the id of an object that has been deleted.
         if found is None or any(reference() is None for reference in found[0]):
             return None
         return found[1] | dict(given)

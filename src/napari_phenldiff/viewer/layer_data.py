@@ -1,4 +1,4 @@
-"""Images as the layers that napari shall add: one per channel."""
+"""Images as layer data tuples for napari, one layer per channel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.viewer.colors import channel_colormaps
-from napari_phenldiff.viewer.layers import LayerInfo
+from napari_phenldiff.viewer.layer_groups import LayerInfo
 
 LayerDataTuple = tuple[Any, dict[str, Any], str]
 """Data, arguments of ``add_<type>`` and type of one layer, as napari's readers return it."""
