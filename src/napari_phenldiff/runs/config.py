@@ -50,8 +50,8 @@ class TrainingConfig(CommonTraining):
     strategy: Annotated[
         Literal["auto", "lora", "svdiff", "attention", "full"], Shown(choices=STRATEGIES)
     ] = "auto"
-    """Which weights are trained. With large base models, LoRA and SVDiff generalise from 50 to 100 images
-    per condition; the strategies attention and full memorise so few."""
+    """Which weights are trained. With large base models, LoRA and SVDiff generalise from 50 to 100
+    images per condition; the strategies attention and full memorise so few."""
 
     rank: Annotated[int, Field(ge=1), Shown(advanced=True)] = 14
     """Rank of the matrices that LoRA adds. A higher rank can learn more, and memorise more. With
