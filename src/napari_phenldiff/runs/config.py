@@ -157,10 +157,10 @@ class TranslationConfig(BaseModel):
 
     model_config = SETTINGS
 
-    source: Name
+    source: Annotated[Name, Shown("From")]
     """Condition of the images."""
 
-    target: Name
+    target: Annotated[Name, Shown("To")]
     """Condition to translate to; the source again as a control, in which nothing should change."""
 
     strength: Annotated[float, Field(allow_inf_nan=False)] = 1.0

@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import jobs
-from napari_phenldiff.settings import with_more
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.settings import settings_in, with_more
 from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
 from napari_phenldiff.viewer.image_places import image_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
@@ -100,8 +101,9 @@ class TranslateWidget(DropPanel):
         self.source = choice_box()
         self.target = choice_box()
         form = self.section("Translation")
-        form.row("From", self.source, "The condition that the cells are in.")
-        form.row("To", self.target, "The condition to see the same cells in.")
+        settings = settings_in(TranslationConfig)
+        for name, box in (("source", self.source), ("target", self.target)):
+            form.row(settings[name].label, box, settings[name].explanation)
         self.strength = Strength(form, self.viewer)
 
     def _add_advanced(self) -> None:
