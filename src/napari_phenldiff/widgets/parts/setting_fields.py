@@ -26,13 +26,6 @@ _A_NUMBER = "a number"
 _AUTOMATIC = "automatic"
 
 
-class Connectable(Protocol):
-    """A signal of Qt or of psygnal."""
-
-    def connect(self, slot: Any, /) -> Any:
-        """Call something whenever it is emitted."""
-
-
 class Field(Protocol):
     """A control: magicgui's value widgets are such, and so are the classes below.
 
@@ -42,21 +35,13 @@ class Field(Protocol):
         What stands in the dock.
     value : Any
         What is filled in.
-    changed : Connectable
+    changed : signal of Qt or of psygnal
         Emitted when something else is filled in.
     """
 
-    @property
-    def native(self) -> Any: ...  # noqa: D102
-
-    @property
-    def changed(self) -> Any: ...  # noqa: D102
-
-    @property
-    def value(self) -> Any: ...  # noqa: D102
-
-    @value.setter
-    def value(self, value: Any) -> None: ...
+    native: Any
+    value: Any
+    changed: Any
 
 
 def field_for(setting: Setting) -> Field:
