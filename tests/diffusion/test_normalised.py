@@ -132,8 +132,8 @@ def test_noise_tells_no_condition_and_is_nowhere_else(tiny_base, tmp_path, dimme
             continue
         noise = training.noise.flatten()
         assert (noise[size:] == 0).all()
-        for views in training.latents:
-            assert (noise[:size] >= dark_noise(views[0][:, :size])).all()
+        for cached in training.latents:
+            assert (noise[:size] >= dark_noise(cached.upright()[:, :size])).all()
         assert noise[:size].max() < 1
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from napari_phenldiff.diffusion.latents import MAX_TILES, pick_tiles, training_tiles
+from napari_phenldiff.diffusion.latents import MAX_TILES, number_of_tiles, training_tiles
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
 
@@ -44,14 +43,15 @@ class Tiles:
         self.warnings: list[str] = []
         self._tiles: list[torch.Tensor] = []
         for name in conditions:
-            tiles, _ = training_tiles(experiment[name].images, scaling, self.side)
-            if len(tiles) > MAX_TILES:
+            images = experiment[name].images
+            found = number_of_tiles(images, self.side)
+            if found > MAX_TILES:
                 self.warnings.append(
-                    f"The images of {name} give {len(tiles)} tiles; {MAX_TILES} of them, drawn at "
+                    f"The images of {name} give {found} tiles; {MAX_TILES} of them, drawn at "
                     "random, are trained on."
                 )
-            kept = pick_tiles(len(tiles), MAX_TILES, seed)
-            self._tiles.append(torch.from_numpy(np.ascontiguousarray(tiles[kept])))
+            tiles, _ = training_tiles(images, scaling, self.side, limit=MAX_TILES, seed=seed)
+            self._tiles.append(torch.from_numpy(tiles))
 
     def draw(self, condition: int, generator: torch.Generator) -> torch.Tensor:
         """Draw a tile ``(C, side, side)`` of a condition, float32 in [-1, 1] on the CPU."""

@@ -169,7 +169,8 @@ def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
 def _pack(
     values: Iterable[tuple[str, torch.Tensor]], metadata: dict[str, str] | None = None
 ) -> bytes:
-    return save({key: value.detach().float().contiguous().cpu() for key, value in values}, metadata)
+    tensors = {key: value.detach().float().contiguous().cpu() for key, value in values}
+    return save(tensors, metadata or None)
 
 
 def _other_base(folder: Path) -> InputError:

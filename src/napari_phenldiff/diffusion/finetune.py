@@ -142,15 +142,19 @@ class _TrainingMonitor:
             unseen = []
             for name in config.conditions:
                 tiles, _ = training_tiles(
-                    validation[name].images, run.scaling.of(name), training.side
+                    validation[name].images,
+                    run.scaling.of(name),
+                    training.side,
+                    limit=_MOST_WATCHED,
+                    seed=config.seed,
                 )
-                kept = pick_tiles(len(tiles), _MOST_WATCHED, config.seed)
-                unseen.append(base.encode(tiles[kept]).cpu())
+                # rounded as those that are trained on, so that the losses are comparable
+                unseen.append(base.encode(tiles).cpu().half().float())
             self._unseen = unseen
             # equally many tiles of each condition in both sets, so that their losses are comparable
             seen = [
-                views[0][pick_tiles(views.shape[1], len(other), config.seed)]
-                for views, other in zip(training.latents, unseen, strict=True)
+                cached.upright(pick_tiles(len(cached), len(other), config.seed))
+                for cached, other in zip(training.latents, unseen, strict=True)
             ]
             self._losses = [
                 FixedNoiseLoss(base, latents, training.given, config, training.dtype)
@@ -195,7 +199,7 @@ class _TrainingMonitor:
         source, target = training.config.conditions[:2]
         config = TranslationConfig(source=source, target=target, seed=training.config.seed)
         device = training.base.device
-        sources, targets = (views[0] for views in training.latents[:2])
+        sources, targets = (cached.upright() for cached in training.latents[:2])
         with training.average.applied():
             unknown = self._unseen[0].to(device)
             found = calibrate(self._translator(run), unknown, sources, targets, config)

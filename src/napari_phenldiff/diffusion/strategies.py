@@ -99,7 +99,7 @@ class Strategy(ABC):
 
     def metadata(self) -> dict[str, str]:
         """Return what the header of the file says, for other programs that read it."""
-        return {"format": "pt"}
+        return {}
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -140,8 +140,8 @@ class Lora(Strategy):
             for name, value in self._config().to_dict().items()
         }
         text = json.dumps(settings, indent=1, sort_keys=True)
-        # a slotted dataclass is made anew, so super() without arguments would not find it
-        return {**Strategy.metadata(self), LORA_ADAPTER_METADATA_KEY: text}
+        # one entry only: the order of several is not the same in every process
+        return {LORA_ADAPTER_METADATA_KEY: text}
 
     def _config(self) -> LoraConfig:
         return LoraConfig(

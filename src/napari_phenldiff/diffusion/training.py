@@ -15,8 +15,8 @@ from napari_phenldiff.diffusion.device import autocast, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.latents import (
     MAX_TILES,
-    cache_latents,
-    pick_tiles,
+    CachedLatents,
+    number_of_tiles,
     training_side,
     training_tiles,
 )
@@ -67,7 +67,7 @@ class Training:
         self.side = training_side((image.shape for image in experiment.images), base)
         warnings: list[str] = []
         self.latents, origins = self._tiles(run.scaling.shared, warnings)
-        upright = [views[0] for views in self.latents]
+        upright = [cached.upright() for cached in self.latents]
         found = Separation()
         if base.coefficients is not None:
             found = separation(
@@ -85,7 +85,7 @@ class Training:
         self.normalised = choose_normalised(config.normalised_channels, names, found)
         if self.normalised:
             warnings += self._normalise(run)
-            upright = [views[0] for views in self.latents]
+            upright = [cached.upright() for cached in self.latents]
         elif found.only_brightness:
             warnings.append(_only_brightness())
         counted = found.normalised([name in self.normalised for name in names])
@@ -132,22 +132,24 @@ class Training:
 
     def _tiles(
         self, scaling: IntensityScaling, warnings: list[str]
-    ) -> tuple[list[torch.Tensor], list[np.ndarray]]:
+    ) -> tuple[list[CachedLatents], list[np.ndarray]]:
         """Encode the tiles of each condition; returns latents and the image number of each tile."""
         config = self.config
         latents, origins = [], []
         for name in config.conditions:
             images = self.experiment[name].images
-            tiles, origin = training_tiles(images, scaling.of(name), self.side)
-            if len(tiles) > MAX_TILES:
+            found = number_of_tiles(images, self.side)
+            if found > MAX_TILES:
                 text = (
-                    f"The images give up to {len(tiles)} tiles per condition; "
+                    f"The images give up to {found} tiles a condition; "
                     f"{MAX_TILES} of them, drawn at random, are trained on."
                 )
                 warnings.append(text)
-            kept = pick_tiles(len(tiles), MAX_TILES, config.seed)
-            latents.append(cache_latents(self.base, tiles[kept]))
-            origins.append(origin[kept])
+            tiles, origin = training_tiles(
+                images, scaling.of(name), self.side, limit=MAX_TILES, seed=config.seed
+            )
+            latents.append(CachedLatents(self.base, tiles))
+            origins.append(origin)
         return latents, origins
 
     def _normalise(self, run: Run) -> list[str]:
@@ -176,7 +178,7 @@ class Training:
         for k, name in enumerate(names):
             if name in self.normalised:
                 part = slice(k * size, (k + 1) * size)
-                found = torch.stack([dark_noise(views[0][:, part]) for views in self.latents])
+                found = torch.stack([dark_noise(x.upright()[:, part]) for x in self.latents])
                 noise[0, part, 0, 0] = _NOISE * found.max(0).values
         return noise.to(self.base.device)
 
@@ -231,10 +233,10 @@ class Training:
         index = (torch.arange(n) + first) % conditions
         chosen = []
         for condition in index.tolist():
-            views = self.latents[condition]
-            view = int(torch.randint(views.shape[0], (1,), generator=generator))
-            tile = int(torch.randint(views.shape[1], (1,), generator=generator))
-            chosen.append(views[view, tile])
+            cached = self.latents[condition]
+            view = int(torch.randint(8, (1,), generator=generator))
+            tile = int(torch.randint(len(cached), (1,), generator=generator))
+            chosen.append(cached.view(view, tile))
         return torch.stack(chosen).to(self.base.device), index
 
     def save(self, run: Run, number: int) -> str:

@@ -272,7 +272,7 @@ def _memory(
     batch = work.config.batch_size * _PER_SAMPLE * cells * wider
     if hardware.device != "cpu":
         return weights + batch + 0.5e9
-    per_tile = 8 * size.latents * (size.tile / 8) ** 2 * 4 * min(1.0, cells)
+    per_tile = 8 * size.latents * (size.tile / 8) ** 2 * 2 * min(1.0, cells)
     pixels = sum(work.images) * work.channels * prod(work.sides or (size.tile,) * 2)
     return _OVERHEAD + weights + batch + min(tiles, 3000) * per_tile + 10 * pixels
 

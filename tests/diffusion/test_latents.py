@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.latents import CachedLatents, number_of_tiles, training_tiles
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+
+
+@pytest.fixture
+def images() -> list[Image]:
+    rng = np.random.default_rng(0)
+    sizes = [(40, 70), (32, 32), (64, 64), (20, 90)]
+    return [
+        Image(rng.integers(0, 255, (2, *size), dtype=np.uint8), ("a", "b"), None, f"{k}")
+        for k, size in enumerate(sizes)
+    ]
+
+
+def test_of_many_tiles_those_that_are_kept_are_the_ones_there_would_be(images):
+    scaling = IntensityScaling.fit(images)
+    every, index = training_tiles(images, scaling, 32)
+    assert len(every) == len(index) == number_of_tiles(images, 32)
+    some, kept = training_tiles(images, scaling, 32, limit=5, seed=3)
+    assert some.shape == (5, 2, 32, 32)
+    for tile, image in zip(some, kept, strict=True):
+        assert any(np.array_equal(tile, other) for other in every[index == image])
+
+
+@pytest.mark.parametrize("kind", ["tiny_base", "tiny_stable_diffusion"])
+def test_kept_latents_are_those_of_the_eight_views(kind, images, request):
+    base = BaseModel.load(str(request.getfixturevalue(kind)))
+    tiles, _ = training_tiles(images, IntensityScaling.fit(images), 32)
+    cached = CachedLatents(base, tiles)
+    assert len(cached) == len(tiles)
+    for view in range(8):
+        turned = tiles[1, ..., ::-1] if view > 3 else tiles[1]
+        turned = np.ascontiguousarray(np.rot90(turned, view % 4, axes=(1, 2)))
+        expected = base.encode(turned[None])[0]
+        torch.testing.assert_close(cached.view(view, 1), expected, rtol=1e-3, atol=2e-3)
+    torch.testing.assert_close(cached.upright(), base.encode(tiles), rtol=1e-3, atol=2e-3)
+    some = np.array([0, 2])
+    assert torch.equal(cached.upright(some), cached.upright()[[0, 2]])
+
+
+def test_channels_that_images_do_not_have_take_no_memory(tiny_base, images):
+    base = BaseModel.load(str(tiny_base))
+    tiles, _ = training_tiles(images, IntensityScaling.fit(images), 32)
+    cached = CachedLatents(base, tiles)
+    whole = 8 * base.encode(tiles).nbytes
+    assert cached.nbytes * 3 == whole  # two channels of three, in half precision
