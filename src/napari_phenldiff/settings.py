@@ -51,14 +51,14 @@ class Shown:
     default : str, optional
         Description of the default, if it depends on other settings.
     unset : str, optional
-        Word that a dock shows where there is no value, or in place of the lowest number, such as
-        ``"all"`` or ``"never"``.
+        Word that a dock shows for no value, or for the lowest number, such as ``"all"`` or
+        ``"never"``.
     switch : str, optional
-        What a dock writes beside the check box of a setting that is on or off.
+        Label of the check box of a setting that is on or off.
     choices : mapping of str to Choice
-        By the words that a value may be, how they are shown; as they are where it has none.
+        How the allowed words are displayed; words that are not listed are shown unchanged.
     in_docks : bool
-        Whether docks show it; the command line and scripts have it in any case.
+        Whether docks show it; the command line and scripts always have it.
     """
 
     label: str | None = None
@@ -131,15 +131,15 @@ class Setting:
 
     @property
     def explanation(self) -> str:
-        """Return its whole text, with what each of its choices does and what the default is."""
-        told = [self.text, *(f"{title} {text}." for title, text in self.shown.choices.values())]
+        """Return the description, with that of each choice and of the default."""
+        parts = [self.text, *(f"{title} {text}." for title, text in self.shown.choices.values())]
         if self.shown.default is not None:
-            told.append(f"By default {self.shown.default}.")
-        return " ".join(told)
+            parts.append(f"By default {self.shown.default}.")
+        return " ".join(parts)
 
     @property
     def model(self) -> type[BaseModel] | None:
-        """Return the model that a value is, where the setting holds settings itself."""
+        """Return the model of a nested configuration; None for other settings."""
         return next((kind for kind in self.kinds if issubclass(kind, BaseModel)), None)
 
     def arguments(self, value: Any) -> list[str]:

@@ -1,9 +1,9 @@
-"""What the folder of a base model holds, checked before any of it is loaded.
+"""Check the files of a base model before any of them is loaded.
 
-A folder may come from anyone: from a hub, from a colleague, or cut off by a full disk. Its
-configurations say how large the networks are that will be allocated, and an index may name files
-that would be read in another format than safetensors. So sizes, names and shapes are compared
-first; numbers that are not finite can only be found in the weights themselves, see `finite`.
+A folder may come from a hub or a colleague, or be incomplete because a disk was full. Its
+configurations determine the size of the networks that are allocated, and an index could name files
+in another format than safetensors. So sizes, names and shapes are checked first; non-finite numbers
+can only be found in the weights themselves, see `finite`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from safetensors import SafetensorError, safe_open
 from napari_phenldiff.errors import InputError
 
 _MOST_BYTES = 2**20
-"""Of a configuration; those of Stable Diffusion have about two thousand."""
+"""Largest size of a configuration; those of Stable Diffusion have about 2,000 bytes."""
 
 _MOST_NESTED = 8
 _MOST_ENTRIES = 64
 _MOST = 2**15
-"""Largest whole number that a size of a network may be."""
+"""Largest integer in a configuration."""
 
 _MOST_OF = {
     "layers_per_block": 16,
     "transformer_layers_per_block": 16,
     "num_train_timesteps": 10**5,
 }
-"""Smaller or larger limits of some of them."""
+"""Other limits for some settings."""
 
 _WHOLE = "diffusion_pytorch_model.safetensors"
 _INDEX = "diffusion_pytorch_model.safetensors.index.json"
@@ -53,18 +53,18 @@ def read_config(
     Parameters
     ----------
     folder : Path
-        Of the base.
+        Folder of the base.
     part : str
         Sub-folder, such as ``unet``.
     reference : str
-        What the user calls the base.
+        Name of the base, for messages.
     name : str
-        Of the file.
+        Name of the file.
 
     Raises
     ------
     InputError
-        If it is missing, is no regular file, is no JSON, or holds sizes that no base has.
+        If it is missing, is not a regular file, is not JSON, or has sizes that no base has.
     """
     path = folder / part / name
     try:
@@ -92,21 +92,21 @@ def read_config(
 
 
 def check_unet(config: Mapping[str, Any], reference: str, latent_channels: int) -> None:
-    """Refuse a UNet that needs what a fine-tuning here does not give it.
+    """Refuse a UNet that needs inputs that a fine-tuning does not provide.
 
     Parameters
     ----------
     config : mapping
         Its configuration.
     reference : str
-        What the user calls the base.
+        Name of the base, for messages.
     latent_channels : int
-        Channels that the autoencoder of the base makes.
+        Latent channels of the base's autoencoder.
 
     Raises
     ------
     InputError
-        Saying which kind of model it is.
+        If it is another kind of model; the message says which.
     """
     if config.get("addition_embed_type") not in (None, "text"):
         kind = "is a Stable Diffusion XL model, which needs a second text embedding and image sizes"
@@ -138,7 +138,7 @@ def check_schedule(config: Mapping[str, Any], reference: str) -> None:
     Raises
     ------
     InputError
-        Saying what is wrong.
+        If it cannot be used; the message says why.
     """
     predicted = config.get("prediction_type", "epsilon")
     if predicted not in _PREDICTIONS:
@@ -157,18 +157,18 @@ def check_schedule(config: Mapping[str, Any], reference: str) -> None:
 def check_shapes(kind: Any, config: Mapping[str, Any], folder: Path, reference: str) -> None:
     """Compare names and shapes of the weights in a folder with those of a network.
 
-    The network is made without memory for its weights, and of the files only the headers are read.
+    The network is built without allocating its weights, and only the headers of the files are read.
 
     Parameters
     ----------
     kind : type
-        Of the network, one of diffusers'.
+        Class of the network in diffusers.
     config : mapping
         Its configuration.
     folder : Path
-        With the weights.
+        Folder with the weights.
     reference : str
-        What the user calls the base.
+        Name of the base, for messages.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def weight_shapes(folder: Path, reference: str) -> dict[str, tuple[int, ...]]:
 
 
 def _name_of_today(name: str) -> str:
-    """Return how diffusers calls a weight of an autoencoder that was saved in 2022."""
+    """Return the current name in diffusers of an autoencoder weight saved in 2022."""
     for old, new in _RENAMED.items():
         head, found, tail = name.rpartition(f".{old}.")
         if found and "attentions" in head:
@@ -236,12 +236,12 @@ def _name_of_today(name: str) -> str:
 
 
 def weight_files(folder: Path, reference: str) -> list[Path]:
-    """Return the files that the weights in a folder are in: one, or the pieces that an index names.
+    """Return the files of the weights in a folder: one file, or the shards in an index.
 
     Raises
     ------
     InputError
-        If there are none, or if the index names anything but safetensors beside it.
+        If there are none, or if the index names anything but safetensors files in its folder.
     """
     if (folder / _WHOLE).is_file():
         return [folder / _WHOLE]
@@ -266,7 +266,7 @@ def weight_files(folder: Path, reference: str) -> list[Path]:
 
 
 def read_config_of_index(folder: Path, reference: str) -> dict[str, Any]:
-    """Return which weights an index says are in which file."""
+    """Return the file of each weight, from an index."""
     path = folder / _INDEX
     try:
         if path.stat().st_size > 2**24:
@@ -282,7 +282,7 @@ def read_config_of_index(folder: Path, reference: str) -> dict[str, Any]:
 
 
 def _check_sizes(config: Mapping[str, Any]) -> None:
-    """Raise ValueError where a configuration holds sizes that no base has."""
+    """Raise ValueError if a configuration has sizes that no base has."""
 
     def check(name: str, value: Any, depth: int) -> None:
         if depth > _MOST_NESTED:

@@ -40,7 +40,7 @@ from napari_phenldiff.runs.events import (
 )
 from napari_phenldiff.runs.folder import Run
 
-_MOST_WATCHED = 64
+_MOST_VALIDATION = 64
 """Largest number of tiles per condition for the validation loss."""
 
 _FEWEST_CALIBRATED = 4

@@ -134,7 +134,7 @@ class Lora(Strategy):
         return [Group(_in_float32(unet))]
 
     def metadata(self) -> dict[str, str]:
-        """Return the configuration of peft, in which diffusers finds rank, scale and layers."""
+        """Return peft's configuration, from which diffusers reads rank, scale and layers."""
         settings = {
             f"{self.prefix}{name}": sorted(value) if isinstance(value, set) else value
             for name, value in self._config().to_dict().items()

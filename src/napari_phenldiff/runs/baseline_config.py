@@ -147,7 +147,7 @@ class CycleGANConfig(BaselineConfig):
     """Tiles per step. Less needs less memory."""
 
     ema: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True)] = 0.0
-    """Decay of the averaged weights that are saved; 0 saves the weights as they are."""
+    """Decay of the exponential moving average of the weights that is saved; 0 for no average."""
 
     learning_rate: Annotated[
         float, Field(gt=0, allow_inf_nan=False), Shown(step=1e-4, advanced=True)

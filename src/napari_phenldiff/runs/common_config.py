@@ -28,7 +28,7 @@ class CommonTraining(BaseModel):
     that are left out can be used to test translations."""
 
     validation_images: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=0)], Shown("Watched images", advanced=True)
+        Literal["auto"] | Annotated[int, Field(ge=0)], Shown("Validation images", advanced=True)
     ] = "auto"
     """Images per condition for the validation loss, which are not trained on; it rises when the
     model memorises the others. ``auto`` takes up to 8 of the images that are left out, or else one

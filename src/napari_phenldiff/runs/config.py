@@ -209,7 +209,7 @@ class TranslationConfig(BaseModel):
     """Evaluations of the network per step of the inversion; more make it more exact."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32), Shown(advanced=True)] = 0
-    """Seed of the noise that images are drawn anew from, and of whatever else is random."""
+    """Seed of the noise that images are generated from, and of everything else that is random."""
 
     batch_size: Annotated[int, Field(ge=1), Shown(unit="tiles", advanced=True, in_docks=False)] = 8
     """Tiles that go through the network at once; fewer need less memory."""

@@ -40,10 +40,10 @@ class Holder:
     heard : float
         Time of its last heartbeat, in seconds since the epoch.
     token : str
-        Tells this holding from every other one.
+        Unique identifier of this lock.
     namespace : str
-        Among which processes its id counts: containers on one machine have ids of their own, and
-        may call themselves by the same name.
+        Namespace of its process id: containers on one machine have ids of their own, and may have
+        the same host name.
     """
 
     pid: int
@@ -55,16 +55,16 @@ class Holder:
 
     @property
     def can_be_looked_up(self) -> bool:
-        """Whether its id means anything to this process."""
+        """Whether its id can be looked up by this process."""
         return self.host == socket.gethostname() and self.namespace in ("", _namespace())
 
     @property
     def alive(self) -> bool:
         """Whether the process is still running.
 
-        A process on this machine is looked up. Ids are used again, so one that started at another
-        time counts only if the lock is still being touched. Processes on other machines, or in
-        other containers, are judged by that alone.
+        A process on this machine is looked up by its id. Ids are reused, so if the start time
+        differs, it only counts as running if the heartbeat is recent. For processes on other
+        machines or in other containers only the heartbeat counts.
         """
         heard_lately = abs(time.time() - self.heard) < SILENCE_SECONDS
         if not self.can_be_looked_up:
@@ -112,7 +112,7 @@ class Held:
     path : Path
         The lock file.
     token : str
-        What is written in it.
+        Unique identifier in the file.
     what : str
         What the lock protects.
     """
@@ -122,10 +122,10 @@ class Held:
     what: str
 
     def check(self) -> None:
-        """See that the lock is still this process's own, before something is written.
+        """Check that this process still holds the lock, before something is written.
 
-        A process that was not heard of for long, because its machine slept or its clock was set,
-        may have been taken for dead.
+        A process without a recent heartbeat, because its machine slept or its clock was set, may
+        have been taken for dead.
 
         Raises
         ------
@@ -157,7 +157,7 @@ def hold(path: Path, *, what: str) -> Iterator[Held]:
     Yields
     ------
     Held
-        To ask, before each write, whether it is still held.
+        The lock; call its `check` before each write.
 
     Raises
     ------
@@ -206,9 +206,10 @@ def hold(path: Path, *, what: str) -> Iterator[Held]:
 
 
 def _heard_again(path: Path, silent: Holder) -> bool:
-    """Wait whether a holder that cannot be looked up touches its lock after all.
+    """Wait for a heartbeat of a holder that cannot be looked up.
 
-    Clocks of two machines differ, and one may just have been set: that looks like a long silence.
+    The clocks of two machines differ, and a clock may just have been set, which looks like a long
+    silence.
     """
     if silent.can_be_looked_up or not silent.pid:
         return False
@@ -225,7 +226,7 @@ def _heard_again(path: Path, silent: Holder) -> bool:
 
 @lru_cache(maxsize=1)
 def _namespace() -> str:
-    """Name the processes among which ids are given; "" where the system does not tell."""
+    """Return the namespace of process ids; "" if the system has none."""
     found = []
     for name in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         path = Path(name)

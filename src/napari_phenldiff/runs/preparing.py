@@ -19,7 +19,7 @@ from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.common_config import CommonTraining
 from napari_phenldiff.runs.folder import Run
 
-_MOST_WATCHED, _FEWEST_WATCHED = 8, 2
+_MOST_VALIDATION, _FEWEST_VALIDATION = 8, 2
 _ENOUGH = 20
 """With this many images in every condition, a tenth of them is set aside for validation."""
 
@@ -100,29 +100,31 @@ def _split(
 ) -> tuple[Experiment, Experiment | None]:
     """Set validation images aside: those that were not chosen, or else some of the chosen ones."""
     training: dict[str, Sequence[Image]] = {}
-    watched: dict[str, Sequence[Image]] = {}
+    held_out: dict[str, Sequence[Image]] = {}
     enough = all(len(condition.images) >= _ENOUGH for condition in chosen.conditions)
     for condition in chosen.conditions:
         name, images = condition.name, condition.images
         names = {image.name for image in images}
         left = [image for image in experiment[name].images if image.name not in names]
         if config.validation_images == "auto":
-            spare = min(_MOST_WATCHED, max(_FEWEST_WATCHED, len(images) // 10)) if enough else 0
-            some, more = (min(_MOST_WATCHED, len(left)), 0) if left else (0, spare)
+            spare = (
+                min(_MOST_VALIDATION, max(_FEWEST_VALIDATION, len(images) // 10)) if enough else 0
+            )
+            some, more = (min(_MOST_VALIDATION, len(left)), 0) if left else (0, spare)
         else:
             some = min(config.validation_images, len(left))
             more = config.validation_images - some
         if len(images) - more < 2:
             raise InputError(
-                f"Condition {name} has {count(len(images), 'image')}: {more} to watch leave fewer "
-                "than two to train on; watch fewer, or give more images."
+                f"Condition {name} has {count(len(images), 'image')}: {more} for validation leave fewer "
+                "than two to train on; use fewer, or give more images."
             )
         aside = _draw(name, images, more, config.seed)
-        watched[name] = [*_draw(name, left, some, config.seed), *aside]
+        held_out[name] = [*_draw(name, left, some, config.seed), *aside]
         training[name] = [image for image in images if image not in aside]
-    if not all(watched.values()):
+    if not all(held_out.values()):
         return chosen, None
-    return Experiment.from_images(training), Experiment.from_images(watched)
+    return Experiment.from_images(training), Experiment.from_images(held_out)
 
 
 def _draw(condition: str, images: Sequence[Image], number: int, seed: int) -> tuple[Image, ...]:
