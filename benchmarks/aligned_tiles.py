@@ -1,10 +1,10 @@
-"""Put tiles of different channels of one field together again.
+"""Match tiles of different channels of one field.
 
-``pretrain_microscopy_gray128`` holds grey tiles in the order of their fields, from which tiles with
-little contrast were left out, each channel its own. Where a field has several channels, their tiles
-are matched in order: the alignment of two sequences that has the greatest sum of similarities, as
-in comparing texts. Channels of one field share outlines, so the similarity is that of blurred
-pixels and of their gradients, whatever the sign.
+``pretrain_microscopy_gray128`` holds grey tiles in the order of their fields, without tiles of low
+contrast, which differ between channels. If a field has several channels, their tiles are matched by
+a sequence alignment that maximises the sum of similarities, as in comparing texts. Channels of one
+field share outlines, so the similarity is the absolute correlation of blurred pixels and of their
+gradients.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELDS: tuple[tuple[str, str], ...] = (
 
 
 def fields(groups: list[str], files: list[str]) -> list[list[int]]:
-    """Return numbers of the sources that are channels of one field, for fields with several."""
+    """Return the numbers of the sources that are channels of the same field."""
     found: dict[tuple[str, str], list[int]] = {}
     for number, (group, file) in enumerate(zip(groups, files, strict=True)):
         for pattern, name in _FIELDS:
@@ -40,7 +40,7 @@ def fields(groups: list[str], files: list[str]) -> list[list[int]]:
 
 
 def align(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of tiles ``(n, Y, X)`` and ``(m, Y, X)`` that show the same place, in order."""
+    """Return pairs of tiles ``(n, Y, X)`` and ``(m, Y, X)`` that show the same place, in order."""
     if len(first) == len(second):
         return [(i, i) for i in range(len(first))]
     similarity = sum(np.abs(a @ b.T) for a, b in zip(_shapes(first), _shapes(second), strict=True))
@@ -65,7 +65,7 @@ def align(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
 def aligned_tiles(
     tiles: np.ndarray, source: np.ndarray, groups: list[str], files: list[str]
 ) -> tuple[list[list[np.ndarray]], list[str]]:
-    """Images of several channels, each a list of grey tiles ``(Y, X)``, and their groups."""
+    """Return multichannel images, each a list of grey tiles ``(Y, X)``, and their groups."""
     images, kinds = [], []
     for numbers in fields(groups, files):
         members = [np.flatnonzero(source == number) for number in numbers]
@@ -84,9 +84,9 @@ def aligned_tiles(
 def enlarged(
     images: list[list[np.ndarray]], kinds: list[str], n: int, *, channels: int = 3, seed: int = 0
 ) -> np.ndarray:
-    """Draw `n` images ``(n, channels, Y, X)`` uint8, half of them a part that is enlarged."""
+    """Draw `n` images ``(n, channels, Y, X)`` uint8, half of them enlarged crops."""
     rng = np.random.default_rng([seed, 7])
-    # fields that are mostly noise or spots are seen less
+    # fields that are mostly noise or spots are drawn less often
     rarely = {"neuritetracker": 0.25, "ExampleColocalization": 0.3, "ExampleSpeckles": 0.5}
     weights = np.array(
         [rarely.get(re.split("_", kind)[0], 0.7 if "NF1" in kind else 1.6) for kind in kinds]

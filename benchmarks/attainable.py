@@ -1,12 +1,12 @@
-"""How well the change of one image could be foretold at all: docs/notes/simulated-truth.md.
+"""How well the change of a single image can be predicted at all: docs/notes/simulated-truth.md.
 
     python benchmarks/attainable.py [--phenotypes NAME ...] [--images 24] [--again 12] [--seed 1]
 
-In the simulations a cell's response is drawn at random: how much of the marker moves, which
-neurites are lost, where the stacks of the Golgi go. Nothing in the source image tells. So the true
-counterpart of an image is one of many, and the change of a measurement can be foretold only as far
-as it differs between images more than between counterparts of one image. Here every image gets
-several counterparts, in which nothing but the responses is drawn again, as many as ``--again``.
+In the simulations a cell's response is random: how much of the marker moves, which neurites are
+lost, where the stacks of the Golgi go. The source image does not contain this information. So the
+true counterpart of an image is one of many, and the change of a measurement can only be predicted
+as far as it varies more between images than between counterparts of one image. Here every image
+gets ``--again`` counterparts, in which only the responses are drawn again.
 
 The correlation of the true change with the average over all counterparts of an image, which is the
 best that can be foretold, is ``sqrt(between / (between + within))`` with the variances between
@@ -32,9 +32,10 @@ _TURN = (0.0, 2 * np.pi)
 
 
 class Redrawn:
-    """A cell's random numbers, of which those of its response come from elsewhere.
+    """Random numbers of a cell, with those of its response taken from another generator.
 
-    The numbers that are replaced are drawn all the same, so that all others stay what they were.
+    The replaced numbers are still drawn from the first generator, so that all other numbers stay
+    the same.
     """
 
     def __init__(self, phenotype: str, own: np.random.Generator, other: np.random.Generator):
@@ -84,7 +85,7 @@ def changes(phenotype: str, images: int, again: int, seed: int) -> np.ndarray:
 
 
 def attainable(change: np.ndarray) -> float:
-    """Correlation with the best that can be foretold, of changes ``(images, counterparts)``."""
+    """Return the largest possible correlation of a prediction with ``(images, counterparts)``."""
     change = change[np.isfinite(change).all(axis=1)]
     within = float(change.var(axis=1, ddof=1).mean())
     between = max(0.0, float(change.mean(axis=1).var(ddof=1)) - within / change.shape[1])

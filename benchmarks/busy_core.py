@@ -1,12 +1,12 @@
-"""How much longer fine-tuning takes beside a busy process.
+"""How much longer fine-tuning takes next to a busy process.
 
     python benchmarks/busy_core.py [--steps 15] [--cores 2] [--eager]
 
-Trains the bundled base for some steps on simulated cells, alone and beside a process that does
-nothing but count, on the same cores (where the system can bind processes to cores). Prints both
-times, from the first step to the last, their ratio, and how busy the cores were before: only on an
-otherwise idle machine the numbers mean something. ``--eager`` trains as torch does by itself, with
-a thread per core that spins while it waits. The goal is a ratio of 2 on two cores.
+Trains the bundled base for some steps on simulated cells, alone and next to a busy loop, on the
+same cores (if the system can bind processes to cores). Prints both times, from the first step to
+the last, their ratio, and the load of the cores before; the numbers are only valid on an otherwise
+idle machine. ``--eager`` trains with torch's defaults, a thread per core that spins while it waits.
+The goal is a ratio of 2 on two cores.
 """
 
 from __future__ import annotations

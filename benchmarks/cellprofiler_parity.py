@@ -1,4 +1,4 @@
-"""Hold the command ``phenldiff measure area`` to CellProfiler's own results, row by row.
+"""Compare the command ``phenldiff measure area`` with CellProfiler's results, row by row.
 
 Usage::
 
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def compare(reference: pd.DataFrame, data: Path) -> pd.DataFrame:
-    """Measure all rows of the reference with the command, and put both beside each other.
+    """Measure all rows of the reference with the command, and compare the results.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def _load(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 def _both(
     plane: np.ndarray, threshold: np.ndarray, mask: np.ndarray, job: dict[str, object]
 ) -> tuple[float, float]:
-    """Errors of threshold and area; infinite where only one of both tells a threshold."""
+    """Return the errors of threshold and area; infinite if only one side has a threshold."""
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.measurement.measure import measure_image
     from napari_phenldiff.measurement.profiles import PROFILES

@@ -1,12 +1,12 @@
-"""How soon and how well the dial of a translation answers: the table of docs/notes/dial.md.
+"""Speed and accuracy of the dial of a translation: the table of docs/notes/dial.md.
 
 Usage::
 
     python benchmarks/dial.py RUN IMAGE [IMAGE ...]
 
-RUN is a run with a result, the IMAGES are tiles in its source condition. For each way to a first
-look, the error is the root mean square of what the look misses of the exact image, over that of the
-change from the reconstruction, in the channel that changes most. The times are of one tile.
+RUN is a run with a result, and the IMAGES are tiles in its source condition. For each kind of
+draft, the error is the root mean square of its difference from the exact image, divided by that of
+the change from the reconstruction, in the channel that changes most. The times are of one tile.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STRENGTHS = (0.5, 1.0, 1.5)
 
 
 class Bench:
-    """Inverted tiles, exact at some strengths."""
+    """Inverted tiles with exact results at some strengths."""
 
     def __init__(self, run: Path, images: list[Path]) -> None:
         self.translator = Translator.from_run(run)
@@ -55,7 +55,7 @@ class Bench:
         return self.translator.base.decode(latents, self.channels)
 
     def error(self, look: torch.Tensor, strength: float) -> float:
-        """Return what a look misses, over the change."""
+        """Return the error of a draft, relative to the change."""
         exact, source = self.pixels(self.exact[strength]), self.pixels(self.exact[0.0])
         missed = (self.pixels(look) - exact)[:, self.channel]
         change = (exact - source)[:, self.channel]
@@ -85,12 +85,12 @@ class Bench:
         return torch.where(translator._given, self.inversion.path[0], x)
 
     def corrected(self, n: int, strength: float, *, second_order: bool = False) -> torch.Tensor:
-        """Less what the same few steps do wrong to the reconstruction."""
+        """Correct a draft by the error of as few steps on the reconstruction."""
         rough = self.steps(n, strength, second_order=second_order)
         return rough - self.steps(n, 0.0, second_order=second_order) + self.exact[0.0]
 
     def line(self, strength: float) -> torch.Tensor:
-        """Mix the two ends."""
+        """Interpolate between source and target."""
         return torch.lerp(self.exact[0.0], self.exact[1.0], strength)
 
 
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def times(translator: Translator, config: TranslationConfig, path: Path) -> None:
-    """Print how long one image takes to be inverted, and to be seen at another strength."""
+    """Print the times to invert one image and to render it at another strength."""
     (image,) = read_tiff(path)
     started = time.perf_counter()
     dial = translator.dial(image, config)

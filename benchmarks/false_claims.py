@@ -1,13 +1,13 @@
-"""How often the verdict says what is not so: the tables of docs/notes/verdict.md.
+"""Error rates of the verdict: the tables of docs/notes/verdict.md.
 
 Usage::
 
     python benchmarks/false_claims.py {images,wells} [--experiments 1000] [--seed 0]
 
-Each experiment draws numbers as measurements give them: real images of both conditions, and the
-first reconstructed, translated, and translated to their own condition. Images vary by 1; what the
-conditions differ by, and what the translation shows, is in the rows. ``wells`` draws images of
-wells, which share half of their variance, and counts images or wells.
+Each experiment simulates measurements: real images of both conditions, and source images
+reconstructed, translated, and translated to their own condition. The standard deviation between
+images is 1; the rows give the real effect and the effect that the translation shows. ``wells``
+draws images of wells, which share half of their variance, and counts images or wells.
 """
 
 from __future__ import annotations

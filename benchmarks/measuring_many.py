@@ -1,15 +1,15 @@
-"""Fields per second with some workers, and the memory of the command, over many fields.
+"""Speed and memory of measuring many fields with several workers.
 
 Usage::
 
     python benchmarks/measuring_many.py DATA [--profile area] [--fields 300 1000 3000]
         [--workers 1 2] [--repeats 3]
 
-DATA holds a folder of fields per condition; links to them, over and over, make as many as are
-asked for. Each run is the command ``phenldiff measure`` itself, with all that it reads, starts and
-writes. Runs with different workers take turns, and the best of each counts, so that a busy machine
-does not decide. Prints seconds, fields per second, seconds of CPU of the command's own process and
-of its workers, its own peak memory, and whether the tables are the same.
+DATA holds a folder of fields per condition; repeated links to them make as many fields as
+requested. Each run is a complete ``phenldiff measure`` command. Runs with different numbers of
+workers alternate, and the best of each counts, to reduce the effect of other load. Prints seconds,
+fields per second, CPU seconds of the main process and of its workers, peak memory of the main
+process, and whether the tables are the same.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def link(data: Path, folder: Path, number: int) -> Path:
-    """Make links to the fields of each condition, in turn, until there are enough."""
+    """Make links to the fields of the conditions in turn, until there are enough."""
     conditions = [sorted(part.glob("*.tif")) for part in sorted(data.iterdir()) if part.is_dir()]
     for place in range(number):
         files = conditions[place % len(conditions)]
@@ -65,7 +65,7 @@ def link(data: Path, folder: Path, number: int) -> Path:
 
 
 def run(profile: str, inputs: Path, workers: int, out: Path) -> dict[str, float]:
-    """Run the command, and look at its processes while it runs."""
+    """Run the command and monitor its processes."""
     command = [sys.executable, "-m", "napari_phenldiff", "measure", profile, str(inputs)]
     command += ["--workers", str(workers), "--out", str(out)]
     began = time.perf_counter()

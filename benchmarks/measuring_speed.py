@@ -62,7 +62,7 @@ def main() -> None:
 def compare(
     them: subprocess.Popen[str], planes: np.ndarray, method: str, args: argparse.Namespace
 ) -> None:
-    """Let both measure in turns, and print how fast they were."""
+    """Measure with both in turns, and print their speeds."""
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(args.repeats + 1):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How often the verdict supports a phenotype that is not there, with models that were trained.
+"""How often the verdict supports a phenotype that does not exist, with trained models.
 
     python benchmarks/null_runs.py DATA --out DIR [--runs 40] [--reference-channels none]
 

@@ -1,4 +1,4 @@
-"""The images that the bundled base is trained on, and those that it is judged by.
+"""Training and validation images of the bundled base.
 
 Real tiles of two collections, each group seen about as often as the root of its size: alone, with
 their own aligned channels, and composed; beside them simulated fields and procedural structures.
@@ -104,7 +104,7 @@ def _turned(planes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def training_images(
     data: Path, shares: dict[str, int], *, channels: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """Make the pool, some images at a time: `shares` says how many of each part."""
+    """Yield the pool in chunks; `shares` gives the number of images of each kind."""
     train, _ = read_fluorescence(data)
     several = train.channels > 1
     for part, which in (("aligned", several), ("single", ~several)):

@@ -1,4 +1,4 @@
-"""Whether the pre-training of the bundled base pays: against the same network of random weights.
+"""The benefit of pre-training: the bundled base against the same network with random weights.
 
     python benchmarks/pretraining_pays.py DATA --out DIR [--set NAME ...]
 
@@ -94,7 +94,7 @@ def write_random_base(out: Path, seed: int) -> None:
 
 
 def finished_run(task: Task, path: Path, base: str, arguments: argparse.Namespace) -> Run:
-    """Fine-tune, go on with what was interrupted, or open what is there."""
+    """Fine-tune, resume an interrupted run, or open a finished one."""
     wanted = argparse.Namespace(**{**vars(arguments), "base": base, "strategy": "lora"})
     run = trained_run(task, arguments.data, path, wanted)
     if run.state != "finished":

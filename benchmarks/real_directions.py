@@ -1,4 +1,4 @@
-r"""What the READMEs of the real images say changes, against what the profiles measure.
+r"""Compare the effects that the READMEs of the real images state with measured ones.
 
 Usage::
 
@@ -171,7 +171,7 @@ def row(data: Path, said: Statement) -> dict[str, Any]:
 
 
 def close(said: Statement, medians: tuple[float, float]) -> bool:
-    """Tell whether both medians are the README's, as far as it tells digits."""
+    """Return whether both medians equal the README's within its digits."""
     smallest = 0.01 if said.column == "area_fraction" else 0.5 if said.column == "n_cells" else 0
     return bool(np.allclose(medians, said.size, rtol=0.1, atol=smallest))
 

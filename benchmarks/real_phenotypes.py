@@ -1,4 +1,4 @@
-"""How much of a real phenotype is shown, and how well the cells stay the same.
+"""How much of a real phenotype translations show, and how well they preserve the cells.
 
     python benchmarks/real_phenotypes.py DATA --out DIR [--set NAME ...] [--guidance G ...]
         [--freedom F ...] [--detail D ...] [--judge] [--drawn N]
@@ -156,7 +156,7 @@ TASKS = {
 
 
 def trained_run(task: Task, data: Path, out: Path, arguments: argparse.Namespace) -> Run:
-    """Fine-tune, or open what was fine-tuned before."""
+    """Fine-tune, or open an existing run."""
     if out.exists():
         return Run.open(out)
     experiment = Experiment.from_folder(data / task.folder, conditions=[task.source, task.target])
@@ -218,7 +218,7 @@ def _middle(image: Image, side: int | None) -> Image:
 def structure(
     task: Task, translator: Translator, tiles: dict[str, list[Image]], results: list[Translation]
 ) -> dict[str, Any]:
-    """Return what becomes of the structure, and of the code."""
+    """Return the measures of structure and of the code."""
 
     def measured(images: list[Image]) -> float:
         planes = np.stack([image.data[task.shown_in] for image in images]).astype(float)
@@ -312,7 +312,7 @@ def judged(
     tiles: dict[str, list[Image]],
     results: list[Translation],
 ) -> dict[str, Any]:
-    """Distance to the target's tiles, and what is left of the source after the way back."""
+    """Return the distance to the target's tiles, and the cycle error."""
     translated = [r.translated for r in results]
     back = back_again(translator, translated, config)
     error = cycle_error(tiles[config.source], back, run.scaling)

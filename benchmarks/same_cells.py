@@ -1,4 +1,4 @@
-"""Whether the cells stay the same where stain or density differ between the conditions.
+"""Whether cells are preserved when stain or density differ between the conditions.
 
     python benchmarks/same_cells.py DATA --out DIR [--steps 300] [--images 100]
     python benchmarks/same_cells.py DATA --references
@@ -108,7 +108,7 @@ def write_set(real: Experiment, name: str, folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What came out of a set."""
+    """Results for a data set."""
 
     name: str
     references: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Areas and effects that are known, against what is measured: docs/notes/simulated-truth.md.
+"""Compare measured areas and effects with known ones: docs/notes/simulated-truth.md.
 
 Usage::
 

@@ -1,4 +1,4 @@
-"""The four strategies beside each other: what they train, what they cost, what they show.
+"""Compare the four strategies: trained parameters, cost and results.
 
     python benchmarks/strategies.py DATA --out DIR [--set NAME ...] [--images N ...] [--twins]
 
@@ -113,7 +113,7 @@ def parts_of(
 
 
 def trained(trial: Trial, part: str, arguments: argparse.Namespace) -> Run:
-    """Fine-tune, go on with what was interrupted, or open what is there."""
+    """Fine-tune, resume an interrupted run, or open a finished one."""
     path = arguments.out / f"{trial.label}_{part}"
     task = TASKS[trial.set]
     parts = parts_of(task, trial.images, arguments)

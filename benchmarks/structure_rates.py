@@ -1,4 +1,4 @@
-"""How often the structure rule says what: the second table of docs/notes/structure.md.
+"""Error rates of the structure rule: the second table of docs/notes/structure.md.
 
     python benchmarks/structure_rates.py DATA [--draws 100] [--images 8 16 24]
 

@@ -1,4 +1,4 @@
-"""What the verdict says of pictures whose number is right: the tables of docs/notes/structure.md.
+"""The verdict on wrong pictures with the right measurement: the tables of docs/notes/structure.md.
 
     python benchmarks/structure_stand_ins.py DATA [--images 24] [--sets neurites ...]
 

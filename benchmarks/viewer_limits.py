@@ -1,4 +1,4 @@
-"""What the plugin costs a napari window: smoothness, opening times, memory, and what stays behind.
+"""The cost of the plugin in napari: responsiveness, opening times, memory and leaks.
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/viewer_limits.py --out DIR \
         [--data bbbc013_translocation] [--seconds 60] [--short] [--only tick,open,memory,cycles]
@@ -68,7 +68,7 @@ Row = dict[str, Any]
 
 
 def spin(seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-    """Let the window live for a while; returns whether `until` came true."""
+    """Process events for a while; returns whether `until` became true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         QApplication.processEvents()
@@ -319,7 +319,7 @@ def growth(
 
 
 def alive(viewer: napari.Viewer) -> dict[str, int]:
-    """Count what should not grow."""
+    """Count objects that should not accumulate."""
     from napari.layers.utils import _link_layers
 
     settle()
@@ -344,7 +344,7 @@ def _in_use() -> int:
 
 
 def callbacks(viewer: napari.Viewer) -> int:
-    """Count who listens to the viewer and to its layers."""
+    """Count the callbacks on the viewer and its layers."""
     models = [viewer, viewer.layers, viewer.layers.selection, viewer.dims, viewer.canvas.grid]
     groups = [model.events for model in (*models, *viewer.layers)]
     return sum(
@@ -353,7 +353,7 @@ def callbacks(viewer: napari.Viewer) -> int:
 
 
 def settle() -> None:
-    """Let go of all that is to be let go of."""
+    """Process pending deletions and collect garbage."""
     for _ in range(3):
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
         QApplication.processEvents()
@@ -424,7 +424,7 @@ def stop(job: Job) -> None:
 
 @contextmanager
 def stand_in() -> Any:
-    """Let child processes be the tests' stand-in, which answers at once and needs no torch."""
+    """Replace child processes by the tests' stand-in, which answers at once and needs no torch."""
     os.environ["FAKE_PHENLDIFF"] = json.dumps({"steps": 2, "delay": 0})
     real = subprocess.Popen
 

@@ -1,4 +1,4 @@
-"""A run and the base model that it was trained on, wherever that lies, and no other."""
+"""A run can only be used with the base model that it was trained on, wherever that is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG = TranslationConfig(source="untreated", target="treated", inference_steps
 
 @pytest.fixture
 def base(tiny_base, tmp_path) -> Path:
-    """A base that may be changed."""
+    """A base that a test may change."""
     return Path(shutil.copytree(tiny_base, tmp_path / "base"))
 
 
@@ -137,7 +137,7 @@ def test_a_run_of_an_older_version_still_opens(base, experiment, tmp_path):
     run = Run.open(run.path)
     assert run.base_weights is None
     translated(run, experiment)
-    # Nobody knows what it was: what is there now is not taken for it.
+    # The old weights are unknown, so those that are there now are not recorded.
     list(finetune(experiment, run.config, run, resume=True))
     assert Run.open(run.path).base_weights is None
 

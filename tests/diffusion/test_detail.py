@@ -1,4 +1,4 @@
-"""What the autoencoder loses is put back, less where light is gone."""
+"""Detail that the autoencoder loses is restored, less of it where a field is dimmer."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A dial shows what a translation at that strength would show, without inverting again."""
+"""A dial renders what a translation at that strength gives, without inverting again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that is no finite number is trained on, kept, loaded or written as pixels."""
+"""Values that are not finite are never trained on, saved, loaded or written as pixels."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def saved_is_finite(run):
 
 
 def poisoned(monkeypatch, at, what):
-    """Have a training step go wrong: its loss, or the weights after it."""
+    """Make a training step fail: its loss, or the weights after it."""
     step = Training.step
 
     def poison(self, number):

@@ -355,7 +355,7 @@ def test_structure_descriptors_see_direction_and_spots_and_no_brightness():
 
 
 class _Others:
-    """Stands for accelerate among several processes, whose averages are known beforehand."""
+    """Replaces accelerate with several processes, whose averages are known."""
 
     def __init__(self, average: float) -> None:
         self.average = average
@@ -371,7 +371,8 @@ class _Others:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_batch_has_the_same_loss_and_gradient_however_it_is_shared(pool, tmp_path, seed, count):
-    """Processes have other numbers of latents to say, since other channels are given to them."""
+    """The processes have different numbers of latents in their loss, since other channels are
+    given."""
     from napari_phenldiff.diffusion.pretrain import _Training
     from napari_phenldiff.diffusion.processes import Processes
 

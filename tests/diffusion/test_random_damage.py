@@ -28,11 +28,11 @@ SIDE = 32
 
 Damage = Callable[[Path, np.random.Generator], None]
 HARMLESS: dict[str, Damage] = {}
-"""What changes how images are stored, and nothing of what they show."""
+"""Changes of how images are stored, which do not change what they show."""
 HARMFUL: dict[str, Damage] = {}
-"""What takes something away that no command can know, or should not use."""
+"""Damage after which files must not be used."""
 OTHER: dict[str, Damage] = {}
-"""What makes other images, of which no number can be known here."""
+"""Changes that give other images, for which the correct values are not known."""
 
 
 def kind(group: dict[str, Damage]) -> Callable[[Damage], Damage]:
@@ -299,7 +299,7 @@ def damage(folder: Path, rng: np.random.Generator) -> dict[Path, list[str]]:
 
 
 def check_table(path: Path, true: pd.Series, damaged: dict[Path, list[str]], said: str) -> None:
-    """Every number in the table is that of the clean image, or of one that nothing is known of."""
+    """Check that every number in the table is that of the clean image, unless it is unknown."""
     rows = pd.read_csv(path).set_index(["condition", "image"])
     harmed = {
         (file.parent.name, file.stem): names[0]

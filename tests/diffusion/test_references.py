@@ -127,7 +127,7 @@ def test_how_channels_lie_together_separates():
     assert found.found
 
 
-def test_somebodys_choice_stands(base):
+def test_the_users_choice_is_kept(base):
     assert choose_references(("GFP",), ("DNA", "GFP"), Separation((0.55, 0.95), 0.95), base) == (
         "GFP",
     )
@@ -195,7 +195,7 @@ def test_only_brightness_is_told():
     assert not Separation().only_brightness
 
 
-def test_somebodys_choice_of_normalised_channels_stands():
+def test_the_users_choice_of_normalised_channels_is_kept():
     found = bright((1.0, 0.95), (0.55, 0.99))
     assert choose_normalised((), ("DNA", "GFP"), found) == ()
     assert choose_normalised(("GFP",), ("DNA", "GFP"), found) == ("GFP",)

@@ -1,4 +1,5 @@
-"""Four strategies, one interface: what learns, what is kept, and that it comes back to the bit."""
+"""Four strategies, one interface: what is trained, what is saved, and that it is restored
+exactly."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def train(run: Run, experiment: Experiment, **options):
 
 
 def output(base: BaseModel) -> torch.Tensor:
-    """What the network makes of fixed numbers."""
+    """Output of the network for fixed input."""
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(2, base.unet.config.in_channels, 8, 8, generator=generator)
     tokens = torch.randn(2, 4, base.token_width, generator=generator)

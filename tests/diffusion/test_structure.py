@@ -1,4 +1,4 @@
-"""What a channel shows apart from its brightness."""
+"""Structure of a channel, independent of its brightness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small experiment on disk, and processes that are killed."""
+"""A small experiment on disk, and processes that tests can kill."""
 
 from __future__ import annotations
 

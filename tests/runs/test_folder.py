@@ -120,7 +120,7 @@ def test_a_run_that_cannot_be_written_leaves_nothing(tmp_path, experiment, confi
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_folder_that_is_no_run_is_told(tmp_path: Path):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path):
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(InputError, match=r"is not a run folder .*phenldiff train"):
             Run.open(path)
@@ -264,7 +264,7 @@ def test_the_state_is_told_by_the_last_event(run, events, state):
     assert run.state == state
 
 
-def test_a_wish_to_stop_is_seen_and_forgotten(run):
+def test_a_request_to_stop_is_seen_and_cleared(run):
     assert not run.stop_requested
     run.clear_stop()
     run.request_stop()

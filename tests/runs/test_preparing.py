@@ -52,7 +52,7 @@ def counts(made: Experiment | None) -> tuple[int, ...]:
         ((10, 6), {"validation_images": 4, "images_per_condition": 4}, (4, 2), (4, 4)),
     ],
 )
-def test_images_are_set_aside_to_be_watched(numbers, settings, trained, watched):
+def test_images_are_set_aside_for_validation(numbers, settings, trained, watched):
     images = experiment(*numbers)
     prepared = prepare(images, config(**settings))
     assert counts(prepared.training) == trained
@@ -63,7 +63,7 @@ def test_images_are_set_aside_to_be_watched(numbers, settings, trained, watched)
     assert again.training.digest() == prepared.training.digest()
 
 
-def test_watching_what_is_left_over_changes_nothing_that_is_trained_on():
+def test_validating_on_left_over_images_does_not_change_the_training_images():
     images = experiment(30, 30)
     with_, without = (
         prepare(images, config(images_per_condition=20, validation_images=n)).training
@@ -72,12 +72,14 @@ def test_watching_what_is_left_over_changes_nothing_that_is_trained_on():
     assert with_.digest() == without.digest()
 
 
-def test_too_many_to_watch_are_refused():
-    with pytest.raises(InputError, match="watch fewer"):
+def test_too_many_validation_images_are_refused():
+    with pytest.raises(
+        InputError, match="for validation leave fewer than two to train on; use fewer"
+    ):
         prepare(experiment(6, 6), config(validation_images=5))
 
 
-def test_the_run_knows_which_are_watched(tmp_path):
+def test_the_run_records_which_are_for_validation(tmp_path):
     asked = config(images_per_condition=4)
     prepared = prepare(experiment(6, 6), asked)
     prepared.make_run(tmp_path / "run", asked)

@@ -1,4 +1,4 @@
-"""Images that are unlike those of the run are told, or refused where nothing fits."""
+"""Images that differ from those of the run give warnings, or are refused."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_what_the_user_has_set_is_left(machine, name):
 
 
 @pytest.mark.parametrize("name", list(WAITING))
-def test_who_says_how_to_wait_is_obeyed(machine, name):
+def test_settings_of_the_user_are_kept(machine, name):
     machine(2, 0.0)
     environment = {name: "as I said"}
     share_cores(environment)
@@ -56,7 +56,7 @@ def test_low_priority_does_not_count():
     assert threads._busy(before, before, with_nice=True) == 0
 
 
-def test_how_busy_the_cores_are_is_seen():
+def test_busy_cores_are_detected():
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         # The interpreter takes its time to start.

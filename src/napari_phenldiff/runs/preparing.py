@@ -116,8 +116,8 @@ def _split(
             more = config.validation_images - some
         if len(images) - more < 2:
             raise InputError(
-                f"Condition {name} has {count(len(images), 'image')}: {more} for validation leave fewer "
-                "than two to train on; use fewer, or give more images."
+                f"Condition {name} has {count(len(images), 'image')}: {more} for validation leave "
+                "fewer than two to train on; use fewer, or give more images."
             )
         aside = _draw(name, images, more, config.seed)
         held_out[name] = [*_draw(name, left, some, config.seed), *aside]
