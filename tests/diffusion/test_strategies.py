@@ -1,5 +1,4 @@
-"""Four strategies, one interface: what is trained, what is saved, and that it is restored
-exactly."""
+"""Four strategies with one interface: trained weights, saved weights, exact restoring."""
 
 from __future__ import annotations
 
