@@ -371,8 +371,7 @@ class _Others:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_batch_has_the_same_loss_and_gradient_however_it_is_shared(pool, tmp_path, seed, count):
-    """The processes have different numbers of latents in their loss, since other channels are
-    given."""
+    """Processes average over different numbers of latents, since their given channels differ."""
     from napari_phenldiff.diffusion.pretrain import _Training
     from napari_phenldiff.diffusion.processes import Processes
 

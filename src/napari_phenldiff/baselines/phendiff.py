@@ -142,7 +142,7 @@ class PhenDiffTranslator(TileTranslator):
         Raises
         ------
         InputError
-            If the folder is no run, or has no adapter yet.
+            If the folder is not a run, or has no adapter yet.
         """
         opened = run if isinstance(run, Run) else Run.open(run)
         assert isinstance(opened.config, PhenDiffConfig)

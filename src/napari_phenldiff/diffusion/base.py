@@ -299,7 +299,8 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
     except Exception as error:
         raise InputError(
             f"The noise schedule of the base model {reference} cannot be made "
-            f"({type(error).__name__}: {error}); its configuration is damaged, so get it anew."
+            f"({type(error).__name__}: {error}); its configuration is damaged, so download or copy "
+            "it again."
         ) from error
     check_weights(
         {"alphas_cumprod": scheduler.alphas_cumprod},

@@ -84,10 +84,12 @@ def read_config(
         ) from None
     except RecursionError:
         raise InputError(
-            f"The file {path} of the base model cannot be read: it is nested too deeply."
+            f"The file {path} of the base model is nested too deeply; download or copy it again."
         ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"The file {path} of the base model cannot be read: {error}.") from error
+        raise InputError(
+            f"The file {path} of the base model cannot be read: {error}; download or copy it again."
+        ) from error
     return config
 
 
@@ -150,7 +152,7 @@ def check_schedule(config: Mapping[str, Any], reference: str) -> None:
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 10:
         raise InputError(
             f"The schedule of the base model {reference} has {steps!r} time steps where at least "
-            "10 are needed; its configuration is damaged, so get it anew."
+            "10 are needed; its configuration is damaged, so download or copy it again."
         )
 
 
@@ -182,7 +184,7 @@ def check_shapes(kind: Any, config: Mapping[str, Any], folder: Path, reference: 
     except Exception as error:
         raise InputError(
             f"{what} cannot be made from its configuration ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason told'})."
+            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}); download or copy it again."
         ) from error
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = weight_shapes(folder, reference)
@@ -191,13 +193,13 @@ def check_shapes(kind: Any, config: Mapping[str, Any], folder: Path, reference: 
             first = min(names)
             raise InputError(
                 f"{what} {are} weights ({len(names)} of {len(wanted)}, the first is {first}): its "
-                "files are those of another model or not complete, so get it anew."
+                "files are those of another model or not complete, so download or copy it again."
             )
     for name, shape in wanted.items():
         if found[name] != shape:
             raise InputError(
                 f"{what} has weights of another shape than its configuration says ({name}: "
-                f"{_times(found[name])}, not {_times(shape)}); get it anew."
+                f"{_times(found[name])}, not {_times(shape)}); download or copy it again."
             )
 
 
@@ -213,7 +215,7 @@ def weight_shapes(folder: Path, reference: str) -> dict[str, tuple[int, ...]]:
     for path in weight_files(folder, reference):
         try:
             with safe_open(str(path), framework="np") as opened:
-                for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                for name in opened.keys():  # noqa: SIM118 - not a mapping
                     part = opened.get_slice(name)
                     if part.get_dtype() not in _FLOATS:
                         raise ValueError(f"{name} has the type {part.get_dtype()}")
@@ -221,7 +223,7 @@ def weight_shapes(folder: Path, reference: str) -> dict[str, tuple[int, ...]]:
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(
                 f"The {folder.name} of the base model {reference} cannot be loaded "
-                f"({path.name}: {type(error).__name__}: {error})."
+                f"({path.name}: {type(error).__name__}: {error}); download or copy it again."
             ) from error
     return shapes
 
@@ -276,7 +278,8 @@ def read_config_of_index(folder: Path, reference: str) -> dict[str, Any]:
             raise ValueError("it names no weights")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"The file {path} of the base model {reference} cannot be read: {error}."
+            f"The file {path} of the base model {reference} cannot be read: {error}; download or "
+            "copy it again."
         ) from error
     return found
 
