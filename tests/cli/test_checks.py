@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -124,12 +125,25 @@ def test_masks_thumbnails_and_links(every):
             assert f'Left out of untreated: "{left_out}"' in said, name
 
 
-def test_one_file_for_each_channel(every, tmp_path):
-    folder = tmp_path / "single"
+def _spread(folder: Path, *names: str) -> Path:
+    rng = np.random.default_rng(0)
     for condition in ("untreated", "treated"):
         (folder / condition).mkdir(parents=True)
-        for name in ("f0_w1.tif", "f0_w2.tif", "f1_w1.tif", "f1_w2.tif"):
-            tifffile.imwrite(folder / condition / name, np.zeros((20, 16), np.uint16))
+        for name in names:
+            plane = rng.integers(0, 4000, (64, 64)).astype(np.uint16)
+            tifffile.imwrite(folder / condition / name, plane)
+    return folder
+
+
+def test_one_file_for_each_channel_is_put_together(every, tmp_path):
+    names = ("f0_w1.tif", "f0_w2.tif", "f1_w1.tif", "f1_w2.tif")
+    folder = _spread(tmp_path / "whole", *names)
+    for name, (_, said) in every(None, folder=folder).items():
+        assert "images of 2 channels (w1, w2), by their names" in said, name
+
+
+def test_one_file_for_each_channel_of_which_most_are_missing(every, tmp_path):
+    folder = _spread(tmp_path / "torn", "f0_w2.tif", "f1_w1.tif", "f2_w1.tif")
     for name, (code, said) in every(None, folder=folder).items():
         assert (code, "one file for each channel" in said) == (2, True), name
 

@@ -137,7 +137,7 @@ def _constant(data: Path) -> None:
         (_truncated, r"t2\.tif"),
         (_other_channels, r"channel"),
         (_constant, r'"marker" has the same value'),
-        (shutil.rmtree, r"is not a folder"),
+        (shutil.rmtree, r"does not exist"),
     ],
     ids=lambda p: getattr(p, "__name__", None),
 )

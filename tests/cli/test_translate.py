@@ -291,7 +291,7 @@ def _empty(data: Path) -> None:
         (_same_name, "u3"),
         (_empty, "holds no TIFFs"),
         (shutil.rmtree, "does not exist"),
-        (_no_source, "no sub-folder untreated; there are treated"),
+        (_no_source, 'no TIFF files for condition "untreated": there are some for "treated"'),
     ],
 )
 def test_input_that_cannot_be_translated_is_refused(

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.companions import check_one_file_each
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.grouping import Grouped, group_files
 from napari_phenldiff.images.tiff import files_left_out, tiff_files
 
 PLANE = np.random.default_rng(0).integers(0, 255, (20, 16)).astype(np.uint8)
@@ -62,6 +62,10 @@ def test_links_that_lead_nowhere_are_named(tmp_path):
     ]
 
 
+def grouped(folder: Path) -> Grouped:
+    return group_files(folder, tiff_files(folder))
+
+
 SPREAD = {
     "ImageXpress": ("f{}_s1_w{}.TIF", 1),
     "MetaXpress": ("f{}_w{}A1B2C3D4.tif", 1),
@@ -74,19 +78,25 @@ SPREAD = {
 
 
 @pytest.mark.parametrize("pattern", SPREAD)
-def test_one_file_for_each_channel_or_plane_is_refused(tmp_path, pattern):
+def test_one_file_for_each_channel_or_plane_is_one_image(tmp_path, pattern):
     form, fewest = SPREAD[pattern]
-    names = [form.format(i, k) for i in range(fewest) for k in (1, 2)]
+    names = [form.format(i, k) for i in range(1, fewest + 1) for k in (1, 2)]
     fill(tmp_path, *names)
-    with pytest.raises(InputError, match=r"seems to hold one file for each (channel|z plane)"):
-        check_one_file_each(tiff_files(tmp_path))
+    found = grouped(tmp_path)
+    files = [[path.name for planes in group.files for path in planes] for group in found.groups]
+    assert files == [names[2 * k : 2 * k + 2] for k in range(fewest)]
+    assert "channels (" in found.told or "2 planes" in found.told
+    assert f"{2 * fewest} files are {fewest} image" in found.told
 
 
 @pytest.mark.parametrize("form", ["f{}_{}.tif", "{1}_f{0}.tif"])
 def test_channels_by_the_names_of_dyes(tmp_path, form):
     fill(tmp_path, *(form.format(i, dye) for i in range(2) for dye in ("DAPI", "GFP")))
-    with pytest.raises(InputError, match="a table with a column for each channel"):
-        check_one_file_each(tiff_files(tmp_path))
+    found = grouped(tmp_path)
+    assert [(group.name, group.channel_names) for group in found.groups] == [
+        ("f0", ("DAPI", "GFP")),
+        ("f1", ("DAPI", "GFP")),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +105,6 @@ def test_channels_by_the_names_of_dyes(tmp_path, form):
         (("f0_w1.tif", "f0_w2.tif"), 2),  # each holds its channels
         (("f0_w1.tif", "f1_w1.tif"), 1),  # one channel was exported
         (("a_c1.tif", "a_c2.tif"), 1),  # may be crops
-        (("f0_w1.tif", "f0_w2.tif", "f1_w1.tif"), 1),  # not the same for all
         (("A01.tif", "A02.tif", "B01.tif", "B02.tif"), 1),
         (("day1_DAPI.tif",), 1),
         (("t00.tif", "t01.tif"), 1),
@@ -104,14 +113,38 @@ def test_channels_by_the_names_of_dyes(tmp_path, form):
 )
 def test_files_that_are_images_of_their_own(tmp_path, names, n_channels):
     fill(tmp_path, *names, n_channels=n_channels)
-    check_one_file_each(tiff_files(tmp_path))
+    found = grouped(tmp_path)
+    assert sorted(group.name for group in found.groups) == sorted(Path(n).stem for n in names)
+    assert (found.told, found.left_out) == ("", ())
+
+
+def test_an_image_that_lacks_a_channel_is_left_out_and_named(tmp_path):
+    fill(tmp_path, "f0_w1.tif", "f0_w2.tif", "f1_w1.tif", "f2_w1.tif", "f2_w2.tif", "odd.tif")
+    found = grouped(tmp_path)
+    assert [group.name for group in found.groups] == ["f0", "f2"]
+    assert [text.split(", ")[0] for text in found.left_out] == [
+        f'Left out of {tmp_path.name}: "odd.tif"',
+        f'Left out of {tmp_path.name}: "f1"',
+    ]
+
+
+def test_most_images_lack_a_channel(tmp_path):
+    fill(tmp_path, "f0_w1.tif", "f0_w2.tif", "f1_w1.tif", "f2_w1.tif")
+    with pytest.raises(InputError, match="seems to hold one file for each channel"):
+        grouped(tmp_path)
+
+
+def test_two_files_of_one_part_are_refused(tmp_path):
+    fill(tmp_path, "f0_w1A1B2.tif", "f0_w1C3D4.tif", "f0_w2E5F6.tif")
+    with pytest.raises(InputError, match=r"A1B2\.tif and f0_w1C3D4\.tif are both channel w1"):
+        grouped(tmp_path)
 
 
 def test_real_images_are_images_of_their_own(shared_data):
     folders = [path for path in shared_data.rglob("*") if path.is_dir() and tiff_files(path)]
     assert folders
     for folder in folders:
-        check_one_file_each(tiff_files(folder))
+        assert len(grouped(folder).groups) == len(tiff_files(folder))
         assert files_left_out(folder) == []
 
 
@@ -125,8 +158,10 @@ def test_an_experiment_tells_what_was_left_out(tmp_path):
     assert experiment.select(["y", "x"]).subset(1, 0).left_out == experiment.left_out
 
 
-def test_an_experiment_of_single_channels_is_refused(tmp_path):
+def test_an_experiment_of_single_channels_is_put_together_and_says_so(tmp_path):
     for name in ("x", "y"):
         fill(tmp_path / name, "f0_w1.tif", "f0_w2.tif")
-    with pytest.raises(InputError, match=r"x seems to hold one file for each channel"):
-        Experiment.from_folder(tmp_path)
+    experiment = Experiment.from_folder(tmp_path)
+    assert experiment.channel_names == ("w1", "w2")
+    assert [image.name for image in experiment.images] == ["f0", "f0"]
+    assert "4 files are 2 images of 2 channels (w1, w2), by their names" in experiment.summary()

@@ -97,7 +97,7 @@ def test_missing_files_and_folders(tmp_path):
 
 
 def test_one_file_of_several(tmp_path):
-    """Half of an OME-TIFF that was spread over two files."""
+    """An OME-TIFF that is spread over two files is read whole, or not at all."""
     first, second = tmp_path / "first.ome.tif", tmp_path / "second.ome.tif"
     tifffile.imwrite(first, DATA[:2], ome=True, metadata={"axes": "TYX"})
     with tifffile.TiffFile(first) as tif:
@@ -114,9 +114,16 @@ def test_one_file_of_several(tmp_path):
     for planes, path in ((DATA[:2], first), (DATA[2:], second)):
         tifffile.imwrite(path, planes, description=xml.encode(), metadata=None)
     assert tifffile.imread(first).shape == DATA.shape
-    with pytest.raises(InputError, match="must be saved as a single file"):
+    for path in (first, second):
+        read = read_tiff(path)
+        np.testing.assert_array_equal(np.stack([image.data[0] for image in read]), DATA)
+    whole = second.read_bytes()
+    second.write_bytes(whole[: len(whole) - 3000])
+    with pytest.raises(InputError, match=r"truncated|Planes are missing"):
         read_tiff(first)
     second.unlink()
+    with pytest.raises(InputError, match="must be saved as a single file"):
+        read_tiff(first)
     with pytest.raises(InputError, match="Planes are missing"):
         read_tiff(first)
 

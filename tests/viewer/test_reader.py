@@ -10,6 +10,7 @@ import tifffile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.viewer import reader
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.reader import get_reader, read_layers
@@ -217,14 +218,23 @@ def test_what_is_no_image_is_left_out_and_told(tmp_path, experiment_folder: Path
 
 
 @pytest.mark.parametrize("how", ["folder", "files"])
-def test_one_file_for_each_channel_is_refused(tmp_path, how):
+def test_one_file_for_each_channel_opens_as_one_image_and_is_told(
+    tmp_path, how, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[str] = []
+    monkeypatch.setattr(reader, "show_info", told.append)
     folder = tmp_path / "x"
     folder.mkdir()
-    for name in ("f0_w1.tif", "f0_w2.tif"):
-        tifffile.imwrite(folder / name, np.zeros((8, 8), np.uint16))
+    for value, name in enumerate(("f0_w1.tif", "f0_w2.tif")):
+        tifffile.imwrite(folder / name, np.full((8, 8), value, np.uint16))
     given = folder if how == "folder" else sorted(folder.iterdir())
-    with pytest.raises(InputError, match="seems to hold one file for each channel"):
-        read_layers(given)
+    layers = read_layers(given)
+    assert [(arguments["name"], data.max()) for data, arguments, _ in layers] == [
+        ("x: w1", 0),
+        ("x: w2", 1),
+    ]
+    assert len(told) == 1
+    assert "2 files are 1 image of 2 channels (w1, w2)" in told[0]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -72,6 +72,7 @@ def add_parser(commands: Any) -> None:
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
     )
     options.add_z(parser)
+    options.add_arrangement(parser)
     options.add_settings(
         parser,
         TranslationConfig,
@@ -94,9 +95,13 @@ def run(args: argparse.Namespace) -> int:
     wanted = _wanted(args.methods)
     config = _config(args)
     say(f"Reading {args.data} ...")
-    experiment = Experiment.from_folder(
-        args.data, conditions=(config.source, config.target), z=args.z
+    experiment = Experiment.open(
+        args.data,
+        conditions=(config.source, config.target),
+        z=args.z,
+        arrangement=options.arrangement(args),
     )
+    say(experiment.summary(left_out=False))
     data = prepare_data(
         experiment,
         images_per_condition=config.images_per_condition,

@@ -12,12 +12,14 @@ from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.jobs import evaluation
+from napari_phenldiff.jobs.directions import direction
 from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Event, Finished, Warned
-from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.folder import Run, check_output_folder
 
 if TYPE_CHECKING:
+    from napari_phenldiff.images.dataset import Dataset
     from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 _EPILOG = """\
@@ -78,6 +80,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_base_at(parser)
     options.add_z(parser)
+    options.add_arrangement(parser)
     options.add_settings(parser, EvaluationConfig)
     options.add_settings(parser, TranslationConfig, leave_out=OF_EVALUATION, group="translation")
     add_measurement(parser)
@@ -121,9 +124,11 @@ def run(args: argparse.Namespace) -> int:
         [Run.open(path, base_at=args.base_at) for path in paths]
         for paths in ([args.run], args.shuffled, args.half_split)
     )
+    check_output_folder(args.out)
+    source, target = direction(opened[0], args.source, args.target)
     return evaluate(
         opened[0],
-        args.data,
+        options.found(args, args.data, (source, target)),
         args.out,
         args.profile,
         validated(EvaluationConfig, values, where="evaluate"),
@@ -138,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
 
 def evaluate(
     run: Run,
-    data: Path,
+    data: Path | Dataset,
     out: Path,
     *what: Any,
     on_event: OnEvent = ignore,

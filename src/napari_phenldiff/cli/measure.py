@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_phenldiff.cli import measure_figures, options
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.jobs.inputs import ImageFiles
+from napari_phenldiff.jobs.inputs import ImageFiles, summary_of
 from napari_phenldiff.jobs.inputs import find_groups as find_groups
 from napari_phenldiff.jobs.inputs import real_groups as real_groups
 from napari_phenldiff.runs.config import validated
@@ -33,7 +33,7 @@ profiles:
   area            how much of the image a marker covers
 
 INPUT is a TIFF, a folder of TIFFs (named after the folder), a folder with a sub-folder per
-condition, or NAME=FOLDER to give the images of a folder another name.
+condition, a table that lists images, an OME-Zarr, or NAME=INPUT to give the images another name.
 
 TABLE.csv gets one row per image. TABLE_cells.csv gets one row per cell, if the profile has cells,
 and TABLE_settings.json all settings and thresholds, to be used again with --settings. An image
@@ -116,6 +116,7 @@ def add_parser(commands: Any) -> None:
         "--scheduler", metavar="ADDRESS", help="measure on a Dask cluster with this address"
     )
     options.add_z(parser)
+    options.add_arrangement(parser)
     group = parser.add_argument_group("settings")
     absent = argparse.SUPPRESS
     for name, text in _CHANNEL_OPTIONS.items():
@@ -202,16 +203,17 @@ def run(args: argparse.Namespace) -> int:
         profile, settings, thresholds = read_settings(args.settings)
         if profile != args.profile:
             raise InputError(f"{args.settings} is for the profile {profile}, not {args.profile}.")
-    groups = find_groups(args.inputs, z=args.z)
+    groups = find_groups(args.inputs, z=args.z, arrangement=options.arrangement(args))
+    say(summary_of(groups))
     real = real_groups(groups)
     roles = measure_figures.check(args, groups, real)
     if args.fit_on is None:
         args.fit_on = real
     with _workers(args) as workers, Reporter() as report:
-        total = sum(len(files.paths) for files in groups.values())
+        total = sum(len(files.sources) for files in groups.values())
         result = measure_files(
             args.profile,
-            {name: files.paths for name, files in groups.items()},
+            {name: files.sources for name, files in groups.items()},
             args.out,
             settings,
             z=args.z,
@@ -254,7 +256,7 @@ def measure_groups(
     """Measure files one at a time, and show the progress."""
     from napari_phenldiff.measurement.measure import measure
 
-    total = sum(len(files.paths) for files in groups.values())
+    total = sum(len(files.sources) for files in groups.values())
     with Reporter() as report:
         return measure(
             profile,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from napari_phenldiff.settings import Setting, settings_in
 
 if TYPE_CHECKING:
+    from napari_phenldiff.images.arrangement import Arrangement
     from napari_phenldiff.images.axes import Projection
+    from napari_phenldiff.images.dataset import Dataset
 
 
 def flag(field: str) -> str:
@@ -140,6 +142,53 @@ def add_z(parser: argparse._ActionsContainer) -> None:
         metavar="PLANE",
         help="for images with planes in depth: the number of a plane (from 0), or max, mean or sum",
     )
+
+
+def add_arrangement(parser: argparse.ArgumentParser) -> None:
+    """Add what says which images are read, where folders and names alone do not tell."""
+    from napari_phenldiff.images.arrangement import Arrangement
+
+    group = parser.add_argument_group(
+        "which images",
+        "Where folders, the names of files and the columns of a table do not tell.",
+    )
+    for name, setting in settings_in(Arrangement).items():
+        repeated = name in ("channels", "condition_columns")
+        group.add_argument(
+            "--condition-column" if name == "condition_columns" else setting.option,
+            dest=name,
+            action="append" if repeated else "store",
+            type=Path if name in ("layout", "root") else str,
+            metavar=_ARRANGED[name],
+            help=_help(setting),
+            default=argparse.SUPPRESS,
+        )
+
+
+_ARRANGED = {
+    "channels": "NAME",
+    "pattern": "PATTERN",
+    "layout": "TABLE",
+    "condition_columns": "COLUMN",
+    "root": "FOLDER",
+}
+
+
+def arrangement(args: argparse.Namespace) -> Arrangement:
+    """Return what the options of `add_arrangement` say."""
+    from napari_phenldiff.images.arrangement import Arrangement
+
+    return Arrangement.model_validate(given(args, Arrangement))
+
+
+def found(
+    args: argparse.Namespace, where: Path, conditions: Sequence[str] | None = None
+) -> Dataset:
+    """Return the images of conditions that a path and the options of `add_arrangement` mean."""
+    from napari_phenldiff.images.dataset import Dataset
+
+    how = arrangement(args)
+    return Dataset.find(where, how, conditions=conditions, folders_only=True)
 
 
 def add_base_at(parser: argparse._ActionsContainer) -> None:

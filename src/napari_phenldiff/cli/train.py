@@ -16,17 +16,22 @@ from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.jobs.training import new_run, train_new
 from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, validated
-from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.folder import Run, check_output_folder
 from napari_phenldiff.settings import settings_in
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
+    from napari_phenldiff.images.dataset import Dataset
 
 _EPILOG = """\
 DATA is a folder with one sub-folder of TIFFs per condition:
 
   DATA/untreated/a.tif  DATA/untreated/b.tif ...
   DATA/treated/c.tif    DATA/treated/d.tif ...
+
+A condition may hold plates as folders; channels, planes and fields may be files of their own, as
+microscopes name them. DATA may also be a table that lists the images (CSV or Excel, such as
+CellProfiler's LoadData), or a plate of OME-Zarr with --layout. What is read is said.
 
 All images need the same channels. 50 to 200 images per condition are a good number. RUN gets all
 that `phenldiff translate` needs; the images stay where they are.
@@ -51,7 +56,11 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "data", nargs="?", type=Path, metavar="DATA", help="folder with a sub-folder per condition"
+        "data",
+        nargs="?",
+        type=Path,
+        metavar="DATA",
+        help="folder with a sub-folder per condition, or a table",
     )
     parser.add_argument("--source", metavar="NAME", help="condition to translate from")
     parser.add_argument("--target", metavar="NAME", help="condition to translate to")
@@ -68,6 +77,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_base_at(parser)
     options.add_z(parser)
+    options.add_arrangement(parser)
     parser.add_argument(
         "--method",
         choices=tuple(CONFIGS),
@@ -111,20 +121,22 @@ def run(args: argparse.Namespace) -> int:
     config = _config(values)
     if args.wells is not None and config.control is None:
         raise InputError("--wells says what stays together in a --control; name one, or none.")
-    return train(args.data, config, args.out, z=args.z, wells=args.wells)
+    check_output_folder(args.out)
+    images = options.found(args, args.data, config.conditions)
+    return train(images, config, args.out, z=args.z, wells=args.wells)
 
 
 def train(
-    data: Path,
+    images: Path | Dataset,
     config: AnyTrainingConfig,
     out: Path,
     *,
     z: int | Projection | None = None,
     wells: str | None = None,
 ) -> int:
-    """Make a run from the folder `data`, train it, and return the exit code."""
+    """Make a run of images, train it, and return the exit code."""
     with Reporter() as report:
-        new = new_run(data, config, out, z=z, wells=wells, on_event=report)
+        new = new_run(images, config, out, z=z, wells=wells, on_event=report)
     return show_training(partial(train_new, new))
 
 
@@ -186,6 +198,7 @@ def _refuse_options_of_new_run(args: argparse.Namespace) -> None:
     given += [f"--{key}" for key in ("source", "target", "condition", "out") if getattr(args, key)]
     given += ["--z"] if args.z is not None else []
     given += ["--wells"] if args.wells is not None else []
+    given += [f"--{name.replace('_', '-')}" for name in options.arrangement(args).model_fields_set]
     given += ["DATA"] if args.data is not None else []
     if given:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.jobs.directions import check_folder, direction
+from napari_phenldiff.jobs.inputs import find_images
 from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.jobs.translation import carry_out, check_translation
 from napari_phenldiff.runs.config import TranslationConfig, validated
@@ -16,10 +17,12 @@ from napari_phenldiff.runs.folder import Run, check_output_folder
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
+    from napari_phenldiff.images.dataset import Dataset
 
 _EPILOG = """\
-INPUT is a TIFF, a folder of TIFFs, or a folder with a sub-folder per condition, of which the one
-named like --source is taken. Stacks of images are translated image by image and come out as stacks.
+INPUT is a TIFF, a folder of TIFFs, a table that lists images, an OME-Zarr, or a folder with a
+sub-folder per condition, of which the one named like --source is taken. Stacks of images are
+translated image by image and come out as stacks.
 
 DIR gets, for each file, under the same name and with its shape, dtype and channel names:
   DIR/translated/NAME.tif      the cells as they would look in the target condition
@@ -62,6 +65,7 @@ def add_parser(commands: Any) -> None:
     )
     options.add_base_at(parser)
     options.add_z(parser)
+    options.add_arrangement(parser)
     options.add_settings(parser, TranslationConfig, leave_out=("source", "target"))
     parser.set_defaults(command=run)
 
@@ -74,14 +78,15 @@ def run(args: argparse.Namespace) -> int:
     config = validated(TranslationConfig, values, where="translate")
     check_output_folder(args.out)
     check_folder(opened, args.input, source, named=args.source is not None)
+    images = find_images(args.input, source, options.arrangement(args))
     return translate(
-        opened, args.input, config, args.out, held_out=args.held_out, device=args.device, z=args.z
+        opened, images, config, args.out, held_out=args.held_out, device=args.device, z=args.z
     )
 
 
 def translate(
     run: Run,
-    given: Path,
+    images: Path | Dataset,
     config: TranslationConfig,
     out: Path,
     *,
@@ -89,9 +94,9 @@ def translate(
     device: str = "auto",
     z: int | Projection | None = None,
 ) -> int:
-    """Translate the images in `given` into the folder `out` and return the exit code."""
+    """Translate images into the folder `out` and return the exit code."""
     with Reporter() as report:
-        job = check_translation(run, given, out, config, held_out=held_out, z=z, on_event=report)
+        job = check_translation(run, images, out, config, held_out=held_out, z=z, on_event=report)
     message = "Ending after this image ... (once more ends at once)"
     with Interruption(message) as interruption, Reporter() as report:
         done = carry_out(

@@ -189,14 +189,13 @@ def images_of_folder(
     Raises
     ------
     InputError
-        As `Experiment.from_folder`.
+        As `Experiment.open`.
     """
     if match is None:
-        read = Experiment.from_folder(folder, conditions=conditions, z=z)
+        read = Experiment.open(folder, conditions=conditions, z=z)
         return {name: list(read[name].images) for name in conditions}
     return {
-        name: list(Experiment.from_folder(folder, conditions=[name], z=z).images)
-        for name in conditions
+        name: list(Experiment.open(folder, conditions=[name], z=z).images) for name in conditions
     }
 
 

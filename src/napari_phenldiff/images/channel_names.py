@@ -10,20 +10,10 @@ from itertools import islice, takewhile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import composed, default_channel_names, quoted
-
-_NUCLEAR = re.compile(
-    r"(?<![^\W_])dna(?![^\W_])|dapi|hoechst|draq|nuclei(?![^\W_])|nucleus|h2[ab]|histone"
-    r"|chromatin|sytox|to-?pro|propidium|nuclear(?![\W_]*(protein|marker|factor|receptor|export))",
-    re.I,
-)
+from napari_phenldiff.images.stains import is_nuclear as is_nuclear
 
 _FEWEST_FILES = 3
 """With fewer, names that differ may as well be different stains."""
-
-
-def is_nuclear(name: str) -> bool:
-    """Tell whether a channel is named like what stains nuclei."""
-    return _NUCLEAR.search(name) is not None
 
 
 def nuclei_channel(channel_names: Sequence[str]) -> str | None:

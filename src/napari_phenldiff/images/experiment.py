@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
-from napari_phenldiff.images.channel_names import unified
 from napari_phenldiff.images.checks import (
     check_channels,
     check_numbers,
     check_values,
 )
-from napari_phenldiff.images.companions import check_one_file_each
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import images_from_layers
 from napari_phenldiff.images.naming import check_file_name, composed, quoted
+from napari_phenldiff.images.summary import Summary
 from napari_phenldiff.images.survey import Survey
-from napari_phenldiff.images.table import images_from_table
-from napari_phenldiff.images.tiff import files_left_out, read_tiff, tiff_files
+from napari_phenldiff.images.table import TableColumns, images_of_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ class Experiment:
         :meth:`check`.
     left_out : tuple of str
         What was found beside the images and left out, in sentences.
+    remarks : tuple of str
+        What was grouped or chosen, in sentences.
 
     Raises
     ------
@@ -83,6 +85,7 @@ class Experiment:
 
     conditions: tuple[Condition, ...]
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", tuple(self.conditions))
@@ -97,12 +100,16 @@ class Experiment:
         *,
         conditions: Sequence[str] | None = None,
         z: int | Projection | None = None,
+        arrangement: Arrangement | None = None,
     ) -> Experiment:
-        """Read a folder with one sub-folder of TIFF files per condition.
+        """Read a folder with one sub-folder of images per condition.
 
-        Other files, hidden ones, and sub-folders without TIFF files are passed over; thumbnails,
-        results of a segmentation and links that lead nowhere are left out and named in `left_out`.
-        Channels that have the same names in another order are brought into that of the first image.
+        A condition may have folders of its own, such as plates. Files that hold one channel or one
+        plane each are put together, by the ways in which microscopes name them, and `remarks` says
+        so. Hidden files and sub-folders without images are passed over; thumbnails, results of a
+        segmentation, files of other kinds and links that lead nowhere are left out and named in
+        `left_out`. Channels that have the same names in another order are brought into that of the
+        first image.
 
         Parameters
         ----------
@@ -113,6 +120,8 @@ class Experiment:
         z : int, "max", "mean" or "sum", optional
             Plane or projection for files with a z axis, see
             :func:`napari_phenldiff.images.tiff.read_tiff`.
+        arrangement : Arrangement, optional
+            How the files are arranged, where folders and names alone do not tell.
 
         Returns
         -------
@@ -122,44 +131,44 @@ class Experiment:
         Raises
         ------
         InputError
-            If the folder or a condition is missing or empty, if a file cannot be read, or if images
-            are spread over several files.
+            If the folder or a condition is missing or empty, or if a file cannot be read.
         """
         folder = Path(folder)
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder: give one with a sub-folder per condition.")
-        folders = [
-            path
-            for path in sorted(folder.iterdir())
-            if path.is_dir() and not path.name.startswith(".")
-        ]
-        _without_repeats([composed(path.name) for path in folders])
-        files = {composed(path.name): tiff_files(path) for path in folders}
-        conditions = None if conditions is None else [composed(name) for name in conditions]
-        known = [name for name, paths in files.items() if paths]
-        if not known:
-            raise InputError(
-                f"{folder} has no sub-folders with TIFF files: "
-                "put the images of each condition into a sub-folder named after it."
-            )
-        for name in conditions or ():
-            if name not in known:
-                raise InputError(
-                    f'{folder} has no TIFF files for condition "{name}": '
-                    f"there are some for {quoted(known)}."
-                )
-        wanted = _without_repeats(known if conditions is None else conditions)
-        for name in wanted:
-            check_one_file_each(files[name])
-        images = {
-            name: [image for path in files[name] for image in read_tiff(path, z=z)]
-            for name in wanted
-        }
-        places = {composed(path.name): path for path in folders}
-        return replace(
-            cls.from_images(unified(images)),
-            left_out=tuple(text for name in wanted for text in files_left_out(places[name])),
-        )
+        if conditions is not None:
+            _without_repeats([composed(name) for name in conditions])
+        found = Dataset.find(folder, arrangement, conditions=conditions, folders_only=True)
+        return found.read(z=z)
+
+    @classmethod
+    def open(
+        cls,
+        where: str | os.PathLike[str],
+        *,
+        conditions: Sequence[str] | None = None,
+        z: int | Projection | None = None,
+        arrangement: Arrangement | None = None,
+    ) -> Experiment:
+        """Read the images that a path means, of whatever kind it is.
+
+        Parameters
+        ----------
+        where : path-like
+            A folder, a table, an OME-Zarr or a file, see
+            :meth:`napari_phenldiff.images.dataset.Dataset.find`.
+        conditions, z, arrangement
+            As for :meth:`from_folder`.
+
+        Raises
+        ------
+        InputError
+            As :meth:`from_folder`.
+        """
+        if conditions is not None:
+            _without_repeats([composed(name) for name in conditions])
+        found = Dataset.find(where, arrangement, conditions=conditions, folders_only=True)
+        return found.read(z=z)
 
     @classmethod
     def from_table(
@@ -177,7 +186,8 @@ class Experiment:
         Parameters
         ----------
         csv : path-like
-            Table with a header, separated by commas, semicolons or tabs.
+            Table with a header: CSV, in any common encoding and separated by commas, semicolons or
+            tabs, or the first sheet of an Excel file.
         condition_column : str or sequence of str
             Column with the condition, or several whose values are joined by ``_`` (compound and
             concentration, say). Slashes in the values become ``-``.
@@ -224,16 +234,26 @@ class Experiment:
         """
         if isinstance(condition_column, str):
             condition_column = [condition_column]
-        return cls.from_images(
-            images_from_table(
-                Path(csv),
-                condition_columns=condition_column,
-                channel_columns=channel_columns,
-                root=None if root is None else Path(root),
-                path_columns=path_columns or {},
-                conditions=None if conditions is None else _without_repeats(conditions),
-            )
+        path_columns = path_columns or {}
+        if not condition_column or not channel_columns:
+            raise InputError("Name the columns of the table that hold the condition and the files.")
+        for channel in path_columns:
+            if channel not in channel_columns:
+                raise InputError(
+                    f'There is a column of folders for "{channel}" but none of files: '
+                    f"the channels are {quoted(tuple(channel_columns))}."
+                )
+        found = images_of_table(
+            Path(csv),
+            columns=TableColumns(tuple(condition_column), channel_columns, path_columns),
+            root=None if root is None else Path(root),
+            conditions=None if conditions is None else _without_repeats(conditions),
         )
+        images = {
+            name: [image for source in sources for image in source.read()]
+            for name, sources in found.conditions.items()
+        }
+        return replace(cls.from_images(images), remarks=found.remarks)
 
     @classmethod
     def from_images(cls, images: Mapping[str, Sequence[Image]]) -> Experiment:
@@ -293,7 +313,7 @@ class Experiment:
         InputError
             If one is unknown or named twice.
         """
-        return Experiment(tuple(self[name] for name in names), self.left_out)
+        return replace(self, conditions=tuple(self[name] for name in names))
 
     def subset(self, images_per_condition: int, seed: int) -> Experiment:
         """Choose images of each condition at random.
@@ -322,7 +342,17 @@ class Experiment:
             name_as_number = int.from_bytes(hashlib.sha256(condition.name.encode()).digest()[:8])
             order = np.random.default_rng([seed, name_as_number]).permutation(len(images))
             chosen[condition.name] = [images[i] for i in sorted(order[:images_per_condition])]
-        return replace(Experiment.from_images(chosen), left_out=self.left_out)
+        return replace(Experiment.from_images(chosen), left_out=self.left_out, remarks=self.remarks)
+
+    def summary(self, *, left_out: bool = True) -> str:
+        """Say in one line what there is, and what was grouped, chosen and left out.
+
+        Parameters
+        ----------
+        left_out : bool
+            Whether it says what was left out; :meth:`warnings` tell that, too.
+        """
+        return Summary.of_experiment(self).in_words(left_out=left_out)
 
     def check(self) -> None:
         """Refuse an experiment that cannot be trained on.

@@ -10,6 +10,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.naming import check_file_name, composed, count
+from napari_phenldiff.images.places import Site
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +32,14 @@ class Image:
         File name without suffix (followed by ``_0003`` for a plane of a stack), or name of the
         layer. It becomes the name of the files written for this image.
     path : pathlib.Path or None
-        File from which ``read_tiff(path)`` gives exactly these pixels under this name. None for
-        an image that exists only in memory: a layer, a projection, channels from several files.
+        File from which ``read_tiff(path)`` gives exactly these pixels. None for an image that
+        exists only in memory: a layer, a projection, channels from several files.
     part_of : str or None
         What it is one of several images of, where something else than its name tells: the stack
         that it lay in, or the well that a table names.
+    site : Site or None
+        Plate, well and field, where something else than the name alone tells; they stand in every
+        table that is written.
 
     Raises
     ------
@@ -49,6 +53,7 @@ class Image:
     name: str
     path: Path | None = None
     part_of: str | None = None
+    site: Site | None = None
     _sha256: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:

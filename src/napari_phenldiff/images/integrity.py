@@ -68,11 +68,16 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
         If a plane is missing or in another file, or if pixels lie outside the file.
     """
     pages = list(series.pages)
-    if series.is_multifile or None in pages:
+    if None in pages:
         raise InputError(
             "Planes are missing: the file is incomplete or one of several that make up an image, "
-            "which must be saved as a single file."
+            "which must be saved as a single file or lie in one folder, under their own names."
         )
+    _check_fits(series)
+    if series.is_multifile:
+        for page in pages:
+            _check_in_its_own_file(page)
+        return
     for number, page in enumerate(pages, 1):
         if _lacks_segments(series, page) or _ends_early(tif, series, page):
             raise InputError(
@@ -92,6 +97,30 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
         raise InputError(
             f"The file has {tif.filehandle.size} of at least {end} bytes: it is truncated, "
             "copy it again."
+        )
+
+
+def _check_fits(series: tifffile.TiffPageSeries) -> None:
+    """Refuse what cannot be held in memory, or what a damaged header claims."""
+    import psutil  # type: ignore[import-untyped]
+
+    if series.nbytes > psutil.virtual_memory().total:
+        shape = " × ".join(str(length) for length in series.shape)
+        raise InputError(
+            f"It claims {shape} pixels of {series.dtype}, {series.nbytes / 2**30:,.0f} GiB, which "
+            "is more than the memory of this computer: save it in pieces, or copy it again if it "
+            "is not so large."
+        )
+
+
+def _check_in_its_own_file(page: Any) -> None:
+    """Refuse a page of another file of the same image if that file ends before it."""
+    file = page.parent.filehandle
+    ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    if max(ends) > file.size or not all(page.databytecounts):
+        raise InputError(
+            f"{file.name}, which is one of several files of this image, has {file.size} of at "
+            f"least {max(ends)} bytes: it is truncated, copy it again."
         )
 
 

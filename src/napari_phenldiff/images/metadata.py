@@ -11,16 +11,18 @@ from xml.etree import ElementTree
 import tifffile
 
 from napari_phenldiff.images.naming import color_names
+from napari_phenldiff.images.programs import Told, told_by_program
 
 _MICROMETRES = {
-    "m": 1e6, "meter": 1e6, "metre": 1e6,
+    "km": 1e9, "m": 1e6, "meter": 1e6, "metre": 1e6,
+    "dm": 1e5, "decimeter": 1e5, "decimetre": 1e5,
     "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
     "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
     "um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "micrometer": 1.0, "micrometre": 1.0,
     "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
     "a": 1e-4, "å": 1e-4, "angstrom": 1e-4,
     "pm": 1e-6, "picometer": 1e-6, "picometre": 1e-6,
-    "in": 25.4e3, "inch": 25.4e3,
+    "fm": 1e-9, "in": 25.4e3, "inch": 25.4e3, "thou": 25.4, "mil": 25.4,
 }  # fmt: skip
 
 # Programs that know no pixel size write the resolution of a screen or a printer, 72 to 600 dots
@@ -28,6 +30,8 @@ _MICROMETRES = {
 _LARGEST_PLAUSIBLE_PIXEL = 20.0
 
 _FILE_NAME = re.compile(r"\.(tiff?|png|jpe?g|lif|nd2|czi|lsm|oib|oif|ics|dv|stk|flex|c01)\b", re.I)
+
+_MOST_NAMED_PAGES = 64
 
 # What Bio-Formats writes: "c:1/2 z:3/9 - name of the series".
 _PLACE_IN_FILE = re.compile(r"[czt]:\d+/\d+", re.I)
@@ -79,10 +83,23 @@ def file_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
             return Metadata()  # tifffile too goes on without it
     if tif.is_imagej:
         return _imagej_metadata(tif)
-    pixel_size = _resolution_tags(tif, None)
+    told = told_by_program(tif, micrometres) or Told()
+    pixel_size = told.pixel_size or _resolution_tags(tif, None)
     if pixel_size and max(pixel_size) > _LARGEST_PLAUSIBLE_PIXEL:
         pixel_size = None
-    return Metadata(None, pixel_size)
+    return Metadata(told.channel_names or _page_names(tif, series), pixel_size)
+
+
+def _page_names(tif: tifffile.TiffFile, series: int) -> tuple[str, ...] | None:
+    """Channel names from the names of the pages, where each has one of its own."""
+    pages = tif.series[series].pages
+    if not 1 < len(pages) <= _MOST_NAMED_PAGES or tif.is_shaped:
+        return None
+    names = [
+        str(page.aspage().tags.valueof("PageName", "")).strip("\0 \n") if page is not None else ""
+        for page in pages
+    ]
+    return _names_from_labels(names, len(names), _stem(tif))
 
 
 def ome_descriptions(xml: str) -> list[str]:
@@ -101,17 +118,25 @@ def _ome_metadata(xml: str, series: int) -> Metadata:
         return Metadata()
     names: list[str] = []
     for channel in pixels.findall("{*}Channel"):
-        samples = int(channel.get("SamplesPerPixel", 1))
+        samples = _count(channel.get("SamplesPerPixel"))
         name = channel.get("Name", "").strip()
         # Colour is one channel in OME and three here.
         colors = color_names(samples) if samples > 1 and name else ("",) * samples
         names += [f"{name} {color}".strip() for color in colors]
     sizes = []
+    units = {axis: pixels.get(f"PhysicalSize{axis}Unit") for axis in "YX"}
+    # Who writes the unit of one axis alone means it for both.
+    usual = next((unit for unit in units.values() if unit), "µm")
     for axis in "YX":
-        factor = micrometres(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        factor = micrometres(units[axis] or usual)
         value = _positive(pixels.get(f"PhysicalSize{axis}"))
         sizes.append(value * factor if value and factor else None)
     return Metadata(tuple(names) or None, _both(sizes))
+
+
+def _count(text: str | None) -> int:
+    """Return a number of samples; 1 where what is written is none."""
+    return int(text) if text is not None and text.strip().isdecimal() and int(text) > 0 else 1
 
 
 def _imagej_metadata(tif: tifffile.TiffFile) -> Metadata:

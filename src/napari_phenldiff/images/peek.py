@@ -10,7 +10,7 @@ import tifffile
 from napari_phenldiff.images.axes import named_axes
 from napari_phenldiff.images.metadata import file_metadata
 from napari_phenldiff.images.naming import color_names, default_channel_names
-from napari_phenldiff.images.series import image_series
+from napari_phenldiff.images.series import image_series, open_tiff
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Peek:
         Number of images.
     n_planes : int
         Number of z planes; 1 without a z axis.
+    pixel_size : tuple of float or None
+        Micrometres per pixel along y and x.
     """
 
     channel_names: tuple[str, ...]
@@ -37,6 +39,12 @@ class Peek:
     dtype: str
     n_images: int
     n_planes: int
+    pixel_size: tuple[float, float] | None = None
+
+
+def peek_file(path: str | os.PathLike[str]) -> Peek | None:
+    """Look at the metadata of a file of any kind that is read as one image or several."""
+    return peek_tiff(path)
 
 
 def peek_tiff(path: str | os.PathLike[str]) -> Peek | None:
@@ -48,7 +56,7 @@ def peek_tiff(path: str | os.PathLike[str]) -> Peek | None:
         None if the file can't be read; `read_tiff` tells why.
     """
     try:
-        with tifffile.TiffFile(path) as tif:
+        with open_tiff(path) as tif:
             return _peek(tif)
     except MemoryError:
         raise
@@ -70,7 +78,8 @@ def _peek(tif: tifffile.TiffFile) -> Peek:
     if color and n_channels in (2, 4):
         n_channels -= 1
     names = color_names(n_channels) if color else default_channel_names(n_channels)
-    told = (file_metadata(tif, chosen[0]).channel_names or ())[: n_channels if color else None]
+    metadata = file_metadata(tif, chosen[0])
+    told = (metadata.channel_names or ())[: n_channels if color else None]
     if len(told) == n_channels:
         names = tuple(name or default for name, default in zip(told, names, strict=True))
     return Peek(
@@ -79,4 +88,5 @@ def _peek(tif: tifffile.TiffFile) -> Peek:
         str(series.dtype),
         lengths["N"] * len(chosen),
         lengths["Z"],
+        metadata.pixel_size,
     )

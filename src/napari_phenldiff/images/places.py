@@ -57,6 +57,43 @@ _CULTURE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where on a plate an image was taken, as its name, its folder, a table or its file tells.
+
+    Attributes
+    ----------
+    plate, well, field : str or None
+        None where nothing tells.
+    """
+
+    plate: str | None = None
+    well: str | None = None
+    field: str | None = None
+
+    @property
+    def part_of(self) -> str | None:
+        """The well with its plate, in words that `place_of` reads; None where no well is known."""
+        if self.well is None:
+            return None
+        if self.plate is None:
+            return f"well {self.well}"
+        # In one word, of which no part is taken for a field or a counter.
+        return f"plate{re.sub(r'[^A-Za-z0-9]', '', self.plate)} well {self.well}"
+
+    def columns(self) -> dict[str, str]:
+        """Return what is known, by the names of the columns of a table."""
+        told = {"plate": self.plate, "well": self.well, "field": self.field}
+        return {name: value for name, value in told.items() if value is not None}
+
+
+SITE_COLUMNS = ("plate", "well", "field")
+"""Columns of a table that tell where an image was taken."""
+
+NOWHERE = Site()
+"""Of an image of which no place is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where an image was taken, as far as its name tells.
 

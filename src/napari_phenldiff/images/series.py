@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+from functools import lru_cache
 
 import tifffile
 
@@ -11,8 +14,28 @@ from napari_phenldiff.images.naming import count
 
 _log = logging.getLogger(__name__)
 
+_NO_SAMPLES = re.compile(r"""\sSamplesPerPixel=(?:"(?!\s*\d+\s*")[^"]*"|'(?!\s*\d+\s*')[^']*')""")
+"""A number of samples that is none: tifffile would give the whole file up."""
+
 _MUCH_SMALLER = 2
 """A series whose sides are at most one such part of the image's is a thumbnail, or a label."""
+
+
+def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
+    """Open a TIFF; where its OME-XML has numbers that are none, without these.
+
+    Raises
+    ------
+    Exception
+        Whatever tifffile raises where it is no TIFF.
+    """
+    tif = tifffile.TiffFile(path)
+    xml = tif.ome_metadata if tif.is_ome else None
+    sound = None if xml is None else _NO_SAMPLES.sub("", xml)
+    if sound == xml:
+        return tif
+    tif.close()
+    return tifffile.TiffFile(path, omexml=sound)
 
 
 def image_series(tif: tifffile.TiffFile) -> list[int]:
@@ -48,11 +71,7 @@ def image_series(tif: tifffile.TiffFile) -> list[int]:
         if _alike(main, other) and (other in full):
             chosen.append(index)
         elif other not in full or _is_much_smaller(_size(other), _size(main)):
-            _log.warning(
-                "%s: series %d is much smaller than the image and left out",
-                tif.filehandle.path,
-                index,
-            )
+            _tell_once(str(tif.filehandle.path), index)
         else:
             raise InputError(
                 f"It holds images that are unlike each other ({_told(main)}; {_told(other)}): "
@@ -60,6 +79,12 @@ def image_series(tif: tifffile.TiffFile) -> list[int]:
             )
     _check_forgotten(tif, _size(main))
     return chosen
+
+
+@lru_cache(maxsize=4096)
+def _tell_once(path: str, index: int) -> None:
+    """Say what is left out of a file, however often it is looked at."""
+    _log.warning("%s: series %d is much smaller than the image and left out", path, index)
 
 
 def _check_forgotten(tif: tifffile.TiffFile, size: tuple[int, int]) -> None:

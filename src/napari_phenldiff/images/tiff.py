@@ -30,13 +30,19 @@ from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
 from napari_phenldiff.images.metadata import file_metadata, ome_descriptions
 from napari_phenldiff.images.naming import color_names, default_channel_names
-from napari_phenldiff.images.series import image_series
+from napari_phenldiff.images.places import Site
+from napari_phenldiff.images.series import image_series, open_tiff
 from napari_phenldiff.images.stored import grey_values
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+"""Of files that are written."""
+
+IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".flex")
+"""Of files that are read: TIFFs, however their programs call them."""
 
 _PROVENANCE_KEY = "napari-phenldiff"
 _PART_OF = "part_of"
+_SITE = "site"
 
 _COLORS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 
@@ -138,7 +144,10 @@ def _of_each_series(path: Path, read: Callable[[tifffile.TiffFile, int], list[T]
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         except MemoryError:
-            raise
+            raise InputError(
+                f"{path} needs more memory than there is: close other programs, or save it in "
+                "pieces."
+            ) from None
         # A damaged file can fail in any part of the decoder, with any kind of error.
         except Exception as error:
             raise InputError(
@@ -186,6 +195,8 @@ def write_tiff(
     """
     if image.part_of is not None:
         provenance = {**(provenance or {}), _PART_OF: image.part_of}
+    if image.site is not None and image.site.columns():
+        provenance = {**(provenance or {}), _SITE: image.site.columns()}
     _write(Path(path), "CYX", image.data, image, image.name, provenance)
 
 
@@ -262,7 +273,10 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, Any] | None:
     InputError
         If the file is missing or no TIFF.
     """
-    with _open(Path(path)) as tif:
+    path = Path(path)
+    if path.exists() and not is_image_file(path):
+        return None  # only TIFFs are written with it
+    with _open(path) as tif:
         return _provenance(tif)
 
 
@@ -305,8 +319,13 @@ def _all_tiffs(folder: str | PathLike[str]) -> list[Path]:
     return sorted(
         path
         for path in Path(folder).iterdir()
-        if path.suffix.lower() in TIFF_SUFFIXES and not path.name.startswith(".")
+        if is_image_file(path) and not path.name.startswith(".")
     )
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is called like one that is read."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _open(path: Path) -> tifffile.TiffFile:
@@ -315,7 +334,7 @@ def _open(path: Path) -> tifffile.TiffFile:
     if path.is_dir():
         raise InputError(f"{path} is a folder where a TIFF file is needed: name a file in it.")
     try:
-        return tifffile.TiffFile(path)
+        return open_tiff(path)
     except MemoryError:
         raise
     # Anything may be in a file that is no TIFF.
@@ -372,10 +391,19 @@ def _images(
         told = told[:n_channels]  # without the alpha
     if len(told) == n_channels:
         names = tuple(name or default for name, default in zip(told, names, strict=True))
-    part_of = (_provenance(tif) or {}).get(_PART_OF)
+    provenance = _provenance(tif) or {}
+    part_of, site = provenance.get(_PART_OF), _site(provenance.get(_SITE))
     return [
-        Image(field, names, metadata.pixel_size, path.stem, path_again, part_of) for field in data
+        Image(field, names, metadata.pixel_size, path.stem, path_again, part_of, site)
+        for field in data
     ]
+
+
+def _site(told: object) -> Site | None:
+    """Return the plate, well and field that a file of our own tells."""
+    if not isinstance(told, Mapping):
+        return None
+    return Site(**{key: str(told[key]) for key in ("plate", "well", "field") if key in told})
 
 
 def _plain(value: object) -> object:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import holds_images
 from napari_phenldiff.images.naming import composed
-from napari_phenldiff.images.tiff import tiff_files
-from napari_phenldiff.jobs.inputs import condition_folders
+from napari_phenldiff.images.spreadsheet import is_table
 
 if TYPE_CHECKING:
     from napari_phenldiff.runs.folder import Run
@@ -63,8 +63,8 @@ def check_folder(run: Run, given: Path, source: str, *, named: bool) -> None:
         Whether the user has named it: then it is not a mistake.
     """
     folder = given.resolve().parent if given.is_file() else given.resolve()
-    if folder.is_dir() and given.is_dir() and not tiff_files(folder) and condition_folders(folder):
-        return  # the folder of the source is chosen among these by its name
+    if is_table(given) or (given.is_dir() and not holds_images(given)):
+        return  # the source is chosen by its name
     called = composed(folder.name)
     others = {composed(name) for name in run.conditions} - {composed(source)}
     if not named and called in others:

@@ -14,9 +14,14 @@ from napari_phenldiff.images.checks import check_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import make_folder_atomic
 from napari_phenldiff.jobs.directions import direction
-from napari_phenldiff.jobs.inputs import Images, experiment_of
+from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
 from napari_phenldiff.jobs.telling import OnEvent, ignore
-from napari_phenldiff.jobs.trained_channels import OTHER_NAMES, other_names
+from napari_phenldiff.jobs.trained_channels import (
+    OTHER_NAMES,
+    left_out_in_words,
+    other_names,
+    trained_of,
+)
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Finished, Loading, Noted, Progress, Warned
 from napari_phenldiff.runs.folder import Run, check_output_folder
@@ -66,7 +71,7 @@ def evaluate(
     ----------
     run : Run or path-like
         The run that is judged; it must have a result.
-    images : path-like, Experiment or mapping of str to sequence of Image
+    images : path-like, Dataset, Experiment or mapping of str to sequence of Image
         Images of both conditions, as for `train`. Those that the run was trained on are left out.
     out : path-like
         New folder for ``report.html``, ``metrics.json`` and ``measured.csv``, which appear all at
@@ -116,14 +121,20 @@ def evaluate(
         kind: [_control(kind, _opened(one), translation) for one in runs]
         for kind, runs in (("shuffled", shuffled), ("half-split", half_split))
     }
-    experiment = experiment_of(
-        images, (translation.source, translation.target), z=z, on_event=on_event
-    )
+    conditions = (translation.source, translation.target)
+    told: list[str] = []
+    if not isinstance(images, Experiment | Mapping):
+        images = dataset_of(images, conditions)
+        chosen = trained_of(opened, images.channel_names)
+        if chosen is not None:
+            told.append(left_out_in_words(images.channel_names, chosen))
+            images = images.with_channels(chosen)
+    experiment = experiment_of(images, conditions, z=z, on_event=on_event)
     check_channels(experiment)
     first = experiment.images[0]
     if other_names(opened, first.path or Path(first.name), first):
         on_event(Noted(OTHER_NAMES.format(", ".join(opened.channel_names))))
-    warnings = (*experiment.left_out, *_about_images(opened, experiment))
+    warnings = (*experiment.left_out, *told, *_about_images(opened, experiment))
     for text in warnings:
         on_event(Warned(text))
     on_event(Loading("Loading the model"))

@@ -1,4 +1,4 @@
-"""Image files and folders that a job is given, read one file at a time."""
+"""Images that a job is given: files read one at a time, and groups of them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import composed
+from napari_phenldiff.images.sources import ImageSource
 from napari_phenldiff.jobs.telling import OnEvent, ignore
-from napari_phenldiff.runs.events import Loading
+from napari_phenldiff.runs.events import Loading, Noted
 
 if TYPE_CHECKING:
+    from napari_phenldiff.images.arrangement import Arrangement
     from napari_phenldiff.images.axes import Projection
 
 
-Images = str | os.PathLike[str] | Experiment | Mapping[str, Sequence[Image]]
-"""A folder with a sub-folder of TIFFs per condition, or images in memory by condition."""
+Images = str | os.PathLike[str] | Dataset | Experiment | Mapping[str, Sequence[Image]]
+"""A folder with a sub-folder per condition, a table or whatever else is found by `Dataset.find`; a
+dataset that was found; or images in memory by condition."""
+
+
+def dataset_of(
+    images: str | os.PathLike[str] | Dataset, conditions: Sequence[str] | None = None
+) -> Dataset:
+    """Return the images of a path, found but not read."""
+    if isinstance(images, Dataset):
+        return images if conditions is None else images.select(conditions)
+    return Dataset.find(images, conditions=conditions, folders_only=True)
 
 
 def experiment_of(
@@ -34,141 +47,148 @@ def experiment_of(
 
     Parameters
     ----------
-    images : path-like, Experiment or mapping of str to sequence of Image
+    images : path-like, Dataset, Experiment or mapping of str to sequence of Image
         See `Images`.
     conditions : sequence of str, optional
-        Those that are read from a folder; by default all.
+        Those that are read from files; by default all.
     z : int, "max", "mean" or "sum", optional
         Plane (from 0) or projection of files with a z axis.
     on_event : callable
-        Told that a folder is read.
+        Told that files are read, and what they are.
     """
     if isinstance(images, Experiment):
         return images
     if isinstance(images, Mapping):
         return Experiment.from_images(images)
-    on_event(Loading(f"Reading {os.fspath(images)}"))
-    return Experiment.from_folder(images, conditions=conditions, z=z)
+    where = images.where if isinstance(images, Dataset) else images
+    on_event(Loading(f"Reading {os.fspath(where)}"))
+    experiment = dataset_of(images, conditions).read(z=z)
+    on_event(Noted(experiment.summary(left_out=False).removesuffix(".")))
+    return experiment
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """Images in files, read anew each time they are iterated over, one file at a time.
+    """Images in files, read anew each time they are iterated over, one at a time.
 
     Attributes
     ----------
-    paths : tuple of Path
-        The files.
+    sources : tuple of ImageSource
+        Where the images lie.
     z : int or str, optional
         Plane or projection for files with planes in depth.
     left_out : tuple of str
         What lies beside them and is no image, in sentences.
+    remarks : tuple of str
+        What was grouped or chosen, in sentences.
     """
 
-    paths: tuple[Path, ...]
+    sources: tuple[ImageSource, ...]
     z: int | Projection | None = None
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Image]:
-        from napari_phenldiff.images.tiff import read_tiff
+        for source in self.sources:
+            yield from source.read(z=self.z)
 
-        for path in self.paths:
-            yield from read_tiff(path, z=self.z)
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files."""
+        return tuple(path for source in self.sources for path in source.paths)
 
 
-def find_files(given: Path, condition: str | None = None) -> list[Path]:
-    """Return the TIFFs that a path given by the user means, sorted by name.
+def find_images(
+    given: Path, condition: str | None = None, arrangement: Arrangement | None = None
+) -> Dataset:
+    """Return the images of one condition that a path given by the user means.
 
     Parameters
     ----------
     given : Path
-        A TIFF, a folder of TIFFs, or a folder with a sub-folder per condition.
+        An image, a folder of images, a folder with a sub-folder per condition, or a table.
     condition : str, optional
-        The sub-folder to take in the last case.
+        The condition to take in the last two cases.
+    arrangement : Arrangement, optional
+        How the files are arranged, where names do not tell.
 
     Raises
     ------
     InputError
-        If there are none, or if they seem to be channels of images that are spread over several.
+        If there are none.
     """
-    from napari_phenldiff.images.companions import check_one_file_each
-    from napari_phenldiff.images.tiff import TIFF_SUFFIXES, tiff_files
-
-    if given.is_file():
-        if given.suffix.lower() not in TIFF_SUFFIXES:
-            raise InputError(f"{given} is not a TIFF; give a .tif or .tiff file, or a folder.")
-        return [given]
-    if not given.is_dir():
-        raise InputError(f"{given} does not exist; check the path.")
-    files = tiff_files(given)
-    if files:
-        check_one_file_each(files)
-        return files
-    folders = condition_folders(given)
-    if condition is not None and folders:
-        called = [path for path in folders if composed(path.name) == composed(condition)]
-        if called:
-            return find_files(called[0])
-        names = ", ".join(folder.name for folder in folders)
-        raise InputError(f"{given} has no sub-folder {condition}; there are {names}.")
-    raise InputError(f"{given} holds no TIFFs; give a .tif file or a folder with some.")
-
-
-def condition_folders(given: Path) -> list[Path]:
-    """Return the sub-folders of `given` that hold TIFFs, sorted by name."""
-    from napari_phenldiff.images.tiff import tiff_files
-
-    return [
-        path
-        for path in sorted(given.iterdir())
-        if path.is_dir() and not path.name.startswith(".") and tiff_files(path)
-    ]
+    conditions = None if condition is None else [condition]
+    return Dataset.find(given, arrangement, conditions=conditions)
 
 
 def find_groups(
-    inputs: Sequence[str], *, z: int | Projection | None = None
+    inputs: Sequence[str],
+    *,
+    z: int | Projection | None = None,
+    arrangement: Arrangement | None = None,
 ) -> dict[str, ImageFiles]:
-    """Return the files that the user's inputs mean, by the name of their condition.
+    """Return the images that the user's inputs mean, by the name of their condition.
+
+    Files of one folder are taken together: they may be channels or planes of the same images.
 
     Raises
     ------
     InputError
-        If an input has no TIFFs, or two folders would have the same name.
+        If an input has no images, or two folders would have the same name.
     """
-    from napari_phenldiff.images.tiff import files_left_out
+    from napari_phenldiff.images.spreadsheet import is_table
 
-    left_out: dict[str, list[str]] = {}
-    found: dict[str, list[Path]] = {}
-    folders: dict[str, Path] = {}
+    found: dict[str, ImageFiles] = {}
+    homes: dict[str, Path] = {}
+    files: dict[tuple[str, Path], list[Path]] = {}
+    order: list[tuple[str, Path]] = []
     for given in inputs:
         name, path = _name_and_path(given)
-        name = composed(name)
-        if path.is_file():
-            parts = {name or composed(path.resolve().parent.name): path}
-        elif path.is_dir() and not _has_files(path):
-            prefix = f"{name}/" if name else ""
-            parts = {
-                f"{prefix}{composed(folder.name)}": folder for folder in condition_folders(path)
-            }
+        if path.is_file() and not is_table(path):
+            key = (composed(name), path.parent)
+            if key not in files:
+                order.append(key)
+            files.setdefault(key, []).append(path)
         else:
-            parts = {name or composed(path.resolve().name): path}
-        if not parts:
-            find_files(path)  # tells that there is nothing
-        for condition, part in parts.items():
-            home = (part.parent if part.is_file() else part).resolve()
-            if folders.setdefault(condition, home) != home:
+            order.append((composed(name), path))
+    for name, path in order:
+        # What was translated before is arranged as it was written.
+        made = any((folder / "translation.json").is_file() for folder in (path, path.parent))
+        how = None if made else arrangement
+        if (name, path) in files:
+            alone = list(dict.fromkeys(files[name, path]))
+            dataset = Dataset.of_files(alone, how, name=name or None)
+        else:
+            dataset = Dataset.find(path, how)
+        for condition, sources in dataset.conditions.items():
+            home = (path / condition if dataset.by_folder and path.is_dir() else path).resolve()
+            if dataset.by_folder:
+                condition = f"{name}/{condition}" if name else condition
+            elif name:
+                condition = name
+            if homes.setdefault(condition, home) != home:
                 raise InputError(
-                    f"{folders[condition]} and {home} would both be called {condition}; give one "
-                    f"of them as NAME={part}."
+                    f"{homes[condition]} and {home} would both be called {condition}; give one "
+                    f"of them as NAME={home}."
                 )
-            files = found.setdefault(condition, [])
-            files += [file for file in find_files(part) if file not in files]
-            if part.is_dir():
-                left_out.setdefault(condition, []).extend(files_left_out(part))
-    return {
-        condition: ImageFiles(tuple(files), z, tuple(left_out.get(condition, ())))
-        for condition, files in found.items()
-    }
+            before = found.get(condition, ImageFiles((), z))
+            found[condition] = ImageFiles(
+                tuple(dict.fromkeys([*before.sources, *sources])),
+                z,
+                (*before.left_out, *dataset.left_out),
+                (*before.remarks, *dataset.remarks),
+            )
+    return found
+
+
+def summary_of(groups: Mapping[str, ImageFiles]) -> str:
+    """Say in one line what is measured, and what was grouped or chosen."""
+    from napari_phenldiff.images.summary import Summary
+
+    remarks = dict.fromkeys(text for files in groups.values() for text in files.remarks)
+    conditions = {name: files.sources for name, files in groups.items()}
+    dataset = Dataset(Path(), conditions, tuple(remarks))
+    return Summary.of_dataset(dataset).in_words(left_out=False)
 
 
 def real_groups(groups: Mapping[str, ImageFiles]) -> tuple[str, ...]:
@@ -189,9 +209,3 @@ def _name_and_path(given: str) -> tuple[str, Path]:
     if not equals or not name or Path(given).exists():
         return "", Path(given)
     return name, Path(path)
-
-
-def _has_files(folder: Path) -> bool:
-    from napari_phenldiff.images.tiff import tiff_files
-
-    return bool(tiff_files(folder))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.channel_names import is_nuclear, same_channels
+from napari_phenldiff.images.channel_names import find_channel, is_nuclear, same_channels
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.image import Image
@@ -40,3 +41,29 @@ def other_names(run: Run, path: Path, image: Image) -> bool:
         f"{path} has the channels {', '.join(names)}, but the run was trained on "
         f"{', '.join(known)}; give images with these, in this order."
     )
+
+
+def trained_of(run: Run, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Choose the channels that a run was trained on among those of images that have more.
+
+    Returns
+    -------
+    tuple of str or None
+        Those of the run, where the images have all of them under these names, and others, too.
+    """
+    if len(names) <= len(run.channel_names):
+        return None
+    try:
+        places = [find_channel(names, name) for name in run.channel_names]
+    except InputError:
+        return None
+    named = all(
+        same_channels((a,), (names[k],)) for a, k in zip(run.channel_names, places, strict=True)
+    )
+    return tuple(names[k] for k in places) if named and len(set(places)) == len(places) else None
+
+
+def left_out_in_words(names: Sequence[str], chosen: Sequence[str]) -> str:
+    """Say which channels a run does not know."""
+    others = [name for name in names if name not in chosen]
+    return f"Left out the channels {', '.join(others)}: the run was trained on {', '.join(chosen)}."

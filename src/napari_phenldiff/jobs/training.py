@@ -109,8 +109,9 @@ def train(
 
     Parameters
     ----------
-    images : path-like, Experiment or mapping of str to sequence of Image
-        A folder with a sub-folder of TIFFs per condition, or images in memory by condition.
+    images : path-like, Dataset, Experiment or mapping of str to sequence of Image
+        A folder with a sub-folder of images per condition, or a table that lists them; what
+        `Dataset.find` has found; or images in memory by condition.
         Images have the shape (C, Y, X), grey values in any real dtype.
     config : TrainingConfig
         What is learned and how, or the configuration of a baseline.

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.sources import count_files
 from napari_phenldiff.jobs.cell_count import CellCount
 from napari_phenldiff.jobs.directions import direction
-from napari_phenldiff.jobs.inputs import find_files
 from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
 from napari_phenldiff.jobs.translation_job import TranslationJob, base_warnings, check_files
 from napari_phenldiff.runs import lock
@@ -60,7 +61,7 @@ class TranslatedFiles:
 
 def translate(
     run: Run | str | os.PathLike[str],
-    images: str | os.PathLike[str],
+    images: str | os.PathLike[str] | Dataset,
     out: str | os.PathLike[str],
     config: TranslationConfig | None = None,
     *,
@@ -78,9 +79,9 @@ def translate(
     ----------
     run : Run or path-like
         A training that has a result.
-    images : path-like
-        A TIFF, a folder of TIFFs, or a folder with a sub-folder per condition, of which the one
-        named like the source is taken.
+    images : path-like or Dataset
+        A TIFF, a folder of TIFFs, or a folder with a sub-folder per condition, or a table, of which
+        the condition named like the source is taken.
     out : path-like
         New folder. It gets, under the name of each file and with its shape, dtype and range,
         ``translated/NAME.tif`` and ``reconstructed/NAME.tif``; compare these with each other, since
@@ -116,14 +117,14 @@ def translate(
         source, target = direction(opened, None, None)
         config = TranslationConfig(source=source, target=target)
     job = check_translation(
-        opened, Path(images), Path(out), config, held_out=held_out, z=z, on_event=on_event
+        opened, images, Path(out), config, held_out=held_out, z=z, on_event=on_event
     )
     return carry_out(job, device=device, should_stop=should_stop, on_event=on_event)
 
 
 def check_translation(
     run: Run,
-    images: Path,
+    images: str | os.PathLike[str] | Dataset,
     out: Path,
     config: TranslationConfig,
     *,
@@ -136,8 +137,6 @@ def check_translation(
     They are read once more to be translated: there is never more than one file and one batch in
     memory. Parameters as in `translate`.
     """
-    from napari_phenldiff.images.tiff import files_left_out
-
     for name in (config.source, config.target):
         if name not in run.conditions:
             raise InputError(
@@ -151,26 +150,30 @@ def check_translation(
             f"{run.path} has no result yet (its state is: {run.state}); train it first, or go on "
             f"with `phenldiff train --resume {run.path}`."
         )
-    paths = find_files(images, config.source)
+    if isinstance(images, Dataset):
+        found = images.select([config.source]) if images.by_folder else images
+    else:
+        found = Dataset.find(images, conditions=[config.source])
+    sources = found.sources
+    on_event(Noted(found.summary(left_out=False).removesuffix(".")))
     if run.reference_channels:
         names = ", ".join(run.reference_channels)
         on_event(Noted(f"Reference channels, left as they are: {names}"))
     if run.normalised_channels:
         names = ", ".join(run.normalised_channels)
         on_event(Noted(f"Normalised channels, as bright as they are: {names}"))
-    on_event(Loading(f"Checking {len(paths)} files"))
+    on_event(Loading(f"Checking {count_files(sources)}"))
     cells = CellCount(run.channel_names)
     files, warnings = check_files(
         run,
-        paths,
+        sources,
         config.source,
         cells,
         held_out=held_out,
         z=z,
         advice="; --held-out leaves them out",
     )
-    if not images.is_file():
-        warnings = [*files_left_out(paths[0].parent), *warnings]
+    warnings = [*found.left_out, *warnings]
     job = TranslationJob(run, config, files, out.resolve(), z, cells)
     job.warnings += [*warnings, *base_warnings(run)]
     return job

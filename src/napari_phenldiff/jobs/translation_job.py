@@ -14,7 +14,12 @@ from napari_phenldiff import __version__
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.jobs.cell_count import CellCount
-from napari_phenldiff.jobs.trained_channels import OTHER_NAMES, other_names
+from napari_phenldiff.jobs.trained_channels import (
+    OTHER_NAMES,
+    left_out_in_words,
+    other_names,
+    trained_of,
+)
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Progress, Warned
 from napari_phenldiff.runs.residuals import warning_about_residuals
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from napari_phenldiff.diffusion.fields import Translation
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.images.image import Image
+    from napari_phenldiff.images.sources import ImageSource
     from napari_phenldiff.runs.folder import Run
 
 
@@ -34,8 +40,8 @@ class FileToTranslate:
 
     Attributes
     ----------
-    path : Path
-        The file.
+    source : ImageSource
+        The file, or the files of the image.
     hashes : list of str
         Of the pixels of each image in the file.
     wanted : list of bool
@@ -44,28 +50,31 @@ class FileToTranslate:
         What is in the file, as long as it is kept in memory.
     """
 
-    path: Path
+    source: ImageSource
     hashes: list[str]
     wanted: list[bool]
     images: list[Image] | None = None
 
     @property
+    def path(self) -> Path:
+        """The file that tells of the image."""
+        return self.source.path
+
+    @property
     def output_name(self) -> str:
         """Name of the files that the results are written to."""
-        return f"{self.path.stem}.tif"
+        return f"{self.source.name}.tif"
 
     def take(self, z: int | Projection | None) -> Iterator[Image]:
         """Yield the images to translate, from memory where they are kept, and let go of them."""
-        from napari_phenldiff.images.tiff import read_tiff
-
         images, self.images = self.images, None
-        images = read_tiff(self.path, z=z) if images is None else images
+        images = self.source.read(z=z) if images is None else images
         yield from (image for image, wanted in zip(images, self.wanted, strict=True) if wanted)
 
 
 def check_files(
     run: Run,
-    paths: Sequence[Path],
+    given: Sequence[Path | ImageSource],
     source: str,
     cells: CellCount,
     *,
@@ -80,26 +89,31 @@ def check_files(
     images that were trained on. Of the pixels, `keep_bytes` stay in memory until they are
     translated; other files are read again then, so that any number can be translated.
     """
-    from napari_phenldiff.images.tiff import read_tiff
+    from napari_phenldiff.images.sources import as_source
     from napari_phenldiff.runs.suitability import Suitability
 
-    twice = [name for name, n in Counter(path.stem for path in paths).items() if n > 1]
+    sources = [as_source(one) for one in given]
+    twice = [name for name, n in Counter(one.name for one in sources).items() if n > 1]
     if twice:
         raise InputError(
-            f"{paths[0].parent} has several files named {twice[0]} that differ in their suffix "
-            "only; rename one, since the results would have one name."
+            f"{sources[0].path.parent} has several files named {twice[0]} that differ in their "
+            "suffix only; rename one, since the results would have one name."
         )
+    first = sources[0].peek() if sources else None
+    chosen = None if first is None else trained_of(run, first.channel_names)
+    if chosen is not None:
+        sources = [replace(one, channels=chosen) for one in sources]
     files: list[FileToTranslate] = []
     left_out = trained_on = kept = 0
     names_differ = False
     suitability = Suitability(run)
-    for path in paths:
-        images = read_tiff(path, z=z)
+    for one in sources:
+        images = one.read(z=z)
         for image in images:
-            names_differ = other_names(run, path, image) or names_differ
+            names_differ = other_names(run, one.path, image) or names_differ
         hashes = [image.sha256 for image in images]
         known = [digest in run.trained_images for digest in hashes]
-        file = FileToTranslate(path, hashes, [not (held_out and seen) for seen in known])
+        file = FileToTranslate(one, hashes, [not (held_out and seen) for seen in known])
         trained_on += sum(known)
         left_out += file.wanted.count(False)
         for image, wanted in zip(images, file.wanted, strict=True):
@@ -117,6 +131,8 @@ def check_files(
         )
     suitability.check()
     warnings = []
+    if first is not None and chosen is not None:
+        warnings.append(left_out_in_words(first.channel_names, chosen))
     if names_differ:
         warnings.append(OTHER_NAMES.format(", ".join(run.channel_names)))
     if left_out:

@@ -22,7 +22,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import vary_by_file
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
-from napari_phenldiff.images.peek import peek_tiff
+from napari_phenldiff.images.sources import ImageSource, as_source
 from napari_phenldiff.images.survey import ImageFacts
 from napari_phenldiff.measurement.measure import checked_settings, measure_row
 from napari_phenldiff.measurement.profiles import find_profile
@@ -54,7 +54,7 @@ _LOOKED_AT = 50
 """Files whose channels are looked at to tell whether each calls them something else."""
 
 
-_Read = Callable[[Path], list[Image]]
+_Read = Callable[[ImageSource], list[Image]]
 
 
 J = TypeVar("J")
@@ -107,7 +107,7 @@ class Workers:
 
 def measure_files(
     profile: str,
-    groups: Mapping[str, Sequence[str | os.PathLike[str]]],
+    groups: Mapping[str, Sequence[str | os.PathLike[str] | ImageSource]],
     out: str | os.PathLike[str],
     settings: Settings | None = None,
     *,
@@ -128,8 +128,8 @@ def measure_files(
     ----------
     profile : str
         Name of a profile.
-    groups : mapping of str to sequence of path-like
-        TIFFs per condition.
+    groups : mapping of str to sequence of path-like or ImageSource
+        TIFFs per condition, or where else their images lie.
     out : path-like
         The table of images, for example ``T.csv``; ``T_cells.csv`` and ``T_settings.json`` are
         written beside it.
@@ -164,18 +164,18 @@ def measure_files(
         settings = with_segmenter(settings, NOTHING_YET)
     workers = workers if workers is not None else Workers()
     # A worker may have another working directory. Links stay: images are called like them.
-    files = {name: [Path(path).absolute() for path in paths] for name, paths in groups.items()}
+    files = {name: [as_source(path).absolute() for path in paths] for name, paths in groups.items()}
     every = list(chain.from_iterable(files.values()))
     read = partial(_read, z, vary_by_file(islice(_channel_names(every), _LOOKED_AT)))
-    channels = (image.channel_names for path in every for image in _readable(read, path))
+    channels = (image.channel_names for source in every for image in _readable(read, source))
     settings = with_channels(chosen, settings, channels)
     main_column = chosen.suited(settings).main_column
     known = dict(thresholds or {})
     if any(name not in known for name in fitted_parts(chosen, settings)):
-        paths = chain.from_iterable(files[name] for name in fit_on or files)
-        known = _fit(chosen, settings, paths, read, workers) | known
+        fitted = chain.from_iterable(files[name] for name in fit_on or files)
+        known = _fit(chosen, settings, fitted, read, workers) | known
 
-    jobs = ((name, path) for name, paths in files.items() for path in paths)
+    jobs = ((name, source) for name, sources in files.items() for source in sources)
     rows_of = partial(_measure_file, profile, settings, known, read, labels)
     first = ["image", "condition"]
     main_values: dict[str, list[float]] = {}
@@ -242,13 +242,13 @@ def _measure_file(
     thresholds: Mapping[str, float],
     read: _Read,
     labels: GivenLabels | None,
-    job: tuple[str, Path],
+    job: tuple[str, ImageSource],
 ) -> list[_Record]:
     from napari_phenldiff.images.tiff import read_provenance
 
-    condition, path = job
-    images = read(path)
-    residuals = (read_provenance(path) or {}).get("residuals") or [None] * len(images)
+    condition, source = job
+    images = read(source)
+    residuals = (read_provenance(source.path) or {}).get("residuals") or [None] * len(images)
     records = []
     for image, residual in zip(images, residuals, strict=False):
         row = measure_row(find_profile(profile), condition, image, settings, thresholds, labels)
@@ -266,14 +266,14 @@ def _not_exact(residual: float | None) -> str:
 def _fit(
     profile: Profile[Any],
     settings: Settings,
-    paths: Iterable[Path],
+    sources: Iterable[ImageSource],
     read: _Read,
     workers: Workers,
 ) -> dict[str, float]:
     fit = ThresholdFit(profile, settings)
     if fit.parts:
         # Each job is told how much is kept when it is given out; less may be by its end.
-        jobs = ((path, fit.fractions) for path in paths)
+        jobs = ((source, fit.fractions) for source in sources)
         for samples in in_order(partial(_sample_file, fit.parts, read), jobs, workers):
             for sample in samples:
                 fit.add(sample)
@@ -281,17 +281,15 @@ def _fit(
 
 
 def _sample_file(
-    parts: Mapping[str, Any], read: _Read, job: tuple[Path, Mapping[str, float]]
+    parts: Mapping[str, Any], read: _Read, job: tuple[ImageSource, Mapping[str, float]]
 ) -> list[dict[str, PixelSample]]:
-    path, fractions = job
-    return [draw_samples(image, parts, fractions) for image in read(path)]
+    source, fractions = job
+    return [draw_samples(image, parts, fractions) for image in read(source)]
 
 
-def _read(z: int | Projection | None, numbered: bool, path: Path) -> list[Image]:
+def _read(z: int | Projection | None, numbered: bool, source: ImageSource) -> list[Image]:
     """Read a file; with numbers for its channels where what it calls them is no name."""
-    from napari_phenldiff.images.tiff import read_tiff
-
-    images = read_tiff(path, z=z)
+    images = source.read(z=z)
     if not numbered:
         return images
     return [
@@ -299,16 +297,16 @@ def _read(z: int | Projection | None, numbered: bool, path: Path) -> list[Image]
     ]
 
 
-def _readable(read: _Read, path: Path) -> list[Image]:
+def _readable(read: _Read, source: ImageSource) -> list[Image]:
     """Read a file if it can be; measuring it tells why not."""
     try:
-        return read(path)
+        return read(source)
     except InputError:
         return []
 
 
-def _channel_names(paths: Iterable[Path]) -> Iterator[tuple[str, ...]]:
-    return (peek.channel_names for path in paths if (peek := peek_tiff(path)) is not None)
+def _channel_names(sources: Iterable[ImageSource]) -> Iterator[tuple[str, ...]]:
+    return (peek.channel_names for source in sources if (peek := source.peek()) is not None)
 
 
 def in_order(run: Callable[[J], R], jobs: Iterable[J], workers: Workers) -> Iterator[R]:

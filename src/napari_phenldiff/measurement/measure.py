@@ -180,8 +180,9 @@ def measure_row(
     except InputError as raised:
         error, result = raised, ImageResult({}, reason=str(raised))
     key = {"image": image.name, "condition": condition}
-    # Only tables of stacks have this column.
+    # Only tables of stacks have this column, and only those of plates the others.
     part = {} if image.part_of is None else {"part_of": image.part_of}
+    part |= {} if image.site is None else image.site.columns()
     values = {**key, **result.values, **part, "reason": result.reason}
     return Row(values, {**key, **result.cells} if result.cells else {}, result.objects, error)
 

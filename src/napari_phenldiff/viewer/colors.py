@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from napari_phenldiff.images.channel_names import is_nuclear
+from napari_phenldiff.images.stains import Structure, shows
 from napari_phenldiff.viewer.preferences import preferences
 
 # Stains and labels by the colour that microscopists know them in. The first match wins, so names of
 # stains stand before names of dyes ("tubulin (FITC)" is tubulin).
-_NUCLEAR = "bop blue"
-_NAMED = (
-    (re.compile(r"actin|phalloidin|tritc|texas|rhodamine|rfp|mcherry|cy3|cy5", re.I), "magenta"),
-    (re.compile(r"gfp|fitc|tubulin|488|golgi|marker|neurite", re.I), "green"),
+_STRUCTURES: tuple[tuple[tuple[Structure, ...], str], ...] = (
+    (("nuclei",), "bop blue"),
+    (("actin",), "magenta"),
+    (("microtubules", "neurites", "golgi"), "green"),
+)
+_DYES = (
+    (re.compile(r"nucle", re.I), "bop blue"),
+    (re.compile(r"tritc|texas|rhodamine|rfp|mcherry|cy3|cy5", re.I), "magenta"),
+    (re.compile(r"gfp|fitc|488|marker", re.I), "green"),
 )
 # Additive overlays of these stay apart, also for most people with a colour vision deficiency.
 _FALLBACK = ("green", "magenta", "bop blue", "yellow", "cyan", "bop orange", "gray")
@@ -42,8 +47,14 @@ def channel_colormaps(channel_names: Sequence[str]) -> tuple[str, ...]:
     chosen: list[str | None] = list(wanted)
     for index, name in enumerate(channel_names):
         if chosen[index] is None:
-            named = next((c for pattern, c in _NAMED if pattern.search(name)), None)
-            colour = _NUCLEAR if is_nuclear(name) else named
+            colour = _usual_color(name)
             chosen[index] = None if colour in chosen else colour
     free = [c for c in _FALLBACK if c not in chosen]
     return tuple(c or (free.pop(0) if free else "gray") for c in chosen)
+
+
+def _usual_color(name: str) -> str | None:
+    for structures, colour in _STRUCTURES:
+        if any(shows(name, structure) for structure in structures):
+            return colour
+    return next((colour for pattern, colour in _DYES if pattern.search(name)), None)

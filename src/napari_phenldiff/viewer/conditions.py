@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_match import ChannelMatch
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.images.peek import peek_tiff
-from napari_phenldiff.images.tiff import tiff_files
+from napari_phenldiff.images.sources import ImageSource
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 
 if TYPE_CHECKING:
     from napari.layers import Layer
+
+_MOST_FOLDERS = 400
+"""What is looked through at every key that is typed into the path of a folder."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,34 +108,31 @@ def conditions_of_layers(layers: Iterable[Layer]) -> tuple[ConditionChoice, ...]
 
 
 def conditions_in_folder(folder: Path) -> tuple[ConditionChoice, ...]:
-    """List the sub-folders that hold TIFFs, looking at the metadata of one file of each.
+    """List the conditions of a folder, or of a table, looking at the metadata of one file of each.
 
     The number of images is that of the files, but that in the file where there is only one:
     what is inside the others is looked at when training starts.
     """
-    choices = []
-    for entry in _entries(folder):
-        if not entry.name.startswith("."):
-            # While a path is typed, it passes through folders that may not be readable.
-            with suppress(OSError):
-                files = tiff_files(entry) if entry.is_dir() else []
-                if files:
-                    choices.append(_choice(entry.name, files))
-    return tuple(choices)
+    found = dataset_in(folder)
+    if found is None:
+        return ()
+    return tuple(_choice(name, sources) for name, sources in found.conditions.items() if sources)
 
 
-def _entries(folder: Path) -> list[Path]:
+def dataset_in(folder: Path) -> Dataset | None:
+    """Find the images of a folder or table; None where there are none."""
+    # While a path is typed, it passes through folders that may not be readable.
     try:
-        return sorted(folder.iterdir())
-    except (OSError, ValueError):  # nobody may look into it, or it can't be a path
-        return []
+        return Dataset.find(folder, folders_only=True, most_folders=_MOST_FOLDERS)
+    except (InputError, OSError, ValueError):
+        return None
 
 
-def _choice(name: str, files: list[Path]) -> ConditionChoice:
-    peek = peek_tiff(files[0])
+def _choice(name: str, sources: Sequence[ImageSource]) -> ConditionChoice:
+    peek = sources[0].peek()
     if peek is None:
-        return ConditionChoice(name, len(files))
-    n_images = peek.n_images if len(files) == 1 else len(files)
+        return ConditionChoice(name, len(sources))
+    n_images = peek.n_images if len(sources) == 1 else len(sources)
     return ConditionChoice(
         name,
         n_images,

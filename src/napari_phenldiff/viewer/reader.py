@@ -10,18 +10,14 @@ from napari.utils.notifications import show_info
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import same_channels, unified
-from napari_phenldiff.images.companions import check_one_file_each
 from napari_phenldiff.images.control_names import suggest_pair
+from napari_phenldiff.images.dataset import Dataset, may_hold_images
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
-from napari_phenldiff.images.peek import peek_tiff
-from napari_phenldiff.images.tiff import (
-    TIFF_SUFFIXES,
-    files_left_out,
-    read_planes,
-    read_tiff,
-    tiff_files,
-)
+from napari_phenldiff.images.sources import ImageSource
+from napari_phenldiff.images.spreadsheet import is_table
+from napari_phenldiff.images.table import lists_images
+from napari_phenldiff.images.tiff import is_image_file
 from napari_phenldiff.viewer.layer_data import (
     LayerDataTuple,
     condition_layers,
@@ -34,12 +30,12 @@ PathOrPaths = str | Path | Sequence[str | Path]
 
 
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerDataTuple]] | None:
-    """Return the reader if all that was dropped are TIFFs or folders with TIFFs, else None.
+    """Return the reader if all that was dropped are images, tables of images or folders with some.
 
     napari calls this (see ``napari.yaml``); it looks at names only, so it is fast.
     """
     paths = _as_paths(path)
-    if paths and all(_is_tiff(p) or _holds_tiffs(p) for p in paths):
+    if paths and all(_is_ours(p) for p in paths):
         return read_layers
     return None
 
@@ -51,8 +47,9 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
     ----------
     path : path or sequence of paths
         A folder with one sub-folder per condition; a folder of TIFFs (one condition); a TIFF (one
-        condition, an image or a stack of them); or several of these. Several files from one folder
-        are the images of one condition, named after the folder.
+        condition, an image or a stack of them); a table that lists images; an OME-Zarr; or several
+        of these. Several files from one folder are the images of one condition, named after the
+        folder.
 
     Returns
     -------
@@ -65,28 +62,26 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
     Raises
     ------
     InputError
-        If a file can't be read, nothing is found, conditions differ in their channels, or the
-        channels of images are spread over several files.
+        If a file can't be read, nothing is found, or conditions differ in their channels.
     """
-    files, made = split_made(condition_files(path))
-    if made:
-        return [*(read_layers(_flat(files)) if files else ()), *made_layers(made)]
+    sources, made = split_made(condition_sources(path))
+    layers = made_layers(made) if made else []
+    return [*_layers_of(sources), *layers] if sources else layers
+
+
+def _layers_of(sources: Mapping[str, Sequence[ImageSource]]) -> list[LayerDataTuple]:
     try:
-        return experiment_layers({name: _read(paths) for name, paths in files.items()})
+        return experiment_layers({name: _read(group) for name, group in sources.items()})
     except InputError:
         # That there are planes is only looked for where images can't be read without knowing it.
-        if not any(has_planes(file) for paths in files.values() for file in paths):
+        if not any(has_planes(source) for group in sources.values() for source in group):
             raise
     return planes_layers(
         {
-            name: [stack for file in paths for stack in read_planes(file)]
-            for name, paths in files.items()
+            name: [stack for source in group for stack in source.read_planes()]
+            for name, group in sources.items()
         }
     )
-
-
-def _flat(files: Mapping[str, Sequence[Path]]) -> list[Path]:
-    return [path for paths in files.values() for path in paths]
 
 
 def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple]:
@@ -158,60 +153,49 @@ def _refuse_other_names(condition: str, first: Image, other: Image) -> None:
         )
 
 
-def read_conditions(path: PathOrPaths) -> dict[str, list[Image]]:
-    """Read files and folders as images per condition; see `read_layers`."""
-    return unified({name: _read(paths) for name, paths in condition_files(path).items()})
+def condition_sources(path: PathOrPaths) -> dict[str, tuple[ImageSource, ...]]:
+    """List where the images of each condition lie; see `read_layers`.
 
-
-def condition_files(path: PathOrPaths) -> dict[str, list[Path]]:
-    """List the files of each condition; see `read_layers`.
+    What was grouped, chosen or left out is told in a notification.
 
     Raises
     ------
     InputError
-        If there is none, or if the channels of images seem to be spread over several files.
+        If there is none.
     """
-    conditions: dict[str, list[Path]] = {}
+    conditions: dict[str, tuple[ImageSource, ...]] = {}
     files: dict[Path, list[Path]] = {}
     for entry in _as_paths(path):
-        if not entry.is_dir():
+        if not entry.is_dir() and not is_table(entry):
             files.setdefault(entry.parent, []).append(entry)
-        elif tiff_files(entry):
-            _add_folder(conditions, entry)
         else:
-            for folder in sorted(entry.iterdir()):
-                if folder.is_dir() and not folder.name.startswith(".") and tiff_files(folder):
-                    _add_folder(conditions, folder)
+            _add(conditions, Dataset.find(entry))
     for folder, members in files.items():
         name = members[0].name.split(".")[0] if len(members) == 1 else folder.name
-        _add(conditions, name, members)
+        _add(conditions, Dataset.of_files(members, name=name))
     if not conditions:
         raise InputError("There is no TIFF to open; choose .tif files or folders that hold some.")
     return conditions
 
 
-def _add_folder(conditions: dict[str, list[Path]], folder: Path) -> None:
-    for text in files_left_out(folder):
+def _add(conditions: dict[str, tuple[ImageSource, ...]], found: Dataset) -> None:
+    for text in (*found.remarks, *found.left_out):
         show_info(text)
-    _add(conditions, folder.name, tiff_files(folder))
+    for name, sources in found.conditions.items():
+        free, count = name, 1
+        while free in conditions:
+            count += 1
+            free = f"{name} ({count})"
+        conditions[free] = sources
 
 
-def _add(conditions: dict[str, list[Path]], name: str, files: list[Path]) -> None:
-    check_one_file_each(files)
-    free, count = name, 1
-    while free in conditions:
-        count += 1
-        free = f"{name} ({count})"
-    conditions[free] = files
+def _read(sources: Sequence[ImageSource]) -> list[Image]:
+    return [image for source in sources for image in source.read()]
 
 
-def _read(paths: Sequence[Path]) -> list[Image]:
-    return [image for path in paths for image in read_tiff(path)]
-
-
-def has_planes(path: Path) -> bool:
-    """Tell whether a file has several z planes, by its metadata."""
-    peek = peek_tiff(path)
+def has_planes(source: ImageSource) -> bool:
+    """Tell whether an image has several z planes, by its metadata."""
+    peek = source.peek()
     return peek is not None and peek.n_planes > 1
 
 
@@ -221,11 +205,7 @@ def _as_paths(path: PathOrPaths) -> list[Path]:
     return [Path(fspath(p)) for p in path]
 
 
-def _is_tiff(path: Path) -> bool:
-    return path.suffix.lower() in TIFF_SUFFIXES
-
-
-def _holds_tiffs(path: Path) -> bool:
-    if not path.is_dir():
-        return False
-    return bool(tiff_files(path)) or any(tiff_files(p) for p in path.iterdir() if p.is_dir())
+def _is_ours(path: Path) -> bool:
+    if path.is_dir():
+        return may_hold_images(path)
+    return is_image_file(path) or (is_table(path) and path.is_file() and lists_images(path))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.sources import ImageSource
 from napari_phenldiff.images.tiff import read_provenance, read_tiff
 from napari_phenldiff.viewer.layer_data import LayerDataTuple, display_limits, stack_layers
 from napari_phenldiff.viewer.layer_info import LayerInfo
@@ -26,31 +27,31 @@ _NEEDED = frozenset({"kind", "condition", "translation", "source", "target"})
 
 
 def split_made(
-    files: Mapping[str, Sequence[Path]],
-) -> tuple[dict[str, list[Path]], list[Made]]:
+    sources: Mapping[str, Sequence[ImageSource]],
+) -> tuple[dict[str, list[ImageSource]], list[Made]]:
     """Part the files that a model made, and the viewer saved, from all others.
 
     Parameters
     ----------
-    files : mapping of str to sequence of paths
-        Per condition, as `condition_files` lists them.
+    sources : mapping of str to sequence of ImageSource
+        Per condition, as `condition_sources` lists them.
 
     Returns
     -------
-    others : dict of str to list of paths
+    others : dict of str to list of ImageSource
         Without the conditions of which nothing is left.
     made : list of (path, provenance)
     """
-    others: dict[str, list[Path]] = {}
+    others: dict[str, list[ImageSource]] = {}
     made: list[Made] = []
-    for name, paths in files.items():
-        for path in paths:
-            provenance = _provenance(path) if len(paths) <= _MOST_FILES else {}
+    for name, group in sources.items():
+        for source in group:
+            provenance = _provenance(source.path) if len(group) <= _MOST_FILES else {}
             kind = provenance.get("kind")
             if kind in ("reconstructed", "translated") and provenance.keys() >= _NEEDED:
-                made.append((path, provenance))
+                made.append((source.path, provenance))
             else:
-                others.setdefault(name, []).append(path)
+                others.setdefault(name, []).append(source)
     return others, made
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.tiff import files_left_out
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Warned
 from napari_phenldiff.runs.folder import is_run
@@ -267,8 +267,8 @@ class TrainingRequest:
         """Say what lies beside the images of the folder and is none."""
         if self.folder is None:
             return ()
-        folders = [self.folder / choice.name for choice in self.conditions]
-        return tuple(text for folder in folders for text in files_left_out(folder))
+        names = [choice.name for choice in self.conditions]
+        return Dataset.find(self.folder, conditions=names, folders_only=True).left_out
 
     def _images(self) -> dict[str, list[Image]]:
         """Read the images of the conditions, and bring their channels into one order."""

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.images.places import SITE_COLUMNS
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
@@ -175,7 +176,8 @@ def image_table(profile: Profile[Any], rows: list[dict[str, Any]]) -> pd.DataFra
     # Columns per channel are not known before the images are.
     more = dict.fromkeys(name for row in rows for name in row if name not in (*first, "reason"))
     table = pd.DataFrame.from_records(rows, columns=[*first, *more, "reason"])
-    more.pop("part_of", None)
+    for name in ("part_of", *SITE_COLUMNS):
+        more.pop(name, None)
     return table.astype({**profile.columns, **dict.fromkeys(more, "float64")})
 
 
@@ -233,7 +235,7 @@ def _read(path: Path) -> pd.DataFrame:
 
     try:
         # An image, a condition or a channel may be called 07 or NA.
-        words = ("image", "condition", "reason", "channel", "part_of")
+        words = ("image", "condition", "reason", "channel", "part_of", *SITE_COLUMNS)
         names = dict.fromkeys(words, "string")
         table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:

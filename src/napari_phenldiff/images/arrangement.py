@@ -1,0 +1,34 @@
+"""How the images of an experiment are arranged, where folders and names alone do not tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from napari_phenldiff.settings import SETTINGS
+
+
+class Arrangement(BaseModel):
+    """What somebody says about the files of an experiment."""
+
+    model_config = SETTINGS
+
+    channels: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """A channel to read, by its name or number, where not all are wanted; may be given several
+    times."""
+
+    pattern: str | None = None
+    """Regular expression with named groups (condition, plate, well, row, col, field, time, channel,
+    z) that is looked for in the path of each file, in place of the ways in which microscopes name
+    files."""
+
+    layout: Path | None = None
+    """Table that says which well had which condition."""
+
+    condition_columns: tuple[str, ...] = ()
+    """Column of a table that names the condition; of several, the values are joined."""
+
+    root: Path | None = None
+    """Folder that the paths in a table start from, where not the table's own."""

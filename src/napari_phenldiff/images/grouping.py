@@ -1,0 +1,363 @@
+"""From the files of a folder to images: which files are channels, planes and fields of which."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.exports import NAMINGS, Named, Naming
+from napari_phenldiff.images.naming import count, file_safe, quoted
+from napari_phenldiff.images.peek import Peek, peek_file
+from napari_phenldiff.images.places import NOWHERE, Site
+
+_Key = tuple[str, str | None]
+"""Of an image: what the names of its files share, and its condition where they tell one."""
+
+_MOST_CHANNELS = 12
+"""Of an image whose channels are told by signs that may mean something else."""
+
+_ENOUGH_OF_ALL = 0.8
+"""Part of the files of a folder that a way of naming must hold for."""
+
+_NO_PLATE = re.compile(
+    r"(images?|tiffs?|raw|data|timepoint_?\d*|zstep_?\d*|pos_?\d.*|position_?\d*|field_?\d*"
+    r"|site_?\d*|series_?\d*)",
+    re.I,
+)
+"""Folders that programs make for each plate, time or position."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileGroup:
+    """The files of one image.
+
+    Attributes
+    ----------
+    name : str
+        Of the image; it can be the name of a file.
+    files : tuple of tuple of Path
+        By channel, then by plane. One file alone may hold an image of any kind.
+    channel_names : tuple of str
+        Empty where the names of files do not tell: the file itself does.
+    site : Site
+        As far as names and folders tell.
+    condition : str or None
+        What a pattern of the user's finds.
+    """
+
+    name: str
+    files: tuple[tuple[Path, ...], ...]
+    channel_names: tuple[str, ...] = ()
+    site: Site = NOWHERE
+    condition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """The images of a folder.
+
+    Attributes
+    ----------
+    groups : tuple of FileGroup
+        In the order of their names.
+    told : str
+        How they were found, in words; empty where each file is an image.
+    left_out : tuple of str
+        What was left out and why, in sentences.
+    """
+
+    groups: tuple[FileGroup, ...]
+    told: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None) -> Grouped:
+    """Sort the image files below a folder into images.
+
+    Names of files are believed in the order of `NAMINGS`. Where each file is an image of its own,
+    a name still tells plate, well and field.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of a condition.
+    files : sequence of Path
+        All images below it, in their order.
+    naming : Naming, optional
+        The one to go by, in place of all that are known.
+
+    Returns
+    -------
+    Grouped
+
+    Raises
+    ------
+    InputError
+        If two files would be the same part of an image, or most images lack a part.
+    """
+    files = list(files)
+    texts = [_relative(root, file) for file in files]
+    if naming is not None:
+        named = [naming.read(text) for text in texts]
+        if not any(named):
+            raise InputError(
+                f"The pattern is found in none of the {count(len(files), 'file')} of {root}, such "
+                f"as {texts[0]}: it is looked for in such paths."
+            )
+        return _grouped(root, files, texts, named, naming)
+    for known in NAMINGS:
+        named = [known.read(text) for text in texts]
+        if known.sure:
+            if sum(one is not None for one in named) < _ENOUGH_OF_ALL * len(files):
+                continue
+        elif not _is_believable(named):
+            continue
+        if _are_parts(named) and _holds_more(_first(files, named), named):
+            continue
+        return _grouped(root, files, texts, named, known)
+    return Grouped(_single(root, files))
+
+
+def _relative(root: Path, file: Path) -> str:
+    """Path below a folder, without the suffix of a TIFF."""
+    path = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
+    text = path.as_posix()
+    return re.sub(r"(\.ome)?\.(tiff?|btf|tf[28]|png|stk|lsm)$", "", text, flags=re.I)
+
+
+def _first(files: Sequence[Path], named: Sequence[Named | None]) -> Path:
+    return next(file for file, one in zip(files, named, strict=True) if one is not None)
+
+
+def _are_parts(named: Iterable[Named | None]) -> bool:
+    """Whether files are parts of images: some image has several, or they hold several channels."""
+    known = [one for one in named if one is not None]
+    return len({one.image for one in known}) < len(known) or len({o.channel for o in known}) > 1
+
+
+def _is_believable(named: Sequence[Named | None]) -> bool:
+    """Whether names that may mean something else are those of channels, the same for all."""
+    images: dict[str, list[tuple[str | None, str | None]]] = {}
+    for one in named:
+        if one is None:
+            return False
+        images.setdefault(one.image, []).append((one.channel and one.channel.lower(), one.z))
+    first, *others = (frozenset(parts) for parts in images.values())
+    n_channels = len({channel for channel, _ in first})
+    return (
+        1 < n_channels <= _MOST_CHANNELS
+        and all(parts == first for parts in others)
+        and all(len(parts) == len(first) for parts in images.values())
+        and (len(images) > 1 or _is_folder_of_stains(named))
+    )
+
+
+def _is_folder_of_stains(named: Sequence[Named | None]) -> bool:
+    """Whether files are called like stains and nothing else: a folder for each image."""
+    return all(one is not None and one.image.endswith("/") for one in named)
+
+
+def _holds_more(file: Path, named: Sequence[Named | None]) -> bool:
+    """Whether a file holds several channels or planes itself, and so is no part of an image."""
+    peek = peek_file(file)
+    if peek is None:
+        return False
+    with_planes = any(one is not None and one.z is not None for one in named)
+    return (len(peek.channel_names) > 1 and not is_colour(peek)) or (
+        with_planes and peek.n_planes > 1
+    )
+
+
+def is_colour(peek: Peek) -> bool:
+    """Whether a file holds a colour image: what a channel is exported as that is drawn in one."""
+    return peek.channel_names[:3] == ("red", "green", "blue")
+
+
+def _single(
+    root: Path, files: Sequence[Path], named: Sequence[Named | None] | None = None
+) -> tuple[FileGroup, ...]:
+    """Take each file for an image."""
+    folders = _telling_folders(root, files)
+    groups = []
+    for index, file in enumerate(files):
+        one = None if named is None else named[index]
+        plate = _plate(folders[file])
+        site = NOWHERE if one is None else one.site
+        site = replace(site, plate=site.plate or plate)
+        name = file.stem
+        if folders[file]:
+            name = file_safe("_".join([*folders[file], name]))
+        condition = None if one is None else one.condition
+        groups.append(FileGroup(name, ((file,),), (), site, condition))
+    return tuple(groups)
+
+
+def _telling_folders(root: Path, files: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
+    """Per file the folders between it and the root, but those that are the same for all."""
+    parts = {
+        file: file.relative_to(root).parts[:-1] if file.is_relative_to(root) else ()
+        for file in files
+    }
+    depth = max(map(len, parts.values()), default=0)
+    telling = [len({part[k : k + 1] for part in parts.values()}) > 1 for k in range(depth)]
+    return {
+        file: tuple(name for k, name in enumerate(part) if telling[k])
+        for file, part in parts.items()
+    }
+
+
+def _plate(folders: Sequence[str]) -> str | None:
+    told = [name for name in folders if not _NO_PLATE.fullmatch(name)]
+    return " ".join(told) or None
+
+
+def _grouped(
+    root: Path,
+    files: Sequence[Path],
+    texts: Sequence[str],
+    named: Sequence[Named | None],
+    naming: Naming,
+) -> Grouped:
+    others = [file for file, one in zip(files, named, strict=True) if one is None]
+    left_out = []
+    if others:
+        left_out.append(
+            f"Left out of {root.name}: {quoted([file.name for file in others], limit=3)}, which "
+            f"{'is' if len(others) == 1 else 'are'} not named like the others ({naming.program})."
+        )
+    known = [(f, t, one) for f, t, one in zip(files, texts, named, strict=True) if one is not None]
+    if not _are_parts(named):
+        kept = [file for file, *_ in known]
+        alone = _single(root, kept, [one for *_, one in known])
+        return Grouped(alone, "", tuple(left_out))
+    images: dict[_Key, dict[tuple[str, str], Path]] = {}
+    firsts: dict[_Key, Named] = {}
+    for file, _, one in known:
+        key = (one.image, one.condition)
+        part = (one.channel or "", one.z or "")
+        before = images.setdefault(key, {}).setdefault(part, file)
+        firsts.setdefault(key, one)
+        if before != file:
+            raise InputError(
+                f"{before} and {file.name} are both {_part_in_words(part)} of one image, by their "
+                f"names ({naming.program}): remove one of them, or rename it."
+            )
+    whole, broken = _whole_images(images)
+    if len(broken) > len(whole):
+        raise InputError(
+            f"{root} seems to hold one file for each {_parts_in_words(images)} of an image "
+            f"({naming.program}), but most images lack some, such as {file_safe(broken[0][0])}: "
+            "copy what is missing, or list the files in a table with a column for each channel."
+        )
+    if broken:
+        names = [file_safe(image.rsplit("/")[-1].strip(" _.-") or root.name) for image, _ in broken]
+        left_out.append(
+            f"Left out of {root.name}: {quoted(names, limit=3)}, which "
+            f"{'lacks' if len(broken) == 1 else 'lack'} a channel or plane that the others have."
+        )
+    groups = _groups_of(root, whole, images, firsts)
+    return Grouped(
+        _without_same_names(groups, whole),
+        _told(groups, naming),
+        tuple(left_out),
+    )
+
+
+def _groups_of(
+    root: Path,
+    whole: Sequence[_Key],
+    images: Mapping[_Key, Mapping[tuple[str, str], Path]],
+    firsts: Mapping[_Key, Named],
+) -> list[FileGroup]:
+    """Put the files of each image in order, and name the image."""
+    folders = _telling_folders(root, [next(iter(images[key].values())) for key in whole])
+    groups = []
+    for key in whole:
+        parts = images[key]
+        channels = sorted({channel for channel, _ in parts}, key=_natural)
+        planes = sorted({z for _, z in parts}, key=_natural)
+        grid = tuple(tuple(parts[channel, z] for z in planes) for channel in channels)
+        one = firsts[key]
+        first = next(iter(parts.values()))
+        # A folder that names the channel (or plane) is none of the image's.
+        inside = [
+            name for name in folders[first] if name in one.image.split("/") or "/" not in one.image
+        ]
+        inside = [name for name in inside if name not in channels]
+        stem = one.image.rsplit("/")[-1].strip(" _.-")
+        name = file_safe("_".join(filter(None, [*inside, stem])) or _last(one.image) or root.name)
+        site = replace(one.site, plate=one.site.plate or _plate(inside))
+        names = tuple(channels) if channels != [""] else ()
+        groups.append(FileGroup(name, grid, names, site, one.condition))
+    return groups
+
+
+def _last(path: str) -> str:
+    return path.strip("/").rsplit("/")[-1].strip(" _.-")
+
+
+def _whole_images(
+    images: Mapping[_Key, Mapping[tuple[str, str], Path]],
+) -> tuple[list[_Key], list[_Key]]:
+    """Tell the images that have all channels that there are, and each in the same planes."""
+    channels = {key: frozenset(channel for channel, _ in parts) for key, parts in images.items()}
+    every = frozenset().union(*channels.values())
+    whole: list[_Key] = []
+    broken: list[_Key] = []
+    for key, parts in images.items():
+        planes = {channel: {z for c, z in parts if c == channel} for channel in channels[key]}
+        same = len({frozenset(found) for found in planes.values()}) == 1
+        (whole if channels[key] == every and same else broken).append(key)
+    return whole, broken
+
+
+def _without_same_names(groups: Sequence[FileGroup], keys: Sequence[_Key]) -> tuple[FileGroup, ...]:
+    """Give images whose names would be one the names of their whole paths."""
+    seen = Counter((group.name, group.condition) for group in groups)
+    return tuple(
+        group
+        if seen[group.name, group.condition] == 1
+        else replace(group, name=file_safe(key[0].strip("/").replace("/", "_")))
+        for group, key in zip(groups, keys, strict=True)
+    )
+
+
+def _told(groups: Sequence[FileGroup], naming: Naming) -> str:
+    n_files = sum(len(planes) for group in groups for planes in group.files)
+    depths = {len(group.files[0]) for group in groups}
+    parts = []
+    if groups[0].channel_names:
+        names = groups[0].channel_names
+        parts.append(f"{count(len(names), 'channel')} ({', '.join(names)})")
+    if depths != {1}:
+        depth = str(max(depths)) if len(depths) == 1 else f"{min(depths)} to {max(depths)}"
+        parts.append(f"{depth} planes")
+    what = " and ".join(parts)
+    return (
+        f"{count(n_files, 'file')} are {count(len(groups), 'image')} of {what}, by their names "
+        f"({naming.program})"
+    )
+
+
+def _part_in_words(part: tuple[str, str]) -> str:
+    channel, z = part
+    told = [f"channel {channel}" if channel else "", f"plane {z}" if z else ""]
+    return " and ".join(filter(None, told)) or "the whole"
+
+
+def _parts_in_words(images: Mapping[_Key, Mapping[tuple[str, str], Path]]) -> str:
+    parts = [part for found in images.values() for part in found]
+    with_channels, with_planes = (len({part[k] for part in parts}) > 1 for k in (0, 1))
+    if with_channels and with_planes:
+        return "channel and z plane"
+    return "channel" if with_channels else "z plane"
+
+
+def _natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts w2 before w10."""
+    pieces = re.findall(r"\d+|\D+", text)
+    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p.lower()) for p in pieces)

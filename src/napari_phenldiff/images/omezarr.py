@@ -1,0 +1,267 @@
+"""OME-Zarr: images, plates (HCS) and what bioformats2raw writes, read with the library zarr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.axes import Projection, reduce_z, to_ncyx
+from napari_phenldiff.images.image import Image, as_storable
+from napari_phenldiff.images.metadata import micrometres
+from napari_phenldiff.images.naming import default_channel_names, file_safe
+from napari_phenldiff.images.peek import Peek
+from napari_phenldiff.images.places import Site
+from napari_phenldiff.images.sources import ImageSource
+
+ZARR_MARKS = (".zgroup", ".zattrs", "zarr.json")
+"""Files that a group of Zarr has."""
+
+_AXES = {"t": "N", "c": "C", "z": "Z", "y": "Y", "x": "X"}
+_OF_OLD = ("t", "c", "z", "y", "x")
+"""Axes of images of versions before 0.4, which do not name them."""
+
+
+def is_omezarr(path: Path) -> bool:
+    """Whether a path is an OME-Zarr image or plate: a folder with the marks of a Zarr group."""
+    return any((path / mark).is_file() for mark in ZARR_MARKS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZarrSource(ImageSource):
+    """An image of an OME-Zarr.
+
+    Attributes
+    ----------
+    group : Path
+        Folder of the image: the one whose attributes hold ``multiscales``.
+    """
+
+    group: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder of the image."""
+        return (self.group,)
+
+    def absolute(self) -> ZarrSource:
+        """Return the same source with a whole path."""
+        return replace(self, group=self.group.absolute())
+
+    def _read(self, z: int | Projection | None) -> list[Image]:
+        return _reading(self.group, lambda: self._images(_Opened.of(self.group), z))
+
+    def _read_planes(self) -> list[tuple[Image, ...]]:
+        def read() -> list[tuple[Image, ...]]:
+            opened = _Opened.of(self.group)
+            if "Z" not in opened.axes:
+                return [(image,) for image in self._images(opened, None)]
+            depth = opened.array.shape[opened.axes.index("Z")]
+            planes = [self._images(opened, k) for k in range(depth)]
+            return list(zip(*planes, strict=True))
+
+        return _reading(self.group, read)
+
+    def _peek(self) -> Peek | None:
+        try:
+            opened = _reading(self.group, lambda: _Opened.of(self.group))
+        except InputError:
+            return None
+        lengths = dict(zip(opened.axes, opened.array.shape, strict=True))
+        return Peek(
+            opened.channel_names,
+            (int(lengths["Y"]), int(lengths["X"])),
+            str(opened.array.dtype),
+            int(lengths.get("N", 1)),
+            int(lengths.get("Z", 1)),
+            opened.pixel_size,
+        )
+
+    def _images(self, opened: _Opened, z: int | Projection | None) -> list[Image]:
+        axes = opened.axes
+        if "Z" in axes:
+            axis = axes.index("Z")
+            if isinstance(z, int) and 0 <= z < opened.array.shape[axis]:
+                # Only the chunks of this plane are read.
+                where = tuple(z if k == axis else slice(None) for k in range(len(axes)))
+                data = np.asarray(opened.array[where])
+            else:
+                if z is None and opened.array.shape[axis] > 1:
+                    reduce_z(np.empty((opened.array.shape[axis], 0)), 0, None)
+                data = reduce_z(np.asarray(opened.array[:]), axis, z)
+        else:
+            data = np.asarray(opened.array[:])
+        data = np.ascontiguousarray(as_storable(to_ncyx(data, axes.replace("Z", ""))))
+        names = (
+            [self.name] if len(data) == 1 else [f"{self.name}_{k:04d}" for k in range(len(data))]
+        )
+        return [
+            Image(
+                field,
+                opened.channel_names,
+                opened.pixel_size,
+                name,
+                part_of=self.name if len(data) > 1 else None,
+            )
+            for field, name in zip(data, names, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The full resolution of an image, and what its attributes tell."""
+
+    array: Any
+    axes: str
+    channel_names: tuple[str, ...]
+    pixel_size: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, path: Path) -> _Opened:
+        group = _group(path)
+        attributes = _attributes(group)
+        scales = attributes.get("multiscales")
+        if not scales:
+            raise InputError("It has no multiscales, so that it is no image of OME-Zarr.")
+        scale = scales[0]
+        array = group[str(scale["datasets"][0]["path"])]
+        told = scale.get("axes") or _OF_OLD[-array.ndim :]
+        axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in told]
+        letters = "".join(_AXES.get(str(axis["name"]).lower(), "N") for axis in axes)
+        if len(letters) != array.ndim:
+            raise InputError(f"It names {len(letters)} axes but has {array.ndim}.")
+        n_channels = int(
+            np.prod([n for n, a in zip(array.shape, letters, strict=True) if a == "C"])
+        )
+        return cls(array, letters, _channel_names(attributes, n_channels), _pixel_size(scale, axes))
+
+
+def zarr_sources(path: Path, *, alone: bool = True) -> list[ImageSource]:
+    """List the images of an OME-Zarr.
+
+    Parameters
+    ----------
+    path : Path
+        An image; a plate, of which each field of each well is an image; a well; or what
+        bioformats2raw writes, a folder of images.
+    alone : bool
+        Whether names need not tell this one from others.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    return _reading(path, lambda: _sources(path, alone))
+
+
+def _sources(path: Path, alone: bool) -> list[ImageSource]:
+    group = _group(path)
+    attributes = _attributes(group)
+    stem = file_safe(zarr_stem(path))
+    if "multiscales" in attributes:
+        return [ZarrSource(name=stem, group=path)]
+    if "plate" in attributes:
+        plate = attributes["plate"]
+        name = str(plate.get("name") or stem)
+        found: list[ImageSource] = []
+        for well in plate.get("wells", []):
+            place = str(well["path"])
+            told = "".join(part.zfill(2) if part.isdigit() else part for part in place.split("/"))
+            found += _fields(path / place, told, file_safe(name), alone)
+        if not found:
+            raise InputError("It is a plate without wells.")
+        return found
+    if "well" in attributes:
+        return _fields(path, "".join(path.parts[-2:]), None, True)
+    if "bioformats2raw.layout" in attributes:
+        images = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+        if len(images) == 1:
+            return [ZarrSource(name=stem, group=images[0])]
+        return [ZarrSource(name=f"{stem}_{int(p.name):04d}", group=p) for p in images]
+    raise InputError("It is a Zarr, but neither an image nor a plate of OME-Zarr.")
+
+
+def _fields(well: Path, told: str, plate: str | None, alone: bool) -> list[ImageSource]:
+    attributes = _attributes(_group(well))
+    found: list[ImageSource] = []
+    images = attributes.get("well", {}).get("images", [])
+    for image in images:
+        place = str(image["path"])
+        parts = [] if alone or plate is None else [plate]
+        name = "_".join([*parts, told, f"f{place}"])
+        site = Site(plate, told, place)
+        found.append(ZarrSource(name=file_safe(name), site=site, group=well / place))
+    return found
+
+
+def zarr_stem(path: Path) -> str:
+    """Name of an OME-Zarr without its suffixes."""
+    name = path.resolve().name
+    for suffix in (".zarr", ".ome"):
+        name = name.removesuffix(suffix)
+    return name or "image"
+
+
+def _group(path: Path) -> Any:
+    try:
+        import zarr
+    except ImportError as error:  # it may have been left out of a frozen application
+        raise InputError(
+            "It is an OME-Zarr, which needs the package zarr: pip install zarr."
+        ) from error
+    return zarr.open_group(str(path), mode="r")
+
+
+def _attributes(group: Any) -> Mapping[str, Any]:
+    attributes = dict(group.attrs)
+    # From version 0.5 on, all that OME says is in one place.
+    own = attributes.get("ome")
+    return own if isinstance(own, Mapping) else attributes
+
+
+def _channel_names(attributes: Mapping[str, Any], n_channels: int) -> tuple[str, ...]:
+    channels: Sequence[Any] = (attributes.get("omero") or {}).get("channels") or ()
+    told = [str(channel.get("label") or "").strip() for channel in channels]
+    default = default_channel_names(n_channels)
+    if len(told) != n_channels:
+        return default
+    return tuple(name or other for name, other in zip(told, default, strict=True))
+
+
+def _pixel_size(
+    scale: Mapping[str, Any], axes: Sequence[Mapping[str, Any]]
+) -> tuple[float, float] | None:
+    steps = [1.0] * len(axes)
+    known = False
+    of_all = scale.get("coordinateTransformations") or []
+    for change in [*(scale["datasets"][0].get("coordinateTransformations") or []), *of_all]:
+        if change.get("type") == "scale" and len(change.get("scale", [])) == len(axes):
+            steps = [a * float(b) for a, b in zip(steps, change["scale"], strict=True)]
+            known = True
+    sizes = {}
+    for axis, step in zip(axes, steps, strict=True):
+        unit = micrometres(str(axis.get("unit") or ""))
+        if known and unit is not None and step > 0:
+            sizes[str(axis["name"]).lower()] = step * unit
+    return (sizes["y"], sizes["x"]) if {"x", "y"} <= sizes.keys() else None
+
+
+def _reading(path: Path, read: Any) -> Any:
+    """Tell in one sentence what is wrong with an OME-Zarr."""
+    try:
+        return read()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
+    # Metadata may be anything, and chunks be damaged.
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{path} cannot be read as OME-Zarr ({text[:160]}): check that it is complete."
+        ) from error

@@ -1,0 +1,61 @@
+"""OME-TIFFs that are several files: each tells of all of them in its description."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import tifffile
+
+_FILE_NAME = re.compile(r'<(?:\w+:)?UUID[^>]*\bFileName="([^"]+)"')
+
+
+def files_of_set(path: Path) -> tuple[str, ...]:
+    """Names of the files that the description of an OME-TIFF tells of; empty if it is alone.
+
+    Files that cannot be read are alone, too: reading them tells what is wrong.
+    """
+    try:
+        with tifffile.TiffFile(path, _multifile=False) as tif:
+            xml = tif.ome_metadata if tif.is_ome else None
+    except MemoryError:
+        raise
+    # Anything may be in a file.
+    except Exception:
+        return ()
+    names = tuple(dict.fromkeys(_FILE_NAME.findall(xml or "")))
+    return names if len(names) > 1 else ()
+
+
+def members_of_set(files: Sequence[Path]) -> list[tuple[Path, ...]]:
+    """Find the files of a folder that belong together, by what they say themselves.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Of one or several folders. Only where the first file of a folder is one of several are the
+        others looked into, so that many files cost no more than a few.
+
+    Returns
+    -------
+    list of tuple of Path
+        Of each set that is complete, its files, the one to read first.
+    """
+    folders: dict[Path, list[Path]] = {}
+    for file in files:
+        folders.setdefault(file.parent, []).append(file)
+    found: list[tuple[Path, ...]] = []
+    for members in folders.values():
+        if len(members) < 2 or not files_of_set(members[0]):
+            continue
+        left = list(members)
+        while left:
+            told = files_of_set(left[0])
+            here = [file for file in left if file.name in told]
+            if len(here) == len(told) and len(here) > 1:
+                found.append((left[0], *(file for file in here if file != left[0])))
+                left = [file for file in left if file not in here]
+            else:
+                left = left[1:]
+    return found
