@@ -7,6 +7,7 @@ One module per sub-command. Each imports the rooms of the package inside its fun
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code, see ``phenldiff --help``.
     """
+    _take_any_text()
     args = _parser().parse_args(argv)
     if argv is None and args.command not in (measure.run, simulate.run):
         # In a process of its own, and before anything loads torch.
@@ -84,6 +86,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         _complain(explain(error))
         return 1
+
+
+def _take_any_text() -> None:
+    """Let the console show what its encoding lacks by substitutes, in place of failing.
+
+    A name may be Greek, and a path on disk may be no text at all; on Windows, output that goes to a
+    file has the encoding of the country.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:

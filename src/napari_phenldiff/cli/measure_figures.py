@@ -129,6 +129,7 @@ def compare_conditions(
     from napari_phenldiff.images.files import write_atomic
     from napari_phenldiff.measurement.statistics.effects import effects
     from napari_phenldiff.measurement.statistics.units import units_of, wells_by_pattern
+    from napari_phenldiff.measurement.tables.csv_files import write_csv
     from napari_phenldiff.measurement.tables.measurement import read_measurement
 
     names: dict[str, Any] = dict(roles)
@@ -142,7 +143,7 @@ def compare_conditions(
     if args.effects is not None and table is not None:
         args.effects.parent.mkdir(parents=True, exist_ok=True)
         with write_atomic(args.effects) as temporary:
-            table.to_csv(temporary, index=False)
+            write_csv(table, temporary)
         written.append(args.effects)
     for kind, path in args.figure:
         if kind == "gallery":

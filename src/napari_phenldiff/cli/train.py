@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import composed
 from napari_phenldiff.jobs import training
 from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.jobs.training import new_run, train_new
@@ -117,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
             f"train needs {', '.join(missing)}; see `phenldiff train --help`, or use "
             "`phenldiff train --resume RUN` to go on with a run."
         )
-    values = {**_given(args), "conditions": (args.source, args.target, *args.condition)}
+    conditions = tuple(map(composed, (args.source, args.target, *args.condition)))
+    values = {**_given(args), "conditions": conditions}
     config = _config(values)
     if args.wells is not None and config.control is None:
         raise InputError("--wells says what stays together in a --control; name one, or none.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import sha256_of_array
-from napari_phenldiff.images.naming import check_file_name, composed, count
+from napari_phenldiff.images.naming import check_file_name, composed, count, is_text
 from napari_phenldiff.images.places import Site
 
 
@@ -57,6 +57,11 @@ class Image:
     _sha256: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not is_text(self.name):
+            object.__setattr__(self, "name", composed(self.name))
+        if self.path is not None and not is_text(str(self.path)):
+            # What is no text cannot be written down, so that nobody would find it again.
+            object.__setattr__(self, "path", None)
         check_file_name(self.name, "image")
         object.__setattr__(
             self, "channel_names", tuple(composed(name) for name in self.channel_names)

@@ -8,10 +8,20 @@ from collections.abc import Sequence
 
 from napari_phenldiff.errors import InputError
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def composed(name: str) -> str:
-    """Return a name in composed form (NFC): macOS writes an umlaut as two signs, others as one."""
-    return unicodedata.normalize("NFC", name)
+    """Return a name in composed form (NFC): macOS writes an umlaut as two signs, others as one.
+
+    Bytes on disk that are no text become ``�``.
+    """
+    return unicodedata.normalize("NFC", name if is_text(name) else _SURROGATE.sub("�", name))
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written as text: names on disk may be any bytes."""
+    return _SURROGATE.search(name) is None
 
 
 def default_channel_names(n_channels: int) -> tuple[str, ...]:

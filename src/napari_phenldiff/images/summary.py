@@ -151,14 +151,14 @@ def _places(images: Iterable[tuple[str, Site | None, str]]) -> tuple[int, int]:
     """Count wells and plates: by what is known, else by what names tell, if all of them do."""
     wells: set[tuple[str, str]] = set()
     plates: set[str] = set()
+    all_known = True
     for condition, site, name in images:
         if site is not None and site.plate is not None:
             plates.add(site.plate)
         place = place_of(site.part_of if site is not None and site.part_of else name)
-        if place.kind != "well":
-            return 0, len(plates)
+        all_known = all_known and place.kind == "well"
         wells.add((condition, place.name))
-    return len(wells), len(plates)
+    return len(wells) if all_known else 0, len(plates)
 
 
 def _pixels(size: tuple[float, float] | None) -> str:

@@ -146,9 +146,11 @@ class Figures:
         if not path.suffix:
             path = path.with_name(f"{path.name}.svg")
         if path.suffix.lower() == ".csv":
+            from napari_phenldiff.measurement.tables.csv_files import write_csv
+
             table = self.values(kind)
             with write_atomic(path) as temporary:
-                table.to_csv(temporary, index=False)
+                write_csv(table, temporary)
             return path
         import matplotlib as mpl
 

@@ -20,6 +20,7 @@ from napari_phenldiff.images.layers import LAYER_METADATA_KEY, images_from_layer
 from napari_phenldiff.images.naming import file_safe
 from napari_phenldiff.images.tiff import TIFF_SUFFIXES, write_stack
 from napari_phenldiff.measurement.profiles import find_profile
+from napari_phenldiff.measurement.tables.csv_files import write_csv
 from napari_phenldiff.measurement.tables.measurement import write_settings
 from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.objects import MEASUREMENT_METADATA_KEY
@@ -159,7 +160,7 @@ def write_measurements(path: str, layers: list[LayerDataTuple]) -> list[str]:
         write_settings(beside, profile, model, thresholds)
         written.append(str(beside))
     with write_atomic(target) as temporary:
-        pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
+        write_csv(pd.concat(tables, ignore_index=True), temporary)
     return written
 
 

@@ -215,24 +215,29 @@ def markdown(record: BenchmarkRecord, methods: Mapping[str, MethodMetrics]) -> s
         table.append([label, *cells])
     n = next((row["n"] for row in lines if "n" in row), None)
     about = [
-        f"# {record.data}: {config.source} to {config.target}",
+        _in_markdown(f"# {record.data}: {config.source} to {config.target}"),
         "",
         f"`{config.command(record.data)}`",
         "",
-        *(f"- {line}" for line in _told(record, methods, n)),
+        *(_in_markdown(f"- {line}") for line in _told(record, methods, n)),
         "",
     ]
-    text = ["| " + " | ".join(cells) + " |" for cells in table]
+    text = ["| " + " | ".join(map(_in_markdown, cells)) + " |" for cells in table]
     missing = [name for name in METHODS if name not in methods]
     after = ["", f"Not done yet: {', '.join(missing)}."] if missing else []
     notes = [
-        f"- {name}: {note}"
+        _in_markdown(f"- {name}: {note}")
         for name, one in methods.items()
         for note in one.notes
         if not note.startswith("No channel is known")
     ]
     after += ["", *notes] if notes else []
     return "\n".join([*about, *text, *after]) + "\n"
+
+
+def _in_markdown(text: str) -> str:
+    """Write names so that they end no cell of a table and are no HTML."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _told(

@@ -99,7 +99,7 @@ class Spool:
                 table = table.astype(dict.fromkeys(broken, "float64"))
                 if rename is not None:
                     table = table.rename(columns=rename)
-                table.to_csv(out, index=False, header=header, lineterminator=os.linesep)
+                write_csv(table, out, header=header, lineterminator=os.linesep)
                 header = False
 
     def _read(self) -> Iterator[list[dict[str, Any]]]:
@@ -114,6 +114,50 @@ class Spool:
                 some, some_read = [], True
         if some or not some_read:
             yield some
+
+
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_csv(table: pd.DataFrame, file: Path | IO[str], **how: Any) -> None:
+    """Write a table as CSV in which no name is a formula.
+
+    A spreadsheet would carry out what begins with ``=``, ``+``, ``-`` or ``@``: such words get an
+    apostrophe before them, as spreadsheets write words that look like something else. Numbers are
+    left as they are. `without_apostrophes` takes them off again.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    file : path or open file
+    **how
+        As for `pandas.DataFrame.to_csv`, without the index.
+    """
+    words = table.select_dtypes(include=["object", "string"]).columns
+    safe = {name: table[name].map(_no_formula) for name in words}
+    table.assign(**safe).to_csv(file, index=False, **how)
+
+
+def without_apostrophes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table that was read from what `write_csv` wrote, with words as they were."""
+    words = table.select_dtypes(include=["object", "string"]).columns
+    plain = {name: table[name].map(_plain_word, na_action="ignore") for name in words}
+    return table.assign(**{n: x.astype(table[n].dtype) for n, x in plain.items()})
+
+
+def _no_formula(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # Bytes of a name that are no text cannot be written.
+    text = value.encode("utf-8", "replace").decode("utf-8")
+    return f"'{text}" if text.startswith((*_FORMULA, *(f"'{sign}" for sign in _FORMULA))) else text
+
+
+def _plain_word(value: object) -> object:
+    if isinstance(value, str) and value[:1] == "'" and value[1:].lstrip("'").startswith(_FORMULA):
+        return value[1:]
+    return value
 
 
 ColumnNames = Literal["scikit-image", "cellprofiler"]

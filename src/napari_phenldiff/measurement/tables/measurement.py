@@ -20,7 +20,12 @@ from napari_phenldiff.images.places import SITE_COLUMNS
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.measurement.tables.csv_files import ColumnNames, renaming
+from napari_phenldiff.measurement.tables.csv_files import (
+    ColumnNames,
+    renaming,
+    without_apostrophes,
+    write_csv,
+)
 from napari_phenldiff.measurement.tables.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -125,10 +130,10 @@ class Measurement:
         if self.cells is not None:
             written.append(path.with_name(f"{path.stem}_cells{path.suffix}"))
             with write_atomic(written[-1]) as temporary:
-                self._renamed(self.cells, column_names).to_csv(temporary, index=False)
+                write_csv(self._renamed(self.cells, column_names), temporary)
         written.append(path)
         with write_atomic(path) as temporary:
-            self._renamed(self.images, column_names).to_csv(temporary, index=False)
+            write_csv(self._renamed(self.images, column_names), temporary)
         return tuple(written)
 
     def _renamed(self, table: pd.DataFrame, column_names: ColumnNames) -> pd.DataFrame:
@@ -238,6 +243,7 @@ def _read(path: Path) -> pd.DataFrame:
         words = ("image", "condition", "reason", "channel", "part_of", *SITE_COLUMNS)
         names = dict.fromkeys(words, "string")
         table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
+        table = without_apostrophes(table)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a table: {error}.") from error
     return table
