@@ -184,8 +184,8 @@ def check_shapes(kind: Any, config: Mapping[str, Any], folder: Path, reference: 
     except Exception as error:
         raise InputError(
             f"{what} cannot be made from its configuration ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}); download or copy it "
-            "again."
+            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}); download or copy "
+            "it again."
         ) from error
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = weight_shapes(folder, reference)

@@ -145,7 +145,7 @@ class _TrainingMonitor:
                     validation[name].images,
                     run.scaling.of(name),
                     training.side,
-                    limit=_MOST_WATCHED,
+                    limit=_MOST_VALIDATION,
                     seed=config.seed,
                 )
                 # rounded as those that are trained on, so that the losses are comparable
