@@ -84,7 +84,8 @@ def read_config(
         ) from None
     except RecursionError:
         raise InputError(
-            f"The file {path} of the base model is nested too deeply; download or copy it again."
+            f"The file {path} of the base model cannot be read: it is nested too deeply; download or "
+            "copy it again."
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(
