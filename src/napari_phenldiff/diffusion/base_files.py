@@ -84,8 +84,8 @@ def read_config(
         ) from None
     except RecursionError:
         raise InputError(
-            f"The file {path} of the base model cannot be read: it is nested too deeply; download or "
-            "copy it again."
+            f"The file {path} of the base model cannot be read: it is nested too deeply; download "
+            "or copy it again."
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(
@@ -280,8 +280,8 @@ def read_config_of_index(folder: Path, reference: str) -> dict[str, Any]:
             raise ValueError("it names no weights")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"The file {path} of the base model {reference} cannot be read: {error}; download or "
-            "copy it again."
+            f"The file {path} of the base model {reference} cannot be read: {error}; download "
+            "or copy it again."
         ) from error
     return found
 
