@@ -16,7 +16,8 @@ import argparse
 
 import numpy as np
 
-from napari_phenldiff.evaluation.verdict import Effect, Evidence, judge
+from napari_phenldiff.evaluation.evidence import Effect, Evidence
+from napari_phenldiff.evaluation.verdict import judge
 from napari_phenldiff.measurement.statistics.compare import compare, recovery
 
 # real effect, effect shown by the translation

@@ -19,8 +19,8 @@ import numpy as np
 
 from napari_phenldiff.evaluation.benchmark.split import middle
 from napari_phenldiff.evaluation.evidence import Effect, Evidence, Rules
-from napari_phenldiff.evaluation.likeness import has_structure_of_target
 from napari_phenldiff.evaluation.structure import GROUPS, Taken, compare_structure, structure_of
+from napari_phenldiff.evaluation.verdict import has_structure_of_target
 from napari_phenldiff.images.experiment import Experiment
 
 SETS = (

@@ -22,9 +22,9 @@ from scipy import ndimage as ndi
 from napari_phenldiff.evaluation.benchmark.split import middle
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.evaluate import Model, evaluate
-from napari_phenldiff.evaluation.likeness import structure_outcome
 from napari_phenldiff.evaluation.schema import Metrics
 from napari_phenldiff.evaluation.structure import MEASURES
+from napari_phenldiff.evaluation.verdict import structure_outcome
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling

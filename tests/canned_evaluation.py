@@ -8,19 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from napari_phenldiff.evaluation.classifier import Classified, Rate
+from napari_phenldiff.evaluation.cycle import Cycle
 from napari_phenldiff.evaluation.distance_table import COPY, REAL, DistanceRow
-from napari_phenldiff.evaluation.schema import (
-    Controls,
-    Cycle,
-    Identity,
-    Memorisation,
-    Metrics,
-    Recovered,
-    Spread,
-    Structure,
-)
-from napari_phenldiff.evaluation.structure import GROUPS, Between, StructureMeasure
-from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
+from napari_phenldiff.evaluation.evidence import Effect, Evidence, Rules
+from napari_phenldiff.evaluation.identity import Identity
+from napari_phenldiff.evaluation.memorisation import Memorisation
+from napari_phenldiff.evaluation.numbers import Spread
+from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
+from napari_phenldiff.evaluation.structure import GROUPS, Between, Structure, StructureMeasure
+from napari_phenldiff.evaluation.verdict import judge
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.measure import measure

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from napari_phenldiff.evaluation import parts
+from napari_phenldiff.evaluation.appearance import Appearance
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image, read_provenance, write_tiff
 
@@ -21,7 +21,10 @@ AREA = ("--profile", "area", "--channel", "marker")
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    monkeypatch.setattr(parts, "appearance", lambda *args: parts.Appearance([], None, None))
+    monkeypatch.setattr(
+        "napari_phenldiff.evaluation.evaluate.compare_appearance",
+        lambda *args: Appearance([], None, None),
+    )
 
 
 @pytest.fixture

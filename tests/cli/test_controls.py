@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from napari_phenldiff.evaluation import parts
+from napari_phenldiff.evaluation.appearance import Appearance
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.runs.folder import Run
 
@@ -100,7 +100,10 @@ def test_what_cannot_be_used_is_told(train, options, told):
 
 
 def test_evaluate_takes_them(data, train, tmp_path, phenldiff, monkeypatch):
-    monkeypatch.setattr(parts, "appearance", lambda *args: parts.Appearance([], None, None))
+    monkeypatch.setattr(
+        "napari_phenldiff.evaluation.evaluate.compare_appearance",
+        lambda *args: Appearance([], None, None),
+    )
     _, _, run = train("run", "--images-per-condition", 3)
     _, _, shuffled = train("shuffled", "--images-per-condition", 3, "--control", "shuffled")
     _, _, halves = train("halves", "--images-per-condition", 4, "--control", "half-split")

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from napari_phenldiff.cli import demo
+from napari_phenldiff.evaluation.schema import read_metrics
 from napari_phenldiff.images.tiff import read_image
 from napari_phenldiff.runs.folder import Run
 
@@ -34,12 +35,18 @@ def test_the_whole_way_leaves_a_report(tmp_path, fake_diffusion, phenldiff):
     assert (table["neurite_length_px"] > 0).any()
     settings = json.loads((out / "measurements_settings.json").read_text())
     assert (settings["profile"], settings["settings"]["channel"]) == ("neurons", "neurons")
-    page = (out / "report.html").read_text()
+    page = (out / "evaluation" / "report.html").read_text()
     assert page.count("data:image/png") >= 2
     assert "Against the truth" in page
-    assert "simulated as mutant" in page
-    assert re.search(r"area_fraction shifts by .* when translated: recovery ", said)
-    assert f"Open {out / 'report.html'}" in said
+    assert "The truth: the same cells as mutant" in page
+    metrics = read_metrics(out / "evaluation" / "metrics.json")
+    assert (metrics.measurement, metrics.n_translated) == ("area_fraction", 3)
+    assert metrics.controls.truth is not None
+    # What is said in the end is what the page begins with.
+    verdict = re.search(r'class="verdict[^>]*>([^<]*)<', page)
+    assert verdict is not None
+    assert f"{verdict[1]}. {metrics.verdict.reason}" in said
+    assert f"Open {out / 'evaluation' / 'report.html'}" in said
 
 
 def test_the_true_counterparts_are_those_of_the_translated_cells(tmp_path):

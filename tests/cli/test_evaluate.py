@@ -15,9 +15,12 @@ NAMES = ("--profile", "area", "--channel", "marker")
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    from napari_phenldiff.evaluation import parts
+    from napari_phenldiff.evaluation.appearance import Appearance
 
-    monkeypatch.setattr(parts, "appearance", lambda *args: parts.Appearance([], None, None))
+    monkeypatch.setattr(
+        "napari_phenldiff.evaluation.evaluate.compare_appearance",
+        lambda *args: Appearance([], None, None),
+    )
 
 
 def as_control(run: Path, folder: Path, kind: str) -> Path:

@@ -19,7 +19,7 @@ import tifffile
 from scipy import ndimage as ndi
 
 from napari_phenldiff.cli import main
-from napari_phenldiff.evaluation import parts
+from napari_phenldiff.evaluation.appearance import Appearance
 from napari_phenldiff.images.tiff import read_tiff
 
 SEEDS = range(int(os.environ.get("PHENLDIFF_SEEDS", "10")))
@@ -326,7 +326,10 @@ def check_table(path: Path, true: pd.Series, damaged: dict[Path, list[str]], sai
 def test_a_sentence_or_a_right_number(
     seed, clean, run, true_values, tiny_base, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(parts, "appearance", lambda *args: parts.Appearance([], None, None))
+    monkeypatch.setattr(
+        "napari_phenldiff.evaluation.evaluate.compare_appearance",
+        lambda *args: Appearance([], None, None),
+    )
     rng = np.random.default_rng(seed)
     data = tmp_path / "data"
     shutil.copytree(clean, data)

@@ -142,7 +142,7 @@ def test_tiles_know_their_image():
 
 
 def test_an_effect_as_part_of_another(measured):
-    from napari_phenldiff.evaluation.verdict import Effect
+    from napari_phenldiff.evaluation.evidence import Effect
 
     one = Effect(2, 1, 3, 0.01, 0.001, 9, 9)
     assert replace(one, low=-0.2, high=0.1).share_of(one) == (0, pytest.approx(0.1))

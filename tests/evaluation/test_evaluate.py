@@ -110,10 +110,12 @@ def honest(counterparts):
 @pytest.fixture
 def fast(monkeypatch):
     """Without networks: what they say decides nothing."""
-    from napari_phenldiff.evaluation import parts
+    from napari_phenldiff.evaluation.appearance import Appearance
 
-    nothing = parts.Appearance([], None, None)
-    monkeypatch.setattr(parts, "appearance", lambda *args: nothing)
+    nothing = Appearance([], None, None)
+    monkeypatch.setattr(
+        "napari_phenldiff.evaluation.evaluate.compare_appearance", lambda *args: nothing
+    )
 
 
 def against(evaluation):
@@ -159,7 +161,7 @@ def test_the_truth_is_supported(model, honest, data, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert '<p class="verdict good">Supported</p>' in text
     assert text.count("<figure>") == 6
-    for words in ("null translation", "real vs real", "Memorisation", "There and back"):
+    for words in ("Null translation", "real vs real", "Memorisation", "There and back"):
         assert words in text
 
 
@@ -287,12 +289,10 @@ def test_images_that_were_trained_on_are_left_out_or_told(model, honest, data, f
 
 
 def test_what_cannot_be_had_is_told(model, honest, data, monkeypatch):
-    from napari_phenldiff.evaluation import parts
-
     def refuse(*args):
         raise InputError("not here.")
 
-    monkeypatch.setattr(parts, "extract_features", refuse)
+    monkeypatch.setattr("napari_phenldiff.evaluation.appearance.extract_features", refuse)
     judged = replace(model(honest), training=refuse)
     found = evaluate(judged, data, TRANSLATION, CONFIG, "golgi")
     assert found.metrics.distances == ()

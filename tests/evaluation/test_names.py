@@ -10,12 +10,12 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from napari_phenldiff.evaluation.report import write_report
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.document import write_document
 from napari_phenldiff.evaluation.evaluate import Model, evaluate
-from napari_phenldiff.evaluation.report import write_report
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -118,9 +118,12 @@ class Honest:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_an_evaluation_knows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int):
-    from napari_phenldiff.evaluation import parts
+    from napari_phenldiff.evaluation.appearance import Appearance
 
-    monkeypatch.setattr(parts, "appearance", lambda *args: parts.Appearance([], None, None))
+    monkeypatch.setattr(
+        "napari_phenldiff.evaluation.evaluate.compare_appearance",
+        lambda *args: Appearance([], None, None),
+    )
     source, target = picked(seed, 2, 3)
     images = [f"{name} {i}" for i, name in enumerate(picked(seed, 2 * N, 4))]
     data = {

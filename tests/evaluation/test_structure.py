@@ -9,13 +9,12 @@ import pytest
 from scipy import ndimage as ndi
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation import parts
+from napari_phenldiff.evaluation.appearance import Appearance
 from napari_phenldiff.evaluation.classifier import Classified, GroupRates, Rate
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.document import write_document
 from napari_phenldiff.evaluation.evaluate import Model, evaluate
 from napari_phenldiff.evaluation.evidence import Effect, Evidence, Rules
-from napari_phenldiff.evaluation.likeness import has_say, structure_outcome, taken_for_target
 from napari_phenldiff.evaluation.schema import read_metrics
 from napari_phenldiff.evaluation.structure import (
     GROUPS,
@@ -24,7 +23,7 @@ from napari_phenldiff.evaluation.structure import (
     StructureMeasure,
     measure_structure,
 )
-from napari_phenldiff.evaluation.verdict import judge
+from napari_phenldiff.evaluation.verdict import has_say, judge, structure_outcome, taken_for_target
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -338,14 +337,17 @@ def outcomes(found):
 
 @pytest.fixture
 def without_networks(monkeypatch):
-    monkeypatch.setattr(parts, "appearance", lambda *a: parts.Appearance([], None, None))
+    monkeypatch.setattr(
+        "napari_phenldiff.evaluation.evaluate.compare_appearance",
+        lambda *a: Appearance([], None, None),
+    )
 
 
 @pytest.fixture
 def other_cells(monkeypatch):
     """Real target images in the place of translated ones are other cells: that is not asked."""
-    monkeypatch.setattr(parts, "own_source", lambda *a: 1.0)
-    monkeypatch.setattr(parts, "_cells", lambda *a: None)
+    monkeypatch.setattr("napari_phenldiff.evaluation.identity.own_source", lambda *a: 1.0)
+    monkeypatch.setattr("napari_phenldiff.evaluation.identity.count_cells", lambda *a: None)
 
 
 def as_much_area(source, target, channel=0):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_phenldiff.evaluation.evidence import Cells
-from napari_phenldiff.evaluation.verdict import Effect, Evidence, judge
+from napari_phenldiff.evaluation.evidence import Cells, Effect, Evidence
+from napari_phenldiff.evaluation.verdict import judge
 from napari_phenldiff.measurement.statistics.compare import compare, recovery
 
 GOOD = Effect(2.0, 1.8, 2.2, 1e-6, 1e-8, 12, 12)

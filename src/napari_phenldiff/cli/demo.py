@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_phenldiff.cli.evaluate import evaluate
 from napari_phenldiff.cli.measure import find_groups, measure_groups, settings_from
 from napari_phenldiff.cli.progress import duration, say
 from napari_phenldiff.cli.simulate import PHENOTYPE_NAMES, write_simulation
 from napari_phenldiff.cli.train import train
 from napari_phenldiff.cli.translate import translate
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
 
 if TYPE_CHECKING:
-    from napari_phenldiff.evaluation.report import Section
     from napari_phenldiff.measurement.tables.measurement import Measurement
+    from napari_phenldiff.runs.folder import Run
 
 DEFAULT_FOLDER = "phenldiff-demo"
 
@@ -30,7 +31,7 @@ DIR gets everything that was made on the way:
   DIR/run                  the fine-tuning
   DIR/result               held-out cells translated, and reconstructed
   DIR/measurements.csv     what was measured in real and translated images
-  DIR/report.html          pictures, figures and tables on one page
+  DIR/evaluation           whether it may be believed: report.html has pictures, figures and tables
 
 examples:
   phenldiff demo
@@ -60,7 +61,7 @@ def add_parser(commands: Any) -> None:
         "demo",
         help="the whole way on simulated images, with a report",
         description="Simulate cells, fine-tune on them, translate cells that were not trained on, "
-        "measure\nthem, and write a report. Takes some minutes without a GPU.",
+        "measure\nthem, and judge what they show. Takes some minutes without a GPU.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -135,11 +136,18 @@ def run(args: argparse.Namespace) -> int:
     say("4 of 5: measuring")
     measurement = _measure(args.phenotype, kind.source, kind.target, out)
     measurement.write(out / "measurements.csv")
-    say("5 of 5: writing the report")
-    _report(measurement, kind.source, kind.target, out)
-    say(_result(measurement, kind.source, kind.target))
-    report = (out / "report.html").resolve()
-    say(f"Done in {duration(time.monotonic() - start)}. Open {report} in a browser.")
+    say("5 of 5: judging whether it may be believed")
+    measured = _MEASURED[args.phenotype]
+    evaluate(
+        Run.open(out / "run"),
+        out / "held_out",
+        out / "evaluation",
+        measured.profile,
+        EvaluationConfig(images=args.held_out, paired=True, cycle=False, seed=args.seed),
+        settings=settings_from(measured.profile, measured.options),
+        translation=translation,
+    )
+    say(f"Done in {duration(time.monotonic() - start)}.")
     return 0
 
 
@@ -160,76 +168,3 @@ def _measure(phenotype: str, source: str, target: str, out: Path) -> Measurement
     groups = find_groups([str(path) for path in inputs])
     settings = settings_from(measured.profile, measured.options)
     return measure_groups(measured.profile, groups, settings, fit_on=(source, target))
-
-
-def _report(measurement: Measurement, source: str, target: str, out: Path) -> None:
-    """Write the page that shows what was found."""
-    from napari_phenldiff.evaluation.report import write_report
-    from napari_phenldiff.images.tiff import read_image
-
-    summary = json.loads((out / "result" / "translation.json").read_text(encoding="utf-8"))
-    pictures = [
-        (
-            read_image(out / "held_out" / source / image["file"]),
-            read_image(out / "result" / "reconstructed" / image["file"]),
-            read_image(out / "result" / "translated" / image["file"]),
-            read_image(out / "held_out" / target / image["file"]),
-        )
-        for image in summary["images"]
-    ]
-    write_report(
-        out / "report.html",
-        measurement,
-        source=source,
-        target=target,
-        pictures=pictures,
-        provenance={key: value for key, value in summary.items() if key != "images"},
-        title=f"Simulated cells, {source} → {target}",
-        more=[_against_the_truth(measurement, source, target)],
-    )
-
-
-def _result(measurement: Measurement, source: str, target: str) -> str:
-    """Return what came out, in a sentence."""
-    from napari_phenldiff.measurement.statistics.compare import recovery_text
-    from napari_phenldiff.measurement.statistics.effects import Groups, compare_in, recovery_of
-
-    real = compare_in(measurement, Groups(source, target))
-    made = compare_in(
-        measurement, Groups("reconstructed", "translated", paired=True, by_place=True, made=True)
-    )
-    recovered = recovery_of(real, made, paired=True)
-    return (
-        f"{measurement.main_column} shifts by {recovered.real_effect:+.2f} from {source} to "
-        f"{target} cells and by {recovered.translated_effect:+.2f} when translated: "
-        f"{recovery_text(recovered)}."
-    )
-
-
-def _against_the_truth(measurement: Measurement, source: str, target: str) -> Section:
-    """Compare the change of each image with that of its true counterpart."""
-    import numpy as np
-    import pandas as pd
-
-    from napari_phenldiff.evaluation.report import Section
-
-    names = measurement.images.loc[measurement.images["condition"] == source, "image"]
-    true_change = measurement.values(target) - measurement.values(source)
-    shown_change = measurement.values("translated") - measurement.values("reconstructed")
-    known = np.isfinite(true_change) & np.isfinite(shown_change)
-    varied = known.sum() > 2 and true_change[known].std() > 0 and shown_change[known].std() > 0
-    correlation = np.corrcoef(true_change[known], shown_change[known])[0, 1] if varied else np.nan
-    return Section(
-        "Against the truth",
-        f"The {target} cells above are the {source} ones, simulated once more under the other "
-        "condition: what no microscope can show. Over the images, the change that the translation "
-        f"shows and the true one correlate with r = {correlation:.2f}: 1 would tell of each image "
-        "how much it changes, 0 only how much they change on average.",
-        table=pd.DataFrame(
-            {
-                "image": names.to_numpy(),
-                f"true change of {measurement.main_column}": true_change,
-                "change shown": shown_change,
-            }
-        ),
-    )

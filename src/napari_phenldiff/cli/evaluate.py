@@ -11,6 +11,7 @@ from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.evaluation.wording import summary
 from napari_phenldiff.jobs import evaluation
 from napari_phenldiff.jobs.directions import direction
 from napari_phenldiff.jobs.telling import OnEvent, ignore
@@ -164,8 +165,7 @@ def evaluate(
             on_event(event)
 
         result = evaluation.evaluate(run, data, out, *what, on_event=tell, **how)
-    verdict = result.metrics.verdict
-    say(f"{verdict.answer[0].upper()}{verdict.answer[1:]}. {verdict.reason}")
+    say(summary(result.metrics.verdict))
     for note in result.metrics.notes:
         if note not in told:
             say(f"note: {note}")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.wells import Wells, well_of
+from napari_phenldiff.measurement.statistics.units import units_of_images
+from napari_phenldiff.runs.config import TranslationConfig
+
+LARGEST_TILE = 256
+"""Side in pixels of what is shown to the network at once; larger images are cut."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +133,11 @@ def choose(
     )
 
 
+def tile_side(images: Sequence[Image]) -> int:
+    """Give the side in pixels of the largest tiles that all images can be cut into."""
+    return min(LARGEST_TILE, *(min(image.shape) for image in images))
+
+
 def cut_tiles(images: Sequence[Image], side: int) -> tuple[list[np.ndarray], list[str]]:
     """Cut images into whole tiles side by side.
 
@@ -150,6 +161,52 @@ def cut_tiles(images: Sequence[Image], side: int) -> tuple[list[np.ndarray], lis
                 tiles.append(image.data[:, y : y + side, x : x + side])
                 names.append(image.name)
     return tiles, names
+
+
+def as_bright_as_source(
+    chosen: Chosen, scaling: IntensityScaling, translation: TranslationConfig, notes: list[str]
+) -> Chosen:
+    """Show real target images as bright as the source, where brightness was a batch effect.
+
+    A translated image keeps the brightness of its source in these channels. Held against images as
+    they are, it would lack what nobody wants to see.
+    """
+    source, target = translation.source, translation.target
+    normalised = scaling.normalised
+    if not normalised or source == target:
+        return chosen
+
+    def shown(images: Sequence[Image]) -> tuple[Image, ...]:
+        return tuple(scaling.regrade(image, target, source) for image in images)
+
+    notes.append(
+        f"{', '.join(normalised)} of real {target} images is shown in the brightness of {source}: "
+        "in the training its difference was taken for a batch effect."
+    )
+    counterparts = chosen.counterparts
+    return replace(
+        chosen,
+        real_target=shown(chosen.real_target),
+        counterparts=None if counterparts is None else shown(counterparts),
+    )
+
+
+def trained_wells(training: Callable[[], Experiment], wells: Wells | None) -> set[str]:
+    """Name the wells of the images that were trained on; none if they cannot be read.
+
+    Parameters
+    ----------
+    training : callable
+        Gives the images that were trained on.
+    wells : str or None
+        Pattern that finds the well in the names; None for what the names tell themselves.
+    """
+    try:
+        images = training().images
+        found = wells if wells is not None else units_of_images(images).wells
+        return {well_of(image.name, found) for image in images}
+    except InputError:
+        return set()
 
 
 def _evenly(images: Sequence[Image], wells: Wells | None, seed: int) -> list[Image]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_phenldiff.evaluation.cycle import Translating
-from napari_phenldiff.evaluation.verdict import Effect
+from napari_phenldiff.evaluation.evidence import Effect
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.wells import Wells, well_of
 from napari_phenldiff.measurement.segmentation.thresholds import Settings

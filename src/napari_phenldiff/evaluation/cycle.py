@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_phenldiff.evaluation.numbers import Kept, Spread
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiles import TileGrid
@@ -187,3 +188,51 @@ def latent_cycle(
 def is_latent(translator: object) -> bool:
     """Whether a translator can be asked for its latents: `invert`, `generate` and a base."""
     return all(hasattr(translator, name) for name in ("base", "invert", "generate", "scaling"))
+
+
+class Cycle(Kept):
+    """Error of images that went through something and came back, see `CycleError`."""
+
+    what: str
+    image_shape: tuple[int, int]
+    norm: Spread
+    rmse: Spread
+    rmse_grey: dict[str, Spread]
+
+
+class LatentCycles(Kept):
+    """Cycle of latents, and error of the autoencoder alone, see `LatentCycle`."""
+
+    rmse: Spread
+    relative: Spread
+    floor: Spread
+    floor_norm: Spread
+
+
+def measure_cycle(
+    what: str, before: Sequence[Image], after: Sequence[Image], scaling: IntensityScaling
+) -> Cycle:
+    """Sum up how far images are from what they were."""
+    found = cycle_error(before, after, scaling)
+    return Cycle(
+        what=what,
+        image_shape=before[0].shape,
+        norm=Spread.of(found.norm),
+        rmse=Spread.of(found.rmse),
+        rmse_grey=Spread.by_channel(before[0].channel_names, found.rmse_grey),
+    )
+
+
+def measure_latents(
+    translator: Translating, images: Sequence[Image], translation: TranslationConfig
+) -> LatentCycles | None:
+    """Measure the cycle of latents, of models that have them."""
+    if not images or not is_latent(translator):
+        return None
+    found = latent_cycle(translator, images, translation)  # type: ignore[arg-type]
+    return LatentCycles(
+        rmse=Spread.of(found.rmse),
+        relative=Spread.of(found.relative),
+        floor=Spread.of(found.floor),
+        floor_norm=Spread.of(found.floor_norm),
+    )

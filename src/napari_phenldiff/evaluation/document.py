@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_phenldiff.evaluation.evaluate import Evaluation
+from napari_phenldiff.evaluation.evidence import Rules
+from napari_phenldiff.evaluation.figures import structure_figure
 from napari_phenldiff.evaluation.page import Picture, Section, write_page
-from napari_phenldiff.evaluation.schema import Metrics, Spread
-from napari_phenldiff.evaluation.structure_page import structure_sections
+from napari_phenldiff.evaluation.schema import Metrics
+from napari_phenldiff.evaluation.structure import MEASURES, Between, StructureMeasure
+from napari_phenldiff.evaluation.verdict import has_say, structure_outcome
+from napari_phenldiff.evaluation.wording import (
+    OUTCOMES,
+    column_words,
+    control_effects,
+    headline,
+    interval_text,
+    quartiles_text,
+)
 from napari_phenldiff.measurement.figures.style import ThemeName
 from napari_phenldiff.measurement.statistics.compare import number_text
 from napari_phenldiff.measurement.statistics.effects import named_test
@@ -22,7 +33,6 @@ if TYPE_CHECKING:
 
 _PICTURES = 6
 _MOODS: dict[str, Literal["", "good", "bad"]] = {"supported": "good", "not supported": "bad"}
-_OUTCOMES = {"for": "for it", "against": "against it", "open": "open", "not tried": "not tried"}
 
 
 def write_document(out: str | os.PathLike[str], evaluation: Evaluation) -> Path:
@@ -43,7 +53,7 @@ def write_document(out: str | os.PathLike[str], evaluation: Evaluation) -> Path:
         out,
         f"{m.source} → {m.target}",
         [section for section in _sections(evaluation) if section is not None],
-        verdict=m.verdict.answer[0].upper() + m.verdict.answer[1:],
+        verdict=headline(m.verdict),
         mood=_MOODS.get(m.verdict.answer, ""),
         lead=m.verdict.reason,
     )
@@ -54,10 +64,10 @@ def _sections(evaluation: Evaluation) -> Iterable[Section | None]:
     yield Section(
         "Why",
         f"The claim: translating {m.source} images to {m.target} shows what real images show of "
-        f"{_words(m.measurement)}. It is supported only if every rule that could be tried speaks "
-        f"for it. Counted are {m.counted}.",
+        f"{column_words(m.measurement)}. It is supported only if every rule that could be tried "
+        f"speaks for it. Counted are {m.counted}.",
         table=_table(
-            {"rule": f.rule, "speaks": _OUTCOMES[f.outcome], "because": f.text}
+            {"rule": f.rule, "speaks": OUTCOMES[f.outcome], "because": f.text}
             for f in m.verdict.findings
         ),
     )
@@ -66,7 +76,7 @@ def _sections(evaluation: Evaluation) -> Iterable[Section | None]:
     yield _controls(m)
     yield _truth(m)
     yield _identity(m)
-    yield from structure_sections(m)
+    yield from _structure(m)
     yield _looks(m)
     yield _distances(m)
     yield _memorised(m)
@@ -137,7 +147,7 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
             )
         ),
         (
-            Picture(draw_groups, f"{_words(m.measurement)}, one dot per {dot}."),
+            Picture(draw_groups, f"{column_words(m.measurement)}, one dot per {dot}."),
             Picture(
                 draw_effects,
                 "All measurements of the profile. Faint: not significant after correction for "
@@ -146,10 +156,10 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
         ),
         _table(
             {
-                "measurement": _words(str(row["measurement"])),
+                "measurement": column_words(str(row["measurement"])),
                 "effect": row["effect"],
                 "n": f"{row['n_before']}, {row['n_after']}",
-                "shift (95 %)": _interval(row["shift"], row["shift_low"], row["shift_high"]),
+                "shift (95 %)": interval_text(row["shift"], row["shift_low"], row["shift_high"]),
                 "Cliff's delta": f"{row['cliffs_delta']:+.2f}",
                 "p (test, correction)": _p(row["p_value"], row["test"], row["correction"]),
                 "recovery (95 %)": _recovered(row),
@@ -169,22 +179,18 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
 
 
 def _controls(m: Metrics) -> Section:
-    rows = [("null translation (source → source)", m.controls.null)]
-    rows += [("trained on shuffled conditions", effect) for effect in m.controls.shuffled]
-    rows += [("trained on two halves of one condition", e) for e in m.controls.half_split]
     return Section(
         "Controls",
         "None of these may show a phenotype. What they do show of "
-        f"{_words(m.measurement)} is false.",
+        f"{column_words(m.measurement)} is false.",
         table=_table(
             {
                 "control": name,
                 "n": e.n_before,
-                "shift (95 %)": _interval(e.shift, e.low, e.high),
+                "shift (95 %)": interval_text(e.shift, e.low, e.high),
                 "p (test)": _p(e.p_value, e.test, e.correction),
             }
-            for name, e in rows
-            if e is not None
+            for name, e in control_effects(m)
         ),
     )
 
@@ -199,10 +205,10 @@ def _truth(m: Metrics) -> Section | None:
         "image how much it changes, 0 only how much they change on average.",
         facts={
             "images": t.n,
-            f"true change of {_words(m.measurement)} (median)": t.true_effect,
+            f"true change of {column_words(m.measurement)} (median)": t.true_effect,
             "change shown": t.shown_effect,
             "error of the effect": f"{t.effect_error:+.0%}",
-            "correlation over images (95 %)": _interval(
+            "correlation over images (95 %)": interval_text(
                 t.correlation, t.correlation_low, t.correlation_high
             ),
             "correlation of pixels' change, per channel": list(t.pixel_correlation),
@@ -218,7 +224,7 @@ def _identity(m: Metrics) -> Section:
     rows = [
         {
             "what": f"correlation of {name}, reconstructed to translated",
-            "median (quartiles)": _quartiles(values),
+            "median (quartiles)": quartiles_text(values),
             "should stay": "yes" if name in (i.kept_channel or "").split(", ") else "",
         }
         for name, values in i.correlation.items()
@@ -231,7 +237,7 @@ def _identity(m: Metrics) -> Section:
     rows += [
         {
             "what": f"{what}, {i.nuclei_channel}",
-            "median (quartiles)": _quartiles(values),
+            "median (quartiles)": quartiles_text(values),
             "should stay": "",
         }
         for what, values in nuclei
@@ -251,6 +257,73 @@ def _identity(m: Metrics) -> Section:
         "(chance: 50 %).",
         table=_table(rows),
     )
+
+
+def _structure(m: Metrics) -> Iterable[Section]:
+    """Give the sections on structure and layout; none where they were not measured."""
+    s = m.structure
+    if s is None:
+        return
+    heard = [has_say(one, m.rules) for one in s.measures]
+    rows = [
+        {
+            "channel": one.channel,
+            "medians of": MEASURES[one.measure],
+            f"real {m.source}": _short(one.median("source")),
+            f"real {m.target}": _short(one.median("target")),
+            "reconstructed": _short(one.median("reconstructed")),
+            "translated": _short(one.median("translated")),
+            "AUC of the real (95 %)": f"{one.auc:.2f} ({one.auc_low:.2f} to {one.auc_high:.2f})",
+            "p (Holm)": "" if one.kept else f"{one.p_value:.2g}",
+            "reconstructed lies at": _place(one.reconstructed),
+            "translated lies at": _place(one.translated),
+            "speaks": "should stay" if one.kept else _say(one, m.rules),
+        }
+        for one in s.measures
+    ]
+    yield Section(
+        "Structure, brightness aside",
+        "No change of brightness moves these. Where one tells the real conditions apart, it says "
+        f"where images lie between them: 0 is real {m.source}, 1 real {m.target}. Where it does "
+        "not, it has no say.",
+        (
+            Picture(
+                lambda theme: structure_figure(s.measures, heard, theme=theme),
+                "Left: diamonds are translated, dots reconstructed images; faint: no say. Right: "
+                "how much of what is bright is how large (granularity).",
+            ),
+        ),
+        _table(rows),
+    )
+    yield Section(
+        "Layout",
+        "Correlation with the source after a Gaussian of 6 px (layout r): 1 if all is in place.",
+        table=_table(
+            {
+                "channel": name,
+                "reconstructed, median (quartiles)": quartiles_text(
+                    s.layout_reconstructed[name], ".2f"
+                ),
+                "translated, median (quartiles)": quartiles_text(values, ".2f"),
+            }
+            for name, values in s.layout.items()
+        ),
+    )
+
+
+def _say(one: StructureMeasure, rules: Rules) -> str:
+    outcome = structure_outcome(one, rules)
+    return "no say" if outcome == "not tried" else OUTCOMES[outcome]
+
+
+def _place(where: Between) -> str:
+    if math.isnan(where.value):
+        return ""
+    return f"{where.value:.2f} ({where.low:.2f} to {where.high:.2f})"
+
+
+def _short(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3g}"
 
 
 def _looks(m: Metrics) -> Section | None:
@@ -288,7 +361,7 @@ def _distances(m: Metrics) -> Section | None:
             "images": row.images,
             "channel": row.channel,
             "N": row.n,
-            "kernel distance (95 %)": _interval(row.kernel, row.kernel_low, row.kernel_high),
+            "kernel distance (95 %)": interval_text(row.kernel, row.kernel_low, row.kernel_high),
             "Fréchet distance": f"{row.frechet:.3g}",
         }
         for row in m.distances
@@ -351,8 +424,8 @@ def _cycle(m: Metrics) -> Section:
         {
             "what": f"pixels, {c.what}",
             "N": c.rmse.n,
-            "L2 norm at 0-255": _quartiles(c.norm),
-            "RMSE per pixel, of the range": _quartiles(c.rmse),
+            "L2 norm at 0-255": quartiles_text(c.norm),
+            "RMSE per pixel, of the range": quartiles_text(c.rmse),
             "RMSE in grey values": "; ".join(
                 f"{name} {spread.median:.3g}" for name, spread in c.rmse_grey.items()
             ),
@@ -369,14 +442,14 @@ def _cycle(m: Metrics) -> Section:
             {
                 "what": "pixels, autoencoder alone (the floor)",
                 "N": lat.floor.n,
-                "L2 norm at 0-255": _quartiles(lat.floor_norm),
-                "RMSE per pixel, of the range": _quartiles(lat.floor),
+                "L2 norm at 0-255": quartiles_text(lat.floor_norm),
+                "RMSE per pixel, of the range": quartiles_text(lat.floor),
                 "RMSE in grey values": "",
             }
         )
         text += (
             f" Without the way through pixels, latents come back with an error of "
-            f"{_quartiles(lat.relative)} of their standard deviation ({lat.relative.n} tiles)."
+            f"{quartiles_text(lat.relative)} of their standard deviation ({lat.relative.n} tiles)."
         )
     return Section("There and back", text, table=_table(rows))
 
@@ -387,28 +460,12 @@ def _table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows))
 
 
-def _words(column: str) -> str:
-    return column.replace("_", " ")
-
-
-def _interval(value: float, low: float, high: float) -> str:
-    if not math.isfinite(low):
-        return f"{value:+.3g}, without interval"
-    return f"{value:+.3g} ({low:+.3g} to {high:+.3g})"
-
-
-def _quartiles(spread: Spread) -> str:
-    return f"{spread.median:.3g} ({spread.low:.3g} to {spread.high:.3g})"
-
-
 def _recovered(row: dict[str, Any]) -> str:
     if row["effect"] != "translated":
         return ""
     if not math.isfinite(row["recovery"]):
         return str(row["note"])
-    if not math.isfinite(row["recovery_low"]):
-        return f"{row['recovery']:.2f}, without interval"
-    return f"{row['recovery']:.2f} ({row['recovery_low']:.2f} to {row['recovery_high']:.2f})"
+    return interval_text(row["recovery"], row["recovery_low"], row["recovery_high"], ".2f")
 
 
 def _p(value: float, test: str, correction: str) -> str:

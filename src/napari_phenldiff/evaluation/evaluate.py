@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_phenldiff.evaluation import parts
-from napari_phenldiff.evaluation.choice import Chosen, choose
+from napari_phenldiff.evaluation.appearance import compare_appearance
+from napari_phenldiff.evaluation.choice import Chosen, as_bright_as_source, choose, trained_wells
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.controls import (
     Measured,
     control_effect,
     null_config,
 )
-from napari_phenldiff.evaluation.cycle import Translated, Translating, back_again
+from napari_phenldiff.evaluation.cycle import (
+    Translated,
+    Translating,
+    back_again,
+    measure_cycle,
+    measure_latents,
+)
+from napari_phenldiff.evaluation.evidence import Effect, Evidence, Rules
+from napari_phenldiff.evaluation.identity import measure_identity
+from napari_phenldiff.evaluation.memorisation import find_copies
 from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
-from napari_phenldiff.evaluation.subject import Evaluation as Evaluation
-from napari_phenldiff.evaluation.subject import Model as Model
+from napari_phenldiff.evaluation.structure import structure_and_layout
 from napari_phenldiff.evaluation.truth import against_truth
-from napari_phenldiff.evaluation.verdict import Effect, Evidence, Rules, judge
+from napari_phenldiff.evaluation.verdict import judge
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.wells import check_wells, well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
@@ -36,10 +45,89 @@ from napari_phenldiff.measurement.statistics.units import (
     units_of_images,
     wells_by_pattern,
 )
+from napari_phenldiff.measurement.tables.measurement import Measurement
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.residuals import warning_about_residuals
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_phenldiff.runs.folder import Run
+
 OnStep = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """What is judged.
+
+    Attributes
+    ----------
+    translator : Translating
+    scaling : IntensityScaling
+        That the run was trained with.
+    trained : frozenset of str
+        Hashes of the images it was trained on.
+    reference_channels : tuple of str
+    training : callable
+        Gives the images that were trained on.
+    provenance : dict
+        Where it comes from.
+    """
+
+    translator: Translating
+    scaling: IntensityScaling
+    trained: frozenset[str] = frozenset()
+    reference_channels: tuple[str, ...] = ()
+    training: Callable[[], Experiment] | None = None
+    provenance: dict[str, Any] | None = None
+
+    @classmethod
+    def of_run(cls, run: Run, translator: Translating) -> Model:
+        """Take from a run folder what an evaluation needs to know."""
+        return cls(
+            translator,
+            run.scaling,
+            run.trained_images,
+            tuple(run.reference_channels),
+            run.load_experiment,
+            {
+                "run": str(run.path),
+                "run_digest": run.digest,
+                "training": run.config.model_dump(mode="json"),
+                "trained_with": run.versions,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What came out, and what is needed to show it.
+
+    Attributes
+    ----------
+    metrics : Metrics
+    measurement : Measurement
+        Of all groups.
+    table : pandas.DataFrame
+        Of all effects.
+    chosen : Chosen
+    reconstructed, translated : tuple of Image
+    groups : dict of str to str
+        Names of the groups in the measurement, by what they are: ``source``, ``target``,
+        ``reconstructed``, ``translated`` and ``null``.
+    units : Units
+        What was counted.
+    """
+
+    metrics: Metrics
+    measurement: Measurement
+    table: pd.DataFrame
+    chosen: Chosen
+    reconstructed: tuple[Image, ...]
+    translated: tuple[Image, ...]
+    groups: dict[str, str]
+    units: Units
 
 
 def evaluate(
@@ -104,7 +192,7 @@ def evaluate(
         wells=wells,
         seed=config.seed,
     )
-    chosen = parts.as_bright_as_source(chosen, model.scaling, translation, notes)
+    chosen = as_bright_as_source(chosen, model.scaling, translation, notes)
     scaling = model.scaling.of(translation.source)
     sources = chosen.sources
     channels = sources[0].channel_names
@@ -124,7 +212,7 @@ def evaluate(
     reconstructed = _named([m.reconstructed for m in made], sources)
     own = translate("translating to the own condition", sources, null_config(translation))
     null = _named([m.translated for m in own], sources)
-    cycles = [parts.cycle("reconstructed", sources, reconstructed, scaling)]
+    cycles = [measure_cycle("reconstructed", sources, reconstructed, scaling)]
     if config.cycle:
         back = list(
             _told(
@@ -134,7 +222,7 @@ def evaluate(
                 on_step,
             )
         )
-        cycles.insert(0, parts.cycle("there and back", sources, back, scaling))
+        cycles.insert(0, measure_cycle("there and back", sources, back, scaling))
 
     on_step("measuring", 0, 1)
     names = _group_names(translation)
@@ -197,23 +285,25 @@ def evaluate(
         )
 
     on_step("looking at what should not change", 0, 1)
-    identity, nuclei_kept, correlation_kept = parts.identity(
+    identity, nuclei_kept, correlation_kept = measure_identity(
         chosen, reconstructed, translated, kept, notes, wells
     )
     on_step("measuring structure", 0, 1)
-    structure = parts.structure(chosen, reconstructed, translated, kept, wells, config.seed, notes)
+    structure = structure_and_layout(
+        chosen, reconstructed, translated, kept, wells, config.seed, notes
+    )
     on_step("comparing features and training a classifier", 0, 1)
-    seen = parts.appearance(
+    seen = compare_appearance(
         chosen, reconstructed, translated, scaling, wells, config.fid, config.seed,
         notes,
     )  # fmt: skip
     on_step("looking for training images", 0, 1)
-    memorised = parts.memorisation(
+    memorised = find_copies(
         model.training, translation.target, chosen, translated, model.scaling, notes,
         translation.source,
     )  # fmt: skip
     on_step("sending latents there and back", 0, 1)
-    latent = parts.latents(model.translator, sources[: config.latent_images], translation)
+    latent = measure_latents(model.translator, sources[: config.latent_images], translation)
     _warn_about_wells(model, chosen, config.wells, units, notes)
 
     rules = rules or Rules()
@@ -347,7 +437,7 @@ def _warn_about_wells(
         )
     if model.training is None:
         return
-    known = parts.trained_wells(model.training, pattern)
+    known = trained_wells(model.training, pattern)
     assert not isinstance(units.wells, str)
     used = {
         well_of(image.name, units.wells) for image in (*chosen.real_source, *chosen.real_target)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.choice import Chosen
+from napari_phenldiff.evaluation.evidence import Cells, Effect
+from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
+from napari_phenldiff.images.channel_names import nuclei_channel
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.wells import Wells, well_of
 
 if TYPE_CHECKING:
     from napari_phenldiff.measurement.segmentation.thresholds import Settings
@@ -234,6 +240,103 @@ def own_source(sources: Sequence[Image], translated: Sequence[Image]) -> float:
     # what is equally like all of them, such as an empty image, tells nothing
     wins = (own > similar) + 0.5 * (own == similar)
     return float(wins[others].mean())
+
+
+class Identity(Kept):
+    """What stayed as it was, per image: reconstructed to translated, and real to translated."""
+
+    kept_channel: str | None
+    correlation: dict[str, Spread]
+    correlation_with_real: dict[str, Spread]
+    nuclei_channel: str | None
+    nuclei_kept: Spread | None
+    nuclei_overlap: Spread | None
+    nuclei_distance_px: Spread | None
+    own_source: Number
+    cells: Cells | None = None
+
+
+def measure_identity(
+    chosen: Chosen,
+    reconstructed: Sequence[Image],
+    translated: Sequence[Image],
+    keep: Sequence[str],
+    notes: list[str],
+    wells: Wells | None = None,
+) -> tuple[Identity, float | None, float | None]:
+    """Measure what should not change.
+
+    Returns
+    -------
+    found : Identity
+    nuclei_kept, correlation_kept : float or None
+        What the verdict goes by: of channels that should stay, if there are any.
+    """
+    names = chosen.sources[0].channel_names
+    inside = correlations(reconstructed, translated)
+    whole = correlations(chosen.sources, translated)
+    nuclei = nuclei_channel(keep) or nuclei_channel(names)
+    kept = overlap = distance = cells = None
+    if nuclei is None:
+        notes.append(
+            "Cells lost or invented were not counted: no channel is named like one of nuclei."
+        )
+    else:
+        fit_on = (*chosen.real_source, *chosen.real_target)
+        try:
+            found = kept_nuclei(reconstructed, translated, nuclei, fit_on)
+        except InputError as error:
+            notes.append(f"Nuclei were not matched: {error}")
+        else:
+            cells = count_cells(chosen, found, nuclei, wells)
+            kept = Spread.of([match.kept for match in found])
+            overlap = Spread.of([match.overlap for match in found])
+            distance = Spread.of([match.distance for match in found])
+    medians = [Spread.of(inside[:, names.index(name)]).median for name in keep]
+    if not keep:
+        notes.append("No channel is known that should stay as it is; name some with --keep.")
+    part = Identity(
+        kept_channel=", ".join(keep) or None,
+        correlation=Spread.by_channel(names, inside),
+        correlation_with_real=Spread.by_channel(names, whole),
+        nuclei_channel=nuclei,
+        nuclei_kept=kept,
+        nuclei_overlap=overlap,
+        nuclei_distance_px=distance,
+        own_source=own_source(chosen.sources, translated),
+        cells=cells,
+    )
+    judged = kept.median if kept is not None and nuclei in keep else None
+    known = [value for value in medians if not math.isnan(value)]
+    correlation = (min(known) if known else math.nan) if keep else None
+    return part, judged, correlation
+
+
+def count_cells(
+    chosen: Chosen, found: Sequence[NucleiMatch], channel: str, wells: Wells | None
+) -> Cells:
+    """Count cells in all groups; real ones per image, or per well where these are named."""
+    from napari_phenldiff.measurement.statistics.compare import compare
+
+    thresholds = nuclei_thresholds((*chosen.real_source, *chosen.real_target), channel)
+    real = []
+    for images in (chosen.real_source, chosen.real_target):
+        numbers = np.array([nuclei_in(image, channel, thresholds).max() for image in images], float)
+        names = np.array([well_of(image.name, wells) for image in images])
+        groups = range(len(images)) if wells is None else dict.fromkeys(names)
+        index = np.arange(len(images)) if wells is None else names
+        real.append(np.array([numbers[index == group].mean() for group in groups]))
+    n_before, n_after = sum(x.n_before for x in found), sum(x.n_after for x in found)
+    source, target = (float(numbers.mean()) for numbers in real)
+    return Cells(
+        channel,
+        n_before,
+        n_after,
+        sum(x.n_same for x in found),
+        (n_after - n_before) / len(found),
+        Effect.from_comparison(compare(*real)),
+        target / source if source else math.nan,
+    )
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:

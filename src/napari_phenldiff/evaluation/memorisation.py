@@ -12,13 +12,22 @@ same number for real images that were not trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.choice import Chosen, cut_tiles, tile_side
+from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
+
+AS_GOOD_AS_A_COPY = 0.95
+"""Centred cosine similarity with a training image from which on an image is its copy, provided
+that no real image that was not trained on is as similar to one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,3 +180,58 @@ def _views(images: np.ndarray) -> Iterator[np.ndarray]:
     for mirrored in (images, images[..., ::-1]):
         for k in turns:
             yield np.rot90(mirrored, k, axes=(2, 3))
+
+
+class Memorisation(Kept):
+    """Similarity with the nearest training image, see `NearestTraining`."""
+
+    n_training: int
+    copies: Number
+    translated: Spread
+    held_out: Spread
+    translated_raw: Spread
+    held_out_raw: Spread
+
+
+def find_copies(
+    training: Callable[[], Experiment] | None,
+    target: str,
+    chosen: Chosen,
+    translated: Sequence[Image],
+    scaling: IntensityScaling,
+    notes: list[str],
+    source: str | None = None,
+) -> Memorisation | None:
+    """Look for translated images among the training images of the target condition.
+
+    All but these are in the grey values of the condition `source`, where one is named.
+    """
+    if training is None:
+        notes.append("Whether images were memorised is not known: no training images are known.")
+        return None
+    try:
+        images = training()[target].images
+    except InputError as error:
+        notes.append(f"Whether images were memorised is not known: {error}")
+        return None
+    if source is not None:
+        images = tuple(scaling.regrade(image, target, source) for image in images)
+        scaling = scaling.of(source)
+    side = tile_side((*images, *translated, *chosen.real_target))
+    known, made, other = (
+        np.stack([scaling.apply(tile) for tile in cut_tiles(group, side)[0]])
+        for group in (images, translated, chosen.real_target)
+    )
+    found, real = nearest_training(made, known), nearest_training(other, known)
+    limit = max(AS_GOOD_AS_A_COPY, float(real.centred.max()))
+    if chosen.trained_on:
+        # training images are copies of themselves and tell nothing
+        limit = AS_GOOD_AS_A_COPY
+    return Memorisation(
+        n_training=found.n_training,
+        copies=float((found.centred > limit).mean()),
+        translated=Spread.of(found.centred),
+        held_out=Spread.of(real.centred),
+        translated_raw=Spread.of(found.raw),
+        held_out_raw=Spread.of(real.raw),
+    )

@@ -5,71 +5,22 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict
-
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.classifier import Classified
+from napari_phenldiff.evaluation.cycle import Cycle, LatentCycles
 from napari_phenldiff.evaluation.distance_table import DistanceRow
-from napari_phenldiff.evaluation.evidence import Cells
-from napari_phenldiff.evaluation.numbers import Number
-from napari_phenldiff.evaluation.structure import StructureMeasure
+from napari_phenldiff.evaluation.evidence import Effect, Rules, Verdict
+from napari_phenldiff.evaluation.identity import Identity
+from napari_phenldiff.evaluation.memorisation import Memorisation
+from napari_phenldiff.evaluation.numbers import Kept, Number
+from napari_phenldiff.evaluation.structure import Structure
 from napari_phenldiff.evaluation.truth import Truth
-from napari_phenldiff.evaluation.verdict import Effect, Rules, Verdict
 from napari_phenldiff.images.files import write_atomic
 
 FORMAT = 1
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
-
-
-class Spread(_Part):
-    """Values of images in short: median and quartiles over those that are known, and all values."""
-
-    median: Number
-    low: Number
-    high: Number
-    n: int
-    values: tuple[Number, ...]
-
-    @classmethod
-    def of(cls, values: ArrayLike) -> Spread:
-        """Sum up values; those that are NaN are kept but do not count."""
-        given = np.asarray(values, float).ravel()
-        known = given[np.isfinite(given)]
-        low, median, high = np.quantile(known, (0.25, 0.5, 0.75)) if known.size else [np.nan] * 3
-        return cls(
-            median=float(median),
-            low=float(low),
-            high=float(high),
-            n=known.size,
-            values=tuple(map(float, given)),
-        )
-
-
-class Cycle(_Part):
-    """Error of images that went through something and came back, see `CycleError`."""
-
-    what: str
-    image_shape: tuple[int, int]
-    norm: Spread
-    rmse: Spread
-    rmse_grey: dict[str, Spread]
-
-
-class LatentCycles(_Part):
-    """Cycle of latents, and error of the autoencoder alone, see `LatentCycle`."""
-
-    rmse: Spread
-    relative: Spread
-    floor: Spread
-    floor_norm: Spread
-
-
-class Recovered(_Part):
+class Recovered(Kept):
     """Translated effect over real effect."""
 
     value: Number
@@ -78,40 +29,7 @@ class Recovered(_Part):
     reason: str
 
 
-class Identity(_Part):
-    """What stayed as it was, per image: reconstructed to translated, and real to translated."""
-
-    kept_channel: str | None
-    correlation: dict[str, Spread]
-    correlation_with_real: dict[str, Spread]
-    nuclei_channel: str | None
-    nuclei_kept: Spread | None
-    nuclei_overlap: Spread | None
-    nuclei_distance_px: Spread | None
-    own_source: Number
-    cells: Cells | None = None
-
-
-class Structure(_Part):
-    """Structure with brightness taken out, and where things are, per channel (layout r)."""
-
-    measures: tuple[StructureMeasure, ...]
-    layout: dict[str, Spread]
-    layout_reconstructed: dict[str, Spread]
-
-
-class Memorisation(_Part):
-    """Similarity with the nearest training image, see `NearestTraining`."""
-
-    n_training: int
-    copies: Number
-    translated: Spread
-    held_out: Spread
-    translated_raw: Spread
-    held_out_raw: Spread
-
-
-class Controls(_Part):
+class Controls(Kept):
     """Effects of what should show none, and the truth where it is known."""
 
     null: Effect | None
@@ -120,7 +38,7 @@ class Controls(_Part):
     truth: Truth | None
 
 
-class Metrics(_Part):
+class Metrics(Kept):
     """All that an evaluation found.
 
     What could not be computed is None (or null for NaN), and `notes` says why.

@@ -16,9 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.choice import Chosen
 from napari_phenldiff.evaluation.classifier import share_out
-from napari_phenldiff.evaluation.numbers import Number
+from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.wells import Wells, well_of
 from napari_phenldiff.measurement.statistics.compare import compare, holm, recovery
 from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delta_interval
 from napari_phenldiff.measurement.structure import (
@@ -334,3 +337,43 @@ def _units(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:
 def _median_spectrum(rows: np.ndarray) -> tuple[float, ...]:
     known = rows[np.isfinite(rows).all(-1)]
     return tuple(map(float, np.median(known, 0) if len(known) else np.full(rows.shape[-1], np.nan)))
+
+
+class Structure(Kept):
+    """Structure with brightness taken out, and where things are, per channel (layout r)."""
+
+    measures: tuple[StructureMeasure, ...]
+    layout: dict[str, Spread]
+    layout_reconstructed: dict[str, Spread]
+
+
+def structure_and_layout(
+    chosen: Chosen,
+    reconstructed: Sequence[Image],
+    translated: Sequence[Image],
+    keep: Sequence[str],
+    wells: Wells | None,
+    seed: int,
+    notes: list[str],
+) -> Structure | None:
+    """Measure the structure of all four groups, brightness aside, and the layout."""
+    try:
+        measures = measure_structure(
+            chosen.real_source,
+            chosen.real_target,
+            reconstructed,
+            translated,
+            [well_of(image.name, wells) for image in chosen.real_source],
+            [well_of(image.name, wells) for image in chosen.real_target],
+            keep,
+            seed=seed,
+        )
+    except InputError as error:
+        notes.append(f"Structure was not measured: {error}")
+        return None
+    names = chosen.sources[0].channel_names
+    return Structure(
+        measures=measures,
+        layout=Spread.by_channel(names, layouts(chosen.sources, translated)),
+        layout_reconstructed=Spread.by_channel(names, layouts(chosen.sources, reconstructed)),
+    )

@@ -28,7 +28,7 @@ from napari_phenldiff.runs.folder import Run, check_output_folder
 from napari_phenldiff.runs.suitability import Suitability
 
 if TYPE_CHECKING:
-    from napari_phenldiff.evaluation.subject import Evaluation
+    from napari_phenldiff.evaluation.evaluate import Evaluation
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.measurement.segmentation.thresholds import Settings
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,11 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.wording import (
+    column_words,
+    control_effects,
+    interval_text,
+    quartiles_text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from napari_phenldiff.evaluation.schema import Metrics, Spread
+    from napari_phenldiff.evaluation.schema import Metrics
     from napari_phenldiff.measurement.figures.style import ThemeName
     from napari_phenldiff.measurement.tables.measurement import Measurement
 
@@ -26,12 +31,6 @@ _FOLDER, _METRICS, _MEASURED, _REPORT = (
 MARKS = {"for": "✓", "against": "✗", "open": "?", "not tried": "–"}
 """What a rule said, as a sign beside it."""
 
-OUTCOMES = {
-    "for": "for it",
-    "against": "against it",
-    "open": "open",
-    "not tried": "not tried",
-}
 ANSWERS = {"supported": "for", "not supported": "against", "cannot tell": "open"}
 """The sign that goes with the verdict."""
 
@@ -99,7 +98,7 @@ class FoundEvaluation:
         images = f"{m.n_translated} images" + (
             "" if m.counted == "images" else f", {m.counted} counted"
         )
-        return f"{m.source} → {m.target} · {_words(m.measurement)} ({m.profile}) · {images}"
+        return f"{m.source} → {m.target} · {column_words(m.measurement)} ({m.profile}) · {images}"
 
     def rules(self) -> tuple[tuple[str, str, str], ...]:
         """Return what each rule is about, what it said (a key of `MARKS`), and why."""
@@ -162,8 +161,8 @@ def _effects(m: Metrics) -> _Rows:
         if name in rows:
             row = rows[name]
             yield (
-                f"{what} of {_words(m.measurement)}",
-                _interval(row["shift"], row["shift_low"], row["shift_high"]),
+                f"{what} of {column_words(m.measurement)}",
+                interval_text(row["shift"], row["shift_low"], row["shift_high"]),
             )
     r = m.recovery
     value = f"{_percent(r.value)} ({_percent(r.low)} to {_percent(r.high)})"
@@ -175,24 +174,23 @@ def _effects(m: Metrics) -> _Rows:
 
 
 def _controls(m: Metrics) -> _Rows:
-    controls = [("Null translation, to the own condition", m.controls.null)]
-    controls += [("Run on shuffled conditions", effect) for effect in m.controls.shuffled]
-    controls += [("Run on two halves of one condition", e) for e in m.controls.half_split]
-    for what, effect in controls:
-        if effect is not None:
-            yield what, f"{_interval(effect.shift, effect.low, effect.high)}"
+    for what, effect in control_effects(m):
+        yield what, interval_text(effect.shift, effect.low, effect.high)
     truth = m.controls.truth
     if truth is not None:
         yield "Error of the effect against the truth", _percent(truth.effect_error, sign=True)
         yield (
             "Correlation with the true change, over images",
-            _interval(truth.correlation, truth.correlation_low, truth.correlation_high),
+            interval_text(truth.correlation, truth.correlation_low, truth.correlation_high),
         )
 
 
 def _cycle(m: Metrics) -> _Rows:
     for cycle in m.cycle:
-        yield f"Error per pixel, {cycle.what}", f"{_quartiles(cycle.rmse, 100)} % of the range"
+        yield (
+            f"Error per pixel, {cycle.what}",
+            f"{quartiles_text(cycle.rmse, factor=100)} % of the range",
+        )
 
 
 def _identity(m: Metrics) -> _Rows:
@@ -200,9 +198,9 @@ def _identity(m: Metrics) -> _Rows:
     kept = (i.kept_channel or "").split(", ")
     for name, spread in i.correlation.items():
         if name in kept:
-            yield f"Correlation of {name}, which should stay", _quartiles(spread)
+            yield f"Correlation of {name}, which should stay", quartiles_text(spread)
     if i.nuclei_kept is not None:
-        yield f"Nuclei matched one to one ({i.nuclei_channel})", _quartiles(i.nuclei_kept)
+        yield f"Nuclei matched one to one ({i.nuclei_channel})", quartiles_text(i.nuclei_kept)
     if i.cells is not None:
         changed = f"{_percent(i.cells.lost)}, {_percent(i.cells.invented)}"
         yield f"Cells lost, invented, of {i.cells.n_before} ({i.cells.channel})", changed
@@ -211,19 +209,18 @@ def _identity(m: Metrics) -> _Rows:
 
 def _structure(m: Metrics) -> _Rows:
     """Give where translated images lie, of each measure that tells the real conditions apart."""
-    from napari_phenldiff.evaluation.likeness import has_say
+    from napari_phenldiff.evaluation.verdict import has_say
 
     if m.structure is None:
         return
     for one in m.structure.measures:
         if has_say(one, m.rules):
             where = one.translated
-            value, low, high = (_number(x, ".2f") for x in (where.value, where.low, where.high))
             scale = f"0: real {m.source}, 1: real {m.target}"
             what = f"{one.measure.capitalize()} of {one.channel} ({scale})"
-            yield what, f"{value} ({low} to {high})"
+            yield what, interval_text(where.value, where.low, where.high, ".2f")
     for name, spread in m.structure.layout.items():
-        yield f"Layout of {name}, correlation with the source", _quartiles(spread)
+        yield f"Layout of {name}, correlation with the source", quartiles_text(spread)
 
 
 def _looks(m: Metrics) -> _Rows:
@@ -244,7 +241,7 @@ def _distances(m: Metrics) -> _Rows:
         if row.channel == m.distances[0].channel:
             yield (
                 f"Kernel distance, {row.images}",
-                f"{_interval(row.kernel, row.kernel_low, row.kernel_high)}, {row.n} images",
+                f"{interval_text(row.kernel, row.kernel_low, row.kernel_high)}, {row.n} images",
             )
 
 
@@ -265,27 +262,7 @@ _PARTS = (
 )
 
 
-def _words(column: str) -> str:
-    return re.sub(r"_+", " ", column)
-
-
 def _percent(value: float, *, sign: bool = False) -> str:
     if math.isnan(value):
         return "unknown"
     return f"{100 * value:{'+' if sign else ''}.0f} %"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "unknown" if value is None or math.isnan(value) else format(value, form)
-
-
-def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    first, least, most = (_number(x, "+.3g") for x in (value, low, high))
-    return f"{first} ({least} to {most})"
-
-
-def _quartiles(spread: Spread, factor: float = 1) -> str:
-    middle, low, high = (
-        _number(x * factor, ".3g") for x in (spread.median, spread.low, spread.high)
-    )
-    return f"{middle} ({low} to {high})"

@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation import parts
 from napari_phenldiff.evaluation.benchmark.config import BenchmarkConfig
 from napari_phenldiff.evaluation.benchmark.folder import Made, Trained
 from napari_phenldiff.evaluation.benchmark.split import Data
-from napari_phenldiff.evaluation.choice import cut_tiles
+from napari_phenldiff.evaluation.choice import LARGEST_TILE, cut_tiles
 from napari_phenldiff.evaluation.classifier import Classified, classify
+from napari_phenldiff.evaluation.cycle import Cycle, measure_cycle
 from napari_phenldiff.evaluation.distance_table import (
     COPY,
     REAL,
@@ -28,8 +28,10 @@ from napari_phenldiff.evaluation.distance_table import (
     inception_distance,
 )
 from napari_phenldiff.evaluation.features import Features, extract_features
+from napari_phenldiff.evaluation.identity import Identity, measure_identity
+from napari_phenldiff.evaluation.memorisation import Memorisation, find_copies
 from napari_phenldiff.evaluation.numbers import Number
-from napari_phenldiff.evaluation.schema import Cycle, Identity, Memorisation, Recovered
+from napari_phenldiff.evaluation.schema import Recovered
 from napari_phenldiff.images.channel_names import named_channels, nuclei_channel
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
@@ -192,7 +194,7 @@ def judge_method(
     # the images that are translated are the first of the real ones
     before = values["source"][: len(sources)]
     keep = kept_channels(config, sources[0].channel_names)
-    identity, _, _ = parts.identity(chosen, made.reconstructed, made.translated, keep, notes)
+    identity, _, _ = measure_identity(chosen, made.reconstructed, made.translated, keep, notes)
     seen = _appearance(config, data, made, notes)
     how = trained or Trained(0.0, 0, 0, "")
     metrics = MethodMetrics(
@@ -206,12 +208,12 @@ def judge_method(
         distances=tuple(seen.distances),
         fid=seen.fid,
         cycle=(
-            parts.cycle("there and back", sources, made.back, data.scaling),
-            parts.cycle(RECONSTRUCTED, sources, made.reconstructed, data.scaling),
+            measure_cycle("there and back", sources, made.back, data.scaling),
+            measure_cycle(RECONSTRUCTED, sources, made.reconstructed, data.scaling),
         ),
         classifier=seen.classified,
         identity=identity,
-        memorisation=parts.memorisation(
+        memorisation=find_copies(
             lambda: data.training, config.target, chosen, made.translated, data.scaling, notes
         ),
         seconds_per_image=made.seconds,
@@ -255,7 +257,7 @@ def _appearance(config: BenchmarkConfig, data: Data, made: Made, notes: list[str
         "training target": data.training.conditions[1].images,
     }
     tests = (*chosen.sources, *chosen.real_target)
-    side = min(parts.LARGEST_TILE, *(min(image.shape) for image in tests))
+    side = min(LARGEST_TILE, *(min(image.shape) for image in tests))
     tiles = {name: _tiles(images, side, data.scaling) for name, images in sets.items()}
     try:
         features = {name: extract_features(pixels) for name, (pixels, _) in tiles.items()}

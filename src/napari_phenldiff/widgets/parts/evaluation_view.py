@@ -15,7 +15,8 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.viewer.evaluations import ANSWERS, MARKS, OUTCOMES, FoundEvaluation
+from napari_phenldiff.evaluation.wording import OUTCOMES, headline
+from napari_phenldiff.viewer.evaluations import ANSWERS, MARKS, FoundEvaluation
 from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.icons import keep_icon
@@ -118,7 +119,7 @@ class EvaluationView(QWidget):
             return
         verdict = found.metrics.verdict
         outcome = ANSWERS.get(verdict.answer, "open")
-        self.verdict.setText(f"{MARKS[outcome]} {verdict.answer[:1].upper()}{verdict.answer[1:]}")
+        self.verdict.setText(f"{MARKS[outcome]} {headline(verdict)}")
         # In the style sheet, since that of napari sets the size of all text.
         self.verdict.setStyleSheet(f"{_HEADLINE} color: {self._color(outcome)};")
         self.reason.setText(verdict.reason)
