@@ -20,7 +20,6 @@ from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, vali
 
 if TYPE_CHECKING:
     from napari_phenldiff.measurement.tables.measurement import Measurement
-    from napari_phenldiff.runs.folder import Run
 
 DEFAULT_FOLDER = "phenldiff-demo"
 
