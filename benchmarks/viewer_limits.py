@@ -56,7 +56,7 @@ from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.jobs import process as child_processes
 from napari_phenldiff.jobs.job import Job, JobState
 from napari_phenldiff.runs.config import TrainingConfig
-from napari_phenldiff.widgets.parts.translating_task import session_of
+from napari_phenldiff.viewer.model_session import session_of
 
 PLUGIN = "napari-phenldiff"
 DOCKS = ("Fine-tune", "Translate", "Measure")

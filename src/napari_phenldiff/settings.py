@@ -142,16 +142,6 @@ class Setting:
         """Return the model of a nested configuration; None for other settings."""
         return next((kind for kind in self.kinds if issubclass(kind, BaseModel)), None)
 
-    def arguments(self, value: Any) -> list[str]:
-        """Return what gives a value on the command line; nothing for None."""
-        if value is None:
-            return []
-        if isinstance(value, bool):
-            return [self.option if value else "--no-" + self.option.removeprefix("--")]
-        text = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
-        # with "=", so that what begins with a dash is not taken for an option
-        return [f"{self.option}={text}"]
-
     @property
     def option(self) -> str:
         """Return the command line option, such as ``--batch-size``."""
@@ -175,6 +165,19 @@ def with_more(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     known = {part.name for part in fields(kind)}
     more = {name: value for name, value in values.items() if name not in known}
     return {name: values[name] for name in values if name in known} | {"more": more}
+
+
+def in_message(model: type[BaseModel], name: str) -> str:
+    """Return a setting as messages name it, for whoever reads them in a dock or a terminal.
+
+    Examples
+    --------
+    >>> from napari_phenldiff.evaluation.config import EvaluationConfig
+    >>> in_message(EvaluationConfig, "trained_too")
+    '--trained-too (“Images it knows”)'
+    """
+    setting = settings_in(model)[name]
+    return f"{setting.option} (“{setting.label}”)"
 
 
 def without_markup(text: str) -> str:

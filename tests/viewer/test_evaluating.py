@@ -1,23 +1,22 @@
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from napari.components import ViewerModel
 
-from napari_phenldiff.cli.evaluate import add_parser
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.channel_match import match_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.jobs.requests import read_request, write_request
 from napari_phenldiff.measurement.profiles.area import AreaSettings
-from napari_phenldiff.measurement.tables.measurement import read_settings
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.conditions import conditions_in_folder, conditions_of_layers
-from napari_phenldiff.viewer.evaluating import EvaluationRequest, events_in, in_words_of_the_dock
+from napari_phenldiff.viewer.evaluating import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import (
     FoundEvaluation,
     evaluations_of,
@@ -47,13 +46,6 @@ def request_(run: Run, experiment_folder: Path) -> EvaluationRequest:
     )
 
 
-def parsed(arguments: list[str]) -> argparse.Namespace:
-    """Read arguments as the command does."""
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    return parser.parse_args(arguments)
-
-
 def test_a_folder_becomes_the_command(request_: EvaluationRequest, tmp_path: Path):
     given = replace(
         request_, images=6, wells="-w(.)", keep=(), paired=True, trained_too=True, cycle=False,
@@ -61,19 +53,32 @@ def test_a_folder_becomes_the_command(request_: EvaluationRequest, tmp_path: Pat
     )  # fmt: skip
     assert given.validation_error() is None
 
-    args = parsed(given.prepare(tmp_path))
+    asked = given.prepare(tmp_path)
 
-    assert (args.run, args.data) == (given.run, given.folder)
-    assert (args.source, args.target, args.profile) == ("untreated", "treated", "area")
-    assert (args.images, args.wells, args.keep, args.z) == (6, "-w(.)", ("none",), "max")
-    assert (args.paired, args.trained_too, args.cycle) == (True, True, False)
-    assert (args.shuffled, args.half_split) == ([given.run], [])
-    assert (args.guidance, args.seed) == (3.0, 4)
-    assert "depth" not in args  # a method may lack what nobody has changed
-    assert args.out == given.run / "evaluations" / "first"
-    assert args.events == events_in(tmp_path)
-    assert read_settings(args.settings)[:2] == ("area", AreaSettings())
-    assert not (tmp_path / "images").exists()
+    assert (asked.run, asked.data, asked.profile) == (given.run, given.folder, "area")
+    assert asked.z == "max"
+    assert asked.config == EvaluationConfig(
+        images=6, wells="-w(.)", keep=(), paired=True, trained_too=True, cycle=False
+    )
+    assert (asked.shuffled, asked.half_split) == ((given.run,), ())
+    # A method may lack what nobody has changed, such as the depth.
+    assert asked.translation == {
+        "source": "untreated",
+        "target": "treated",
+        "guidance": 3.0,
+        "seed": 4,
+    }
+    assert asked.out == given.run / "evaluations" / "first"
+    assert asked.profile_settings() == AreaSettings()
+    assert list(tmp_path.glob("images")) == []
+
+
+def test_a_comma_in_the_name_of_a_channel_arrives(request_: EvaluationRequest, tmp_path: Path):
+    asked = replace(request_, keep=("a,b", "none")).prepare(tmp_path)
+    write_request(tmp_path / "request.json", asked)
+
+    assert read_request(tmp_path / "request.json") == asked
+    assert asked.config.keep == ("a,b", "none")
 
 
 def test_layers_are_written_down_as_they_are(
@@ -85,9 +90,9 @@ def test_layers_are_written_down_as_they_are(
     given = replace(request_, source=untreated, target=treated, folder=None).snapshot()
     viewer.layers.clear()
 
-    args = parsed(given.prepare(tmp_path / "aside"))
+    asked = given.prepare(tmp_path / "aside")
 
-    written = Experiment.from_folder(args.data, conditions=("untreated", "treated"))
+    written = Experiment.from_folder(asked.data, conditions=("untreated", "treated"))
     before = Experiment.from_folder(experiment_folder, conditions=("untreated", "treated"))
     assert [i.name for i in written.images] == [i.name for i in before.images]
     # The run knows its images by the hash of their pixels.
@@ -100,11 +105,11 @@ def test_channels_are_put_into_one_order_before(request_: EvaluationRequest, tmp
     given = replace(request_, match=swapped)
     assert given.needs_images
 
-    args = parsed(given.prepare(tmp_path))
+    asked = given.prepare(tmp_path)
 
     folder = request_.folder
     assert folder is not None
-    written, before = (Experiment.from_folder(f)["treated"].images for f in (args.data, folder))
+    written, before = (Experiment.from_folder(f)["treated"].images for f in (asked.data, folder))
     assert (written[0].data[0] == before[0].data[1]).all()
 
 
@@ -119,7 +124,6 @@ def test_channels_are_put_into_one_order_before(request_: EvaluationRequest, tmp
         ({"name": "a/b"}, "leave out"),
         ({"name": ".hidden"}, "leave out"),
         ({"shuffled": Path("nowhere")}, "nowhere is not a run"),
-        ({"keep": ("a,b",)}, "command line"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told(request_, change, told, tmp_path: Path):
@@ -194,8 +198,3 @@ def test_a_damaged_evaluation_is_told(tmp_path: Path, write_evaluation):
     (tmp_path / "one" / "metrics.json").write_text("{}")
     with pytest.raises(InputError, match="evaluate again"):
         FoundEvaluation.read(tmp_path / "one")
-
-
-def test_the_dock_says_what_its_fields_are_called():
-    said = in_words_of_the_dock("Give others, or take these as well with --trained-too.")
-    assert said == "Give others, or take these as well with “Images it knows”."

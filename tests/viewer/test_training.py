@@ -10,6 +10,8 @@ import tifffile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_match import match_channels
 from napari_phenldiff.images.tiff import read_tiff, write_stack, write_tiff
+from napari_phenldiff.jobs.requests import read_request, write_request
+from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.conditions import conditions_of_layers
 from napari_phenldiff.viewer.training import (
@@ -96,38 +98,27 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
         from_folder, images_per_condition=2, steps=9, seed=4, batch_size=3, device="cpu"
     )
 
-    arguments = request.arguments()
+    asked = request.job_request()
 
-    assert arguments[:2] == ["train", str(request.folder)]
-    options = dict(zip(arguments[2::2], arguments[3::2], strict=True))
-    assert options == {
-        "--source": "untreated",
-        "--target": "treated",
-        "--out": str(request.out),
-        "--base": "bundled",
-        "--strategy": "lora",
-        "--steps": "9",
-        "--seed": "4",
-        "--batch-size": "3",
-        "--device": "cpu",
-        "--precision": "auto",
-        "--images-per-condition": "2",
-        "--validation-images": "auto",
-        "--reference-channels": "auto",
-        "--normalised-channels": "auto",
-        "--rank": "14",
-        "--learning-rate": "0.001",
-        "--preview-every": "0",
-    }
+    assert (asked.data, asked.out, asked.z) == (request.folder, request.out, None)
+    assert asked.config == TrainingConfig(
+        conditions=("untreated", "treated"),
+        images_per_condition=2,
+        steps=9,
+        seed=4,
+        batch_size=3,
+        device="cpu",
+    )
 
 
-def test_the_command_line_understands_it(from_folder: TrainingRequest):
-    from napari_phenldiff.cli import _parser
+def test_what_is_asked_for_arrives_as_it_is(from_folder: TrainingRequest, tmp_path: Path):
+    asked = replace(from_folder, reference_channels=("DNA",)).job_request()
+    # A comma belongs to a name here, and so do words that mean something on the command line.
+    config = asked.config.model_copy(update={"reference_channels": ("GFP, low", "auto", "none")})
+    asked = asked.model_copy(update={"config": config})
+    write_request(tmp_path / "request.json", asked)
 
-    args = _parser().parse_args(from_folder.arguments())
-
-    assert args.data == from_folder.folder
-    assert args.steps == from_folder.steps
+    assert read_request(tmp_path / "request.json") == asked
 
 
 def test_layers_become_a_run_that_can_be_started(from_layers: TrainingRequest):
@@ -262,11 +253,9 @@ def test_further_conditions_are_learned_too(
     assert "twice" in (replace(request, further=(treated,)).validation_error() or "")
 
 
-def test_the_command_line_names_further_conditions_and_planes(
+def test_further_conditions_and_planes_are_asked_for(
     experiment_folder: Path, third, tmp_path: Path
 ):
-    from napari_phenldiff.cli import _parser
-
     dose, treated, untreated = conditions_in_folder(experiment_folder)
     request = TrainingRequest(
         untreated,
@@ -277,11 +266,11 @@ def test_the_command_line_names_further_conditions_and_planes(
         z="max",
     )
 
-    args = _parser().parse_args(request.arguments())
+    asked = request.job_request()
 
     assert not request.needs_preparing
-    assert args.condition == ["dose"]
-    assert args.z == "max"
+    assert asked.config.conditions == ("untreated", "treated", "dose")
+    assert asked.z == "max"
 
 
 def test_other_channels_need_a_match(experiment_folder: Path, third, tmp_path: Path):

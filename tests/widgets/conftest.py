@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,12 @@ from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.jobs.job import Job, jobs
 from napari_phenldiff.jobs.process import ChildProcess
+from napari_phenldiff.jobs.requests import Request, SessionRequest, TrainRequest, write_request
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer import preferences
+from napari_phenldiff.viewer import model_session, preferences
 from napari_phenldiff.viewer.reader import experiment_layers
-from napari_phenldiff.widgets.parts import evaluating_task, training_task, translating_task
+from napari_phenldiff.widgets.parts import tasks
 
 _FAKE = Path(__file__).with_name("fake_phenldiff.py")
 
@@ -108,28 +109,33 @@ def run_folder(simulated: Conditions, tmp_path: Path) -> Path:
 
 @dataclass
 class FakeChild:
-    """Starts the stand-in in place of ``phenldiff`` and keeps what it was started with."""
+    """Starts the stand-in in place of ``phenldiff`` and keeps what it was asked for."""
 
     monkeypatch: pytest.MonkeyPatch
-    calls: list[list[str]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     processes: list[ChildProcess] = field(default_factory=list)
 
     def plan(self, **plan: Any) -> None:
         self.monkeypatch.setenv("FAKE_PHENLDIFF", json.dumps(plan))
 
-    def launch(self, arguments: Sequence[str], log: Path) -> ChildProcess:
-        return self._start(arguments, log, stdin=subprocess.DEVNULL)
+    def train_elsewhere(self, data: Path, out: Path) -> ChildProcess:
+        """Train as somebody else would, in another terminal."""
+        config = TrainingConfig(conditions=("untreated", "treated"), steps=9)
+        request = TrainRequest(data=data, config=config, out=out)
+        aside = out.parent
+        aside.mkdir(parents=True, exist_ok=True)
+        return self.launch(request, aside / "theirs.json", aside / "their.log")
 
-    def launch_listening(
-        self, arguments: Sequence[str], log: Path, environment: dict[str, str]
-    ) -> ChildProcess:
-        return self._start(arguments, log, stdin=subprocess.PIPE)
-
-    def _start(self, arguments: Sequence[str], log: Path, **options: Any) -> ChildProcess:
-        self.calls.append(list(arguments))
+    def launch(self, request: Request, path: Path, log: Path) -> ChildProcess:
+        self.requests.append(request)
+        write_request(path, request)
+        listens = isinstance(request, SessionRequest)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, str(_FAKE), *arguments], stdout=output, stderr=output, **options
+                [sys.executable, str(_FAKE), "job", str(path)],
+                stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         self.processes.append(ChildProcess(process, log))
         return self.processes[-1]
@@ -139,9 +145,8 @@ class FakeChild:
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChild]:
     fake = FakeChild(monkeypatch)
     fake.plan()
-    monkeypatch.setattr(training_task, "launch", fake.launch)
-    monkeypatch.setattr(evaluating_task, "launch", fake.launch)
-    monkeypatch.setattr(translating_task, "launch", fake.launch_listening)
+    monkeypatch.setattr(tasks, "launch", lambda: fake.launch)
+    monkeypatch.setattr(model_session, "launch", lambda environment: fake.launch)
     yield fake
     for process in fake.processes:
         if process.poll() is None:

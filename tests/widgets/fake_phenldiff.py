@@ -1,4 +1,4 @@
-"""Stands in for ``phenldiff``: the same arguments, folders and events, and no model.
+"""Stands in for ``phenldiff job``: the same requests, folders and events, and no model.
 
 What it does is told by the environment variable ``FAKE_PHENLDIFF``, a JSON object: ``steps``,
 ``delay`` (seconds per step or image), ``trained_on`` (whether to warn of that), and ``end``:
@@ -7,7 +7,6 @@ What it does is told by the environment variable ``FAKE_PHENLDIFF``, a JSON obje
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import os
@@ -21,11 +20,18 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiff import read_image, tiff_files, write_tiff
-from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.jobs.requests import (
+    EvaluateRequest,
+    ResumeRequest,
+    SessionRequest,
+    TrainRequest,
+    read_request,
+)
 from napari_phenldiff.runs.events import (
     Event,
     Failed,
@@ -39,6 +45,7 @@ from napari_phenldiff.runs.events import (
 )
 from napari_phenldiff.runs.failures import explain
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.settings import in_message
 
 PLAN = {
     "steps": 4,
@@ -65,15 +72,16 @@ def shortage(place: Path) -> str:
     return explain(OSError(errno.ENOSPC, "No space left on device", str(place)))
 
 
-def train(args: argparse.Namespace) -> None:
-    if args.resume:
-        run = Run.open(args.resume)
+def train(request: TrainRequest | ResumeRequest) -> None:
+    if isinstance(request, ResumeRequest):
+        run = Run.open(request.run)
     else:
-        conditions = (args.source, args.target)
-        experiment = Experiment.from_folder(args.data, conditions=conditions).select(conditions)
-        config = TrainingConfig(conditions=conditions, steps=args.steps)
+        names = request.config.conditions
+        experiment = Experiment.from_folder(request.data, conditions=names).select(names)
         scaling = IntensityScaling.fit(experiment.images)
-        run = Run.from_experiment(args.out, config, experiment=experiment, scaling=scaling)
+        run = Run.from_experiment(
+            request.out, request.config, experiment=experiment, scaling=scaling
+        )
     with run.lock():
         run.clear_stop()
         run.append(Loading("Loading the base model"))
@@ -106,7 +114,7 @@ def negative(image: Image, strength: float) -> Image:
     return replace(image, data=data, path=None)
 
 
-def session(args: argparse.Namespace) -> None:
+def session(args: SessionRequest) -> None:
     requests: SimpleQueue[dict | None] = SimpleQueue()
     given_up: set[int] = set()
     arrived: list[int] = []
@@ -186,9 +194,9 @@ def turn(parent: Path, folder: Path, request: dict, stopped: Callable[[], bool])
     append_event(folder / "events.jsonl", Finished(2, stopped=stopped()))
 
 
-def evaluate(args: argparse.Namespace) -> None:
+def evaluate(request: EvaluateRequest, events: Path) -> None:
     def tell(event: Event) -> None:
-        append_event(args.events, event)
+        append_event(events, event)
 
     tell(Loading("Loading the model"))
     for done in range(1, PLAN["steps"] + 1):
@@ -197,33 +205,27 @@ def evaluate(args: argparse.Namespace) -> None:
         time.sleep(PLAN["delay"])
         tell(Progress(done, PLAN["steps"], "translating"))
     if PLAN["end"] == "fail":
-        tell(Failed("Give others, or take these as well with --trained-too."))
+        knows = in_message(EvaluationConfig, "trained_too")
+        tell(Failed(f"Give others, or take these as well with {knows}."))
         sys.exit(2)
     sys.path.append(str(Path(__file__).resolve().parents[1]))
     from canned_evaluation import write_evaluation
 
-    write_evaluation(args.out)
+    write_evaluation(request.out)
     tell(Finished(PLAN["steps"]))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    commands = parser.add_subparsers(dest="command", required=True)
-    trainer = commands.add_parser("train")
-    trainer.add_argument("data", nargs="?", type=Path)
-    trainer.add_argument("--resume", type=Path)
-    judge = commands.add_parser("evaluate")
-    judge.add_argument("--out", type=Path)
-    judge.add_argument("--events", type=Path)
-    host = commands.add_parser("session")
-    host.add_argument("run", type=Path)
-    host.add_argument("--folder", type=Path)
-    for option in ("--source", "--target"):
-        trainer.add_argument(option)
-    trainer.add_argument("--out", type=Path)
-    trainer.add_argument("--steps", type=int)
-    args, _ = parser.parse_known_args()
-    {"train": train, "session": session, "evaluate": evaluate}[args.command](args)
+    command, path = sys.argv[1:]
+    assert command == "job"
+    request = read_request(Path(path))
+    match request:
+        case TrainRequest() | ResumeRequest():
+            train(request)
+        case SessionRequest():
+            session(request)
+        case EvaluateRequest():
+            evaluate(request, Path(path).with_name("events.jsonl"))
 
 
 if __name__ == "__main__":

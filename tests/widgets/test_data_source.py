@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QComboBox
 
 from napari_phenldiff.images.tiff import read_tiff, write_tiff
 from napari_phenldiff.jobs.job import JobState
+from napari_phenldiff.jobs.requests import ResumeRequest
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.reader import read_layers
 from napari_phenldiff.widgets.finetune import FineTuneWidget
@@ -275,9 +276,9 @@ def test_a_folder_tells_what_is_in_it(open_dock, viewer, tmp_path: Path):
     tick(data, "washout")
 
     assert dock.validation_error() is None
-    arguments = dock.request().arguments()
-    assert arguments[arguments.index("--condition") + 1] == "washout"
-    assert arguments[arguments.index("--z") + 1] == "max"
+    asked = dock.request().job_request()
+    assert asked.config.conditions[2:] == ("washout",)
+    assert asked.z == "max"
 
 
 def test_a_folder_with_other_channels_is_prepared_here(
@@ -296,7 +297,7 @@ def test_a_folder_with_other_channels_is_prepared_here(
     job = until_ended(dock)
 
     assert job.state is JobState.FINISHED, job.message
-    assert child.calls == [["train", "--resume", str(tmp_path / "run")]]
+    assert child.requests == [ResumeRequest(run=tmp_path / "run")]
     run = Run.open(tmp_path / "run")
     (swapped,) = read_tiff(sorted((data_folder / "treated").iterdir())[0])
     trained = run.load_experiment()["treated"].images[0]

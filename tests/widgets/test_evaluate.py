@@ -28,10 +28,6 @@ def dock(qtbot, model: ViewerModel, run_folder: Path) -> EvaluateWidget:
     return dock
 
 
-def options(call: list[str]) -> dict[str, str]:
-    return dict(part[2:].split("=", 1) for part in call if part.startswith("--") and "=" in part)
-
-
 def drawn(dock: EvaluateWidget, qtbot) -> None:
     """Wait for the thread that draws."""
     qtbot.waitUntil(lambda: dock.view.figure.figure is not None)
@@ -76,14 +72,14 @@ def test_layers_are_evaluated_in_a_child_process(
     job = until_ended(dock)
 
     assert job.state is JobState.FINISHED, job.message
-    (call,) = child.calls
-    assert call[:2] == ["evaluate", str(run_folder)]
-    given = options(call)
-    assert (given["images"], given["wells"], given["guidance"]) == ("4", "^.", "5.0")
-    assert (given["profile"], given["keep"], given["source"]) == ("area", "DNA", "untreated")
+    (request,) = child.requests
+    assert (request.run, request.profile) == (run_folder, "area")
+    assert (request.config.images, request.config.wells) == (4, "^.")
+    assert request.config.keep == ("DNA",)
+    assert request.translation == {"source": "untreated", "target": "treated", "guidance": 5.0}
     # The images that were written aside are deleted.
-    qtbot.waitUntil(lambda: not Path(call[2]).parent.exists())
-    assert Path(given["out"]) == folder_of(run_folder, "area-001")
+    qtbot.waitUntil(lambda: not request.data.parent.exists())
+    assert request.out == folder_of(run_folder, "area-001")
     # The verdict is there, in words, and the next evaluation has a name of its own.
     assert dock.view.verdict.text() == "✓ Supported"
     assert dock.results.currentText() == "area-001"
@@ -112,7 +108,7 @@ def test_a_folder_is_evaluated_where_it_lies(qtbot, dock, child, until_ended, da
     dock.data.folder.set_path(data_folder)
     dock.start()
     assert until_ended(dock).state is JobState.FINISHED
-    assert Path(child.calls[0][2]) == data_folder
+    assert child.requests[0].data == data_folder
     drawn(dock, qtbot)
 
 

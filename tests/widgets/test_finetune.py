@@ -7,11 +7,12 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.jobs.job import JobState, jobs
+from napari_phenldiff.jobs.requests import ResumeRequest, TrainRequest
 from napari_phenldiff.runs import contents
 from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB, FineTuneWidget
-from napari_phenldiff.widgets.parts import training_task
+from napari_phenldiff.widgets.parts import tasks
 from napari_phenldiff.widgets.parts.data_source import FOLDER
 
 
@@ -102,7 +103,7 @@ def test_layers_are_trained_on_in_a_child_process(
     assert job.losses == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3)), (4, 0.25)]
     assert dock.job_foot.status.text().startswith("Fine-tuning untreated → treated: finished.")
     run = Run.open(tmp_path / "run")
-    assert child.calls == [["train", "--resume", str(run.path)]]
+    assert child.requests == [ResumeRequest(run=run.path)]
     assert run.config.images_per_condition == 3
     assert run.config.seed == 5
     assert len(run.trained_images) == 6
@@ -122,7 +123,9 @@ def test_a_folder_is_trained_on_in_a_child_process(
     job = until_ended(dock)
 
     assert job.state is JobState.FINISHED, job.message
-    assert child.calls[0][:2] == ["train", str(data_folder)]
+    (request,) = child.requests
+    assert isinstance(request, TrainRequest)
+    assert (request.data, request.out) == (data_folder, tmp_path / "run")
     assert Run.open(tmp_path / "run").state == "finished"
 
 
@@ -233,10 +236,10 @@ def test_bad_images_are_told_in_a_sentence(dock: FineTuneWidget, model, until_en
 def test_whatever_is_raised_in_the_thread_is_told(
     dock: FineTuneWidget, monkeypatch: pytest.MonkeyPatch, until_ended, error, words: str
 ):
-    def launch(arguments, log):
+    def launch(request, path, log):
         raise error("out of something")
 
-    monkeypatch.setattr(training_task, "launch", launch)
+    monkeypatch.setattr(tasks, "launch", lambda: launch)
     dock.start()
     job = until_ended(dock)
 
@@ -274,14 +277,13 @@ def test_a_run_of_somebody_else_can_be_watched_and_stopped(
     qtbot, dock: FineTuneWidget, child, until_ended, data_folder: Path, tmp_path: Path
 ):
     child.plan(steps=1000, delay=0.02)
-    arguments = ["train", str(data_folder), "--source", "untreated", "--target", "treated"]
-    child.launch([*arguments, "--out", str(tmp_path / "run"), "--steps", "9"], tmp_path / "log")
+    child.train_elsewhere(data_folder, tmp_path / "run")
     qtbot.waitUntil(lambda: (tmp_path / "run" / "run.lock").exists(), timeout=20_000)
     dock.refresh()
     assert dock.job_foot.button.text() == "Watch"
 
     dock.start()
-    assert len(child.calls) == 1
+    assert len(child.requests) == 1
     qtbot.waitUntil(lambda: dock.job_foot.job.done >= 1, timeout=20_000)
     dock.job_foot.button.click()
 

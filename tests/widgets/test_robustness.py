@@ -284,7 +284,7 @@ def test_the_disk_is_full_when_the_layers_are_written(
     assert "disk is full" in told
     assert "make room" in told
     assert os.sep in told  # says where
-    assert child.calls == []
+    assert child.requests == []
     assert [layer.name for layer in model.layers] == before
     # Nothing half is left that would be in the way of the next try.
     assert dock.validation_error() is None

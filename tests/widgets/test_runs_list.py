@@ -137,7 +137,7 @@ def test_a_running_run_is_found_again_after_napari_was_restarted(
     job = restarted.job_foot.job
     assert job is not None
     assert job is not first.job_foot.job
-    assert len(child.calls) == 1
+    assert len(child.requests) == 1
     qtbot.waitUntil(lambda: job.done >= 2)
     assert job.losses[0] == (1, 1.0)
     assert restarted.job_foot.button.text() == "Stop"
@@ -151,10 +151,7 @@ def test_a_child_killed_while_nobody_looked_leaves_a_run_to_resume(
     opened, child, until_ended, qtbot, data_folder: Path, tmp_path: Path
 ):
     child.plan(steps=1000, delay=0.02)
-    arguments = ["train", str(data_folder), "--source", "untreated", "--target", "treated"]
-    process = child.launch(
-        [*arguments, "--out", str(tmp_path / "run"), "--steps", "9"], tmp_path / "log"
-    )
+    process = child.train_elsewhere(data_folder, tmp_path / "run")
     events = tmp_path / "run" / "events.jsonl"
     qtbot.waitUntil(lambda: events.exists() and "step" in events.read_text(), timeout=20_000)
     process.kill()
@@ -196,8 +193,7 @@ def test_a_run_of_somebody_else_is_watched_only_when_asked(
 ):
     child.plan(steps=1000, delay=0.02)
     path = home / "phenldiff-runs" / "theirs"
-    arguments = ["train", str(data_folder), "--source", "untreated", "--target", "treated"]
-    child.launch([*arguments, "--out", str(path), "--steps", "9"], tmp_path / "log")
+    child.train_elsewhere(data_folder, path)
     qtbot.waitUntil(lambda: (path / "run.lock").exists(), timeout=20_000)
     dock = opened(ViewerModel())
     assert dock.job_foot.job is None

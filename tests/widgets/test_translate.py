@@ -14,10 +14,11 @@ from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
+from napari_phenldiff.viewer.model_session import session_of
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune import FineTuneWidget
-from napari_phenldiff.widgets.parts import translating_task
+from napari_phenldiff.widgets.parts import tasks
 from napari_phenldiff.widgets.parts.run_choice import OTHER
 from napari_phenldiff.widgets.parts.turning import turning_of
 from napari_phenldiff.widgets.translate import ALL_FIELDS, CURRENT_VIEW, TranslateWidget
@@ -120,8 +121,9 @@ def test_the_image_under_the_slider_is_translated_and_appears_there(
     assert info.provenance["source_images"] == list(LayerInfo.of(real).images[2:3])
     assert info.provenance["record"]["images"][0]["residual"] == 1e-6
     assert info.provenance["guidance"] == 3.0
-    assert child.calls[0][:2] == ["session", str(run_folder)]
-    assert child.calls[0][4:] == ["--device", "auto", "--precision", "auto"]
+    (request,) = child.requests
+    assert request.run == run_folder
+    assert (request.device, request.precision, request.base_at) == ("auto", "auto", None)
 
 
 def test_all_images_are_translated_in_their_order(
@@ -257,7 +259,7 @@ def test_a_file_that_is_missing_is_told(
     def read_output(*_):
         raise RuntimeError("no such file")
 
-    monkeypatch.setattr(translating_task, "read_output", read_output)
+    monkeypatch.setattr(tasks, "read_output", read_output)
     dock.start()
     job = until_ended(dock)
 
@@ -271,7 +273,7 @@ def test_a_viewer_that_takes_no_layers_any_more_is_told(
     def add_translation(*_, **__):
         raise RuntimeError("the canvas has been deleted")
 
-    monkeypatch.setattr(translating_task, "add_translation", add_translation)
+    monkeypatch.setattr(tasks, "add_translation", add_translation)
     dock.start()
     job = until_ended(dock)
 
@@ -360,7 +362,7 @@ def test_the_dial_turns_the_image_under_the_slider_in_the_session_that_is_there(
     np.testing.assert_array_equal(layer.data[2], expected)
     np.testing.assert_array_equal(layer.data[[0, 1, 3]], 255 - real[[0, 1, 3]])
     assert LayerInfo.of(layer).provenance["strengths"] == [1.0, 1.0, 0.5, 1.0]
-    assert len(child.calls) == 1, "no other process was started"
+    assert len(child.requests) == 1, "no other process was started"
     assert len(model.layers) == 10
 
 
@@ -408,7 +410,7 @@ def test_a_session_that_was_killed_is_replaced_when_the_dial_is_turned(
 
     assert told[0] == "Loading the model again …"
     assert told[-1] == "Shown at 0.50"
-    assert len(child.calls) == 2
+    assert len(child.requests) == 2
 
 
 def test_a_crash_while_the_dial_is_turned_is_told(
@@ -445,7 +447,7 @@ def test_another_run_has_a_session_of_its_own(
     dock.start()
     assert until_ended(dock).state is JobState.FINISHED
 
-    assert [Path(call[1]).name for call in child.calls] == ["run", "other"]
+    assert [request.run.name for request in child.requests] == ["run", "other"]
     assert child.processes[0].wait(10) == 0, "one model in memory at a time"
 
 
@@ -470,7 +472,7 @@ def test_the_session_ends_with_its_viewer(
     dock.run_field.set_path(run_folder)
     dock.start()
     until_ended(dock)
-    folder = Path(child.calls[0][3])
+    folder = child.requests[0].folder
     assert folder.is_dir()
     dock.close()
     dock.deleteLater()
@@ -595,9 +597,7 @@ def test_the_dial_is_that_of_the_image_that_is_shown(
     images = list(FieldImages(group))
     new = NewTranslation(images, images, source="cells", target="treated")
     identity = add_translation(model, group.layers, new)
-    monkeypatch.setattr(
-        translating_task.session_of(model), "turnable", lambda translation: object()
-    )
+    monkeypatch.setattr(session_of(model), "kept", lambda translation: object())
     turned = next(x for x in model.layers if x.name.startswith("→"))
     for _ in range(5):
         for axis in range(2):

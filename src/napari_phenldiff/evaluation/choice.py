@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -15,6 +16,7 @@ from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.wells import Wells, well_of
 from napari_phenldiff.measurement.statistics.units import units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.settings import in_message
 
 LARGEST_TILE = 256
 """Side in pixels of what is shown to the network at once; larger images are cut."""
@@ -97,7 +99,7 @@ def choose(
             raise InputError(
                 f"The run was trained on {sum(seen)} of the {count(len(seen), 'image')} of "
                 f"{condition.name}: give at least two others, or take these as well with "
-                "--trained-too, which shows less."
+                f"{in_message(EvaluationConfig, 'trained_too')}, which shows less."
             )
         groups.append(_evenly(usable, wells, seed))
     source, target = groups
@@ -106,7 +108,10 @@ def choose(
         by_name = {image.name: image for image in target}
         source = [image for image in source if image.name in by_name]
         if len(source) < 2:
-            raise InputError("No two images have the same name in both conditions; leave --paired.")
+            raise InputError(
+                "No two images have the same name in both conditions; leave "
+                f"{in_message(EvaluationConfig, 'paired')} out."
+            )
         counterparts = tuple(by_name[image.name] for image in source[:n_images])
         shown = {image.name for image in source[:n_images]}
         # distances between sets are between different cells

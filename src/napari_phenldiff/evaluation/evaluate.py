@@ -48,6 +48,7 @@ from napari_phenldiff.measurement.statistics.units import (
 from napari_phenldiff.measurement.tables.measurement import Measurement
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.residuals import warning_about_residuals
+from napari_phenldiff.settings import in_message
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -427,13 +428,13 @@ def _warn_about_wells(
             notes.append(
                 "Each image is counted, since the names of the images tell no wells. Where several "
                 "come from one well they are less independent than that, and p-values and "
-                "intervals too good: name the wells with --wells."
+                f"intervals too good: name the wells with {in_message(EvaluationConfig, 'wells')}."
             )
         return
     if pattern is None:
         notes.append(
             f"Counted are {units.counted}, as the names of the images tell them; if these are "
-            "read wrongly, say how to find them with --wells."
+            f"read wrongly, say how to find them with {in_message(EvaluationConfig, 'wells')}."
         )
     if model.training is None:
         return

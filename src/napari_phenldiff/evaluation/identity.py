@@ -11,11 +11,13 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.choice import Chosen
+from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.evidence import Cells, Effect
 from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
 from napari_phenldiff.images.channel_names import nuclei_channel
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.wells import Wells, well_of
+from napari_phenldiff.settings import in_message
 
 if TYPE_CHECKING:
     from napari_phenldiff.measurement.segmentation.thresholds import Settings
@@ -294,7 +296,10 @@ def measure_identity(
             distance = Spread.of([match.distance for match in found])
     medians = [Spread.of(inside[:, names.index(name)]).median for name in keep]
     if not keep:
-        notes.append("No channel is known that should stay as it is; name some with --keep.")
+        notes.append(
+            "No channel is known that should stay as it is; name some with "
+            f"{in_message(EvaluationConfig, 'keep')}."
+        )
     part = Identity(
         kept_channel=", ".join(keep) or None,
         correlation=Spread.by_channel(names, inside),

@@ -62,7 +62,7 @@ class Job:
     title : str
         What is done, in the user's words: "Fine-tuning untreated → treated".
     on_stop : callable
-        Asks the work to stop; called again, it insists.
+        Asks the work to stop; called again, ends it at once.
     path : Path, optional
         Where the result appears.
     state, message
@@ -83,8 +83,8 @@ class Job:
         The latest of a training.
     warnings : list of str
         What the user should know and stopped nothing.
-    can_insist : bool
-        Whether a second `stop` does more than the first.
+    can_kill : bool
+        Whether a second `stop` ends the work at once.
     result : object
         What the job leaves for `ended`.
     """
@@ -104,7 +104,7 @@ class Job:
     device: str = ""
     preview: Preview | None = None
     warnings: list[str] = field(default_factory=list)
-    can_insist: bool = True
+    can_kill: bool = True
     result: Any = None
 
     _preparing: str = field(default="", init=False, repr=False)

@@ -1,4 +1,4 @@
-"""What the user asks for when judging a run: checked before it starts, turned into a command."""
+"""What the user asks for when judging a run: checked before it starts, turned into a request."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.jobs.requests import EvaluateRequest
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.measurement.tables.measurement import write_settings
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.conditions import ConditionChoice
 from napari_phenldiff.viewer.evaluations import folder_of
 from napari_phenldiff.viewer.image_places import FieldImages
@@ -27,19 +26,11 @@ from napari_phenldiff.viewer.image_places import FieldImages
 _DEFAULT = EvaluationConfig.model_fields
 _TRANSLATION = TranslationConfig.model_fields
 
+_SETTINGS = ("images", "keep", "paired", "trained_too", "cycle")
+"""What a request has in common with an `EvaluationConfig`."""
+
 MIN_IMAGES = 2
 """With fewer images of a condition there is nothing to compare."""
-
-_IMAGES, _SETTINGS, _EVENTS = "images", "settings.json", "events.jsonl"
-
-_IN_THE_DOCK = {
-    "--trained-too": "“Images it knows”",
-    "--paired": "“Same cells”",
-    "--keep": "“Should stay”",
-    "--wells": "“Wells”",
-    "--base-at FOLDER": "“Base model” below “Translation”",
-}
-"""What a sentence that was written for the command line says in the dock."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,10 +155,6 @@ class EvaluationRequest:
                 f"{self.source.name} has the channels {', '.join(ours)}, the run was trained on "
                 f"{', '.join(run.channel_names)}; evaluate with the same channels."
             )
-        # The command takes names with commas between them, and two words that are no names.
-        for name in self.keep or ():
-            if "," in name or name in ("auto", "none"):
-                return f"A channel called {name} can't be named here; use the command line."
         return None
 
     def _wells_error(self) -> str | None:
@@ -199,20 +186,15 @@ class EvaluationRequest:
 
         return replace(self, source=taken(self.source), target=taken(self.target))
 
-    def prepare(self, aside: Path) -> list[str]:
-        """Write down what the command reads, and return its arguments.
+    def prepare(self, aside: Path) -> EvaluateRequest:
+        """Write down the images that no folder holds as they are, and return what is asked for.
 
         This may read and write all images: call it in a background thread, with a snapshot.
 
         Parameters
         ----------
         aside : Path
-            Empty folder for the images, the settings and the events.
-
-        Returns
-        -------
-        list of str
-            Arguments of ``phenldiff``; it writes its events into `events_in(aside)`.
+            Folder for the images.
 
         Raises
         ------
@@ -222,11 +204,12 @@ class EvaluationRequest:
         error = self.validation_error()
         if error is not None:
             raise InputError(error)
+        assert self.run is not None
         assert self.source is not None
         assert self.target is not None
         data = self.folder
         if self.needs_images or data is None:
-            data = aside / _IMAGES
+            data = aside / "images"
             for condition, images in self._images().items():
                 for index, image in enumerate(images):
                     # Wells and pairs are found by the names; they stay unless two are the same.
@@ -234,35 +217,27 @@ class EvaluationRequest:
                     if path.exists():
                         path = path.with_stem(f"{path.stem}_{index:05d}")
                     write_tiff(path, image)
-        z = None if self.needs_images else self.z
-        given: dict[str, Any] = {
-            "source": self.source.name,
-            "target": self.target.name,
-            "profile": self.profile,
-            "images": self.images,
-            "wells": self.wells or None,
-            "keep": None if self.keep is None else ",".join(self.keep) or "none",
-            "shuffled": self.shuffled,
-            "half-split": self.half_split,
-            "device": self.device,
-            "z": z,
-            "out": self.out,
-            "events": events_in(aside),
-        }
-        if self.settings is not None:
-            given["settings"] = aside / _SETTINGS
-            write_settings(aside / _SETTINGS, self.profile, self.settings, {})
+        config = {name: getattr(self, name) for name in _SETTINGS}
         # What a method lacks is refused where it is asked for, so only what was changed is named.
-        for name, value in self.translation.items():
-            if name not in _TRANSLATION or value != _TRANSLATION[name].default:
-                given[name.replace("_", "-")] = value
-        arguments = ["evaluate", str(self.run), str(data)]
-        # With "=", so that what begins with a dash is not taken for an option.
-        arguments += [f"--{name}={value}" for name, value in given.items() if value is not None]
-        flags = {"paired": self.paired, "trained-too": self.trained_too, "no-cycle": not self.cycle}
-        arguments += [f"--{name}" for name, on in flags.items() if on]
-        settings = settings_in(EvaluationConfig)
-        return arguments + [x for n in self.more for x in settings[n].arguments(self.more[n])]
+        changed = {
+            name: value
+            for name, value in self.translation.items()
+            if name in _TRANSLATION and value != _TRANSLATION[name].default
+        }
+        return EvaluateRequest(
+            run=self.run,
+            data=data,
+            out=self.out,
+            profile=self.profile,
+            settings={} if self.settings is None else self.settings.model_dump(mode="json"),
+            config=EvaluationConfig(**{**config, **self.more, "wells": self.wells or None}),
+            translation={"source": self.source.name, "target": self.target.name, **changed},
+            shuffled=() if self.shuffled is None else (self.shuffled,),
+            half_split=() if self.half_split is None else (self.half_split,),
+            device=self.device,
+            base_at=self.translation.get("base_at"),
+            z=None if self.needs_images else self.z,
+        )
 
     def _images(self) -> dict[str, list[Image]]:
         choices = [choice for choice in (self.source, self.target) if choice is not None]
@@ -276,18 +251,6 @@ class EvaluationRequest:
         if self.match is None:
             return images
         return {name: self.match.apply(name, found) for name, found in images.items()}
-
-
-def events_in(aside: Path) -> Path:
-    """Return where the command writes its events."""
-    return aside / _EVENTS
-
-
-def in_words_of_the_dock(message: str) -> str:
-    """Name the fields of the dock where a sentence names options of the command line."""
-    for option, text in _IN_THE_DOCK.items():
-        message = message.replace(option, text)
-    return message
 
 
 def _run_error(path: Path | None, missing: str | None) -> str | None:

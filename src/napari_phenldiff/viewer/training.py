@@ -13,11 +13,11 @@ from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.jobs.requests import TrainRequest
+from napari_phenldiff.jobs.training import new_run
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Warned
 from napari_phenldiff.runs.folder import is_run
-from napari_phenldiff.runs.preparing import prepare
-from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.conditions import ConditionChoice, conditions_in_folder
 from napari_phenldiff.viewer.image_places import FieldImages
 
@@ -109,12 +109,8 @@ class TrainingRequest:
 
     @property
     def needs_preparing(self) -> bool:
-        """Whether a run has to be prepared, because the command line alone can't say it all."""
-        if self.folder is None:
-            return True
-        if any("," in name or name in ("auto", "none") for name in self._named_references):
-            return True
-        return self.match is not None and not self.match.changes_nothing
+        """Whether the images have to be read here, since no folder holds them as they are."""
+        return self.folder is None or (self.match is not None and not self.match.changes_nothing)
 
     def validation_error(self) -> str | None:
         """Return why this can't be trained, if it can't; None if it looks right.
@@ -207,25 +203,11 @@ class TrainingRequest:
             }
         )
 
-    def arguments(self) -> list[str]:
-        """Return the arguments of ``phenldiff`` for images in a folder."""
-        config = self.config()
-        arguments = ["train", str(self.folder), "--source", config.conditions[0]]
-        arguments += ["--target", config.conditions[1], "--out", str(self.out)]
-        for name in config.conditions[2:]:
-            arguments += ["--condition", name]
-        for name in _SETTINGS:
-            value = getattr(config, name)
-            if isinstance(value, tuple):
-                value = ",".join(value) or "none"
-            if value is not None:
-                arguments += [f"--{name.replace('_', '-')}", str(value)]
-        settings = settings_in(TrainingConfig)
-        for name in self.more:
-            arguments += settings[name].arguments(getattr(config, name))
-        if self.z is not None:
-            arguments += ["--z", str(self.z)]
-        return arguments
+    def job_request(self) -> TrainRequest:
+        """Return what a process is asked for that trains on the images of a folder."""
+        assert self.folder is not None
+        assert self.out is not None
+        return TrainRequest(data=self.folder, config=self.config(), out=self.out, z=self.z)
 
     def snapshot(self) -> TrainingRequest:
         """Return the same request with layers that another thread may read."""
@@ -239,7 +221,7 @@ class TrainingRequest:
         return replace(self, source=taken(self.source), target=taken(self.target), further=further)
 
     def prepare(self) -> tuple[str, ...]:
-        """Write the images down as a run that ``train --resume`` starts.
+        """Write the images down as a run that another process trains.
 
         This reads and hashes all pixels: call it in a background thread, with groups that are
         snapshots.
@@ -257,11 +239,10 @@ class TrainingRequest:
         config = self.config()
         assert self.out is not None
         experiment = replace(Experiment.from_images(self._images()), left_out=self._left_out())
-        prepared = prepare(experiment, config)
-        run = prepared.make_run(self.out, config)
-        for text in prepared.warnings:
-            run.append(Warned(text))
-        return prepared.warnings
+        new = new_run(experiment, config, self.out)
+        for text in new.warnings:
+            new.run.append(Warned(text))
+        return new.warnings
 
     def _left_out(self) -> tuple[str, ...]:
         """Say what lies beside the images of the folder and is none."""

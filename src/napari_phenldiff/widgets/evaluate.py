@@ -19,13 +19,13 @@ from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.widgets.parts.choices import choice_box
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel
-from napari_phenldiff.widgets.parts.evaluating_task import start_evaluation
 from napari_phenldiff.widgets.parts.evaluation_choices import EvaluationChoices
 from napari_phenldiff.widgets.parts.evaluation_view import EvaluationView
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.profile_form import SettingsForm
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
+from napari_phenldiff.widgets.parts.tasks import start_evaluation
 from napari_phenldiff.widgets.parts.theme import plain_viewer
 from napari_phenldiff.widgets.parts.translation_form import TranslationSettings
 

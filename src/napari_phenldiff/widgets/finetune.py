@@ -22,6 +22,7 @@ from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.forecast import Forecast
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.runs_list import RunsList
+from napari_phenldiff.widgets.parts.tasks import resume_training, start_training
 from napari_phenldiff.widgets.parts.theme import plain_viewer
 from napari_phenldiff.widgets.parts.training_form import (
     BASE_FOLDER,
@@ -29,7 +30,6 @@ from napari_phenldiff.widgets.parts.training_form import (
     HUB,
     TrainingSettings,
 )
-from napari_phenldiff.widgets.parts.training_task import resume_training, start_training
 
 __all__ = ["BASE_FOLDER", "BUNDLED", "HUB", "FineTuneWidget"]
 

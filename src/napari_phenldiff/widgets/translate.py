@@ -28,8 +28,8 @@ from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.strength import Strength
+from napari_phenldiff.widgets.parts.tasks import end_with_window, start_translation
 from napari_phenldiff.widgets.parts.theme import plain_viewer
-from napari_phenldiff.widgets.parts.translating_task import end_with_window, start_translation
 from napari_phenldiff.widgets.parts.translation_form import TranslationSettings
 
 if TYPE_CHECKING:

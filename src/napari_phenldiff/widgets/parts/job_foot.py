@@ -172,7 +172,7 @@ class JobFoot(QWidget):
                 if stopping
                 else "Ask the job to stop"
             )
-            self.button.setEnabled(not stopping or job.can_insist)
+            self.button.setEnabled(not stopping or job.can_kill)
             self.button.setStyleSheet("")
             self.message.setVisible(False)
             return

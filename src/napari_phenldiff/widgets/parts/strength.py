@@ -15,11 +15,11 @@ from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.image_places import Lot
 from napari_phenldiff.viewer.layer_groups import LayerInfo
+from napari_phenldiff.viewer.model_session import session_of
 from napari_phenldiff.viewer.shown_strength import layers_of, strengths_of
 from napari_phenldiff.viewer.side_by_side import latest_translation
 from napari_phenldiff.widgets.parts.form import Form, note
 from napari_phenldiff.widgets.parts.listening import listen
-from napari_phenldiff.widgets.parts.translating_task import session_of
 from napari_phenldiff.widgets.parts.turning import Turn, turning_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Strength(QObject):
         translation = latest_translation(self._viewer.layers)
         if translation is None:
             return ""
-        if session_of(self._viewer).turnable(translation) is None:
+        if session_of(self._viewer).kept(translation) is None:
             return "Translate again to turn this dial."
         layers = layers_of(self._viewer.layers, translation, "translated")
         if layers:
@@ -116,7 +116,7 @@ class Strength(QObject):
     def _turn(self, strength: float) -> Turn | None:
         """Return where the dial is turned to, None if there is none for what is shown."""
         translation = latest_translation(self._viewer.layers)
-        if translation is None or session_of(self._viewer).turnable(translation) is None:
+        if translation is None or session_of(self._viewer).kept(translation) is None:
             return None
         layers = layers_of(self._viewer.layers, translation, "translated")
         layer = next(iter(layers.values()), None)

@@ -17,8 +17,8 @@ from napari_phenldiff.images.tiff import read_image
 from napari_phenldiff.jobs.process import follow
 from napari_phenldiff.jobs.session import EVENTS_NAME, StrengthRequest
 from napari_phenldiff.runs.events import Failed, Loading, Preview
+from napari_phenldiff.viewer.model_session import KeptTranslation, session_of
 from napari_phenldiff.viewer.shown_strength import show_at
-from napari_phenldiff.widgets.parts.translating_task import Turnable, session_of
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -88,7 +88,7 @@ class Turning(QObject):
         viewer, turn = self._viewer_ref(), self._wanted
         if viewer is None or turn is None:
             return
-        dial = session_of(viewer).turnable(turn.translation)
+        dial = session_of(viewer).kept(turn.translation)
         if dial is None:
             self._say("Translate again to turn this dial.")
             return
@@ -137,7 +137,7 @@ class Turning(QObject):
 
 
 def _answers(
-    dial: Turnable, turn: Turn, should_stop: Callable[[], bool]
+    dial: KeptTranslation, turn: Turn, should_stop: Callable[[], bool]
 ) -> Iterator[str | tuple[Image, bool]]:
     """Ask the session, and yield what it shows and says. Nothing may be raised in a worker."""
     number = None
