@@ -174,10 +174,10 @@ def in_message(model: type[BaseModel], name: str) -> str:
     --------
     >>> from napari_phenldiff.evaluation.config import EvaluationConfig
     >>> in_message(EvaluationConfig, "trained_too")
-    '--trained-too (“Images it knows”)'
+    '“Images it knows” (--trained-too)'
     """
     setting = settings_in(model)[name]
-    return f"{setting.option} (“{setting.label}”)"
+    return f"“{setting.label}” ({setting.option})"
 
 
 def without_markup(text: str) -> str:

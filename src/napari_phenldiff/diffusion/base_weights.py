@@ -91,7 +91,7 @@ def checked_base(run: Run) -> Path:
     except InputError as error:
         raise InputError(
             f"The base model of {run.path} is not there. {str(error).rstrip('.')}; if it lies "
-            "elsewhere now, say where with --base-at FOLDER (“Base model”)."
+            "elsewhere now, say where with “Base model” (--base-at FOLDER)."
         ) from error
     known = run.base_weights
     if known is None:
@@ -125,13 +125,13 @@ def _another(run: Run, place: Path, found: BaseWeights) -> str:
         return (
             f"The base model that comes with this version of napari-phenldiff is not the one that "
             f"{run.path} was trained on ({hashes}): train again, use version {version}, or give "
-            "the base of that version with --base-at FOLDER (“Base model”)."
+            "the base of that version with “Base model” (--base-at FOLDER)."
         )
     commit = f", commit {known.commit}" if known.commit else ""
     return (
         f"The base model in {place} is not the one that {run.path} was trained on ({hashes}"
         f"{commit}): translations would not be those of the run. Give the old base with "
-        "--base-at FOLDER (“Base model”), or train again."
+        "“Base model” (--base-at FOLDER), or train again."
     )
 
 

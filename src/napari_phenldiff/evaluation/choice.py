@@ -109,8 +109,8 @@ def choose(
         source = [image for image in source if image.name in by_name]
         if len(source) < 2:
             raise InputError(
-                "No two images have the same name in both conditions; leave "
-                f"{in_message(EvaluationConfig, 'paired')} out."
+                "No two images have the same name in both conditions, as "
+                f"{in_message(EvaluationConfig, 'paired')} needs; leave --paired out."
             )
         counterparts = tuple(by_name[image.name] for image in source[:n_images])
         shown = {image.name for image in source[:n_images]}
