@@ -1,1 +1,1 @@
-"""Judge translations, and put what was found on one page."""
+"""Evaluate runs: distances, controls, a verdict, and a report on one page."""

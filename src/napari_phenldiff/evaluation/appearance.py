@@ -1,4 +1,4 @@
-"""What networks say of images: distances between sets, and what a classifier takes them for."""
+"""How translated images look to networks: distances between sets, and a classifier."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from napari_phenldiff.images.wells import Wells, well_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Appearance:
-    """What networks say of images; empty where they cannot be asked."""
+    """Distances and a classification by networks; empty where features cannot be computed."""
 
     distances: list[DistanceRow]
     fid: dict[str, float] | None

@@ -1,4 +1,4 @@
-"""Which images an evaluation is made with."""
+"""The images that an evaluation uses: how they are chosen, made comparable and cut into tiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.settings import in_message
 
 LARGEST_TILE = 256
-"""Side in pixels of what is shown to the network at once; larger images are cut."""
+"""Largest side in pixels of an image that a network gets; larger images are cut into tiles."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +114,7 @@ def choose(
             )
         counterparts = tuple(by_name[image.name] for image in source[:n_images])
         shown = {image.name for image in source[:n_images]}
-        # distances between sets are between different cells
+        # sets of different cells, for the distances between sets
         other = [image for image in target if image.name not in shown]
         target = other if len(other) >= 2 else target
     chosen = Chosen(

@@ -23,7 +23,7 @@ from napari_phenldiff.runs.config import TranslationConfig
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """With what controls are measured: as the images they are held against.
+    """How controls are measured: like the images that they are compared with.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The page of an evaluation: the answer first, then what it rests on."""
+"""The page of an evaluation: the verdict first, then the evidence."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class _Convolution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EfficientNetLite0:
-    """The network up to its last pooling, and its classifier for those who doubt it.
+    """The network up to its last pooling, and its classifier, which a test checks the weights with.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Judge a run on images: translate them there and back, measure, compare, and say what it means."""
+"""Evaluate a run on images: translate there and back, measure, compare, and reach a verdict."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ OnStep = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """What is judged.
+    """The model that is evaluated, and what is known of it.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What came out, and what is needed to show it.
+    """The result of an evaluation, with the images and tables that its page shows.
 
     Attributes
     ----------
@@ -197,7 +197,7 @@ def evaluate(
     scaling = model.scaling.of(translation.source)
     sources = chosen.sources
     channels = sources[0].channel_names
-    # What does not fit is told before minutes are spent on translating.
+    # Raises what is wrong with channels and settings before minutes are spent on translating.
     kept = named_channels(
         model.reference_channels if config.keep is None else config.keep, channels
     )

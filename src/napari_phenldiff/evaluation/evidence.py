@@ -1,4 +1,4 @@
-"""What a verdict is made of: numbers, limits, and what each rule says of them."""
+"""The evidence for a verdict, the limits of its rules, and what each rule finds."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Effect:
 
     @classmethod
     def from_comparison(cls, found: Comparison, test: str = "") -> Effect:
-        """Take over what `measurement.compare` found, of one measurement."""
-        # One well does not tell how wells vary.
+        """Make an effect of a `Comparison` of one measurement."""
+        # A single well gives no information about how wells vary.
         several = min(found.n_a, found.n_b) > 1
         return cls(
             found.shift,
@@ -68,7 +68,7 @@ class Effect:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Effect:
-        """Take over a row of `measurement.effects`."""
+        """Make an effect of a row of the table that `effects` gives."""
         p = float(row["p_value"])
         return cls(
             float(row["shift"]),

@@ -58,7 +58,7 @@ class Features:
 
 
 def extract_features(images: np.ndarray, *, batch_size: int = 32, device: str = "auto") -> Features:
-    """Describe images by features of a network that was trained to recognise things.
+    """Describe images by features of a network that was trained on ImageNet.
 
     Parameters
     ----------

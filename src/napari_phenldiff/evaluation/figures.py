@@ -1,4 +1,4 @@
-"""Figures of an evaluation that no measurement draws."""
+"""Figures of an evaluation: similarity to training images, distances, and structure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def similarity_histograms(
             edges = np.linspace(low, 1, 26)
             marks = ((values[0], colors.translated, first), (values[1], colors.target, second))
             for group, color, label in marks:
-                # parts, since the sets are not equally large
+                # fractions, since the sets differ in size
                 weights = np.full(group.size, 1 / max(1, group.size))
                 axes.hist(group, edges, weights=weights, color=color, alpha=0.45)
                 axes.hist(group, edges, weights=weights, color=color, histtype="step", label=label)
@@ -109,7 +109,7 @@ def distance_dots(rows: Sequence[DistanceRow], *, theme: ThemeName = "light") ->
         return figure
 
 
-# What lies further away is drawn at the edge, as an arrow.
+# Values outside these limits are drawn as arrows at the edge.
 _LEAST, _MOST = -0.6, 2.4
 
 

@@ -1,4 +1,4 @@
-"""Whether what should not change did not: a channel's pixels, nuclei one to one, the cells."""
+"""Whether cells stay the same: correlation of channels, nuclei matched one to one, cell counts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What changed, in numbers: segmentation, profiles of measurements, statistics and figures."""
+"""Measurements of images: segmentation, profiles, tables, statistics and figures."""

@@ -63,7 +63,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchResult:
-    """What is left in memory of a measurement of many files.
+    """Result of a measurement of many files; the tables are on disk.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def measure_files(
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """A row without what only a viewer needs."""
+    """A row as it comes back from a worker, without the objects."""
 
     values: dict[str, Any]
     cells: dict[str, Any]
@@ -331,7 +331,7 @@ def in_order(run: Callable[[J], R], jobs: Iterable[J], workers: Workers) -> Iter
             future.cancel()
 
 
-# So many files wait for each process that it need not wait for the writing of a table.
+# Files queued per process, so that none is idle while tables are written.
 _AHEAD = 4
 _SECONDS_TO_CONNECT = 30
 
@@ -355,7 +355,7 @@ def local_workers(number: int) -> Iterator[Workers]:
     if number == 1:
         yield Workers()
         return
-    # Started anew on every system: a copy of a process with threads may hang.
+    # Spawned on every system, since a forked process with threads may hang.
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(number, context, _leave_interrupts_to_the_parent)
     try:

@@ -1,4 +1,4 @@
-"""Measure groups of images with one of the profiles, and keep the tables."""
+"""Measure groups of images with one of the profiles, into tables."""
 
 from __future__ import annotations
 
@@ -234,13 +234,13 @@ def measure_image(
         numbering = Numbering(segmentation.segmenter)
         result = profile.measure(image, with_segmenter(settings, numbering), complete)
         result = _under_own_numbers(result, numbering)
-    # Where something else cuts out, there is no threshold to tell.
+    # Thresholds are infinite where a segmenter cuts objects out: they are left out of the table.
     values = {name: value for name, value in result.values.items() if not _endless(value)}
     return result if len(values) == len(result.values) else replace(result, values=values)
 
 
 def _under_own_numbers(result: ImageResult, numbering: Numbering) -> ImageResult:
-    """Call the objects of an image what something else has called them."""
+    """Give the objects of an image the numbers that the segmenter gave them."""
     if "label" not in result.cells or result.objects is None:
         return result
     cells = {**result.cells, "label": numbering.numbered(result.cells["label"].astype(int))}

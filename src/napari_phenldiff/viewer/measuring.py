@@ -12,7 +12,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.measurement.figures.gallery import Cuttings, changed_images, cut_changes
+from napari_phenldiff.measurement.figures.gallery import GalleryCrops, changed_images, crop_changes
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.tables.measurement import Measurement
 from napari_phenldiff.viewer.image_places import FieldImages, Lot
@@ -80,7 +80,7 @@ class Measured:
         At which the images were translated.
     identity : str
         By which the layers with its objects are told from those of other measurements.
-    gallery : Cuttings or None
+    gallery : GalleryCrops or None
         The images that translation changed most, cut out where they changed.
     no_gallery : str
         Why there are none, if there are none.
@@ -95,7 +95,7 @@ class Measured:
     groups: tuple[MeasuredGroup, ...]
     strength: float = 1.0
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
-    gallery: Cuttings | None = None
+    gallery: GalleryCrops | None = None
     no_gallery: str = "A gallery shows translated images: choose a translation and measure again."
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -213,7 +213,7 @@ def _with_gallery(measured: Measured, images: Mapping[str, FieldImages]) -> Meas
         def picked(role: str) -> list[Image]:
             return images[roles[role]].named(shown)
 
-        cuttings = cut_changes(
+        crops = crop_changes(
             picked("source"),
             picked("translated"),
             reconstructed=None if roles["reconstructed"] is None else picked("reconstructed"),
@@ -223,7 +223,7 @@ def _with_gallery(measured: Measured, images: Mapping[str, FieldImages]) -> Meas
         )
     except InputError as error:
         return replace(measured, no_gallery=str(error))
-    return replace(measured, gallery=cuttings)
+    return replace(measured, gallery=crops)
 
 
 def translations(layers: Any) -> dict[str, dict[str, LayerGroup]]:

@@ -14,7 +14,7 @@ from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
 from napari_phenldiff.measurement.figures.gallery import (
     change_gallery,
     changed_images,
-    cut_changes,
+    crop_changes,
     draw_gallery,
     most_changed,
 )
@@ -155,11 +155,11 @@ def test_gallery_is_cut_where_most_has_changed(theme):
 def test_a_gallery_is_drawn_without_the_images():
     real = [blobs(name=f"f{i}") for i in range(3)]
     translated = [blobs(shift=80, name=f"f{i}") for i in range(3)]
-    cuttings = cut_changes(real, translated, captions=["0 to 1"] * 3, crop=24)
-    assert {image.data.shape for row in cuttings.rows for image in row} == {(2, 24, 24)}
-    high = draw_gallery(cuttings, columns=1, width=1.0)
+    crops = crop_changes(real, translated, captions=["0 to 1"] * 3, crop=24)
+    assert {image.data.shape for row in crops.rows for image in row} == {(2, 24, 24)}
+    high = draw_gallery(crops, columns=1, width=1.0)
     assert "f2   0 to 1" in texts(high)
-    assert high.get_figwidth() < draw_gallery(cuttings).get_figwidth()
+    assert high.get_figwidth() < draw_gallery(crops).get_figwidth()
 
 
 def test_the_images_that_changed_most_are_named(measurement):

@@ -1,4 +1,4 @@
-"""The figure of effect sizes: all measurements of a profile under each other."""
+"""The figure of effect sizes: a row for each measurement of a profile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Lines of text are this high, in inches.
+# Height of a row in inches, and of one with the name above its marks.
 _ROW, _HIGH_ROW = 0.34, 0.46
 
 
@@ -112,7 +112,7 @@ def effect_sizes(
 def _put_names_above(axes: Axes, names: list[str], colors: Theme) -> None:
     """Write the names of the rows into the rows, over what they name."""
     axes.tick_params(axis="y", labelleft=False)
-    # A long name goes on over the axes beside it, and takes no room from either.
+    # A long name may extend over the axes beside it, without changing the layout.
     axes.set_zorder(1)
     axes.patch.set_visible(False)
     for place, name in enumerate(names):
@@ -151,7 +151,7 @@ def _draw_delta(axes: Axes, row: dict[str, Any], place: float, both: bool, color
 def _draw_recoveries(
     axes: Axes, table: pd.DataFrame, names: list[str], colors: Theme, narrow: bool
 ) -> None:
-    """Draw recoveries within a range that one wild ratio does not decide."""
+    """Draw recoveries, with limits that a single extreme ratio does not set."""
     rows = table[table["effect"] == "translated"]
     low, high = -0.25, 1.5
     values = rows["recovery"].to_numpy(np.float64)
@@ -208,7 +208,7 @@ def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, nar
     tested = real[real["p_value"].notna()]
     title = None
     if tested.empty:
-        # Faint are all of them.
+        # all marks are faint then
         marks.append(mark("o", colors.target, colors.target, "no p-value", 0.45))
         title = textwrap.fill(str(real["note"].iloc[0]), 48 if narrow else 88)
     else:

@@ -124,7 +124,7 @@ def four_groups(
                 dots[reconstructed], dots[translated], by_place=True
             )
         values = {name: unit.to_numpy(np.float64) for name, unit in dots.items()}
-        # The figure draws itself later, under other defaults: all that counts is set in here.
+        # The figure is rendered later, under other defaults, so all that matters is set here.
         figure = Figure(figsize=(1.2 + 1.25 * len(groups), 4.2), layout="constrained")
         axes = figure.add_subplot()
         rng = np.random.default_rng(seed)
@@ -189,7 +189,7 @@ def _groups(
         _Group(source, f"real\n{source}", 0.0, colors.source, False),
         _Group(target, f"real\n{target}", 1.0, colors.target, False),
     ]
-    # A gap between what was seen and what a model made.
+    # A gap between real images and those a model made.
     if reconstructed is not None:
         role = f"reconstructed\n{source}"
         groups.append(_Group(reconstructed, role, 2.3, colors.reconstructed, True))
@@ -234,7 +234,7 @@ def _draw_images(
     )
     ends = group.place - _SPREAD, group.place + _SPREAD
     median = np.median(values)
-    # The line lies over many dots, but behind few of them, which it would hide.
+    # The median lies in front of many dots, but behind a few, which it would hide.
     above = 2 if values.size > 20 else 0
     axes.plot(ends, [median, median], color=colors.ground, linewidth=4, zorder=1.5 + above)
     axes.plot(ends, [median, median], color=colors.text, linewidth=2, zorder=1.6 + above)
@@ -247,7 +247,7 @@ def _jitter(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if values.size < 3 or np.ptp(values) == 0:
         return rng.uniform(-0.15, 0.15, values.size) if values.size > 1 else np.zeros(values.size)
     density = gaussian_kde(values)(values)
-    # Few values need less width to be told apart.
+    # A few values need less width than many.
     width = _SPREAD * min(1.0, 0.35 + values.size / 60)
     return rng.uniform(-1, 1, values.size) * width * density / density.max()
 
@@ -255,7 +255,7 @@ def _jitter(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _limit(
     axes: Axes, measurement: Measurement, values: dict[str, np.ndarray], column: str
 ) -> None:
-    """Let the images and most of the cells decide the range, with room above for the tests."""
+    """Set the range by the images and most of the cells, with room above for the tests."""
     ends: list[float] = []
     for name, images in values.items():
         images = images[~np.isnan(images)]

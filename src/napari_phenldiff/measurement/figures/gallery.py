@@ -96,8 +96,8 @@ def most_changed(before: ArrayLike, after: ArrayLike, n: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cuttings:
-    """The places of images where most has changed, cut out: all that a gallery shows.
+class GalleryCrops:
+    """The crops that a gallery shows, from where images changed most.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ def change_gallery(
     InputError
         If there are no images, or numbers, shapes or channels do not fit together.
     """
-    cuttings = cut_changes(
+    crops = crop_changes(
         real,
         translated,
         reconstructed=reconstructed,
@@ -164,10 +164,10 @@ def change_gallery(
         source=source,
         target=target,
     )
-    return draw_gallery(cuttings, theme=theme)
+    return draw_gallery(crops, theme=theme)
 
 
-def cut_changes(
+def crop_changes(
     real: Sequence[Image],
     translated: Sequence[Image],
     *,
@@ -176,14 +176,14 @@ def cut_changes(
     crop: int = 128,
     source: str = "source",
     target: str = "target",
-) -> Cuttings:
+) -> GalleryCrops:
     """Cut images out where most has changed, so that a gallery can be drawn without the images.
 
     Parameters and errors are those of `change_gallery`.
 
     Returns
     -------
-    Cuttings
+    GalleryCrops
     """
     if not real:
         raise InputError("There are no images to show: give at least one that changed.")
@@ -211,11 +211,11 @@ def cut_changes(
     said = [short_name(image.name, 30) for image in real]
     if captions is not None:
         said = [f"{name}   {words}" for name, words in zip(said, captions, strict=True)]
-    return Cuttings(tuple(kind for kind, _ in kinds), tuple(rows), low, high, tuple(said))
+    return GalleryCrops(tuple(kind for kind, _ in kinds), tuple(rows), low, high, tuple(said))
 
 
 def draw_gallery(
-    cuttings: Cuttings,
+    crops: GalleryCrops,
     *,
     theme: ThemeName = "light",
     columns: int | None = None,
@@ -225,8 +225,8 @@ def draw_gallery(
 
     Parameters
     ----------
-    cuttings : Cuttings
-        What `cut_changes` gave.
+    crops : GalleryCrops
+        What `crop_changes` gave.
     theme : {"light", "dark"}
     columns : int, optional
         How many images stand side by side; by default two if there are more than two.
@@ -242,7 +242,7 @@ def draw_gallery(
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.patches import Patch
 
-    rows, kinds, low, high = cuttings.rows, cuttings.kinds, cuttings.low, cuttings.high
+    rows, kinds, low, high = crops.rows, crops.kinds, crops.low, crops.high
     names = rows[0][0].channel_names[: len(low)]
     with themed(theme) as colors:
         wide = columns or (2 if len(rows) > 2 else 1)  # images side by side
@@ -270,7 +270,7 @@ def draw_gallery(
                     if line == 0:
                         axes.set_title(kinds[c], fontsize=8.5)
                 if k < len(rows):
-                    said = cuttings.captions[k]
+                    said = crops.captions[k]
                     grid[line][0].set_xlabel(said, fontsize=7, loc="left", labelpad=2)
         add_scale_bar(blocks[0].axes[0], rows[0][0])
         if len(names) > 1:

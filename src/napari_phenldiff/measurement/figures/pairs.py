@@ -105,7 +105,7 @@ def paired_lines(
         if target is not None:
             wanted = unit_values(measurement, target, column, wells=shown.wells, summary=summary)
             _draw_target(left, wanted.to_numpy(np.float64), target, colors)
-        # Many lines must not become a surface.
+        # Many lines are drawn fainter, so that they stay distinguishable.
         strength = float(np.clip(12 / max(len(a), 1), 0.18, 0.7))
         for x, y in zip(a, b, strict=True):
             left.plot([0, 1], [x, y], color=colors.faint, linewidth=1, alpha=strength, zorder=1)
@@ -186,7 +186,7 @@ def _draw_changes(
             axes.plot([0.45, 0.45], ends, color=colors.text, linewidth=2.2)
         axes.plot(0.45, tested.shift, "o", color=colors.text, markersize=6)
         title = f"shift {tested.shift:+.2g}\n{title}"
-    # Words that are wider than the axes go on over the free place on their left.
+    # A title wider than the axes extends to the left, where there is room.
     axes.set_title(title, fontsize=8, loc="right", color=colors.text)
 
 

@@ -89,7 +89,7 @@ def translation_panel(
         columns.append((f"the truth\n{target}", counterparts))
     changes = _changes(translated, real if reconstructed is None else reconstructed, n_channels)
     low, high = shown_range(real, n_channels)
-    # Change is shown against at least a tenth of the brightness, lest nothing looks like much.
+    # The scale spans at least a tenth of the brightness, so that small changes do not look large.
     scales = [
         max(
             float(np.nanpercentile(np.abs(np.concatenate(flat)), 99.8)),

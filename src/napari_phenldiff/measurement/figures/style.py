@@ -146,7 +146,7 @@ def composite(image: Image, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """
     chosen = image.data[: len(low)].astype(np.float64)
     span = np.maximum(high - low, np.finfo(np.float64).tiny)
-    # Where black and fully bright are one value, all that is above it is fully bright.
+    # If black and fully bright are the same value, everything above it is fully bright.
     with np.errstate(over="ignore"):
         brightness = np.clip((chosen - low[:, None, None]) / span[:, None, None], 0, 1)
     colors = np.array(CHANNEL_COLORS[len(low)])

@@ -24,7 +24,7 @@ from napari_phenldiff.measurement.segmentation.segment import (
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings, ThresholdSettings
 
-# Cytoplasm is dimmer than what Otsu's threshold would keep.
+# Otsu's threshold would lose the cytoplasm, which is dim.
 CYTOPLASM = SegmentationSettings(
     threshold=ThresholdSettings(method="minimum-cross-entropy", smoothing=1.3488), max_hole=50
 )

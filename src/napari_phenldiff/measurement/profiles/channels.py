@@ -1,4 +1,4 @@
-"""Which channels a profile measures: settled once, by name, for all images of an experiment."""
+"""Which channels a profile measures: decided once, by name, for all images of an experiment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_phenldiff.measurement.profiles.profile import AUTO, Channel, Profile
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 NO_CHANNEL = "none"
-"""In place of a channel: none, unless one is called so."""
+"""In place of a channel: none, unless a channel has that name."""
 
 
 def channel_fields(settings: Settings | type[Settings]) -> tuple[str, ...]:
@@ -22,7 +22,7 @@ def channel_fields(settings: Settings | type[Settings]) -> tuple[str, ...]:
 
 
 def suggested_channel(profile: Profile[Any], field: str, names: Sequence[str]) -> str | None:
-    """Return the channel that a setting means where nobody names one; None if no name tells.
+    """Guess a channel from the names of all channels; None if the names do not tell.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def suggested_channel(profile: Profile[Any], field: str, names: Sequence[str]) -
         others = [name for name in names if name not in nuclear]
         words = profile.channel_words if field == "channel" else None
         called = [name for name in others if words is not None and words.search(name)]
-        # Without a nuclear stain among them, nothing says that the other one is the marker.
+        # Only if one of two channels is a nuclear stain, the other one must be the marker.
         found = called or (others if nuclear else [])
     return found[0] if len(found) == 1 else None
 

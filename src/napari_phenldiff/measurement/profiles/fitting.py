@@ -1,4 +1,4 @@
-"""Grey values of many images, for one threshold that is the same for all of them."""
+"""Thresholds of a profile: one for a whole experiment, or one in each image."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PixelSample:
             return self
         values = self.values
         if values.size == self.size:
-            # At random and not every n-th, which could always meet the same columns.
+            # At random, since every n-th pixel could always lie in the same columns.
             rng = np.random.default_rng(zlib.crc32(values.tobytes()))
             values = values[rng.permutation(self.size)[:kept]]
         return PixelSample(values[:kept].copy(), self.size)
@@ -100,7 +100,7 @@ class PixelPool:
             self._count_of_counted += sample.values.size
             if self._count_of_counted > _MOST_LEVELS:
                 self._counted = [PixelSample.of(_together(self._counted))]
-                # What is left of one detector is few; of many scales it may be more.
+                # Images of one detector share their levels; those of many scales may have more.
                 self._count_of_counted = 0
             return
         sample = sample.thinned(self._fraction)
@@ -113,7 +113,7 @@ class PixelPool:
 
     @property
     def levels(self) -> GreyLevels:
-        """What was kept, counted, where a part of an image stands for all of it."""
+        """The grey values that were kept, each counted for as many pixels as it stands for."""
         return _together([*self._counted, *self._samples])
 
 
@@ -269,7 +269,7 @@ def complete_thresholds(
     complete = dict(thresholds)
     for name, (channel, segmentation) in profile.segmented(settings).items():
         if segmentation.segmenter is not None:
-            # Nothing is thresholded, and nothing is missing either.
+            # A segmenter needs no threshold, and NaN would say that none was found.
             complete[name] = math.inf
         elif name not in complete:
             values = _measurable_pixels(image, channel, segmentation)

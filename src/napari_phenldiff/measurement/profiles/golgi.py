@@ -29,7 +29,7 @@ from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 # From the median absolute deviation to the standard deviation of a normal distribution.
 _DEVIATION = 1.4826
-# So many standard deviations of a sum of noise are light.
+# A sum counts as light above this many standard deviations of the noise in it.
 _ABOVE_NOISE = 5.0
 
 
@@ -57,7 +57,7 @@ def half_light(
         those come first that are first in the plane.
     """
     light = plane.astype(np.float64).ravel()
-    # What is below the median counts as well: so the noise of the background adds up to nothing.
+    # Values below the median count as negative, so that noise of the background cancels.
     light -= np.median(light)
     noise = _DEVIATION * float(np.median(np.abs(light))) if above_noise else 0.0
     of = np.ones(light.size, np.intp) if regions is None else regions.ravel()
@@ -127,7 +127,7 @@ def measure_cells(
     centres = np.array(ndi.center_of_mass(nuclei > 0, nuclei, present))
     places = np.argwhere(mask).astype(np.float64)
     golgi = plane[mask].astype(np.float64)
-    # A pixel at the very threshold still counts a little, however that is chosen.
+    # A small weight for pixels at the threshold, so that no cell has a total of zero.
     weights = np.maximum(golgi - np.median(plane[~mask]), 0) + 1e-9 * max(np.ptp(golgi), 1.0)
     pairs = np.unique(np.stack([cell, components(mask)[mask]]), axis=1)
     area = np.bincount(cell, minlength=n_cells)
@@ -174,7 +174,7 @@ def _mean(values: np.ndarray, cell: np.ndarray, weights: np.ndarray) -> np.ndarr
 
 
 def _variance(places: np.ndarray, cell: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean squared distance from the cell's own centroid, a pixel being a square and no point."""
+    """Mean squared distance from the cell's centroid; 1/6 is that within a square pixel."""
     squares = np.full(int(cell.max()) + 1, 1 / 6)
     for along in places.T:
         centre = _mean(along, cell, weights)
@@ -182,7 +182,7 @@ def _variance(places: np.ndarray, cell: np.ndarray, weights: np.ndarray) -> np.n
     return squares
 
 
-# Smaller specks are noise, not stacks. Smoothing would wash out stacks that lie alone.
+# Smaller specks are noise. Smoothing would remove single stacks.
 GOLGI = SegmentationSettings(min_size=4, dimmest=0.75)
 
 

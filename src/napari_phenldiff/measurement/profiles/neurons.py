@@ -31,7 +31,7 @@ from napari_phenldiff.measurement.segmentation.skeleton import (
 from napari_phenldiff.measurement.segmentation.thresholds import Settings, ThresholdSettings
 from napari_phenldiff.settings import Shown
 
-# Neither the noise in a neurite's outline nor specks of it are neurites.
+# Smoothed, and without small specks, so that noise is not taken for neurites.
 NEURITES = SegmentationSettings(
     threshold=ThresholdSettings(smoothing=1.3488), max_hole=10, min_size=20, dimmest=0.5
 )

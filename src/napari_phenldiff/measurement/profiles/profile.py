@@ -26,7 +26,7 @@ Channel = int | str
 
 
 AUTO = "auto"
-"""In place of a channel: the one whose name says so."""
+"""In place of a channel: the one that its name suggests, see `suggested_channel`."""
 
 
 S = TypeVar("S", bound=Settings)

@@ -39,7 +39,7 @@ def fill_holes(mask: np.ndarray, max_hole: int) -> np.ndarray:
 
 
 def above_half_maximum(labels: np.ndarray, image: np.ndarray, *, smoothing: float) -> np.ndarray:
-    """Mask of what is brighter than half of its own object thereabouts, over the background.
+    """Mask of the pixels above half the local brightness of their object, over the background.
 
     An object's brightness, its plateau, is the mean of what is near and does not lie at its edge:
     one number for all of an object would cut off where it is dim.
@@ -83,7 +83,7 @@ def above_half_maximum(labels: np.ndarray, image: np.ndarray, *, smoothing: floa
         own = first[box] == number
         inner = core[box] & own
         if not inner.any():
-            # Too thin to have any: a pixel is its own edge.
+            # The object is too thin to have inner pixels.
             inner = own
         plateau = _mean_nearby(image[box], inner)
         half = background + _level_at_edge(int(own.sum()), sigma) * (plateau - background)
@@ -158,7 +158,7 @@ def _level_at_edge(area: int, sigma: float) -> float:
 
 
 def _upper_quartile(values: np.ndarray) -> float:
-    """Brightness of an object that neither its rim nor a hot pixel decides."""
+    """Brightness of an object, robust to its dim rim and to hot pixels."""
     return float(np.percentile(values, 75))
 
 

@@ -28,11 +28,11 @@ from napari_phenldiff.settings import Shown
 Segmenter = Callable[[np.ndarray], np.ndarray]
 
 
-# More pixels than this at the largest value are no structure but a full detector.
+# If a larger fraction of the pixels has the largest value, the detector was saturated.
 _SATURATED = 0.25
 _FEWEST_LEVELS = 16
 _SMALLEST_SIDE = 3
-# Squares of larger ones, summed, would be infinite.
+# Sums of squares of larger values overflow.
 _LARGEST = 1e100
 
 
@@ -122,7 +122,7 @@ def unmeasurable(plane: np.ndarray) -> str | None:
 
 
 def _looks_saturated(plane: np.ndarray) -> bool:
-    """Tell a full detector from the few grey levels of a mask or of an almost empty field."""
+    """Tell a saturated detector from a mask or an almost empty field, which have few levels."""
     levels = len(np.unique(plane))
     full = plane.dtype.kind in "ui" and plane.max() == np.iinfo(plane.dtype).max
     return levels >= _FEWEST_LEVELS or (full and levels > 2)
@@ -173,7 +173,7 @@ def _less_background(plane: np.ndarray, settings: SegmentationSettings) -> np.nd
 
     side = 2 * settings.background_radius + 1
     plane = plane.astype(np.float64 if plane.dtype.kind == "f" else np.int64)
-    # A square, since its opening is separable: the cost does not grow with the radius.
+    # The opening with a square is separable, so its cost does not grow with the radius.
     return plane - ndi.grey_opening(plane, size=(side, side))
 
 
@@ -243,13 +243,13 @@ def segment_objects(
     labels = split_objects(mask, settings.split_depth) if settings.split else components(mask)
     if settings.half_maximum:
         inner = above_half_maximum(labels, image, smoothing=settings.threshold.smoothing)
-        # What is dim inside of an object, a nucleolus, still belongs to it.
+        # Dim parts inside an object, such as a nucleolus, still belong to it.
         labels = np.where(fill_holes(inner, settings.max_hole), labels, 0)
     return drop_small(labels, settings.min_size)
 
 
 def _given(plane: np.ndarray, segmenter: Segmenter) -> np.ndarray:
-    """Objects that something else cut out, numbered without gaps."""
+    """Objects from the segmenter, checked and numbered without gaps."""
     found = np.asarray(segmenter(plane))
     if found.shape != plane.shape:
         raise InputError(
@@ -342,7 +342,7 @@ def _lowered(distance: np.ndarray, pieces: np.ndarray, depth: float) -> np.ndarr
     boxes.sort(key=lambda box: box[1][0].stop - box[1][0].start, reverse=True)
     widest = max(columns.stop - columns.start for _, (_, columns) in boxes)
     width = max(widest, int(np.sqrt(np.count_nonzero(pieces)) * 1.5))
-    # On shelves, the tallest first, with a pixel of background between two.
+    # Placed in rows, the tallest first, with a pixel of background between neighbours.
     places, top, left, tallest = [], 0, 0, 0
     for number, box in boxes:
         height, length = (side.stop - side.start for side in box)

@@ -1,4 +1,4 @@
-"""Objects that something else cut out: Cellpose, StarDist, a labels layer, files."""
+"""Objects from another source: Cellpose, StarDist, a labels layer, files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GivenLabels = Callable[[str, Image], np.ndarray]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
-    """A segmenter that knows the answer.
+    """A segmenter that returns labels that are known already.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Given:
 
 
 class Numbering:
-    """A segmenter that another one does the work of, and that knows how its objects are numbered.
+    """A segmenter that calls another one and remembers the numbers of its objects.
 
     Objects are measured under numbers without gaps; in tables and layers they have their own.
 
@@ -78,12 +78,12 @@ class Numbering:
 
 
 NOTHING_YET = Given(np.zeros((0, 0), np.int32))
-"""In place of the labels of an image until it is measured."""
+"""Placeholder for the labels of an image, which are looked up when it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelFolder:
-    """Labels in TIFFs that are called like the images.
+    """Labels in TIFFs with the same names as the images.
 
     Parameters
     ----------

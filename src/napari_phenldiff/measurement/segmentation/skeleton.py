@@ -54,7 +54,7 @@ def centre_lines(mask: np.ndarray, min_branch: float = 0.0) -> np.ndarray:
     from skimage.morphology import skeletonize
 
     lines = _thinned(mask)
-    # A spur may carry spurs; each round takes at least one pixel away.
+    # Spurs may branch; each round removes at least one pixel, so this ends.
     while min_branch > 0:
         spurs = _Graph(lines).spurs(min_branch)
         if not spurs.any():
@@ -113,7 +113,7 @@ LINE, BRANCH_POINT, END_POINT = 1, 2, 3
 
 
 def line_marks(lines: np.ndarray) -> np.ndarray:
-    """Tell of each pixel of centre lines what it is, so that what was counted can be looked at.
+    """Mark line pixels, branch points and ends, to show what was counted.
 
     Parameters
     ----------

@@ -1,4 +1,8 @@
-"""Grey values of many images, for one threshold that is the same for all of them."""
+"""Thresholds between background and foreground, found and applied as CellProfiler does.
+
+The methods, the names of their options and the results are those of CellProfiler
+(``tests/measurement/segmentation/test_parity.py`` compares them).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from pydantic import BaseModel, Field, FiniteFloat
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.settings import SETTINGS, Shown
 
-# Whole numbers of 16 bit at most are counted, which takes no longer than looking at each once.
+# Integers of up to 16 bit are counted in a histogram, in one pass over the pixels.
 _MOST_LEVELS = 2**16
 
 
@@ -66,13 +70,13 @@ HALF_WEIGHT = 2 * 0.6744
 
 
 class Settings(BaseModel):
-    """Base of all settings of measurements: immutable, and nothing unknown is taken."""
+    """Base of all settings of measurements: immutable, and unknown settings are refused."""
 
     model_config = SETTINGS
 
 
 class ThresholdSettings(Settings):
-    """How the grey value is found that parts foreground from background."""
+    """How the grey value that separates foreground from background is found."""
 
     method: ThresholdMethod | FiniteFloat = "otsu"
     """How the threshold is found. ``otsu3`` has three classes, of which the middle one counts as
@@ -138,7 +142,7 @@ def fit_threshold(values: np.ndarray | GreyLevels, settings: ThresholdSettings) 
 
 
 def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
-    """Smooth an image with a Gaussian that takes nothing from beyond the edges.
+    """Smooth an image with a Gaussian that ignores what lies beyond the edges.
 
     Parameters
     ----------
@@ -156,7 +160,7 @@ def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
 
     sigma = smoothing / HALF_WEIGHT
     image = ndi.gaussian_filter(prepared, sigma, mode="constant")
-    # How much of the Gaussian's weight lies within the image is a product of rows and columns.
+    # The weight of the Gaussian within the image factorises into rows and columns.
     image /= _weight_within(prepared.shape[0], sigma)[:, None]
     image /= _weight_within(prepared.shape[1], sigma)
     return image
@@ -164,7 +168,7 @@ def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _weight_within(side: int, sigma: float) -> np.ndarray:
-    """Weight of a Gaussian around each of so many pixels that lies on them."""
+    """Weight of a Gaussian around each pixel of a row that lies within the row."""
     from scipy import ndimage as ndi
 
     return ndi.gaussian_filter1d(np.ones(side), sigma, mode="constant")
@@ -289,7 +293,7 @@ def logarithm(values: np.ndarray) -> tuple[np.ndarray, tuple[float, float]] | No
 
 
 def from_logarithm(values: Any, bounds: tuple[float, float]) -> Any:
-    """Bring values back from the stretched logarithm."""
+    """Undo `logarithm`."""
     log_low, log_high = bounds
     return np.exp(log_low + values * (log_high - log_low))
 
@@ -383,5 +387,5 @@ def _fit_window(values: np.ndarray, method: ThresholdMethod, tolerance: float) -
     if method == "otsu3" and different.size == 2:
         method = "otsu"
     found = find(values, None, method, tolerance)
-    # Only with three classes, where more bins find what 128 could not tell apart.
+    # NaN comes only from three classes: more than 128 bins separate values that are closer.
     return float(filters.threshold_multiotsu(values)[0]) if math.isnan(found) else found

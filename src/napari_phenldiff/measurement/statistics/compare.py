@@ -340,7 +340,7 @@ def recovery(
         narrower = _narrowing(before, after)
         made_ends = made - narrower * (made - made_ends[0]), made + narrower * (made_ends[1] - made)
     low, high = ratio_interval(made, made_ends, real, real_ends, correlation)
-    # no minus before a zero
+    # adding 0.0 turns -0.0 into 0.0
     return Recovery(made / real + 0.0, low + 0.0, high + 0.0, made, real)
 
 
@@ -457,7 +457,7 @@ def p_text(comparison: Comparison) -> str:
 
 
 def number_text(value: float) -> str:
-    """Put a probability into two digits, the same everywhere: ``"0.012"``, ``"8.7e-5"``."""
+    """Write a probability with two digits, the same everywhere: ``"0.012"``, ``"8.7e-5"``."""
     if value and abs(value) < 1e-3:
         return f"{value:.2g}".replace("e-0", "e-")
     return f"{value:.2g}"

@@ -1,4 +1,4 @@
-"""Two groups of a measurement compared: one p-value, its test and correction named, or none.
+"""Comparisons between groups of a measurement: one p-value each, with its test and correction.
 
 Whatever says a p-value of a measurement, in words, figures or tables, takes it from here, so that
 one comparison has one.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Columns of a table that tell how and what was measured, not what came out.
+# Columns that hold settings and sizes of a measurement, not results.
 _NOT_RESULTS = ("threshold", "total_px", "total_um2", "label")
 
 
@@ -338,7 +338,7 @@ def _tested(
 ) -> Tested:
     a, b = _values(measurement, groups, column, units, summary)
     test = "Wilcoxon signed-rank" if groups.paired else "Mann-Whitney U"
-    # The intervals are wanted; a second p-value, of permutations, is not.
+    # One resample: intervals are computed, and the permutation test is not used.
     found = compare(a, b, paired=groups.paired, seed=seed, n_resamples=1)
     n_units = found.n_a, found.n_b
     why = _why_not(measurement, groups, column, units, n_units)
@@ -352,7 +352,8 @@ def _tested(
         complete = np.isfinite(a) & np.isfinite(b)
         a, b = a[complete], b[complete]
         if a.size:
-            # Of pairs, nearly all move the same way; how far the groups come apart is the size.
+            # Nearly all pairs change in the same direction, so the size of an effect is told
+            # by how far the groups separate.
             ends = (math.nan, math.nan) if why else delta_interval(a, b)
             found = replace(
                 found,
@@ -382,7 +383,10 @@ def _why_not(
     units: Units,
     n_units: tuple[int, int],
 ) -> str:
-    """Say why there is no p-value: what is counted does not vary where there is one of it."""
+    """Say why there is no p-value.
+
+    A group of a single well, field or image does not tell how these vary.
+    """
     for name, n in zip((groups.before, groups.after), n_units, strict=True):
         images = int(np.isfinite(measurement.values(name, column)).sum())
         if not n:

@@ -36,7 +36,7 @@ def cliffs_delta(a: np.ndarray, b: np.ndarray) -> float:
     ordered = np.sort(a)
     below = np.searchsorted(ordered, b, side="left")
     not_above = np.searchsorted(ordered, b, side="right")
-    # whole numbers up to here: from a to b is exactly the opposite of from b to a
+    # sums of integers, so that exchanging a and b changes exactly the sign
     return float((below + not_above - a.size).sum() / (a.size * b.size))
 
 
@@ -188,7 +188,7 @@ def _cut(counts: Callable[..., np.ndarray], *sizes: int) -> int:
     else:
         n = sizes[0]
         mean, deviation = n * (n + 1) / 4, math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-    # the half makes up for the steps of the statistic
+    # continuity correction
     return max(0, math.floor(mean - _Z * deviation + 0.5))
 
 

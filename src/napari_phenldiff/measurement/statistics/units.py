@@ -94,7 +94,7 @@ def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None)
     """
     parts = parts or {}
     names = list(dict.fromkeys(names))
-    # A letter with one digit that is the same everywhere names no well of a condition.
+    # A letter and a digit that all names share ("A1" everywhere) do not name wells.
     unsure = len({place_of(parts.get(name, name)).name for name in names}) > 1
     places = {name: _place(name, parts.get(name), unsure) for name in names}
     # Times and planes are counted with leading zeros; t1 to t12 may be treated images as well.

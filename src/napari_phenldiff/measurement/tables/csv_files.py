@@ -23,7 +23,7 @@ _AT_ONCE = 64
 
 
 class Spool:
-    """Records that wait in a temporary file until all of them are known, and become a CSV then.
+    """Records collected in a temporary file and written as CSV once all columns are known.
 
     Not every record has all the columns: images may have different channels. So nothing can be
     written before the last one has come.
@@ -39,7 +39,7 @@ class Spool:
     def __init__(self, columns: list[str], last: list[str] | None = None) -> None:
         self._columns = dict.fromkeys(columns)
         self._last = last or []
-        # Whole numbers in one image and broken ones in another are one column of the table.
+        # A column may hold integers for one image and fractions for another: it is float then.
         self._broken: set[str] = set()
         # Closed by `__exit__`.
         self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
-    """Tables of what was measured, and with what.
+    """The tables of a measurement, with its profile and settings.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def write_settings(
     settings: Settings,
     thresholds: Mapping[str, float],
 ) -> None:
-    """Write what a measurement is made with, as `read_settings` reads it.
+    """Write the settings and thresholds of a measurement, for `read_settings`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How a measurement went: what could not be measured and why, and what may be wrong with images."""
+"""What could not be measured and why, and what may be wrong with the images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Lacking:
 
 @dataclass(slots=True)
 class Outcome:
-    """What is worth telling about the images of a measurement, collected image by image.
+    """Failures and warnings of a measurement, collected image by image.
 
     Parameters
     ----------
