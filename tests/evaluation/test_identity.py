@@ -13,8 +13,8 @@ from napari_phenldiff.evaluation.identity import (
     nuclei_thresholds,
     own_source,
 )
-from napari_phenldiff.images.channel_names import nuclei_channel
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.stains import nuclei_channel
 
 
 def squares(*corners, side=6, shape=(40, 40)):

@@ -13,7 +13,6 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import (
     find_channel,
     in_order,
-    is_nuclear,
     named_channels,
     same_channels,
     unified,
@@ -21,6 +20,7 @@ from napari_phenldiff.images.channel_names import (
 )
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.stains import is_nuclear
 from napari_phenldiff.images.tiff import read_image, write_tiff
 
 NAMES = ("DAPI", "GFP, 488/525", "none", "405", "α-Tubulin", "Phalloidin (ä)", "auto", "1")

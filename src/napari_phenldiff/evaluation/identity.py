@@ -14,8 +14,8 @@ from napari_phenldiff.evaluation.choice import Chosen
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.evidence import Cells, Effect
 from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
-from napari_phenldiff.images.channel_names import nuclei_channel
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.stains import nuclei_channel
 from napari_phenldiff.images.wells import Wells, well_of
 from napari_phenldiff.settings import in_message
 

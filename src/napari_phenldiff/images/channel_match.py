@@ -9,10 +9,10 @@ from pathlib import Path
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
-from napari_phenldiff.images.channel_names import is_nuclear
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.images.stains import is_nuclear
 
 _MEAN_NOTHING = {"channel", "ch", "c", "stain", "wavelength"}
 

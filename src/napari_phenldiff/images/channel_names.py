@@ -10,15 +10,9 @@ from itertools import islice, takewhile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import composed, default_channel_names, quoted
-from napari_phenldiff.images.stains import is_nuclear as is_nuclear
 
 _FEWEST_FILES = 3
 """With fewer, names that differ may as well be different stains."""
-
-
-def nuclei_channel(channel_names: Sequence[str]) -> str | None:
-    """Guess the channel that shows nuclei from its name; None if none is named like it."""
-    return next((name for name in channel_names if is_nuclear(name)), None)
 
 
 def find_channel(names: Sequence[str], wanted: int | str, *, where: str = "The images have") -> int:

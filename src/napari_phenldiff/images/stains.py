@@ -142,6 +142,11 @@ def is_nuclear(name: str) -> bool:
     return shows(name, "nuclei")
 
 
+def nuclei_channel(channel_names: Iterable[str]) -> str | None:
+    """Guess the channel that shows nuclei from its name; None if none is named like it."""
+    return next((name for name in channel_names if is_nuclear(name)), None)
+
+
 def channels_showing(names: Iterable[str], *structures: Structure) -> list[str]:
     """Return those of some channels that show one of these structures."""
     return [name for name in names if any(shows(name, structure) for structure in structures)]

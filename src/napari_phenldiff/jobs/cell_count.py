@@ -31,7 +31,7 @@ class CellCount:
 
     def __init__(self, channel_names: Sequence[str]) -> None:
         from napari_phenldiff.evaluation.identity import nuclei_settings
-        from napari_phenldiff.images.channel_names import nuclei_channel
+        from napari_phenldiff.images.stains import nuclei_channel
         from napari_phenldiff.measurement.profiles import find_profile
         from napari_phenldiff.measurement.profiles.fitting import ThresholdFit
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.channel_names import find_channel, is_nuclear, same_channels
+from napari_phenldiff.images.channel_names import find_channel, same_channels
+from napari_phenldiff.images.stains import is_nuclear
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.image import Image

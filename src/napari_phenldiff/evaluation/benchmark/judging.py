@@ -32,10 +32,11 @@ from napari_phenldiff.evaluation.identity import Identity, measure_identity
 from napari_phenldiff.evaluation.memorisation import Memorisation, find_copies
 from napari_phenldiff.evaluation.numbers import Number
 from napari_phenldiff.evaluation.schema import Recovered
-from napari_phenldiff.images.channel_names import named_channels, nuclei_channel
+from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.stains import nuclei_channel
 from napari_phenldiff.images.wells import well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import find_profile

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.channel_names import find_channel, is_nuclear
+from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.images.stains import channels_showing
 from napari_phenldiff.measurement.profiles.profile import AUTO, Channel, Profile
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
@@ -32,16 +33,15 @@ def suggested_channel(profile: Profile[Any], field: str, names: Sequence[str]) -
     names : sequence of str
         Of the channels of an image.
     """
-    nuclear = [name for name in names if is_nuclear(name)]
+    nuclear = channels_showing(names, "nuclei")
     if field == "nuclei_channel":
         found = nuclear or (list(names) if len(names) == 1 else [])
     elif len(names) == 1 and field == "channel":
         found = list(names)
     else:
         others = [name for name in names if name not in nuclear]
-        words = profile.channel_words if field == "channel" else None
-        called = [name for name in others if words is not None and words.search(name)]
-        # Only if one of two channels is a nuclear stain, the other one must be the marker.
+        called = channels_showing(others, *profile.shown) if field == "channel" else []
+        # Only beside a nuclear stain is a single other channel sure to be the marker.
         found = called or (others if nuclear else [])
     return found[0] if len(found) == 1 else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -270,7 +269,7 @@ class Golgi(Profile[GolgiSettings]):
         "golgi": ("channel", "segmentation"),
         "nuclei": ("nuclei_channel", "nuclei"),
     }
-    channel_words = re.compile(r"golgi|gm-?130|giantin|golgin|tgn-?46|galt|mannosidase", re.I)
+    shown = ("golgi",)
 
     def suited(self, settings: GolgiSettings) -> Golgi:
         """Compare fields where cells cannot be told apart; see `Profile.suited`."""

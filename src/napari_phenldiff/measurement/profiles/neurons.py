@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -104,7 +103,7 @@ class Neurons(Profile[NeuronsSettings]):
         "neurons": ("channel", "segmentation"),
         "nuclei": ("nuclei_channel", "nuclei"),
     }
-    channel_words = re.compile(r"neuro|neurit|tubulin|tuj-?1|map-?2|axon|dendrit", re.I)
+    shown = ("neurites", "microtubules")
 
     def measure_part(
         self,

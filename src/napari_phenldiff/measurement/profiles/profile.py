@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.stains import Structure
 from napari_phenldiff.measurement.segmentation.segment import (
     SegmentationSettings,
     components,
@@ -112,9 +112,9 @@ class Profile(ABC, Generic[S]):
         What is cut out, the part that is measured first: the names of the settings that hold its
         channel and how that is done. ``nuclei`` are objects with a label each, all others areas.
         Where the channel is None it is left out.
-    channel_words : re.Pattern or None
-        What the channel to measure may be called, besides being the only one that is no nuclear
-        stain.
+    shown : tuple of str
+        The structures that the channel to measure may show, in the words of `images.stains`, by
+        which it is found among several that are no nuclear stain.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Profile(ABC, Generic[S]):
     cell_columns: tuple[str, ...] = ()
     settings_type: type[S]
     parts: Mapping[str, tuple[str, str]]
-    channel_words: re.Pattern[str] | None = None
+    shown: tuple[Structure, ...] = ()
 
     def segmented(self, settings: S) -> dict[str, tuple[Channel, SegmentationSettings]]:
         """Name what is cut out, and from which channel, so that thresholds can be fitted."""
