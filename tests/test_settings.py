@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -14,7 +15,9 @@ from napari_phenldiff.evaluation.benchmark.config import BenchmarkConfig
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.baseline_config import CycleGANConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
-from napari_phenldiff.settings import SETTINGS, Shown, settings_in, with_more
+from napari_phenldiff.settings import SETTINGS, Shown, settings_in
+from napari_phenldiff.viewer import training as requests
+from napari_phenldiff.viewer.conditions import ConditionChoice
 from napari_phenldiff.viewer.training import TrainingRequest
 from napari_phenldiff.widgets.parts import training_form
 from napari_phenldiff.widgets.parts.form import Panel
@@ -101,7 +104,7 @@ class TrainingOfTomorrow(TrainingConfig):
 
 
 def test_a_setting_is_added_in_one_place_and_found_on_the_command_line_and_in_the_dock(
-    qtbot, monkeypatch: pytest.MonkeyPatch
+    qtbot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(train, "TrainingConfig", TrainingOfTomorrow)
     monkeypatch.setattr(training_form, "TrainingConfig", TrainingOfTomorrow)
@@ -119,9 +122,10 @@ def test_a_setting_is_added_in_one_place_and_found_on_the_command_line_and_in_th
     assert box.toolTip() == "How long to wait for a better loss. Shorter ends earlier."
     box.setValue(9)
     assert settings.values()["patience"] == 9
-    given = with_more(TrainingRequest, {"steps": 5, "patience": 9})
-    assert given == {"steps": 5, "more": {"patience": 9}}
-    assert TrainingOfTomorrow(conditions=("a", "b"), **given["more"]).patience == 9
+    monkeypatch.setattr(requests, "TrainingConfig", TrainingOfTomorrow)
+    chosen = [ConditionChoice(name, 4, ("DNA",)) for name in ("untreated", "treated")]
+    request = TrainingRequest(*chosen, None, tmp_path / "run", settings.values())
+    assert request.config().patience == 9
 
 
 @pytest.mark.parametrize("model", MODELS)

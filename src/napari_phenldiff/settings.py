@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -158,13 +158,6 @@ def settings_in(model: type[BaseModel]) -> dict[str, Setting]:
         `SETTINGS`.
     """
     return {name: _setting(name, info) for name, info in model.model_fields.items()}
-
-
-def with_more(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as arguments of a dataclass: those it has no field for go into ``more``."""
-    known = {part.name for part in fields(kind)}
-    more = {name: value for name, value in values.items() if name not in known}
-    return {name: values[name] for name in values if name in known} | {"more": more}
 
 
 def in_message(model: type[BaseModel], name: str) -> str:

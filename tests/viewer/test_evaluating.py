@@ -47,8 +47,12 @@ def request_(run: Run, experiment_folder: Path) -> EvaluationRequest:
 
 
 def test_a_folder_becomes_the_command(request_: EvaluationRequest, tmp_path: Path):
+    evaluation = {
+        "images": 6, "wells": "-w(.)", "keep": (), "paired": True, "trained_too": True,
+        "cycle": False,
+    }  # fmt: skip
     given = replace(
-        request_, images=6, wells="-w(.)", keep=(), paired=True, trained_too=True, cycle=False,
+        request_, evaluation=evaluation,
         shuffled=request_.run, translation={"guidance": 3.0, "depth": 0.8, "seed": 4}, z="max",
     )  # fmt: skip
     assert given.validation_error() is None
@@ -74,7 +78,7 @@ def test_a_folder_becomes_the_command(request_: EvaluationRequest, tmp_path: Pat
 
 
 def test_a_comma_in_the_name_of_a_channel_arrives(request_: EvaluationRequest, tmp_path: Path):
-    asked = replace(request_, keep=("a,b", "none")).prepare(tmp_path)
+    asked = replace(request_, evaluation={"keep": ("a,b", "none")}).prepare(tmp_path)
     write_request(tmp_path / "request.json", asked)
 
     assert read_request(tmp_path / "request.json") == asked
@@ -119,7 +123,7 @@ def test_channels_are_put_into_one_order_before(request_: EvaluationRequest, tmp
         ({"run": None}, "Choose a run"),
         ({"run": Path("nowhere")}, "nowhere is not a run"),
         ({"source": None}, "Choose two conditions"),
-        ({"wells": "["}, "not a regular expression"),
+        ({"evaluation": {"wells": "["}}, "not a regular expression"),
         ({"name": ""}, "Name the evaluation"),
         ({"name": "a/b"}, "leave out"),
         ({"name": ".hidden"}, "leave out"),

@@ -26,7 +26,7 @@ from napari_phenldiff.viewer.training import (
 def from_layers(experiment_folder: Path, open_in, viewer, tmp_path: Path) -> TrainingRequest:
     open_in(experiment_folder)
     treated, untreated = conditions_of_layers(viewer.layers)
-    return TrainingRequest(untreated, treated, None, tmp_path / "run", steps=7, seed=3)
+    return TrainingRequest(untreated, treated, None, tmp_path / "run", {"steps": 7, "seed": 3})
 
 
 @pytest.fixture
@@ -87,16 +87,21 @@ def test_what_is_wrong_is_told_before_it_starts(from_layers: TrainingRequest, tm
     assert "has the channels DNA, GFP" in error_with(
         source=replace(source, channel_names=("DNA", "GFP"))
     )
-    assert "base model" in error_with(base="")
+    assert "base model" in error_with(settings={"base": ""})
     assert "Name a run folder" in error_with(out=None)
     assert "not empty" in error_with(out=tmp_path / "full")
     assert "not empty" in error_with(out=tmp_path / "full" / "file")
 
 
 def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
-    request = replace(
-        from_folder, images_per_condition=2, steps=9, seed=4, batch_size=3, device="cpu"
-    )
+    settings = {
+        "images_per_condition": 2,
+        "steps": 9,
+        "seed": 4,
+        "batch_size": 3,
+        "device": "cpu",
+    }
+    request = replace(from_folder, settings=settings)
 
     asked = request.job_request()
 
@@ -112,7 +117,7 @@ def test_the_command_line_says_what_was_filled_in(from_folder: TrainingRequest):
 
 
 def test_what_is_asked_for_arrives_as_it_is(from_folder: TrainingRequest, tmp_path: Path):
-    asked = replace(from_folder, reference_channels=("DNA",)).job_request()
+    asked = replace(from_folder, settings={"reference_channels": ("DNA",)}).job_request()
     # A comma belongs to a name here, and so do words that mean something on the command line.
     config = asked.config.model_copy(update={"reference_channels": ("GFP, low", "auto", "none")})
     asked = asked.model_copy(update={"config": config})
@@ -151,7 +156,9 @@ def test_edited_layers_are_stored_in_the_run(from_layers: TrainingRequest):
 
 
 def test_a_seeded_choice_of_images_is_used(from_layers: TrainingRequest):
-    list(replace(from_layers, images_per_condition=2).prepare())
+    list(
+        replace(from_layers, settings={**from_layers.settings, "images_per_condition": 2}).prepare()
+    )
 
     assert from_layers.out is not None
     run = Run.open(from_layers.out)
@@ -212,7 +219,7 @@ def test_channels_to_keep_are_those_that_are_trained_on(from_layers: TrainingReq
     assert from_layers.source is not None
     assert from_layers.target is not None
     match = matched(from_layers.source, from_layers.target)
-    request = replace(from_layers, match=match, reference_channels=("DNA",))
+    request = replace(from_layers, match=match, settings={"reference_channels": ("DNA",)})
     assert request.validation_error() is None
 
     left_out = replace(request, match=match.with_cell(0, 0, None))

@@ -40,7 +40,7 @@ def run(experiment_folder: Path, tmp_path: Path) -> Run:
 def good(run: Run, experiment_folder: Path, open_in, viewer: ViewerModel) -> TranslationRequest:
     open_in(experiment_folder)
     group = group_layers(viewer.layers)[1]
-    return TranslationRequest(run.path, group, "untreated", "treated", seed=5)
+    return TranslationRequest(run.path, group, "untreated", "treated", settings={"seed": 5})
 
 
 def test_a_good_request_has_no_error(good: TranslationRequest):

@@ -80,13 +80,13 @@ def test_only_what_belongs_to_the_base_model_is_shown(dock: FineTuneWidget, tmp_
     assert dock.base_folder.isVisible()
     assert "base model" in (dock.validation_error() or "")
     dock.base_folder.set_path(tmp_path / "base")
-    assert dock.request().base == str(tmp_path / "base")
+    assert dock.request().setting("base") == str(tmp_path / "base")
 
     dock.base_kind.setCurrentText(HUB)
     dock.base_hub.setText(" owner/name ")
     assert dock.base_hub.isVisible()
     assert not dock.base_folder.isVisible()
-    assert dock.request().base == "owner/name"
+    assert dock.request().setting("base") == "owner/name"
 
 
 def test_layers_are_trained_on_in_a_child_process(

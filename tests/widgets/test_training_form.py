@@ -116,15 +116,15 @@ def test_the_defaults_are_those_of_the_command_line(dock: FineTuneWidget):
 
 
 def test_brightness_may_be_the_phenotype(dock: FineTuneWidget):
-    assert dock.request().normalised_channels == "auto"
+    assert dock.request().setting("normalised_channels") == "auto"
     dock.settings.brightness.setCurrentText(PHENOTYPE)
-    assert dock.request().normalised_channels == ()
+    assert dock.request().setting("normalised_channels") == ()
     assert dock.request().config().normalised_channels == ()
 
 
 def test_not_all_channels_can_be_kept(dock: FineTuneWidget):
     dock.settings.references.setCurrentText(NO_CHANNELS)
-    assert dock.request().reference_channels == ()
+    assert dock.request().setting("reference_channels") == ()
     assert not dock.settings.channels.isVisibleTo(dock)
     dock.settings.references.setCurrentText(CHOSEN)
     for row in range(2):

@@ -398,7 +398,7 @@ def test_a_dial_that_is_not_live_turns_nothing(
     qtbot.wait(150)
     assert not turning_of(model).busy
     assert translated_marker(model) is not None
-    assert dock.request().strength == 0.3
+    assert dock.request().config().strength == 0.3
 
 
 def test_a_session_that_was_killed_is_replaced_when_the_dial_is_turned(

@@ -23,11 +23,7 @@ from napari_phenldiff.viewer.conditions import ConditionChoice
 from napari_phenldiff.viewer.evaluations import folder_of
 from napari_phenldiff.viewer.image_places import FieldImages
 
-_DEFAULT = EvaluationConfig.model_fields
 _TRANSLATION = TranslationConfig.model_fields
-
-_SETTINGS = ("images", "keep", "paired", "trained_too", "cycle")
-"""What a request has in common with an `EvaluationConfig`."""
 
 MIN_IMAGES = 2
 """With fewer images of a condition there is nothing to compare."""
@@ -51,21 +47,21 @@ class EvaluationRequest:
         Of the profile; None for its defaults.
     name : str
         Of the evaluation: a folder in that of the run, which must not exist.
-    images, wells, keep, paired, trained_too, cycle
-        As in `EvaluationConfig`; wells may be empty, and `keep` is None for what the run has as
-        reference channels.
+    evaluation : mapping of str to object
+        Settings of the evaluation, by the names of `EvaluationConfig`; what is not named has its
+        default.
     shuffled, half_split : Path or None
         Control runs.
     translation : dict
-        Settings of the translation, by the names of `TranslationConfig`, and ``base_at``.
+        Settings of the translation, by the names of `TranslationConfig`.
+    base_at : Path or None
+        Folder of the run's base model, if it is not where it was.
     device : str
         ``"auto"`` or a torch device.
     match : ChannelMatch or None
         Which channel is which in the two conditions; None if they are the same.
     z : int, "max", "mean", "sum" or None
         Plane (from 0) or projection for images with a z axis.
-    more : mapping of str to object
-        Further settings, by the names of `EvaluationConfig`.
     """
 
     run: Path | None
@@ -75,19 +71,14 @@ class EvaluationRequest:
     profile: str
     settings: Settings | None = None
     name: str = ""
-    images: int = _DEFAULT["images"].default
-    wells: str = ""
-    keep: tuple[str, ...] | None = None
-    paired: bool = False
-    trained_too: bool = False
-    cycle: bool = True
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
     shuffled: Path | None = None
     half_split: Path | None = None
-    translation: dict[str, Any] = field(default_factory=dict)
+    translation: Mapping[str, Any] = field(default_factory=dict)
+    base_at: Path | None = None
     device: str = "auto"
     match: ChannelMatch | None = None
     z: int | Projection | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -159,7 +150,7 @@ class EvaluationRequest:
 
     def _wells_error(self) -> str | None:
         try:
-            re.compile(self.wells)
+            re.compile(self.evaluation.get("wells") or "")
         except re.error as error:
             return f"The pattern of the wells is not a regular expression: {error}."
         return None
@@ -217,12 +208,11 @@ class EvaluationRequest:
                     if path.exists():
                         path = path.with_stem(f"{path.stem}_{index:05d}")
                     write_tiff(path, image)
-        config = {name: getattr(self, name) for name in _SETTINGS}
         # What a method lacks is refused where it is asked for, so only what was changed is named.
         changed = {
             name: value
             for name, value in self.translation.items()
-            if name in _TRANSLATION and value != _TRANSLATION[name].default
+            if value != _TRANSLATION[name].default
         }
         return EvaluateRequest(
             run=self.run,
@@ -230,12 +220,12 @@ class EvaluationRequest:
             out=self.out,
             profile=self.profile,
             settings={} if self.settings is None else self.settings.model_dump(mode="json"),
-            config=EvaluationConfig(**{**config, **self.more, "wells": self.wells or None}),
+            config=EvaluationConfig(**self.evaluation),
             translation={"source": self.source.name, "target": self.target.name, **changed},
             shuffled=() if self.shuffled is None else (self.shuffled,),
             half_split=() if self.half_split is None else (self.half_split,),
             device=self.device,
-            base_at=self.translation.get("base_at"),
+            base_at=self.base_at,
             z=None if self.needs_images else self.z,
         )
 

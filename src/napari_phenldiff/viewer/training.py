@@ -29,28 +29,8 @@ __all__ = [
     "suggest_run_folder",
 ]
 
-_DEFAULT = TrainingConfig.model_fields
-
 MIN_IMAGES = 2
 """A condition of a single image has no variation to learn."""
-
-_SETTINGS = (
-    "base",
-    "strategy",
-    "reference_channels",
-    "normalised_channels",
-    "images_per_condition",
-    "validation_images",
-    "steps",
-    "batch_size",
-    "rank",
-    "learning_rate",
-    "seed",
-    "precision",
-    "device",
-    "preview_every",
-)
-"""What a request has in common with a `TrainingConfig`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,41 +45,28 @@ class TrainingRequest:
         Folder with one sub-folder per condition; None if the images are open layers.
     out : Path or None
         Run folder to make.
-    base, strategy, images_per_condition, steps, seed, batch_size, device, precision, \
-    reference_channels, normalised_channels, validation_images, rank, learning_rate, preview_every
-        As in `TrainingConfig`.
+    settings : mapping of str to object
+        By the names of `TrainingConfig`; what is not named has its default.
     further : tuple of ConditionChoice
         More conditions to learn.
     match : ChannelMatch or None
         Which channel is which in all these conditions; None if they are the same everywhere.
     z : int, "max", "mean", "sum" or None
         Plane (from 0) or projection for images with a z axis.
-    more : mapping of str to object
-        Further settings, by the names of `TrainingConfig`.
     """
 
     source: ConditionChoice | None
     target: ConditionChoice | None
     folder: Path | None
     out: Path | None
-    base: str = _DEFAULT["base"].default
-    strategy: str = _DEFAULT["strategy"].default
-    images_per_condition: int | None = None
-    steps: int = _DEFAULT["steps"].default
-    seed: int = _DEFAULT["seed"].default
-    batch_size: int = _DEFAULT["batch_size"].default
-    device: str = _DEFAULT["device"].default
-    precision: str = _DEFAULT["precision"].default
-    reference_channels: str | tuple[str, ...] = _DEFAULT["reference_channels"].default
-    normalised_channels: str | tuple[str, ...] = _DEFAULT["normalised_channels"].default
-    validation_images: str | int = _DEFAULT["validation_images"].default
-    rank: int = _DEFAULT["rank"].default
-    learning_rate: float | None = None
-    preview_every: int = _DEFAULT["preview_every"].default
+    settings: Mapping[str, Any] = field(default_factory=dict)
     further: tuple[ConditionChoice, ...] = ()
     match: ChannelMatch | None = None
     z: int | Projection | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def setting(self, name: str) -> Any:
+        """Return a setting by its name in `TrainingConfig`."""
+        return self.settings.get(name, TrainingConfig.model_fields[name].default)
 
     @property
     def conditions(self) -> tuple[ConditionChoice, ...]:
@@ -126,7 +93,7 @@ class TrainingRequest:
         error = self._condition_error() or self._channel_error() or self._reference_error()
         if error is not None:
             return error
-        if not self.base:
+        if not self.setting("base"):
             return "Choose a base model: the bundled one, a folder, or the id of a hub model."
         if self.out is None:
             return "Name a run folder; the result of the fine-tuning is written there."
@@ -170,7 +137,7 @@ class TrainingRequest:
 
     @property
     def _named_references(self) -> tuple[str, ...]:
-        named = self.reference_channels
+        named = self.setting("reference_channels")
         return () if isinstance(named, str) else named
 
     def _reference_error(self) -> str | None:
@@ -195,13 +162,8 @@ class TrainingRequest:
         error = self.validation_error()
         if error is not None:
             raise InputError(error)
-        return TrainingConfig.model_validate(
-            {
-                "conditions": tuple(choice.name for choice in self.conditions),
-                **{name: getattr(self, name) for name in _SETTINGS},
-                **self.more,
-            }
-        )
+        names = tuple(choice.name for choice in self.conditions)
+        return TrainingConfig.model_validate({"conditions": names, **self.settings})
 
     def job_request(self) -> TrainRequest:
         """Return what a process is asked for that trains on the images of a folder."""

@@ -21,9 +21,6 @@ from napari_phenldiff.runs.translation_settings import settings_of_run
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import LayerGroup
 
-_DEFAULT = TranslationConfig.model_fields
-
-
 MIN_REGION = 128
 """Least height and width, in pixels, of a part of an image: cells are not cut out of theirs."""
 
@@ -97,10 +94,8 @@ class TranslationRequest:
         Which part of the image; None for all of it.
     base_at : Path or None
         Folder of the run's base model, if it is not where it was.
-    strength, guidance, anchor, depth, freedom, detail, inference_steps, seed
-        As in `TranslationConfig`.
-    more : mapping of str to object
-        Further settings, by the names of `TranslationConfig`.
+    settings : mapping of str to object
+        By the names of `TranslationConfig`; what is not named has its default.
     """
 
     run: Path | None
@@ -110,15 +105,7 @@ class TranslationRequest:
     field: int | None = None
     region: Region | None = None
     base_at: Path | None = None
-    strength: float = _DEFAULT["strength"].default
-    guidance: float = _DEFAULT["guidance"].default
-    anchor: float = _DEFAULT["anchor"].default
-    depth: float = _DEFAULT["depth"].default
-    freedom: float = _DEFAULT["freedom"].default
-    detail: float = _DEFAULT["detail"].default
-    inference_steps: int = _DEFAULT["inference_steps"].default
-    seed: int = _DEFAULT["seed"].default
-    more: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    settings: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
     def validation_error(self) -> str | None:
         """Return why this can't be translated, if it can't; None if it looks right."""
@@ -154,19 +141,7 @@ class TranslationRequest:
 
     def config(self) -> TranslationConfig:
         """Return the validated configuration."""
-        return TranslationConfig(
-            source=self.source,
-            target=self.target,
-            strength=self.strength,
-            guidance=self.guidance,
-            anchor=self.anchor,
-            depth=self.depth,
-            freedom=self.freedom,
-            detail=self.detail,
-            inference_steps=self.inference_steps,
-            seed=self.seed,
-            **self.more,
-        )
+        return TranslationConfig(source=self.source, target=self.target, **self.settings)
 
     def write_input(self, folder: Path) -> list[str]:
         """Write the images of the layers as TIFFs, to be translated by a session.

@@ -12,7 +12,6 @@ from napari_phenldiff.jobs.job import JobState, duration, jobs
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.profiles.channels import suggested_channel
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.settings import with_more
 from napari_phenldiff.viewer.evaluating import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import evaluations_of
 from napari_phenldiff.viewer.preferences import preferences
@@ -118,10 +117,14 @@ class EvaluateWidget(DropPanel):
             profile=self.profile.currentData(),
             settings=self._model(),
             translation=self.translation.values(),
+            base_at=self.translation.base_at.path(),
             device=preferences().device,
             match=self.data.match(),
             z=self.data.z(),
-            **with_more(EvaluationRequest, self.choices.values()),
+            name=self.choices.name.text().strip(),
+            evaluation=self.choices.values(),
+            shuffled=self.choices.shuffled.path(),
+            half_split=self.choices.half_split.path(),
         )
 
     def _model(self) -> Settings | None:

@@ -13,7 +13,6 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import Job, jobs
 from napari_phenldiff.jobs.registry import past_job
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.settings import with_more
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.previews import PreviewLayers, previews_of, show_previews
 from napari_phenldiff.viewer.training import TrainingRequest, suggest_run_folder
@@ -97,7 +96,7 @@ class FineTuneWidget(DropPanel):
             target=target,
             folder=self.data.path(),
             out=self.out.path(),
-            **with_more(TrainingRequest, self.settings.values()),
+            settings=self.settings.values(),
             further=self.data.further(),
             match=self.data.match(),
             z=self.data.z(),

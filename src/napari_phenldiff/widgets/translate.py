@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import jobs
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.settings import settings_in, with_more
+from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
 from napari_phenldiff.viewer.image_places import image_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
@@ -151,8 +151,8 @@ class TranslateWidget(DropPanel):
             target=self.target.currentText(),
             field=field,
             region=region,
-            strength=self.strength.value(),
-            **with_more(TranslationRequest, self.settings.values()),
+            base_at=self.settings.base_at.path(),
+            settings={**self.settings.values(), "strength": self.strength.value()},
         )
 
     def _wants_all(self) -> bool:

@@ -86,14 +86,8 @@ class EvaluationChoices(QObject):
     # ---- what is filled in -------------------------------------------------------------------
 
     def values(self) -> dict[str, Any]:
-        """Return what is filled in, by the names of `EvaluationRequest`."""
-        return self.rows.values() | {
-            "name": self.name.text().strip(),
-            "wells": self.wells.text().strip(),
-            "keep": self._keep(),
-            "shuffled": self.shuffled.path(),
-            "half_split": self.half_split.path(),
-        }
+        """Return what is filled in, by the names of `EvaluationConfig`."""
+        return {**self.rows.values(), "keep": self._keep()}
 
     def set_run(self, run: Run | None) -> None:
         """List the channels of a run; those that it keeps by itself are ticked."""

@@ -46,10 +46,12 @@ class Forecast(QObject):
 
     def text(self, request: TrainingRequest, *, resuming: bool = False) -> str:
         """Return what to say about a request, now; `changed` tells when there is more to say."""
-        if _DEVICE.fullmatch(request.device) is None:
-            return f"Unknown device {request.device!r}; choose auto, cpu, cuda or mps."
-        self._ask((request.device, request.precision, request.base))
-        hardware = estimate.KNOWN.get((request.device, request.precision))
+        if _DEVICE.fullmatch(request.setting("device")) is None:
+            return f"Unknown device {request.setting('device')!r}; choose auto, cpu, cuda or mps."
+        self._ask(
+            (request.setting("device"), request.setting("precision"), request.setting("base"))
+        )
+        hardware = estimate.KNOWN.get((request.setting("device"), request.setting("precision")))
         lines = [estimate.in_words(hardware)]
         config = _config(request)
         if isinstance(hardware, Hardware) and config is not None and not resuming:
@@ -90,13 +92,7 @@ class Forecast(QObject):
 
 def _config(request: TrainingRequest) -> TrainingConfig | None:
     try:
-        return TrainingConfig(
-            conditions=("a", "b"),
-            base=request.base,
-            steps=request.steps,
-            batch_size=request.batch_size,
-            images_per_condition=request.images_per_condition,
-        )
+        return TrainingConfig(**{**request.settings, "conditions": ("a", "b")})
     except ValidationError:
         return None
 
@@ -115,7 +111,7 @@ def _work(request: TrainingRequest, config: TrainingConfig) -> estimate.Work:
 def _about_numbers(request: TrainingRequest) -> list[str]:
     if request.folder is not None:
         return []  # a file may be a stack of many
-    wanted = request.images_per_condition
+    wanted = request.setting("images_per_condition")
     told = (
         warning_about_number(c.name, c.n_images if wanted is None else min(c.n_images, wanted))
         for c in request.conditions

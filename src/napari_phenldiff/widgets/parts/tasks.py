@@ -233,7 +233,7 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
                 images.reconstructed,
                 source=request.source,
                 target=request.target,
-                strength=request.strength,
+                strength=request.config().strength,
                 provenance=images.provenance,
                 field=request.field,
                 corner=(0, 0) if region is None else (region.top, region.left),

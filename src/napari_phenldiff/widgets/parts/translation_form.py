@@ -45,5 +45,5 @@ class TranslationSettings:
             self.rows.fill({name: chosen})
 
     def values(self) -> dict[str, Any]:
-        """Return what is filled in, by the names of `TranslationConfig`, and ``base_at``."""
-        return {**self.rows.values(), "base_at": self.base_at.path()}
+        """Return what is filled in, by the names of `TranslationConfig`."""
+        return self.rows.values()
