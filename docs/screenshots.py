@@ -33,9 +33,9 @@ from napari_phenldiff.images.simulate import get_phenotype, simulate_pairs
 from napari_phenldiff.jobs.job import Job, JobState
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.viewer.reader import experiment_layers, read_conditions
-from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB
+from napari_phenldiff.widgets.finetune_dock import BASE_FOLDER, HUB
 from napari_phenldiff.widgets.parts.turning import turning_of
-from napari_phenldiff.widgets.translate import ALL_FIELDS, CURRENT_FIELD
+from napari_phenldiff.widgets.translate_dock import ALL_FIELDS, CURRENT_FIELD
 
 NAME = "napari-phenldiff"
 SIZE = (1500, 920)

@@ -16,9 +16,9 @@ from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.runs.baseline_config import CycleGANConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.settings import SETTINGS, Shown, settings_in
-from napari_phenldiff.viewer import training as requests
+from napari_phenldiff.viewer import training_request as requests
 from napari_phenldiff.viewer.conditions import ConditionChoice
-from napari_phenldiff.viewer.training import TrainingRequest
+from napari_phenldiff.viewer.training_request import TrainingRequest
 from napari_phenldiff.widgets.parts import training_form
 from napari_phenldiff.widgets.parts.form import Panel
 from napari_phenldiff.widgets.parts.setting_rows import SettingRows

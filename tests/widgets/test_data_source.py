@@ -19,7 +19,7 @@ from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.jobs.requests import ResumeRequest
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.reader import read_layers
-from napari_phenldiff.widgets.finetune import FineTuneWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.parts.channel_table import LEAVE_OUT
 from napari_phenldiff.widgets.parts.data_source import FOLDER, DataSource
 

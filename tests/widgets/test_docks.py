@@ -13,10 +13,10 @@ from napari.layers import Image
 
 from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.viewer.side_by_side import side_by_side
-from napari_phenldiff.widgets.evaluate import EvaluateWidget
-from napari_phenldiff.widgets.finetune import FineTuneWidget
-from napari_phenldiff.widgets.measure import MeasureWidget
-from napari_phenldiff.widgets.translate import TranslateWidget
+from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
+from napari_phenldiff.widgets.measure_dock import MeasureWidget
+from napari_phenldiff.widgets.translate_dock import TranslateWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")

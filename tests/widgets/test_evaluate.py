@@ -13,7 +13,7 @@ from qtpy.QtCore import QUrl
 from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.evaluations import folder_of
-from napari_phenldiff.widgets.evaluate import EvaluateWidget
+from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
 from napari_phenldiff.widgets.parts import evaluation_view
 from napari_phenldiff.widgets.parts.data_source import FOLDER
 
@@ -245,7 +245,7 @@ def test_the_channels_to_keep_are_those_of_the_run(qtbot, dock, run_folder: Path
 
 def test_the_modules_of_the_dock_load_neither_torch_nor_matplotlib():
     code = (
-        "import sys, napari_phenldiff.widgets.evaluate\n"
+        "import sys, napari_phenldiff.widgets.evaluate_dock\n"
         "import napari_phenldiff.evaluation.schema\n"
         "heavy = {'torch', 'diffusers', 'peft', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "sys.exit(' '.join(heavy) or 0)"

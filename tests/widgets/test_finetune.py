@@ -11,7 +11,7 @@ from napari_phenldiff.jobs.requests import ResumeRequest, TrainRequest
 from napari_phenldiff.runs import contents
 from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.widgets.finetune import BASE_FOLDER, HUB, FineTuneWidget
+from napari_phenldiff.widgets.finetune_dock import BASE_FOLDER, HUB, FineTuneWidget
 from napari_phenldiff.widgets.parts import tasks
 from napari_phenldiff.widgets.parts.data_source import FOLDER
 

@@ -19,10 +19,10 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_phenldiff.jobs.job import jobs
-from napari_phenldiff.widgets.evaluate import EvaluateWidget
-from napari_phenldiff.widgets.finetune import FineTuneWidget
-from napari_phenldiff.widgets.measure import MeasureWidget
-from napari_phenldiff.widgets.translate import TranslateWidget
+from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
+from napari_phenldiff.widgets.measure_dock import MeasureWidget
+from napari_phenldiff.widgets.translate_dock import TranslateWidget
 
 
 @pytest.fixture(params=[FineTuneWidget, TranslateWidget, MeasureWidget, EvaluateWidget])

@@ -7,10 +7,10 @@ from napari.components import ViewerModel
 from napari.utils.events import EventEmitter
 from qtpy.QtCore import QObject
 
-from napari_phenldiff.widgets.finetune import FineTuneWidget
-from napari_phenldiff.widgets.measure import MeasureWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
+from napari_phenldiff.widgets.measure_dock import MeasureWidget
 from napari_phenldiff.widgets.parts.listening import listen
-from napari_phenldiff.widgets.translate import TranslateWidget
+from napari_phenldiff.widgets.translate_dock import TranslateWidget
 
 
 class Listener(QObject):

@@ -18,7 +18,7 @@ from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.viewer.samples import golgi_scatter
-from napari_phenldiff.widgets.measure import MeasureWidget
+from napari_phenldiff.widgets.measure_dock import MeasureWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")

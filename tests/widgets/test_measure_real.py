@@ -12,7 +12,7 @@ from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.viewer.objects import measurement_of
 from napari_phenldiff.viewer.reader import read_layers
-from napari_phenldiff.widgets.measure import MeasureWidget
+from napari_phenldiff.widgets.measure_dock import MeasureWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")

@@ -20,15 +20,15 @@ from qtpy.QtWidgets import (
 )
 
 from napari_phenldiff.settings import SETTINGS
-from napari_phenldiff.widgets.evaluate import EvaluateWidget
-from napari_phenldiff.widgets.finetune import FineTuneWidget
-from napari_phenldiff.widgets.measure import MeasureWidget
+from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
+from napari_phenldiff.widgets.measure_dock import MeasureWidget
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
 from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import Panel
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve, running_mean
 from napari_phenldiff.widgets.parts.profile_form import SettingsForm
-from napari_phenldiff.widgets.translate import TranslateWidget
+from napari_phenldiff.widgets.translate_dock import TranslateWidget
 
 
 def test_a_folder_can_be_typed_or_dropped(qtbot, tmp_path: Path, home: Path, drop):

@@ -19,9 +19,9 @@ from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.side_by_side import side_by_side
-from napari_phenldiff.widgets.finetune import BASE_FOLDER
+from napari_phenldiff.widgets.finetune_dock import BASE_FOLDER
 from napari_phenldiff.widgets.parts.data_source import FOLDER
-from napari_phenldiff.widgets.translate import ALL_FIELDS
+from napari_phenldiff.widgets.translate_dock import ALL_FIELDS
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")

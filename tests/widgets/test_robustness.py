@@ -18,9 +18,9 @@ from napari_phenldiff.images import tiff
 from napari_phenldiff.jobs.job import Job, JobState, jobs
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.reader import experiment_layers
-from napari_phenldiff.widgets.finetune import FineTuneWidget
-from napari_phenldiff.widgets.measure import MeasureWidget
-from napari_phenldiff.widgets.translate import TranslateWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
+from napari_phenldiff.widgets.measure_dock import MeasureWidget
+from napari_phenldiff.widgets.translate_dock import TranslateWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")

@@ -12,7 +12,7 @@ from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.events import Failed, Step, Warned
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.widgets.finetune import FineTuneWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.parts.data_source import FOLDER
 
 

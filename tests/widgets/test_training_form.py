@@ -21,7 +21,7 @@ from napari_phenldiff.runs.events import Finished, Noted, Preview, Started, Step
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.hardware import Hardware
 from napari_phenldiff.viewer.previews import show_previews
-from napari_phenldiff.widgets.finetune import FineTuneWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.parts.training_form import CHOSEN, HUB, NO_CHANNELS, PHENOTYPE
 
 

@@ -17,11 +17,11 @@ from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.model_session import session_of
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
-from napari_phenldiff.widgets.finetune import FineTuneWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.parts import tasks
 from napari_phenldiff.widgets.parts.run_choice import OTHER
 from napari_phenldiff.widgets.parts.turning import turning_of
-from napari_phenldiff.widgets.translate import ALL_FIELDS, CURRENT_VIEW, TranslateWidget
+from napari_phenldiff.widgets.translate_dock import ALL_FIELDS, CURRENT_VIEW, TranslateWidget
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from napari_phenldiff.jobs import estimate
 from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.hardware import Hardware
-from napari_phenldiff.viewer.training import TrainingRequest
+from napari_phenldiff.viewer.training_request import TrainingRequest
 from napari_phenldiff.widgets.parts.background import Lookup
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")

@@ -22,12 +22,16 @@ from napari_phenldiff.jobs.requests import ResumeRequest
 from napari_phenldiff.jobs.session import EVENTS_NAME, IMAGES_NAME, TranslateRequest
 from napari_phenldiff.runs.events import Event, Finished, Loading
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.viewer.evaluating import EvaluationRequest
+from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
 from napari_phenldiff.viewer.model_session import KeptTranslation, session_of
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
-from napari_phenldiff.viewer.training import TrainingRequest
-from napari_phenldiff.viewer.translation import TranslationRequest, TranslationResult, read_output
+from napari_phenldiff.viewer.training_request import TrainingRequest
+from napari_phenldiff.viewer.translation_request import (
+    TranslationRequest,
+    TranslationResult,
+    read_output,
+)
 from napari_phenldiff.widgets.parts.background import (
     Result,
     ShouldStop,

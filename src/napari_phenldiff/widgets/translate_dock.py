@@ -19,7 +19,7 @@ from napari_phenldiff.viewer.side_by_side import (
     side_by_side,
     translation_panes,
 )
-from napari_phenldiff.viewer.translation import Region, TranslationRequest
+from napari_phenldiff.viewer.translation_request import Region, TranslationRequest
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel

@@ -16,7 +16,7 @@ from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.conditions import conditions_in_folder, conditions_of_layers
-from napari_phenldiff.viewer.evaluating import EvaluationRequest
+from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import (
     FoundEvaluation,
     evaluations_of,

@@ -20,7 +20,7 @@ from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer import image_places as fields
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import group_layers
-from napari_phenldiff.viewer.translation import TranslationRequest, read_output
+from napari_phenldiff.viewer.translation_request import TranslationRequest, read_output
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from napari_phenldiff.jobs.job import JobState, duration, jobs
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.profiles.channels import suggested_channel
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.viewer.evaluating import EvaluationRequest
+from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import evaluations_of
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.widgets.parts.choices import choice_box

@@ -14,7 +14,7 @@ from napari_phenldiff.jobs.requests import read_request, write_request
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.conditions import conditions_of_layers
-from napari_phenldiff.viewer.training import (
+from napari_phenldiff.viewer.training_request import (
     ConditionChoice,
     TrainingRequest,
     conditions_in_folder,

@@ -15,7 +15,7 @@ from napari_phenldiff.jobs.registry import past_job
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.previews import PreviewLayers, previews_of, show_previews
-from napari_phenldiff.viewer.training import TrainingRequest, suggest_run_folder
+from napari_phenldiff.viewer.training_request import TrainingRequest, suggest_run_folder
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.forecast import Forecast
