@@ -237,10 +237,10 @@ def test_settings_follow_the_profile_and_the_run(qtbot, dock: EvaluateWidget):
 def test_the_channels_to_keep_are_those_of_the_run(qtbot, dock, run_folder: Path):
     run = Run.open(run_folder)
     assert [dock.choices.keep.item(i).text() for i in range(2)] == list(run.channel_names)
-    assert dock.request().keep is None
+    assert dock.request().evaluation["keep"] is None
     item = dock.choices.keep.item(1)
     item.setCheckState(item.checkState().Checked)
-    assert dock.request().keep == ("marker",)
+    assert dock.request().evaluation["keep"] == ("marker",)
 
 
 def test_the_modules_of_the_dock_load_neither_torch_nor_matplotlib():
