@@ -3,14 +3,17 @@
     python docs/pictures.py --source DATA/untreated --target DATA/treated --result DIR
 
 DIR is the folder that `translate` wrote. Writes docs/images/readme.png (real, reconstructed,
-translated, difference) and docs/images/four_groups.png (what was measured).
+translated, difference) and docs/images/four_groups.png (what was measured). With --panel NAME,
+only the first of them, as docs/images/NAME.png; of large images, the middle.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image, tiff_files
 from napari_phenldiff.measurement.figures.four_groups import four_groups
 from napari_phenldiff.measurement.figures.panel import translation_panel
@@ -20,10 +23,17 @@ from napari_phenldiff.measurement.statistics.compare import recovery
 HERE = Path(__file__).resolve().parent
 
 
+def middle(image: Image, side: int = 160) -> Image:
+    """Return the middle of an image, a square of `side` pixels."""
+    y, x = ((max(0, length - side)) // 2 for length in image.shape)
+    return replace(image, data=image.data[:, y : y + side, x : x + side])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
+    parser.add_argument("--panel", metavar="NAME", help="only the picture, under this name")
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--shown", nargs="+", help="names of the images to show")
     parser.add_argument("--out", type=Path, default=HERE / "images")
@@ -34,6 +44,17 @@ def main() -> None:
     translated = [read_image(args.result / "translated" / name) for name in names]
     reconstructed = [read_image(args.result / "reconstructed" / name) for name in names]
     source, target = args.source.name, args.target.name
+    if args.panel:
+        wanted = args.shown or [image.name for image in real]
+        shown = [
+            [middle(image) for image in group if image.name in wanted]
+            for group in (real, translated, reconstructed)
+        ]
+        figure = translation_panel(
+            shown[0], shown[1], reconstructed=shown[2], source=source, target=target
+        )
+        figure.savefig(args.out / f"{args.panel}.png", dpi=110)
+        return
     measured = measure(
         "translocation",
         {
