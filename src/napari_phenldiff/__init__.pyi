@@ -4,6 +4,7 @@ from .diffusion.finetune import finetune as finetune
 from .diffusion.translate import Translation as Translation
 from .diffusion.translate import Translator as Translator
 from .errors import InputError as InputError
+from .evaluation.config import EvaluationConfig as EvaluationConfig
 from .images.experiment import Condition as Condition
 from .images.experiment import Experiment as Experiment
 from .images.image import Image as Image
@@ -14,7 +15,14 @@ from .images.tiff import read_image as read_image
 from .images.tiff import read_tiff as read_tiff
 from .images.tiff import write_tiff as write_tiff
 from .images.tiles import TileGrid as TileGrid
-from .measurement.measure import measure as measure
+from .jobs.evaluation import evaluate as evaluate
+from .jobs.measuring import measure as measure
+from .jobs.merging import merge as merge
+from .jobs.training import prepare as prepare
+from .jobs.training import resume as resume
+from .jobs.training import train as train
+from .jobs.translation import TranslatedFiles as TranslatedFiles
+from .jobs.translation import translate as translate
 from .measurement.statistics.compare import Comparison as Comparison
 from .measurement.statistics.compare import Recovery as Recovery
 from .measurement.statistics.compare import compare as compare

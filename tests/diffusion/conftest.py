@@ -13,31 +13,6 @@ from napari_phenldiff.images.image import Image
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a base for 3 channels of 32 pixels, as `pretrain` writes it."""
-    import torch
-
-    from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
-    from napari_phenldiff.diffusion.conditioning import DescriptorEncoder, describe
-    from napari_phenldiff.diffusion.pretrain import (
-        PretrainingConfig,
-        build_scheduler,
-        build_unet,
-        save_half,
-    )
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("tiny_base")
-    config = PretrainingConfig(widths=(32, 64), heads=(1, 2), token_width=16, tile=32)
-    size = describe(torch.zeros(1, 48, 4, 4), 16).shape[1]
-    save_half(build_unet(config), folder / "unet")
-    save_half(DescriptorEncoder(size, 16, 4, 16), folder / "conditioner")
-    save_half(LappedAutoencoder(3, 16, (0.7,) * 16), folder / "vae")
-    build_scheduler().save_pretrained(folder / "scheduler")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def tiny_stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder shaped like Stable Diffusion 2: a KL autoencoder, epsilon, no conditioner."""
     import torch

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli.evaluate import evaluate
-from napari_phenldiff.cli.measure import find_groups, measure_groups, settings_from
+from napari_phenldiff.cli.measure import settings_from
 from napari_phenldiff.cli.progress import duration, say
 from napari_phenldiff.cli.simulate import PHENOTYPE_NAMES, write_simulation
 from napari_phenldiff.cli.train import train
 from napari_phenldiff.cli.translate import translate
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.jobs.measuring import measure
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def _measure(phenotype: str, source: str, target: str, out: Path) -> Measurement
     measured = _MEASURED[phenotype]
     inputs = [out / "held_out" / source, out / "held_out" / target]
     inputs += [out / "result" / "reconstructed", out / "result" / "translated"]
-    groups = find_groups([str(path) for path in inputs])
     settings = settings_from(measured.profile, measured.options)
-    return measure_groups(measured.profile, groups, settings, fit_on=(source, target))
+    return measure(
+        measured.profile, {path.name: path for path in inputs}, settings, fit_on=(source, target)
+    )

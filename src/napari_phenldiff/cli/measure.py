@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_phenldiff.cli import measure_figures, options
+from napari_phenldiff.cli import options
+from napari_phenldiff.cli.measure_figures import add_options, comparison_of
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.jobs.inputs import ImageFiles, summary_of
 from napari_phenldiff.jobs.inputs import find_groups as find_groups
 from napari_phenldiff.jobs.inputs import real_groups as real_groups
+from napari_phenldiff.jobs.inputs import summary_of
+from napari_phenldiff.jobs.roles import ROLES
 from napari_phenldiff.runs.config import validated
-from napari_phenldiff.runs.events import Progress
 
 if TYPE_CHECKING:
-    from napari_phenldiff.measurement.batch import BatchResult, Workers
+    from napari_phenldiff.measurement.batch import BatchResult
     from napari_phenldiff.measurement.segmentation.thresholds import Settings
-    from napari_phenldiff.measurement.tables.measurement import Measurement
 
 PROFILE_NAMES = ("translocation", "golgi", "neurons", "cells", "area")
 
@@ -179,20 +178,19 @@ def add_parser(commands: Any) -> None:
             default=absent,
             help=f"find one threshold per {scope_name}",
         )
-    measure_figures.add_options(parser)
+    add_options(parser)
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    from napari_phenldiff.measurement.batch import measure_files
+    from napari_phenldiff.jobs.comparison import check_comparison, compare_conditions
+    from napari_phenldiff.jobs.measuring import measure_into
     from napari_phenldiff.measurement.profiles import find_profile
     from napari_phenldiff.measurement.profiles.channels import channels_in_words
     from napari_phenldiff.measurement.tables.measurement import read_settings
 
     find_profile(args.profile)
-    if args.out.is_dir():
-        raise InputError(f"{args.out} is a folder; name the table to write, such as table.csv.")
     thresholds: dict[str, float] | None = None
     if args.settings is None:
         settings = settings_from(args.profile, vars(args))
@@ -206,67 +204,37 @@ def run(args: argparse.Namespace) -> int:
     groups = find_groups(args.inputs, z=args.z, arrangement=options.arrangement(args))
     say(summary_of(groups))
     real = real_groups(groups)
-    roles = measure_figures.check(args, groups, real)
-    if args.fit_on is None:
-        args.fit_on = real
-    with _workers(args) as workers, Reporter() as report:
-        total = sum(len(files.sources) for files in groups.values())
-        result = measure_files(
+    comparison = comparison_of(args)
+    roles = check_comparison(
+        comparison,
+        {role: getattr(args, role) for role in ROLES},
+        groups,
+        real,
+        column_names=args.column_names,
+    )
+    with Reporter() as report:
+        result = measure_into(
             args.profile,
-            {name: files.sources for name, files in groups.items()},
+            groups,
             args.out,
             settings,
             z=args.z,
-            fit_on=args.fit_on,
+            fit_on=real if args.fit_on is None else args.fit_on,
             thresholds=thresholds,
-            label_folder=args.labels,
-            workers=workers,
+            labels=args.labels,
+            workers=args.workers,
+            scheduler=args.scheduler,
             column_names=args.column_names,
-            # A file may hold several images.
-            on_image=lambda done: report(Progress(done, max(done, total))),
+            on_event=report,
         )
-    left_out = dict.fromkeys(text for files in groups.values() for text in files.left_out)
-    for text in (*left_out, *result.warnings):
-        say(f"warning: {text}")
     say(f"Channels: {channels_in_words(result.settings)}")
     for condition in result.main_values:
         say(_summary(result, condition))
-    compared = measure_figures.compare_conditions(args, groups, roles)
+    with Reporter() as report:
+        compared = compare_conditions(comparison, args.out, groups, roles, on_event=report)
     for path in (*reversed(result.written), *compared):
         say(f"{path}")
     return 0
-
-
-def _workers(args: argparse.Namespace) -> AbstractContextManager[Workers]:
-    from napari_phenldiff.measurement.batch import local_workers, scheduler_workers
-
-    if args.scheduler is not None:
-        return scheduler_workers(args.scheduler)
-    return local_workers(args.workers)
-
-
-def measure_groups(
-    profile: str,
-    groups: Mapping[str, ImageFiles],
-    settings: Settings | None,
-    *,
-    fit_on: Sequence[str],
-    thresholds: Mapping[str, float] | None = None,
-) -> Measurement:
-    """Measure files one at a time, and show the progress."""
-    from napari_phenldiff.measurement.measure import measure
-
-    total = sum(len(files.sources) for files in groups.values())
-    with Reporter() as report:
-        return measure(
-            profile,
-            groups,
-            settings,
-            fit_on=fit_on,
-            thresholds=thresholds,
-            # A file may hold several images.
-            on_image=lambda done: report(Progress(done, max(done, total))),
-        )
 
 
 def settings_from(profile: str, given: Mapping[str, Any]) -> Settings:

@@ -109,8 +109,7 @@ def evaluate(
     --------
     >>> from napari_phenldiff import evaluate
     >>> found = evaluate("run", "data", "judged", "translocation")  # doctest: +SKIP
-    >>> found.metrics.verdict.answer  # doctest: +SKIP
-    'supported'
+    >>> print(found.metrics.verdict.answer, found.metrics.verdict.reason)  # doctest: +SKIP
     """
     opened = _opened(run)
     if not opened.has_adapter:

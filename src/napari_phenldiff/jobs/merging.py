@@ -46,8 +46,9 @@ def merge(
     --------
     >>> from napari_phenldiff import TrainingConfig, merge, train
     >>> merged = merge("run", "merged")  # doctest: +SKIP
-    >>> config = TrainingConfig(conditions=("untreated", "drug"), base="merged")  # doctest: +SKIP
-    >>> train("other", config, "run2")  # doctest: +SKIP
+    >>> conditions = ("untreated", "treated")
+    >>> config = TrainingConfig(conditions=conditions, base="merged", steps=1000)
+    >>> run = train("data", config, "further")  # doctest: +SKIP
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     if not isinstance(opened.config, TrainingConfig):

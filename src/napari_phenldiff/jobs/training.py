@@ -86,8 +86,11 @@ def prepare(
     --------
     >>> from napari_phenldiff import TrainingConfig, prepare, resume
     >>> config = TrainingConfig(conditions=("untreated", "treated"), steps=1000)
-    >>> run = prepare("data", config, "run")  # doctest: +SKIP
-    >>> resume(run)  # doctest: +SKIP
+    >>> run = prepare("data", config, "prepared")  # doctest: +SKIP
+    >>> run.state  # doctest: +SKIP
+    'created'
+    >>> resume(run).state  # doctest: +SKIP
+    'finished'
     """
     new = new_run(images, config, out, z=z, wells=wells, on_event=on_event)
     for text in new.warnings:
@@ -175,7 +178,7 @@ def resume(
     Examples
     --------
     >>> from napari_phenldiff import resume
-    >>> resume("run").state  # doctest: +SKIP
+    >>> resume("prepared").state  # doctest: +SKIP
     'finished'
     """
     opened = run if isinstance(run, Run) else Run.open(run, base_at=base_at)

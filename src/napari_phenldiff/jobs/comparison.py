@@ -1,0 +1,210 @@
+"""Compare the conditions of a measurement: a table of effects, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.inputs import ImageFiles
+from napari_phenldiff.jobs.roles import find_roles
+from napari_phenldiff.jobs.telling import OnEvent, ignore
+from napari_phenldiff.measurement.figures.kinds import FigureKind, draw_comparison
+from napari_phenldiff.runs.events import Noted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from napari_phenldiff.images.image import Image
+    from napari_phenldiff.measurement.statistics.units import Units
+    from napari_phenldiff.measurement.tables.measurement import Measurement
+
+_SHOWN = 6
+"""Images in a gallery."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonConfig:
+    """What a comparison of measured conditions is asked to make.
+
+    Attributes
+    ----------
+    effects : pathlib.Path or None
+        CSV to write, of the effect on every measurement.
+    figures : tuple of (str, pathlib.Path)
+        Kind of each figure, of `KINDS`, and the PNG, SVG or PDF to write.
+    paired : bool
+        Whether source and target are the same fields, by name.
+    wells : str or None
+        Regular expression that finds the well in a name.
+    theme : {"light", "dark"}
+        Of the figures.
+    """
+
+    effects: Path | None = None
+    figures: tuple[tuple[FigureKind, Path], ...] = ()
+    paired: bool = False
+    wells: str | None = None
+    theme: Literal["light", "dark"] = "light"
+
+
+def check_comparison(
+    config: ComparisonConfig,
+    asked: Mapping[str, str | None],
+    groups: Mapping[str, ImageFiles],
+    real: tuple[str, ...],
+    *,
+    column_names: str = "scikit-image",
+) -> dict[str, str]:
+    """Refuse, before anything is measured, what could not be compared afterwards.
+
+    Parameters
+    ----------
+    config : ComparisonConfig
+    asked : mapping of str to str or None
+        By role the name that the user gives, if any; see `find_roles`.
+    groups : mapping of str to ImageFiles
+        What is measured.
+    real : tuple of str
+        Names of the groups that no model has made.
+    column_names : str
+        What columns are called in the tables.
+
+    Returns
+    -------
+    dict of str to str
+        The names of the groups by their role, see `find_roles`; empty if nothing is compared.
+
+    Raises
+    ------
+    InputError
+        If tables with CellProfiler's column names are to be compared, nothing says which group is
+        what, or a figure has nothing to show.
+    """
+    if not config.figures and config.effects is None:
+        return {}
+    if column_names != "scikit-image":
+        raise InputError(
+            "Figures and effects are made from columns with the names of scikit-image: leave out "
+            "--column-names."
+        )
+    roles = find_roles(asked, groups, real)
+    if "translated" not in roles and any(kind == "gallery" for kind, _ in config.figures):
+        raise InputError("A gallery shows translated images: name their group with --translated.")
+    return roles
+
+
+def compare_conditions(
+    config: ComparisonConfig,
+    table: Path,
+    groups: Mapping[str, ImageFiles],
+    roles: Mapping[str, str],
+    *,
+    on_event: OnEvent = ignore,
+) -> list[Path]:
+    """Write the table of effects and the figures that were asked for.
+
+    Parameters
+    ----------
+    config : ComparisonConfig
+    table : pathlib.Path
+        The table that was measured.
+    groups : mapping of str to ImageFiles
+        What was measured.
+    roles : mapping of str to str
+        What `check_comparison` returned.
+    on_event : callable
+        Told what is counted.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If images can't be paired, or have no wells.
+    """
+    if not roles:
+        return []
+    from napari_phenldiff.images.files import write_atomic
+    from napari_phenldiff.measurement.statistics.effects import effects
+    from napari_phenldiff.measurement.statistics.units import units_of, wells_by_pattern
+    from napari_phenldiff.measurement.tables.csv_files import write_csv
+    from napari_phenldiff.measurement.tables.measurement import read_measurement
+
+    names: dict[str, Any] = dict(roles)
+    measurement = read_measurement(table)
+    pattern = config.wells
+    wells = units_of(measurement, wells_by_pattern(measurement, pattern) if pattern else None)
+    _tell_what_is_counted(measurement, names, wells, on_event)
+    written = []
+    found = None
+    if config.effects is not None or any(kind == "effects" for kind, _ in config.figures):
+        found = effects(measurement, **names, paired=config.paired, wells=wells)
+    if config.effects is not None and found is not None:
+        config.effects.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomic(config.effects) as temporary:
+            write_csv(found, temporary)
+        written.append(config.effects)
+    for kind, path in config.figures:
+        if kind == "gallery":
+            figure = _gallery(config, measurement, groups, names)
+        else:
+            figure = draw_comparison(
+                kind, measurement, names, table=found, wells=wells, theme=config.theme
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomic(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
+        written.append(path)
+    return written
+
+
+def _tell_what_is_counted(
+    measurement: Measurement, names: Mapping[str, str], units: Units, on_event: OnEvent
+) -> None:
+    """Tell what the comparison counts, and why there is no p-value if there is none."""
+    from napari_phenldiff.measurement.statistics.effects import Groups, compare_in
+
+    real = compare_in(measurement, Groups(names["source"], names["target"]), units=units)
+    if units.counted != "images":
+        n_each = f"{real.found.n_a} and {real.found.n_b}"
+        on_event(Noted(f"counted: {units.counted} ({n_each}), not images"))
+    if real.no_p_value:
+        on_event(Noted(f"{real.no_p_value} If the images are of several, name them with --wells"))
+
+
+def _gallery(
+    config: ComparisonConfig,
+    measurement: Measurement,
+    groups: Mapping[str, ImageFiles],
+    names: Mapping[str, str],
+) -> Figure:
+    """Draw the images whose main measurement changed most; only they are kept in memory."""
+    from napari_phenldiff.measurement.figures.gallery import change_gallery, changed_images
+
+    shown = changed_images(
+        measurement,
+        source=names["source"],
+        translated=names["translated"],
+        reconstructed=names.get("reconstructed"),
+        n=_SHOWN,
+    )
+
+    def images(role: str) -> list[Image]:
+        found = {image.name: image for image in groups[names[role]] if image.name in shown}
+        return [found[name] for name in shown]
+
+    return change_gallery(
+        images("source"),
+        images("translated"),
+        reconstructed=images("reconstructed") if "reconstructed" in names else None,
+        captions=list(shown.values()),
+        source=names["source"],
+        target=names["target"],
+        theme=config.theme,
+    )
