@@ -217,6 +217,6 @@ def test_the_best_is_bold_and_copy_takes_no_part(benchmark):
     )
     lines = {line.split(" | ")[0]: line.split(" | ") for line in page.splitlines()}
     column = lines["| method"].index("Fréchet distance")
-    assert lines["| phenldiff (full)"][column].startswith("**")
+    assert lines["| phenldiff (lora)"][column].startswith("**")
     assert lines["| cyclegan (cpu)"][column] == "1,000,000.0"
     assert "**" not in "".join(lines["| copy"] + lines["| real vs real"])
