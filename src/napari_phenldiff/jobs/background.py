@@ -117,7 +117,7 @@ class BackgroundJob:
         preparing: str = "",
         should_stop: ShouldStop = never,
     ) -> Iterator[Event]:
-        """Prepare a request, start its process, and yield what it tells until it has ended.
+        """Prepare a request, start its process, and yield its events until it has ended.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class BackgroundJob:
     def join(
         self, events: Path, *, start: int = 0, should_stop: ShouldStop = never
     ) -> Iterator[Event]:
-        """Yield what a process tells that somebody else has started; parameters as above."""
+        """Yield the events of a process that somebody else has started; parameters as above."""
         yield from self._followed(events, start, should_stop)
 
     def _followed(self, events: Path, start: int, should_stop: ShouldStop) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish, not as an exception."""
+"""Ctrl-C and SIGTERM as a flag that is set, so that work can be saved before it ends."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What runs in the background, as models that live longer than the dock that started them.
+"""What runs in the background, as objects that live longer than the dock that started them.
 
-A dock that the user closes is gone without a word (``closeEvent`` does not reach it), so no job
-belongs to one. A widget that opens asks `jobs` for the job of its kind and shows it.
+Qt sends no ``closeEvent`` to a dock that the user closes, so jobs do not belong to docks. A dock
+that is opened asks `jobs` for the latest job of its kind and shows it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The runs that this user has made or opened, found again after napari was closed.
 
-What is remembered is only where they are, in one small file. Everything else is in the run folders,
-and is looked up there as cheaply as can be: every second while the list is on the screen.
+What is remembered is only where they are, in one small file. Everything else is in the run folders.
+They are looked up every second while the list is on the screen, so what has not changed is kept.
 """
 
 from __future__ import annotations

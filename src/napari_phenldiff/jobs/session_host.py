@@ -76,7 +76,7 @@ class Inbox:
         self._void = 0  # requests up to this one are given up
         self._void_turns = 0  # and turns of a dial up to this one
         self._current: tuple[int, Request] | None = None
-        self.abandoned = False  # whether the stream has ended without a word
+        self.abandoned = False  # whether the stream has ended without a request to close
         threading.Thread(target=self._read, name="phenldiff-inbox", daemon=True).start()
 
     def next(self, patience: float) -> Request | None:
