@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
+from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.settings import SETTINGS
 from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
@@ -216,3 +217,14 @@ def test_every_field_of_every_dock_explains_itself(qtbot, model):
             if not child.toolTip() and not isinstance(child.parent(), QComboBox | QAbstractSpinBox)
         ]
         assert silent == []
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_settings_that_nobody_has_changed_keep_all_their_digits(qtbot, profile):
+    panel = Panel()
+    qtbot.addWidget(panel)
+    form = SettingsForm(panel.section("Plain"), panel.fold("Nested"), panel)
+    form.show_model(profile.settings_type, ["DNA", "GFP"])
+    channels = {name for name in profile.settings_type.model_fields if name.endswith("channel")}
+    defaults = profile.settings_type().model_dump(exclude=channels)
+    assert {name: form.values()[name] for name in defaults} == defaults
