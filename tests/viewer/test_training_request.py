@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,14 +50,14 @@ def test_conditions_of_a_folder_are_listed(experiment_folder: Path, tmp_path: Pa
 def test_a_folder_that_may_not_be_looked_into_is_passed_over(
     experiment_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    read = Path.iterdir
+    read = os.scandir
 
-    def iterdir(path: Path):
-        if path.name == "treated":
+    def scandir(path: Path):
+        if Path(path).name == "treated":
             raise PermissionError(path)
         return read(path)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "scandir", scandir)
 
     assert [choice.name for choice in conditions_in_folder(experiment_folder)] == ["untreated"]
     assert conditions_in_folder(experiment_folder / "treated") == ()

@@ -296,7 +296,7 @@ def _of_folder(
     direct = tree.images(where)
     if is_omezarr(where) or (direct and not folders_only):
         here = _sources_of_files(where, direct or [where], how)
-        lost = (*_left_out_of(where, tree), *here.left_out)
+        lost = (*_left_out_of(where, tree, nested=True), *here.left_out)
         name = composed(zarr_stem(where) if is_omezarr(where) else where.resolve().name) or "images"
         told = (f"{name}: {here.told}.",) if here.told else ()
         return Dataset(where, {name: here.sources}, told, lost, by_folder=False)
@@ -339,7 +339,7 @@ def _of_folder(
         files = tree.images(folder)
         here = _sources_of_files(folder, files or tree.below(folder), how)
         groups[name] = here.sources
-        left_out += (*_left_out_of(folder, tree if files else None), *here.left_out)
+        left_out += (*_left_out_of(folder, tree, nested=bool(files)), *here.left_out)
         if here.told:
             remarks.append(f"{name}: {here.told}.")
     if not groups:
@@ -392,22 +392,16 @@ def _condition_folders(where: Path, tree: Folders) -> list[Path]:
     ]
 
 
-def _left_out_of(folder: Path, tree: Folders | None) -> tuple[str, ...]:
-    """Say what lies in a folder of images and is none, and, with a tree, in the folders within."""
+def _left_out_of(folder: Path, tree: Folders, *, nested: bool) -> tuple[str, ...]:
+    """Say what lies in a folder of images and is none, and, if wanted, in the folders within."""
     if not folder.is_dir() or is_omezarr(folder):
         return ()
-    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    told = left_out_in_words(
-        folder, [path for path in entries if is_image_file(path) and not path.is_dir()]
-    )
-    others = Counter(
-        path.suffix.lower() for path in entries if path.is_file() and _is_other_format(path)
-    )
+    told = left_out_in_words(folder, tree.tiffs(folder))
+    others = Counter(path.suffix.lower() for path in tree.others(folder) if _is_other_format(path))
     if others:
         listed = ", ".join(f"{number} {suffix}" for suffix, number in others.items())
         told.append(f"Left out of {folder.name}: {listed}, since there are TIFFs beside them.")
-    for inner in [] if tree is None else tree.nested(folder):
-        assert tree is not None
+    for inner in tree.nested(folder) if nested else []:
         number = len(tree.below(inner))
         told.append(
             f"Left out of {folder.name}: the folder {inner.name} with {count(number, 'file')}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,12 +42,18 @@ class _Contents:
         Images that are taken: files, and OME-Zarr.
     folders : tuple of Path
         All others but hidden ones.
+    all_tiffs : tuple of Path
+        Also those that are no images, and links that lead nowhere.
+    others : tuple of Path
+        Files of other kinds.
     own : bool
         Whether it is a run, a translation or an evaluation, whose images are made.
     """
 
     images: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
+    all_tiffs: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
     own: bool = False
 
 
@@ -66,6 +73,14 @@ class Folders:
     def images(self, folder: Path) -> list[Path]:
         """Images directly in a folder, by name: files, and OME-Zarr."""
         return list(self._look(folder).images)
+
+    def tiffs(self, folder: Path) -> list[Path]:
+        """All TIFFs in a folder, also those that are no images, and links that lead nowhere."""
+        return list(self._look(folder).all_tiffs)
+
+    def others(self, folder: Path) -> list[Path]:
+        """Files of other kinds in a folder."""
+        return list(self._look(folder).others)
 
     def subfolders(self, folder: Path) -> list[Path]:
         """Folders directly in a folder that are neither hidden, nor OME-Zarr, nor results of ours.
@@ -108,22 +123,32 @@ def _contents(folder: Path) -> _Contents:
     if is_omezarr(folder):
         return _Contents((folder,))
     files: list[Path] = []
+    tiffs: list[Path] = []
+    others: list[Path] = []
     zarrs: list[Path] = []
     folders: list[Path] = []
     names: set[str] = set()
     try:
-        for path in folder.iterdir():
-            if path.name.startswith("."):
-                continue
-            names.add(path.name)
-            if is_image_file(path) and path.is_file():
-                files.append(path)
-            elif path.is_dir():
-                (zarrs if is_omezarr(path) else folders).append(path)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                names.add(entry.name)
+                path = folder / entry.name
+                if entry.is_dir():
+                    (zarrs if is_omezarr(path) else folders).append(path)
+                elif is_image_file(path):
+                    tiffs.append(path)
+                    if entry.is_file():
+                        files.append(path)
+                else:
+                    others.append(path)
     except OSError:  # nobody may look into it
         return _Contents()
     files.sort()
-    others = companions(files)
-    images = sorted([*(file for file in files if file not in others), *zarrs])
+    no_images = companions(files)
+    images = sorted([*(file for file in files if file not in no_images), *zarrs])
     own = bool(names & _OWN_RESULTS) and not names & set(ZARR_MARKS)
-    return _Contents(tuple(images), tuple(sorted(folders)), own)
+    return _Contents(
+        tuple(images), tuple(sorted(folders)), tuple(sorted(tiffs)), tuple(sorted(others)), own
+    )

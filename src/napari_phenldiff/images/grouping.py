@@ -124,9 +124,14 @@ def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None)
 
 def _relative(root: Path, file: Path) -> str:
     """Path below a folder, without the suffix of a TIFF."""
-    path = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
-    text = path.as_posix()
+    text = "/".join(_parts_below(root, file))
     return re.sub(r"(\.ome)?\.(tiff?|btf|tf[28]|png|stk|lsm)$", "", text, flags=re.I)
+
+
+def _parts_below(root: Path, file: Path) -> tuple[str, ...]:
+    """Names of folders and file below a folder; of a file that lies elsewhere, its own."""
+    above = root.parts
+    return file.parts[len(above) :] if file.parts[: len(above)] == above else (file.name,)
 
 
 def _first(files: Sequence[Path], named: Sequence[Named | None]) -> Path:
@@ -198,10 +203,7 @@ def _single(
 
 def _telling_folders(root: Path, files: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
     """Per file the folders between it and the root, but those that are the same for all."""
-    parts = {
-        file: file.relative_to(root).parts[:-1] if file.is_relative_to(root) else ()
-        for file in files
-    }
+    parts = {file: _parts_below(root, file)[:-1] for file in files}
     depth = max(map(len, parts.values()), default=0)
     telling = [len({part[k : k + 1] for part in parts.values()}) > 1 for k in range(depth)]
     return {

@@ -17,6 +17,7 @@ from napari_phenldiff.images.naming import default_channel_names, file_safe
 from napari_phenldiff.images.peek import Peek
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.sources import ImageSource
+from napari_phenldiff.images.tiff import is_image_file
 
 ZARR_MARKS = (".zgroup", ".zattrs", "zarr.json")
 """Files that a group of Zarr has."""
@@ -28,6 +29,8 @@ _OF_OLD = ("t", "c", "z", "y", "x")
 
 def is_omezarr(path: Path) -> bool:
     """Whether a path is an OME-Zarr image or plate: a folder with the marks of a Zarr group."""
+    if is_image_file(path):  # thousands of files need not be looked into
+        return False
     return any((path / mark).is_file() for mark in ZARR_MARKS)
 
 
