@@ -17,6 +17,7 @@ from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.companions import left_out_in_words
 from napari_phenldiff.images.exports import own_naming
 from napari_phenldiff.images.folders import MOST_FOLDERS, Folders, is_result_folder
+from napari_phenldiff.images.formats import INSTALL, foreign_sources, is_foreign
 from napari_phenldiff.images.grouping import FileGroup, Grouped, group_files
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.indexes import Index, find_index
@@ -148,7 +149,7 @@ class Dataset:
         for file in files:
             if not file.exists():
                 raise InputError(f"{file} does not exist; check the path.")
-            if not is_omezarr(file):
+            if not is_omezarr(file) and not is_foreign(file):
                 _check_kind(file)
         here = _sources_of_files(folder, files, how)
         name = composed(name or folder.resolve().name or "images")
@@ -444,8 +445,9 @@ def _nothing_in(folder: Path) -> InputError:
 
 
 def _advice(files: Sequence[Path]) -> str:
-    del files
-    return "save them as OME-TIFF, for example with Fiji (File > Save As > OME-TIFF)"
+    foreign = any(is_foreign(path) for path in files)
+    reader = f"install what reads ND2, CZI and LIF ({INSTALL}), or " if foreign else ""
+    return f"{reader}save them as OME-TIFF, for example with Fiji (File > Save As > OME-TIFF)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,9 +463,11 @@ class _Found:
 def _sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> _Found:
     """Make sources of the images below a folder."""
     sources: list[ImageSource] = []
-    plain = [path for path in files if not is_omezarr(path)]
+    plain = [path for path in files if is_image_file(path)]
     for path in files:
-        if is_omezarr(path):
+        if is_foreign(path):
+            sources += foreign_sources(path)
+        elif not is_image_file(path):
             sources += zarr_sources(path, alone=len(files) == 1)
     sets = members_of_set(plain)
     in_sets = {path for members in sets for path in members}

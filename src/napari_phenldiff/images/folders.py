@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.companions import companions
+from napari_phenldiff.images.formats import is_foreign, lacking
 from napari_phenldiff.images.omezarr import ZARR_MARKS, is_omezarr
 from napari_phenldiff.images.tiff import is_image_file
 
@@ -148,6 +149,10 @@ def _contents(folder: Path) -> _Contents:
     files.sort()
     no_images = companions(files)
     images = sorted([*(file for file in files if file not in no_images), *zarrs])
+    if not images:
+        # Files of a microscope's own format are images where there are no TIFFs beside them.
+        images = sorted(path for path in others if is_foreign(path) and lacking(path) is None)
+        others = [path for path in others if path not in images]
     own = bool(names & _OWN_RESULTS) and not names & set(ZARR_MARKS)
     return _Contents(
         tuple(images), tuple(sorted(folders)), tuple(sorted(tiffs)), tuple(sorted(others)), own

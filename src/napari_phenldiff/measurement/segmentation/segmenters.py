@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.label_files import find_labels, read_labels
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, Segmenter
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
@@ -83,12 +84,12 @@ NOTHING_YET = Given(np.zeros((0, 0), np.int32))
 
 @dataclass(frozen=True, slots=True)
 class LabelFolder:
-    """Labels in TIFFs with the same names as the images.
+    """Labels in TIFFs or PNGs with the names of the images, also as other programs write them.
 
     Parameters
     ----------
     folder : pathlib.Path
-        With a TIFF for each image, or with a sub-folder of these for each condition.
+        With a file for each image, or with a sub-folder of these for each condition.
     """
 
     folder: Path
@@ -105,8 +106,6 @@ class LabelFolder:
         InputError
             If there are none, or the file holds something else.
         """
-        from napari_phenldiff.images.tiff import TIFF_SUFFIXES, read_tiff
-
         stems = [image.name]
         folders = [self.folder / condition]
         if image.path is not None:
@@ -115,15 +114,14 @@ class LabelFolder:
             folders.append(self.folder / image.path.resolve().parent.name)
         for folder in (*folders, self.folder):
             for stem in dict.fromkeys(stems):
-                for suffix in TIFF_SUFFIXES:
-                    path = folder / f"{stem}{suffix}"
-                    if not path.is_file():
-                        continue
-                    found = {labels.name: labels for labels in read_tiff(path, as_stored=True)}
+                path = find_labels(folder, stem)
+                if path is not None:
+                    found = {labels.name: labels for labels in read_labels(path, stem)}
                     if image.name in found:
                         return _plane(found[image.name], path)
         raise InputError(
-            f'There are no labels called "{image.name}" in {self.folder}: give a TIFF of that name.'
+            f'There are no labels called "{image.name}" in {self.folder}: give a TIFF or PNG of '
+            "that name, or with an ending as Cellpose, StarDist and CellProfiler give it."
         )
 
 
