@@ -89,7 +89,7 @@ def read_layout(path: Path) -> Layout:
 def _map_of_plate(sheet: Spreadsheet) -> dict[tuple[str | None, str], str] | None:
     numbers = [column for column in sheet.columns if re.fullmatch(r"0*[1-9]\d?", column)]
     rows = next((c for c in sheet.columns if c not in numbers), "")
-    letters = [line[rows] if rows else "" for line in sheet.lines]
+    letters = [line[rows] for line in sheet.lines]
     if len(numbers) < 2 or not all(re.fullmatch(r"[A-Za-z]{1,2}", text) for text in letters):
         return None
     return {

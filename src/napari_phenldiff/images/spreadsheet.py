@@ -112,8 +112,10 @@ def read_spreadsheet(path: Path) -> Spreadsheet:
                 f"{path} has {count(len(cells), 'cell')} in line {number} but "
                 f"{count(len(columns), 'column')}: check the separators in that line."
             )
-        named = zip(columns, [*cells, *[""] * len(columns)], strict=False)
-        lines.append(Line(number, {name: cell for name, cell in named if name}))
+        named: dict[str, str] = {}
+        for name, cell in zip(columns, [*cells, *[""] * len(columns)], strict=False):
+            named.setdefault(name, cell)  # several columns may have no name
+        lines.append(Line(number, named))
     if not lines:
         raise InputError(f"{path} has a header but no rows: give one row per field.")
     return Spreadsheet(path, tuple(columns), tuple(lines), tuple(remarks))

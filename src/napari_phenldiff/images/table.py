@@ -457,10 +457,10 @@ def _rows_of_files(
                 f"line {line.number}: remove one, or tell the images apart by well and field."
             )
         files[channel] = file
-    usual = max((set(files) for _, files in rows.values()), key=len, default=set())
+    every = {line[columns.channel] for line in sheet.lines}
     for line, files in rows.values():
-        if set(files) != usual:
-            lacking = sorted(usual - set(files))
+        if set(files) != every:
+            lacking = sorted(every - set(files))
             raise InputError(
                 f"{sheet.path} has no file of {quoted(lacking)} for the image of line "
                 f"{line.number}: add it, or remove that image."

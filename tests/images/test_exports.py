@@ -1,0 +1,155 @@
+"""How microscopes name files: which image, channel, plane and place each one holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.exports import NAMINGS, Named, own_naming, well_name
+
+
+def read(path: str) -> tuple[str, Named]:
+    for naming in NAMINGS:
+        named = naming.read(path)
+        if named is not None:
+            return naming.program, named
+    raise AssertionError(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "program", "image", "channel", "z", "well", "field"),
+    [
+        ("r02c03f04p05-ch1sk1fk1fl1", "Operetta", "r02c03f04sk1", "ch1", "05", "B03", "04"),
+        ("002003-1-001001002", "Operetta", "002003-1-001", "002", "001", "B03", "1"),
+        ("001002003.flex", "Opera (Flex)", "001002003.flex", None, None, "A02", "003"),
+        ("P_B03_T0001F002L01A01Z01C02", "CellVoyager", "P_B03_T0001F002", "C02", "01", "B03",
+         "002"),
+        ("W0012F0001T0001Z001C1", "CellVoyager", "W0012F0001T0001", "C1", "001", "12", "0001"),
+        ("img_000000000_DAPI_000", "Micro-Manager", "000000000", "DAPI", "000", None, None),
+        (
+            "img_channel001_position002_time000000000_z003",
+            "Micro-Manager 2", "img_position002_time000000000", "channel001", "003", None, "002",
+        ),
+        ("x--W00001--P00002--Z00000--T00000--Cy3", "ScanR", "W00001--P00002--T00000", "Cy3",
+         "00000", "1", "00002"),
+        ("A - 01(fld 1 wv DAPI - DAPI)", "IN Cell", "A - 01(fld 1)", "DAPI - DAPI", None, "A01",
+         "1"),
+        ("B - 11(fld 02 wv Green - dsRed z 3)", "IN Cell", "B - 11(fld 02)", "Green - dsRed", "3",
+         "B11", "02"),
+        ("A1_02_1_1_DAPI_001", "Gen5", "A1_1_001", "DAPI", None, "A1", "1"),
+        ("MFGTMP_A01f00d0", "CellInsight", "MFGTMP_A01f00", "d0", None, "A01", "00"),
+        ("Channel1-01-A-02", "ArrayScan", "01-A-02", "Channel1", None, "A02", "01"),
+        ("VID12_A1_1_2023y05m01d_10h00m", "Incucyte", "VID12_A1_1_2023y05m01d_10h00m", None, None,
+         "A1", "1"),
+        ("exp_Phase_B12_1_00d02h00m", "Incucyte", "exp_B12_1_00d02h00m", "Phase", None, "B12", "1"),
+        ("plate1_B03_s1_w1", "ImageXpress", "plate1_B03_s1", "w1", None, "B03", "1"),
+        ("x_B02_s1_w1A1B2C3D4-1234-1234-1234-ABCDEF012345", "ImageXpress", "x_B02_s1", "w1", None,
+         "B02", "1"),
+        ("TimePoint_1/ZStep_2/p_B03_s1_w2", "ImageXpress", "TimePoint_1/p_B03_s1", "w2", "2", "B03",
+         "1"),
+        ("exp_w2Cy3 confocal_s1_t1", "MetaMorph", "exp_s1_t1", "Cy3 confocal", None, None, "1"),
+        ("Series003_z003_ch01", "LAS X", "Series003", "ch01", "003", None, None),
+        ("i--U01--V02--X00--Y01--T0000--Z00--C01.ome", "LAS X", "i--U01--V02--X00--Y01--T0000.ome",
+         "C01", "00", "C02", "X00--Y01"),
+        ("name_s1c2_ORG", "ZEN", "name_s1_ORG", "c2", None, None, "1"),
+        ("f0_DAPI", "stain at the end", "f0", "DAPI", None, None, None),
+        ("Hoechst_f0", "stain at the beginning", "f0", "Hoechst", None, None, None),
+        ("field1/GFP", "a folder for each image", "field1/", "GFP", None, None, None),
+        ("mCherry/f0", "a folder for each channel", "f0", "mCherry", None, None, None),
+    ],
+)  # fmt: skip
+def test_names_of_files_tell_channel_plane_and_place(path, program, image, channel, z, well, field):
+    by, named = read(path)
+    assert program in by
+    assert (named.image, named.channel, named.z) == (image, channel, z)
+    assert (named.site.well, named.site.field) == (well, field)
+
+
+@pytest.mark.parametrize("name", ["image01", "treated_f0", "experiment", "A01", "t00"])
+def test_plain_names_tell_nothing(name):
+    assert all(naming.read(name) is None for naming in NAMINGS)
+
+
+@pytest.mark.parametrize(("row", "col", "name"), [(1, 1, "A01"), ("b", 12, "B12"), (27, 3, "AA03")])
+def test_wells_are_named_by_row_and_column(row, col, name):
+    assert well_name(row, col) == name
+
+
+def test_a_pattern_of_ones_own(tmp_path):
+    for condition in ("mock", "drug"):
+        for well in ("B02", "B03"):
+            for stain in ("nuc", "act"):
+                path = tmp_path / f"2024-{condition}-{well}-{stain}.tif"
+                tifffile.imwrite(path, np.full((9, 8), len(stain + condition), np.uint8))
+    from napari_phenldiff.images.arrangement import Arrangement
+
+    pattern = r"-(?P<condition>\w+)-(?P<well>[A-H]\d\d)-(?P<channel>\w+)"
+    found = Dataset.find(tmp_path, Arrangement(pattern=pattern))
+    assert {name: len(sources) for name, sources in found.conditions.items()} == {
+        "drug": 2,
+        "mock": 2,
+    }
+    (image,) = found.conditions["drug"][0].read()
+    assert image.channel_names == ("act", "nuc")
+    assert image.part_of == "well B02"
+    assert "2 wells" not in found.summary()
+    assert "4 wells" in found.summary()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("(", "is not a regular expression"),
+        ("abc", "give it some of"),
+        (r"(?P<colour>\w+)", 'named groups "colour"'),
+    ],
+)
+def test_patterns_that_tell_nothing_are_refused(pattern, told):
+    with pytest.raises(InputError, match=told):
+        own_naming(pattern)
+
+
+def test_a_pattern_that_is_in_no_name_is_refused(tmp_path):
+    from napari_phenldiff.images.arrangement import Arrangement
+
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 8), np.uint8))
+    with pytest.raises(InputError, match=r"found in none of the 1 file of .*such as a:"):
+        Dataset.find(tmp_path, Arrangement(pattern=r"(?P<well>[A-H]\d\d)_"))
+
+
+def test_names_and_sizes_of_an_index_beside_the_files(tmp_path):
+    images = tmp_path / "plate" / "Images"
+    images.mkdir(parents=True)
+    for channel in (1, 2):
+        for field in (1, 2):
+            name = f"r01c02f0{field}p01-ch{channel}sk1fk1fl1.tiff"
+            tifffile.imwrite(images / name, np.full((9, 8), channel, np.uint16))
+    (images / "Index.idx.xml").write_text(
+        "<EvaluationInputData><Images>"
+        + "".join(
+            f"<Image><URL>x</URL><ChannelID>{k}</ChannelID><ChannelName>{name}</ChannelName>"
+            '<ImageResolutionX Unit="m">6.5E-07</ImageResolutionX>'
+            '<ImageResolutionY Unit="m">6.5E-07</ImageResolutionY></Image>'
+            for k, name in ((1, "HOECHST 33342"), (2, "Alexa 488"))
+        )
+        + "</Images></EvaluationInputData>"
+    )
+    found = Dataset.find(tmp_path / "plate" / "Images")
+    image = found.sources[0].read()[0]
+    assert image.channel_names == ("HOECHST 33342", "Alexa 488")
+    assert image.pixel_size == pytest.approx((0.65, 0.65))
+    assert (image.site.well, image.site.field) == ("A02", "01")
+    assert "they are called HOECHST 33342, Alexa 488 there" in found.summary()
+
+
+def test_an_export_drawn_in_colours_is_read_as_its_channels(tmp_path):
+    for channel, place in (("00", 2), ("01", 1)):
+        data = np.zeros((9, 8, 3), np.uint8)
+        data[..., place] = 10 + place
+        tifffile.imwrite(tmp_path / f"f0_ch{channel}.tif", data, photometric="rgb")
+    (source,) = Dataset.find(tmp_path).sources
+    (image,) = source.read()
+    np.testing.assert_array_equal(image.data[:, 0, 0], [12, 11])

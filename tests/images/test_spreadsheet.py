@@ -1,0 +1,218 @@
+"""Tables as people have them: encodings, separators, Excel, empty rows; and what columns mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.arrangement import Arrangement
+from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.layout import read_layout
+from napari_phenldiff.images.places import Site
+from napari_phenldiff.images.spreadsheet import read_spreadsheet
+from napari_phenldiff.images.table import find_columns, lists_images
+
+ROWS = [("compound", "dose"), ("Nocodazol µM", "1"), ("", ""), ("DMSO", "0")]
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
+def test_tables_of_any_encoding_and_separator(tmp_path, separator, encoding):
+    text = "\r\n".join(separator.join(row) for row in ROWS)
+    sheet = read_spreadsheet(write(tmp_path / "t.csv", text, encoding))
+    assert sheet.columns == ("compound", "dose")
+    assert [line.number for line in sheet.lines] == [2, 4]
+    assert [line["compound"] for line in sheet.lines] == ["Nocodazol µM", "DMSO"]
+    assert bool(sheet.remarks) == (encoding == "cp1252")
+
+
+def test_cells_in_quotes_and_a_word_on_the_separator(tmp_path):
+    text = 'sep=;\n"name";"of, all"\n"a; b";"1\n2"\nc;3'
+    sheet = read_spreadsheet(write(tmp_path / "t.csv", text))
+    assert sheet.columns == ("name", "of, all")
+    assert sheet.lines[0]["name"] == "a; b"
+    assert sheet.lines[0]["of, all"] == "1\n2"
+
+
+def test_excel(tmp_path):
+    path = tmp_path / "t.xlsx"
+    pd.DataFrame(ROWS[1:], columns=ROWS[0]).to_excel(path, index=False)
+    sheet = read_spreadsheet(path)
+    assert [(line.number, line["compound"]) for line in sheet.lines] == [
+        (2, "Nocodazol µM"),
+        (4, "DMSO"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is empty"),
+        ("a,b\n", "header but no rows"),
+        ("a,a\n1,2", 'two columns called "a"'),
+        ("a,b\n1,2\n1,2,3", "3 cells in line 3 but 2 columns"),
+        ("a,b\n1,\0\n", "cannot be read as a table"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_told_with_the_line(tmp_path, text, told):
+    with pytest.raises(InputError, match=told):
+        read_spreadsheet(write(tmp_path / "t.csv", text))
+
+
+def images(folder: Path, *names: str, value: int = 1) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, name in enumerate(names):
+        tifffile.imwrite(folder / name, np.full((9, 8), value + k, np.uint8))
+
+
+def columns(tmp_path: Path, header: str, row: str):
+    return find_columns(read_spreadsheet(write(tmp_path / "t.csv", f"{header}\n{row}")))[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "conditions", "files"),
+    [
+        (
+            "Metadata_Compound,FileName_DNA,PathName_DNA,FileName_IllumDNA",
+            "d,a.tif,x,b.tif",
+            ("Metadata_Compound",),
+            {"DNA": "FileName_DNA"},
+        ),
+        (
+            "Image_Metadata_Treatment,Image_FileName_A,Image_FileName_B",
+            "d,a.tif,b.tif",
+            ("Image_Metadata_Treatment",),
+            {"A": "Image_FileName_A", "B": "Image_FileName_B"},
+        ),
+        ("group,DAPI_path,GFP_path", "d,a.tif,b.tif", ("group",),
+         {"DAPI": "DAPI_path", "GFP": "GFP_path"}),
+        ("drug,file", "d,a.tif", ("drug",), {"": "file"}),
+        ("condition,nuclei,actin", "d,a.tif,b.tif", ("condition",),
+         {"nuclei": "nuclei", "actin": "actin"}),
+        ("Metadata_JCP2022,URL_OrigDNA", "d,file:///a.tif", ("Metadata_JCP2022",),
+         {"OrigDNA": "URL_OrigDNA"}),
+    ],
+)  # fmt: skip
+def test_columns_are_known_by_their_names(tmp_path, header, row, conditions, files):
+    found = columns(tmp_path, header, row)
+    assert found.conditions == conditions
+    assert dict(found.files) == files
+
+
+def test_doses_are_part_of_the_condition_where_they_differ(tmp_path):
+    text = "compound,concentration,file\nA,1,a.tif\nA,10,b.tif"
+    found, said = find_columns(read_spreadsheet(write(tmp_path / "t.csv", text)))
+    assert found.conditions == ("compound", "concentration")
+    assert "conditions are those of compound and concentration" in said
+
+
+def test_tables_of_something_else_are_no_images(tmp_path):
+    assert not lists_images(write(tmp_path / "a.csv", "x,y\n1,2"))
+    assert not lists_images(write(tmp_path / "b.csv", "file,y\na.tif,2"))
+    assert lists_images(write(tmp_path / "c.csv", "file,condition\na.tif,2"))
+
+
+def test_a_row_for_each_file_is_put_together_by_well_and_field(tmp_path):
+    images(tmp_path, "a.tif", "b.tif", "c.tif", "d.tif")
+    text = "path,channel,well,site,treatment\n" + "\n".join(
+        [
+            "a.tif,DNA,B02,1,mock",
+            "b.tif,GFP,B02,1,mock",
+            "c.tif,DNA,B03,1,drug",
+            "d.tif,GFP,B03,1,drug",
+        ]
+    )
+    table = write(tmp_path / "t.csv", text)
+    read = Dataset.find(table).read()
+    assert read.names == ("mock", "drug")
+    assert [image.data[:, 0, 0].tolist() for image in read.images] == [[1, 2], [3, 4]]
+    assert read.images[1].site == Site(None, "B03", "1")
+    write(table, text.replace("d.tif,GFP", "d.tif,DNA"))
+    with pytest.raises(InputError, match="channel DNA of one image in line 4 and in line 5"):
+        Dataset.find(table)
+    write(table, text.rsplit("\n", 1)[0])
+    with pytest.raises(InputError, match=r'no file of "GFP" for the image of line 4'):
+        Dataset.find(table)
+
+
+def test_files_that_have_moved_are_found_below_the_root_and_told(tmp_path):
+    images(tmp_path / "data" / "plate1", "a.tif", "b.tif")
+    text = "compound,FileName_X,PathName_X\n"
+    text += "m,a.tif,/home/u/bucket/plate1\nd,b.tif,C:\\u\\plate1"
+    table = write(tmp_path / "t.csv", text)
+    found = Dataset.find(table, Arrangement(root=tmp_path / "data"))
+    assert [source.path.name for source in found.sources] == ["a.tif", "b.tif"]
+    assert "2 files are no longer where the table says" in found.summary()
+    with pytest.raises(InputError, match=r"in line 2 the file .*does not exist"):
+        Dataset.find(table)
+
+
+def test_files_on_the_network_are_told(tmp_path):
+    table = write(tmp_path / "t.csv", "condition,URL_A\nx,https://example.org/a.tif")
+    with pytest.raises(InputError, match="in line 2 a file on the network"):
+        Dataset.find(table)
+
+
+def test_a_column_of_conditions_can_be_named(tmp_path):
+    images(tmp_path, "a.tif", "b.tif")
+    table = write(tmp_path / "t.csv", "Serum,file\nlow,a.tif\nhigh,b.tif")
+    with pytest.raises(InputError, match=r"--condition-column, one of \"Serum\", \"file\""):
+        Dataset.find(table)
+    found = Dataset.find(table, Arrangement(condition_columns=("serum",)))
+    assert found.names == ("low", "high")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "well,condition\nB02,mock\nb-3,drug",
+        "plate;Well;treatment\nP1;B2;mock\nP1;B03;drug",
+        ",2,3\nA,,\nB,mock,drug",
+    ],
+)
+def test_layouts_say_which_well_had_which_condition(tmp_path, text):
+    layout = read_layout(write(tmp_path / "layout.csv", text))
+    assert layout.condition_of(Site("P1", "B02")) == "mock"
+    assert layout.condition_of(Site("P1", "B3")) == "drug"
+    assert layout.condition_of(Site("P1", "C01")) is None
+    assert layout.condition_of(Site()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("place,condition\nB02,mock", "is no layout of a plate"),
+        ("well,condition\nB02,mock\nB2,drug", 'line 3 that well B02 had "drug"'),
+        ("well,condition\nB02,", "names no condition for any well"),
+    ],
+)
+def test_layouts_that_cannot_be_used(tmp_path, text, told):
+    with pytest.raises(InputError, match=told):
+        read_layout(write(tmp_path / "layout.csv", text))
+
+
+def test_a_layout_sorts_the_files_of_a_plate(tmp_path):
+    images(tmp_path / "plate", "p_B02_s1_w1.tif", "p_B02_s1_w2.tif", "p_B03_s1_w1.tif",
+           "p_B03_s1_w2.tif", "p_C01_s1_w1.tif", "p_C01_s1_w2.tif")  # fmt: skip
+    layout = write(tmp_path / "layout.csv", "well,condition\nB02,mock\nB03,drug")
+    found = Dataset.find(tmp_path / "plate", Arrangement(layout=layout))
+    assert {n: [s.name for s in g] for n, g in found.conditions.items()} == {
+        "drug": ["p_B03_s1"],
+        "mock": ["p_B02_s1"],
+    }
+    assert 'Left out of plate: 1 image of "C01"' in found.summary()
+    write(layout, "well,condition\nH12,mock")
+    with pytest.raises(InputError, match="condition of none of the 3 images"):
+        Dataset.find(tmp_path / "plate", Arrangement(layout=layout))
