@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections import Counter
@@ -10,6 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
@@ -186,6 +189,24 @@ class Dataset:
             chosen[key] = self.conditions[key]
         return replace(self, conditions=chosen)
 
+    def subset(self, images_per_condition: int, seed: int) -> Dataset:
+        """Choose files of each condition at random, so that the others are not read at all.
+
+        Parameters
+        ----------
+        images_per_condition : int
+            How many to keep, at least 1; a condition with fewer keeps all. A file may hold several
+            images.
+        seed : int
+            The same seed chooses the same files, whatever the other conditions are.
+        """
+        chosen = {}
+        for name, group in self.conditions.items():
+            ordered = sorted(group, key=lambda source: source.name)
+            order = order_by_name(name, len(ordered), seed)
+            chosen[name] = tuple(ordered[k] for k in sorted(order[:images_per_condition]))
+        return replace(self, conditions=chosen)
+
     def images(self, name: str, *, z: int | Projection | None = None) -> Iterator[Image]:
         """Read the images of a condition, one file after the other."""
         for source in self.select([name]).sources:
@@ -235,6 +256,12 @@ class Dataset:
                 for name, group in self.conditions.items()
             },
         )
+
+
+def order_by_name(condition: str, n: int, seed: int) -> list[int]:
+    """Return the numbers below `n` in an order drawn for a condition, whatever the others are."""
+    name_as_number = int.from_bytes(hashlib.sha256(condition.encode()).digest()[:8])
+    return [int(k) for k in np.random.default_rng([seed, name_as_number]).permutation(n)]
 
 
 def _of_table(where: Path, how: Arrangement, conditions: Sequence[str] | None) -> Dataset:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
@@ -20,7 +18,7 @@ from napari_phenldiff.images.checks import (
     check_numbers,
     check_values,
 )
-from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.dataset import Dataset, order_by_name
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import images_from_layers
 from napari_phenldiff.images.naming import check_file_name, composed, quoted
@@ -339,8 +337,7 @@ class Experiment:
         chosen = {}
         for condition in self.conditions:
             images = sorted(condition.images, key=lambda image: image.name)
-            name_as_number = int.from_bytes(hashlib.sha256(condition.name.encode()).digest()[:8])
-            order = np.random.default_rng([seed, name_as_number]).permutation(len(images))
+            order = order_by_name(condition.name, len(images), seed)
             chosen[condition.name] = [images[i] for i in sorted(order[:images_per_condition])]
         return replace(Experiment.from_images(chosen), left_out=self.left_out, remarks=self.remarks)
 

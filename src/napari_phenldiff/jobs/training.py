@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.controls import control_experiment
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.jobs.inputs import Images, experiment_of
+from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
 from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Noted, Step, Warned
@@ -29,6 +30,9 @@ from napari_phenldiff.runs.preparing import prepare as choose_images
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
+
+_SPARE = 16
+"""Files of a condition that are read beside those that are trained on: some are watched."""
 
 _Training = tuple[Experiment, Experiment | None]
 """The images that are trained on, and those that are watched meanwhile."""
@@ -208,6 +212,8 @@ def new_run(
     if wells is not None and config.control is None:
         raise InputError("Wells say what stays together in a control: choose one, or no wells.")
     check_output_folder(Path(out))
+    if not isinstance(images, Experiment | Mapping):
+        images = _few_of(dataset_of(images, config.conditions), config, on_event)
     experiment = experiment_of(images, config.conditions, z=z, on_event=on_event)
     config = _with_names_of(experiment, _with_absolute_base(config))
     prepared = choose_images(experiment.select(config.conditions), config)
@@ -217,6 +223,19 @@ def new_run(
         on_event(Noted(f"Control: {config.control}, {pair} do not differ"))
     run = prepared.make_run(out, config)
     return NewRun(run, prepared.training, prepared.validation, prepared.warnings)
+
+
+def _few_of(found: Dataset, config: AnyTrainingConfig, on_event: OnEvent) -> Dataset:
+    """Leave out most of many files before they are read, if only some images are wanted."""
+    wanted = config.images_per_condition
+    if wanted is None:
+        return found
+    watched = config.validation_images
+    most = wanted + (_SPARE if watched == "auto" else watched)
+    if all(len(group) <= most for group in found.conditions.values()):
+        return found
+    on_event(Noted(f"Of each condition {most} files are read, drawn at random"))
+    return found.subset(most, config.seed)
 
 
 def train_new(new: NewRun, *, should_stop: ShouldStop = never, on_event: OnEvent = ignore) -> Run:
