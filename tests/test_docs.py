@@ -71,3 +71,12 @@ def test_the_tables_of_settings_are_what_the_models_say():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run python docs/settings.py"
+
+
+def test_the_tables_of_kinds_of_input_are_what_the_tests_say():
+    spec = importlib.util.spec_from_file_location("kinds_page", _ROOT / "docs" / "kinds.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run python docs/kinds.py"

@@ -1,6 +1,6 @@
 """Inputs as people have them, each with what it must give: `shared/cases` says what they are.
 
-The table of kinds in docs/tasks/load.md is made from `CASES` by `tools/kinds_table.py`.
+The table of kinds in docs/tasks/load.md is made from `CASES` by `docs/kinds.py`.
 """
 
 from __future__ import annotations

@@ -113,7 +113,11 @@ def conditions_in_folder(folder: Path) -> tuple[ConditionChoice, ...]:
     The number of images is that of the files, but that in the file where there is only one:
     what is inside the others is looked at when training starts.
     """
-    found = dataset_in(folder)
+    return conditions_of_dataset(dataset_in(folder))
+
+
+def conditions_of_dataset(found: Dataset | None) -> tuple[ConditionChoice, ...]:
+    """List the conditions of images that were found, see `conditions_in_folder`."""
     if found is None:
         return ()
     return tuple(_choice(name, sources) for name, sources in found.conditions.items() if sources)

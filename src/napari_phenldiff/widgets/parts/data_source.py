@@ -12,11 +12,13 @@ from superqt.utils import QSignalDebouncer, signals_blocked
 
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, match_channels
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.layer_axes import AxisKind
 from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
-    conditions_in_folder,
+    conditions_of_dataset,
     conditions_of_layers,
+    dataset_in,
     describe,
 )
 from napari_phenldiff.viewer.unclear_axes import (
@@ -109,10 +111,11 @@ class DataSource(QObject):
         self._viewer = viewer
         self._two_only = two_only
         self._conditions: tuple[ConditionChoice, ...] = ()
+        self._found: Dataset | None = None
         self._edited: dict[tuple[object, ...], ChannelMatch] = {}
         self.kind = QComboBox()
         self.kind.addItems([LAYERS, FOLDER])
-        self.folder = FolderField("one sub-folder per condition")
+        self.folder = FolderField("one sub-folder per condition, or a table", tables=True)
         self.source = choice_box()
         self.target = choice_box()
         self.others = QListWidget()
@@ -126,7 +129,8 @@ class DataSource(QObject):
         form.row(
             "Folder",
             self.folder,
-            "A folder with one sub-folder of TIFFs per condition. It can be dropped here.",
+            "A folder with one sub-folder of images per condition, or a table that lists images. It "
+            "can be dropped here.",
         )
         form.row("Source", self.source, "The condition to translate from, for example untreated.")
         form.row("Target", self.target, "The condition to see the cells in, for example treated.")
@@ -218,7 +222,8 @@ class DataSource(QObject):
         self._form.show_row(self.folder, self._from_folder)
         if self._from_folder:
             path = self.folder.path()
-            self._conditions = conditions_in_folder(path) if path is not None else ()
+            self._found = dataset_in(path) if path is not None else None
+            self._conditions = conditions_of_dataset(self._found)
         else:
             self._conditions = conditions_of_layers(self._viewer.layers)
         with signals_blocked(self.source), signals_blocked(self.target):
@@ -296,7 +301,10 @@ class DataSource(QObject):
     def _describe(self) -> None:
         chosen = self._chosen()
         if chosen:
-            self.summary.setText(_unbroken(describe(chosen, self.table.match)))
+            found = self._found if self._from_folder else None
+            told = () if found is None else (*found.remarks, *found.left_out)
+            text = _unbroken(describe(chosen, self.table.match))
+            self.summary.setText("\n".join(filter(None, [text, " ".join(told)])))
         elif self._from_folder and self.folder.path() is not None:
             self.summary.setText(
                 "There are no sub-folders with TIFFs here: choose a folder with one per condition."

@@ -8,6 +8,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
+from napari_phenldiff.images.spreadsheet import is_table
+
 
 class FolderField(QWidget):
     """Path of a folder, with a button to browse.
@@ -18,13 +20,16 @@ class FolderField(QWidget):
         What the empty field says.
     new : bool
         Whether the folder need not exist: one is made, not opened.
+    tables : bool
+        Whether a table may be dropped in place of a folder.
     """
 
     changed = Signal()
 
-    def __init__(self, placeholder: str = "", *, new: bool = False) -> None:
+    def __init__(self, placeholder: str = "", *, new: bool = False, tables: bool = False) -> None:
         super().__init__()
         self._new = new
+        self._tables = tables
         self.edit = QLineEdit()
         self.edit.setPlaceholderText(placeholder)
         self.edit.setClearButtonEnabled(False)
@@ -79,18 +84,19 @@ class FolderField(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Accept a folder."""
-        if event is not None and _folder_in(event) is not None:
+        if event is not None and _folder_in(event, self._tables) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
         """Take the folder that was dropped."""
-        folder = None if event is None else _folder_in(event)
+        folder = None if event is None else _folder_in(event, self._tables)
         if event is not None and folder is not None:
             self.set_path(folder)
             event.acceptProposedAction()
 
 
-def _folder_in(event: QDropEvent) -> Path | None:
+def _folder_in(event: QDropEvent, tables: bool = False) -> Path | None:
     data = event.mimeData()
     paths = [Path(url.toLocalFile()) for url in data.urls()] if data is not None else []
-    return next((path for path in paths if path.is_dir()), None)
+    wanted = (p for p in paths if p.is_dir() or (tables and p.is_file() and is_table(p)))
+    return next(wanted, None)
