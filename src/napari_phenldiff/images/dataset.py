@@ -495,7 +495,8 @@ def _sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> _F
         if is_foreign(path):
             sources += foreign_sources(path)
         elif not is_image_file(path):
-            sources += zarr_sources(path, alone=len(files) == 1)
+            plates = {source.site.plate for source in sources if source.site.plate}
+            sources += zarr_sources(path, alone=len(files) == 1, plates=plates)
     sets = members_of_set(plain)
     in_sets = {path for members in sets for path in members}
     for members in sets:

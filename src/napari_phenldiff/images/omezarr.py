@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,9 @@ class _Opened:
         return cls(array, letters, _channel_names(attributes, n_channels), _pixel_size(scale, axes))
 
 
-def zarr_sources(path: Path, *, alone: bool = True) -> list[ImageSource]:
+def zarr_sources(
+    path: Path, *, alone: bool = True, plates: Collection[str] = ()
+) -> list[ImageSource]:
     """List the images of an OME-Zarr.
 
     Parameters
@@ -153,16 +155,18 @@ def zarr_sources(path: Path, *, alone: bool = True) -> list[ImageSource]:
         bioformats2raw writes, a folder of images.
     alone : bool
         Whether names need not tell this one from others.
+    plates : collection of str
+        Names that other plates have: one that is called so too is called like its folder.
 
     Raises
     ------
     InputError
         If it is none of these.
     """
-    return _reading(path, lambda: _sources(path, alone))
+    return _reading(path, lambda: _sources(path, alone, plates))
 
 
-def _sources(path: Path, alone: bool) -> list[ImageSource]:
+def _sources(path: Path, alone: bool, plates: Collection[str]) -> list[ImageSource]:
     group = _group(path)
     attributes = _attributes(group)
     stem = file_safe(zarr_stem(path))
@@ -170,12 +174,13 @@ def _sources(path: Path, alone: bool) -> list[ImageSource]:
         return [ZarrSource(name=stem, group=path)]
     if "plate" in attributes:
         plate = attributes["plate"]
-        name = str(plate.get("name") or stem)
+        name = file_safe(str(plate.get("name") or stem))
+        name = stem if name in plates else name
         found: list[ImageSource] = []
         for well in plate.get("wells", []):
             place = str(well["path"])
             told = "".join(part.zfill(2) if part.isdigit() else part for part in place.split("/"))
-            found += _fields(path / place, told, file_safe(name), alone)
+            found += _fields(path / place, told, name, alone)
         if not found:
             raise InputError("It is a plate without wells.")
         return found

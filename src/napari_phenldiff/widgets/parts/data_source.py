@@ -129,8 +129,8 @@ class DataSource(QObject):
         form.row(
             "Folder",
             self.folder,
-            "A folder with one sub-folder of images per condition, or a table that lists images. It "
-            "can be dropped here.",
+            "A folder with one sub-folder of images per condition, or a table that lists images. "
+            "It can be dropped here.",
         )
         form.row("Source", self.source, "The condition to translate from, for example untreated.")
         form.row("Target", self.target, "The condition to see the cells in, for example treated.")

@@ -1,0 +1,87 @@
+"""Microscopes' own formats: read where a reader is installed, told how to install it elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images import formats
+from napari_phenldiff.images.dataset import Dataset
+
+DATA = np.random.default_rng(0).integers(0, 4000, (2, 3, 4, 9, 8)).astype(np.uint16)  # TCZYX
+
+
+class BioImage:
+    """Two scenes of two times, three channels and four planes."""
+
+    def __init__(self, path) -> None:
+        if path.read_bytes() == b"damaged":
+            raise RuntimeError("no such segment")
+        self.scenes, self._scene = ("Pos 1", "Pos 2"), 0
+        self.channel_names = ["DAPI", "GFP", "Cy5"]
+        self.physical_pixel_sizes = SimpleNamespace(Z=1.0, Y=0.5, X=0.25)
+        self.shape, self.dtype = DATA.shape, DATA.dtype
+
+    def set_scene(self, scene: int) -> None:
+        self._scene = scene
+
+    def get_image_data(self, axes: str) -> np.ndarray:
+        assert axes == "TCZYX"
+        return DATA + np.uint16(self._scene)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    module = ModuleType("bioio")
+    module.BioImage = BioImage  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bioio", module)
+    monkeypatch.setattr(formats, "lacking", lambda path: None)
+    monkeypatch.setattr("napari_phenldiff.images.folders.lacking", lambda path: None)
+
+
+@pytest.mark.parametrize("suffix", [".nd2", ".CZI", ".lif"])
+def test_scenes_and_times_are_images(installed, tmp_path, suffix):
+    path = tmp_path / f"plate{suffix}"
+    path.write_bytes(b"x")
+    found = Dataset.find(path)
+    assert [source.name for source in found.sources] == ["plate_Pos 1", "plate_Pos 2"]
+    images = found.sources[1].read(z="max")
+    np.testing.assert_array_equal(images[1].data, DATA[1].max(axis=1) + 1)
+    assert [image.name for image in images] == ["plate_Pos 2_0000", "plate_Pos 2_0001"]
+    assert (images[0].channel_names, images[0].pixel_size) == (("DAPI", "GFP", "Cy5"), (0.5, 0.25))
+    assert len(found.sources[0].read_planes()[0]) == 4
+    with pytest.raises(InputError, match=r"plate.*: There are 4 z planes"):
+        found.sources[0].read()
+
+
+def test_folders_of_such_files_are_conditions(installed, tmp_path):
+    for condition in ("ctrl", "drug"):
+        (tmp_path / condition).mkdir()
+        (tmp_path / condition / "a.czi").write_bytes(b"x")
+    assert len(Dataset.find(tmp_path).sources) == 4
+    tifffile.imwrite(tmp_path / "ctrl" / "b.tif", np.zeros((9, 8), np.uint8))
+    found = Dataset.find(tmp_path)
+    assert [len(group) for group in found.conditions.values()] == [1, 2]
+    assert "Left out of ctrl: 1 .czi" in found.summary()
+
+
+def test_damaged_files_are_told(installed, tmp_path):
+    (tmp_path / "a.lif").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"a\.lif cannot be read \(no such segment\)"):
+        Dataset.find(tmp_path / "a.lif")
+
+
+def test_without_a_reader_the_line_that_installs_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "lacking", lambda path: "bioio")
+    monkeypatch.setattr("napari_phenldiff.images.folders.lacking", lambda path: "bioio")
+    (tmp_path / "ctrl").mkdir()
+    (tmp_path / "ctrl" / "a.nd2").write_bytes(b"x")
+    line = r'pip install "napari-phenldiff\[formats\]"'
+    for given in (tmp_path, tmp_path / "ctrl" / "a.nd2"):
+        with pytest.raises(InputError, match=line):
+            Dataset.find(given)

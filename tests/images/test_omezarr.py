@@ -1,0 +1,123 @@
+"""OME-Zarr: images, plates and what bioformats2raw writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.arrangement import Arrangement
+from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.omezarr import zarr_sources
+from napari_phenldiff.images.places import Site
+
+_spec = importlib.util.spec_from_file_location(
+    "zarr_plates", Path(__file__).with_name("zarr_plates.py")
+)
+assert _spec is not None
+assert _spec.loader is not None
+plates = importlib.util.module_from_spec(_spec)
+sys.modules["zarr_plates"] = plates
+_spec.loader.exec_module(plates)
+
+VERSIONS = pytest.mark.parametrize("version", ["0.4", "0.5"])
+
+
+@VERSIONS
+def test_an_image_is_read_in_full_resolution_with_names_and_size(tmp_path, version):
+    data = plates.field("A", 0, side=32)
+    path = tmp_path / "cells.ome.zarr"
+    group = zarr.open_group(str(path), mode="w", zarr_format=2 if version == "0.4" else 3)
+    plates.write_image(group, data, version, unit="nanometer", step=500.0)
+    (source,) = Dataset.find(path).sources
+    (image,) = source.read()
+    np.testing.assert_array_equal(image.data, data[:, 0])
+    assert (image.name, image.channel_names, image.pixel_size) == (
+        "cells",
+        ("DAPI", "GFP"),
+        (0.5, 0.5),
+    )
+    peek = source.peek()
+    assert peek is not None
+    assert (peek.size, peek.dtype, peek.n_planes) == ((32, 32), "uint16", 1)
+
+
+def test_planes_are_chosen_or_projected(tmp_path):
+    data = plates.field("A", 0, side=32, depth=3) + np.arange(3, dtype=np.uint16)[:, None, None]
+    group = zarr.open_group(str(tmp_path / "z.zarr"), mode="w", zarr_format=2)
+    plates.write_image(group, data, "0.4")
+    (source,) = zarr_sources(tmp_path / "z.zarr")
+    np.testing.assert_array_equal(source.read(z=1)[0].data, data[:, 1])
+    np.testing.assert_array_equal(source.read(z="max")[0].data, data.max(axis=1))
+    assert len(source.read_planes()[0]) == 3
+    for z in (None, 3):
+        with pytest.raises(InputError, match=r"z\.zarr: There (are 3 z planes|is no z plane 3)"):
+            source.read(z=z)
+
+
+@VERSIONS
+def test_a_plate_gives_fields_with_their_wells(tmp_path, version):
+    found = Dataset.find(plates.write_plate(tmp_path / "plate.zarr", version))
+    assert found.names == ("plate",)
+    first, *_, last = found.sources
+    assert len(found.sources) == 12
+    assert (first.name, first.site) == ("A01_f0", Site("P1", "A01", "0"))
+    assert (last.name, last.site) == ("B03_f1", Site("P1", "B03", "1"))
+    np.testing.assert_array_equal(last.read()[0].data, plates.field("B", 11)[:, 0])
+    assert last.read()[0].part_of == "plateP1 well B03"
+    assert "12 images" in found.summary()
+    assert "6 wells on 1 plate" in found.summary()
+
+
+def test_a_layout_sorts_the_wells_into_conditions(tmp_path):
+    plate = plates.write_plate(tmp_path / "plate.zarr")
+    layout = plates.write_layout(tmp_path / "layout.csv")
+    found = Dataset.find(plate, Arrangement(layout=layout))
+    assert {name: len(group) for name, group in found.conditions.items()} == {"ctrl": 6, "drug": 6}
+    read = found.read()
+    assert {image.site.well[0] for image in read["drug"].images if image.site} == {"B"}
+    layout.write_text("well,condition\nA1,ctrl\nB01,drug")
+    found = Dataset.find(plate, Arrangement(layout=layout))
+    assert [len(group) for group in found.conditions.values()] == [2, 2]
+    assert "8 images of" in found.summary()
+
+
+def test_folders_of_conditions_may_hold_plates(tmp_path):
+    for condition in ("ctrl", "drug"):
+        for number in (1, 2):
+            plates.write_plate(tmp_path / condition / f"p{number}.zarr")
+    found = Dataset.find(tmp_path)
+    assert {name: len(group) for name, group in found.conditions.items()} == {
+        "ctrl": 24,
+        "drug": 24,
+    }
+    assert len({source.name for source in found.conditions["ctrl"]}) == 24
+
+
+def test_what_bioformats2raw_writes(tmp_path):
+    root = zarr.open_group(str(tmp_path / "b.zarr"), mode="w", zarr_format=2)
+    root.attrs["bioformats2raw.layout"] = 3
+    for k in range(2):
+        plates.write_image(root.create_group(str(k)), plates.field("A", k, side=32), "0.4")
+    sources = zarr_sources(tmp_path / "b.zarr")
+    assert [source.name for source in sources] == ["b_0000", "b_0001"]
+
+
+def test_damaged_and_foreign_zarrs_are_refused_in_a_sentence(tmp_path):
+    group = zarr.open_group(str(tmp_path / "plain.zarr"), mode="w", zarr_format=2)
+    with pytest.raises(InputError, match=r"plain\.zarr: It is a Zarr, but neither an image nor"):
+        zarr_sources(tmp_path / "plain.zarr")
+    group.attrs["multiscales"] = [{"datasets": [{"path": "0"}]}]
+    (source,) = zarr_sources(tmp_path / "plain.zarr")
+    with pytest.raises(InputError, match=r"plain\.zarr cannot be read as OME-Zarr"):
+        source.read()
+    assert source.peek() is None
+    (tmp_path / "broken.zarr").mkdir()
+    (tmp_path / "broken.zarr" / ".zattrs").write_text("{")
+    with pytest.raises(InputError, match=r"broken\.zarr cannot be read as OME-Zarr"):
+        zarr_sources(tmp_path / "broken.zarr")
