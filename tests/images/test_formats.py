@@ -85,3 +85,19 @@ def test_without_a_reader_the_line_that_installs_it_is_told(tmp_path, monkeypatc
     for given in (tmp_path, tmp_path / "ctrl" / "a.nd2"):
         with pytest.raises(InputError, match=line):
             Dataset.find(given)
+
+
+def test_a_czi_is_read_to_the_pixels_and_names_that_were_written(tmp_path):
+    pytest.importorskip("bioio_czi", reason="the extra `formats` is not installed")
+    czi = pytest.importorskip("pylibCZIrw.czi", reason="what writes CZI is not installed")
+    path = tmp_path / "a.czi"
+    with czi.create_czi(str(path)) as document:
+        for channel in range(2):
+            document.write(DATA[0, channel, 0][..., np.newaxis], plane={"C": channel})
+        names = {0: "DAPI", 1: "GFP"}
+        document.write_metadata("a", channel_names=names, scale_x=5e-7, scale_y=5e-7)
+    (source,) = Dataset.find(path).sources
+    (image,) = source.read()
+    np.testing.assert_array_equal(image.data, DATA[0, :2, 0])
+    assert image.channel_names == ("DAPI", "GFP")
+    assert image.pixel_size == pytest.approx((0.5, 0.5))

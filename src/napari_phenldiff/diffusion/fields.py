@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -139,4 +139,5 @@ def restore(
     if detail is not None:
         field = detail.put_back(field)
     data = scaling.invert(field, image.data.dtype)
-    return Image(data, image.channel_names, image.pixel_size, image.name)
+    # Of the same well and field, and no longer what is in the file.
+    return replace(image, data=data, path=None)

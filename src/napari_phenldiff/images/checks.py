@@ -113,7 +113,8 @@ def check_values(experiment: Experiment) -> None:
     if constant.any():
         raise InputError(
             f'Channel "{experiment.channel_names[int(constant.argmax())]}" has the same value in '
-            "all pixels of all images: leave it out, or check that the right files were given."
+            "all pixels of all images: leave it out (--channels names those to take), or check "
+            "that the right files were given."
         )
 
 

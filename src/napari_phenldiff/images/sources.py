@@ -104,8 +104,14 @@ class ImageSource(ABC):
     def _finished(self, image: Image) -> Image:
         """Add what is known beside the pixels, and leave out channels that are not wanted."""
         if self.site != NOWHERE:
-            part_of = self.site.part_of or image.part_of
-            image = replace(image, site=self.site, part_of=part_of)
+            # What a file of our own says of itself is more than its name tells.
+            own = image.site or NOWHERE
+            site = Site(
+                own.plate or self.site.plate,
+                own.well or self.site.well,
+                own.field or self.site.field,
+            )
+            image = replace(image, site=site, part_of=site.part_of or image.part_of)
         return image if self.channels is None else choose_channels(image, self.channels)
 
 
