@@ -292,9 +292,11 @@ def test_only_runs_are_resumed_and_only_with_their_own_options(data, trained, ph
     assert (code, "is not a run folder" in err) == (2, True)
     code, _, err = phenldiff("train", "--resume", trained, "--steps", 5, "--seed", 1)
     assert code == 2
-    assert "leave out --steps, --seed" in err
+    assert "leave out --seed" in err
     code, _, err = phenldiff("train", data, "--resume", trained)
     assert (code, "DATA" in err) == (2, True)
+    code, _, err = phenldiff("train", "--resume", trained, "--steps", 1)
+    assert (code, "steps already: give more" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,13 @@ from napari_phenldiff import (
     measure,
     prepare,
     read_image,
+    resume,
     simulate_pairs,
+    train,
     write_tiff,
 )
 from napari_phenldiff.evaluation.appearance import Appearance
-from napari_phenldiff.runs.events import Loading, Warned
+from napari_phenldiff.runs.events import Loading, Noted, Step, Warned
 
 JOBS = ("prepare", "resume", "train", "translate", "measure", "evaluate", "merge")
 CONDITIONS = ("untreated", "treated")
@@ -68,6 +70,24 @@ def follow_example(
         return names
 
     return follow
+
+
+def test_a_finished_run_is_trained_longer(cells: Path, tiny_base: Path, tmp_path: Path):
+    config = TrainingConfig(
+        conditions=CONDITIONS, base=str(tiny_base), steps=2, batch_size=2, checkpoint_every=1
+    )
+    run = train(cells, config, tmp_path / "run")
+    before = (run.adapter_path / "pytorch_lora_weights.safetensors").read_bytes()
+    with pytest.raises(InputError, match="a training of 2 steps already"):
+        resume(run, steps=2)
+    longer = resume(run.path, steps=4)
+    assert (longer.state, longer.config.steps) == ("finished", 4)
+    events = longer.events()[0]
+    assert [event.step for event in events if isinstance(event, Step)] == [1, 2, 3, 4]
+    assert "Trained longer: 4 steps in place of 2" in [
+        event.message for event in events if isinstance(event, Noted)
+    ]
+    assert (run.adapter_path / "pytorch_lora_weights.safetensors").read_bytes() != before
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -41,6 +41,7 @@ examples:
   phenldiff train DATA --source untreated --target treated --out run
   phenldiff train DATA --source dmso --target drug --images-per-condition 100 --steps 1000 --out run
   phenldiff train --resume run
+  phenldiff train --resume run --steps 3000
   phenldiff train DATA --source untreated --target treated --control shuffled --out shuffled
 
 Ctrl-C ends the training after the current step and saves it; `--resume` goes on from there.
@@ -74,7 +75,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="RUN", help="new folder for the run")
     parser.add_argument(
-        "--resume", type=Path, metavar="RUN", help="go on with a run, with the options it has"
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with a run, with the options it has; with a larger number of --steps, longer",
     )
     options.add_base_at(parser)
     options.add_z(parser)
@@ -104,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     if args.resume is not None:
         _refuse_options_of_new_run(args)
-        return resume(args.resume, base_at=args.base_at)
+        return resume(args.resume, steps=vars(args).get("steps"), base_at=args.base_at)
     if args.base_at is not None:
         raise InputError(
             "--base-at says where the base of a run lies now that is resumed; name the base of a "
@@ -142,13 +146,13 @@ def train(
     return show_training(partial(train_new, new))
 
 
-def resume(path: Path, *, base_at: Path | None = None) -> int:
+def resume(path: Path, *, steps: int | None = None, base_at: Path | None = None) -> int:
     """Go on with a run from its last checkpoint, or from the start; return the exit code."""
     run = Run.open(path, base_at=base_at)
-    if run.state == "finished":
-        say(f"{path} is finished; there is nothing to resume.")
+    if run.state == "finished" and steps is None:
+        say(f"{path} is finished; there is nothing to resume. --steps trains it longer.")
         return 0
-    return show_training(partial(training.resume, run))
+    return show_training(partial(training.resume, run, steps=steps))
 
 
 def show_training(work: Callable[..., Run]) -> int:
@@ -196,7 +200,7 @@ def _config(values: dict[str, Any]) -> AnyTrainingConfig:
 
 
 def _refuse_options_of_new_run(args: argparse.Namespace) -> None:
-    given = [options.flag(key) for key in _given(args)]
+    given = [options.flag(key) for key in _given(args) if key != "steps"]
     given += [f"--{key}" for key in ("source", "target", "condition", "out") if getattr(args, key)]
     given += ["--z"] if args.z is not None else []
     given += ["--wells"] if args.wells is not None else []

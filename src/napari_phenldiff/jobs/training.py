@@ -159,6 +159,7 @@ def train(
 def resume(
     run: Run | str | os.PathLike[str],
     *,
+    steps: int | None = None,
     base_at: str | os.PathLike[str] | None = None,
     should_stop: ShouldStop = never,
     on_event: OnEvent = ignore,
@@ -168,7 +169,12 @@ def resume(
     Parameters
     ----------
     run : Run or path-like
-        The run, or its folder. One that is finished is returned as it is.
+        The run, or its folder. One that is finished is returned as it is, unless `steps` are
+        given.
+    steps : int, optional
+        Train longer, to this number of steps in all. The learning rate goes on where it would be in
+        a training of so many steps, so the result is not quite that of one that was begun with
+        them.
     base_at : path-like, optional
         Where the base model of the run lies now, if it is not where it was.
     should_stop, on_event
@@ -177,7 +183,8 @@ def resume(
     Raises
     ------
     InputError
-        If it is no run, another process trains it, or its images are gone or have changed.
+        If it is no run, another process trains it, its images are gone or have changed, or it
+        would not be trained longer with `steps`.
 
     Examples
     --------
@@ -186,14 +193,30 @@ def resume(
     'finished'
     """
     opened = run if isinstance(run, Run) else Run.open(run, base_at=base_at)
-    if opened.state == "finished":
+    if steps is not None:
+        _check_longer(opened, steps)
+    elif opened.state == "finished":
         return opened
     return train_run(
         opened,
         lambda: (opened.load_experiment(), opened.load_validation()),
+        steps=steps,
         should_stop=should_stop,
         on_event=on_event,
     )
+
+
+def _check_longer(run: Run, steps: int) -> None:
+    if steps <= run.config.steps:
+        raise InputError(
+            f"{run.path} is a training of {run.config.steps} steps already: give more, or resume "
+            "it without a number of steps."
+        )
+    if run.has_adapter and run.latest_checkpoint() is None:
+        raise InputError(
+            f"{run.path} has no checkpoint to go on from, only its result; train anew with "
+            f"{steps} steps."
+        )
 
 
 def new_run(
@@ -256,6 +279,7 @@ def train_run(
     *,
     warnings: Sequence[str] = (),
     is_new: bool = False,
+    steps: int | None = None,
     should_stop: ShouldStop = never,
     on_event: OnEvent = ignore,
 ) -> Run:
@@ -274,6 +298,8 @@ def train_run(
         What the user should know.
     is_new : bool
         Whether the run folder was made for this training.
+    steps : int, optional
+        Steps in all, if it is to be trained longer than it was.
     should_stop, on_event
         As in `train`. A stop that is requested in the run folder counts as well.
 
@@ -294,6 +320,9 @@ def train_run(
         try:
             for text in warnings:
                 note(Warned(text))
+            if steps is not None:
+                note(Noted(f"Trained longer: {steps} steps in place of {run.config.steps}"))
+                run.record_steps(steps)
             for event in _events(run, read_images, should_stop, reading=not is_new):
                 last = event if isinstance(event, Step | Finished | Failed) else last
                 note(event)
