@@ -6,6 +6,8 @@ import ast
 import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +82,8 @@ def test_the_tables_of_kinds_of_input_are_what_the_tests_say():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run python docs/kinds.py"
+
+
+def test_the_map_of_files_is_up_to_date():
+    command = [sys.executable, str(_ROOT / "tools" / "file_map.py"), "--check"]
+    assert subprocess.run(command, check=False).returncode == 0, "run: python tools/file_map.py"
