@@ -101,3 +101,22 @@ def test_a_czi_is_read_to_the_pixels_and_names_that_were_written(tmp_path):
     np.testing.assert_array_equal(image.data, DATA[0, :2, 0])
     assert image.channel_names == ("DAPI", "GFP")
     assert image.pixel_size == pytest.approx((0.5, 0.5))
+
+
+def test_png_is_read_where_there_is_nothing_else(tmp_path):
+    from imageio.v3 import imwrite
+
+    for condition in ("ctrl", "drug"):
+        (tmp_path / condition).mkdir()
+        for k in range(2):
+            imwrite(tmp_path / condition / f"f{k}_DAPI.png", DATA[0, 0, k])
+            imwrite(tmp_path / condition / f"f{k}_GFP.png", DATA[0, 1, k])
+            imwrite(tmp_path / condition / f"f{k}_DAPI_cp_masks.png", DATA[0, 0, k] > 9)
+    read = Dataset.find(tmp_path).read()
+    assert read.channel_names == ("DAPI", "GFP")
+    np.testing.assert_array_equal(read["drug"].images[1].data, DATA[0, :2, 1])
+    tifffile.imwrite(tmp_path / "ctrl" / "b.tif", DATA[0, :2, 0])
+    assert "Left out of ctrl: 6 .png" in Dataset.find(tmp_path).summary()
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"a\.png cannot be read as a PNG"):
+        Dataset.find(tmp_path / "a.png").read()

@@ -33,9 +33,9 @@ from napari_phenldiff.images.naming import (
     quoted,
 )
 from napari_phenldiff.images.omezarr import is_omezarr, zarr_sources, zarr_stem
-from napari_phenldiff.images.peek import peek_file
+from napari_phenldiff.images.png import is_png
 from napari_phenldiff.images.sets import members_of_set
-from napari_phenldiff.images.sources import FileSource, GroupSource, ImageSource
+from napari_phenldiff.images.sources import FileSource, GroupSource, ImageSource, peek_file
 from napari_phenldiff.images.spreadsheet import is_table
 from napari_phenldiff.images.summary import Summary
 from napari_phenldiff.images.table import images_of_table
@@ -443,7 +443,7 @@ def _is_other_format(path: Path) -> bool:
 
 
 def _check_kind(file: Path) -> None:
-    if is_image_file(file):
+    if is_image_file(file) or is_png(file):
         return
     if _is_other_format(file):
         raise InputError(f"{file} is not a TIFF but {file.suffix}; {_advice([file])}.")
@@ -472,6 +472,8 @@ def _nothing_in(folder: Path) -> InputError:
 
 
 def _advice(files: Sequence[Path]) -> str:
+    if all(path.suffix.lower() == ".zip" for path in files):
+        return "unpack it"
     foreign = any(is_foreign(path) for path in files)
     reader = f"install what reads ND2, CZI and LIF ({INSTALL}), or " if foreign else ""
     return f"{reader}save them as OME-TIFF, for example with Fiji (File > Save As > OME-TIFF)"
@@ -490,11 +492,12 @@ class _Found:
 def _sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> _Found:
     """Make sources of the images below a folder."""
     sources: list[ImageSource] = []
-    plain = [path for path in files if is_image_file(path)]
+    plain = [path for path in files if is_image_file(path) or is_png(path)]
+    known = set(plain)
     for path in files:
         if is_foreign(path):
             sources += foreign_sources(path)
-        elif not is_image_file(path):
+        elif path not in known:
             plates = {source.site.plate for source in sources if source.site.plate}
             sources += zarr_sources(path, alone=len(files) == 1, plates=plates)
     sets = members_of_set(plain)

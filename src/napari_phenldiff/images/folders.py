@@ -11,6 +11,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.companions import companions
 from napari_phenldiff.images.formats import is_foreign, lacking
 from napari_phenldiff.images.omezarr import ZARR_MARKS, is_omezarr
+from napari_phenldiff.images.png import is_png
 from napari_phenldiff.images.tiff import is_image_file
 
 _DEEPEST = 3
@@ -150,8 +151,13 @@ def _contents(folder: Path) -> _Contents:
     no_images = companions(files)
     images = sorted([*(file for file in files if file not in no_images), *zarrs])
     if not images:
-        # Files of a microscope's own format are images where there are no TIFFs beside them.
+        # Files of a microscope's own format are images where there are no TIFFs beside them, and
+        # PNGs where there is nothing else.
         images = sorted(path for path in others if is_foreign(path) and lacking(path) is None)
+        if not images and not any(is_foreign(path) for path in others):
+            images = sorted(path for path in others if is_png(path))
+            left = companions(images)
+            images = [path for path in images if path not in left]
         others = [path for path in others if path not in images]
     own = bool(names & _OWN_RESULTS) and not names & set(ZARR_MARKS)
     return _Contents(

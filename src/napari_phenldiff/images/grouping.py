@@ -11,8 +11,9 @@ from pathlib import Path
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.exports import NAMINGS, Named, Naming
 from napari_phenldiff.images.naming import count, file_safe, quoted
-from napari_phenldiff.images.peek import Peek, peek_file
+from napari_phenldiff.images.peek import Peek
 from napari_phenldiff.images.places import NOWHERE, Site
+from napari_phenldiff.images.sources import peek_file
 
 _Key = tuple[str, str | None]
 """Of an image: what the names of its files share, and its condition where they tell one."""
@@ -292,7 +293,9 @@ def _groups_of(
         inside = [name for name in inside if name not in channels]
         stem = one.image.rsplit("/")[-1].strip(" _.-")
         name = file_safe("_".join(filter(None, [*inside, stem])) or _last(one.image) or root.name)
-        site = replace(one.site, plate=one.site.plate or _plate(inside))
+        # A folder of one image is no plate.
+        plates = inside[:-1] if one.image.endswith("/") else inside
+        site = replace(one.site, plate=one.site.plate or _plate(plates))
         names = tuple(channels) if channels != [""] else ()
         groups.append(FileGroup(name, grid, names, site, one.condition))
     return groups

@@ -11,6 +11,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.images.png import read_pixels
 from napari_phenldiff.images.tiff import TIFF_SUFFIXES, read_tiff
 
 _SUFFIXES = (*TIFF_SUFFIXES, ".png")
@@ -84,15 +85,7 @@ def read_labels(path: Path, stem: str) -> list[Image]:
     if path.suffix.lower() in TIFF_SUFFIXES:
         images = read_tiff(path, as_stored=True)
         return [replace(one, name=stem + one.name.removeprefix(path.stem)) for one in images]
-    from imageio.v3 import imread
-
-    try:
-        data = np.asarray(imread(path))
-    # A damaged file fails in any part of the decoder.
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read ({' '.join(str(error).split())}): check that it is complete."
-        ) from error
+    data = read_pixels(path)
     if data.ndim != 2:
         raise InputError(
             f"{path} is a picture in colours, which are no numbers of objects: save the labels as "

@@ -42,11 +42,6 @@ class Peek:
     pixel_size: tuple[float, float] | None = None
 
 
-def peek_file(path: str | os.PathLike[str]) -> Peek | None:
-    """Look at the metadata of a file of any kind that is read as one image or several."""
-    return peek_tiff(path)
-
-
 def peek_tiff(path: str | os.PathLike[str]) -> Peek | None:
     """Look at the metadata of a TIFF, however large it is.
 

@@ -21,8 +21,9 @@ from napari_phenldiff.images.axes import Projection, reduce_z
 from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count, default_channel_names, quoted
-from napari_phenldiff.images.peek import Peek, peek_file
+from napari_phenldiff.images.peek import Peek, peek_tiff
 from napari_phenldiff.images.places import NOWHERE, Site
+from napari_phenldiff.images.png import is_png, peek_png, read_png
 
 T = TypeVar("T")
 
@@ -141,12 +142,11 @@ class FileSource(ImageSource):
         return replace(self, file=self.file.absolute(), members=members)
 
     def _read(self, z: int | Projection | None) -> list[Image]:
-        images = tiff.read_tiff(self.file, z=z)
-        return [self._named(image) for image in images]
+        return [self._named(image) for image in _read_file(self.file, z)]
 
     def _read_planes(self) -> list[tuple[Image, ...]]:
         return [
-            tuple(self._named(plane) for plane in stack) for stack in tiff.read_planes(self.file)
+            tuple(self._named(plane) for plane in stack) for stack in _read_planes_of(self.file)
         ]
 
     def _peek(self) -> Peek | None:
@@ -242,10 +242,10 @@ class GroupSource(ImageSource):
         )
 
     def _channel(self, path: Path, z: int | Projection | None = None) -> Image:
-        return _one_color(_only(tiff.read_tiff(path, z=z), path), path, self.by)
+        return _one_color(_only(_read_file(path, z), path), path, self.by)
 
     def _stack(self, path: Path) -> list[Image]:
-        return [_one_color(plane, path, self.by) for plane in _only(tiff.read_planes(path), path)]
+        return [_one_color(plane, path, self.by) for plane in _only(_read_planes_of(path), path)]
 
     def _together(self, stacks: Sequence[Sequence[Image]], z: int | Projection | None) -> Image:
         """Make one image of the planes of each channel."""
@@ -274,6 +274,19 @@ class GroupSource(ImageSource):
             # One file alone gives these pixels again.
             path=first.path if len(self.paths) == 1 and z is None else None,
         )
+
+
+def _read_file(path: Path, z: int | Projection | None) -> list[Image]:
+    return [read_png(path)] if is_png(path) else tiff.read_tiff(path, z=z)
+
+
+def _read_planes_of(path: Path) -> list[tuple[Image, ...]]:
+    return [(read_png(path),)] if is_png(path) else tiff.read_planes(path)
+
+
+def peek_file(path: Path) -> Peek | None:
+    """Look at the metadata of a TIFF or PNG; None if it cannot be read."""
+    return peek_png(path) if is_png(path) else peek_tiff(path)
 
 
 def _only(images: Sequence[T], path: Path) -> T:

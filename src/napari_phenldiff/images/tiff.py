@@ -340,8 +340,32 @@ def _open(path: Path) -> tifffile.TiffFile:
     # Anything may be in a file that is no TIFF.
     except Exception as error:
         raise InputError(
-            f"{path} cannot be opened as a TIFF ({_one_line(error)}): check that it is complete."
+            f"{path} cannot be opened as a TIFF ({_what_it_is(path) or _one_line(error)}): check "
+            "that it is complete."
         ) from error
+
+
+_OTHERS = (
+    (b"\x89PNG", "it is a PNG under another name"),
+    (b"\xff\xd8\xff", "it is a JPEG under another name"),
+    (b"version https://git-lfs", "it is a pointer of Git LFS: fetch the file with git lfs pull"),
+    (b"PK\x03\x04", "it is a ZIP archive: unpack it"),
+    (b"ZISRAWFILE", "it is a CZI under another name"),
+    (b"\xda\xce\xbe\x0a", "it is an ND2 under another name"),
+    (b"\x89HDF", "it is an HDF5 file under another name"),
+)
+
+
+def _what_it_is(path: Path) -> str | None:
+    """Tell what a file is that is no TIFF, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError:
+        return None
+    if not start:
+        return "it is empty"
+    return next((told for sign, told in _OTHERS if start.startswith(sign)), None)
 
 
 def _stacks(tif: tifffile.TiffFile, index: int, path: Path) -> list[tuple[Image, ...]]:
