@@ -1,0 +1,136 @@
+"""Images of an experiment, found and not read yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.arrangement import Arrangement
+from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import read_tiff, write_tiff
+
+
+def fill(folder: Path, n: int = 2, value: int = 0, names=("DAPI", "GFP")) -> Path:
+    for k in range(n):
+        data = np.full((len(names), 9, 8), value + k, np.uint16)
+        write_tiff(folder / f"f{k}.tif", Image(data, tuple(names), (0.5, 0.5), f"f{k}"))
+    return folder
+
+
+def numbers(found: Dataset) -> dict[str, int]:
+    return {name: len(group) for name, group in found.conditions.items()}
+
+
+def test_runs_and_translations_among_the_folders_are_no_conditions(tmp_path):
+    for name in ("ctrl", "drug"):
+        fill(tmp_path / name)
+    for name, mark in (("run", "events.jsonl"), ("made", "translation.json")):
+        fill(tmp_path / name / "translated")
+        (tmp_path / name / mark).write_text("{}")
+    assert numbers(Dataset.find(tmp_path)) == {"ctrl": 2, "drug": 2}
+
+
+def test_folders_of_results_are_left_out_and_named_unless_they_are_asked_for(tmp_path):
+    for name in ("ctrl", "drug", "cell masks"):
+        fill(tmp_path / name)
+    found = Dataset.find(tmp_path)
+    assert found.names == ("ctrl", "drug")
+    assert "the folder cell masks, by its name a result of a segmentation" in found.summary()
+    asked = Dataset.find(tmp_path, conditions=["cell masks"])
+    assert numbers(asked) == {"cell masks": 2}
+
+
+def test_the_folder_above_that_of_the_experiment_is_told_from_it(tmp_path):
+    for name in ("ctrl", "drug"):
+        fill(tmp_path / "data" / name)
+    with pytest.raises(InputError, match=r"no sub-folders with TIFF files but data.*give .*data"):
+        Dataset.find(tmp_path)
+
+
+def test_a_disk_is_no_experiment(tmp_path):
+    for k in range(20):
+        (tmp_path / f"a{k}").mkdir()
+    with pytest.raises(InputError, match="more than 10 folders"):
+        Dataset.find(tmp_path, most_folders=10)
+
+
+def test_plates_within_conditions_are_kept_apart(tmp_path):
+    for condition in ("ctrl", "drug"):
+        for plate in ("P1", "P2"):
+            fill(tmp_path / condition / plate / "Images")
+    found = Dataset.find(tmp_path)
+    assert numbers(found) == {"ctrl": 4, "drug": 4}
+    assert [source.name for source in found.conditions["ctrl"]] == [
+        "P1_f0",
+        "P1_f1",
+        "P2_f0",
+        "P2_f1",
+    ]
+    assert {source.site.plate for source in found.sources} == {"P1", "P2"}
+    assert "2 plates" in found.summary()
+
+
+def test_some_files_are_chosen_at_random_without_reading_any(tmp_path, monkeypatch):
+    for condition in ("ctrl", "drug"):
+        fill(tmp_path / condition, 12)
+    found = Dataset.find(tmp_path)
+    monkeypatch.setattr("napari_phenldiff.images.tiff.read_tiff", None)
+    some = found.subset(5, seed=1)
+    assert numbers(some) == {"ctrl": 5, "drug": 5}
+    assert some.conditions == found.subset(5, seed=1).conditions
+    assert some.conditions != found.subset(5, seed=2).conditions
+    assert found.subset(99, seed=1).conditions == found.conditions
+    alone = found.select(["drug"]).subset(5, seed=1)
+    assert alone.conditions["drug"] == some.conditions["drug"]
+
+
+def test_channels_are_read_by_name_and_number_in_the_order_asked_for(tmp_path):
+    fill(tmp_path / "ctrl", names=("DAPI", "a, b", "1"))
+    found = Dataset.find(tmp_path / "ctrl", Arrangement(channels=("1", "a, b")))
+    assert found.channel_names == ("1", "a, b")
+    (image,) = found.sources[0].read()
+    assert image.channel_names == ("1", "a, b")
+    assert image.path is None
+    for channels, told in ((("Cy5",), 'no channel "Cy5"'), (("1", "1"), "name one channel twice")):
+        with pytest.raises(InputError, match=told):
+            Dataset.find(tmp_path / "ctrl", Arrangement(channels=channels)).read()
+
+
+def test_images_of_whole_files_are_those_of_the_files(tmp_path):
+    fill(tmp_path / "ctrl", 3)
+    found = Dataset.find(tmp_path / "ctrl")
+    for source in found.sources:
+        (image,) = source.read()
+        (again,) = read_tiff(source.path)
+        np.testing.assert_array_equal(image.data, again.data)
+        assert (image.name, image.path) == (again.name, again.path)
+
+
+def test_files_that_are_named_one_by_one_are_put_together(tmp_path):
+    for k in (1, 2):
+        tifffile.imwrite(tmp_path / f"f0_w{k}.tif", np.full((9, 8), k, np.uint8))
+    found = Dataset.of_files(sorted(tmp_path.iterdir()), name="x")
+    assert numbers(found) == {"x": 1}
+    assert found.channel_names == ("w1", "w2")
+
+
+def test_a_summary_tells_all_there_is_in_one_line(tmp_path):
+    for condition in ("ctrl", "drug"):
+        for well in ("B02", "B03"):
+            for field in (1, 2):
+                data = np.zeros((2, 9, 8), np.uint8)
+                image = Image(data, ("DAPI", "GFP"), (0.5, 0.25), "x")
+                write_tiff(tmp_path / condition / f"P1_{well}_s{field}.tif", image)
+    found = Dataset.find(tmp_path)
+    expected = (
+        "2 conditions (ctrl: 4 images, drug: 4 images) · 4 wells on 1 plate · 2 channels (DAPI, "
+        "GFP) · 8 × 9 px · 8 bit · pixel size 0.25 × 0.5 µm."
+    )
+    assert found.summary() == expected
+    assert found.read().summary() == expected
+    assert "\n" not in expected
