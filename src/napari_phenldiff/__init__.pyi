@@ -5,6 +5,8 @@ from .diffusion.translate import Translation as Translation
 from .diffusion.translate import Translator as Translator
 from .errors import InputError as InputError
 from .evaluation.config import EvaluationConfig as EvaluationConfig
+from .images.arrangement import Arrangement as Arrangement
+from .images.dataset import Dataset as Dataset
 from .images.experiment import Condition as Condition
 from .images.experiment import Experiment as Experiment
 from .images.image import Image as Image

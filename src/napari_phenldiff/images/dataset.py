@@ -68,6 +68,13 @@ class Dataset:
     by_folder : bool
         Whether the conditions are told by folders, a table or names: one that was given as images
         alone is called like their folder.
+
+    Examples
+    --------
+    >>> from napari_phenldiff import Dataset
+    >>> found = Dataset.find("experiment")  # doctest: +SKIP
+    >>> found.summary()  # doctest: +SKIP
+    '2 conditions (ctrl: 6 images, drug: 6 images) · 2 channels (DAPI, GFP) · 64 × 64 px ...'
     """
 
     where: Path
@@ -85,6 +92,7 @@ class Dataset:
         conditions: Sequence[str] | None = None,
         folders_only: bool = False,
         most_folders: int = MOST_FOLDERS,
+        pictures: bool = True,
     ) -> Dataset:
         """Find the images that a path means.
 
@@ -102,6 +110,8 @@ class Dataset:
             are left out. Otherwise a folder with images is that of one condition.
         most_folders : int
             More than so many folders within are no experiment.
+        pictures : bool
+            Whether PNGs are images in folders where there is nothing else.
 
         Returns
         -------
@@ -123,7 +133,9 @@ class Dataset:
         elif where.is_file():
             return cls.of_files([where], how)
         else:
-            found = _of_folder(where, how, conditions, folders_only, Folders(most_folders))
+            found = _of_folder(
+                where, how, conditions, folders_only, Folders(most_folders, pictures)
+            )
         if conditions is not None and found.by_folder:
             found = found.select(conditions)
         return found.with_channels(how.channels)
@@ -382,7 +394,7 @@ def holds_images(folder: Path) -> bool:
 
 def may_hold_images(folder: Path) -> bool:
     """Whether images lie in a folder, or in folders within."""
-    tree = Folders()
+    tree = Folders(pictures=False)
     try:
         return bool(tree.images(folder) or tree.nested(folder))
     except InputError:  # too many folders to be an experiment

@@ -67,9 +67,12 @@ class Folders:
     ----------
     most : int
         Folders that are looked into; more are no experiment.
+    pictures : bool
+        Whether PNGs are images where there is nothing else; many folders hold some that are none.
     """
 
     most: int = MOST_FOLDERS
+    pictures: bool = True
     _seen: dict[Path, _Contents] = field(default_factory=dict)
 
     def images(self, folder: Path) -> list[Path]:
@@ -117,11 +120,11 @@ class Folders:
                     f"There are more than {self.most} folders within {folder.parent} and those "
                     "beside it: name the folder of the experiment."
                 )
-            self._seen[folder] = _contents(folder)
+            self._seen[folder] = _contents(folder, self.pictures)
         return self._seen[folder]
 
 
-def _contents(folder: Path) -> _Contents:
+def _contents(folder: Path, pictures: bool) -> _Contents:
     if is_omezarr(folder):
         return _Contents((folder,))
     files: list[Path] = []
@@ -154,7 +157,7 @@ def _contents(folder: Path) -> _Contents:
         # Files of a microscope's own format are images where there are no TIFFs beside them, and
         # PNGs where there is nothing else.
         images = sorted(path for path in others if is_foreign(path) and lacking(path) is None)
-        if not images and not any(is_foreign(path) for path in others):
+        if pictures and not images and not any(is_foreign(path) for path in others):
             images = sorted(path for path in others if is_png(path))
             left = companions(images)
             images = [path for path in images if path not in left]

@@ -127,7 +127,7 @@ def dataset_in(folder: Path) -> Dataset | None:
     """Find the images of a folder or table; None where there are none."""
     # While a path is typed, it passes through folders that may not be readable.
     try:
-        return Dataset.find(folder, folders_only=True, most_folders=_MOST_FOLDERS)
+        return Dataset.find(folder, folders_only=True, most_folders=_MOST_FOLDERS, pictures=False)
     except (InputError, OSError, ValueError):
         return None
 
