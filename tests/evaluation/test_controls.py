@@ -148,3 +148,17 @@ def test_an_effect_as_part_of_another(measured):
     assert replace(one, low=-0.2, high=0.1).share_of(one) == (0, pytest.approx(0.1))
     assert replace(one, low=-3, high=-1).share_of(one) == (0.5, 1.5)
     assert all(map(math.isnan, replace(one, low=math.nan).share_of(one)))
+
+
+def test_images_that_guidance_was_chosen_on_are_left_out_where_others_are_enough(experiment):
+    tuned = {image.sha256 for c in experiment.conditions for image in c.images[:4]}
+    chosen = choose(experiment, (), 6, calibrated=tuned, wells=WELL)
+    images = (*chosen.real_source, *chosen.real_target)
+    assert not tuned & {image.sha256 for image in images}
+    assert (chosen.aside, chosen.calibrated_on) == (8, 0)
+    # of few images they are used, and that is told
+    tuned = {image.sha256 for c in experiment.conditions for image in c.images[:12]}
+    few = choose(experiment, (), 6, calibrated=tuned, wells=WELL)
+    used = [image for image in (*few.real_source, *few.real_target) if image.sha256 in tuned]
+    assert len(used) == few.calibrated_on > 0
+    assert few.aside == 0

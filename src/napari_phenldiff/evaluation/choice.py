@@ -18,6 +18,9 @@ from napari_phenldiff.measurement.statistics.units import units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.settings import in_message
 
+ENOUGH = 6
+"""Images of a condition with which a verdict is possible."""
+
 LARGEST_TILE = 256
 """Largest side in pixels of an image that a network gets; larger images are cut into tiles."""
 
@@ -36,6 +39,8 @@ class Chosen:
         The same cells as `sources` under the target condition, where that is known.
     trained_on, left_out : int
         Images that the run was trained on: among those chosen, and left out because of that.
+    calibrated_on, aside : int
+        The same for images that guidance and freedom were chosen on.
     """
 
     sources: tuple[Image, ...]
@@ -44,6 +49,8 @@ class Chosen:
     counterparts: tuple[Image, ...] | None
     trained_on: int
     left_out: int
+    calibrated_on: int = 0
+    aside: int = 0
 
 
 def choose(
@@ -52,6 +59,7 @@ def choose(
     n_images: int,
     *,
     with_trained: bool = False,
+    calibrated: Collection[str] = (),
     paired: bool = False,
     wells: Wells | None = None,
     seed: int = 0,
@@ -68,6 +76,9 @@ def choose(
         To translate; the others are twice as many, if there are.
     with_trained : bool
         Whether those that were trained on may be chosen as well.
+    calibrated : collection of str
+        Hashes of those that guidance and freedom were chosen on. They are left out as well where
+        `ENOUGH` others remain.
     paired : bool
         Whether images of the same name show the same cells.
     wells : str or mapping of str to str, optional
@@ -86,7 +97,7 @@ def choose(
     if n_images < 2:
         raise InputError(f"{n_images} images are too few to evaluate with; take at least 2.")
     groups: list[list[Image]] = []
-    left_out = known = 0
+    left_out = known = aside = 0
     for condition in experiment.conditions[:2]:
         seen = [image.sha256 in trained for image in condition.images]
         usable = [
@@ -101,6 +112,10 @@ def choose(
                 f"{condition.name}: give at least two others, or take these as well with "
                 f"{in_message(EvaluationConfig, 'trained_too')}, which shows less."
             )
+        others = [image for image in usable if image.sha256 not in calibrated]
+        if len(others) >= ENOUGH:
+            aside += len(usable) - len(others)
+            usable = others
         groups.append(_evenly(usable, wells, seed))
     source, target = groups
     counterparts: tuple[Image, ...] | None = None
@@ -128,14 +143,8 @@ def choose(
     if with_trained:
         for image in (*chosen.real_source, *chosen.real_target):
             known += image.sha256 in trained
-    return Chosen(
-        chosen.sources,
-        chosen.real_source,
-        chosen.real_target,
-        counterparts,
-        known,
-        left_out,
-    )
+    tuned = sum(image.sha256 in calibrated for image in (*chosen.real_source, *chosen.real_target))
+    return replace(chosen, trained_on=known, calibrated_on=tuned, aside=aside)
 
 
 def tile_side(images: Sequence[Image]) -> int:

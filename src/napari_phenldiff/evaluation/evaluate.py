@@ -35,6 +35,7 @@ from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.wells import check_wells, well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
@@ -69,6 +70,8 @@ class Model:
         That the run was trained with.
     trained : frozenset of str
         Hashes of the images it was trained on.
+    calibrated : frozenset of str
+        Hashes of those that its guidance and freedom were chosen on.
     reference_channels : tuple of str
     training : callable
         Gives the images that were trained on.
@@ -82,6 +85,7 @@ class Model:
     reference_channels: tuple[str, ...] = ()
     training: Callable[[], Experiment] | None = None
     provenance: dict[str, Any] | None = None
+    calibrated: frozenset[str] = frozenset()
 
     @classmethod
     def of_run(cls, run: Run, translator: Translating) -> Model:
@@ -98,6 +102,7 @@ class Model:
                 "training": run.config.model_dump(mode="json"),
                 "trained_with": run.versions,
             },
+            run.calibrated_images,
         )
 
 
@@ -189,6 +194,7 @@ def evaluate(
         model.trained,
         config.images,
         with_trained=config.trained_too,
+        calibrated=model.calibrated,
         paired=config.paired,
         wells=wells,
         seed=config.seed,
@@ -204,6 +210,16 @@ def evaluate(
     measure(profile, {translation.source: sources[:1]}, settings)
     if chosen.left_out:
         notes.append(f"{chosen.left_out} images were left out: the run was trained on them.")
+    if chosen.aside:
+        notes.append(
+            f"{count(chosen.aside, 'image')} left out: guidance and freedom were chosen with them."
+        )
+    if chosen.calibrated_on:
+        notes.append(
+            f"Guidance and freedom were chosen on {chosen.calibrated_on} of these images, since "
+            "hardly any others are left: on new images the effect may be another. Keep more images "
+            "aside, with fewer images per condition to train on."
+        )
 
     def translate(what: str, images: Sequence[Image], how: TranslationConfig) -> list[Translated]:
         return list(_told(model.translator.translate(images, how), what, len(images), on_step))

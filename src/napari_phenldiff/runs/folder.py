@@ -326,6 +326,13 @@ class Run(RunContents):
         """Hashes of the pixels of the training images (``sha256_of_array``)."""
         return frozenset(record.sha256 for record in self.images if not record.validation)
 
+    @property
+    def calibrated_images(self) -> frozenset[str]:
+        """Hashes of the images that guidance and freedom were chosen on; none if they were not."""
+        if self.calibration is None:
+            return frozenset()
+        return frozenset(record.sha256 for record in self.images if record.validation)
+
     def load_experiment(self) -> Experiment:
         """Read the training images and check that they have not changed.
 
