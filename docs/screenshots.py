@@ -28,11 +28,12 @@ import PIL.ImageDraw
 from qtpy.QtWidgets import QApplication, QTabBar
 
 from napari_phenldiff.images.control_names import suggest_pair
+from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import get_phenotype, simulate_pairs
 from napari_phenldiff.jobs.job import Job, JobState
 from napari_phenldiff.runs.config import TrainingConfig
-from napari_phenldiff.viewer.reader import experiment_layers, read_conditions
+from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.widgets.finetune_dock import BASE_FOLDER, HUB
 from napari_phenldiff.widgets.parts.turning import turning_of
 from napari_phenldiff.widgets.translate_dock import ALL_FIELDS, CURRENT_FIELD
@@ -82,7 +83,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def conditions(args: argparse.Namespace) -> Conditions:
     if args.data is not None:
-        return read_conditions(args.data)
+        experiment = Experiment.from_folder(args.data)
+        return {condition.name: list(condition.images) for condition in experiment.conditions}
     kind = get_phenotype("translocation")
     count = args.images + args.held_out
     pairs = list(simulate_pairs(kind.name, 2 * count))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import importlib
 import importlib.util
 import re
 import shlex
@@ -87,3 +89,24 @@ def test_the_tables_of_kinds_of_input_are_what_the_tests_say():
 def test_the_map_of_files_is_up_to_date():
     command = [sys.executable, str(_ROOT / "tools" / "file_map.py"), "--check"]
     assert subprocess.run(command, check=False).returncode == 0, "run: python tools/file_map.py"
+
+
+def _imports() -> list[tuple[str, str, str]]:
+    found = []
+    for folder in ("benchmarks", "docs", "tools"):
+        for path in sorted((_ROOT / folder).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("napari_ph"):
+                    found += [(f"{folder}/{path.name}", node.module, a.name) for a in node.names]
+    return found
+
+
+def test_scripts_beside_the_package_import_what_there_is():
+    missing = []
+    for script, module, name in _imports():
+        if not hasattr(importlib.import_module(module), name):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"{module}.{name}")
+                continue
+            missing.append(f"{script}: {module}.{name}")
+    assert not missing
