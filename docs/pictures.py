@@ -76,7 +76,6 @@ def main() -> None:
         target=target,
         translated="translated",
         reconstructed="reconstructed",
-        recovered=recovered,
     )
     figure.savefig(args.out / "four_groups.png", dpi=110)
     wanted = args.shown or [image.name for image in real[:3]]

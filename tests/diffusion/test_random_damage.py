@@ -306,10 +306,13 @@ def check_table(path: Path, true: pd.Series, damaged: dict[Path, list[str]], sai
         for file, names in damaged.items()
         if names[0] not in HARMLESS
     }
+    spread = any(names[0].startswith("spread") for names in damaged.values())
     for key, row in rows.iterrows():
         value, reason = row["area_fraction"], row["reason"]
         if key not in harmed and key in true.index:
-            assert value == pytest.approx(true[key], abs=1e-12), key
+            # where names of files gave the other condition names of channels, these are asked for
+            asked = spread and np.isnan(value) and "has no channel" in str(reason)
+            assert asked or value == pytest.approx(true[key], abs=1e-12), key
         elif harmed.get(key) in HARMFUL:
             unharmed = value == pytest.approx(true[key], abs=1e-12)
             assert unharmed or (np.isnan(value) and isinstance(reason, str)), key
