@@ -55,6 +55,10 @@ _MEASURED = {
 }
 
 
+_JUDGED = 12
+"""Most images that the evaluation translates again, twice each: the demo should take minutes."""
+
+
 def add_parser(commands: Any) -> None:
     """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
@@ -76,7 +80,7 @@ def add_parser(commands: Any) -> None:
     )
     numbers = {
         "images": (80, "simulated images per condition to train on"),
-        "held_out": (24, "cells to translate and measure"),
+        "held_out": (16, "cells to translate and measure"),
         "steps": (250, "optimisation steps"),
         "seed": (0, "seed of everything random"),
     }
@@ -143,7 +147,13 @@ def run(args: argparse.Namespace) -> int:
         out / "held_out",
         out / "evaluation",
         measured.profile,
-        EvaluationConfig(images=args.held_out, paired=True, cycle=False, seed=args.seed),
+        EvaluationConfig(
+            images=min(args.held_out, _JUDGED),
+            paired=True,
+            cycle=False,
+            latent_images=0,
+            seed=args.seed,
+        ),
         settings=settings_from(measured.profile, measured.options),
         translation=translation,
     )
