@@ -7,6 +7,7 @@ Usage::
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -117,7 +118,8 @@ def _name(setting: Setting) -> str:
 
 def _what(setting: Setting) -> str:
     choices = (f"`{word}` {choice.text}." for word, choice in setting.shown.choices.items())
-    return " ".join([setting.text, *choices])
+    text = re.sub(r"([\[\]<>*_])", r"\\\1", setting.text)  # no links, tags or emphasis are meant
+    return " ".join([text, *choices])
 
 
 def _value(setting: Setting) -> str:
