@@ -30,6 +30,7 @@ def phenldiff(*arguments: object) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # three minutes of a core, which may be shared
 def test_marker_moves_into_the_nuclei_of_the_same_cells(shared_data: Path, tmp_path: Path):
     folder = shared_data / "bbbc013_translocation"
     phenldiff(
