@@ -55,7 +55,7 @@ _MEASURED = {
 }
 
 
-_JUDGED = 12
+_JUDGED = 16
 """Most images that the evaluation translates again, twice each: the demo should take minutes."""
 
 
