@@ -145,7 +145,12 @@ class Setting:
     @property
     def option(self) -> str:
         """Return the command line option, such as ``--batch-size``."""
-        return self.shown.option or "--" + self.name.replace("_", "-")
+        return self.shown.option or option_of(self.name)
+
+
+def option_of(name: str) -> str:
+    """Return the option of the command line for a name: ``batch_size`` -> ``--batch-size``."""
+    return "--" + name.replace("_", "-")
 
 
 def settings_in(model: type[BaseModel]) -> dict[str, Setting]:

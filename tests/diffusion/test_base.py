@@ -183,6 +183,14 @@ def test_an_index_that_names_other_files_than_safetensors_beside_it_is_refused(b
         BaseModel.load(str(base))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_an_index_that_is_no_regular_file_is_refused(base):
+    (base / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    os.mkfifo(base / "unet" / "diffusion_pytorch_model.safetensors.index.json")
+    with pytest.raises(InputError, match="no safetensors weights"):
+        BaseModel.load(str(base))
+
+
 def test_weights_in_pieces_are_loaded_as_those_in_one_file(base):
     whole = BaseModel.load(str(base))
     (base / "unet" / "diffusion_pytorch_model.safetensors").unlink()

@@ -18,6 +18,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.jobs.measuring import measure
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
+from napari_phenldiff.settings import option_of
 
 if TYPE_CHECKING:
     from napari_phenldiff.measurement.tables.measurement import Measurement
@@ -86,7 +87,7 @@ def add_parser(commands: Any) -> None:
     }
     for name, (default, text) in numbers.items():
         parser.add_argument(
-            f"--{name.replace('_', '-')}",
+            option_of(name),
             type=int,
             default=default,
             metavar="N",
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     translation = TranslationConfig(source=kind.source, target=kind.target, seed=args.seed)
     for name in ("images", "held_out"):
         if getattr(args, name) < 2:
-            raise InputError(f"demo: --{name.replace('_', '-')} must be at least 2.")
+            raise InputError(f"demo: {option_of(name)} must be at least 2.")
     out = args.out or _free_folder(Path(DEFAULT_FOLDER))
     check_output_folder(out)
 

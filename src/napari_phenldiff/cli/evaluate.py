@@ -18,6 +18,7 @@ from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Event, Finished, Warned
 from napari_phenldiff.runs.folder import Run, check_output_folder
+from napari_phenldiff.settings import option_of
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.dataset import Dataset
@@ -99,7 +100,7 @@ def add_measurement(parser: argparse.ArgumentParser, *, required: bool = True) -
     )
     for name in _CHANNELS:
         group.add_argument(
-            options.flag(name),
+            option_of(name),
             metavar="CHANNEL",
             help=argparse.SUPPRESS
             if name == "cytoplasm_channel"

@@ -16,6 +16,7 @@ from napari_phenldiff.jobs.inputs import real_groups as real_groups
 from napari_phenldiff.jobs.inputs import summary_of
 from napari_phenldiff.jobs.roles import ROLES
 from napari_phenldiff.runs.config import validated
+from napari_phenldiff.settings import option_of
 
 if TYPE_CHECKING:
     from napari_phenldiff.measurement.batch import BatchResult
@@ -119,7 +120,7 @@ def add_parser(commands: Any) -> None:
     group = parser.add_argument_group("settings")
     absent = argparse.SUPPRESS
     for name, text in _CHANNEL_OPTIONS.items():
-        group.add_argument(options.flag(name), metavar="CHANNEL", help=text, default=absent)
+        group.add_argument(option_of(name), metavar="CHANNEL", help=text, default=absent)
     group.add_argument(
         "--threshold",
         dest="method",
@@ -161,7 +162,7 @@ def add_parser(commands: Any) -> None:
         "threshold (area; default: 1, which is off; golgi: 0.75, neurons: 0.5)",
     )
     for name, text in _SEGMENTATION_OPTIONS.items():
-        group.add_argument(options.flag(name), type=int, metavar="N", help=text, default=absent)
+        group.add_argument(option_of(name), type=int, metavar="N", help=text, default=absent)
     group.add_argument(
         "--split",
         action=argparse.BooleanOptionalAction,
@@ -246,7 +247,7 @@ def settings_from(profile: str, given: Mapping[str, Any]) -> Settings:
     for name in _CHANNEL_OPTIONS:
         if name in given:
             if name not in values:
-                raise InputError(f"The profile {profile} has no {options.flag(name)}.")
+                raise InputError(f"The profile {profile} has no {option_of(name)}.")
             values[name] = given[name]
     # Where nuclei only say which cell something belongs to, they are not what is measured.
     part = "segmentation" if "segmentation" in values else "nuclei"

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.dataset import Dataset
 
 
-def flag(field: str) -> str:
-    """Return the option for a field: ``batch_size`` -> ``--batch-size``."""
-    return "--" + field.replace("_", "-")
-
-
 def add_settings(
     parser: argparse.ArgumentParser,
     model: type[BaseModel],

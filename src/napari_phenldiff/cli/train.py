@@ -18,7 +18,7 @@ from napari_phenldiff.jobs.training import new_run, train_new
 from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, validated
 from napari_phenldiff.runs.folder import Run, check_output_folder
-from napari_phenldiff.settings import settings_in
+from napari_phenldiff.settings import option_of, settings_in
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -186,7 +186,7 @@ def _config(values: dict[str, Any]) -> AnyTrainingConfig:
     """Return the configuration of the method that is asked for, or tell what does not belong."""
     method = values.get("method", "phenldiff")
     model = CONFIGS[method]
-    foreign = [options.flag(key) for key in values if key not in model.model_fields]
+    foreign = [option_of(key) for key in values if key not in model.model_fields]
     if foreign:
         raise InputError(f"--method {method} has no {', '.join(foreign)}; leave it out.")
     if "steps" in values and values.get("minutes") is not None:
@@ -200,11 +200,11 @@ def _config(values: dict[str, Any]) -> AnyTrainingConfig:
 
 
 def _refuse_options_of_new_run(args: argparse.Namespace) -> None:
-    given = [options.flag(key) for key in _given(args) if key != "steps"]
+    given = [option_of(key) for key in _given(args) if key != "steps"]
     given += [f"--{key}" for key in ("source", "target", "condition", "out") if getattr(args, key)]
     given += ["--z"] if args.z is not None else []
     given += ["--wells"] if args.wells is not None else []
-    given += [f"--{name.replace('_', '-')}" for name in options.arrangement(args).model_fields_set]
+    given += [option_of(name) for name in options.arrangement(args).model_fields_set]
     given += ["DATA"] if args.data is not None else []
     if given:
         raise InputError(

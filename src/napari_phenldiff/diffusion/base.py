@@ -276,16 +276,16 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
     check_schedule(schedule, reference)
     autoencoder: Autoencoder
     if vae_config.get("_class_name") == "LappedAutoencoder":
-        autoencoder = _load(LappedAutoencoder, folder / "vae", reference)
         channels, factor = int(vae_config["image_channels"]), 8
+        check_unet(unet_config, reference, channels * int(vae_config["coefficients"]))
+        autoencoder = _load(LappedAutoencoder, folder / "vae", reference)
     else:
         _expect(vae_config, "AutoencoderKL", reference)
+        channels = int(vae_config["in_channels"])
+        factor = 2 ** (len(vae_config["block_out_channels"]) - 1)
         check_unet(unet_config, reference, int(vae_config.get("latent_channels", 0)))
         check_shapes(AutoencoderKL, vae_config, folder / "vae", reference)
         autoencoder = _PosteriorMean(_load(AutoencoderKL, folder / "vae", reference))
-        channels = int(vae_config["in_channels"])
-        factor = 2 ** (len(vae_config["block_out_channels"]) - 1)
-    check_unet(unet_config, reference, autoencoder.latent_channels)
     check_shapes(UNet2DConditionModel, unet_config, folder / "unet", reference)
     unet = _load(UNet2DConditionModel, folder / "unet", reference)
     encoder = None

@@ -23,6 +23,9 @@ from napari_phenldiff.errors import InputError
 _MOST_BYTES = 2**20
 """Largest size of a configuration; those of Stable Diffusion have about 2,000 bytes."""
 
+_MOST_BYTES_OF_INDEX = 2**24
+"""Of an index, which names every weight of a network."""
+
 _MOST_NESTED = 8
 _MOST_ENTRIES = 64
 _MOST = 2**15
@@ -68,14 +71,7 @@ def read_config(
     """
     path = folder / part / name
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is not a regular file")
-        if found.st_size > _MOST_BYTES:
-            raise ValueError(f"it has {found.st_size:,} bytes")
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("it is not a configuration")
+        config = _read_json(path, _MOST_BYTES)
         _check_sizes(config)
     except FileNotFoundError:
         raise InputError(
@@ -254,7 +250,7 @@ def weight_files(folder: Path, reference: str) -> list[Path]:
             f"The base model {reference} has no safetensors weights in {folder.name}/; other "
             "formats can run code and are not read, so convert it first."
         )
-    index = read_config_of_index(folder, reference)
+    index = _read_index(folder, reference)
     names = sorted({str(name) for name in index.values()})
     for name in names:
         if PurePosixPath(name).name != name or not name.endswith(".safetensors"):
@@ -269,13 +265,24 @@ def weight_files(folder: Path, reference: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def read_config_of_index(folder: Path, reference: str) -> dict[str, Any]:
-    """Return the file of each weight, from an index."""
+def _read_json(path: Path, most_bytes: int) -> dict[str, Any]:
+    """Read an object from a file that may come from anyone; ValueError if it holds none."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is not a regular file")
+    if found.st_size > most_bytes:
+        raise ValueError(f"it has {found.st_size:,} bytes")
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError("it is not a configuration")
+    return values
+
+
+def _read_index(folder: Path, reference: str) -> dict[str, Any]:
+    """Return which weights an index says are in which file."""
     path = folder / _INDEX
     try:
-        if path.stat().st_size > 2**24:
-            raise ValueError("it is too large")
-        found = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        found = _read_json(path, _MOST_BYTES_OF_INDEX)["weight_map"]
         if not isinstance(found, dict) or not found:
             raise ValueError("it names no weights")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

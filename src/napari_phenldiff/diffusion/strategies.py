@@ -116,8 +116,8 @@ class Lora(Strategy):
         Rank of the updates.
     layers : tuple of str
         Endings of the names of the layers to update.
-    alpha : float, optional
-        Numerator of the scale of the updates; by default the rank.
+    alpha : float
+        Numerator of the scale of the updates.
     """
 
     name: ClassVar[str] = "lora"
@@ -125,7 +125,7 @@ class Lora(Strategy):
     prefix: ClassVar[str] = "unet."  # as pipelines of diffusers save and load it
     rank: int = 16
     layers: tuple[str, ...] = ATTENTION
-    alpha: float | None = None
+    alpha: float = 16.0
 
     def add_to(self, unet: UNet2DConditionModel) -> list[Group]:
         """Add new updates with zero effect, drawn from torch's global random generator."""
@@ -146,14 +146,10 @@ class Lora(Strategy):
     def _config(self) -> LoraConfig:
         return LoraConfig(
             r=self.rank,
-            lora_alpha=self._alpha,
+            lora_alpha=self.alpha,
             target_modules=list(self.layers),
             init_lora_weights=True,
         )
-
-    @property
-    def _alpha(self) -> float:
-        return float(self.rank) if self.alpha is None else self.alpha
 
     def state(self, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
         """Return both factors of every update."""
@@ -178,7 +174,7 @@ class Lora(Strategy):
         return {
             "strategy": self.name,
             "rank": self.rank,
-            "alpha": self._alpha,
+            "alpha": self.alpha,
             "layers": list(self.layers),
         }
 
@@ -336,12 +332,10 @@ def strategy_from_dict(values: Mapping[str, Any]) -> Strategy:
     """
     match values.get("strategy", Lora.name):
         case Lora.name:
-            alpha = values.get("alpha")  # adapters made before it could be chosen have none
-            return Lora(
-                int(values["rank"]),
-                tuple(str(name) for name in values["layers"]),
-                None if alpha is None else float(alpha),
-            )
+            rank = int(values["rank"])
+            layers = tuple(str(name) for name in values["layers"])
+            # adapters made before it could be chosen have no alpha
+            return Lora(rank, layers, float(values.get("alpha", rank)))
         case Svdiff.name:
             layers = values["layers"]
             return Svdiff(None if layers is None else tuple(str(name) for name in layers))

@@ -92,7 +92,7 @@ class Training:
         self.references = choose_references(config.reference_channels, names, counted, base)
         if not self.separation.found:
             warnings.append(_nothing_found(self.references))
-        self.noise = self._noise(run.channel_names)
+        self.noise = self._noise(run.channel_names, upright)
         self.padding = given_latents(base, run.channel_names)
         self.given = given_latents(base, run.channel_names, self.references)
         self.nothing_to_learn = bool(self.given.all())
@@ -164,7 +164,7 @@ class Training:
             for name in self.normalised
         ]
 
-    def _noise(self, names: Sequence[str]) -> torch.Tensor | None:
+    def _noise(self, names: Sequence[str], upright: Sequence[torch.Tensor]) -> torch.Tensor | None:
         """Return the largest noise for normalised channels ``(1, L, 1, 1)``; None without any.
 
         A dim stain that was made brighter is noisier than a bright one. The network could recognise
@@ -178,7 +178,7 @@ class Training:
         for k, name in enumerate(names):
             if name in self.normalised:
                 part = slice(k * size, (k + 1) * size)
-                found = torch.stack([dark_noise(x.upright()[:, part]) for x in self.latents])
+                found = torch.stack([dark_noise(latents[:, part]) for latents in upright])
                 noise[0, part, 0, 0] = _NOISE * found.max(0).values
         return noise.to(self.base.device)
 

@@ -134,10 +134,7 @@ class Experiment:
         folder = Path(folder)
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder: give one with a sub-folder per condition.")
-        if conditions is not None:
-            _without_repeats([composed(name) for name in conditions])
-        found = Dataset.find(folder, arrangement, conditions=conditions, folders_only=True)
-        return found.read(z=z)
+        return cls.open(folder, conditions=conditions, z=z, arrangement=arrangement)
 
     @classmethod
     def open(

@@ -21,7 +21,7 @@ from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.evaluation_choices import EvaluationChoices
 from napari_phenldiff.widgets.parts.evaluation_view import EvaluationView
 from napari_phenldiff.widgets.parts.form import note
-from napari_phenldiff.widgets.parts.job_foot import JobFoot
+from napari_phenldiff.widgets.parts.job_foot import JobFoot, problem_with
 from napari_phenldiff.widgets.parts.profile_form import SettingsForm
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.tasks import start_evaluation
@@ -134,10 +134,7 @@ class EvaluateWidget(DropPanel):
 
     def validation_error(self) -> str | None:
         """Return why this can't be evaluated, if it can't; it is shown beside the button."""
-        try:
-            return self.request().validation_error()
-        except InputError as error:
-            return str(error)
+        return problem_with(self.request)
 
     def refresh(self) -> None:
         """Say what the button does now, and why it can't if it can't."""

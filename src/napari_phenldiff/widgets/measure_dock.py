@@ -19,7 +19,7 @@ from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest
 from napari_phenldiff.viewer.threshold_cache import thresholds
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
-from napari_phenldiff.widgets.parts.job_foot import JobFoot
+from napari_phenldiff.widgets.parts.job_foot import JobFoot, problem_with
 from napari_phenldiff.widgets.parts.live_preview import LivePreview
 from napari_phenldiff.widgets.parts.measure_choices import MeasureChoices
 from napari_phenldiff.widgets.parts.measure_memory import measure_memory
@@ -116,10 +116,7 @@ class MeasureWidget(DropPanel):
 
     def validation_error(self) -> str | None:
         """Return why this can't be measured, if it can't; it is shown beside the button."""
-        try:
-            return self.request().validation_error()
-        except InputError as error:
-            return str(error)
+        return problem_with(self.request)
 
     def refresh(self) -> None:
         """Say what the button does now, and why it can't if it can't."""

@@ -24,7 +24,7 @@ from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.icons import keep_icon
-from napari_phenldiff.widgets.parts.job_foot import JobFoot
+from napari_phenldiff.widgets.parts.job_foot import JobFoot, problem_with
 from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.strength import Strength
@@ -172,10 +172,7 @@ class TranslateWidget(DropPanel):
 
     def validation_error(self) -> str | None:
         """Return why this can't be translated, if it can't; it is shown beside the button."""
-        try:
-            return self.request().validation_error()
-        except InputError as error:
-            return str(error)
+        return problem_with(self.request)
 
     def _why_unclear(self) -> str:
         """Return why it is unclear which image is shown; empty if it is clear."""

@@ -12,7 +12,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.common_config import Name
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig, validated
-from napari_phenldiff.settings import SETTINGS, Shown
+from napari_phenldiff.settings import SETTINGS, Shown, option_of
 
 FILE = "benchmark.json"
 METHODS = ("phenldiff", "phendiff", "cyclegan", "copy")
@@ -137,7 +137,7 @@ class BenchmarkConfig(BaseModel):
             value = getattr(self, name)
             if name in ("settings", "translation") or value == default[name]:
                 continue
-            flag = "--" + name.replace("_", "-")
+            flag = option_of(name)
             if name == "base" and Path(value).is_absolute():
                 value = Path(value).name  # where it lies is nobody's business
             if value is True:
@@ -145,7 +145,7 @@ class BenchmarkConfig(BaseModel):
             else:
                 words += [flag, ",".join(value) if isinstance(value, tuple) else f"{value}"]
         for name, value in {**self.translation, **self._channels()}.items():
-            words += ["--" + name.replace("_", "-"), f"{value}"]
+            words += [option_of(name), f"{value}"]
         return " ".join(shlex.quote(word) for word in [*words, "--out", "DIR"])
 
     def _channels(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.stains import channels_showing
 from napari_phenldiff.measurement.profiles.profile import AUTO, Channel, Profile
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.settings import option_of
 
 NO_CHANNEL = "none"
 """In place of a channel: none, unless a channel has that name."""
@@ -120,7 +121,7 @@ def _settled(
             what = field.replace("_", " ")
             raise InputError(
                 f"The names of the channels, {quoted(names)}, do not tell which one is the {what} "
-                f"of the profile {profile.name}: choose it (--{field.replace('_', '-')} NAME)."
+                f"of the profile {profile.name}: choose it ({option_of(field)} NAME)."
             )
         channel = suggested
     index = find_channel(names, channel)

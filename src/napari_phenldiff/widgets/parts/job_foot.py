@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer, Signal
@@ -15,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import Job, JobState, duration
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.icons import set_icon
@@ -24,6 +26,22 @@ from napari_phenldiff.widgets.parts.theme import theme_color
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+
+class Request(Protocol):
+    """What a dock asks a job to do."""
+
+    def validation_error(self) -> str | None:
+        """Return why it cannot be done, if it cannot."""
+
+
+def problem_with(request: Callable[[], Request]) -> str | None:
+    """Return why what is filled in cannot be done, or not even be asked for; None if it can."""
+    try:
+        return request().validation_error()
+    except InputError as error:
+        return str(error)
+
 
 _REFRESH_MS = 200
 """A job may report many steps a second; progress is shown five times a second."""
