@@ -48,12 +48,13 @@ class _Measured:
     options: dict[str, Any]
 
 
-_MEASURED = {
+MEASURED = {
     "translocation": _Measured("translocation", {}),
     "golgi": _Measured("golgi", {"channel": "Golgi", "nuclei_channel": "DNA"}),
     "neurons": _Measured("neurons", {"channel": "neurons"}),
     "beading": _Measured("area", {"channel": "neurites"}),
 }
+"""What is measured of each phenotype."""
 
 
 _JUDGED = 16
@@ -142,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     measurement = _measure(args.phenotype, kind.source, kind.target, out)
     measurement.write(out / "measurements.csv")
     say("5 of 5: judging whether it may be believed")
-    measured = _MEASURED[args.phenotype]
+    measured = MEASURED[args.phenotype]
     evaluate(
         Run.open(out / "run"),
         out / "held_out",
@@ -173,7 +174,7 @@ def _free_folder(wanted: Path) -> Path:
 
 def _measure(phenotype: str, source: str, target: str, out: Path) -> Measurement:
     """Measure held-out cells under both conditions, and the translated source ones."""
-    measured = _MEASURED[phenotype]
+    measured = MEASURED[phenotype]
     inputs = [out / "held_out" / source, out / "held_out" / target]
     inputs += [out / "result" / "reconstructed", out / "result" / "translated"]
     settings = settings_from(measured.profile, measured.options)
