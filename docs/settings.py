@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig
 from napari_phenldiff.evaluation.benchmark.config import BenchmarkConfig
 from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
@@ -41,6 +42,15 @@ name stands beside its setting.
 _BESIDE = "beside those of a training. Where no default is given, it is that of the preset."
 
 _COMMANDS: tuple[tuple[str, str, type[BaseModel], Collection[str]], ...] = (
+    (
+        "Which images",
+        (
+            "All commands that read images, the fold of this name in the docks Fine-tune and "
+            "Evaluate, and `Arrangement`. Which channels are read, docks ask under *Channels*."
+        ),
+        Arrangement,
+        (),
+    ),
     (
         "Training",
         "`phenldiff train`, the dock Fine-tune, and `TrainingConfig` in a script.",
@@ -141,7 +151,7 @@ def _bounds(setting: Setting) -> str:
     return "".join(f", {bound}" for bound in (low, high) if bound)
 
 
-_KINDS = {bool: "yes or no", float: "number", int: "whole number", str: "text"}
+_KINDS = {bool: "yes or no", float: "number", int: "whole number", str: "text", Path: "path"}
 
 
 def _default(setting: Setting) -> str:
@@ -150,8 +160,8 @@ def _default(setting: Setting) -> str:
     value = setting.default
     if setting.required or setting.model is not None:
         return ""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
+    if value is None or value == () or isinstance(value, bool):
+        return {None: "none", (): "none", True: "yes", False: "no"}[value]
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
     return text if setting.shown.unit is None else f"{text} {setting.shown.unit}"
 

@@ -134,3 +134,17 @@ def test_a_summary_tells_all_there_is_in_one_line(tmp_path):
     assert found.summary() == expected
     assert found.read().summary() == expected
     assert "\n" not in expected
+
+
+def test_a_layout_finds_wells_in_names_that_nobody_but_a_person_writes(tmp_path):
+    (tmp_path / "plate").mkdir()
+    for well in ("B02", "C11"):
+        for k in (1, 2):
+            file = tmp_path / "plate" / f"{well} second try {k}.tif"
+            write_tiff(file, Image(np.zeros((1, 8, 8), np.uint8), ("DNA",), None, "image"))
+    (tmp_path / "layout.csv").write_text("well,condition\nB2,dmso\nC11,drug\n")
+
+    found = Dataset.find(tmp_path / "plate", Arrangement(layout=tmp_path / "layout.csv"))
+
+    assert numbers(found) == {"dmso": 2, "drug": 2}
+    assert [source.site.well for source in found.sources] == ["B02", "B02", "C11", "C11"]

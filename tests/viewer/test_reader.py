@@ -8,11 +8,15 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.measurement.statistics.units import units_of, units_of_images
 from napari_phenldiff.viewer import reader
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
+from napari_phenldiff.viewer.measuring import MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.reader import get_reader, read_layers
 
 
@@ -262,3 +266,57 @@ def test_other_channels_are_not_stacked_in_one_layer(tmp_path: Path, make_image,
     write_tiff(tmp_path / "a" / "1.tif", make_image("1", channels=("DAPI", "RFP")))
     with pytest.raises(InputError, match='"RFP"'):
         open_in(tmp_path / "a")
+
+
+@pytest.fixture
+def plate_table(tmp_path: Path) -> Path:
+    """A table of images whose names tell nothing: two wells of two fields in each condition."""
+    rng = np.random.default_rng(0)
+    lines = ["path,condition,plate,well,field"]
+    for condition, wells in {"dmso": ("B02", "B03"), "drug": ("C02", "C03")}.items():
+        for well in wells:
+            for field in (1, 2):
+                name = f"shot{len(lines)}x"
+                data = rng.integers(0, 200, (1, 64, 64), dtype=np.uint8)
+                write_tiff(tmp_path / f"{name}.tif", Image(data, ("DNA",), None, name))
+                lines.append(f"{name}.tif,{condition},P1,{well},{field}")
+    (tmp_path / "images.csv").write_text("\n".join(lines))
+    return tmp_path / "images.csv"
+
+
+def test_plate_well_and_field_of_a_table_stay_with_the_layers(plate_table: Path, open_in, viewer):
+    open_in(plate_table)
+
+    dmso, drug = group_layers(viewer.layers)
+    told = [image.site for image in FieldImages(dmso)]
+    places = [("B02", "1"), ("B02", "2"), ("B03", "1"), ("B03", "2")]
+    assert told == [Site("P1", well, field) for well, field in places]
+    # In the thread that reads, too, and where a single image is asked for.
+    assert FieldImages(drug.snapshot()).at(3).site == Site("P1", "C03", "2")
+    assert units_of_images(list(FieldImages(dmso))).counted == "wells"
+
+
+def test_wells_of_a_table_are_counted_by_measure(plate_table: Path, open_in, viewer):
+    open_in(plate_table)
+    source, target = group_layers(viewer.layers)
+
+    measured = run_measurement(MeasuringRequest("area", source, target)).measurement
+
+    assert list(measured.images["well"]) == ["B02", "B02", "B03", "B03", "C02", "C02", "C03", "C03"]
+    assert set(measured.images["plate"]) == {"P1"}
+    assert units_of(measured).counted == "wells"
+
+
+def test_wells_of_a_table_reach_an_evaluation_of_the_layers(
+    plate_table: Path, open_in, viewer, tmp_path: Path
+):
+    open_in(plate_table)
+    for group in group_layers(viewer.layers):
+        for image in FieldImages(group):
+            write_tiff(tmp_path / "aside" / group.name / f"{image.name}.tif", image)
+
+    again = Dataset.find(tmp_path / "aside").read()
+
+    assert [image.site.well for image in again["drug"].images if image.site] == [
+        "C02", "C02", "C03", "C03"
+    ]  # fmt: skip

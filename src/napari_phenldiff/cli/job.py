@@ -56,7 +56,7 @@ def carry_out(request: Request, folder: Path) -> int:
     match request:
         case TrainRequest():
             return train.train(
-                request.data, request.config, request.out, z=request.z, wells=request.wells
+                request.dataset(), request.config, request.out, z=request.z, wells=request.wells
             )
         case ResumeRequest():
             return train.resume(request.run, base_at=request.base_at)
@@ -78,7 +78,7 @@ def _evaluate(request: EvaluateRequest, events: Path) -> int:
         )
         return evaluate.evaluate(
             opened[0],
-            request.data,
+            request.dataset(),
             request.out,
             request.profile,
             request.config,

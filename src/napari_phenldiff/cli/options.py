@@ -150,7 +150,7 @@ def add_arrangement(parser: argparse.ArgumentParser) -> None:
     for name, setting in settings_in(Arrangement).items():
         repeated = name in ("channels", "condition_columns")
         group.add_argument(
-            "--condition-column" if name == "condition_columns" else setting.option,
+            setting.option,
             dest=name,
             action="append" if repeated else "store",
             type=Path if name in ("layout", "root") else str,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from napari_phenldiff.settings import SETTINGS
+from napari_phenldiff.settings import SETTINGS, Shown
 
 
 class Arrangement(BaseModel):
@@ -15,20 +15,24 @@ class Arrangement(BaseModel):
 
     model_config = SETTINGS
 
-    channels: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    channels: Annotated[
+        Annotated[tuple[str, ...], Field(min_length=1)] | None, Shown(in_docks=False)
+    ] = None
     """A channel to read, by its name or number, where not all are wanted; may be given several
     times."""
 
-    pattern: str | None = None
+    pattern: Annotated[str | None, Shown(unset="as microscopes name files")] = None
     """Regular expression with named groups (condition, plate, well, row, col, field, time, channel,
     z) that is looked for in the path of each file, in place of the ways in which microscopes name
     files."""
 
-    layout: Path | None = None
+    layout: Annotated[Path | None, Shown("Layout table")] = None
     """Table that says which well had which condition."""
 
-    condition_columns: tuple[str, ...] = ()
+    condition_columns: Annotated[
+        tuple[str, ...], Shown("Condition", option="--condition-column")
+    ] = ()
     """Column of a table that names the condition; of several, the values are joined."""
 
-    root: Path | None = None
+    root: Annotated[Path | None, Shown("Paths start at")] = None
     """Folder that the paths in a table start from, where not the table's own."""

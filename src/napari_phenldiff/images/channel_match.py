@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
@@ -59,6 +60,14 @@ class ChannelMatch:
         return same and all(places == self.kept for places in self._places().values())
 
     @property
+    def only_leaves_out(self) -> bool:
+        """Whether all conditions have the same channels, in the same order, and some are kept."""
+        same = len(set(self.channels.values())) == 1
+        return same and all(
+            cell in (None, row) for row, cells in enumerate(self.rows) for cell in cells
+        )
+
+    @property
     def wants_a_look(self) -> bool:
         """Whether more than spelling differs, or a channel is left out."""
         ours, *others = self.channels.values()
@@ -90,6 +99,30 @@ class ChannelMatch:
             cells[condition] = place
         rows = (*self.rows[:row], tuple(cells), *self.rows[row + 1 :])
         return replace(self, rows=rows, by_order=self.by_order - {(row, c) for c in others})
+
+    def with_row(self, row: int, *, kept: bool) -> ChannelMatch:
+        """Return the match with a channel of the source left out of all conditions, or taken in.
+
+        One is only taken in where every condition has a channel for it.
+        """
+        others = range(len(self.conditions) - 1)
+        cells = match_channels(self.channels).rows[row] if kept else (None,) * len(others)
+        rows = (*self.rows[:row], cells, *self.rows[row + 1 :])
+        return replace(self, rows=rows, by_order=self.by_order - {(row, c) for c in others})
+
+    def keeping(self, names: Collection[str]) -> ChannelMatch:
+        """Leave out the channels of the source that are not named.
+
+        Nothing is left out where one of the names is none of its channels.
+        """
+        ours = self.channels[self.conditions[0]]
+        if not set(names) <= set(ours):
+            return self
+        match = self
+        for row, name in enumerate(ours):
+            if name not in names:
+                match = match.with_row(row, kept=False)
+        return match
 
     def remarks(self) -> list[str]:
         """Return what should be looked at: guesses, and channels that nothing is learned from."""
@@ -179,9 +212,13 @@ class ChannelMatch:
 
 
 def images_of_folder(
-    folder: Path, conditions: Sequence[str], match: ChannelMatch | None, z: int | Projection | None
+    folder: Path,
+    conditions: Sequence[str],
+    match: ChannelMatch | None,
+    z: int | Projection | None,
+    arrangement: Arrangement | None = None,
 ) -> dict[str, list[Image]]:
-    """Read the images of conditions from a folder, by the names of the conditions.
+    """Read the images of conditions from a folder or table, by the names of the conditions.
 
     Without a match, channels of the same names are brought into one order. With one, each
     condition keeps its own order, which is what was matched.
@@ -192,11 +229,14 @@ def images_of_folder(
         As `Experiment.open`.
     """
     if match is None:
-        read = Experiment.open(folder, conditions=conditions, z=z)
+        read = Experiment.open(folder, conditions=conditions, z=z, arrangement=arrangement)
         return {name: list(read[name].images) for name in conditions}
-    return {
-        name: list(Experiment.open(folder, conditions=[name], z=z).images) for name in conditions
-    }
+
+    def images_of(name: str) -> list[Image]:
+        read = Experiment.open(folder, conditions=[name], z=z, arrangement=arrangement)
+        return list(read.images)
+
+    return {name: images_of(name) for name in conditions}
 
 
 def match_channels(channels: Mapping[str, tuple[str, ...]]) -> ChannelMatch:

@@ -33,6 +33,7 @@ from napari_phenldiff.images.naming import (
     quoted,
 )
 from napari_phenldiff.images.omezarr import is_omezarr, zarr_sources, zarr_stem
+from napari_phenldiff.images.places import well_named
 from napari_phenldiff.images.png import is_png
 from napari_phenldiff.images.sets import members_of_set
 from napari_phenldiff.images.sources import FileSource, GroupSource, ImageSource, peek_file
@@ -301,6 +302,9 @@ def _of_whole_plates(where: Path, how: Arrangement) -> Dataset:
     groups: dict[str, list[ImageSource]] = {}
     others: Counter[str] = Counter()
     for source, named in zip(sources, here.conditions, strict=True):
+        if layout is not None and source.site.well is None:
+            # Named by hand: no microscope writes like that, but the well stands there.
+            source = replace(source, site=replace(source.site, well=well_named(source.name)))
         condition = named if layout is None else layout.condition_of(source.site)
         if condition is None:
             others[source.site.well or source.name] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
 from napari_phenldiff.images.metadata import micrometres
 from napari_phenldiff.images.naming import file_safe
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.tiff import read_tiff
 
 ReadFile = Callable[[Path], Sequence[Image]]
@@ -23,8 +25,9 @@ LAYER_METADATA_KEY = "napari-phenldiff"
 """Key of a layer's metadata under which the viewer keeps what follows.
 
 ``condition`` and ``channel`` (str), ``channel_index`` (int), ``images`` (names of the fields along
-the slider) and ``paths`` (their files, each a str or None). A layer of several channels has
-their names as ``channels``.
+the slider), ``paths`` (their files, each a str or None) and, where any is known, ``sites`` (their
+plate, well and field, each a mapping or None). A layer of several channels has their names as
+``channels``.
 """
 
 
@@ -127,7 +130,8 @@ def _images_of_group(
     paths = list(_own_metadata(layers[0]).get("paths") or ())
     if len(paths) != len(data):
         paths = [None] * len(data)
-    parts = stacks_of(str(layers[0].name), len(data), named=named, paths=paths)
+    sites = sites_of(layers[0], len(data))
+    parts = stacks_of(str(layers[0].name), len(data), named=named, paths=paths, sites=sites)
     return [
         Image(
             data=field,
@@ -136,15 +140,21 @@ def _images_of_group(
             name=name,
             path=_unchanged_file(path, name, field, read_file),
             part_of=part_of,
+            site=site,
         )
-        for field, name, path, part_of in zip(data, names, paths, parts, strict=True)
+        for field, name, path, part_of, site in zip(data, names, paths, parts, sites, strict=True)
     ]
 
 
 def stacks_of(
-    layer_name: str, n: int, *, named: bool, paths: Sequence[str | None]
+    layer_name: str,
+    n: int,
+    *,
+    named: bool,
+    paths: Sequence[str | None],
+    sites: Sequence[Site | None] = (),
 ) -> tuple[str | None, ...]:
-    """Say which stack each image of a layer is a part of.
+    """Say which well, or else which stack, each image of a layer is a part of.
 
     Parameters
     ----------
@@ -155,6 +165,8 @@ def stacks_of(
         Whether the layer names its images; those of a layer that does not are one stack.
     paths : sequence of str or None
         The file of each image, as far as they are known: several from one file are one stack.
+    sites : sequence of Site or None
+        Where each image was taken, as far as that is known.
 
     Returns
     -------
@@ -163,11 +175,20 @@ def stacks_of(
     """
     if not named:
         return (layer_name,) * n if n > 1 else (None,)
-    if len(paths) != n:
-        return (None,) * n
-    return tuple(
-        Path(path).stem if path is not None and paths.count(path) > 1 else None for path in paths
-    )
+    stacks: list[str | None] = [None] * n
+    if len(paths) == n:
+        times = Counter(paths)
+        stacks = [Path(p).stem if p is not None and times[p] > 1 else None for p in paths]
+    if len(sites) != n:
+        return tuple(stacks)
+    wells = (None if site is None else site.part_of for site in sites)
+    return tuple(well or stack for well, stack in zip(wells, stacks, strict=True))
+
+
+def sites_of(layer: Any, n: int) -> tuple[Site | None, ...]:
+    """Return where each of the `n` images of a layer was taken, None where it does not say."""
+    told = list(_own_metadata(layer).get("sites") or ())
+    return tuple(map(Site.told_by, told)) if len(told) == n else (None,) * n
 
 
 def _own_metadata(layer: Any) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ ways that microscopes and people write them; what they do not tell is not guesse
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,6 +86,14 @@ class Site:
         told = {"plate": self.plate, "well": self.well, "field": self.field}
         return {name: value for name, value in told.items() if value is not None}
 
+    @classmethod
+    def told_by(cls, columns: object) -> Site | None:
+        """Return what `columns` of a site said, as it was written down; None for anything else."""
+        if not isinstance(columns, Mapping):
+            return None
+        told = {name: str(columns[name]) for name in SITE_COLUMNS if columns.get(name)}
+        return cls(**told) if told else None
+
 
 SITE_COLUMNS = ("plate", "well", "field")
 """Columns of a table that tell where an image was taken."""
@@ -139,6 +148,15 @@ def place_of(name: str, *, unsure: bool = True) -> Place:
     if cultures:
         return Place(" ".join(cultures), "well")
     return _field(name, tokens)
+
+
+def well_named(name: str) -> str | None:
+    """Return the well that stands in the name of an image, alone; None where there is none."""
+    for expression in _WELLS:
+        found = expression.search(name)
+        if found is not None:
+            return found.group(1)
+    return None
 
 
 def _tokens(text: str) -> list[str]:

@@ -416,18 +416,11 @@ def _images(
     if len(told) == n_channels:
         names = tuple(name or default for name, default in zip(told, names, strict=True))
     provenance = _provenance(tif) or {}
-    part_of, site = provenance.get(_PART_OF), _site(provenance.get(_SITE))
+    part_of, site = provenance.get(_PART_OF), Site.told_by(provenance.get(_SITE))
     return [
         Image(field, names, metadata.pixel_size, path.stem, path_again, part_of, site)
         for field in data
     ]
-
-
-def _site(told: object) -> Site | None:
-    """Return the plate, well and field that a file of our own tells."""
-    if not isinstance(told, Mapping):
-        return None
-    return Site(**{key: str(told[key]) for key in ("plate", "well", "field") if key in told})
 
 
 def _plain(value: object) -> object:

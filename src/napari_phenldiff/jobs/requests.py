@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.config import in_one_sentence, validated
@@ -38,6 +40,19 @@ class TrainRequest(_Request):
     out: Path
     z: int | Projection | None = None
     wells: str | None = None
+    arrangement: Arrangement = Arrangement()
+
+    def dataset(self) -> Dataset:
+        """Find the images of the conditions.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        return Dataset.find(
+            self.data, self.arrangement, conditions=self.config.conditions, folders_only=True
+        )
 
 
 class ResumeRequest(_Request):
@@ -73,6 +88,19 @@ class EvaluateRequest(_Request):
     device: str = "auto"
     base_at: Path | None = None
     z: int | Projection | None = None
+    arrangement: Arrangement = Arrangement()
+
+    def dataset(self) -> Dataset:
+        """Find the images, those of the two conditions where these are named.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        pair = [self.translation.get(role) for role in ("source", "target")]
+        names = [str(name) for name in pair] if all(pair) else None
+        return Dataset.find(self.data, self.arrangement, conditions=names, folders_only=True)
 
     def profile_settings(self) -> Settings:
         """Return the settings of the profile.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.channel_match import ChannelMatch
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.naming import count
@@ -91,6 +92,18 @@ def describe(chosen: Sequence[ConditionChoice], match: ChannelMatch | None) -> s
     return "\n".join([text, *(line for line in unlike if not line.endswith(": "))])
 
 
+def needs_matching(match: ChannelMatch | None) -> bool:
+    """Whether channels have to be brought into one order, which only reading the images does."""
+    return match is not None and not match.changes_nothing and not match.only_leaves_out
+
+
+def with_channels_of(arrangement: Arrangement, match: ChannelMatch | None) -> Arrangement:
+    """Return an arrangement that reads only the channels that a match keeps."""
+    if match is None or match.changes_nothing:
+        return arrangement
+    return arrangement.model_copy(update={"channels": match.names})
+
+
 def conditions_of_layers(layers: Iterable[Layer]) -> tuple[ConditionChoice, ...]:
     """List the conditions that layers are of, see `group_layers`."""
     return tuple(
@@ -125,11 +138,27 @@ def conditions_of_dataset(found: Dataset | None) -> tuple[ConditionChoice, ...]:
 
 def dataset_in(folder: Path) -> Dataset | None:
     """Find the images of a folder or table; None where there are none."""
-    # While a path is typed, it passes through folders that may not be readable.
     try:
-        return Dataset.find(folder, folders_only=True, most_folders=_MOST_FOLDERS, pictures=False)
-    except (InputError, OSError, ValueError):
+        return find_dataset(folder)
+    except InputError:
         return None
+
+
+def find_dataset(folder: Path, arrangement: Arrangement | None = None) -> Dataset:
+    """Find the images of a folder or table that somebody is naming.
+
+    Raises
+    ------
+    InputError
+        If there are none, or so many folders that it can't be an experiment.
+    """
+    try:
+        return Dataset.find(
+            folder, arrangement, folders_only=True, most_folders=_MOST_FOLDERS, pictures=False
+        )
+    except (OSError, ValueError) as error:
+        # While a path is typed, it passes through folders that may not be readable.
+        raise InputError(f"{folder} cannot be read ({error}).") from error
 
 
 def _choice(name: str, sources: Sequence[ImageSource]) -> ConditionChoice:

@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.image import Image
@@ -19,7 +20,11 @@ from napari_phenldiff.jobs.requests import EvaluateRequest
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run, is_run
-from napari_phenldiff.viewer.conditions import ConditionChoice
+from napari_phenldiff.viewer.conditions import (
+    ConditionChoice,
+    needs_matching,
+    with_channels_of,
+)
 from napari_phenldiff.viewer.evaluations import folder_of
 from napari_phenldiff.viewer.image_places import FieldImages
 
@@ -62,6 +67,8 @@ class EvaluationRequest:
         Which channel is which in the two conditions; None if they are the same.
     z : int, "max", "mean", "sum" or None
         Plane (from 0) or projection for images with a z axis.
+    arrangement : Arrangement
+        What folders and names do not tell of the files.
     """
 
     run: Path | None
@@ -79,6 +86,7 @@ class EvaluationRequest:
     device: str = "auto"
     match: ChannelMatch | None = None
     z: int | Projection | None = None
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
     @property
     def out(self) -> Path:
@@ -89,7 +97,7 @@ class EvaluationRequest:
     @property
     def needs_images(self) -> bool:
         """Whether the images have to be written down for the command."""
-        return self.folder is None or (self.match is not None and not self.match.changes_nothing)
+        return self.folder is None or needs_matching(self.match)
 
     # ---- is it valid? ------------------------------------------------------------------------
 
@@ -227,6 +235,9 @@ class EvaluationRequest:
             device=self.device,
             base_at=self.base_at,
             z=None if self.needs_images else self.z,
+            arrangement=Arrangement()
+            if self.needs_images
+            else with_channels_of(self.arrangement, self.match),
         )
 
     def _images(self) -> dict[str, list[Image]]:
@@ -237,7 +248,7 @@ class EvaluationRequest:
             }
         else:
             names = [choice.name for choice in choices]
-            images = images_of_folder(self.folder, names, self.match, self.z)
+            images = images_of_folder(self.folder, names, self.match, self.z, self.arrangement)
         if self.match is None:
             return images
         return {name: self.match.apply(name, found) for name, found in images.items()}

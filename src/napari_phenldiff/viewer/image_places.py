@@ -37,7 +37,7 @@ class Lot:
     geometry : Geometry
         Where the layers lie in the world.
     parts : tuple of str or None
-        The stack that each image is a part of.
+        The well, or the stack, that each image is a part of.
     """
 
     names: tuple[str, ...]
@@ -57,7 +57,9 @@ class Lot:
         axes = _axes(layer)
         names = info.images
         named = len(names) == axes.n_fields
-        parts = stacks_of(str(layer.name), axes.n_fields, named=named, paths=info.paths)
+        parts = stacks_of(
+            str(layer.name), axes.n_fields, named=named, paths=info.paths, sites=info.sites
+        )
         if not named:
             # Somebody has put other images into the layer.
             base = file_safe(str(layer.name))
@@ -335,6 +337,7 @@ def _one_field(
 ) -> LayerSnapshot:
     data = layer.data[0] if layer.multiscale else layer.data
     path = info.paths[place] if with_file and place < len(info.paths) else None
-    info = replace(info, images=(name,), paths=(path,))
+    sites = info.sites[place : place + 1]
+    info = replace(info, images=(name,), paths=(path,), sites=sites)
     cut = Lot.of(layer, info).index(place)
     return replace(LayerSnapshot.of(layer, info), data=data[cut], multiscale=False)

@@ -89,6 +89,7 @@ def condition_layers(
                 tuple(image.name for image in lot),
                 tuple(None if image.path is None else str(image.path) for image in lot),
                 part=part,
+                sites=tuple(image.site for image in lot),
             )
             for index, channel in enumerate(lot[0].channel_names)
         ]
@@ -126,8 +127,9 @@ def condition_planes(
     for part, ((depth, _, height, width), lot) in enumerate(lots.items()):
         size = "" if len(lots) == 1 else f" ({width} × {height} × {depth})"
         images = tuple(stack[0].name for stack in lot)
+        sites = tuple(stack[0].site for stack in lot)
         infos = [
-            LayerInfo(condition, channel, index, images, (None,) * len(lot), part=part)
+            LayerInfo(condition, channel, index, images, (None,) * len(lot), part=part, sites=sites)
             for index, channel in enumerate(lot[0][0].channel_names)
         ]
         names = [f"{condition}: {info.channel}{size}" for info in infos]

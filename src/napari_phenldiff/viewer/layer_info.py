@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_phenldiff.images.layer_axes import LayerAxes
 from napari_phenldiff.images.layers import LAYER_METADATA_KEY
 from napari_phenldiff.images.naming import file_safe
+from napari_phenldiff.images.places import Site
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -56,6 +57,8 @@ class LayerInfo:
         Run, base model, conditions, strength, seed, version: how the layer was made.
     channels : tuple of str
         Names of all channels, for a layer with more than one.
+    sites : tuple of Site or None
+        Plate, well and field of the images, in the same order; empty where none is known.
     """
 
     condition: str
@@ -69,6 +72,7 @@ class LayerInfo:
     real_layer: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
+    sites: tuple[Site | None, ...] = ()
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -88,6 +92,8 @@ class LayerInfo:
         }
         if self.channels:
             entry["channels"] = list(self.channels)
+        if any(site is not None and site.columns() for site in self.sites):
+            entry["sites"] = [None if site is None else site.columns() for site in self.sites]
         if self.role != "real":
             entry["translation"] = self.translation
             entry["real_layer"] = self.real_layer
@@ -112,6 +118,7 @@ class LayerInfo:
             real_layer=entry.get("real_layer"),
             provenance=entry.get("provenance", {}),
             channels=tuple(entry.get("channels", ())),
+            sites=tuple(map(Site.told_by, entry.get("sites", ()))),
         )
 
     @classmethod

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.sources import ImageSource
 from napari_phenldiff.images.tiff import read_provenance, read_tiff
 from napari_phenldiff.viewer.layer_data import LayerDataTuple, display_limits, stack_layers
@@ -93,6 +94,7 @@ def made_layers(made: Sequence[Made]) -> list[LayerDataTuple]:
                 role=role,
                 translation=str(provenance["translation"]),
                 provenance=provenance,
+                sites=tuple(map(Site.told_by, provenance.get("sites", ()))),
             )
             for index, channel in enumerate(channels)
         ]

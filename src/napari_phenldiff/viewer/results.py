@@ -173,6 +173,7 @@ def _described(
             translation=identity,
             real_layer=real_ids[index],
             provenance=provenance,
+            sites=tuple(image.site for image in new.translated),
         )
         for index, channel in enumerate(new.channel_names)
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.dataset import Dataset
@@ -18,7 +19,12 @@ from napari_phenldiff.jobs.training import new_run
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Warned
 from napari_phenldiff.runs.folder import is_run
-from napari_phenldiff.viewer.conditions import ConditionChoice, conditions_in_folder
+from napari_phenldiff.viewer.conditions import (
+    ConditionChoice,
+    conditions_in_folder,
+    needs_matching,
+    with_channels_of,
+)
 from napari_phenldiff.viewer.image_places import FieldImages
 
 __all__ = [
@@ -53,6 +59,8 @@ class TrainingRequest:
         Which channel is which in all these conditions; None if they are the same everywhere.
     z : int, "max", "mean", "sum" or None
         Plane (from 0) or projection for images with a z axis.
+    arrangement : Arrangement
+        What folders and names do not tell of the files.
     """
 
     source: ConditionChoice | None
@@ -63,6 +71,7 @@ class TrainingRequest:
     further: tuple[ConditionChoice, ...] = ()
     match: ChannelMatch | None = None
     z: int | Projection | None = None
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
     def setting(self, name: str) -> Any:
         """Return a setting by its name in `TrainingConfig`."""
@@ -77,7 +86,7 @@ class TrainingRequest:
     @property
     def needs_preparing(self) -> bool:
         """Whether the images have to be read here, since no folder holds them as they are."""
-        return self.folder is None or (self.match is not None and not self.match.changes_nothing)
+        return self.folder is None or needs_matching(self.match)
 
     def validation_error(self) -> str | None:
         """Return why this can't be trained, if it can't; None if it looks right.
@@ -169,7 +178,13 @@ class TrainingRequest:
         """Return what a process is asked for that trains on the images of a folder."""
         assert self.folder is not None
         assert self.out is not None
-        return TrainRequest(data=self.folder, config=self.config(), out=self.out, z=self.z)
+        return TrainRequest(
+            data=self.folder,
+            config=self.config(),
+            out=self.out,
+            z=self.z,
+            arrangement=with_channels_of(self.arrangement, self.match),
+        )
 
     def snapshot(self) -> TrainingRequest:
         """Return the same request with layers that another thread may read."""
@@ -211,7 +226,8 @@ class TrainingRequest:
         if self.folder is None:
             return ()
         names = [choice.name for choice in self.conditions]
-        return Dataset.find(self.folder, conditions=names, folders_only=True).left_out
+        found = Dataset.find(self.folder, self.arrangement, conditions=names, folders_only=True)
+        return found.left_out
 
     def _images(self) -> dict[str, list[Image]]:
         """Read the images of the conditions, and bring their channels into one order."""
@@ -223,7 +239,7 @@ class TrainingRequest:
                 for name, group in groups.items()
             }
         else:
-            images = images_of_folder(self.folder, names, self.match, self.z)
+            images = images_of_folder(self.folder, names, self.match, self.z, self.arrangement)
         if self.match is None:
             return images
         return {name: self.match.apply(name, images[name]) for name in names}

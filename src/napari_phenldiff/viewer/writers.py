@@ -187,6 +187,8 @@ def _provenance(layer: _SavedLayer) -> dict[str, Any]:
             "condition": entry["condition"],
             "images": list(entry.get("images", ())),
         }
+        if entry.get("sites"):
+            provenance["sites"] = list(entry["sites"])
         if entry.get("translation"):
             provenance["translation"] = entry["translation"]
     return {"saved_by": f"napari-phenldiff {__version__}", **provenance}

@@ -121,6 +121,7 @@ class EvaluateWidget(DropPanel):
             device=preferences().device,
             match=self.data.match(),
             z=self.data.z(),
+            arrangement=self.data.arrangement(),
             name=self.choices.name.text().strip(),
             evaluation=self.choices.values(),
             shuffled=self.choices.shuffled.path(),
@@ -180,6 +181,7 @@ class EvaluateWidget(DropPanel):
             # Only when the run has changed, so that what the user chooses afterwards is kept.
             self._conditions = there
             if run is not None:
+                self.data.prefer_channels(run.channel_names)
                 self.data.choose(*run.conditions[:2])
         self._on_profile()
 

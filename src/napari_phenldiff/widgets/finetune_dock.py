@@ -100,6 +100,7 @@ class FineTuneWidget(DropPanel):
             further=self.data.further(),
             match=self.data.match(),
             z=self.data.z(),
+            arrangement=self.data.arrangement(),
         )
 
     def validation_error(self) -> str | None:

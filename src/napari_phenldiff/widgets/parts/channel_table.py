@@ -1,4 +1,4 @@
-"""Which channel is which: a small table that the user checks and corrects."""
+"""Which channels are read, and which is which: a small table that the user corrects."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFrame,
     QGridLayout,
@@ -32,7 +33,7 @@ _NARROW = 88
 
 
 class ChannelTable(QCollapsible):
-    """A row per channel of the source, a column per other condition, folded in at first.
+    """A row per channel of the source to tick, a column per other condition, folded in at first.
 
     Unfolded by itself when the channels of the conditions differ. `edited` tells that somebody
     has put a cell right; `match` is what the table says then.
@@ -49,6 +50,7 @@ class ChannelTable(QCollapsible):
         super().__init__("Channels", expandedIcon="▾", collapsedIcon="▸")
         self.match: ChannelMatch | None = None
         self.cells: list[list[QComboBox]] = []
+        self.ticks: list[QCheckBox] = []
         self.note = note()
         self._form = form
         self._scroll = scroll = _SidewaysScroll()
@@ -63,7 +65,8 @@ class ChannelTable(QCollapsible):
             layout.setContentsMargins(0, top, 0, 0)
         button = self.toggleButton()
         button.setToolTip(
-            "Show or hide which channel of one condition is which channel of the others."
+            "Show or hide which channels are read, and which channel of one condition is which of "
+            "the others."
         )
         self.toggled.connect(self._on_toggled)
 
@@ -99,9 +102,9 @@ class ChannelTable(QCollapsible):
             grid.addWidget(heading, 0, column)
             grid.setColumnMinimumWidth(column, _NARROW)
             grid.setColumnStretch(column, 1)
-        self.cells = []
+        self.cells, self.ticks = [], []
         for row, channel in enumerate(match.channels[source]):
-            grid.addWidget(_label(channel), row + 1, 0)
+            grid.addWidget(self._tick(row, channel), row + 1, 0)
             self.cells.append([])
             for column, name in enumerate(others):
                 cell = self._cell(match.channels[name])
@@ -117,6 +120,15 @@ class ChannelTable(QCollapsible):
                 self.cells[-1].append(cell)
         self._scroll.setWidget(grid_widget)
         self._scroll.updateGeometry()
+
+    def _tick(self, row: int, channel: str) -> QCheckBox:
+        tick = QCheckBox(channel)
+        tick.setAccessibleName(f"Read the channel {channel}")
+        tick.setToolTip(f"Read {channel}; a channel that is not ticked is left out.")
+        tick.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        tick.toggled.connect(lambda kept, row=row: self._on_tick(row, kept))
+        self.ticks.append(tick)
+        return tick
 
     def _cell(self, channels: Sequence[str]) -> QComboBox:
         cell = QComboBox()
@@ -134,9 +146,18 @@ class ChannelTable(QCollapsible):
             for cell, place in zip(cells, places, strict=True):
                 with signals_blocked(cell):
                     cell.setCurrentIndex(cell.count() - 1 if place is None else place)
+        for row, tick in enumerate(self.ticks):
+            with signals_blocked(tick):
+                tick.setChecked(row in match.kept)
         text = " ".join(match.remarks())
         self.note.setText(text)
         self.note.setVisible(bool(text))
+
+    def _on_tick(self, row: int, kept: bool) -> None:
+        if self.match is not None:
+            self.match = self.match.with_row(row, kept=kept)
+            self._fill(self.match)
+            self.edited.emit()
 
     def _on_cell(self, row: int, column: int) -> None:
         if self.match is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,8 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QListWidget
 from superqt.utils import QSignalDebouncer, signals_blocked
 
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, match_channels
 from napari_phenldiff.images.dataset import Dataset
@@ -18,8 +21,8 @@ from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
     conditions_of_dataset,
     conditions_of_layers,
-    dataset_in,
     describe,
+    find_dataset,
 )
 from napari_phenldiff.viewer.unclear_axes import (
     axis_kind,
@@ -27,6 +30,7 @@ from napari_phenldiff.viewer.unclear_axes import (
     settle_axis,
     unclear_layers,
 )
+from napari_phenldiff.widgets.parts.arrangement_form import ArrangementForm
 from napari_phenldiff.widgets.parts.channel_table import ChannelTable
 from napari_phenldiff.widgets.parts.choices import (
     CHECK_HEIGHT,
@@ -42,7 +46,7 @@ from napari_phenldiff.widgets.parts.listening import listen
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-LAYERS, FOLDER = "Open layers", "Folder"
+LAYERS, FOLDER = "Open layers", "Folder or table"
 
 _SLIDER = "slider"
 
@@ -112,7 +116,9 @@ class DataSource(QObject):
         self._two_only = two_only
         self._conditions: tuple[ConditionChoice, ...] = ()
         self._found: Dataset | None = None
+        self._problem = ""
         self._edited: dict[tuple[object, ...], ChannelMatch] = {}
+        self._wanted: tuple[str, ...] = ()
         self.kind = QComboBox()
         self.kind.addItems([LAYERS, FOLDER])
         self.folder = FolderField("one sub-folder per condition, or a table", tables=True)
@@ -125,7 +131,7 @@ class DataSource(QObject):
         self.depth = QComboBox()
         self.summary = note()
         self._form = form = panel.section("Images")
-        form.row("Images from", self.kind, "Layers that are open in the viewer, or a folder.")
+        form.row("Images from", self.kind, "Layers that are open in the viewer, or files.")
         form.row(
             "Folder",
             self.folder,
@@ -154,10 +160,12 @@ class DataSource(QObject):
         form.wide(self.summary)
         self.table = ChannelTable(form)
         panel.add(self.table)
+        self.files = ArrangementForm(panel)
         self._watch = LayerWatch(viewer, self)
         self._watch.changed.connect(self._on_layers)
         self.kind.currentIndexChanged.connect(self.refresh)
         self.folder.changed.connect(self.refresh)
+        self.files.changed.connect(self.refresh)
         self.source.currentIndexChanged.connect(self._on_choice)
         self.target.currentIndexChanged.connect(self._on_choice)
         self.others.itemChanged.connect(self._on_further)
@@ -171,6 +179,16 @@ class DataSource(QObject):
     def path(self) -> Path | None:
         """Return the folder, None if the images are open layers."""
         return self.folder.path() if self._from_folder else None
+
+    def arrangement(self) -> Arrangement:
+        """Return what is filled in about the files of a folder or table."""
+        return self.files.arrangement() if self._from_folder else Arrangement()
+
+    def prefer_channels(self, names: Sequence[str]) -> None:
+        """Leave out other channels than these, until somebody changes it."""
+        self._wanted = tuple(names)
+        self._show_table()
+        self._describe()
 
     def choices(self) -> tuple[ConditionChoice | None, ConditionChoice | None]:
         """Return source and target, as far as they are chosen."""
@@ -222,13 +240,26 @@ class DataSource(QObject):
         self._form.show_row(self.folder, self._from_folder)
         if self._from_folder:
             path = self.folder.path()
-            self._found = dataset_in(path) if path is not None else None
+            self.files.offer(path)
+            self._found, self._problem = self._look_into(path)
             self._conditions = conditions_of_dataset(self._found)
         else:
+            self.files.offer(None)
             self._conditions = conditions_of_layers(self._viewer.layers)
         with signals_blocked(self.source), signals_blocked(self.target):
             fill_pair(self.source, self.target, [(c.label(), c) for c in self._conditions])
         self._on_choice()
+
+    def _look_into(self, path: Path | None) -> tuple[Dataset | None, str]:
+        """Find the images of a path, or say why there are none, where it is clear what is meant."""
+        if path is None:
+            return None, ""
+        how = self.arrangement()
+        try:
+            return find_dataset(path, how), ""
+        except InputError as error:
+            meant = how != Arrangement() or path.is_file()
+            return None, str(error) if meant else ""
 
     def _on_layers(self) -> None:
         if not self._from_folder:
@@ -288,7 +319,10 @@ class DataSource(QObject):
             self.table.show_match(None)
             return
         known = self._edited.get(tuple(channels.items()))
-        self.table.show_match(known or match_channels(channels))
+        match = known or match_channels(channels)
+        if known is None and self._wanted:
+            match = match.keeping(self._wanted)
+        self.table.show_match(match)
 
     def _on_table(self) -> None:
         match = self.table.match
@@ -307,7 +341,9 @@ class DataSource(QObject):
             self.summary.setText("\n".join(filter(None, [text, " ".join(told)])))
         elif self._from_folder and self.folder.path() is not None:
             self.summary.setText(
-                "There are no sub-folders with TIFFs here: choose a folder with one per condition."
+                self._problem
+                or "There are no sub-folders with TIFFs here: choose a folder with one per "
+                "condition."
             )
         else:
             self.summary.setText(

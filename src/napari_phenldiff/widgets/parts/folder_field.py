@@ -6,9 +6,9 @@ from pathlib import Path
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QMenu, QPushButton, QWidget
 
-from napari_phenldiff.images.spreadsheet import is_table
+from napari_phenldiff.images.spreadsheet import TABLE_SUFFIXES, is_table
 
 
 class FolderField(QWidget):
@@ -73,12 +73,22 @@ class FolderField(QWidget):
 
     def _browse(self) -> None:
         start = self.path() or Path.home()
-        if self._new:
+        if self._tables:
+            menu = QMenu(self)
+            menu.addAction("Folder …")
+            table = menu.addAction("Table …")
+            wanted = menu.exec(self.button.mapToGlobal(self.button.rect().bottomLeft()))
+            if wanted is None:
+                return
+            chosen = (
+                _ask_for_table(self, start) if wanted is table else _ask_for_folder(self, start)
+            )
+        elif self._new:
             chosen, _ = QFileDialog.getSaveFileName(
                 self, "New folder", str(start), options=QFileDialog.Option.ShowDirsOnly
             )
         else:
-            chosen = QFileDialog.getExistingDirectory(self, "Choose a folder", str(start))
+            chosen = _ask_for_folder(self, start)
         if chosen:
             self.set_path(Path(chosen))
 
@@ -93,6 +103,32 @@ class FolderField(QWidget):
         if event is not None and folder is not None:
             self.set_path(folder)
             event.acceptProposedAction()
+
+
+class TableField(FolderField):
+    """Path of a table, with a button to browse."""
+
+    def __init__(self, placeholder: str = "") -> None:
+        super().__init__(placeholder, tables=True)
+        self.button.setToolTip("Browse for a table")
+        self.button.setAccessibleName("Browse for a table")
+
+    def _browse(self) -> None:
+        chosen = _ask_for_table(self, self.path() or Path.home())
+        if chosen:
+            self.set_path(Path(chosen))
+
+
+def _ask_for_folder(parent: QWidget, start: Path) -> str:
+    return str(QFileDialog.getExistingDirectory(parent, "Choose a folder", str(start)))
+
+
+def _ask_for_table(parent: QWidget, start: Path) -> str:
+    kinds = " ".join(f"*{suffix}" for suffix in TABLE_SUFFIXES)
+    chosen, _ = QFileDialog.getOpenFileName(
+        parent, "Choose a table", str(start), f"Tables ({kinds});;All files (*)"
+    )
+    return str(chosen)
 
 
 def _folder_in(event: QDropEvent, tables: bool = False) -> Path | None:

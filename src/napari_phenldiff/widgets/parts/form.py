@@ -139,6 +139,14 @@ class Panel(QWidget):
         self.add(form)
         return form
 
+    def show_fold(self, form: Form, visible: bool) -> None:
+        """Show or hide a form that is folded in, with its heading."""
+        widget: QWidget | None = form
+        while widget is not None and not isinstance(widget, QCollapsible):
+            widget = widget.parentWidget()
+        if widget is not None:
+            widget.setVisible(visible)
+
     def fold(self, title: str) -> Form:
         """Add a form that is folded in at first."""
         form = Form(self._wheel)

@@ -1,0 +1,198 @@
+"""Which images and channels a dock reads, where folders and names do not tell."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.jobs.requests import EvaluateRequest, TrainRequest, read_request
+from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
+from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
+from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
+from napari_phenldiff.widgets.parts.data_source import FOLDER
+
+PAINTING = ("DNA", "ER", "RNA", "AGP", "Mito")
+
+
+@pytest.fixture
+def dock(qtbot, tmp_path: Path) -> FineTuneWidget:
+    made = FineTuneWidget(ViewerModel())
+    qtbot.addWidget(made)
+    made.out.set_path(tmp_path / "run")
+    made.data.kind.setCurrentText(FOLDER)
+    made.show()
+    return made
+
+
+def paint(path: Path, name: str, channels: tuple[str, ...] = PAINTING) -> Path:
+    data = np.random.default_rng(len(name)).integers(0, 99, (len(channels), 32, 32), np.uint16)
+    file = path / f"{name}.tif"
+    write_tiff(file, Image(data, channels, None, name))
+    return file
+
+
+@pytest.fixture
+def painted(tmp_path: Path) -> Path:
+    for condition in ("dmso", "drug"):
+        for k in range(3):
+            paint(tmp_path / "data" / condition, f"{condition}_{k}")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def plate(tmp_path: Path) -> Path:
+    """Images of four wells in one folder, and a table of what the wells had."""
+    for well in ("B02", "B03", "C02", "C03"):
+        for field in (1, 2):
+            paint(tmp_path / "plate", f"{well}_f{field}", ("DNA", "marker"))
+    with (tmp_path / "layout.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["well", "condition"])
+        rows.writerows([["B02", "dmso"], ["B03", "dmso"], ["C02", "drug"], ["C03", "drug"]])
+    return tmp_path / "plate"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table with conditions that no column is called after, and paths from another folder."""
+    path = tmp_path / "lists" / "images.csv"
+    path.parent.mkdir()
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "well", "site", "what"])
+        for what, well in (("dmso", "B02"), ("drug", "C02")):
+            for site in (1, 2):
+                name = f"{what}_{site}"
+                paint(tmp_path / "elsewhere", name, ("DNA", "marker"))
+                rows.writerow([f"{name}.tif", well, site, what])
+    return path
+
+
+def names(dock: FineTuneWidget) -> tuple[str, ...]:
+    return dock.data.names()
+
+
+def tick(columns, name: str) -> None:
+    (item,) = columns.findItems(name, Qt.MatchFlag.MatchExactly)
+    item.setCheckState(Qt.CheckState.Checked)
+
+
+def asked_for(dock: FineTuneWidget) -> TrainRequest:
+    assert dock.validation_error() is None
+    request = dock.request()
+    assert not request.needs_preparing
+    return request.job_request()
+
+
+def test_nothing_is_asked_of_layers_and_little_of_a_folder(dock: FineTuneWidget, painted: Path):
+    data = dock.data
+    assert not data.files.pattern.isVisibleTo(dock)
+
+    data.folder.set_path(painted)
+
+    assert data.files.arrangement() == data.arrangement()
+    assert not data.files.columns.isVisibleTo(data.files.columns.parentWidget())
+    assert asked_for(dock).arrangement.model_dump(exclude_defaults=True) == {}
+
+
+def test_channels_that_are_not_ticked_are_not_read(
+    dock: FineTuneWidget, painted: Path, tmp_path: Path
+):
+    dock.data.folder.set_path(painted)
+    assert [tick.text() for tick in dock.data.table.ticks] == list(PAINTING)
+    assert all(tick.isChecked() for tick in dock.data.table.ticks)
+
+    for channel in (1, 2, 3):
+        dock.data.table.ticks[channel].click()
+
+    asked = asked_for(dock)
+    assert asked.arrangement.channels == ("DNA", "Mito")
+    assert "DNA, Mito" in dock.data.summary.text()
+    images = asked.dataset().read().images
+    assert {image.channel_names for image in images} == {("DNA", "Mito")}
+    dock.data.table.ticks[1].click()
+    assert asked_for(dock).arrangement.channels == ("DNA", "ER", "Mito")
+
+
+def test_a_layout_tells_the_conditions_of_wells(dock: FineTuneWidget, plate: Path, tmp_path: Path):
+    dock.data.folder.set_path(plate)
+    assert names(dock) == ()
+
+    dock.data.files.layout_table.set_path(tmp_path / "layout.csv")
+
+    assert names(dock) == ("dmso", "drug")
+    found = asked_for(dock).dataset()
+    assert [len(group) for group in found.conditions.values()] == [4, 4]
+
+
+def test_a_pattern_tells_conditions_and_what_is_wrong_with_it_is_told(
+    dock: FineTuneWidget, plate: Path
+):
+    dock.data.folder.set_path(plate)
+
+    dock.data.files.pattern.setText("(?P<condition>[BC]")
+    assert "regular expression" in dock.data.summary.text()
+    assert names(dock) == ()
+
+    dock.data.files.pattern.setText(r"(?P<condition>[BC])(?P<col>\d+)_f(?P<field>\d)")
+    assert names(dock) == ("B", "C")
+    assert asked_for(dock).dataset().names == ("B", "C")
+
+
+def test_a_table_has_columns_and_a_root(dock: FineTuneWidget, table: Path, tmp_path: Path):
+    data = dock.data
+    data.folder.set_path(table)
+    assert "--condition-column" in data.summary.text()
+    assert not data.files.pattern.isVisibleTo(data.files.pattern.parentWidget())
+
+    tick(data.files.columns, "what")
+    assert "does not exist" in data.summary.text()
+    data.files.root.set_path(tmp_path / "elsewhere")
+
+    assert names(dock) == ("dmso", "drug")
+    asked = asked_for(dock)
+    assert {source.site.well for source in asked.dataset().sources} == {"B02", "C02"}
+    # What belongs to a table says nothing about a folder.
+    data.folder.set_path(tmp_path)
+    assert data.arrangement().condition_columns == ()
+
+
+def test_what_is_asked_for_arrives_in_the_other_process(
+    dock: FineTuneWidget, plate: Path, tmp_path: Path
+):
+    from napari_phenldiff.jobs.requests import write_request
+
+    dock.data.folder.set_path(plate)
+    dock.data.files.layout_table.set_path(tmp_path / "layout.csv")
+    asked = asked_for(dock)
+
+    write_request(tmp_path / "request.json", asked)
+
+    assert read_request(tmp_path / "request.json") == asked
+
+
+def test_evaluate_reads_the_channels_that_the_run_knows(qtbot, run_folder: Path, tmp_path: Path):
+    for condition in ("untreated", "treated"):
+        for k in range(2):
+            paint(tmp_path / "more" / condition, f"{condition}_{k}", ("ER", "DNA", "marker"))
+    dock = EvaluateWidget(ViewerModel())
+    qtbot.addWidget(dock)
+    dock.run_choice.set_path(run_folder)
+    dock.data.kind.setCurrentText(FOLDER)
+    dock.data.folder.set_path(tmp_path / "more")
+
+    assert [tick.isChecked() for tick in dock.data.table.ticks] == [False, True, True]
+    request: EvaluationRequest = dock.request()
+    assert request.validation_error() is None, request.validation_error()
+    asked = replace(request, name="first").prepare(tmp_path / "aside")
+    assert isinstance(asked, EvaluateRequest)
+    assert asked.dataset().channel_names == ("DNA", "marker")
+    assert not (tmp_path / "aside").exists()
