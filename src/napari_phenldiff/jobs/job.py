@@ -7,6 +7,7 @@ that is opened asks `jobs` for the latest job of its kind and shows it.
 from __future__ import annotations
 
 import math
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -87,6 +88,8 @@ class Job:
         Whether a second `stop` ends the work at once.
     result : object
         What the job leaves for `ended`.
+    begun : float
+        When it was asked for, in seconds since the epoch.
     """
 
     kind: str
@@ -106,6 +109,7 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     can_kill: bool = True
     result: Any = None
+    begun: float = field(default_factory=time.time)
 
     _preparing: str = field(default="", init=False, repr=False)
     changed: ClassVar[Signal] = Signal()
@@ -187,7 +191,9 @@ class Job:
 
 
 class Jobs:
-    """The latest job of each kind, per viewer."""
+    """The latest job of each kind, per viewer; `added` tells of each one that begins."""
+
+    added: ClassVar[Signal] = Signal(Job)
 
     def __init__(self) -> None:
         self._entries: list[tuple[weakref.ref[Any], Job]] = []
@@ -200,6 +206,7 @@ class Jobs:
             if ref() is not None and not (ref() is viewer and old.kind == job.kind)
         ]
         self._entries.append((weakref.ref(viewer), job))
+        self.added.emit(job)
 
     def latest(self, kind: str, viewer: object) -> Job | None:
         """Return the latest job of a kind in this viewer, running or ended."""

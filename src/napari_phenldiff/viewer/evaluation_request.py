@@ -19,7 +19,7 @@ from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.jobs.requests import EvaluateRequest
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
     needs_matching,
@@ -27,6 +27,7 @@ from napari_phenldiff.viewer.conditions import (
 )
 from napari_phenldiff.viewer.evaluations import folder_of
 from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.run_state import why_unusable
 
 _TRANSLATION = TranslationConfig.model_fields
 
@@ -107,7 +108,7 @@ class EvaluationRequest:
         Only what is known without reading images is looked at, so this may be called on every
         keystroke. What comes to light later ends the job with a sentence of its own.
         """
-        error = _run_error(self.run, "Choose a run: the folder that a fine-tuning has written.")
+        error = why_unusable(self.run)
         if error is not None or self.run is None:
             return error
         run = Run.open(self.run)
@@ -123,8 +124,8 @@ class EvaluationRequest:
         return (
             self._channel_error(run)
             or self._wells_error()
-            or _run_error(self.shuffled, None)
-            or _run_error(self.half_split, None)
+            or _control_error(self.shuffled)
+            or _control_error(self.half_split)
             or self._name_error()
         )
 
@@ -254,18 +255,6 @@ class EvaluationRequest:
         return {name: self.match.apply(name, found) for name, found in images.items()}
 
 
-def _run_error(path: Path | None, missing: str | None) -> str | None:
-    """Return why nothing can be translated with a run; `missing` where there is none."""
-    if path is None:
-        return missing
-    if not is_run(path):
-        return f"{path.name} is not a run; choose a folder that a fine-tuning has written."
-    try:
-        run = Run.open(path)
-    except InputError as error:
-        return str(error)
-    return (
-        None
-        if run.has_adapter
-        else f"{run.path.name} has no result yet; let its fine-tuning go on first."
-    )
+def _control_error(path: Path | None) -> str | None:
+    """Return why a run cannot be a control; none has to be chosen."""
+    return None if path is None else why_unusable(path)

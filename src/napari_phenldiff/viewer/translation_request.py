@@ -16,10 +16,11 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import read_image, write_tiff
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.translation_settings import settings_of_run
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import LayerGroup
+from napari_phenldiff.viewer.run_state import why_unusable
 
 MIN_REGION = 128
 """Least height and width, in pixels, of a part of an image: cells are not cut out of theirs."""
@@ -109,16 +110,10 @@ class TranslationRequest:
 
     def validation_error(self) -> str | None:
         """Return why this can't be translated, if it can't; None if it looks right."""
-        if self.run is None:
-            return "Choose a run: the folder that a fine-tuning has written."
-        if not is_run(self.run):
-            return f"{self.run.name} is not a run; choose a folder that a fine-tuning has written."
-        try:
-            run = Run.open(self.run)
-        except InputError as error:
-            return str(error)
-        if not run.has_adapter:
-            return f"{run.path.name} has no result yet; let its fine-tuning go on first."
+        error = why_unusable(self.run)
+        if error is not None or self.run is None:
+            return error
+        run = Run.open(self.run)
         if self.base_at is not None and not self.base_at.is_dir():
             return f"There is no folder {self.base_at}; choose that of the base model, or none."
         if self.group is None:

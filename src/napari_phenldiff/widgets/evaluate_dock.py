@@ -53,7 +53,7 @@ class EvaluateWidget(DropPanel):
         self._channels: tuple[str, ...] = ()
         self._conditions: tuple[object, ...] = ()
         self._settings: dict[str, dict[str, Any]] = {}
-        self.run_choice = RunChoice(self.section("Run"))
+        self.run_choice = RunChoice(self.section("Run"), viewer)
         self.run_field = self.run_choice.folder
         self.data = DataSource(self, viewer, two_only=True)
         self._add_measurement()
@@ -64,6 +64,7 @@ class EvaluateWidget(DropPanel):
         self.foot.addWidget(self.job_foot)
 
         self.run_choice.changed.connect(self._on_run)
+        self.run_choice.updated.connect(self._on_run_news)
         self.data.changed.connect(self._on_data)
         self.profile.currentIndexChanged.connect(self._on_profile)
         self.settings.changed.connect(self._on_settings)
@@ -73,9 +74,6 @@ class EvaluateWidget(DropPanel):
         self.job_foot.ended.connect(self._on_ended)
         self._on_run()
         self.job_foot.set_job(jobs.latest("evaluate", viewer))
-        training = jobs.latest("train", viewer)
-        if training is not None:
-            self.run_choice.set_path(training.path)
 
     def _add_measurement(self) -> None:
         self.profile = choice_box()
@@ -173,6 +171,15 @@ class EvaluateWidget(DropPanel):
         self._conditions = ()
         self._on_data()
         self._list_results()
+
+    def _on_run_news(self) -> None:
+        """Say what is known of the same run by now."""
+        run = self.run_choice.run()
+        self.choices.set_run(run)
+        listed = [self.results.itemData(row) for row in range(self.results.count())]
+        if listed != list(() if run is None else evaluations_of(run.path)):
+            self._list_results(self.results.currentData())
+        self.refresh()
 
     def _on_data(self) -> None:
         run, names = self.run_choice.run(), self.data.names()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
@@ -52,7 +55,11 @@ class TranslateWidget(DropPanel):
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
         self._unclear = ""
-        self.run_choice = RunChoice(self.section("Run"))
+        self._proposing = False
+        self._chosen = ""
+        self._proposed: tuple[object, str] | None = None
+        self._known_layers: WeakSet[Layer] = WeakSet()
+        self.run_choice = RunChoice(self.section("Run"), viewer)
         self.run_field = self.run_choice.folder
         self._add_images()
         self._add_conditions()
@@ -63,7 +70,9 @@ class TranslateWidget(DropPanel):
 
         self._watch = LayerWatch(viewer, self)
         self._watch.changed.connect(self._on_layers)
+        self._watch.seen.connect(self._propose)
         self.run_choice.changed.connect(self._on_run)
+        self.run_choice.updated.connect(self._on_run_news)
         self.images.currentIndexChanged.connect(self._on_images)
         for combo in (self.fields, self.source, self.target):
             combo.currentIndexChanged.connect(self.refresh)
@@ -80,9 +89,6 @@ class TranslateWidget(DropPanel):
         self._on_run()
         self._on_layers()
         self.job_foot.set_job(jobs.latest("translate", viewer))
-        training = jobs.latest("train", viewer)
-        if training is not None:
-            self.run_choice.set_path(training.path)
 
     def _add_images(self) -> None:
         self.images = choice_box()
@@ -259,30 +265,88 @@ class TranslateWidget(DropPanel):
 
     def _on_layers(self) -> None:
         groups = group_layers(self.viewer.layers)
-        fill_choices(self.images, [(group.label(), group) for group in groups])
-        self._on_images()
+        with self._by_itself():
+            fill_choices(self.images, [(group.label(), group) for group in groups])
+        self._propose()
 
     def _on_images(self) -> None:
-        """Take the condition of the chosen layers as the source, if the run knows it."""
-        group = self.images.currentData()
+        """Follow another choice of images; what the user has chosen is not proposed anew."""
+        if not self._proposing:
+            group = self.images.currentData()
+            self._chosen = "" if group is None else group.name
+            self._propose_direction()
+
+    @contextmanager
+    def _by_itself(self) -> Iterator[None]:
+        """Do inside what is not the user's choice."""
+        before, self._proposing = self._proposing, True
+        try:
+            yield
+        finally:
+            self._proposing = before
+
+    def _propose(self) -> None:
+        """Choose the images that the canvas shows, or else those that the run goes from.
+
+        What the user has chosen stays for as long as it is there.
+        """
+        groups = [self.images.itemData(index) for index in range(self.images.count())]
+        if self._chosen not in [group.name for group in groups]:
+            self._chosen = ""
+        run = self.run_choice.run()
+        if run is not None and not self._chosen:
+            known = [g for g in groups if _condition(g) in run.conditions]
+            shown = [g for g in known if any(layer.visible for layer in g.layers)]
+            wanted = shown if len({_condition(g) for g in shown}) == 1 else known
+            first = next((g for g in wanted if _condition(g) == run.conditions[0]), None)
+            if wanted:
+                with self._by_itself():
+                    self.images.setCurrentIndex(groups.index(first or wanted[0]))
+        self._propose_direction()
+
+    def _propose_direction(self) -> None:
+        """Take the condition of the images as the source, and the way that the run goes.
+
+        It is proposed once for a run and the condition of the images, so what is chosen stays.
+        """
+        group, run = self.images.currentData(), self.run_choice.run()
+        if group is not None and run is not None:
+            condition = _condition(group)
+            if (run.path, condition) != self._proposed and condition in run.conditions:
+                self._proposed = (run.path, condition)
+                source = run.conditions.index(condition)
+                self.source.setCurrentIndex(source)
+                if self.target.currentIndex() == source:
+                    self.target.setCurrentIndex(1 if source == 0 else 0)
         if group is not None:
-            index = self.source.findText(group.infos[0][0].condition)
-            if index >= 0:
-                self.source.setCurrentIndex(index)
-                if self.target.currentIndex() == index and self.target.count() > 1:
-                    self.target.setCurrentIndex(1 - index if index < 2 else 0)
+            fresh = [layer for layer in group.layers if layer not in self._known_layers]
+            self._known_layers.update(fresh)
+            if len(fresh) == len(group.layers):
+                self.strength.reset()
         self.refresh()
 
     def _on_run(self) -> None:
-        """List the conditions of the run."""
+        """List the conditions of the run, and propose its own direction."""
         run = self.run_choice.run()
         self.settings.suit(run)
         conditions = run.conditions if run is not None else ()
         for index, combo in enumerate((self.source, self.target)):
             fill_choices(combo, [(name, name) for name in conditions])
             combo.setCurrentIndex(min(index, len(conditions) - 1))
-        for index in range(self.images.count()):
-            if conditions and self.images.itemData(index).infos[0][0].condition == conditions[0]:
-                self.images.setCurrentIndex(index)
-                break
-        self._on_images()
+        self._proposed = None
+        if self._chosen and self._chosen_condition() not in conditions:
+            self._chosen = ""
+        self._propose()
+
+    def _chosen_condition(self) -> str:
+        group = self.images.currentData()
+        return "" if group is None else _condition(group)
+
+    def _on_run_news(self) -> None:
+        """Say what is known of the same run by now."""
+        self.settings.suit(self.run_choice.run())
+        self.refresh()
+
+
+def _condition(group: LayerGroup) -> str:
+    return group.infos[0][0].condition

@@ -67,12 +67,18 @@ class LayerWatch(QObject):
 
     changed = Signal()
 
+    seen = Signal()
+    """Emitted when layers were shown or hidden, and nothing else."""
+
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
         # 400 files opened at once are 400 events: the docks are filled once, after the last one.
         self._debouncer = QSignalDebouncer(QSignalDebouncer.EmissionPolicy.Trailing, self)
         self._debouncer.setTimeout(0)
         self._debouncer.triggered.connect(self.changed)
+        self._sight = QSignalDebouncer(QSignalDebouncer.EmissionPolicy.Trailing, self)
+        self._sight.setTimeout(0)
+        self._sight.triggered.connect(self.seen)
         for event in (
             viewer.layers.events.inserted,
             viewer.layers.events.removed,
@@ -86,6 +92,8 @@ class LayerWatch(QObject):
     def _on_any_event(self, event: Any) -> None:
         if event.type == "axis_labels":
             self._on_event()
+        elif event.type == "visible" and isalive(self):
+            self._sight.throttle()
 
     def _on_event(self, event: object = None) -> None:
         if isalive(self):

@@ -53,6 +53,7 @@ class Strength(QObject):
         self.slider.setSingleStep(0.05)  # type: ignore[arg-type]
         self.slider.setPageStep(0.25)  # type: ignore[arg-type]
         setting = settings_in(TranslationConfig)["strength"]
+        self._default = setting.default
         self.slider.setValue(setting.default)
         self.live = QCheckBox("Turn what is shown")
         self.live.setChecked(True)
@@ -85,6 +86,11 @@ class Strength(QObject):
     def setValue(self, value: float) -> None:
         """Set the strength, and turn what is shown."""
         self.slider.setValue(value)
+
+    def reset(self) -> None:
+        """Go back to the default, without turning what is shown: there are other images now."""
+        self._show_value(self._default)
+        self.refresh()
 
     def refresh(self) -> None:
         """Say whether there is something to turn, and show the strength that it has."""

@@ -25,6 +25,7 @@ class TranslationSettings:
     """
 
     def __init__(self, form: Form) -> None:
+        self._suited: object = None
         self.rows = SettingRows(TranslationConfig, form)
         self.rows.add_rest(form, without=_ELSEWHERE)
         self.base_at = FolderField("where the run has it")
@@ -36,8 +37,12 @@ class TranslationSettings:
         )
 
     def suit(self, run: Run | None) -> None:
-        """Fill in guidance and freedom that suit a run."""
+        """Fill in guidance and freedom that suit a run, once: what is changed then stays."""
         calibration = None if run is None else run.calibration
+        suited = (None if run is None else run.path, calibration)
+        if suited == self._suited:
+            return
+        self._suited = suited
         settings = settings_in(TranslationConfig)
         for name in ("guidance", "freedom"):
             default = settings[name].default
