@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 _ROOT = Path(__file__).resolve().parents[1]
 CANNED_EVALUATION = Path(__file__).with_name("canned_evaluation.py")
+LOCAL_HUB = Path(__file__).with_name("local_hub.py")
 _NEED_A_WINDOW = {"display", "make_napari_viewer", "make_napari_viewer_proxy"}
 
 # Before anything imports napari or the hub's client: leaked widgets fail the test that leaked
@@ -111,15 +112,40 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def write_evaluation() -> Callable[..., None]:
-    """Write an evaluation with made-up numbers into a new folder."""
-    spec = importlib.util.spec_from_file_location("canned_evaluation", CANNED_EVALUATION)
+def _module(path: Path) -> Any:
+    """Import a file of the tests that is no test."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    return module.write_evaluation
+    return module
+
+
+@pytest.fixture(scope="session")
+def write_evaluation() -> Callable[..., None]:
+    """Write an evaluation with made-up numbers into a new folder."""
+    return _module(CANNED_EVALUATION).write_evaluation
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """A hub on loopback, which huggingface_hub asks in this test, with an empty cache."""
+    from huggingface_hub import constants
+
+    module = _module(LOCAL_HUB)
+    with module.local_hub() as hub:
+        template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        hub.as_on_a_hub = module.as_on_a_hub
+        yield hub
 
 
 @pytest.fixture

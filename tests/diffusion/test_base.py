@@ -7,15 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.base import BaseModel, find_base
 from napari_phenldiff.diffusion.base_weights import checked_base
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.intensity import IntensityScaling
@@ -231,22 +229,21 @@ def test_the_old_names_in_the_autoencoder_of_stable_diffusion_are_known(stable_d
     assert torch.equal(again.encode(images), new.encode(images))
 
 
-def test_only_what_the_user_typed_may_ask_the_hub(monkeypatch, tmp_path, experiment):
-    asked = []
-
-    def snapshot_download(name: str, *, local_files_only: bool = False, **_: Any) -> str:
-        asked.append((name, local_files_only))
-        raise LocalEntryNotFoundError("not here")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+def test_only_what_the_user_typed_may_ask_the_hub(hub, stable_diffusion, tmp_path, experiment):
     config = TrainingConfig(conditions=experiment.names, base="owner/name")
     scaling = IntensityScaling.fit(experiment.images)
     made = Run.from_experiment(tmp_path / "run", config, experiment=experiment, scaling=scaling)
-    with pytest.raises(InputError, match="could not be fetched from the hub"):
+    with pytest.raises(InputError, match="no base model at owner/name"):
         checked_base(made)
-    assert asked == [("owner/name", False)]
+    assert hub.asked == ["GET /api/models/owner/name"]
+    hub.add("owner/name", stable_diffusion)
     # the same run, as it comes from somebody else
     opened = Run.open(made.path)
-    with pytest.raises(InputError, match=r"the run names it.*--base-at FOLDER"):
+    with pytest.raises(InputError, match=r"the run names it.*phenldiff fetch.*--base-at FOLDER"):
         checked_base(opened)
-    assert asked[1:] == [("owner/name", True)]
+    assert len(hub.asked) == 1
+    # and once its user has fetched the model
+    found = find_base("owner/name")
+    asked = len(hub.asked)
+    assert checked_base(opened) == found
+    assert len(hub.asked) == asked

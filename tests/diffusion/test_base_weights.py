@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_phenldiff.diffusion.base import find_base
 from napari_phenldiff.diffusion.base_weights import checked_base, weights_in
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.merging import merge
@@ -153,46 +154,25 @@ def test_a_merged_run_knows_its_own_weights(base, experiment, tmp_path):
         translated(Run.open(tmp_path / "moved"), experiment)
 
 
-class Hub:
-    """A model on a hub whose main branch moves."""
-
-    def __init__(self, folder: Path, base: Path) -> None:
-        self.folder, self.commits = folder, ["a" * 40]
-        shutil.copytree(base, self._of(self.commits[0]))
-
-    def _of(self, commit: str) -> Path:
-        return self.folder / "models--lab--cells" / "snapshots" / commit
-
-    def move(self) -> None:
-        self.commits.append("b" * 40)
-        shutil.copytree(self._of(self.commits[0]), self._of(self.commits[1]))
-        change(self._of(self.commits[1]) / "unet" / "diffusion_pytorch_model.safetensors", -1)
-
-    def snapshot_download(self, name, *, revision=None, **_):
-        assert name == "lab/cells"
-        commit = self.commits[-1] if revision in (None, "main") else revision
-        if not self._of(commit).is_dir():
-            raise OSError("no such revision")
-        return str(self._of(commit))
-
-
-def test_a_base_from_a_hub_is_that_of_its_commit(base, experiment, tmp_path, monkeypatch):
-    import huggingface_hub
-
-    hub = Hub(tmp_path / "hub", base)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
+def test_a_base_from_a_hub_is_that_of_its_commit(base, experiment, tmp_path, hub):
+    model = hub.add("lab/cells", base)
+    first = model.branches["main"]
     run = trained(tmp_path / "run", experiment, "lab/cells")
-    assert run.base_weights.commit == "a" * 40
+    assert run.base_weights.commit == first
     expected = translated(run, experiment)
-    hub.move()
+    moved = Path(shutil.copytree(base, tmp_path / "moved"))
+    change(moved / "unet" / "diffusion_pytorch_model.safetensors", -1)
+    second = model.commit(moved)
+    later = find_base("lab/cells")
+    assert later.name == second
     # The commit is what is loaded, not what main is now.
     np.testing.assert_array_equal(translated(Run.open(run.path), experiment), expected)
 
-    shutil.rmtree(hub._of("a" * 40))
+    shutil.rmtree(later.with_name(first))
     with pytest.raises(InputError, match=r"is not there.*--base-at FOLDER"):
-        checked_base(run)
-    with pytest.raises(InputError, match=r"not the one.*commit aaaa"):
-        checked_base(Run.open(run.path, base_at=hub._of("b" * 40)))
+        checked_base(Run.open(run.path))
+    with pytest.raises(InputError, match=rf"not the one.*commit {first[:4]}"):
+        checked_base(Run.open(run.path, base_at=later))
     # A copy of the commit is as good.
     np.testing.assert_array_equal(
         translated(Run.open(run.path, base_at=base), experiment), expected

@@ -18,6 +18,7 @@ from napari_phenldiff.cli import (
     demo,
     device,
     evaluate,
+    fetch,
     job,
     measure,
     merge,
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
         *(train, translate, measure, evaluate, benchmark, merge),
-        *(simulate, pretrain, demo, device, job),
+        *(simulate, pretrain, fetch, demo, device, job),
     ):
         module.add_parser(commands)
     return parser

@@ -78,8 +78,8 @@ class Reporter:
                 self._write(f"warning: {message}")
             case Step(step, total, loss, left):
                 self._advance("step", step, total, f"loss {loss:.4f}", left)
-            case Progress(done, total, message, left):
-                self._advance("image", done, total, message, left)
+            case Progress(done, total, message, left, unit):
+                self._advance(unit, done, total, message, left)
             case Finished(step, stopped):
                 self.__exit__(None, None, None)
                 how = "Stopped" if stopped else "Finished"
@@ -94,6 +94,9 @@ class Reporter:
             self._bar.write(line)
 
     def _advance(self, what: str, done: int, total: int, note: str, left: float | None) -> None:
+        if what != self._what and self._bar is not None:
+            self._bar.close()
+            self._bar = None
         self._what = what
         remaining = "" if left is None else f"{duration(left)} left"
         if sys.stdout.isatty():

@@ -7,7 +7,7 @@ and never inferred from their names.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -19,18 +19,20 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
 from napari_phenldiff.diffusion.base_files import (
-    check_schedule,
+    check_configs,
     check_shapes,
-    check_unet,
     read_config,
+    variant_in,
     weight_files,
 )
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
 from napari_phenldiff.diffusion.device import use_fast_attention
 from napari_phenldiff.diffusion.finite import check_weights
+from napari_phenldiff.diffusion.hub import cached, not_here
+from napari_phenldiff.diffusion.hub import fetch as fetch_from_hub
+from napari_phenldiff.diffusion.hub_reference import HubModel
 from napari_phenldiff.errors import InputError
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+from napari_phenldiff.runs.events import Event
 
 
 class Autoencoder(Protocol):
@@ -114,8 +116,9 @@ class BaseModel:
         Parameters
         ----------
         reference : str
-            ``"bundled"``, a folder, or ``owner/name`` or ``owner/name@revision`` of a hub. Only
-            the last uses the network.
+            ``"bundled"``, a folder, or a model on a hub: ``owner/name``, ``owner/name@revision``
+            or the address of its page. Only the last uses the network, unless the model was
+            downloaded earlier and a commit is given as its revision.
         device : torch.device or str
             Device to load it on.
 
@@ -213,17 +216,53 @@ def find_base(reference: str, *, fetch: bool = True) -> Path:
     InputError
         If there is no such base.
     """
+    work = fetch_base(reference, fetch=fetch)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return Path(end.value)
+
+
+def fetch_base(
+    reference: str, *, fetch: bool = True, should_stop: Callable[[], bool] = lambda: False
+) -> Generator[Event, None, Path]:
+    """Find the folder of a base model like `find_base`, and tell how a download goes.
+
+    Parameters
+    ----------
+    reference, fetch
+        As for `find_base`.
+    should_stop : callable
+        Called during a download, which ends when it returns True.
+
+    Yields
+    ------
+    Event
+        Noted and Progress, if it is downloaded.
+
+    Raises
+    ------
+    InputError
+        If there is no such base, or the download was stopped.
+    """
     if reference == "bundled":
         return Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
     place = Path(reference).expanduser()
     if place.exists():
         return place
-    if _is_hub_id(reference):
-        return _download(reference) if fetch else _cached(reference)
-    raise InputError(
-        f"There is no base model at {reference}; give bundled, a folder in diffusers' layout, or "
-        "the id of a model on a hub (owner/name)."
-    )
+    model = HubModel.parse(reference)
+    if model is None:
+        raise InputError(
+            f"There is no base model at {reference}; give bundled, a folder in diffusers' layout, "
+            "or the id of a model on a hub (owner/name)."
+        )
+    if fetch:
+        return (yield from fetch_from_hub(model, should_stop=should_stop))
+    known = cached(model)
+    if known is None:
+        raise not_here(model)
+    return known
 
 
 def check_channels(channels: int, base: BaseModel) -> None:
@@ -235,55 +274,18 @@ def check_channels(channels: int, base: BaseModel) -> None:
         )
 
 
-def _is_hub_id(reference: str) -> bool:
-    # if the part before the slash is an existing folder, it is a mistyped path and not a hub id
-    return bool(_HUB_ID.fullmatch(reference)) and not Path(reference).parent.exists()
-
-
-def _download(reference: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    name, _, revision = reference.partition("@")
-    patterns = ["*/config.json", "scheduler/*.json", "unet/*.safetensors", "vae/*.safetensors"]
-    try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
-    except Exception as error:
-        raise InputError(
-            f"The base model {reference} is not a local folder and could not be fetched from the "
-            f"hub ({type(error).__name__}); download it elsewhere and give its folder."
-        ) from error
-
-
-def _cached(reference: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    name, _, revision = reference.partition("@")
-    try:
-        return Path(snapshot_download(name, revision=revision or None, local_files_only=True))
-    except Exception as error:
-        raise InputError(
-            f"The base model {reference} is one of a hub and has not been downloaded on this "
-            "computer; the run names it, not you, so no network is used: download it if you trust "
-            "it, and give its folder"
-        ) from error
-
-
 def _from_folder(folder: Path, reference: str) -> BaseModel:
+    check_configs(folder, reference)
     vae_config = read_config(folder, "vae", reference)
     unet_config = read_config(folder, "unet", reference)
     schedule = read_config(folder, "scheduler", reference, "scheduler_config.json")
-    _expect(unet_config, "UNet2DConditionModel", reference)
-    check_schedule(schedule, reference)
     autoencoder: Autoencoder
     if vae_config.get("_class_name") == "LappedAutoencoder":
         channels, factor = int(vae_config["image_channels"]), 8
-        check_unet(unet_config, reference, channels * int(vae_config["coefficients"]))
         autoencoder = _load(LappedAutoencoder, folder / "vae", reference)
     else:
-        _expect(vae_config, "AutoencoderKL", reference)
         channels = int(vae_config["in_channels"])
         factor = 2 ** (len(vae_config["block_out_channels"]) - 1)
-        check_unet(unet_config, reference, int(vae_config.get("latent_channels", 0)))
         check_shapes(AutoencoderKL, vae_config, folder / "vae", reference)
         autoencoder = _PosteriorMean(_load(AutoencoderKL, folder / "vae", reference))
     check_shapes(UNet2DConditionModel, unet_config, folder / "unet", reference)
@@ -291,7 +293,6 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
     encoder = None
     if (folder / "conditioner" / "config.json").exists():
         config = read_config(folder, "conditioner", reference)
-        _expect(config, "DescriptorEncoder", reference)
         check_shapes(DescriptorEncoder, config, folder / "conditioner", reference)
         encoder = _load(DescriptorEncoder, folder / "conditioner", reference)
     try:
@@ -323,25 +324,22 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
     )
 
 
-def _expect(config: dict[str, Any], name: str, reference: str) -> None:
-    if config.get("_class_name") != name:
-        raise InputError(
-            f"The base model {reference} has a {config.get('_class_name')} where a {name} is "
-            "needed; Stable Diffusion 1 and 2 and bases made with phenldiff work."
-        )
-
-
 def _load(kind: Any, folder: Path, reference: str) -> Any:
     weight_files(folder, reference)
     try:
         # weights saved in half precision are computed with in single precision
         model = kind.from_pretrained(
-            str(folder), use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
+            str(folder),
+            use_safetensors=True,
+            local_files_only=True,
+            torch_dtype=torch.float32,
+            variant=variant_in(folder, reference),
         )
     except Exception as error:
         raise InputError(
             f"The {folder.name} of the base model {reference} cannot be loaded "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}); download or copy it again."
+            f"({type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}); "
+            "download or copy it again."
         ) from error
     check_weights(
         model.state_dict(),

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,8 +39,11 @@ _MOST_OF = {
 }
 """Other limits for some settings."""
 
-_WHOLE = "diffusion_pytorch_model.safetensors"
-_INDEX = "diffusion_pytorch_model.safetensors.index.json"
+VARIANTS = ("", "fp16", "bf16")
+"""Precisions that weights are saved in, by what diffusers adds to the names of the files. The first
+that is complete is loaded; plain names, which are mostly those of single precision, come first."""
+
+_STEM = "diffusion_pytorch_model"
 _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Layers of the attention in the autoencoder of Stable Diffusion 1 and 2; diffusers renames them on
 loading."""
@@ -88,6 +92,44 @@ def read_config(
             f"The file {path} of the base model cannot be read: {error}; download or copy it again."
         ) from error
     return config
+
+
+def check_configs(folder: Path, reference: str) -> None:
+    """Refuse a base model by its configurations alone, before any weights are fetched or read.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the base, which may have no weights yet.
+    reference : str
+        Name of the base, for messages.
+
+    Raises
+    ------
+    InputError
+        If a configuration is missing or damaged, or is that of a model that cannot be used.
+    """
+    vae = read_config(folder, "vae", reference)
+    unet = read_config(folder, "unet", reference)
+    check_class(unet, "UNet2DConditionModel", reference)
+    check_schedule(read_config(folder, "scheduler", reference, "scheduler_config.json"), reference)
+    if vae.get("_class_name") == "LappedAutoencoder":
+        channels = _number(vae, "image_channels") * _number(vae, "coefficients")
+    else:
+        check_class(vae, "AutoencoderKL", reference)
+        channels = _number(vae, "latent_channels")
+    check_unet(unet, reference, channels)
+    if (folder / "conditioner" / "config.json").exists():
+        check_class(read_config(folder, "conditioner", reference), "DescriptorEncoder", reference)
+
+
+def check_class(config: Mapping[str, Any], name: str, reference: str) -> None:
+    """Raise `InputError` unless a configuration is that of the class `name`."""
+    if config.get("_class_name") != name:
+        raise InputError(
+            f"The base model {reference} has a {config.get('_class_name')} where a {name} is "
+            "needed; Stable Diffusion 1 and 2 and bases made with phenldiff work."
+        )
 
 
 def check_unet(config: Mapping[str, Any], reference: str, latent_channels: int) -> None:
@@ -235,34 +277,109 @@ def _name_of_today(name: str) -> str:
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenWeights:
+    """Which of the weights in a folder are loaded.
+
+    Attributes
+    ----------
+    variant : str or None
+        What diffusers calls their precision; None for those with plain names.
+    file : str
+        Name of the file of all weights, or of the index of their shards.
+    in_shards : bool
+        Whether `file` is an index.
+    """
+
+    variant: str | None
+    file: str
+    in_shards: bool
+
+
+def choose_weights(names: Collection[str], part: str, reference: str) -> ChosenWeights:
+    """Choose among the files of a part of a base model, which may have weights several times.
+
+    Parameters
+    ----------
+    names : collection of str
+        Names of the files in the folder of the part.
+    part : str
+        Name of the part, for messages.
+    reference : str
+        Name of the base, for messages.
+
+    Raises
+    ------
+    InputError
+        If none of them are safetensors weights under the names of diffusers.
+    """
+    for variant in VARIANTS:
+        dotted = f".{variant}" if variant else ""
+        whole = f"{_STEM}{dotted}.safetensors"
+        index = f"{_STEM}.safetensors.index{dotted}.json"
+        for name in (whole, index):
+            if name in names:
+                return ChosenWeights(variant or None, name, in_shards=name == index)
+    raise InputError(
+        f"The base model {reference} has no safetensors weights in {part}/; other "
+        "formats can run code and are not read, so convert it first."
+    )
+
+
 def weight_files(folder: Path, reference: str) -> list[Path]:
     """Return the files of the weights in a folder: one file, or the shards in an index.
 
     Raises
     ------
     InputError
-        If there are none, or if the index names anything but safetensors files in its folder.
+        If there are none, if the index names anything but safetensors files in its folder, or if
+        one of them is missing.
     """
-    if (folder / _WHOLE).is_file():
-        return [folder / _WHOLE]
-    if not (folder / _INDEX).is_file():
-        raise InputError(
-            f"The base model {reference} has no safetensors weights in {folder.name}/; other "
-            "formats can run code and are not read, so convert it first."
-        )
-    index = _read_index(folder, reference)
-    names = sorted({str(name) for name in index.values()})
+    chosen = _chosen_in(folder, reference)
+    if not chosen.in_shards:
+        return [folder / chosen.file]
+    names = shards_in(folder / chosen.file, reference)
     for name in names:
-        if PurePosixPath(name).name != name or not name.endswith(".safetensors"):
-            raise InputError(
-                f"The index {folder.name}/{_INDEX} of the base model {reference} names {name!r}: "
-                "only safetensors files beside it are read, since other formats can run code."
-            )
         if not (folder / name).is_file():
             raise InputError(
                 f"The base model {reference} is not complete: {folder.name}/{name} is missing."
             )
     return [folder / name for name in names]
+
+
+def variant_in(folder: Path, reference: str) -> str | None:
+    """Return the variant of the weights in a folder, as diffusers is asked for it.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    return _chosen_in(folder, reference).variant
+
+
+def shards_in(index: Path, reference: str) -> list[str]:
+    """Return the names of the files that an index says the weights are in.
+
+    Raises
+    ------
+    InputError
+        If the index is damaged, or names anything but safetensors files in its folder.
+    """
+    names = sorted({str(name) for name in _read_index(index, reference).values()})
+    for name in names:
+        if PurePosixPath(name).name != name or not name.endswith(".safetensors"):
+            raise InputError(
+                f"The index {index.parent.name}/{index.name} of the base model {reference} names "
+                f"{name!r}: only safetensors files beside it are read, since other formats can run "
+                "code."
+            )
+    return names
+
+
+def _chosen_in(folder: Path, reference: str) -> ChosenWeights:
+    found = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else ()
+    return choose_weights(found, folder.name, reference)
 
 
 def _read_json(path: Path, most_bytes: int) -> dict[str, Any]:
@@ -278,9 +395,8 @@ def _read_json(path: Path, most_bytes: int) -> dict[str, Any]:
     return values
 
 
-def _read_index(folder: Path, reference: str) -> dict[str, Any]:
+def _read_index(path: Path, reference: str) -> dict[str, Any]:
     """Return which weights an index says are in which file."""
-    path = folder / _INDEX
     try:
         found = _read_json(path, _MOST_BYTES_OF_INDEX)["weight_map"]
         if not isinstance(found, dict) or not found:
@@ -313,6 +429,12 @@ def _check_sizes(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {value:,}")
 
     check("it", config, 0)
+
+
+def _number(config: Mapping[str, Any], name: str) -> int:
+    """Return an integer of a configuration; 0, which fits to nothing, where it has none."""
+    value = config.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Generator
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from napari_phenldiff.diffusion.base import BaseModel, find_base
+from napari_phenldiff.diffusion.base import BaseModel, fetch_base, find_base
+from napari_phenldiff.diffusion.base_files import weight_files
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.runs.events import Event
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.records import BaseWeights
 
@@ -25,10 +28,6 @@ _PARTS = {
     "conditioner": "config.json",
     "scheduler": "scheduler_config.json",
 }
-_WHOLE, _PIECES = (
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model-*-of-*.safetensors",
-)
 _AT_ONCE = 2**22
 
 
@@ -50,17 +49,16 @@ def weights_in(folder: Path) -> BaseWeights:
     total, size = hashlib.sha256(), 0
     for part, name in _PARTS.items():
         config = folder / part / name
-        if config.is_file():
-            _add(total, f"{part}/{name}", _settings(config))
-        whole = folder / part / _WHOLE
-        pieces = [whole] if whole.is_file() else sorted((folder / part).glob(_PIECES))
-        for path in pieces:
+        if not config.is_file():
+            continue
+        _add(total, f"{part}/{name}", _settings(config))
+        if part == "scheduler":
+            continue
+        for path in weight_files(folder / part, str(folder)):
             found = path.stat()
             _add(total, f"{part}/{path.name}", _sha256(path, found.st_size, found.st_mtime_ns))
             size += found.st_size
-    # The hub's cache names the folder of a commit after it.
-    commit = folder.name if folder.parent.name == "snapshots" else None
-    return BaseWeights(sha256=total.hexdigest(), bytes=size, commit=commit)
+    return BaseWeights(sha256=total.hexdigest(), bytes=size, commit=_commit_of(folder))
 
 
 def load_base_of(run: Run, *, device: torch.device | str = "cpu") -> BaseModel:
@@ -103,6 +101,18 @@ def checked_base(run: Run) -> Path:
     raise InputError(_another(run, place, found))
 
 
+def fetch_base_of(run: Run, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
+    """Download the base of a new run if it is on a hub, and tell how that goes.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or the download was stopped.
+    """
+    if run.is_new:
+        yield from fetch_base(run.base, should_stop=should_stop)
+
+
 def record_base(run: Run) -> None:
     """Record the base that a run is trained on; a resumed run must still have the same one.
 
@@ -133,6 +143,14 @@ def _another(run: Run, place: Path, found: BaseWeights) -> str:
         f"{commit}): translations would not be those of the run. Give the old base with "
         "“Base model” (--base-at FOLDER), or train again."
     )
+
+
+def _commit_of(place: Path) -> str | None:
+    """Return the commit that a folder or file in the cache of a hub is of."""
+    for folder in (place, *place.parents):
+        if folder.parent.name == "snapshots":
+            return folder.name
+    return None
 
 
 def _settings(path: Path) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from napari_phenldiff.diffusion.base import check_channels
-from napari_phenldiff.diffusion.base_weights import load_base_of, record_base
+from napari_phenldiff.diffusion.base_weights import fetch_base_of, load_base_of, record_base
 from napari_phenldiff.diffusion.calibration import calibrate
 from napari_phenldiff.diffusion.device import choose_device
 from napari_phenldiff.diffusion.hardware import device_name
@@ -79,8 +79,8 @@ def finetune(
     Yields
     ------
     Event
-        Loading, Started, Warned, Noted, Step, Validated, Preview, Saved and one Finished. If all
-        channels are references, there are no steps.
+        Loading, Progress of a download, Started, Warned, Noted, Step, Validated, Preview, Saved and
+        one Finished. If all channels are references, there are no steps.
 
     Raises
     ------
@@ -89,6 +89,7 @@ def finetune(
     """
     since = time.monotonic()
     device = choose_device(config.device)
+    yield from fetch_base_of(run, should_stop)
     record_base(run)
     base = load_base_of(run, device=device)
     check_channels(experiment.n_channels, base)

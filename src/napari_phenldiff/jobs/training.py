@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_phenldiff.diffusion.hub_reference import HubModel
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.controls import control_experiment
@@ -362,12 +363,13 @@ def _events(
 
 
 def _with_absolute_base(config: AnyTrainingConfig) -> AnyTrainingConfig:
-    """Name the folder of the base so that the run may be used from another working folder."""
+    """Name the base so that the run may be used from another working folder."""
     if "base" not in type(config).model_fields or config.base == "bundled":
         return config
-    if not Path(config.base).is_dir():
-        return config  # the id of a model on a hub
-    return config.model_copy(update={"base": str(Path(config.base).resolve())})
+    if Path(config.base).exists():
+        return config.model_copy(update={"base": str(Path(config.base).resolve())})
+    model = HubModel.parse(config.base)  # which may be a pasted address
+    return config if model is None else config.model_copy(update={"base": str(model)})
 
 
 def _with_names_of(experiment: Experiment, config: AnyTrainingConfig) -> AnyTrainingConfig:

@@ -101,12 +101,13 @@ class Saved(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class Progress(_Timed):
-    """`done` of `total` items of work other than training are done."""
+    """`done` of `total` items of work other than training are done; `unit` says what is counted."""
 
     done: int
     total: int
     message: str = ""
     seconds_left: float | None = None
+    unit: str = "image"
 
 
 @dataclass(frozen=True, slots=True)
