@@ -63,6 +63,26 @@ def test_freedom_that_spoils_the_cells_is_not_chosen():
     assert all(trial.to_source > found.chosen.to_source + 0.05 for trial in free)
 
 
+class Freed(Pretended):
+    """A model that draws structures anew as well as they were, and can only then change them."""
+
+    def __init__(self) -> None:
+        super().__init__(push=2.0, spoils=0.0)
+
+    def apply_freedom(self, inversion, noise, config):
+        part = config.freedom
+        code = (1 - part**2) ** 0.5 * inversion.code + part * noise
+        self.push = 0.5 + 2 * part
+        return Inversion((inversion.path[0], code), inversion.residual)
+
+
+def test_freedom_is_chosen_where_structures_must_be_drawn_anew_to_change():
+    found = calibrate(Freed(), latents(0.0, 10), latents(0.0, 40), latents(2.2, 40), CONFIG)
+    assert found.chosen.freedom > 0
+    # other structures of the same kind count as the source's
+    assert all(trial.to_source < 0.1 for trial in found.trials)
+
+
 def trial(guidance: float, freedom: float, score: float) -> Trial:
     return Trial(guidance=guidance, freedom=freedom, to_target=score, to_source=0, effect=1)
 

@@ -13,7 +13,7 @@ from napari_phenldiff.runs.calibration import Calibration, Trial
 from napari_phenldiff.runs.config import TranslationConfig
 
 GUIDANCES = (1.0, 1.35, 1.75, 2.2)
-FREEDOMS = (0.0, 0.3, 0.5)
+FREEDOMS = (0.0, 0.3, 0.5, 0.7)
 MOST_TILES = 8
 """Largest number of tiles translated: each takes some 20 passes per setting and strength."""
 
@@ -85,8 +85,8 @@ class _TrialScorer:
         spread = (0.5 * (sources.var(0) + targets.var(0))).sqrt()
         self._spread = spread.clamp_min(0.05 * spread.mean().clamp_min(1e-6))
         self._sources, self._targets = sources / self._spread, targets / self._spread
-        self._unknown = unknown / self._spread
         self._apart = self._distance(self._sources, self._targets)
+        self._typical = self._distance(unknown / self._spread, self._sources)
         self._line = self._targets.mean(0) - self._sources.mean(0)
         # Means of few images differ by chance. Without subtracting that, every effect would look
         # too small.
@@ -103,7 +103,9 @@ class _TrialScorer:
             guidance=guidance,
             freedom=freedom,
             to_target=self._distance(there, self._targets) / self._apart,
-            to_source=self._distance(back, self._unknown) / self._apart,
+            # Structures that are drawn anew are other ones, which is the purpose of freedom. What
+            # counts is whether they could be those of the source condition.
+            to_source=max(0.0, self._distance(back, self._sources) - self._typical) / self._apart,
             effect=float(change) / self._length,
         )
 

@@ -29,7 +29,8 @@ class Trial(BaseModel):
         Distance of translated images to real target images, as a fraction of the distance of real
         source images to them; 0 if they cannot be distinguished.
     to_source : float
-        Distance of reconstructed images to real source images, as a fraction of the same distance.
+        How much further reconstructed images are from the real source images than the images that
+        they were made of, as a fraction of the same distance.
     effect : float
         Change from reconstructed to translated images along the line from source to target, as a
         fraction of the real change.
