@@ -1,6 +1,6 @@
 """How long images take to be found and read: 5,000 files, and large ones.
 
-    python benchmarks/reading.py [FOLDER] [--files 5000] [--train]
+    python benchmarks/reading.py [FOLDER] [--files 5000] [--train] [--viewer]
 
 Writes the files into FOLDER (a temporary one by default), in two conditions, as one file per image
 and as one file per channel, and tells for each:
@@ -9,6 +9,11 @@ and as one file per channel, and tells for each:
 - until the first image is there (1 s), and how much memory has grown by then;
 - with ``--train``, until a training that takes 100 images of each condition begins its first step
   (30 s);
+
+- with ``--viewer`` (xvfb-run where there is no screen), in a napari window with the dock
+  Fine-tune: until the dock lists a folder that is chosen in it; until the first image of one that
+  is dropped on the viewer is painted and the dock lists it (4 s), how long a step of the slider
+  takes, and how much memory has grown after 200 steps.
 
 Seconds of the processor stand beside those of the clock, which other programs lengthen. And how
 fast an OME-TIFF of 2,048 pixels is read, in parts of the speed of tifffile alone (0.8).
@@ -43,6 +48,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--viewer", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
@@ -51,6 +57,8 @@ def main() -> None:
             if not place.exists():
                 write(place, args.files)
             finding(place)
+            if args.viewer:
+                viewing(place)
             if args.train:
                 training(place, folder / f"run_{kind}")
         speed(folder / "large.ome.tif")
@@ -135,6 +143,56 @@ def training(folder: Path, run: Path) -> None:
                 print(f"{folder.name}: first step after {time.perf_counter() - start:.1f} s")
                 break
         process.terminate()
+
+
+def viewing(folder: Path) -> None:
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    from napari_phenldiff.widgets.parts.data_source import FOLDER, LAYERS
+
+    viewer = napari.Viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-phenldiff", "Fine-tune")
+
+    def wait(until: Callable[[], bool], seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while not until() and time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.001)
+
+    wait(lambda: False, 1)
+    dock.data.kind.setCurrentText(FOLDER)
+    clock = Clock()
+    dock.data.folder.set_path(folder)
+    wait(lambda: len(dock.data.names()) == len(CONDITIONS))
+    chosen = clock.told()
+    dock.data.folder.set_path(None)
+    dock.data.kind.setCurrentText(LAYERS)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    clock = Clock()
+    viewer.open(folder, plugin="napari-phenldiff")
+    QApplication.processEvents()
+    viewer.window._qt_viewer.canvas.native.repaint()
+    shown = clock.told()
+    wait(lambda: len(dock.data.names()) == len(CONDITIONS))
+    listed = clock.told()
+    opened = (process.memory_info().rss - before) / 2**20
+    steps = []
+    for place in np.linspace(0, len(viewer.layers[0].data) - 1, 200).astype(int):
+        start = time.perf_counter()
+        viewer.dims.set_point(0, int(place))
+        QApplication.processEvents()
+        steps.append(time.perf_counter() - start)
+    grown = (process.memory_info().rss - before) / 2**20
+    print(
+        f"{folder.name} in the viewer: listed in the dock in {chosen}; dropped, first image after "
+        f"{shown}, listed after {listed}; a step of the slider takes "
+        f"{statistics.median(steps) * 1e3:.0f} ms (95 % within "
+        f"{np.quantile(steps, 0.95) * 1e3:.0f} ms); memory grew by {opened:.0f} MiB, "
+        f"by {grown:.0f} MiB after 200 steps"
+    )
+    viewer.close()
 
 
 def speed(path: Path) -> None:

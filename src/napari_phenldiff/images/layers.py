@@ -136,7 +136,7 @@ def _images_of_group(
         Image(
             data=field,
             channel_names=tuple(channel_names),
-            pixel_size=_pixel_size(layers[0]),
+            pixel_size=pixel_size_of(layers[0]),
             name=name,
             path=_unchanged_file(path, name, field, read_file),
             part_of=part_of,
@@ -220,8 +220,8 @@ def _channels(
     return stack, parts if alone else tuple(f"{name} {part}" for part in parts)
 
 
-def _pixel_size(layer: Any) -> tuple[float, float] | None:
-    """Micrometres per pixel, None where the layer's units are pixels.
+def pixel_size_of(layer: Any) -> tuple[float, float] | None:
+    """Return the micrometres per pixel (y, x) of a layer, None where its units are pixels.
 
     What the layer is turned, stretched or sheared by counts, too. Where that leaves no right angle
     between y and x, a pixel has no height and width.

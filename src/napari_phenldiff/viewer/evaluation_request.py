@@ -27,6 +27,7 @@ from napari_phenldiff.viewer.conditions import (
 )
 from napari_phenldiff.viewer.evaluations import folder_of
 from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.lazy_layers import folder_of_groups
 from napari_phenldiff.viewer.run_state import why_unusable
 
 _TRANSLATION = TranslationConfig.model_fields
@@ -94,6 +95,11 @@ class EvaluationRequest:
         """Folder of the results; the run must be known."""
         assert self.run is not None, "no run is chosen"
         return folder_of(self.run.resolve(), self.name)
+
+    @property
+    def conditions(self) -> tuple[ConditionChoice, ...]:
+        """Source and target, as far as they are chosen."""
+        return tuple(choice for choice in (self.source, self.target) if choice is not None)
 
     @property
     def needs_images(self) -> bool:
@@ -176,6 +182,16 @@ class EvaluationRequest:
 
     # ---- what it becomes ---------------------------------------------------------------------
 
+    def in_files(self) -> EvaluationRequest:
+        """Return the same request for the folder or table that the layers read their images from.
+
+        That of layers that hold their images stays as it is. This looks for files: call it in a
+        background thread.
+        """
+        groups = {c.name: c.group for c in self.conditions if c.group is not None}
+        folder = None if self.folder is not None else folder_of_groups(groups)
+        return self if folder is None else replace(self, folder=folder)
+
     def snapshot(self) -> EvaluationRequest:
         """Return the same request with layers that another thread may read."""
 
@@ -242,7 +258,7 @@ class EvaluationRequest:
         )
 
     def _images(self) -> dict[str, list[Image]]:
-        choices = [choice for choice in (self.source, self.target) if choice is not None]
+        choices = self.conditions
         if self.folder is None:
             images = {
                 c.name: list(FieldImages(c.group, self.z)) for c in choices if c.group is not None

@@ -18,6 +18,7 @@ from napari_phenldiff.images.naming import count, file_safe
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.viewer.geometry import Geometry, axes_displayed, indices_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup, LayerInfo, LayerSnapshot
+from napari_phenldiff.viewer.lazy_layers import stack_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -216,6 +217,8 @@ class FieldImages:
         self._group, self._z = group, z
         # The images of a stack follow each other, so keeping the last file reads each once.
         self._read_file = lru_cache(maxsize=1)(read_tiff) if with_files else None
+        # Layers of large experiments read their images from files, and know more of them.
+        self._stacks = tuple(stack_of(layers) for layers in group.parts)
         self.lots = tuple(
             Lot.of(layers[0], infos[0])
             for layers, infos in zip(group.parts, group.infos, strict=True)
@@ -252,10 +255,17 @@ class FieldImages:
             _one_field(layer, info, place, lot.names[place], with_file=self._read_file is not None)
             for layer, info in zip(self._group.parts[part], self._group.infos[part], strict=True)
         ]
+        stack, read_file = self._stacks[part], self._read_file
+        if stack is None:
+            (image,) = images_from_layers(self._group.name, layers, z=self._z, read_file=read_file)
+            return replace(image, part_of=lot.parts[place])
+        planes = stack.planes(place)
         (image,) = images_from_layers(
-            self._group.name, layers, z=self._z, read_file=self._read_file
+            self._group.name, layers, z=self._z, read_file=lambda path: planes
         )
-        return replace(image, part_of=self.lots[part].parts[place])
+        told = planes[0]
+        part_of = lot.parts[place] or told.part_of
+        return replace(image, part_of=part_of, site=image.site or told.site)
 
     def at(self, index: int) -> Image:
         """Return one image, counted over all parts of the group.

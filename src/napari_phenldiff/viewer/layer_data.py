@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_names import same_channels
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.viewer.colors import channel_colormaps
 from napari_phenldiff.viewer.layer_groups import LayerInfo
 
@@ -175,31 +177,109 @@ def stack_layers(
     list of LayerDataTuple
         One per channel.
     """
-    colours = colormaps or channel_colormaps(images[0].channel_names)
     stacked = len(images) > 1
+    all_arguments = layer_arguments(
+        names,
+        infos,
+        limits,
+        lead=("field",) if stacked else (),
+        pixel_size=images[0].pixel_size,
+        visible=visible,
+        colormaps=colormaps or channel_colormaps(images[0].channel_names),
+    )
     tuples: list[LayerDataTuple] = []
-    for c, (name, info) in enumerate(zip(names, infos, strict=True)):
+    for c, arguments in enumerate(all_arguments):
         planes = [image.data[c] for image in images]
         data = np.stack(planes) if stacked else np.ascontiguousarray(planes[0])
-        arguments: dict[str, Any] = {
+        tuples.append((data, {**arguments, **(extra or {})}, "image"))
+    return tuples
+
+
+def layer_arguments(
+    names: Sequence[str],
+    infos: Sequence[LayerInfo],
+    limits: Limits,
+    *,
+    lead: Sequence[str] = (),
+    pixel_size: tuple[float, float] | None = None,
+    visible: bool = True,
+    colormaps: Sequence[Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the arguments of the layers of some channels.
+
+    Parameters
+    ----------
+    names, infos, limits, visible, colormaps
+        As for `stack_layers`.
+    lead : sequence of str
+        Labels of the axes before y and x.
+    pixel_size : tuple of float or None
+        Micrometres along y and x.
+    """
+    colours = colormaps or channel_colormaps([info.channel for info in infos])
+    spatial = spatial_arguments(pixel_size, lead=len(lead))
+    return [
+        {
             "name": name,
             "colormap": colours[c],
             "contrast_limits": limits[c],
             "blending": "additive",
             "visible": visible,
             "metadata": info.to_metadata(),
-            "axis_labels": ("field", "y", "x") if stacked else ("y", "x"),
-            **spatial_arguments(images[0].pixel_size, stacked=stacked),
-            **(extra or {}),
+            "axis_labels": (*lead, "y", "x"),
+            **spatial,
         }
-        tuples.append((data, arguments, "image"))
-    return tuples
+        for c, (name, info) in enumerate(zip(names, infos, strict=True))
+    ]
 
 
-def spatial_arguments(pixel_size: tuple[float, float] | None, *, stacked: bool) -> dict[str, Any]:
-    """Return scale and units of a layer with the given pixel size in micrometres (y, x)."""
+def spatial_arguments(pixel_size: tuple[float, float] | None, *, lead: int = 0) -> dict[str, Any]:
+    """Return scale and units of a layer with pixels of a size in micrometres (y, x).
+
+    Parameters
+    ----------
+    pixel_size : tuple of float or None
+    lead : int
+        Number of axes before y and x.
+    """
     if pixel_size is None:
         return {}
-    lead = (1.0,) if stacked else ()
-    units = ("pixel",) if stacked else ()
-    return {"scale": (*lead, *pixel_size), "units": (*units, "um", "um")}
+    return {
+        "scale": (*[1.0] * lead, *pixel_size),
+        "units": (*["pixel"] * lead, "um", "um"),
+    }
+
+
+def check_same_channels(conditions: Mapping[str, Sequence[Image]]) -> None:
+    """Refuse images that can't share layers: with other numbers of channels, or other names.
+
+    Conditions may call their channels differently: their layers are their own.
+
+    Raises
+    ------
+    InputError
+        Naming two such images.
+    """
+    for name, images in conditions.items():
+        for image in images:
+            if same_channels(images[0].channel_names, image.channel_names) is None:
+                _refuse_other_names(name, images[0], image)
+    channels = {
+        tuple(image.channel_names): f"{image.name} of {name}"
+        for name, images in conditions.items()
+        for image in images
+    }
+    if len({len(names) for names in channels}) > 1:
+        told = "; ".join(f"{where} has {', '.join(names)}" for names, where in channels.items())
+        raise InputError(
+            f"Images opened together need the same channels, but {told}: open them one by one."
+        )
+
+
+def _refuse_other_names(condition: str, first: Image, other: Image) -> None:
+    if first.n_channels == other.n_channels and first.channel_names != other.channel_names:
+        raise InputError(
+            f"Images of one condition need the same channels, but in {condition} {first.name} has "
+            f"{quoted(first.channel_names)} and {other.name} has {quoted(other.channel_names)}: "
+            "open them one by one, or name their channels alike."
+        )

@@ -177,7 +177,7 @@ class PreviewLayers:
                 # the first channel covers the canvas: nothing can be added to a white one
                 "blending": "additive" if index % len(names) else "opaque",
                 "translate": (origin[0] + row * height, origin[1] + (kind == "translated") * width),
-                **spatial_arguments(image.pixel_size, stacked=False),
+                **spatial_arguments(image.pixel_size),
                 **looks[channel],
             }
             self._waiting.append(partial(self._put, place, plane, arguments))

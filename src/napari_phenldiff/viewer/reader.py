@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from os import fspath
 from pathlib import Path
 
 from napari.utils.notifications import show_info
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.channel_names import same_channels, unified
+from napari_phenldiff.images.channel_names import unified
 from napari_phenldiff.images.control_names import suggest_pair
 from napari_phenldiff.images.dataset import Dataset, may_hold_images
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.sources import ImageSource
 from napari_phenldiff.images.spreadsheet import is_table
 from napari_phenldiff.images.table import lists_images
 from napari_phenldiff.images.tiff import is_image_file
 from napari_phenldiff.viewer.layer_data import (
     LayerDataTuple,
+    check_same_channels,
     condition_layers,
     condition_planes,
     display_limits,
 )
+from napari_phenldiff.viewer.lazy_layers import are_many, lazy_layers
 from napari_phenldiff.viewer.reopened import made_layers, split_made
 
 PathOrPaths = str | Path | Sequence[str | Path]
@@ -64,12 +66,25 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
     InputError
         If a file can't be read, nothing is found, or conditions differ in their channels.
     """
-    sources, made = split_made(condition_sources(path))
+    found = find_conditions(path)
+    sources, made = split_made(found.sources)
     layers = made_layers(made) if made else []
-    return [*_layers_of(sources), *layers] if sources else layers
+    return [*_layers_of(sources, found.where), *layers] if sources else layers
 
 
-def _layers_of(sources: Mapping[str, Sequence[ImageSource]]) -> list[LayerDataTuple]:
+def _layers_of(
+    sources: Mapping[str, Sequence[ImageSource]], where: Path | None
+) -> list[LayerDataTuple]:
+    first = shown_first(list(sources))
+    if are_many(sources):
+        layers = lazy_layers(sources, first, where)
+        if layers is not None:
+            number = sum(map(len, sources.values()))
+            show_info(
+                f"{number:,} images are read from their files as they are shown or used: leave the "
+                "files where they are."
+            )
+            return layers
     try:
         return experiment_layers({name: _read(group) for name, group in sources.items()})
     except InputError:
@@ -89,10 +104,10 @@ def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple
     conditions = unified(conditions)
     check_same_channels(conditions)
     limits = display_limits([image for images in conditions.values() for image in images])
-    first, _ = suggest_pair(list(conditions)) or (0, 0)
+    first = shown_first(list(conditions))
     layers: list[LayerDataTuple] = []
-    for index, (name, images) in enumerate(conditions.items()):
-        layers += condition_layers(name, images, limits, visible=index == first)
+    for name, images in conditions.items():
+        layers += condition_layers(name, images, limits, visible=name == first)
     return layers
 
 
@@ -111,49 +126,36 @@ def planes_layers(conditions: dict[str, list[tuple[Image, ...]]]) -> list[LayerD
         for name, stacks in conditions.items()
     }
     limits = display_limits([plane for planes in flat.values() for plane in planes])
-    first, _ = suggest_pair(list(conditions)) or (0, 0)
+    first = shown_first(list(conditions))
     layers: list[LayerDataTuple] = []
-    for index, (name, stacks) in enumerate(conditions.items()):
-        layers += condition_planes(name, stacks, limits, visible=index == first)
+    for name, stacks in conditions.items():
+        layers += condition_planes(name, stacks, limits, visible=name == first)
     return layers
 
 
-def check_same_channels(conditions: Mapping[str, Sequence[Image]]) -> None:
-    """Refuse images that can't share layers: with other numbers of channels, or other names.
+def shown_first(conditions: Sequence[str]) -> str:
+    """Return the condition that is visible at first: the control, if there seems to be one."""
+    first, _ = suggest_pair(list(conditions)) or (0, 0)
+    return conditions[first]
 
-    Conditions may call their channels differently: their layers are their own.
 
-    Raises
-    ------
-    InputError
-        Naming two such images.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where the images of some paths lie.
+
+    Attributes
+    ----------
+    sources : mapping of str to tuple of ImageSource
+        By their condition.
+    where : Path or None
+        The folder or table that was given, if it was one alone.
     """
-    for name, images in conditions.items():
-        for image in images:
-            if same_channels(images[0].channel_names, image.channel_names) is None:
-                _refuse_other_names(name, images[0], image)
-    channels = {
-        tuple(image.channel_names): f"{image.name} of {name}"
-        for name, images in conditions.items()
-        for image in images
-    }
-    if len({len(names) for names in channels}) > 1:
-        told = "; ".join(f"{where} has {', '.join(names)}" for names, where in channels.items())
-        raise InputError(
-            f"Images opened together need the same channels, but {told}: open them one by one."
-        )
+
+    sources: Mapping[str, tuple[ImageSource, ...]]
+    where: Path | None = None
 
 
-def _refuse_other_names(condition: str, first: Image, other: Image) -> None:
-    if first.n_channels == other.n_channels and first.channel_names != other.channel_names:
-        raise InputError(
-            f"Images of one condition need the same channels, but in {condition} {first.name} has "
-            f"{quoted(first.channel_names)} and {other.name} has {quoted(other.channel_names)}: "
-            "open them one by one, or name their channels alike."
-        )
-
-
-def condition_sources(path: PathOrPaths) -> dict[str, tuple[ImageSource, ...]]:
+def find_conditions(path: PathOrPaths) -> Found:
     """List where the images of each condition lie; see `read_layers`.
 
     What was grouped, chosen or left out is told in a notification.
@@ -165,7 +167,8 @@ def condition_sources(path: PathOrPaths) -> dict[str, tuple[ImageSource, ...]]:
     """
     conditions: dict[str, tuple[ImageSource, ...]] = {}
     files: dict[Path, list[Path]] = {}
-    for entry in _as_paths(path):
+    paths = _as_paths(path)
+    for entry in paths:
         if not entry.is_dir() and not is_table(entry):
             files.setdefault(entry.parent, []).append(entry)
         else:
@@ -175,7 +178,7 @@ def condition_sources(path: PathOrPaths) -> dict[str, tuple[ImageSource, ...]]:
         _add(conditions, Dataset.of_files(members, name=name))
     if not conditions:
         raise InputError("There is no TIFF to open; choose .tif files or folders that hold some.")
-    return conditions
+    return Found(conditions, paths[0] if len(paths) == 1 else None)
 
 
 def _add(conditions: dict[str, tuple[ImageSource, ...]], found: Dataset) -> None:

@@ -35,7 +35,7 @@ def split_made(
     Parameters
     ----------
     sources : mapping of str to sequence of ImageSource
-        Per condition, as `condition_sources` lists them.
+        Per condition, as `find_conditions` lists them.
 
     Returns
     -------

@@ -26,6 +26,7 @@ from napari_phenldiff.viewer.conditions import (
     with_channels_of,
 )
 from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.lazy_layers import folder_of_groups
 
 __all__ = [
     "MIN_IMAGES",
@@ -185,6 +186,16 @@ class TrainingRequest:
             z=self.z,
             arrangement=with_channels_of(self.arrangement, self.match),
         )
+
+    def in_files(self) -> TrainingRequest:
+        """Return the same request for the folder or table that the layers read their images from.
+
+        That of layers that hold their images stays as it is. This looks for files: call it in a
+        background thread.
+        """
+        groups = {c.name: c.group for c in self.conditions if c.group is not None}
+        folder = None if self.folder is not None else folder_of_groups(groups)
+        return self if folder is None else replace(self, folder=folder)
 
     def snapshot(self) -> TrainingRequest:
         """Return the same request with layers that another thread may read."""

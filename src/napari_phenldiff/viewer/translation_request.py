@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -157,7 +157,7 @@ class TranslationRequest:
             If nothing is chosen, or the channels of the layers don't fit each other.
         """
         names = []
-        for index, image in enumerate(self.images()):
+        for index, image in enumerate(self._each()):
             # Numbered, because two images of a stack may have the same name.
             names.append(f"{index:05d}_{image.name}.tif")
             write_tiff(folder / names[-1], image)
@@ -171,15 +171,19 @@ class TranslationRequest:
         InputError
             If nothing is chosen, or the channels of the layers don't fit each other.
         """
+        return list(self._each())
+
+    def _each(self) -> Iterator[Image]:
         if self.group is None:
             raise InputError("Choose the images to translate.")
         fields = FieldImages(self.group)
         # Of a stack of many files, only the image that is asked for is read.
-        images = list(fields) if self.field is None else [fields.at(self.field)]
-        if self.region is None:
-            return images
-        rows, columns = self.region.slices
-        return [replace(x, data=x.data[:, rows, columns], path=None) for x in images]
+        for image in fields if self.field is None else [fields.at(self.field)]:
+            if self.region is None:
+                yield image
+            else:
+                rows, columns = self.region.slices
+                yield replace(image, data=image.data[:, rows, columns], path=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

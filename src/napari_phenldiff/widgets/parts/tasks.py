@@ -72,9 +72,10 @@ def start_training(viewer: Viewer, request: TrainingRequest) -> Job:
     taken = request.snapshot()
 
     def prepare(aside: Path) -> Answered:
-        if not taken.needs_preparing:
-            return Answered(taken.job_request(), out / EVENTS_NAME)
-        taken.prepare()
+        asked = taken.in_files()
+        if not asked.needs_preparing:
+            return Answered(asked.job_request(), out / EVENTS_NAME)
+        asked.prepare()
         run = Run.open(out)
         return Answered(ResumeRequest(run=run.path), run.events_path, run.log_path)
 
@@ -153,7 +154,7 @@ def start_evaluation(viewer: Viewer, request: EvaluationRequest) -> Job:
     run_in_background(
         job,
         lambda should_stop: work.carry_out(
-            lambda aside: Answered(taken.prepare(aside)),
+            lambda aside: Answered(taken.in_files().prepare(aside)),
             preparing=preparing,
             should_stop=should_stop,
         ),

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python benchmarks/coverage.py {shift,delta,paired,recovery} [--methods NAME ...]
+    python benchmarks/interval_coverage.py {shift,delta,paired,recovery} [--methods NAME ...]
         [--images 5 8 12 20 50] [--experiments 400] [--seed 0]
 
 Each experiment draws images of two conditions (for recovery also of translations) whose true
