@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -410,3 +411,114 @@ def test_a_folder_of_the_other_condition_is_not_taken_for_the_source(
         assert not out.exists()
     more = ("--source", "untreated", "--out", out)
     assert phenldiff("translate", trained, data / "treated", *more)[0] == 0
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*.tif"))
+    }
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert path.exists()
+
+
+def count_written(monkeypatch) -> list[str]:
+    from napari_phenldiff.images import tiff
+
+    written: list[str] = []
+    write_stack = tiff.write_stack
+    monkeypatch.setattr(
+        tiff, "write_stack", lambda p, *a, **k: (written.append(p.name), write_stack(p, *a, **k))[1]
+    )
+    return written
+
+
+def test_a_killed_translation_goes_on_where_it_was(
+    data, trained, tmp_path, start, phenldiff, monkeypatch
+):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert phenldiff("translate", trained, data, *NAMES, "--out", whole)[0] == 0
+    process = start("translate", trained, data, *NAMES, "--out", out)
+    wait_for(out / "translated" / "u1.tif")
+    process.kill()
+    process.communicate()
+    assert (out / "run.lock").exists()
+    leftover = out / "translated" / ".u4.tif.part"
+    done = sorted(p.name for p in (out / "translated").glob("u*.tif"))
+    assert 2 <= len(done) < 5
+    written = count_written(monkeypatch)
+    code, said, err = phenldiff("translate", trained, data, *NAMES, "--out", out)
+    assert code == 0, err
+    assert not leftover.exists()
+    assert "were done before" in said
+    # The last one may have been killed between its results and the line that says so.
+    assert len(set(written) & set(done)) <= 1
+    assert read_all(out) == read_all(whole)
+    summaries = [json.loads((f / "translation.json").read_text()) for f in (whole, out)]
+    assert summaries[0]["complete"]
+    for key in ("complete", "cells", "settings", "warnings"):
+        assert summaries[0][key] == summaries[1][key]
+    assert summaries[0]["images"] == summaries[1]["images"]
+    assert not (out / "run.lock").exists()
+    assert not (out / "images.jsonl").exists()
+
+
+def test_a_stopped_translation_goes_on_too(data, trained, tmp_path, start, phenldiff):
+    out = tmp_path / "out"
+    process = start("translate", trained, data, *NAMES, "--out", out)
+    wait_for(out / "translated" / "u0.tif")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    code, said, _ = phenldiff("translate", trained, data, *NAMES, "--out", out)
+    assert code == 0
+    assert "were done before" in said
+    assert json.loads((out / "translation.json").read_text())["complete"]
+
+
+def test_one_that_was_killed_before_its_first_image_begins_again(
+    data, trained, tmp_path, phenldiff
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    dead = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": 0.0, "token": "x"}
+    (out / "run.lock").write_text(json.dumps(dead))
+    (out / "events.jsonl").write_text("")
+    assert phenldiff("translate", trained, data, *NAMES, "--out", out)[0] == 0
+    assert not (out / "run.lock").exists()
+
+
+def test_an_unfinished_translation_of_another_kind_is_refused_and_stays(
+    data, trained, tmp_path, fake_diffusion, phenldiff
+):
+    fake_diffusion("memory")
+    out = tmp_path / "out"
+    assert phenldiff("translate", trained, data, *NAMES, "--out", out)[0] == 1
+    before = read_all(out)
+    fake_diffusion("")
+    other = (*NAMES, "--strength", "0.5")
+    code, _, err = phenldiff("translate", trained, data, *other, "--out", out)
+    assert code == 2
+    assert "strength: 1.0 there, 0.5 here" in err
+    assert read_all(out) == before
+    assert phenldiff("translate", trained, data, *NAMES, "--out", out)[0] == 0
+
+
+def test_an_image_that_has_changed_meanwhile_is_done_again(
+    data, trained, tmp_path, fake_diffusion, phenldiff, monkeypatch
+):
+    fake_diffusion("memory")
+    out = tmp_path / "out"
+    assert phenldiff("translate", trained, data, *NAMES, "--out", out)[0] == 1
+    fake_diffusion("")
+    path = data / "untreated" / "u1.tif"
+    image = read_image(path)
+    write_tiff(path, replace(image, data=image.data[:, ::-1]))
+    written = count_written(monkeypatch)
+    assert phenldiff("translate", trained, data, *NAMES, "--out", out)[0] == 0
+    assert set(written) == {"u1.tif", "u2.tif", "u3.tif", "u4.tif"}

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_phenldiff.diffusion import finetune as finetune_module
+from napari_phenldiff.diffusion import latents as latents_module
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.finetune import finetune
 from napari_phenldiff.diffusion.translate import Translator
@@ -398,3 +399,14 @@ def test_where_nothing_separates_conditions_nothing_is_done(
     one = replace(images[0], data=images[0].data[:1], channel_names=("DNA",))
     with pytest.raises(InputError, match="channels"):
         list(translator.translate([one], EXACT))
+
+
+def test_latents_in_a_file_train_the_same_weights(tiny_base, tmp_path, experiment, monkeypatch):
+    adapters = []
+    for kept, most in (("memory", 2**26), ("file", 0)):
+        monkeypatch.setattr(latents_module, "MOST_IN_MEMORY", most)
+        run = make_run(tmp_path / kept, experiment, tiny_base)
+        train(run, experiment)
+        adapters.append({p.name: p.read_bytes() for p in run.adapter_path.glob("*.safetensors")})
+    assert adapters[0] == adapters[1]
+    assert adapters[0]

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from napari_phenldiff.diffusion import latents as latents_module
 from napari_phenldiff.diffusion.base import BaseModel
-from napari_phenldiff.diffusion.latents import CachedLatents, number_of_tiles, training_tiles
+from napari_phenldiff.diffusion.latents import (
+    CachedLatents,
+    TrainingTiles,
+    number_of_tiles,
+    training_tiles,
+)
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 
@@ -52,3 +58,33 @@ def test_channels_that_images_do_not_have_take_no_memory(tiny_base, images):
     cached = CachedLatents(base, tiles)
     whole = 8 * base.encode(tiles).nbytes
     assert cached.nbytes * 3 == whole  # two channels of three, in half precision
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_tiles_come_some_at_a_time_and_are_the_same(images, size):
+    scaling = IntensityScaling.fit(images)
+    every, index = training_tiles(images, scaling, 32, limit=7, seed=2)
+    tiles = TrainingTiles(images, scaling, 32, limit=7, seed=2)
+    batches = list(tiles.batches(size))
+    assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+    assert np.array_equal(np.concatenate(batches), every)
+    assert np.array_equal(tiles.index, index)
+
+
+def test_many_latents_are_kept_in_a_file_without_a_name(tiny_base, images, tmp_path, monkeypatch):
+    base = BaseModel.load(str(tiny_base))
+    tiles, _ = training_tiles(images, IntensityScaling.fit(images), 32)
+    kept = CachedLatents(base, tiles)
+    assert kept.in_memory
+    monkeypatch.setattr(latents_module, "MOST_IN_MEMORY", 0)
+    monkeypatch.setattr(latents_module, "_AT_ONCE", 4)
+    stored = CachedLatents(base, tiles, tmp_path)
+    assert not stored.in_memory
+    assert list(tmp_path.iterdir()) == []
+    assert stored.nbytes == kept.nbytes
+    for view in range(8):
+        for tile in range(len(tiles)):
+            torch.testing.assert_close(stored.view(view, tile), kept.view(view, tile))
+    torch.testing.assert_close(stored.upright(), kept.upright())
+    part = stored.upright_part(1, 3)
+    torch.testing.assert_close(part, kept.upright()[:, 1:3])

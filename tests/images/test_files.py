@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from napari_phenldiff.images.files import (
+    append_line,
     make_folder_atomic,
+    remove_leftovers,
     sha256_of,
     sha256_of_array,
     write_atomic,
@@ -73,3 +78,61 @@ def test_an_empty_folder_is_filled(tmp_path):
     with make_folder_atomic(tmp_path / "empty") as aside:
         (aside / "a").write_text("1")
     assert (tmp_path / "empty" / "a").exists()
+
+
+LEAVE = """
+import os, sys
+from napari_phenldiff.images.files import make_folder_atomic, write_atomic
+folder = sys.argv[1]
+with write_atomic(f"{folder}/table.csv") as aside, make_folder_atomic(f"{folder}/new") as other:
+    aside.write_text("half")
+    (other / "file").write_text("half")
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_that_writes_there(tmp_path):
+    subprocess.run([sys.executable, "-c", LEAVE, str(tmp_path)], check=False)
+    assert len(list(tmp_path.glob(".*"))) == 2
+    mine = tmp_path / ".table.mine.csv"
+    mine.write_text("of somebody else")
+    with write_atomic(tmp_path / "table.csv") as aside:
+        aside.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == [mine, tmp_path / "table.csv"]
+
+
+def test_what_a_running_process_writes_stays(tmp_path):
+    with write_atomic(tmp_path / "a.csv") as aside:
+        aside.write_text("half")
+        remove_leftovers(tmp_path)
+        assert aside.exists()
+
+
+def test_what_another_machine_left_stays_until_it_is_old(tmp_path):
+    path = tmp_path / ".a.0123ab-17-00000000.part.csv"
+    path.write_text("half")
+    remove_leftovers(tmp_path)
+    assert path.exists()
+    os.utime(path, (1, 1))
+    remove_leftovers(tmp_path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["n" * 251, "ü" * 125])
+def test_names_as_long_as_the_file_system_takes_are_written(tmp_path, name):
+    path = tmp_path / f"{name}.csv"
+    with write_atomic(path) as aside:
+        aside.write_text("whole")
+    assert path.read_text() == "whole"
+    with make_folder_atomic(tmp_path / name[:120]) as aside:
+        (aside / "file").write_text("whole")
+    assert (tmp_path / name[:120] / "file").exists()
+
+
+def test_a_line_that_was_cut_off_does_not_take_the_next_one_with_it(tmp_path):
+    path = tmp_path / "lines"
+    append_line(path, "one")
+    with path.open("a") as file:
+        file.write("tw")
+    append_line(path, "three")
+    assert path.read_text() == "one\ntw\nthree\n"

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from napari_phenldiff.diffusion.latents import MAX_TILES, number_of_tiles, training_tiles
+from napari_phenldiff.diffusion.latents import (
+    MAX_TILES,
+    Store,
+    TrainingTiles,
+    number_of_tiles,
+)
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
 
@@ -13,6 +20,8 @@ TILE = 128
 
 MULTIPLE = 32
 """Sides of tiles are multiples of this number of pixels, because of the networks' strides."""
+
+_AT_ONCE = 64
 
 
 class Tiles:
@@ -28,6 +37,8 @@ class Tiles:
         Scaling to [-1, 1].
     seed : int
         Seed of the choice of tiles, if a condition has more than `MAX_TILES`.
+    folder : Path, optional
+        Where there is room for tiles that do not stay in memory, see `Store`.
     """
 
     def __init__(
@@ -36,12 +47,13 @@ class Tiles:
         conditions: tuple[str, ...],
         scaling: IntensityScaling,
         seed: int,
+        folder: Path | None = None,
     ) -> None:
         largest = max(max(image.shape) for image in experiment.images)
         self.side = min(TILE, -(-largest // MULTIPLE) * MULTIPLE)
         self.channels = experiment.n_channels
         self.warnings: list[str] = []
-        self._tiles: list[torch.Tensor] = []
+        self._tiles: list[Store] = []
         for name in conditions:
             images = experiment[name].images
             found = number_of_tiles(images, self.side)
@@ -50,12 +62,17 @@ class Tiles:
                     f"The images of {name} give {found} tiles; {MAX_TILES} of them, drawn at "
                     "random, are trained on."
                 )
-            tiles, _ = training_tiles(images, scaling, self.side, limit=MAX_TILES, seed=seed)
-            self._tiles.append(torch.from_numpy(tiles))
+            tiles = TrainingTiles(images, scaling, self.side, limit=MAX_TILES, seed=seed)
+            shape = (self.channels, self.side, self.side)
+            store, done = Store(len(tiles), shape, torch.float32, folder), 0
+            for some in tiles.batches(_AT_ONCE):
+                store.put(done, torch.from_numpy(some))
+                done += len(some)
+            self._tiles.append(store)
 
     def draw(self, condition: int, generator: torch.Generator) -> torch.Tensor:
         """Draw a tile ``(C, side, side)`` of a condition, float32 in [-1, 1] on the CPU."""
         tiles = self._tiles[condition]
-        tile = tiles[int(torch.randint(len(tiles), (1,), generator=generator))]
+        tile = tiles.get(int(torch.randint(len(tiles), (1,), generator=generator)))
         view = int(torch.randint(8, (1,), generator=generator))
         return torch.rot90(tile if view < 4 else tile.flip(-1), view % 4, (-2, -1))

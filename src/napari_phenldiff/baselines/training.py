@@ -177,7 +177,7 @@ def train_baseline(
     since = time.monotonic()
     device = choose_device(config.device)
     yield Loading("Cutting the images")
-    tiles = Tiles(experiment, config.conditions, run.scaling, config.seed)
+    tiles = Tiles(experiment, config.conditions, run.scaling, config.seed, run.path)
     training = _training_of(tiles, config, device)
     precision = str(training.dtype).removeprefix("torch.")
     yield Started(device=device_name(device), host=socket.gethostname(), precision=precision)

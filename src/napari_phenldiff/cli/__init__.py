@@ -28,6 +28,7 @@ from napari_phenldiff.cli import (
     translate,
 )
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs.interruption import Ended, end_cleanly_on_signals
 from napari_phenldiff.runs.failures import explain, is_expected
 from napari_phenldiff.runs.threads import share_cores
 
@@ -74,11 +75,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and args.command not in (measure.run, simulate.run):
         # In a process of its own, and before anything loads torch.
         share_cores()
+    if argv is None:
+        end_cleanly_on_signals()
     try:
         return int(args.command(args))
     except InputError as error:
         _complain(str(error))
         return 2
+    except Ended as ended:
+        _complain(f"{ended}; what was complete before is kept")
+        return ended.exit_code
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130

@@ -11,9 +11,10 @@ from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.jobs.directions import check_folder, direction
 from napari_phenldiff.jobs.inputs import find_images
 from napari_phenldiff.jobs.interruption import Interruption
+from napari_phenldiff.jobs.journal import check_folder as check_folder_for_results
 from napari_phenldiff.jobs.translation import carry_out, check_translation
 from napari_phenldiff.runs.config import TranslationConfig, validated
-from napari_phenldiff.runs.folder import Run, check_output_folder
+from napari_phenldiff.runs.folder import Run
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -30,6 +31,9 @@ DIR gets, for each file, under the same name and with its shape, dtype and chann
   DIR/translation.json         settings, and per image how exact the inversion was and how many
                                cells are lost or invented
 Compare translated with reconstructed: both have gone through the model.
+
+A translation that was stopped, or killed, goes on with the same command: images that are done are
+not done again.
 
 examples:
   phenldiff translate run DATA --source untreated --target treated --out result --held-out
@@ -55,7 +59,7 @@ def add_parser(commands: Any) -> None:
         "--target", metavar="NAME", help="condition to show them in (default: the run's target)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", required=True, help="new folder for the results"
+        "--out", type=Path, metavar="DIR", required=True, help="folder for the results"
     )
     parser.add_argument(
         "--held-out", action="store_true", help="leave out images that the run was trained on"
@@ -76,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     source, target = direction(opened, args.source, args.target)
     values = {**options.given(args, TranslationConfig), "source": source, "target": target}
     config = validated(TranslationConfig, values, where="translate")
-    check_output_folder(args.out)
+    check_folder_for_results(args.out)
     check_folder(opened, args.input, source, named=args.source is not None)
     images = find_images(args.input, source, options.arrangement(args))
     return translate(

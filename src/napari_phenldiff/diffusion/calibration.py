@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from napari_phenldiff.diffusion.conditioning import describe_all
+from napari_phenldiff.diffusion.conditioning import Batches, describe_all, in_batches
 from napari_phenldiff.diffusion.freedom import field_noise
 from napari_phenldiff.diffusion.guidance import LatentTranslator
 from napari_phenldiff.runs.calibration import Calibration, Trial
@@ -21,8 +21,8 @@ MOST_TILES = 8
 def calibrate(
     translator: LatentTranslator,
     unknown: torch.Tensor,
-    sources: torch.Tensor,
-    targets: torch.Tensor,
+    sources: Batches,
+    targets: Batches,
     config: TranslationConfig,
 ) -> Calibration:
     """Translate images with several settings and compare the results with real target images.
@@ -36,7 +36,7 @@ def calibrate(
     unknown : torch.Tensor
         ``(N, L, Y, X)``: latents of source images that the model was not trained on. The first
         `MOST_TILES` are translated.
-    sources, targets : torch.Tensor
+    sources, targets : torch.Tensor or iterable of torch.Tensor
         Latents of real images of both conditions, at least two each, which define the real
         effect. They may be the training images, which are more and come from more wells.
     config : TranslationConfig
@@ -56,7 +56,8 @@ def calibrate(
         return describe_all(planes.cpu(), coefficients).double()
 
     unknown = unknown[:MOST_TILES]
-    judge = _TrialScorer(described(unknown), described(sources), described(targets))
+    real = [torch.cat([described(some) for some in in_batches(one)]) for one in (sources, targets)]
+    judge = _TrialScorer(described(unknown), *real)
     inversion = translator.invert(unknown, config)
     n, channels, height, width = unknown.shape
     noise = field_noise([(0, 0)] * n, (channels, height, width), factor=1, seed=config.seed)

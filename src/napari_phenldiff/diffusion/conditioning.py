@@ -13,7 +13,7 @@ the base distinguishes the conditions before the first step of fine-tuning. Base
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -24,6 +24,16 @@ from napari_phenldiff.images.naming import composed
 
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 _FLOOR = 1e-2
+_AT_ONCE = 64
+"""Latents that are described at once: that takes several times their memory."""
+
+Batches = torch.Tensor | Iterable[torch.Tensor]
+"""Latents ``(N, L, Y, X)``, all at once or some at a time."""
+
+
+def in_batches(latents: Batches) -> Iterable[torch.Tensor]:
+    """Return latents some at a time."""
+    return latents.split(_AT_ONCE) if isinstance(latents, torch.Tensor) else latents
 
 
 def describe(latents: torch.Tensor, coefficients: int) -> torch.Tensor:
@@ -185,7 +195,7 @@ class ConditionTokens(nn.Module):
 
 
 def initial_tokens(
-    latents: Sequence[torch.Tensor],
+    latents: Sequence[Batches],
     encoder: DescriptorEncoder | None,
     *,
     tokens: int,
@@ -196,8 +206,8 @@ def initial_tokens(
 
     Parameters
     ----------
-    latents : sequence of torch.Tensor
-        ``(N, C, Y, X)`` for each condition.
+    latents : sequence of torch.Tensor or of iterable of torch.Tensor
+        For each condition its latents ``(N, C, Y, X)``, or some of them at a time.
     encoder : DescriptorEncoder or None
         The encoder of the base, if it has one.
     tokens, width : int
@@ -216,5 +226,8 @@ def initial_tokens(
         values = 0.02 * torch.randn(len(latents), tokens, width, generator=generator)
         return values, torch.zeros(tokens, width)
     with torch.no_grad():
-        means = [encoder(encoder.standardise(z)).mean(0) for z in latents]
+        means = [
+            encoder(torch.cat([encoder.standardise(z) for z in in_batches(one)])).mean(0)
+            for one in latents
+        ]
     return torch.stack(means), encoder.null.detach().clone()

@@ -200,7 +200,7 @@ class _TrainingMonitor:
         source, target = training.config.conditions[:2]
         config = TranslationConfig(source=source, target=target, seed=training.config.seed)
         device = training.base.device
-        sources, targets = (cached.upright() for cached in training.latents[:2])
+        sources, targets = (cached.upright_batches() for cached in training.latents[:2])
         with training.average.applied():
             unknown = self._unseen[0].to(device)
             found = calibrate(self._translator(run), unknown, sources, targets, config)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -18,6 +23,9 @@ MAX_TILES = 1500
 _AT_ONCE = 64
 """Tiles that are turned and encoded at once."""
 
+MOST_IN_MEMORY = 2**26
+"""Latents of more bytes than this, of one condition, are kept in a file."""
+
 
 def training_side(shapes: Iterable[tuple[int, int]], base: BaseModel) -> int:
     """Return the side of the square training tiles for images of these shapes, in pixels.
@@ -28,20 +36,13 @@ def training_side(shapes: Iterable[tuple[int, int]], base: BaseModel) -> int:
     return min(base.tile, -(-largest // base.multiple) * base.multiple)
 
 
-def training_tiles(
-    images: Sequence[Image],
-    scaling: IntensityScaling,
-    side: int,
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut images into square tiles.
+class TrainingTiles:
+    """Square tiles of images, cut a few at a time.
 
     Parameters
     ----------
     images : sequence of Image
-        Of any sizes.
+        Of any sizes. Those that are in files are read when their tiles are cut.
     scaling : IntensityScaling
         To [-1, 1].
     side : int
@@ -51,6 +52,63 @@ def training_tiles(
     seed : int
         See `limit`.
 
+    Attributes
+    ----------
+    index : numpy.ndarray
+        ``(N,)`` integers: which image each tile is cut from.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Image],
+        scaling: IntensityScaling,
+        side: int,
+        *,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._images, self._scaling, self.side = images, scaling, side
+        self._grids = [_grid(image, side) for image in images]
+        total = sum(map(len, self._grids))
+        kept = pick_tiles(total, total if limit is None else limit, seed)
+        lengths = [len(grid) for grid in self._grids]
+        self.index = np.repeat(np.arange(len(images)), lengths)[kept]
+        self._within = kept - (np.cumsum(lengths) - lengths)[self.index]
+
+    def __len__(self) -> int:
+        """Return the number of tiles."""
+        return len(self.index)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self._images[0].n_channels
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Yield all tiles, `size` at a time: ``(n, C, side, side)`` float32 in [-1, 1]."""
+        waiting: list[np.ndarray] = []
+        for number, (image, grid) in enumerate(zip(self._images, self._grids, strict=True)):
+            within = self._within[self.index == number]
+            for start in range(0, len(within), size):
+                tiles = grid.cut(image.data, within[start : start + size])
+                waiting.extend(self._scaling.apply(tiles))
+                while len(waiting) >= size:
+                    yield np.stack(waiting[:size])
+                    del waiting[:size]
+        if waiting:
+            yield np.stack(waiting)
+
+
+def training_tiles(
+    images: Sequence[Image],
+    scaling: IntensityScaling,
+    side: int,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut images into square tiles, all at once; parameters as of `TrainingTiles`.
+
     Returns
     -------
     tiles : numpy.ndarray
@@ -58,24 +116,90 @@ def training_tiles(
     index : numpy.ndarray
         ``(N,)`` integers: which image each was cut from.
     """
-    grids = [TileGrid.cover(image.shape, side, overlap=0, multiple=side) for image in images]
-    total = sum(map(len, grids))
-    kept = pick_tiles(total, total if limit is None else limit, seed)
-    index = np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
-    tiles = np.empty((len(kept), images[0].n_channels, side, side), np.float32)
-    done, first = 0, 0
-    for image, grid in zip(images, grids, strict=True):
-        own = kept[(kept >= first) & (kept < first + len(grid))] - first
-        if len(own):
-            tiles[done : done + len(own)] = grid.cut(scaling.apply(image.data))[own]
-        done, first = done + len(own), first + len(grid)
-    return tiles, index[kept]
+    found = TrainingTiles(images, scaling, side, limit=limit, seed=seed)
+    tiles = np.empty((len(found), found.channels, side, side), np.float32)
+    done = 0
+    for some in found.batches(_AT_ONCE):
+        tiles[done : done + len(some)] = some
+        done += len(some)
+    return tiles, found.index
 
 
 def number_of_tiles(images: Iterable[Image], side: int) -> int:
     """Return how many tiles `training_tiles` would cut images into, without a limit."""
-    covered = (TileGrid.cover(image.shape, side, overlap=0, multiple=side) for image in images)
-    return sum(map(len, covered))
+    return sum(len(_grid(image, side)) for image in images)
+
+
+def _grid(image: Image, side: int) -> TileGrid:
+    return TileGrid.cover(image.shape, side, overlap=0, multiple=side)
+
+
+class Store:
+    """Tensors of one shape, in memory, or in a file without a name if they are many.
+
+    A file that has no name is gone with the process, however that ends.
+
+    Parameters
+    ----------
+    number : int
+        How many tensors.
+    shape : sequence of int
+        Of each.
+    dtype : torch.dtype
+        Of all.
+    folder : path-like, optional
+        Where there is room for the file; by default where temporary files are.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._shape, self._dtype, self._number = tuple(shape), dtype, number
+        self._size = math.prod(self._shape) * dtype.itemsize
+        self._whole: torch.Tensor | None = None
+        if self.nbytes <= MOST_IN_MEMORY:
+            self._whole = torch.empty(number, *self._shape, dtype=dtype)
+        else:
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
+
+    def __len__(self) -> int:
+        """Return the number of tensors."""
+        return self._number
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all tensors together."""
+        return self._number * self._size
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether they are in memory."""
+        return self._whole is not None
+
+    def put(self, start: int, tensors: torch.Tensor) -> None:
+        """Keep tensors ``(n, *shape)`` from number `start` on."""
+        if self._whole is not None:
+            self._whole[start : start + len(tensors)] = tensors
+            return
+        self._file.seek(start * self._size)
+        self._file.write(tensors.to(self._dtype).contiguous().numpy().tobytes())
+
+    def get(self, number: int) -> torch.Tensor:
+        """Return one tensor."""
+        return self.some(number, number + 1)[0]
+
+    def some(self, start: int, end: int) -> torch.Tensor:
+        """Return tensors `start` to `end`, without the last."""
+        if self._whole is not None:
+            return self._whole[start:end]
+        self._file.seek(start * self._size)
+        data = bytearray(self._file.read((end - start) * self._size))
+        return torch.frombuffer(data, dtype=self._dtype).view(end - start, *self._shape)
 
 
 class CachedLatents:
@@ -89,42 +213,77 @@ class CachedLatents:
     ----------
     base : BaseModel
         Whose autoencoder is used.
-    tiles : numpy.ndarray
+    tiles : TrainingTiles or numpy.ndarray
         ``(N, C, side, side)`` float32 in [-1, 1].
+    folder : path-like, optional
+        Where there is room for what does not stay in memory, see `Store`.
     """
 
-    def __init__(self, base: BaseModel, tiles: np.ndarray) -> None:
+    def __init__(
+        self,
+        base: BaseModel,
+        tiles: TrainingTiles | np.ndarray,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        batches = _batches(tiles)
+        first = next(batches)
         own = base.latent_channels
         if base.coefficients is not None:
-            own = tiles.shape[1] * base.coefficients
-        black = base.encode(np.full_like(tiles[:1], -1.0)).cpu()[0]
+            own = first.shape[1] * base.coefficients
+        black = base.encode(np.full_like(first[:1], -1.0)).cpu()[0]
         self._missing = black[own:]
-        self._kept = torch.empty(8, len(tiles), own, *black.shape[1:], dtype=torch.float16)
-        for start in range(0, len(tiles), _AT_ONCE):
-            some = tiles[start : start + _AT_ONCE]
+        self._n = len(tiles)
+        self._kept = Store(8 * self._n, (own, *black.shape[1:]), torch.float16, folder)
+        start = 0
+        for some in chain([first], batches):
             for view in range(8):
                 turned = np.rot90(some[..., ::-1] if view > 3 else some, view % 4, axes=(2, 3))
                 latents = base.encode(np.ascontiguousarray(turned)).cpu()
-                self._kept[view, start : start + len(some)] = latents[:, :own].half()
+                self._kept.put(view * self._n + start, latents[:, :own].half())
+            start += len(some)
 
     def __len__(self) -> int:
         """Return the number of tiles."""
-        return self._kept.shape[1]
+        return self._n
 
     @property
     def nbytes(self) -> int:
-        """Memory that is kept, in bytes."""
+        """Memory, or room on the disk, that is kept, in bytes."""
         return self._kept.nbytes
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the latents are in memory, or in a file."""
+        return self._kept.in_memory
 
     def view(self, view: int, tile: int) -> torch.Tensor:
         """Return the latents ``(L, y, x)`` float32 of a tile in one of its eight views."""
-        return torch.cat([self._kept[view, tile].float(), self._missing])
+        return torch.cat([self._kept.get(view * self._n + tile).float(), self._missing])
 
     def upright(self, tiles: np.ndarray | None = None) -> torch.Tensor:
         """Return the latents ``(n, L, y, x)`` float32 of tiles as they are; of all by default."""
-        found = self._kept[0] if tiles is None else self._kept[0][torch.from_numpy(tiles)]
-        missing = self._missing.expand(len(found), *self._missing.shape)
-        return torch.cat([found.float(), missing], dim=1)
+        if tiles is None:
+            return torch.cat(list(self.upright_batches()))
+        return torch.stack([self.view(0, int(tile)) for tile in tiles])
+
+    def upright_batches(self) -> Iterator[torch.Tensor]:
+        """Yield the latents of all tiles as they are, some at a time."""
+        for start in range(0, self._n, _AT_ONCE):
+            found = self._kept.some(start, min(start + _AT_ONCE, self._n))
+            missing = self._missing.expand(len(found), *self._missing.shape)
+            yield torch.cat([found.float(), missing], dim=1)
+
+    def upright_part(self, first: int, last: int) -> torch.Tensor:
+        """Return latent channels `first` to `last` ``(n, last - first, y, x)`` of all tiles."""
+        return torch.cat([some[:, first:last] for some in self.upright_batches()])
+
+
+def _batches(tiles: TrainingTiles | np.ndarray) -> Iterator[np.ndarray]:
+    if isinstance(tiles, TrainingTiles):
+        yield from tiles.batches(_AT_ONCE)
+        return
+    for start in range(0, len(tiles), _AT_ONCE):
+        yield tiles[start : start + _AT_ONCE]
 
 
 def pick_tiles(n: int, limit: int, seed: int) -> np.ndarray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 import torch
 from scipy.stats import norm, rankdata
 
-from napari_phenldiff.diffusion.conditioning import describe
+from napari_phenldiff.diffusion.conditioning import describe, in_batches
 from napari_phenldiff.diffusion.structure import describe_arrangement, describe_structure
 from napari_phenldiff.images.wells import wells_in
 
@@ -116,8 +117,16 @@ class Separation:
         return tuple(value < max(self.limit, halfway) for value in values)
 
 
+class Latents(Protocol):
+    """Latents of the tiles of a condition."""
+
+    def upright_part(self, first: int, last: int) -> torch.Tensor:
+        """Return latent channels `first` to `last` ``(N, last - first, Y, X)`` of all tiles."""
+        ...
+
+
 def separation(
-    latents: Sequence[torch.Tensor],
+    latents: Sequence[Latents | torch.Tensor],
     images: Sequence[np.ndarray],
     *,
     coefficients: int,
@@ -128,8 +137,8 @@ def separation(
 
     Parameters
     ----------
-    latents : sequence of torch.Tensor
-        ``(N, L, Y, X)`` for each condition: latents of tiles.
+    latents : sequence of Latents or of torch.Tensor
+        ``(N, L, Y, X)`` for each condition, of which a channel at a time is looked at.
     images : sequence of numpy.ndarray
         ``(N,)`` integers for each condition: the image that each tile was cut from. Tiles of one
         image stay in one fold, since otherwise its illumination could pass for a phenotype.
@@ -143,9 +152,9 @@ def separation(
     """
 
     def structure(channel: int) -> float:
-        part = slice(channel * coefficients, (channel + 1) * coefficients)
+        part = channel * coefficients, (channel + 1) * coefficients
         described = [
-            describe_structure(z[:, part], index, None if wells is None else wells[k])
+            describe_structure(_part(z, *part), index, None if wells is None else wells[k])
             for k, (z, index) in enumerate(zip(latents, images, strict=True))
         ]
         return max(
@@ -154,17 +163,19 @@ def separation(
         )
 
     def arrangement(one: int, other: int) -> float:
-        a, b = (slice(k * coefficients, (k + 1) * coefficients) for k in (one, other))
+        a, b = ((k * coefficients, (k + 1) * coefficients) for k in (one, other))
         described = [
-            describe_arrangement(z[:, a], z[:, b], index, None if wells is None else wells[k])
+            describe_arrangement(
+                _part(z, *a), _part(z, *b), index, None if wells is None else wells[k]
+            )
             for k, (z, index) in enumerate(zip(latents, images, strict=True))
         ]
         return max(_separation(*pair) for pair in combinations(described, 2))
 
     def best(first: int, last: int) -> float:
-        part = slice(first * coefficients, last * coefficients)
+        part = first * coefficients, last * coefficients
         described = [
-            _per_image(describe(z[:, part], coefficients).double().cpu().numpy(), index)
+            _per_image(_described(_part(z, *part), coefficients), index)
             for z, index in zip(latents, images, strict=True)
         ]
         return max(_separation(a, b) for a, b in combinations(described, 2))
@@ -224,6 +235,18 @@ def highest_without_phenotype(sizes: Sequence[int]) -> float:
     first, second = sorted(sizes)[:2]
     deviation = np.sqrt((first + second + 1) / (12 * first * second))
     return float(min(1.0, max(_THRESHOLD, 0.5 + _DEVIATIONS * deviation)))
+
+
+def _part(latents: Latents | torch.Tensor, first: int, last: int) -> torch.Tensor:
+    if isinstance(latents, torch.Tensor):
+        return latents[:, first:last]
+    return latents.upright_part(first, last)
+
+
+def _described(latents: torch.Tensor, coefficients: int) -> np.ndarray:
+    """Describe latents some at a time, since all at once take several times their memory."""
+    parts = [describe(some, coefficients).double().cpu() for some in in_batches(latents)]
+    return torch.cat(parts).numpy()
 
 
 def _per_image(values: np.ndarray, index: np.ndarray) -> np.ndarray:

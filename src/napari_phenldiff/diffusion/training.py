@@ -16,9 +16,9 @@ from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.latents import (
     MAX_TILES,
     CachedLatents,
+    TrainingTiles,
     number_of_tiles,
     training_side,
-    training_tiles,
 )
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.merging import with_merged_tokens
@@ -63,15 +63,14 @@ class Training:
     def encode(self, experiment: Experiment, run: Run) -> list[str]:
         """Cache latents, choose references, and set up tokens and optimiser; returns warnings."""
         config, base = self.config, self.base
-        self.experiment = experiment
+        self.experiment, self._folder = experiment, run.path
         self.side = training_side((image.shape for image in experiment.images), base)
         warnings: list[str] = []
         self.latents, origins = self._tiles(run.scaling.shared, warnings)
-        upright = [cached.upright() for cached in self.latents]
         found = Separation()
         if base.coefficients is not None:
             found = separation(
-                upright,
+                self.latents,
                 origins,
                 coefficients=base.coefficients,
                 channels=experiment.n_channels,
@@ -85,14 +84,13 @@ class Training:
         self.normalised = choose_normalised(config.normalised_channels, names, found)
         if self.normalised:
             warnings += self._normalise(run)
-            upright = [cached.upright() for cached in self.latents]
         elif found.only_brightness:
             warnings.append(_only_brightness())
         counted = found.normalised([name in self.normalised for name in names])
         self.references = choose_references(config.reference_channels, names, counted, base)
         if not self.separation.found:
             warnings.append(_nothing_found(self.references))
-        self.noise = self._noise(run.channel_names, upright)
+        self.noise = self._noise(run.channel_names)
         self.padding = given_latents(base, run.channel_names)
         self.given = given_latents(base, run.channel_names, self.references)
         self.nothing_to_learn = bool(self.given.all())
@@ -101,7 +99,7 @@ class Training:
             self.given = self.padding
         encoder = None if base.encoder is None else base.encoder.to("cpu")
         values, null = initial_tokens(
-            upright,
+            [cached.upright_batches() for cached in self.latents],
             encoder,
             tokens=config.tokens_per_condition,
             width=base.token_width,
@@ -145,11 +143,11 @@ class Training:
                     f"{MAX_TILES} of them, drawn at random, are trained on."
                 )
                 warnings.append(text)
-            tiles, origin = training_tiles(
+            tiles = TrainingTiles(
                 images, scaling.of(name), self.side, limit=MAX_TILES, seed=config.seed
             )
-            latents.append(CachedLatents(self.base, tiles))
-            origins.append(origin)
+            latents.append(CachedLatents(self.base, tiles, self._folder))
+            origins.append(tiles.index)
         return latents, origins
 
     def _normalise(self, run: Run) -> list[str]:
@@ -164,7 +162,7 @@ class Training:
             for name in self.normalised
         ]
 
-    def _noise(self, names: Sequence[str], upright: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    def _noise(self, names: Sequence[str]) -> torch.Tensor | None:
         """Return the largest noise for normalised channels ``(1, L, 1, 1)``; None without any.
 
         A dim stain that was made brighter is noisier than a bright one. The network could recognise
@@ -177,9 +175,11 @@ class Training:
         noise = torch.zeros(1, self.base.latent_channels, 1, 1)
         for k, name in enumerate(names):
             if name in self.normalised:
-                part = slice(k * size, (k + 1) * size)
-                found = torch.stack([dark_noise(latents[:, part]) for latents in upright])
-                noise[0, part, 0, 0] = _NOISE * found.max(0).values
+                part = k * size, (k + 1) * size
+                found = torch.stack(
+                    [dark_noise(cached.upright_part(*part)) for cached in self.latents]
+                )
+                noise[0, slice(*part), 0, 0] = _NOISE * found.max(0).values
         return noise.to(self.base.device)
 
     @property

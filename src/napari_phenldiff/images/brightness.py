@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +11,8 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling, OwnRange
 
 _SMOOTHING = 1.0
-_MAX_PIXELS = 2**16
-"""Of an image; levels of many images need no more."""
+_MAX_PIXELS, _MOST_PIXELS = 2**16, 2**24
+"""Of an image, and of all together; levels of many images need no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,13 @@ def levels(images: Iterable[Image], channel: int) -> Levels:
     from scipy.ndimage import gaussian_filter
 
     seen = []
+    most = _MAX_PIXELS
+    if isinstance(images, Sized):
+        most = max(1, min(most, _MOST_PIXELS // max(1, len(images))))
     for image in images:
         plane = np.nan_to_num(image.data[channel].astype(np.float32))
         pixels = gaussian_filter(plane, _SMOOTHING).ravel()
-        seen.append(pixels[:: -(-pixels.size // _MAX_PIXELS)])
+        seen.append(pixels[:: -(-pixels.size // most)])
     return levels_of(np.concatenate(seen))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice, takewhile
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.image_in_file import changed
 from napari_phenldiff.images.naming import composed, default_channel_names, quoted
 
 _FEWEST_FILES = 3
@@ -166,7 +168,7 @@ def without_varying_names(images: Sequence[Image]) -> list[Image]:
     if len({image.n_channels for image in images}) != 1 or not vary_by_file(files.values()):
         return list(images)
     names = default_channel_names(images[0].n_channels)
-    return [replace(image, channel_names=names) for image in images]
+    return [changed(image, partial(replace, channel_names=names)) for image in images]
 
 
 def unified(conditions: Mapping[str, Sequence[Image]]) -> dict[str, list[Image]]:
@@ -181,7 +183,15 @@ def unified(conditions: Mapping[str, Sequence[Image]]) -> dict[str, list[Image]]
         The images by their condition.
     """
     images = without_varying_names([image for group in conditions.values() for image in group])
-    found = iter([in_order(image, images[0].channel_names) for image in images])
+    names = images[0].channel_names if images else ()
+    found = iter(
+        [
+            image
+            if tuple(image.channel_names) == tuple(names)
+            else changed(image, partial(in_order, names=names))
+            for image in images
+        ]
+    )
     return {name: list(islice(found, len(group))) for name, group in conditions.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +75,30 @@ def check_channels(experiment: Experiment) -> None:
                 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Extremes:
+    """What values the channels of an image have.
+
+    Attributes
+    ----------
+    low, high : numpy.ndarray of shape (C,), float64
+        Lowest and highest value of each channel.
+    finite : numpy.ndarray of shape (C,), bool
+        Whether all values of a channel are finite.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    finite: np.ndarray
+
+
+def extremes_of(image: Image) -> Extremes:
+    """Find the extremes of the channels of an image, see `Image.told`."""
+    low, high = (reduce(image.data, axis=(1, 2)).astype(np.float64) for reduce in (np.min, np.max))
+    # A value that is not finite is an extreme itself: min and max carry NaN on.
+    return Extremes(low, high, np.isfinite(low) & np.isfinite(high))
+
+
 def check_finite(image: Image) -> None:
     """Refuse pixels that are infinite or not a number: nothing can be learned or told of them.
 
@@ -82,9 +107,9 @@ def check_finite(image: Image) -> None:
     InputError
         Naming the image and the channels.
     """
-    if image.data.dtype.kind != "f":
+    if image.dtype.kind != "f":
         return
-    whole = np.isfinite(image.data).all(axis=(1, 2))
+    whole = image.told(extremes_of).finite
     if not whole.all():
         broken = [name for name, good in zip(image.channel_names, whole, strict=True) if not good]
         raise InputError(
@@ -105,11 +130,10 @@ def check_values(experiment: Experiment) -> None:
     images = experiment.images
     for image in images:
         check_finite(image)
-    low, high = (
-        np.array([reduce(image.data, axis=(1, 2)) for image in images], dtype=np.float64)
-        for reduce in (np.min, np.max)
-    )  # (images, channels)
-    constant = low.min(axis=0) == high.max(axis=0)
+    found = [image.told(extremes_of) for image in images]
+    low = np.array([one.low for one in found]).min(axis=0)
+    high = np.array([one.high for one in found]).max(axis=0)
+    constant = low == high
     if constant.any():
         raise InputError(
             f'Channel "{experiment.channel_names[int(constant.argmax())]}" has the same value in '

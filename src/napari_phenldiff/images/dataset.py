@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,14 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.checks import extremes_of
 from napari_phenldiff.images.companions import left_out_in_words
 from napari_phenldiff.images.exports import own_naming
 from napari_phenldiff.images.folders import MOST_FOLDERS, Folders, is_result_folder
 from napari_phenldiff.images.formats import INSTALL, foreign_sources, is_foreign
 from napari_phenldiff.images.grouping import FileGroup, Grouped, group_files
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.image_in_file import in_files
 from napari_phenldiff.images.indexes import Index, find_index
 from napari_phenldiff.images.layout import read_layout
 from napari_phenldiff.images.naming import (
@@ -39,6 +42,7 @@ from napari_phenldiff.images.sets import members_of_set
 from napari_phenldiff.images.sources import FileSource, GroupSource, ImageSource, peek_file
 from napari_phenldiff.images.spreadsheet import is_table
 from napari_phenldiff.images.summary import Summary
+from napari_phenldiff.images.survey import facts_of
 from napari_phenldiff.images.table import images_of_table
 from napari_phenldiff.images.tiff import is_image_file
 
@@ -226,18 +230,29 @@ class Dataset:
             yield from source.read(z=z)
 
     def read(self, *, z: int | Projection | None = None) -> Experiment:
-        """Read all images.
+        """Read all images once, one at a time; pixels of large experiments stay in the files.
 
         Returns
         -------
         Experiment
             Channels that have the same names in another order are brought into that of the first
             image.
+
+        See Also
+        --------
+        napari_phenldiff.images.image_in_file : which pixels are kept in memory.
         """
         from napari_phenldiff.images.channel_names import unified
         from napari_phenldiff.images.experiment import Experiment
 
-        images = {name: list(self.images(name, z=z)) for name in self.names}
+        images = {
+            name: [
+                image
+                for source in group
+                for image in in_files(partial(source.read, z=z), (extremes_of, facts_of))
+            ]
+            for name, group in self.conditions.items()
+        }
         experiment = Experiment.from_images(unified(images))
         return replace(experiment, left_out=self.left_out, remarks=self.remarks)
 

@@ -8,14 +8,33 @@ import os
 import re
 import secrets
 import shutil
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 """How numpy tells of a full disk: without the number of the error."""
+
+
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Append a line to a file in a single unbuffered write.
+
+    The line is in the file even if the process is killed right after this call. If an earlier
+    writer was killed in the middle of a line, that line is ended first, so that only that one is
+    lost.
+    """
+    with Path(path).open("ab+", buffering=0) as file:
+        data = line.encode() + b"\n"
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                data = b"\n" + data
+        file.write(data)
 
 
 @contextmanager
@@ -43,8 +62,9 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers_once(path.parent.absolute())
     # The suffix stays, since some writers choose their format by it.
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    temporary = path.with_name(f"{_hidden(path.stem)}{_token()}.part{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -76,7 +96,8 @@ def make_folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    _remove_leftovers_once(path.parent.absolute())
+    aside = path.with_name(f"{_hidden(path.name)}{_token()}.tmp")
     aside.mkdir()
     try:
         yield aside
@@ -86,6 +107,77 @@ def make_folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove files and folders that killed processes of this package have not completed.
+
+    What a process writes that is still running, on whatever machine, stays: its temporary names
+    say which process it is, and where that cannot be looked up, they must be old.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where they lie; not the folders in it.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found is None or not _is_abandoned(entry, found):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+@lru_cache(maxsize=4096)
+def _remove_leftovers_once(folder: Path) -> None:
+    """Look for leftovers when a process writes into a folder for the first time."""
+    remove_leftovers(folder)
+
+
+_TEMPORARY = re.compile(
+    r"\..+\.(?P<machine>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.(part(\.[^.]*)?|tmp)", re.S
+)
+_OLD_SECONDS = 24 * 3600.0
+_LONGEST = 60
+"""Bytes of a name that its temporary name begins with; file systems take 255 in all."""
+
+
+def _hidden(name: str) -> str:
+    """Return how temporary names of a file begin, which are not longer for a long one."""
+    data = os.fsencode(name)
+    if len(data) <= _LONGEST:
+        return f".{name}."
+    return f".{hashlib.sha256(data).hexdigest()[:16]}."
+
+
+def _token() -> str:
+    return f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _is_abandoned(entry: os.DirEntry[str], found: re.Match[str]) -> bool:
+    if found["machine"] == _machine():
+        import psutil  # type: ignore[import-untyped]
+
+        return not psutil.pid_exists(int(found["pid"]))
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return what tells a set of process ids: the machine since it was started, or a container."""
+    parts = [socket.gethostname()]
+    for name in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with suppress(OSError):
+            place = Path(name)
+            parts.append(str(place.readlink()) if place.is_symlink() else place.read_text())
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:6]
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.naming import check_file_name, composed, count, is_text
 from napari_phenldiff.images.places import Site
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +102,11 @@ class Image:
         return self._sha256
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the pixels."""
+        return self.data.dtype
+
+    @property
     def n_channels(self) -> int:
         """Number of channels."""
         return int(self.data.shape[0])
@@ -106,6 +115,19 @@ class Image:
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels, (Y, X)."""
         return int(self.data.shape[1]), int(self.data.shape[2])
+
+    def told(self, look: Callable[[Image], T]) -> T:
+        """Return what a function finds out about the image.
+
+        An image that stays in its file remembers it, so that it is not read again for that.
+        """
+        return look(self)
+
+
+def is_storable(dtype: np.dtype[Any]) -> bool:
+    """Whether OME-TIFF can hold a data type whatever the values are, see `as_storable`."""
+    sizes = {"f": (4, 8), "u": (1, 2, 4), "i": (1, 2, 4)}.get(dtype.kind, ())
+    return dtype.itemsize in sizes and dtype.isnative
 
 
 def as_storable(array: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,11 @@ from napari_phenldiff.images.naming import count
 # Of an image whose values are not 16-bit integers, at most this many pixels per channel are
 # looked at, evenly spaced: a percentile of an experiment does not need more, and memory does.
 _MAX_PIXELS = 2**18
+
+_MOST_PIXELS = 2**22
+"""Of all images together, of a channel: so many of each are looked at, evenly spaced."""
+
+_FEWEST_PIXELS = 2**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +122,27 @@ class IntensityScaling:
         """
         _check_percentiles(percentiles)
         names: tuple[str, ...] | None = None
-        counts: list[list[tuple[np.ndarray, np.ndarray]]] = []
+        counts: list[_Values] = []
+        most = _MAX_PIXELS
+        if isinstance(images, Sized):
+            most = min(most, max(_FEWEST_PIXELS, _MOST_PIXELS // max(1, len(images))))
         for image in images:
             if names is None:
                 names = image.channel_names
-                counts = [[] for _ in names]
+                counts = [_Values(most) for _ in names]
             elif image.n_channels != len(names):
                 raise InputError(
                     f'Image "{image.name}" has {count(image.n_channels, "channel")} where the '
                     f"others have {len(names)}: all images need the same channels."
                 )
             for channel, seen in zip(image.data, counts, strict=True):
-                seen.append(_value_counts(channel))
+                seen.add(channel)
         if names is None:
             raise InputError("There is no image to take an intensity range from.")
 
         ranges = []
         for name, seen in zip(names, counts, strict=True):
-            values, number = _merge(seen)
+            values, number = seen.counts()
             if len(values) < 2:
                 raise InputError(
                     f'Channel "{name}" has the same value in all pixels of all images: '
@@ -321,22 +329,40 @@ def _check_percentiles(percentiles: tuple[float, float]) -> None:
         )
 
 
-def _value_counts(channel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct values of one channel of one image, ascending, and how often each occurs."""
-    if channel.dtype.kind == "u" and channel.dtype.itemsize <= 2:
-        number = np.bincount(channel.ravel())
-        values = np.flatnonzero(number)
-        return values, number[values]
-    pixels = channel.ravel()
-    pixels = pixels[:: -(-pixels.size // _MAX_PIXELS)]
-    return np.unique(pixels[np.isfinite(pixels)], return_counts=True)
+class _Values:
+    """Distinct values of a channel and how often each occurs, over images seen one by one.
 
+    Parameters
+    ----------
+    most : int
+        Pixels of an image that are looked at, unless its values are integers of up to 16 bit.
+    """
 
-def _merge(seen: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct values of all images, ascending, and how often each occurs."""
-    values, inverse = np.unique(np.concatenate([values for values, _ in seen]), return_inverse=True)
-    number = np.bincount(inverse, weights=np.concatenate([number for _, number in seen]))
-    return values, number.astype(np.int64)
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._small = np.zeros(2**16, np.int64)  # of unsigned integers of up to 16 bit
+        self._seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, channel: np.ndarray) -> None:
+        """Take note of a channel ``(Y, X)`` of an image."""
+        if channel.dtype.kind == "u" and channel.dtype.itemsize <= 2:
+            number = np.bincount(channel.ravel())
+            self._small[: len(number)] += number
+            return
+        pixels = channel.ravel()
+        pixels = pixels[:: -(-pixels.size // self._most)]
+        self._seen.append(np.unique(pixels[np.isfinite(pixels)], return_counts=True))
+
+    def counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distinct values, ascending, and how often each occurs."""
+        small = np.flatnonzero(self._small)
+        if not self._seen:
+            return small, self._small[small]
+        seen = self._seen if not len(small) else [*self._seen, (small, self._small[small])]
+        every = np.concatenate([values for values, _ in seen])
+        values, inverse = np.unique(every, return_inverse=True)
+        number = np.bincount(inverse, weights=np.concatenate([number for _, number in seen]))
+        return values, number.astype(np.int64)
 
 
 def _percentile(values: np.ndarray, number: np.ndarray, percentile: float) -> float:

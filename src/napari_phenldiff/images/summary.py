@@ -97,7 +97,7 @@ class Summary:
             plates=plates,
             channel_names=experiment.channel_names,
             sizes=tuple(dict.fromkeys(image.shape for image in images)),
-            dtypes=tuple(dict.fromkeys(str(image.data.dtype) for image in images)),
+            dtypes=tuple(dict.fromkeys(str(image.dtype) for image in images)),
             pixel_sizes=tuple(dict.fromkeys(_pixels(image.pixel_size) for image in images)),
             remarks=experiment.remarks,
             left_out=experiment.left_out,

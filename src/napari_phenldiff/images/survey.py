@@ -56,11 +56,16 @@ class ImageFacts:
             highest[name] = (float(top), int((plane == top).sum()) if top in _FULL_SCALES else 0)
         return cls(
             pixel_size_in_words(image),
-            str(image.data.dtype),
+            str(image.dtype),
             bytes.fromhex(image.sha256)[:16],
             highest,
             image.shape[0] * image.shape[1],
         )
+
+
+def facts_of(image: Image) -> ImageFacts:
+    """Look at an image, see `Image.told`."""
+    return ImageFacts.of(image)
 
 
 def pixel_size_in_words(image: Image) -> str:
@@ -97,7 +102,7 @@ class Survey:
 
     def add(self, condition: str, image: Image | ImageFacts) -> None:
         """Take note of an image of a condition, or of the facts about one."""
-        facts = image if isinstance(image, ImageFacts) else ImageFacts.of(image)
+        facts = image if isinstance(image, ImageFacts) else image.told(facts_of)
         self._numbers[condition] = self._numbers.get(condition, 0) + 1
         self._sizes.add(facts.pixel_size)
         self._dtypes.add(facts.dtype)

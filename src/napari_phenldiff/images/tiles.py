@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -87,13 +88,15 @@ class TileGrid:
             min(self.tile, self.image_shape[1] + self.padding[1]),
         )
 
-    def cut(self, data: np.ndarray) -> np.ndarray:
+    def cut(self, data: np.ndarray, which: Sequence[int] | None = None) -> np.ndarray:
         """Cut an image into tiles.
 
         Parameters
         ----------
         data : numpy.ndarray of shape (C, Y, X)
             Any dtype; Y and X as in `image_shape`.
+        which : sequence of int, optional
+            Numbers of the tiles that are wanted, at least one; by default all.
 
         Returns
         -------
@@ -106,7 +109,8 @@ class TileGrid:
         if down or right:
             data = np.pad(data, ((0, 0), (0, down), (0, right)), mode="reflect")
         height, width = self.tile_shape
-        return np.stack([data[:, y : y + height, x : x + width] for y, x in self.origins])
+        wanted = self.origins if which is None else [self.origins[k] for k in which]
+        return np.stack([data[:, y : y + height, x : x + width] for y, x in wanted])
 
     def blend(self, tiles: np.ndarray) -> np.ndarray:
         """Put tiles together again, cross-faded where they overlap.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,13 @@ class CellCount:
             "lost": found.n_before - found.n_same,
             "invented": found.n_after - found.n_same,
         }
+
+    def add_counted(self, counted: Mapping[str, int] | None) -> None:
+        """Add what was counted before in an image, see `add`."""
+        if counted is not None:
+            self._before += counted["before"]
+            self._after += counted["after"]
+            self._same += counted["before"] - counted["lost"]
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers of all images, for JSON."""

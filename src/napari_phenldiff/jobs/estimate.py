@@ -51,6 +51,9 @@ _MEASURED, _GUESSED = (0.85, 1.25), (0.6, 1.7)
 _OVERHEAD = 470e6
 """Bytes of the process itself."""
 
+_MOST_KEPT = 2 * 2**27
+"""Bytes of latents, and of pixels, that stay in memory at most; what is more lies in files."""
+
 _PER_WEIGHT = {"lora": 5.0, "svdiff": 16.0, "attention": 21.0, "full": 51.0}
 """Bytes per weight of the base by strategy: what learns has gradients, moments and an average."""
 
@@ -274,7 +277,8 @@ def _memory(
         return weights + batch + 0.5e9
     per_tile = 8 * size.latents * (size.tile / 8) ** 2 * 2 * min(1.0, cells)
     pixels = sum(work.images) * work.channels * prod(work.sides or (size.tile,) * 2)
-    return _OVERHEAD + weights + batch + min(tiles, 3000) * per_tile + 10 * pixels
+    kept = min(min(tiles, 3000) * per_tile, _MOST_KEPT) + min(10 * pixels, _MOST_KEPT)
+    return _OVERHEAD + weights + batch + kept
 
 
 @lru_cache(maxsize=16)

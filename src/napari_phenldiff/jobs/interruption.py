@@ -55,6 +55,48 @@ class Interruption:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if signum == signal.SIGINT else Ended(signum)
         self.signum = signum
         sys.stderr.write(f"\n{self._message}\n")
+
+
+class Ended(KeyboardInterrupt):
+    """The process was asked to end, by SIGTERM or because its terminal was closed.
+
+    It is raised where the work is, so that what is half written is removed on the way out.
+
+    Attributes
+    ----------
+    signum : int
+        The signal that came.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"ended by {signal.Signals(signum).name}")
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a process that ended on this signal."""
+        return 128 + self.signum
+
+
+def end_cleanly_on_signals() -> None:
+    """Let SIGTERM and SIGHUP raise `Ended`, for a process whose main thread this is.
+
+    An `Interruption` takes precedence while it lasts. A signal that is ignored (nohup) stays
+    ignored.
+    """
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    # The second one ends the process the usual way, for whoever cannot wait.
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_DFL)
+    raise Ended(signum)

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 _SPARE = 16
 """Files of a condition that are read beside those that are trained on: some are watched."""
 
+_MOST_READ, _FEWEST_READ = 1500, 100
+_MOST_PIXELS = 2**27
+"""Of very many images of a condition, so many are read where no number was asked for: one for each
+tile that is trained on, and of large images so many as have so many pixels in all channels."""
+
 _Training = tuple[Experiment, Experiment | None]
 """The images that are trained on, and those that are watched meanwhile."""
 
@@ -250,16 +255,36 @@ def new_run(
 
 
 def _few_of(found: Dataset, config: AnyTrainingConfig, on_event: OnEvent) -> Dataset:
-    """Leave out most of many files before they are read, if only some images are wanted."""
+    """Leave out most of many files before they are read, if only some images are needed."""
     wanted = config.images_per_condition
     if wanted is None:
+        most = _enough_of(found)
+        advice = "; --images-per-condition takes another number"
+    else:
+        watched = config.validation_images
+        most = wanted + (_SPARE if watched == "auto" else watched)
+        advice = ""
+    many = max(len(group) for group in found.conditions.values())
+    if many <= most:
         return found
-    watched = config.validation_images
-    most = wanted + (_SPARE if watched == "auto" else watched)
-    if all(len(group) <= most for group in found.conditions.values()):
-        return found
-    on_event(Noted(f"Of each condition {most} files are read, drawn at random"))
+    on_event(
+        Noted(
+            f"Of each condition {most} of up to {many} files are read, drawn at random: grey "
+            f"values, checks and training are of these{advice}"
+        )
+    )
     return found.subset(most, config.seed)
+
+
+def _enough_of(found: Dataset) -> int:
+    """Return how many files of a condition are read at most, where no number was asked for."""
+    peeks = [group[0].peek() for group in found.conditions.values() if group]
+    pixels = [
+        len(peek.channel_names) * peek.size[0] * peek.size[1] * peek.n_images
+        for peek in peeks
+        if peek is not None
+    ]
+    return max(_FEWEST_READ, min(_MOST_READ, _MOST_PIXELS // max([1, *pixels])))
 
 
 def train_new(new: NewRun, *, should_stop: ShouldStop = never, on_event: OnEvent = ignore) -> Run:

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.files import remove_leftovers
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.sources import count_files
+from napari_phenldiff.jobs import journal
 from napari_phenldiff.jobs.cell_count import CellCount
 from napari_phenldiff.jobs.directions import direction
 from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
@@ -29,7 +32,7 @@ from napari_phenldiff.runs.events import (
     append_event,
 )
 from napari_phenldiff.runs.failures import explain
-from napari_phenldiff.runs.folder import Run, check_output_folder
+from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.translation_settings import settings_of_run
 
 if TYPE_CHECKING:
@@ -83,9 +86,10 @@ def translate(
         A TIFF, a folder of TIFFs, or a folder with a sub-folder per condition, or a table, of which
         the condition named like the source is taken.
     out : path-like
-        New folder. It gets, under the name of each file and with its shape, dtype and range,
-        ``translated/NAME.tif`` and ``reconstructed/NAME.tif``; compare these with each other, since
-        both have gone through the model.
+        New folder, or one in which the same translation was stopped or killed: that goes on, and
+        does no image again. It gets, under the name of each file and with its shape, dtype and
+        range, ``translated/NAME.tif`` and ``reconstructed/NAME.tif``; compare these with each
+        other, since both have gone through the model.
     config : TranslationConfig, optional
         From what to what, and how; by default from the source of the run to its target.
     held_out : bool
@@ -143,7 +147,7 @@ def check_translation(
                 f"{run.path} was not trained on condition {name}; it knows "
                 f"{', '.join(run.conditions)}."
             )
-    check_output_folder(out)
+    journal.check_folder(out)
     config = settings_of_run(run, config)
     if not run.has_adapter:
         raise InputError(
@@ -176,6 +180,7 @@ def check_translation(
     warnings = [*found.left_out, *warnings]
     job = TranslationJob(run, config, files, out.resolve(), z, cells)
     job.warnings += [*warnings, *base_warnings(run)]
+    journal.done_files(job.out, job.identity())
     return job
 
 
@@ -198,7 +203,15 @@ def carry_out(
         on_event(event)
 
     with lock.hold(out / LOCK_NAME, what=f"folder {out}"):
+        for kind in ("translated", "reconstructed", "."):
+            remove_leftovers(out / kind)
+        asked = job.identity()
+        job.go_on(journal.done_files(out, asked))
+        job.keeps_journal = True
         try:
+            journal.begin(out, asked)
+            if job.done:
+                note(Noted(f"Going on: {count(len(job.done), 'image')} were done before"))
             for text in job.warnings:
                 note(Warned(text))
             note(Loading("Loading the model"))
@@ -208,6 +221,8 @@ def carry_out(
             for event in job.events(translator, should_stop):
                 note(event)
             job.write_summary()
+            if job.complete:
+                journal.end(out)
         except Exception as error:
             with suppress(OSError):
                 job.write_summary()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from napari_phenldiff import __version__
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
+from napari_phenldiff.jobs import journal
 from napari_phenldiff.jobs.cell_count import CellCount
+from napari_phenldiff.jobs.journal import DoneFile
 from napari_phenldiff.jobs.trained_channels import (
     OTHER_NAMES,
     left_out_in_words,
@@ -64,6 +66,11 @@ class FileToTranslate:
     def output_name(self) -> str:
         """Name of the files that the results are written to."""
         return f"{self.source.name}.tif"
+
+    @property
+    def wanted_hashes(self) -> list[str]:
+        """Hashes of the images that are translated."""
+        return [digest for digest, wanted in zip(self.hashes, self.wanted, strict=True) if wanted]
 
     def take(self, z: int | Projection | None) -> Iterator[Image]:
         """Yield the images to translate, from memory where they are kept, and let go of them."""
@@ -176,6 +183,39 @@ class TranslationJob:
         self.done: list[dict[str, Any]] = []
         self._cells = cells
         self.warnings: list[str] = []
+        self.keeps_journal = False
+
+    def identity(self) -> dict[str, Any]:
+        """Return what is translated and how, apart from the images: equal for equal results."""
+        from napari_phenldiff.images.files import sha256_of
+
+        adapter = self.run.adapter_path
+        return {
+            "run": self.run.digest,
+            "adapter": {
+                path.relative_to(adapter).as_posix(): sha256_of(path)
+                for path in sorted(adapter.rglob("*.safetensors"))
+            },
+            "settings": self._config.model_dump(mode="json"),
+            "plane": self._z,
+        }
+
+    def go_on(self, done: Mapping[str, DoneFile]) -> None:
+        """Leave out the files that were done before, if they are the same and their results lie."""
+        left = []
+        for file in self._files:
+            found = done.get(file.output_name)
+            lie = all(
+                (self.out / kind / file.output_name).is_file()
+                for kind in ("reconstructed", "translated")
+            )
+            if found is None or not lie or list(found.hashes) != file.wanted_hashes:
+                left.append(file)
+                continue
+            for image in found.images:
+                self.done.append(image)
+                self._cells.add_counted(image.get("cells"))
+        self._files = left
 
     @property
     def complete(self) -> bool:
@@ -207,7 +247,8 @@ class TranslationJob:
         """
         images = (image for file in self._files for image in file.take(self._z))
         results = iter(translator.translate(images, self._config, keep=keep is not None))
-        spent, done = 0.0, 0
+        before = len(self.done)
+        spent, done = 0.0, before
         for file in self._files:
             translations: list[Translation] = []
             for _ in range(sum(file.wanted)):
@@ -222,7 +263,7 @@ class TranslationJob:
                 done += 1
                 # the images of a batch come all at once: a clock would charge them to the first
                 spent += translations[-1].seconds
-                left = spent / done * (self._total - done)
+                left = spent / (done - before) * (self._total - done)
                 yield Progress(done, self._total, translations[-1].name, left)
             self._write(file, translations)
         yield self._cells.event()
@@ -234,7 +275,7 @@ class TranslationJob:
     def _write(self, file: FileToTranslate, translations: list[Translation]) -> None:
         from napari_phenldiff.images.tiff import write_stack
 
-        hashes = [digest for digest, wanted in zip(file.hashes, file.wanted, strict=True) if wanted]
+        hashes = file.wanted_hashes
         provenance = {
             **self._provenance(),
             "source_file": str(file.path.resolve()),
@@ -247,6 +288,7 @@ class TranslationJob:
         ):
             target = self.out / kind / file.output_name
             write_stack(target, planes, provenance={"kind": kind, **provenance})
+        before = len(self.done)
         for translation, digest in zip(translations, hashes, strict=True):
             self.done.append(
                 {
@@ -261,6 +303,8 @@ class TranslationJob:
                     "cells": self._cells.add(translation),
                 }
             )
+        if self.keeps_journal:
+            journal.add(self.out, file.output_name, hashes, self.done[before:])
 
     def _provenance(self) -> dict[str, Any]:
         return {

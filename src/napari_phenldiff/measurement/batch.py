@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
@@ -357,13 +359,16 @@ def local_workers(number: int) -> Iterator[Workers]:
         return
     # Spawned on every system, since a forked process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(number, context, _leave_interrupts_to_the_parent)
+    executor = ProcessPoolExecutor(number, context, _live_and_end_with_the_parent)
     try:
         with executor:
             try:
                 yield Workers(executor, _AHEAD * number)
-            except BaseException:
-                executor.shutdown(cancel_futures=True)
+            except BaseException as error:
+                executor.shutdown(wait=False, cancel_futures=True)
+                if not isinstance(error, Exception):
+                    # Who ends the command does not wait for the files that are being measured.
+                    _end_processes(executor)
                 raise
     except BrokenProcessPool as error:
         raise InputError(
@@ -371,8 +376,24 @@ def local_workers(number: int) -> Iterator[Workers]:
         ) from error
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _live_and_end_with_the_parent() -> None:
+    """Leave interrupts to the parent, and end when it is gone, however it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, name="phenldiff-parent", daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        # Nobody waits for what is being measured, and the queue of jobs would never end.
+        os._exit(1)
+
+
+def _end_processes(executor: ProcessPoolExecutor) -> None:
+    # There is no public way to end them before their job is done until Python 3.14.
+    for process in list((getattr(executor, "_processes", None) or {}).values()):
+        process.terminate()
 
 
 @contextmanager

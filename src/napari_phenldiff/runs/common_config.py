@@ -24,8 +24,8 @@ class CommonTraining(BaseModel):
     images_per_condition: Annotated[
         Annotated[int, Field(ge=2)] | None, Shown("Images each", step=10, unset="all")
     ] = None
-    """Number of images drawn at random from each condition; all of them if not given. The images
-    that are left out can be used to test translations."""
+    """Number of images drawn at random from each condition; if not given, all of them, or of many
+    hundreds some, which is said. The images that are left out can be used to test translations."""
 
     validation_images: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=0)], Shown("Validation images", advanced=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time as clock
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import TypeAdapter
+
+from napari_phenldiff.images.files import append_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,13 +175,7 @@ def append_event(path: Path, event: Event) -> None:
     writer was killed in the middle of a line, that line is ended first, so that only that one is
     lost.
     """
-    with path.open("ab+", buffering=0) as file:
-        line = event.to_json().encode() + b"\n"
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = b"\n" + line
-        file.write(line)
+    append_line(path, event.to_json())
 
 
 def read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:

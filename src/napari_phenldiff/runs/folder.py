@@ -167,7 +167,7 @@ class Run(RunContents):
             images=records,
             digest=experiment.digest(),
             stored=stored,
-            dtypes=(str(image.data.dtype) for image in experiment.images),
+            dtypes=(str(image.dtype) for image in experiment.images),
             pixel_sizes=(pixel_size_in_words(image) for image in experiment.images),
         )
 

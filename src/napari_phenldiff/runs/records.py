@@ -7,6 +7,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import write_atomic
-from napari_phenldiff.images.image import Image, as_storable
+from napari_phenldiff.images.image import Image, as_storable, is_storable
+from napari_phenldiff.images.image_in_file import changed, in_files
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.config import Model, validated
@@ -125,9 +127,8 @@ def record_images(
     for condition in experiment.conditions:
         for image in condition.images:
             # The hash must be that of the pixels as they will be read from the file.
-            data = as_storable(image.data)
-            if data is not image.data:
-                image = replace(image, data=data)
+            if not is_storable(image.dtype):
+                image = changed(image, _storable)
             if image.path is not None:
                 where = str(Path(image.path).resolve())
             else:
@@ -145,13 +146,17 @@ def record_images(
     return records, stored
 
 
+def _storable(image: Image) -> Image:
+    return replace(image, data=as_storable(image.data))
+
+
 def read_experiment(
     root: Path,
     records: Iterable[ImageRecord],
     conditions: Sequence[str],
     channel_names: tuple[str, ...],
 ) -> Experiment:
-    """Read recorded images and check that they have not changed.
+    """Read recorded images, one at a time, and check that they have not changed.
 
     Parameters
     ----------
@@ -186,16 +191,15 @@ def read_experiment(
                 f"{path} is missing, and this run was trained on it; put it back, or start a new "
                 "run."
             )
-        by_hash = {image.sha256: image for image in read_tiff(path)}
+        by_hash = {image.sha256: image for image in in_files(partial(read_tiff, path))}
         for record in in_file:
             if record.sha256 not in by_hash:
                 raise InputError(
                     f"{path} has changed since this run was trained on it; put the old file back, "
                     "or start a new run."
                 )
-            found[record.condition, record.name] = replace(
-                by_hash[record.sha256], name=record.name, channel_names=channel_names
-            )
+            rename = partial(replace, name=record.name, channel_names=channel_names)
+            found[record.condition, record.name] = changed(by_hash[record.sha256], rename)
     groups: dict[str, list[Image]] = {name: [] for name in conditions}
     for record in records:
         groups.setdefault(record.condition, []).append(found[record.condition, record.name])
