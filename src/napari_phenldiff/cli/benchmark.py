@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ _METHODS = ("phenldiff", "phendiff", "cyclegan", "copy")
 
 _EPILOG = """\
 DATA is a folder with a sub-folder per condition, as for `phenldiff train`. All methods train on the
-same images for the same time, translate the same test images, and are measured alike.
+same images for the same time, translate the same test images, and are measured alike. phenldiff
+sets a tenth of its training images aside to choose guidance and freedom on.
 
 DIR gets:
   DIR/table.md, DIR/table.csv   a row per method, one of the source image itself (copy), and one of
@@ -222,17 +224,23 @@ def _trained(
     from napari_phenldiff.jobs.training import train_run
     from napari_phenldiff.runs.baseline_config import CONFIGS
     from napari_phenldiff.runs.folder import Run, is_run
+    from napari_phenldiff.runs.preparing import prepare
 
     is_new = not is_run(path)
+    asked = validated(CONFIGS[method], config.training(method, device), where="benchmark")
     if not is_new:
         run = Run.open(path)
         if run.state == "finished":
             return run, 0
         say(f"Going on with {path}.")
-    else:
-        asked = validated(CONFIGS[method], config.training(method, device), where="benchmark")
-        run = Run.from_experiment(path, asked, experiment=data.training, scaling=data.scaling)
-    code = show_training(partial(train_run, run, lambda: (data.training, None), is_new=is_new))
+        asked = run.config
+    # what a method sets aside to choose its settings on is taken from the same training images
+    chosen = prepare(data.training, asked)
+    if is_new:
+        run = replace(chosen, scaling=data.scaling).make_run(path, asked)
+    code = show_training(
+        partial(train_run, run, lambda: (chosen.training, chosen.validation), is_new=is_new)
+    )
     return Run.open(path), code
 
 

@@ -105,7 +105,6 @@ class BenchmarkConfig(BaseModel):
             "conditions": (self.source, self.target),
             "seed": self.seed,
             "device": device,
-            "validation_images": 0,
         }
         if self.minutes is None:
             values["steps"] = self.steps
@@ -119,7 +118,8 @@ class BenchmarkConfig(BaseModel):
                 "strategy": self.strategy,
                 "checkpoint_every": 50,
             }
-        return {**values, "preset": self.preset}
+        # baselines have nothing to choose on images that are set aside
+        return {**values, "preset": self.preset, "validation_images": 0}
 
     def variant(self, method: str) -> str:
         """Return what a method's name alone does not say: its preset or strategy, or nothing."""
