@@ -31,6 +31,7 @@ from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.hub import cached, not_here
 from napari_phenldiff.diffusion.hub import fetch as fetch_from_hub
 from napari_phenldiff.diffusion.hub_reference import HubModel
+from napari_phenldiff.diffusion.single_file import load_single_file
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.events import Event
 
@@ -116,9 +117,10 @@ class BaseModel:
         Parameters
         ----------
         reference : str
-            ``"bundled"``, a folder, or a model on a hub: ``owner/name``, ``owner/name@revision``
-            or the address of its page. Only the last uses the network, unless the model was
-            downloaded earlier and a commit is given as its revision.
+            ``"bundled"``, a folder, a single safetensors file of Stable Diffusion 1 or 2, or a
+            model on a hub: ``owner/name``, ``owner/name@revision`` or the address of its page.
+            Only the last uses the network, unless the model was downloaded earlier and a commit is
+            given as its revision.
         device : torch.device or str
             Device to load it on.
 
@@ -128,7 +130,8 @@ class BaseModel:
             If there is no such base, or it cannot be used.
         """
         place = find_base(reference)
-        return _from_folder(place, reference).to(device)
+        load = _from_file if place.is_file() else _from_folder
+        return load(place, reference).to(device)
 
     def to(self, device: torch.device | str) -> BaseModel:
         """Move the weights to another device and return the base."""
@@ -201,7 +204,7 @@ class BaseModel:
 
 
 def find_base(reference: str, *, fetch: bool = True) -> Path:
-    """Return the folder of a base model, downloading it if it is on a hub.
+    """Return the folder or single file of a base model, downloading it if it is on a hub.
 
     Parameters
     ----------
@@ -274,6 +277,19 @@ def check_channels(channels: int, base: BaseModel) -> None:
         )
 
 
+def _from_file(path: Path, reference: str) -> BaseModel:
+    parts = load_single_file(path, reference)
+    return _assembled(
+        reference,
+        parts.unet,
+        _PosteriorMean(parts.autoencoder),
+        None,
+        parts.scheduler,
+        channels=int(parts.autoencoder.config.in_channels),
+        factor=2 ** (len(parts.autoencoder.config.block_out_channels) - 1),
+    )
+
+
 def _from_folder(folder: Path, reference: str) -> BaseModel:
     check_configs(folder, reference)
     vae_config = read_config(folder, "vae", reference)
@@ -308,6 +324,21 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
         f"The scheduler of the base model {reference}",
         "its configuration is damaged, so download or copy it again",
     )
+    return _assembled(
+        reference, unet, autoencoder, encoder, scheduler, channels=channels, factor=factor
+    )
+
+
+def _assembled(
+    reference: str,
+    unet: UNet2DConditionModel,
+    autoencoder: Autoencoder,
+    encoder: DescriptorEncoder | None,
+    scheduler: DDIMScheduler,
+    *,
+    channels: int,
+    factor: int,
+) -> BaseModel:
     for model in (unet, encoder):
         if model is not None:
             model.requires_grad_(False).eval()

@@ -48,7 +48,8 @@ _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_ou
 """Layers of the attention in the autoencoder of Stable Diffusion 1 and 2; diffusers renames them on
 loading."""
 
-_FLOATS = {"F16", "BF16", "F32", "F64"}
+FLOATS = {"F16", "BF16", "F32", "F64"}
+"""Types of weights that are read."""
 _PREDICTIONS = ("epsilon", "v_prediction")
 
 
@@ -257,7 +258,7 @@ def weight_shapes(folder: Path, reference: str) -> dict[str, tuple[int, ...]]:
             with safe_open(str(path), framework="np") as opened:
                 for name in opened.keys():  # noqa: SIM118 - not a mapping
                     part = opened.get_slice(name)
-                    if part.get_dtype() not in _FLOATS:
+                    if part.get_dtype() not in FLOATS:
                         raise ValueError(f"{name} has the type {part.get_dtype()}")
                     shapes[_name_of_today(name)] = tuple(part.get_shape())
         except (OSError, ValueError, SafetensorError) as error:

@@ -32,12 +32,12 @@ _AT_ONCE = 2**22
 
 
 def weights_in(folder: Path) -> BaseWeights:
-    """Hash the weights in the folder of a base model.
+    """Hash the weights of a base model.
 
     Parameters
     ----------
     folder : Path
-        Folder in diffusers' layout.
+        Folder in diffusers' layout, or a single file.
 
     Returns
     -------
@@ -47,6 +47,10 @@ def weights_in(folder: Path) -> BaseWeights:
         count. A file is read once per process, unless it changes.
     """
     total, size = hashlib.sha256(), 0
+    if folder.is_file():
+        found = folder.stat()
+        digest = _sha256(folder, found.st_size, found.st_mtime_ns)
+        return BaseWeights(sha256=digest, bytes=found.st_size, commit=_commit_of(folder))
     for part, name in _PARTS.items():
         config = folder / part / name
         if not config.is_file():

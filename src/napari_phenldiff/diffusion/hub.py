@@ -135,6 +135,9 @@ def _fetch(model: HubModel, should_stop: Callable[[], bool]) -> Generator[Event,
                 "and are not read."
             )
         wanted = [model.file]
+        beside = str(PurePosixPath(model.file).with_suffix(".yaml"))
+        if beside in files:  # which says what the model predicts
+            small_file(pinned, beside)
     else:
         wanted = _weights_of(files, pinned, model)
     missing = {name: files[name] for name in wanted if _cached_file(pinned, name) is None}

@@ -23,6 +23,7 @@ from napari_phenldiff.diffusion.adaptation import (
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.base_weights import checked_base, weights_in
 from napari_phenldiff.diffusion.network import save_model
+from napari_phenldiff.diffusion.single_file import load_single_file
 from napari_phenldiff.diffusion.strategies import Merged
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import make_folder_atomic
@@ -65,6 +66,10 @@ def merge(run: Run, out: Path) -> Run:
     adapter.strategy.merge(base.unet)
     with make_folder_atomic(out) as aside:
         save_model(base.unet, aside / "unet", torch.float32)
+        if place.is_file():
+            parts = load_single_file(place, str(place))
+            save_model(parts.autoencoder, aside / "vae", torch.float32)
+            parts.scheduler.save_pretrained(aside / "scheduler")
         for part in _PARTS:
             if (place / part).is_dir():
                 _copy_part(place / part, aside / part)

@@ -44,8 +44,9 @@ class TrainingConfig(CommonTraining):
     images."""
 
     base: Annotated[str, Field(min_length=1), Shown("Base model")] = "bundled"
-    """Base model: bundled, a folder in diffusers' layout, or a model on a hub (``owner/name``,
-    ``owner/name@revision`` or the address of its page), which is downloaded once."""
+    """Base model: bundled, a folder in diffusers' layout, a safetensors file of Stable Diffusion 1
+    or 2, or a model on a hub (``owner/name``, ``owner/name@revision`` or the address of its page),
+    which is downloaded once."""
 
     strategy: Annotated[
         Literal["auto", "lora", "svdiff", "attention", "full"], Shown(choices=STRATEGIES)

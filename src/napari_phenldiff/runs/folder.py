@@ -182,8 +182,9 @@ class Run(RunContents):
         path : path-like
             The folder.
         base_at : path-like, optional
-            Folder of its base model, if that has moved, as on another machine, or has changed. If
-            the run has a record of the weights of its base and they match, it remembers the folder.
+            Folder or file of its base model, if that has moved, as on another machine, or has
+            changed. If the run has a record of the weights of its base and they match, it remembers
+            the place.
 
         Raises
         ------
@@ -206,7 +207,7 @@ class Run(RunContents):
         run = cls(path, record, scaling)
         if base_at is not None:
             run._base_at = Path(base_at).expanduser().resolve()
-            if not run._base_at.is_dir():
+            if not run._base_at.exists():
                 raise InputError(
                     f"There is no folder {run._base_at}: give the folder of the base model."
                 )
@@ -274,7 +275,7 @@ class Run(RunContents):
             place = Path((self.path / _BASE_AT).read_text(encoding="utf-8").strip())
         except (OSError, ValueError):
             return None
-        return place if place.is_dir() else None
+        return place if place.exists() else None
 
     @property
     def record(self) -> RunRecord:
