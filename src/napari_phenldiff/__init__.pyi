@@ -26,6 +26,8 @@ from .jobs.training import resume as resume
 from .jobs.training import train as train
 from .jobs.translation import TranslatedFiles as TranslatedFiles
 from .jobs.translation import translate as translate
+from .jobs.translation_figure import translation_figure as translation_figure
+from .measurement.figures.panel import Inset as Inset
 from .measurement.statistics.compare import Comparison as Comparison
 from .measurement.statistics.compare import Recovery as Recovery
 from .measurement.statistics.compare import compare as compare

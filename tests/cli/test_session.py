@@ -212,3 +212,14 @@ def test_a_line_that_is_no_request_is_passed_over(talk: Talk):
 
     assert isinstance(ended(talk.events(talk.turn(number, 0.5))), Finished)
     assert "delete everything" in (talk.session.folder / "log").read_text()
+
+
+def test_a_model_that_was_loaded_early_is_the_one_that_translates(talk: Talk):
+    talk.session.prepare()
+    talk.session.prepare()
+    assert talk.session.running
+    _, folder = talk.translate("u0")
+    events = list(talk.events(folder))
+    assert isinstance(events[-1], Finished)
+    assert "Loading the model" not in [e.message for e in events if isinstance(e, Loading)]
+    assert talk.started == 1

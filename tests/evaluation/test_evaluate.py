@@ -137,7 +137,13 @@ def test_the_truth_is_supported(model, honest, data, tmp_path):
     assert m.verdict.answer == "supported", m.verdict
     assert m.measurement == "half_area_fraction"
     assert (m.n_translated, m.counted) == (N, "images")
-    assert ("translating", N, N) in steps
+    total = steps[-1][2]
+    assert (f"translating, image {N} of {N}", N, total) in steps
+    assert (f"translating back, image {N} of {N}", 3 * N, total) in steps
+    done = [step[1] for step in steps]
+    assert done == sorted(done)
+    assert done[-1] == total
+    assert {step[2] for step in steps} == {total}
     # the counterpart of the counterpart is the image
     assert [c.what for c in m.cycle] == ["there and back", "reconstructed"]
     assert m.cycle[0].norm.median == 0

@@ -21,8 +21,9 @@ from napari_phenldiff.jobs.estimate import (
     past_pace,
     seconds_per_step,
     time_range,
+    translation_time,
 )
-from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Loading, Started, Step
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.hardware import Hardware
@@ -226,3 +227,22 @@ def test_many_docks_ask_one_process(monkeypatch):
 
     assert answers == {"nothing to compute with"}
     assert asked == ["cpu"]
+
+
+def test_the_time_of_a_translation_grows_with_tiles_and_steps(run: Run):
+    config = TranslationConfig(source="untreated", target="treated")
+
+    def told(shape, images, **settings) -> tuple[int, int]:
+        asked = config.model_copy(update=settings)
+        words = translation_time(shape, images, asked, run, hardware).split()
+        factor = {"s": 1, "min": 60}[words[3]]
+        return int(words[0]) * factor, int(words[2]) * factor
+
+    # one tile took 3.5 s on the machine on which the piece of work took 54 ms
+    hardware = Hardware("cpu", "CPU, 1 core", seconds=0.54)
+    low, high = told((128, 128), 1)
+    assert low <= 35 <= high
+    assert told((320, 320), 1)[0] > 3 * low  # nine tiles in two batches
+    assert told((128, 128), 16)[0] > 5 * low
+    assert told((128, 128), 1, inference_steps=100)[0] >= 3.5 * low
+    assert translation_time((128, 128), 1, config, run, replace(hardware, seconds=0)) == ""

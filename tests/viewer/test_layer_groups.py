@@ -5,10 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils.colormaps import ensure_colormap
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_colors import COLORS
 from napari_phenldiff.images.control_names import suggest_pair
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_tiff, write_stack
+from napari_phenldiff.measurement.figures.style import composite
 from napari_phenldiff.viewer import image_places as fields
 from napari_phenldiff.viewer.colors import channel_colormaps
 from napari_phenldiff.viewer.image_places import FieldImages
@@ -269,6 +273,17 @@ def test_channels_get_colours_that_stay_apart():
     many = channel_colormaps([f"channel {i}" for i in range(9)])
     assert len(set(many[:7])) == 7
     assert len(many) == 9
+
+
+def test_figures_have_the_colours_of_the_viewer():
+    for name, color in COLORS.items():
+        np.testing.assert_allclose(ensure_colormap(name).map([1.0])[0][:3], color, atol=1e-3)
+    data = np.zeros((2, 1, 2), np.float32)
+    data[0, 0, 0] = data[1, 0, 1] = 1  # DNA on the left, the marker on the right
+    image = Image(data, ("DNA (DRAQ)", "FKHR-GFP"), None, "x")
+    dna, marker = composite(image, np.zeros(2), np.ones(2))[0]
+    np.testing.assert_allclose(dna, COLORS["bop blue"])
+    np.testing.assert_allclose(marker, COLORS["green"])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import (
+    comparison_panes,
     latest_translation,
     side_by_side,
     translation_panes,
@@ -70,6 +71,31 @@ def test_each_pane_shows_its_layers_and_no_other(viewer: ViewerModel, translated
     assert all(layer.name_overlay.visible for layer in visible)
     green = panes[0][1].name_overlay.color
     np.testing.assert_allclose(green, (0, 1, 0, 1))
+    for layer in visible:  # green on the white canvas of the light theme can't be read
+        assert layer.name_overlay.box
+        np.testing.assert_allclose(layer.name_overlay.box_color[:3], 0)
+
+
+def test_the_real_target_is_compared_with_where_it_is_open(viewer: ViewerModel, translated: str):
+    panes = comparison_panes(viewer.layers, translated)
+    assert panes[:-1] == translation_panes(viewer.layers, translated)
+    assert [layer.name for layer in panes[-1]] == ["treated: DNA", "treated: marker"]
+
+    viewer.layers.remove("treated: marker")
+    assert comparison_panes(viewer.layers, translated) == panes[:-1]
+
+
+def test_the_difference_tells_what_its_colours_mean(viewer: ViewerModel, translated: str):
+    panes = comparison_panes(viewer.layers, translated)
+    plain = panes[3][0].colorbar.size
+    side_by_side(viewer).on(panes)
+
+    shown = [layer.name for layer in viewer.layers if layer.colorbar.visible]
+    assert shown == ["difference: DNA", "difference: marker"]
+
+    side_by_side(viewer).off()
+    assert not any(layer.colorbar.visible for layer in viewer.layers)
+    assert panes[3][0].colorbar.size == plain
 
 
 def test_off_restores_what_was(viewer: ViewerModel, translated: str):

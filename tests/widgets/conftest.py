@@ -28,7 +28,7 @@ from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer import model_session, preferences
 from napari_phenldiff.viewer.reader import experiment_layers
-from napari_phenldiff.widgets.parts import tasks
+from napari_phenldiff.widgets.parts import preload, tasks
 
 _FAKE = Path(__file__).with_name("fake_phenldiff.py")
 
@@ -159,6 +159,12 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChild]:
 def _runs_folder_of_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Look for runs in a folder of the test: whoever runs it may have some of their own."""
     monkeypatch.setattr(preferences, "_home", lambda: tmp_path / "home")
+
+
+@pytest.fixture(autouse=True)
+def _no_model_is_loaded_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no process in tests that start nothing."""
+    monkeypatch.setattr(preload, "WAIT_MS", 10**8)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_phenldiff.jobs import registry
+from napari_phenldiff.jobs import estimate, registry
 from napari_phenldiff.jobs.job import Job, JobState, jobs
 from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.folder import Run
@@ -18,7 +18,7 @@ from napari_phenldiff.viewer.model_session import session_of
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
-from napari_phenldiff.widgets.parts import tasks
+from napari_phenldiff.widgets.parts import preload, tasks
 from napari_phenldiff.widgets.parts.run_choice import OTHER
 from napari_phenldiff.widgets.parts.turning import turning_of
 from napari_phenldiff.widgets.translate_dock import ALL_FIELDS, CURRENT_VIEW, TranslateWidget
@@ -39,6 +39,29 @@ def added(model: ViewerModel) -> list[str]:
 
 def translated_marker(model: ViewerModel):
     return next(layer for layer in model.layers if layer.name.startswith("→ treated: marker"))
+
+
+def test_the_model_is_loaded_while_the_user_still_chooses(
+    qtbot, model: ViewerModel, run_folder: Path, child, until_ended, monkeypatch
+):
+    monkeypatch.setattr(preload, "WAIT_MS", 1)
+    monkeypatch.setattr(estimate, "KNOWN", {})
+    widget = TranslateWidget(model)
+    qtbot.addWidget(widget)
+    widget.run_field.set_path(run_folder)
+    qtbot.wait(50)
+    assert not child.requests  # nobody looks at the dock
+
+    widget.show()
+    widget.refresh()
+    qtbot.waitUntil(lambda: bool(child.processes))
+    (request,) = child.requests
+    assert request.run == run_folder
+    qtbot.waitUntil(lambda: widget.job_foot.forecast.text().startswith("About "))
+    assert "CPU, 2 cores" in widget.job_foot.forecast.text()
+    widget.job_foot.button.click()
+    assert until_ended(widget).state is JobState.FINISHED
+    assert len(child.requests) == 1  # the process that was there already
 
 
 def test_a_run_says_what_it_knows(dock: TranslateWidget):
@@ -139,7 +162,7 @@ def test_all_images_are_translated_in_their_order(
     assert LayerInfo.of(translated).images == LayerInfo.of(real).images
 
 
-def test_compare_shows_four_panes_and_goes_back(
+def test_compare_shows_five_panes_and_goes_back(
     qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
 ):
     dock.start()
@@ -149,7 +172,7 @@ def test_compare_shows_four_panes_and_goes_back(
 
     dock.compare.click()
     assert model.canvas.grid.enabled
-    assert model.canvas.grid.actual_shape(model.layers) == (2, 2)
+    assert model.canvas.grid.actual_shape(model.layers) == (3, 2)  # with the real target
     assert dock.compare.isChecked()
 
     model.canvas.grid.enabled = False  # napari's own button

@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import PathLike
 from typing import NoReturn
 
-from napari_phenldiff.diffusion.fields import Translation, check_conditions
+from napari_phenldiff.diffusion.fields import OnPart, Translation, check_conditions, no_part
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.runs.baseline_config import settings_of
@@ -28,6 +28,7 @@ class CopyTranslator:
         self.conditions = conditions
         self.reference_channels: tuple[str, ...] = ()
         self.should_stop: Callable[[], bool] = lambda: False
+        self.on_part: OnPart = no_part
 
     @classmethod
     def from_run(

@@ -11,7 +11,7 @@ from napari_phenldiff.runs.folder import Run
 
 if TYPE_CHECKING:
     from napari_phenldiff.diffusion.dial import Dial
-    from napari_phenldiff.diffusion.fields import Translation
+    from napari_phenldiff.diffusion.fields import OnPart, Translation
     from napari_phenldiff.images.experiment import Experiment
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.runs.config import TranslationConfig
@@ -22,6 +22,7 @@ class ImageTranslator(Protocol):
     """Interface of the translators of all methods; see `Translator`."""
 
     should_stop: Callable[[], bool]
+    on_part: OnPart
 
     def translate(
         self, images: Iterable[Image], config: TranslationConfig, *, keep: bool = False

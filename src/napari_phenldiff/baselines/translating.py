@@ -14,10 +14,13 @@ import numpy as np
 from napari_phenldiff.baselines.tiles import MULTIPLE
 from napari_phenldiff.diffusion.fields import (
     Batch,
+    BatchProgress,
+    OnPart,
     Translation,
     check_conditions,
     cut,
     field_batches,
+    no_part,
     restore,
 )
 from napari_phenldiff.errors import InputError
@@ -61,6 +64,8 @@ class TileTranslator(ABC):
     ----------
     should_stop : callable
         Called before every pass of a network; when it returns True, `Cancelled` is raised.
+    on_part : callable
+        Called after every batch of tiles while images are translated, see `OnPart`.
     reference_channels : tuple of str
         Always empty: baselines have no reference channels.
     """
@@ -83,6 +88,7 @@ class TileTranslator(ABC):
         self.channel_names = channel_names
         self.reference_channels: tuple[str, ...] = ()
         self.should_stop: Callable[[], bool] = lambda: False
+        self.on_part: OnPart = no_part
         self._method, self._tile, self._inference_steps = method, tile, inference_steps
 
     @abstractmethod
@@ -152,9 +158,12 @@ class TileTranslator(ABC):
         started = time.monotonic()
         tiles = cut(batch, self.scaling)
         size = config.batch_size
-        parts = [
-            self.translate_tiles(tiles[i : i + size], config) for i in range(0, len(tiles), size)
-        ]
+        starts = range(0, len(tiles), size)
+        passed = BatchProgress(len(batch), len(starts), self.on_part)
+        parts = []
+        for i in starts:
+            parts.append(self.translate_tiles(tiles[i : i + size], config))
+            passed()
         translated = np.concatenate([part.translated for part in parts])
         reconstructed = np.concatenate([part.reconstructed for part in parts])
         seconds = (time.monotonic() - started) / len(batch)

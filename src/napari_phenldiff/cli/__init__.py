@@ -19,6 +19,7 @@ from napari_phenldiff.cli import (
     device,
     evaluate,
     fetch,
+    figure,
     job,
     measure,
     merge,
@@ -116,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"phenldiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
-        *(train, translate, measure, evaluate, benchmark, merge),
+        *(train, translate, figure, measure, evaluate, benchmark, merge),
         *(simulate, pretrain, fetch, demo, device, job),
     ):
         module.add_parser(commands)

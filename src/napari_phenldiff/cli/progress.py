@@ -78,8 +78,8 @@ class Reporter:
                 self._write(f"warning: {message}")
             case Step(step, total, loss, left):
                 self._advance("step", step, total, f"loss {loss:.4f}", left)
-            case Progress(done, total, message, left, unit):
-                self._advance(unit, done, total, message, left)
+            case Progress(done, total, message, left, unit, part):
+                self._advance(unit, done, total, message, left, part)
             case Finished(step, stopped):
                 self.__exit__(None, None, None)
                 how = "Stopped" if stopped else "Finished"
@@ -93,7 +93,9 @@ class Reporter:
         else:
             self._bar.write(line)
 
-    def _advance(self, what: str, done: int, total: int, note: str, left: float | None) -> None:
+    def _advance(
+        self, what: str, done: int, total: int, note: str, left: float | None, part: float = 0.0
+    ) -> None:
         if what != self._what and self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -106,7 +108,7 @@ class Reporter:
                 # The estimate comes with the event: it knows about warm-up and resumed steps.
                 form = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}"
                 self._bar = tqdm(total=total, desc=what, file=sys.stdout, bar_format=form)
-            self._bar.n = done
+            self._bar.n = round(done + part, 1) if part else done
             self._bar.set_postfix_str(", ".join(filter(None, (note, remaining))))
             return
         now = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,9 @@ from napari_phenldiff.runs.config import TranslationConfig
 
 _OVERLAP = 0.25
 """Overlap of neighbouring tiles, as a fraction of the side of a tile."""
+
+OnPart = Callable[[int, int, int], None]
+"""Told how far images are that are translated together: their number, steps done, steps in all."""
 
 Batch = list[tuple[Image, TileGrid]]
 """Fields that are translated together, each with its grid of tiles; all tiles have one shape."""
@@ -55,6 +58,33 @@ class Translation:
     dial: Dial | None = None
     code_correlation: float = float("nan")
     code_spread: float = float("nan")
+
+
+class BatchProgress:
+    """Counts the passes of a network that a batch of images takes.
+
+    Parameters
+    ----------
+    images : int
+        Images that are translated together.
+    steps : int
+        What all passes cost.
+    on_part : callable
+        Told after each pass.
+    """
+
+    def __init__(self, images: int, steps: int, on_part: OnPart) -> None:
+        self._images, self._steps, self._on_part = images, steps, on_part
+        self._done = 0
+
+    def __call__(self, cost: int = 1) -> None:
+        """Count a pass."""
+        self._done = min(self._done + cost, self._steps)
+        self._on_part(self._images, self._done, self._steps)
+
+
+def no_part(images: int, done: int, steps: int) -> None:
+    """Take no notice of how far a batch is."""
 
 
 def check_conditions(config: TranslationConfig, conditions: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from napari_phenldiff.diffusion.base import BaseModel, check_channels
 from napari_phenldiff.diffusion.bounds import IntensityBounds
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.device import autocast, choose_precision
+from napari_phenldiff.diffusion.fields import OnPart, no_part
 from napari_phenldiff.diffusion.freedom import mix_in_noise, noise_shares
 from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
@@ -46,6 +47,11 @@ class LatentTranslator:
     should_stop : callable
         Called before every pass of the network, of which a field takes hundreds; when it returns
         True, `Cancelled` is raised.
+    on_pass : callable
+        Called after every pass of the network with the number of tokens that it was made under,
+        which is what a pass costs.
+    on_part : callable
+        Called after every pass of the network while images are translated, see `OnPart`.
     """
 
     def __init__(
@@ -67,6 +73,14 @@ class LatentTranslator:
         self._given = given_latents(base, channel_names, reference_channels)
         self._dtype = choose_precision(precision, base.device)
         self.should_stop: Callable[[], bool] = lambda: False
+        self.on_pass: Callable[[int], None] = lambda cost: None
+        self.on_part: OnPart = no_part
+
+    def passes(self, config: TranslationConfig) -> int:
+        """Return what the passes for a batch cost: its inversion and both generations."""
+        per_step = {"source": 2, "null": 3}[config.guidance_from] if config.strength else 1
+        steps = len(self.schedule(config).timesteps)
+        return steps * (config.fixed_point_iterations + per_step + 1)
 
     def invert(self, latents: torch.Tensor, config: TranslationConfig) -> Inversion:
         """Invert latents ``(N, C, Y, X)`` under the source condition."""
@@ -148,6 +162,7 @@ class LatentTranslator:
             output: torch.Tensor = self.base.unet(
                 seen.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked
             ).sample
+        self.on_pass(len(tokens))
         return output.float().masked_fill(given, 0).chunk(len(tokens))
 
     def _predict(

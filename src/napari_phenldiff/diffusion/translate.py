@@ -17,6 +17,7 @@ from napari_phenldiff.diffusion.device import cast_weights, choose_device, choos
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.diffusion.fields import (
     Batch,
+    BatchProgress,
     Translation,
     check_conditions,
     cut,
@@ -65,6 +66,8 @@ class Translator(LatentTranslator):
             raise InputError(f"The run {opened.path} has no adapter yet; train it first.")
         base = load_base_of(opened, device=choose_device(device))
         adapter = load_adapter(opened.adapter_path, base.unet)
+        # The extra layers of LoRA take a third of a pass; in single precision nothing is lost.
+        adapter.strategy.merge(base.unet)
         cast_weights(base.unet, choose_precision(precision, base.device))
         translator = cls(
             base,
@@ -148,12 +151,16 @@ class Translator(LatentTranslator):
         scaling = self.scaling.of(config.source)
         tiles = cut(batch, scaling)
         noise = self._noise(batch, config) if config.freedom else None
+        starts = range(0, len(tiles), config.batch_size)
         parts = []
-        for i in range(0, len(tiles), config.batch_size):
-            these = slice(i, i + config.batch_size)
-            parts.append(
-                self._translate_tiles(tiles[these], config, None if noise is None else noise[these])
-            )
+        self.on_pass = BatchProgress(len(batch), len(starts) * self.passes(config), self.on_part)
+        try:
+            for i in starts:
+                these = slice(i, i + config.batch_size)
+                drawn = None if noise is None else noise[these]
+                parts.append(self._translate_tiles(tiles[these], config, drawn))
+        finally:
+            self.on_pass = lambda cost: None
         translated, reconstructed = (np.concatenate([part[k] for part in parts]) for k in range(2))
         residuals = np.concatenate([part[2].residual.numpy() for part in parts])
         statistics = [code_statistics(part[2].code, part[2].path[0], self._given) for part in parts]

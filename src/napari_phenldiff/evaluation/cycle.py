@@ -7,7 +7,7 @@ and back. It names neither size nor scale of the images; the values only fit gre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -140,7 +140,11 @@ class LatentCycle:
 
 
 def latent_cycle(
-    translator: LatentTranslator, images: Sequence[Image], config: TranslationConfig
+    translator: LatentTranslator,
+    images: Sequence[Image],
+    config: TranslationConfig,
+    *,
+    on_image: Callable[[int], None] = lambda done: None,
 ) -> LatentCycle:
     """Invert and generate latents to the target and back, without decoding in between.
 
@@ -151,6 +155,8 @@ def latent_cycle(
     images : sequence of Image
         In the source condition; the first tile of each is taken.
     config : TranslationConfig
+    on_image : callable
+        Told how many images are done.
 
     Returns
     -------
@@ -181,6 +187,7 @@ def latent_cycle(
                 ]
             )
         )
+        on_image(len(columns))
     table = np.array(columns, float).reshape(-1, 4)
     return LatentCycle(*table.T)
 
@@ -224,12 +231,21 @@ def measure_cycle(
 
 
 def measure_latents(
-    translator: Translating, images: Sequence[Image], translation: TranslationConfig
+    translator: Translating,
+    images: Sequence[Image],
+    translation: TranslationConfig,
+    *,
+    on_image: Callable[[int], None] = lambda done: None,
 ) -> LatentCycles | None:
     """Measure the cycle of latents, of models that have them."""
     if not images or not is_latent(translator):
         return None
-    found = latent_cycle(translator, images, translation)  # type: ignore[arg-type]
+    found = latent_cycle(
+        translator,  # type: ignore[arg-type]
+        images,
+        translation,
+        on_image=on_image,
+    )
     return LatentCycles(
         rmse=Spread.of(found.rmse),
         relative=Spread.of(found.relative),

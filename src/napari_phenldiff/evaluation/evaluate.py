@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,14 @@ from napari_phenldiff.evaluation.cycle import (
     Translated,
     Translating,
     back_again,
+    is_latent,
     measure_cycle,
     measure_latents,
 )
 from napari_phenldiff.evaluation.evidence import Effect, Evidence, Rules
 from napari_phenldiff.evaluation.identity import measure_identity
 from napari_phenldiff.evaluation.memorisation import find_copies
+from napari_phenldiff.evaluation.progress import WITHOUT_MODEL, Course, OnStep
 from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
 from napari_phenldiff.evaluation.structure import structure_and_layout
 from napari_phenldiff.evaluation.truth import against_truth
@@ -55,8 +57,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_phenldiff.runs.folder import Run
-
-OnStep = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +171,7 @@ def evaluate(
     warnings : sequence of str
         What is known of the images beforehand and belongs into the report.
     on_step : callable
-        Told what is done, and how far it is.
+        Told what is done, how many steps of the evaluation are done, and how many there are.
 
     Returns
     -------
@@ -221,8 +221,17 @@ def evaluate(
             "aside, with fewer images per condition to train on."
         )
 
+    n = len(sources)
+    models = [*shuffled, *half_split]
+    n_latent = len(sources[: config.latent_images]) if is_latent(model.translator) else 0
+    course = Course(
+        n * (3 if config.cycle else 2) + n * len(models) + 2 * n_latent + 5 * WITHOUT_MODEL, on_step
+    )
+
     def translate(what: str, images: Sequence[Image], how: TranslationConfig) -> list[Translated]:
-        return list(_told(model.translator.translate(images, how), what, len(images), on_step))
+        stage = course.stage(what, n)
+        with stage.following(model.translator, n):
+            return list(stage.images(model.translator.translate(images, how), n))
 
     made = translate("translating", sources, translation)
     translated = _named([m.translated for m in made], sources)
@@ -231,17 +240,12 @@ def evaluate(
     null = _named([m.translated for m in own], sources)
     cycles = [measure_cycle("reconstructed", sources, reconstructed, scaling)]
     if config.cycle:
-        back = list(
-            _told(
-                iter(back_again(model.translator, translated, translation)),
-                "translating back",
-                len(sources),
-                on_step,
-            )
-        )
+        stage = course.stage("translating back", n)
+        with stage.following(model.translator, n):
+            back = back_again(model.translator, translated, translation)
         cycles.insert(0, measure_cycle("there and back", sources, back, scaling))
 
-    on_step("measuring", 0, 1)
+    course.stage("measuring")
     names = _group_names(translation)
     measurement = measure(
         profile,
@@ -292,8 +296,9 @@ def evaluate(
     for kind, given in (("shuffled", shuffled), ("half_split", half_split)):
         found = []
         for translator, how in given:
-            on_step(f"translating with a control run ({kind.replace('_', ' ')})", 0, 1)
-            found.append(control_effect(translator, sources, how, measured))
+            stage = course.stage(f"translating with a control run ({kind.replace('_', ' ')})", n)
+            with stage.following(translator, n):
+                found.append(control_effect(translator, sources, how, measured))
         false[kind] = tuple(found)
     truth = None
     if chosen.counterparts is not None:
@@ -301,26 +306,34 @@ def evaluate(
             sources, reconstructed, translated, chosen.counterparts, scaling, measured
         )
 
-    on_step("looking at what should not change", 0, 1)
+    course.stage("looking at what should not change")
     identity, nuclei_kept, correlation_kept = measure_identity(
         chosen, reconstructed, translated, kept, notes, wells
     )
-    on_step("measuring structure", 0, 1)
+    course.stage("measuring structure")
     structure = structure_and_layout(
         chosen, reconstructed, translated, kept, wells, config.seed, notes
     )
-    on_step("comparing features and training a classifier", 0, 1)
+    course.stage("comparing features and training a classifier")
     seen = compare_appearance(
         chosen, reconstructed, translated, scaling, wells, config.fid, config.seed,
         notes,
     )  # fmt: skip
-    on_step("looking for training images", 0, 1)
+    course.stage("looking for training images")
     memorised = find_copies(
         model.training, translation.target, chosen, translated, model.scaling, notes,
         translation.source,
     )  # fmt: skip
-    on_step("sending latents there and back", 0, 1)
-    latent = measure_latents(model.translator, sources[: config.latent_images], translation)
+    latent = None
+    if n_latent:
+        stage = course.stage("sending latents there and back", 2 * n_latent)
+        latent = measure_latents(
+            model.translator,
+            sources[:n_latent],
+            translation,
+            on_image=lambda done: stage.at(done, n_latent),
+        )
+    course.end()
     _warn_about_wells(model, chosen, config.wells, units, notes)
 
     rules = rules or Rules()
@@ -398,13 +411,6 @@ def evaluate(
         names,
         units,
     )
-
-
-def _told(results: Iterator[Any], what: str, total: int, on_step: OnStep) -> Iterator[Any]:
-    on_step(what, 0, total)
-    for done, result in enumerate(results, start=1):
-        on_step(what, done, total)
-        yield result
 
 
 def _named(made: Sequence[Image], sources: Sequence[Image]) -> list[Image]:

@@ -20,13 +20,17 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
-from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Event, Started, Step, read_events
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.hardware import Hardware
 
 STEP = 16.0
 """A training step of the bundled base, batch 16 and 128 px, in times of `Hardware.seconds`."""
+
+_PASS, _PASS_SAMPLE = 0.55, 0.3
+"""A pass of the bundled base without gradients, and what each tile of 128 px adds to it, in times
+of `Hardware.seconds` (45 ms for one tile and 157 ms for eight, where that was 54 ms)."""
 
 _SLOWEST_GPU = 0.05
 """Seconds below which no step was seen on a GPU: the processor can't ask for more."""
@@ -199,6 +203,49 @@ def estimate(work: Work, hardware: Hardware, past: float | None = None) -> Estim
             f"{_bytes(hardware.free)} are free; close other programs or choose {smaller}.",
         )
     return Estimate(f"{text}.")
+
+
+def translation_time(
+    shape: tuple[int, int], images: int, config: TranslationConfig, run: Run, hardware: Hardware
+) -> str:
+    """Tell how long it takes to translate images, once the model is loaded.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width of an image, in pixels.
+    images : int
+        How many there are.
+    config : TranslationConfig
+        As the run applies it.
+    run : Run
+    hardware : Hardware
+        What translates them.
+
+    Returns
+    -------
+    str
+        ``"3 to 5 min"``; empty if it is not known: for a baseline, or without the base.
+    """
+    size = base_size(run.config.base) if isinstance(run.config, TrainingConfig) else None
+    bundled = base_size("bundled")
+    if size is None or bundled is None or not hardware.seconds:
+        return ""
+    side = min(size.tile, 32 * ceil(max(shape) / 32))
+    # Neighbouring tiles share a quarter of their side.
+    tiles = images * prod(max(1, ceil((n - side) / (0.75 * side)) + 1) for n in shape)
+    batch = min(tiles, config.batch_size)
+    heavier = (side / bundled.tile) ** 2 * size.weights / bundled.weights
+
+    def pass_of(samples: int) -> float:
+        return (_PASS + _PASS_SAMPLE * samples * heavier) * hardware.seconds
+
+    conditions = {"source": 2, "null": 3}[config.guidance_from] if config.strength else 1
+    steps = max(1, round(config.inference_steps * config.depth))
+    one = (config.fixed_point_iterations + 1) * pass_of(batch) + pass_of(conditions * batch)
+    seconds = ceil(tiles / batch) * steps * one
+    low, high = _GUESSED
+    return time_range(seconds * low, seconds * high)
 
 
 def past_pace(runs: Iterable[Path], config: TrainingConfig, hardware: Hardware) -> float | None:

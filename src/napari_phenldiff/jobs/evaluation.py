@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from napari_phenldiff.evaluation.evaluate import Evaluation
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.measurement.segmentation.thresholds import Settings
+
+_PART_SECONDS = 0.5
+"""Seconds between two reports of how far an image is."""
 
 AnyRun = Run | str | os.PathLike[str]
 
@@ -142,9 +146,18 @@ def evaluate(
     from napari_phenldiff.evaluation.evaluate import Model
     from napari_phenldiff.evaluation.evaluate import evaluate as evaluate_model
 
-    def on_step(what: str, done: int, total: int) -> None:
-        # Only images are counted; what is done once has no number.
-        on_event(Progress(done, total, what) if total > 1 else Loading(what))
+    started = last = time.monotonic()
+
+    def on_step(what: str, done: float, total: int) -> None:
+        nonlocal started, last
+        now, whole = time.monotonic(), int(done)
+        if done > whole and now - last < _PART_SECONDS:
+            return
+        last = now
+        if not done:
+            started = now  # loading the model is no part of it
+        left = (now - started) * (total - done) / done if done else None
+        on_event(Progress(whole, total, what, left, "step", done - whole))
 
     result = evaluate_model(
         Model.of_run(opened, load_translator(opened, device=device)),

@@ -70,6 +70,8 @@ class Job:
         Where the job stands, and what it does or why it failed.
     done, total : int
         Pieces of work; total is 0 as long as it isn't known.
+    part : float
+        How much of the pieces that follow is done too, in pieces.
     seconds_left : float, optional
         Estimate by whoever does the work.
     losses : list of (int, float)
@@ -100,6 +102,7 @@ class Job:
     message: str = ""
     done: int = 0
     total: int = 0
+    part: float = 0.0
     seconds_left: float | None = None
     losses: list[tuple[int, float]] = field(default_factory=list)
     validations: list[Validated] = field(default_factory=list)
@@ -144,8 +147,9 @@ class Job:
                     self.losses.pop()
                 if math.isfinite(loss):
                     self.losses.append((step, loss))
-            case Progress(done=done, total=total, message=message, seconds_left=left):
+            case Progress(done=done, total=total, message=message, seconds_left=left, part=part):
                 self._advance(done, total, left)
+                self.part = part
                 self.message = message
             case Saved(step=step):
                 self.message = f"saved at step {step}"

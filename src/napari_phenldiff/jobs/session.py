@@ -9,6 +9,7 @@ is closed, because the viewer was closed or killed, the process ends and release
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,16 +21,32 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.jobs.process import ChildProcess
 from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.hardware import Hardware
 
 EVENTS_NAME, REQUEST_NAME, IMAGES_NAME = "events.jsonl", "request.json", "images"
+HARDWARE_NAME = "hardware.json"
 
 _EXIT_SECONDS = 30.0
 """Time that a process has to end by itself."""
+
+_LOOK_SECONDS = 0.2
+"""Time between two looks for an answer."""
 
 _KILL_SECONDS = 5.0
 """Time that the system has to end a killed process."""
 
 _Number = Annotated[int, Field(ge=0)]
+
+
+class LoadRequest(BaseModel):
+    """Load the model already, since it is likely to be needed, and tell how fast it will be.
+
+    The answer is the file `HARDWARE_NAME` in the folder of the session; none if loading failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    do: Literal["load"] = "load"
 
 
 class TranslateRequest(BaseModel):
@@ -97,7 +114,7 @@ class CloseRequest(BaseModel):
     do: Literal["close"] = "close"
 
 
-Request = TranslateRequest | StrengthRequest | CancelRequest | CloseRequest
+Request = LoadRequest | TranslateRequest | StrengthRequest | CancelRequest | CloseRequest
 
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="do")])
 
@@ -171,11 +188,37 @@ class Session:
         with write_atomic(folder / REQUEST_NAME) as aside:
             aside.write_text(text, encoding="utf-8")
         with self._lock:
-            if self._process is None or not self._process.send(text):
-                self.close()
-                self._process = self._start(self.folder / "log")
-                self._process.send(text)
-            return self._process
+            return self._send(text)
+
+    def prepare(self) -> None:
+        """Start the process and let it load the model, unless it is running already.
+
+        Raises
+        ------
+        OSError
+            If no process can be started.
+        """
+        with self._lock:
+            if not self.running:
+                self._send(LoadRequest().model_dump_json())
+
+    def hardware(self, patience: float) -> Hardware | None:
+        """Wait for what `prepare` makes the process find out; None if it does not answer."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            with suppress(OSError, ValueError):
+                return Hardware.from_json((self.folder / HARDWARE_NAME).read_text("utf-8"))
+            if not self.running:
+                break
+            time.sleep(_LOOK_SECONDS)
+        return None
+
+    def _send(self, text: str) -> ChildProcess:
+        if self._process is None or not self._process.send(text):
+            self.close()
+            self._process = self._start(self.folder / "log")
+            self._process.send(text)
+        return self._process
 
     def cancel(self) -> None:
         """Cancel the current request; the model stays in memory."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import threading
@@ -138,6 +139,9 @@ class _Host:
         """Do what is asked, and tell in the request's folder how it went."""
         from napari_phenldiff.jobs.session import EVENTS_NAME, StrengthRequest, request_folder
 
+        if request.do == "load":
+            self._load_early()
+            return
         assert request.do in ("translate", "strength")
         folder = request_folder(self._folder, request.number)
 
@@ -160,6 +164,22 @@ class _Host:
         with suppress(OSError):
             tell(Finished(done, stopped=self._inbox.given_up()))
 
+    def _load_early(self) -> None:
+        """Load the model before there is anything to do, and tell how fast this machine is.
+
+        What fails is told whoever needs the model then.
+        """
+        from napari_phenldiff.images.files import write_atomic
+        from napari_phenldiff.jobs.session import HARDWARE_NAME
+
+        with suppress(Exception):
+            self._load(lambda event: None)
+            from napari_phenldiff.diffusion.hardware import detect_hardware
+
+            text = detect_hardware(self._device, self._precision).to_json()
+            with write_atomic(self._folder / HARDWARE_NAME) as aside:
+                aside.write_text(text, encoding="utf-8")
+
     def _load(self, tell: Callable[[Event], None]) -> ImageTranslator:
         if self._translator is None:
             tell(Loading("Loading the model"))
@@ -179,6 +199,7 @@ class _Host:
         from napari_phenldiff.runs.events import Warned
         from napari_phenldiff.runs.translation_settings import settings_of_run
 
+        tell(Loading("Checking the images"))
         config = settings_of_run(self._run, request.config)
         cells = CellCount(self._run.channel_names)
         files, warnings = check_files(
@@ -190,11 +211,12 @@ class _Host:
         translator = self._load(tell)
         job = TranslationJob(self._run, config, files, folder, None, cells)
         job.warnings += warnings
-        kept: list[Dial] = []
-        for event in job.events(translator, self._inbox.given_up, keep=kept.append):
-            if kept:  # a baseline has none
-                self._keep(request.number, len(kept) - 1, kept[-1])
-            tell(event)
+        numbers = itertools.count()
+
+        def keep(dial: Dial) -> None:
+            self._keep(request.number, next(numbers), dial)
+
+        job.carry_out(translator, self._inbox.given_up, tell, keep=keep)
         job.write_summary()
         return len(job.done)
 

@@ -218,8 +218,7 @@ def carry_out(
             from napari_phenldiff.baselines.loading import load_translator
 
             translator = load_translator(job.run, device=device)
-            for event in job.events(translator, should_stop):
-                note(event)
+            job.carry_out(translator, should_stop, note)
             job.write_summary()
             if job.complete:
                 journal.end(out)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from napari_phenldiff.images.naming import count
 from napari_phenldiff.jobs import journal
 from napari_phenldiff.jobs.cell_count import CellCount
 from napari_phenldiff.jobs.journal import DoneFile
+from napari_phenldiff.jobs.telling import OnEvent
 from napari_phenldiff.jobs.trained_channels import (
     OTHER_NAMES,
     left_out_in_words,
@@ -23,7 +26,7 @@ from napari_phenldiff.jobs.trained_channels import (
     trained_of,
 )
 from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.runs.events import Event, Progress, Warned
+from napari_phenldiff.runs.events import Loading, Progress, Warned
 from napari_phenldiff.runs.residuals import warning_about_residuals
 
 if TYPE_CHECKING:
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.images.sources import ImageSource
     from napari_phenldiff.runs.folder import Run
+
+
+_PART_SECONDS = 0.5
+"""Seconds between two reports of how far the images are that are being translated."""
 
 
 @dataclass(slots=True)
@@ -222,13 +229,14 @@ class TranslationJob:
         """Whether all images are translated."""
         return len(self.done) == self._total
 
-    def events(
+    def carry_out(
         self,
         translator: ImageTranslator,
         stopped: Callable[[], bool],
+        tell: OnEvent,
         *,
         keep: Callable[[Dial], None] | None = None,
-    ) -> Iterator[Event]:
+    ) -> None:
         """Translate and write file by file until done or stopped.
 
         Parameters
@@ -237,18 +245,37 @@ class TranslationJob:
             Of the run.
         stopped : callable
             Asked before each image.
+        tell : callable
+            Told of the progress, between the passes of the network too, and warned if inversions
+            have failed.
         keep : callable, optional
             Called with the dial of each image, in the order of the images.
-
-        Yields
-        ------
-        Event
-            Progress, and Warned if inversions have failed.
         """
         images = (image for file in self._files for image in file.take(self._z))
-        results = iter(translator.translate(images, self._config, keep=keep is not None))
+        # The first image is a batch of its own, so that there is soon something to see.
+        results = chain.from_iterable(
+            translator.translate(some, self._config, keep=keep is not None)
+            for some in (islice(images, 1), images)
+        )
+        started = told = time.monotonic()
         before = len(self.done)
-        spent, done = 0.0, before
+        spent, done, ready = 0.0, before, 0  # images that are written, and only made so far
+
+        def on_part(together: int, step: int, steps: int) -> None:
+            nonlocal told, ready
+            ready = together if step == steps else 0
+            now = time.monotonic()
+            if now - told < _PART_SECONDS:
+                return
+            told = now
+            part = together * step / steps
+            left = (now - started) / (done - before + part) * (self._total - done - part)
+            many = f"{together} images at once, " if together > 1 else ""
+            text = f"{many}step {step} of {steps}"
+            tell(Progress(done, self._total, text, left, part=part))
+
+        translator.on_part = on_part
+        tell(Loading(f"Translating {count(self._total - before, 'image')}"))
         for file in self._files:
             translations: list[Translation] = []
             for _ in range(sum(file.wanted)):
@@ -260,17 +287,18 @@ class TranslationJob:
                     keep(dial)
                     # What is written needs no inversion.
                     translations[-1] = replace(translations[-1], dial=None)
-                done += 1
+                done, ready = done + 1, max(0, ready - 1)
                 # the images of a batch come all at once: a clock would charge them to the first
                 spent += translations[-1].seconds
-                left = spent / (done - before) * (self._total - done)
-                yield Progress(done, self._total, translations[-1].name, left)
+                left = spent / (done - before) * (self._total - done - ready)
+                name = translations[-1].name
+                tell(Progress(done, self._total, name, left, part=float(ready)))
             self._write(file, translations)
-        yield self._cells.event()
+        tell(self._cells.event())
         text = warning_about_residuals(one["residual"] for one in self.done)
         if text is not None:
             self.warnings.append(text)
-            yield Warned(text)
+            tell(Warned(text))
 
     def _write(self, file: FileToTranslate, translations: list[Translation]) -> None:
         from napari_phenldiff.images.tiff import write_stack

@@ -102,13 +102,18 @@ class Saved(_Timed):
 
 @dataclass(frozen=True, slots=True)
 class Progress(_Timed):
-    """`done` of `total` items of work other than training are done; `unit` says what is counted."""
+    """`done` of `total` items of work other than training are done; `unit` says what is counted.
+
+    `part` is how much of the following items is done too, in items: of four images that are
+    translated together and are half through, it is 2.
+    """
 
     done: int
     total: int
     message: str = ""
     seconds_left: float | None = None
     unit: str = "image"
+    part: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

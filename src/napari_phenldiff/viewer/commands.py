@@ -13,8 +13,8 @@ from napari.utils.notifications import show_info
 from napari_phenldiff.viewer.flip import flip
 from napari_phenldiff.viewer.side_by_side import (
     chosen_translation,
+    comparison_panes,
     side_by_side,
-    translation_panes,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def compare(viewer: Viewer) -> None:
         switch.off()
         return
     translation = chosen_translation(viewer)
-    panes = translation_panes(viewer.layers, translation) if translation else []
+    panes = comparison_panes(viewer.layers, translation) if translation else []
     if panes:
         switch.on(panes)
     else:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.jobs.translation_figure import write_figure
 from napari_phenldiff.measurement.figures.kinds import FigureKind, draw_comparison
+from napari_phenldiff.viewer.colors import channel_rgb
 from napari_phenldiff.viewer.measuring import Measured
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from napari_phenldiff.measurement.figures.style import ThemeName
-
-_DOTS_PER_INCH = 300
 
 DRAWING = threading.Lock()
 """matplotlib's defaults, which a theme sets for one figure, are those of all threads."""
@@ -75,7 +75,9 @@ class Figures:
 
                 assert self.measured.gallery is not None
                 shape: dict[str, Any] = {"columns": 1, "width": 1.1} if narrow else {}
-                return draw_gallery(self.measured.gallery, theme=theme, **shape)
+                names = self.measured.gallery.rows[0][0].channel_names
+                colors = channel_rgb(names)[: len(self.measured.gallery.low)]
+                return draw_gallery(self.measured.gallery, theme=theme, channels=colors, **shape)
             return draw_comparison(
                 kind,
                 measurement,
@@ -152,16 +154,9 @@ class Figures:
             with write_atomic(path) as temporary:
                 write_csv(table, temporary)
             return path
-        import matplotlib as mpl
-
         figure = self.draw(kind, theme=theme)
-        # Text stays text, to be set in the font of the paper that the figure goes into.
-        with (
-            DRAWING,
-            mpl.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}),
-            write_atomic(path) as temporary,
-        ):
-            figure.savefig(temporary, dpi=_DOTS_PER_INCH, bbox_inches="tight")
+        with DRAWING:
+            write_figure(figure, path)
         return path
 
     def _why_no_pairs(self) -> str:

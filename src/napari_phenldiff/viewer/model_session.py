@@ -52,12 +52,20 @@ class ViewerSession:
     def get(self, run: Run, base_at: Path | None = None) -> Session:
         """Return a session for a run as it is now, with the preferences as they are now."""
         wishes = preferences()
-        trained = run.adapter_path.stat().st_mtime_ns
-        key = (run.path, trained, wishes.device, wishes.precision, wishes.models_folder, base_at)
+        key = _key(run, wishes, base_at)
         if self._session is None or key != self._key:
             self.close()
             self._key, self._session = key, _new_session(run.path, wishes, base_at)
         return self._session
+
+    def early(self, run: Run, base_at: Path | None = None) -> Session | None:
+        """Return the session that `get` would, before it is needed.
+
+        None if the translations of another run would have to be forgotten for it.
+        """
+        if self._kept and _key(run, preferences(), base_at) != self._key:
+            return None
+        return self.get(run, base_at)
 
     def remember(self, translation: str, kept: KeptTranslation) -> None:
         """Keep a translation, and forget the oldest."""
@@ -82,6 +90,11 @@ class ViewerSession:
             self._session.close()
             shutil.rmtree(self._session.folder, ignore_errors=True)
             self._session = None
+
+
+def _key(run: Run, wishes: Preferences, base_at: Path | None) -> tuple[Any, ...]:
+    trained = run.adapter_path.stat().st_mtime_ns
+    return (run.path, trained, wishes.device, wishes.precision, wishes.models_folder, base_at)
 
 
 def _new_session(run: Path, wishes: Preferences, base_at: Path | None) -> Session:

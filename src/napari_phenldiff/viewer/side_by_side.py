@@ -1,4 +1,4 @@
-"""Real, reconstructed, translated images and their difference side by side, with one camera.
+"""Real, reconstructed, translated, difference and real target side by side, with one camera.
 
 napari's grid does it, once the layers lie in the right order, every pane has the same number of
 layers, and the stride is that number. Nobody wants to know about strides, so this is one switch.
@@ -6,7 +6,7 @@ layers, and the stride is that number. Nobody wants to know about strides, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
@@ -26,6 +26,19 @@ _SPACING = 0.02
 _CAPTION_SIZE = 8.0
 """Size of the captions in points: three panes are narrow."""
 
+_CAPTION_GROUND = (0.0, 0.0, 0.0, 0.7)
+"""Ground of the captions: colours of channels can be read on black in any theme."""
+
+_SCALE_OF_COLOURS = {
+    "visible": True,
+    "size": (10.0, 70.0),
+    "font_size": _CAPTION_SIZE,
+    "color": (1.0, 1.0, 1.0, 1.0),
+    "box": True,
+    "box_color": _CAPTION_GROUND,
+}
+"""The colour bar of a difference: what its colours mean, in grey values."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Before:
@@ -33,7 +46,7 @@ class _Before:
 
     order: tuple[Layer, ...]
     visible: tuple[tuple[Layer, bool], ...]
-    captions: tuple[tuple[Layer, bool, Any, float], ...]
+    overlays: tuple[tuple[Any, dict[str, Any]], ...]
     grid: tuple[int, tuple[int, int], bool, float]
     scale_bar: tuple[bool, bool]
     camera: tuple[Any, float]
@@ -83,13 +96,11 @@ class SideBySide:
         self.off()
         viewer, shown = self._viewer, [layer for pane in panes for layer in pane]
         grid, bar = viewer.canvas.grid, viewer.canvas.overlays.scale_bar
+        changes = [change for layer in shown for change in _overlays_of(layer)]
         self._before = _Before(
             order=tuple(viewer.layers),
             visible=tuple((layer, layer.visible) for layer in viewer.layers),
-            captions=tuple(
-                (x, x.name_overlay.visible, x.name_overlay.color, x.name_overlay.font_size)
-                for x in shown
-            ),
+            overlays=tuple((overlay, _values(overlay, new)) for overlay, new in changes),
             grid=(grid.stride, grid.shape, grid.enabled, grid.spacing),
             scale_bar=(bar.gridded, bar.visible),
             camera=(viewer.scene.camera.center, viewer.scene.camera.zoom),
@@ -97,11 +108,8 @@ class SideBySide:
         _reorder(viewer, shown)
         for layer in viewer.layers:
             layer.visible = layer in shown
-        for layer in shown:
-            # All channels of a pane are named, each in its colour: a caption and a legend in one.
-            layer.name_overlay.color = _colour_of(layer)
-            layer.name_overlay.font_size = _CAPTION_SIZE
-            layer.name_overlay.visible = True
+        for overlay, new in changes:
+            _set(overlay, new)
         grid.stride = len(panes[0])
         grid.shape = _shape_of_grid(viewer, shown[0], len(panes))
         grid.spacing = _SPACING
@@ -132,10 +140,8 @@ class SideBySide:
         grid.stride, grid.shape, grid.enabled, grid.spacing = before.grid
         bar = viewer.canvas.overlays.scale_bar
         bar.gridded, bar.visible = before.scale_bar
-        for layer, visible, colour, size in before.captions:
-            layer.name_overlay.visible = visible
-            layer.name_overlay.color = colour
-            layer.name_overlay.font_size = size
+        for overlay, values in before.overlays:
+            _set(overlay, values)
         for layer, visible in before.visible:
             layer.visible = visible
         if reorder:
@@ -198,6 +204,37 @@ def translation_panes(layers: Iterable[Layer], translation: str) -> list[list[La
     return [[channels[c] for c in common] for channels in present] if common else []
 
 
+def comparison_panes(layers: Iterable[Layer], translation: str) -> list[list[Layer]]:
+    """Return the panes of `translation_panes`, and one with real images of the target condition.
+
+    The last one is there if layers of the target with the same channels are open. They are other
+    cells, unless the experiment is simulated: what a translation should look like on the whole.
+    """
+    layers = list(layers)
+    panes = translation_panes(layers, translation)
+    if not panes:
+        return []
+    target = next(
+        (
+            str(info.provenance.get("target", ""))
+            for info in map(LayerInfo.of, panes[-1])
+            if info.translation == translation
+        ),
+        "",
+    )
+    taken = {id(layer) for pane in panes for layer in pane}
+    by_channel: dict[str, Layer] = {}
+    for layer in layers:
+        info = LayerInfo.of(layer) if is_plain_image(layer) else None
+        if info is not None and info.role == "real" and info.condition == target:
+            by_channel.setdefault(info.channel, layer)
+    wanted = [LayerInfo.of(layer).channel for layer in panes[-1]]
+    found = [by_channel[name] for name in wanted if name in by_channel]
+    if len(found) != len(wanted) or any(id(layer) in taken for layer in found):
+        return panes
+    return [*panes, found]
+
+
 def latest_translation(layers: Iterable[Layer]) -> str | None:
     """Return the identity of the translation that is seen, None without any.
 
@@ -224,6 +261,31 @@ def _reorder(viewer: ViewerModel, first: Sequence[Layer]) -> None:
         index = viewer.layers.index(layer)
         if index != place:
             viewer.layers.move(index, place)
+
+
+def _overlays_of(layer: Layer) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the overlays that tell what a layer of a pane is, and what to change of them."""
+    # All channels of a pane are named, each in its colour: a caption and a legend in one.
+    caption = {
+        "color": _colour_of(layer),
+        "font_size": _CAPTION_SIZE,
+        "box": True,
+        "box_color": _CAPTION_GROUND,
+        "visible": True,
+    }
+    changes = [(layer.name_overlay, caption)]
+    if LayerInfo.of(layer).role == "difference":
+        changes.append((layer.colorbar, _SCALE_OF_COLOURS))
+    return changes
+
+
+def _values(overlay: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(overlay, name) for name in names}
+
+
+def _set(overlay: Any, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(overlay, name, value)
 
 
 def _colour_of(layer: Layer) -> Any:

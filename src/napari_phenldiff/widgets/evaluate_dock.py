@@ -60,7 +60,7 @@ class EvaluateWidget(DropPanel):
         self.choices = EvaluationChoices(self)
         self.translation = TranslationSettings(self.fold("Translation"))
         self._add_results()
-        self.job_foot = JobFoot(viewer, "Evaluate", "Stop", "image", icon="evaluate")
+        self.job_foot = JobFoot(viewer, "Evaluate", "Stop", "step", icon="evaluate")
         self.foot.addWidget(self.job_foot)
 
         self.run_choice.changed.connect(self._on_run)

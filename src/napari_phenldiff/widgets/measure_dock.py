@@ -82,7 +82,7 @@ class MeasureWidget(DropPanel):
         self.files.save_requested.connect(self._on_save)
         self.preview.shown.connect(self._on_preview)
         self.preview.changed.connect(self._remember)
-        self.results.drawn.connect(lambda: self.reveal(self.results))
+        self.results.drawn.connect(lambda: self.reveal(self.results, at_top=True))
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
 
@@ -214,7 +214,7 @@ class MeasureWidget(DropPanel):
         if job is not None and job.state is JobState.FINISHED and isinstance(job.result, Measured):
             self.results.show_measured(job.result)
             self.results.setVisible(True)
-            self.reveal(self.results)
+            self.reveal(self.results, at_top=True)
         self.refresh()
 
     # ---- what outlives the dock --------------------------------------------------------------

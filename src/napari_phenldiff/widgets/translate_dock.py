@@ -11,16 +11,21 @@ from qtpy.compat import isalive
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.jobs import estimate
 from napari_phenldiff.jobs.job import jobs
 from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.hardware import Hardware
+from napari_phenldiff.runs.translation_settings import settings_of_run
 from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
 from napari_phenldiff.viewer.image_places import image_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
+from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.side_by_side import (
+    comparison_panes,
     latest_translation,
     side_by_side,
-    translation_panes,
 )
 from napari_phenldiff.viewer.translation_request import Region, TranslationRequest
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
@@ -29,10 +34,12 @@ from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.icons import keep_icon
 from napari_phenldiff.widgets.parts.job_foot import JobFoot, problem_with
 from napari_phenldiff.widgets.parts.listening import listen
+from napari_phenldiff.widgets.parts.preload import Preload
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.strength import Strength
 from napari_phenldiff.widgets.parts.tasks import end_with_window, start_translation
 from napari_phenldiff.widgets.parts.theme import plain_viewer
+from napari_phenldiff.widgets.parts.translation_figure import TranslationFigureWindow
 from napari_phenldiff.widgets.parts.translation_form import TranslationSettings
 
 if TYPE_CHECKING:
@@ -67,6 +74,8 @@ class TranslateWidget(DropPanel):
         self.job_foot = JobFoot(viewer, "Translate", "Stop", "image", icon="translate")
         self.foot.addWidget(self.job_foot)
         self._add_comparison()
+        self._preload = Preload(self, viewer)
+        self._preload.told.connect(self.refresh)
 
         self._watch = LayerWatch(viewer, self)
         self._watch.changed.connect(self._on_layers)
@@ -129,6 +138,10 @@ class TranslateWidget(DropPanel):
         row = QHBoxLayout()
         row.addWidget(self.compare, 1)
         row.addWidget(self.flip, 1)
+        self.figure = QPushButton("Figure")
+        self.figure.setAccessibleName("Figure of the translation")
+        row.addWidget(self.figure, 1)
+        self.figure.clicked.connect(self.open_figure)
         self.foot.addLayout(row)
         self.compare.clicked.connect(self._on_compare)
         self.flip.clicked.connect(lambda: flip(self.viewer))
@@ -198,9 +211,30 @@ class TranslateWidget(DropPanel):
             "Translate in a background process and add the result as layers",
         )
         self._unclear = self._why_unclear()
-        self.job_foot.set_error(self.validation_error())
+        error = self.validation_error()
+        self.job_foot.set_error(error)
+        run = None if error else self.run_choice.run()
+        self._preload.want(run, self.settings.base_at.path())
+        self.job_foot.set_forecast("" if run is None else self._forecast(run))
         self._refresh_comparison()
         self.strength.refresh()
+
+    def _forecast(self, run: Run) -> str:
+        """Say how long the translation will take, as soon as the speed of the machine is known."""
+        wishes = preferences()
+        hardware = estimate.KNOWN.get((wishes.device, wishes.precision))
+        asked = self.request()
+        if not isinstance(hardware, Hardware) or asked.group is None:
+            return ""
+        shape, images = asked.group.sizes[0], 1
+        if asked.region is not None:
+            rows, columns = asked.region.slices
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+        elif self._wants_all():
+            images = asked.group.n_images
+        config = settings_of_run(run, asked.config())
+        time = estimate.translation_time(shape, images, config, run, hardware)
+        return f"About {time} on {hardware.name}." if time else ""
 
     def _refresh_comparison(self) -> None:
         switch = side_by_side(self.viewer)
@@ -208,10 +242,18 @@ class TranslateWidget(DropPanel):
         self.compare.setEnabled(can)
         self.compare.setChecked(switch.is_on)
         self.flip.setEnabled(can)
+        self.figure.setEnabled(can)
         first = "Translate images first; then they can be shown next to the real ones."
         self.compare.setToolTip(
-            "Real, reconstructed and translated images and what has changed, next to each other, "
-            "moved by one camera. Press again to go back."
+            "Real, reconstructed and translated images, what has changed, and real images of the "
+            "target if they are open, next to each other, moved by one camera. Press again to go "
+            "back."
+            if can
+            else first
+        )
+        self.figure.setToolTip(
+            "Lay out real, reconstructed, translated, difference and real target for a paper, with "
+            "what you draw as rectangles shown larger, and save it."
             if can
             else first
         )
@@ -234,9 +276,15 @@ class TranslateWidget(DropPanel):
             return
         self.job_foot.set_job(job)
 
+    def open_figure(self) -> TranslationFigureWindow:
+        """Show the translation as a figure for a paper, in a window of its own."""
+        window = TranslationFigureWindow(self, self.viewer)
+        window.show()
+        return window
+
     def _panes(self) -> list[list[Layer]]:
         translation = latest_translation(self.viewer.layers)
-        return translation_panes(self.viewer.layers, translation) if translation else []
+        return comparison_panes(self.viewer.layers, translation) if translation else []
 
     def _on_compare(self, checked: bool) -> None:
         switch = side_by_side(self.viewer)

@@ -10,7 +10,7 @@ import pytest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.four_groups import four_groups
-from napari_phenldiff.measurement.figures.panel import translation_panel
+from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
 from napari_phenldiff.measurement.figures.style import THEMES, composite
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.statistics.compare import Recovery, compare, p_text, recovery_text
@@ -198,8 +198,8 @@ def test_composite_adds_colours():
     data[1, 0] = 0, 0, 10, 20
     picture = composite(Image(data, ("a", "b"), None, "x"), np.zeros(2), np.full(2, 10.0))[0]
     assert not picture[0].any()
-    assert picture[1].argmin() == 1
-    assert picture[2].argmax() == 1
+    assert picture[1].argmax() == 1  # green first, as in the viewer
+    assert picture[2].argmin() == 1
     np.testing.assert_allclose(picture[3], 1)
 
 
@@ -232,3 +232,35 @@ def test_pyplot_is_left_alone(measurement):
     four_groups(measurement, source="untreated", target="treated", theme="dark")
     assert dict(mpl.rcParams) == before
     assert pyplot.get_fignums() == []
+
+
+def test_a_row_holds_everything_from_real_to_real(make_cells):
+    real = [make_cells(0.7, name=f"field {i}", seed=i) for i in range(2)]
+    made = [make_cells(3, name=image.name, seed=i) for i, image in enumerate(real)]
+    other = [make_cells(3, name=f"other {i}", seed=9 + i) for i in range(2)]
+    figure = translation_panel(
+        real,
+        made,
+        reconstructed=real,
+        targets=other,
+        source="untreated",
+        target="treated",
+        single_channels=True,
+        insets=[Inset(1, 4, 6, 10, 12), Inset(0, 999, 0, 5, 5)],
+    )
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    for column in ("real\nuntreated", "reconstructed\nuntreated", "difference", "real\ntreated"):
+        assert titles.count(column) == 1
+    assert len(titles) == 5
+    # Per image an overlay and two channels, of which the difference has only the latter, and a
+    # scale for the difference of each channel.
+    assert len(figure.axes) == 2 * (4 + 2 * 5) + 2
+    closer = [axes for parent in figure.axes for axes in parent.child_axes]
+    # In all pictures of the second image but the real target; the first one's lies outside.
+    assert len(closer) == 3 + 2 * 4
+    assert {axes.images[0].get_array().shape[:2] for axes in closer} == {(10, 12)}
+    bars = [axes for axes in figure.axes if axes.get_ylabel() == "grey values"]
+    assert len(bars) == 2
+    pixels(figure)
+    with pytest.raises(InputError, match="2 rows but 1 real"):
+        translation_panel(real, made, targets=other[:1])

@@ -9,11 +9,11 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.benchmark.folder import Made
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.figures.style import (
-    CHANNEL_COLORS,
     MOST_CHANNELS,
     add_scale_bar,
     composite,
     frame,
+    legend_patches,
     short_name,
     shown_range,
     themed,
@@ -62,7 +62,6 @@ def pictures(
         If there is nothing to show.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
     if not methods or not sources:
         raise InputError("There is nothing to show: no method is done.")
@@ -99,10 +98,7 @@ def pictures(
         add_scale_bar(figure.axes[0], shown[0])
         if len(names) > 1:
             figure.legend(
-                handles=[
-                    Patch(facecolor=color, edgecolor=colors.faint, linewidth=0.5, label=name)
-                    for name, color in zip(names, CHANNEL_COLORS[len(names)], strict=True)
-                ],
+                handles=legend_patches(names, colors),
                 loc="upper left",
                 ncols=len(names),
                 fontsize=8,

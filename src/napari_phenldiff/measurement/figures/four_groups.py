@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.images.wells import Wells
-from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
+from napari_phenldiff.measurement.figures.style import NARROW_LETTERS, Theme, ThemeName, themed
 from napari_phenldiff.measurement.statistics.compare import (
     Comparison,
     Recovery,
@@ -56,6 +56,7 @@ def four_groups(
     wells: Wells | Units | None = None,
     theme: ThemeName = "light",
     strength: float = 1.0,
+    narrow: bool = False,
     seed: int = 0,
 ) -> Figure:
     """Show one measurement on real and translated images of both conditions.
@@ -84,6 +85,8 @@ def four_groups(
     theme : {"light", "dark"}
     strength : float
         At which the images were translated; it is told where it is not 1.
+    narrow : bool
+        Whether it is shown in a place that is rather high than wide.
     seed : int
         Seed of the sideways places of dots.
 
@@ -161,10 +164,12 @@ def four_groups(
         )
         if why and units.counted != shown.counted:
             below += f", n: {units.counted}"
-        width = int(16 + 17 * len(groups))
+        width = min(int(16 + 17 * len(groups)), NARROW_LETTERS if narrow else 1000)
         said = why or _tests(real, made)
         figure.supxlabel(
-            "\n".join((below, *textwrap.wrap(said, width))), fontsize=7.5, color=colors.faint
+            "\n".join((*textwrap.wrap(below, width), *textwrap.wrap(said, width))),
+            fontsize=7.5,
+            color=colors.faint,
         )
         return figure
 

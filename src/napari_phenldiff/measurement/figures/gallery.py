@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.figures.style import (
-    CHANNEL_COLORS,
     MOST_CHANNELS,
+    RGB,
     ThemeName,
     add_scale_bar,
     composite,
     frame,
+    legend_patches,
     short_name,
     shown_range,
     themed,
@@ -220,6 +221,7 @@ def draw_gallery(
     theme: ThemeName = "light",
     columns: int | None = None,
     width: float = 1.3,
+    channels: Sequence[RGB] | None = None,
 ) -> Figure:
     """Draw what was cut out, a row of pictures for each image.
 
@@ -232,6 +234,8 @@ def draw_gallery(
         How many images stand side by side; by default two if there are more than two.
     width : float
         Width of each picture, in inches.
+    channels : sequence of (float, float, float), optional
+        Red, green and blue of each channel, between 0 and 1; by default those of their names.
 
     Returns
     -------
@@ -240,7 +244,6 @@ def draw_gallery(
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.patches import Patch
 
     rows, kinds, low, high = crops.rows, crops.kinds, crops.low, crops.high
     names = rows[0][0].channel_names[: len(low)]
@@ -265,7 +268,7 @@ def draw_gallery(
                     if k >= len(rows):
                         axes.set_axis_off()
                         continue
-                    axes.imshow(composite(rows[k][c], low, high), interpolation="nearest")
+                    axes.imshow(composite(rows[k][c], low, high, channels), interpolation="nearest")
                     frame(axes, colors)
                     if line == 0:
                         axes.set_title(kinds[c], fontsize=8.5)
@@ -274,10 +277,7 @@ def draw_gallery(
                     grid[line][0].set_xlabel(said, fontsize=7, loc="left", labelpad=2)
         add_scale_bar(blocks[0].axes[0], rows[0][0])
         if len(names) > 1:
-            patches = [
-                Patch(facecolor=color, edgecolor=colors.faint, linewidth=0.5, label=name)
-                for name, color in zip(names, CHANNEL_COLORS[len(names)], strict=True)
-            ]
+            patches = legend_patches(names, colors, channels)
             figure.legend(
                 handles=patches,
                 loc="outside upper left",

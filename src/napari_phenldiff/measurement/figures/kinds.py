@@ -82,7 +82,7 @@ def draw_comparison(
         What is counted; by default what the names of the images tell.
     theme : {"light", "dark"}
     narrow : bool
-        Whether effects are drawn for a place that is rather high than wide.
+        Whether it is drawn for a place that is rather high than wide.
     strength : float
         At which images were translated.
 
@@ -104,7 +104,11 @@ def draw_comparison(
 
         ends = pair_ends(**groups)
         target = groups["target"] if ends["made"] else None
-        return paired_lines(measurement, **ends, target=target, wells=wells, theme=theme)
+        return paired_lines(
+            measurement, **ends, target=target, wells=wells, theme=theme, narrow=narrow
+        )
     from napari_phenldiff.measurement.figures.four_groups import four_groups
 
-    return four_groups(measurement, **groups, wells=wells, theme=theme, strength=strength)
+    return four_groups(
+        measurement, **groups, wells=wells, theme=theme, strength=strength, narrow=narrow
+    )

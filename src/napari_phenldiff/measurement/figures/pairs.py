@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.figures.four_groups import shift_row
-from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
+from napari_phenldiff.measurement.figures.style import NARROW_LETTERS, Theme, ThemeName, themed
 from napari_phenldiff.measurement.statistics.compare import Comparison, p_text
 from napari_phenldiff.measurement.statistics.effects import Groups, Tested, compare_in, named_test
 from napari_phenldiff.measurement.statistics.units import (
@@ -56,6 +56,7 @@ def paired_lines(
     wells: Wells | Units | None = None,
     summary: Summary = "median",
     theme: ThemeName = "light",
+    narrow: bool = False,
     seed: int = 0,
 ) -> Figure:
     """Show how each image changed, with a line from its value before to its value after.
@@ -78,6 +79,8 @@ def paired_lines(
     wells, summary
         As for `effects`: pairs are then of wells, not of images.
     theme : {"light", "dark"}
+    narrow : bool
+        Whether it is shown in a place that is rather high than wide.
     seed : int
         Seed of the sideways places of dots.
 
@@ -135,7 +138,9 @@ def paired_lines(
         said = f"lines: the same {shown.counted} (n = {a.size}), thick: medians"
         why = tested.no_p_value or f"p: {named_test(tested.test, tested.correction)}"
         figure.supxlabel(
-            "\n".join((said, *textwrap.wrap(why, 76))), fontsize=7.5, color=colors.faint
+            "\n".join((said, *textwrap.wrap(why, NARROW_LETTERS if narrow else 76))),
+            fontsize=7.5,
+            color=colors.faint,
         )
         return figure
 

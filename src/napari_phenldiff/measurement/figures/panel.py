@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.channel_colors import channel_rgb
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.figures.style import (
-    CHANNEL_COLORS,
     MOST_CHANNELS,
+    RGB,
     Theme,
     ThemeName,
     add_scale_bar,
     composite,
     frame,
+    legend_patches,
     short_name,
     shown_range,
     themed,
@@ -29,23 +31,72 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 
+_INSET = 0.42
+"""Side of an inset, as a part of the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inset:
+    """A rectangle of an image that is shown larger, in a corner of each of its pictures.
+
+    Attributes
+    ----------
+    row : int
+        Which of the images.
+    top, left, height, width : int
+        In pixels.
+    """
+
+    row: int
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def within(self, shape: tuple[int, int]) -> tuple[slice, slice] | None:
+        """Return rows and columns within an image of a shape; None if nothing is left."""
+        ends = [
+            (max(0, start), min(size, start + length))
+            for start, length, size in zip(
+                (self.top, self.left), (self.height, self.width), shape, strict=True
+            )
+        ]
+        if any(low >= high for low, high in ends):
+            return None
+        return slice(*ends[0]), slice(*ends[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    """One kind of picture: an image per row, or the change of a channel (None: of each line's)."""
+
+    title: str
+    images: Sequence[Image] = ()
+    is_change: bool = False
+    channel: int | None = None
+
+
 def translation_panel(
     real: Sequence[Image],
     translated: Sequence[Image],
     *,
     reconstructed: Sequence[Image] | None = None,
     counterparts: Sequence[Image] | None = None,
+    targets: Sequence[Image] | None = None,
     source: str = "source",
     target: str = "target",
+    single_channels: bool = False,
+    insets: Sequence[Inset] = (),
+    colors: Sequence[RGB] | None = None,
     theme: ThemeName = "light",
 ) -> Figure:
     """Show translated images beside the real ones, and what changed in each channel.
 
     One row per image. The first columns overlay up to three channels in colours that are named
-    above them; brightness is the same for all columns and rows, from the real images. The last
-    columns are the signed change of each channel in its own grey values, one scale per channel:
-    translated less reconstructed (both went through the autoencoder, so its error cancels), or
-    less real if there are no reconstructions.
+    above them; brightness is the same for all columns and rows, from the real images. Then comes
+    the signed change of each channel in its own grey values, one scale per channel: translated less
+    reconstructed (both went through the autoencoder, so its error cancels), or less real if there
+    are no reconstructions. The last column are real images of the target condition.
 
     Parameters
     ----------
@@ -57,8 +108,16 @@ def translation_panel(
         The same images translated to their own condition, in the same order.
     counterparts : sequence of Image, optional
         The same cells under the target condition, where that is known: in a simulation.
+    targets : sequence of Image, optional
+        Real images of the target condition, as many, of other cells and any size.
     source, target : str
         Names of the conditions.
+    single_channels : bool
+        Below each overlay, the channels one by one with the change of each.
+    insets : sequence of Inset
+        What is shown larger; the last one of a row counts.
+    colors : sequence of (float, float, float), optional
+        Red, green and blue of each channel, between 0 and 1; by default those of their names.
     theme : {"light", "dark"}
 
     Returns
@@ -73,21 +132,29 @@ def translation_panel(
     """
     from matplotlib.figure import Figure
 
-    others = {
-        "reconstructed": reconstructed,
-        "translated": translated,
-        "true": counterparts,
-    }
-    _check(real, others)
+    _check(real, {"reconstructed": reconstructed, "translated": translated, "true": counterparts})
+    _check_targets(real, targets)
     names = real[0].channel_names[:MOST_CHANNELS]
     n_channels = len(names)
-    columns: list[tuple[str, Sequence[Image]]] = [(f"real\n{source}", real)]
+    rgb = channel_rgb(names) if colors is None else tuple(colors)[:n_channels]
+    single_channels = single_channels and n_channels > 1
+    before = real if reconstructed is None else reconstructed
+    columns = [_Column(f"real\n{source}", real)]
     if reconstructed is not None:
-        columns.append((f"reconstructed\n{source}", reconstructed))
-    columns.append((f"translated\nto {target}", translated))
+        columns.append(_Column(f"reconstructed\n{source}", reconstructed))
+    columns.append(_Column(f"translated\nto {target}", translated))
     if counterparts is not None:
-        columns.append((f"the truth\n{target}", counterparts))
-    changes = _changes(translated, real if reconstructed is None else reconstructed, n_channels)
+        columns.append(_Column(f"the truth\n{target}", counterparts))
+    if single_channels:
+        columns.append(_Column("difference", is_change=True))
+    else:
+        columns += [
+            _Column(f"change of\n{short_name(name)}", is_change=True, channel=c)
+            for c, name in enumerate(names)
+        ]
+    if targets is not None:
+        columns.append(_Column(f"real\n{target}", targets))
+    changes = _changes(translated, before, n_channels)
     low, high = shown_range(real, n_channels)
     # The scale spans at least a tenth of the brightness, so that small changes do not look large.
     scales = [
@@ -98,38 +165,102 @@ def translation_panel(
         )
         for c, flat in enumerate(zip(*([x.ravel() for x in row] for row in changes), strict=True))
     ]
+    # All channels of an image lie upon each other, and then one by one.
+    lines = [
+        (row, channel)
+        for row in range(len(real))
+        for channel in ((None, *range(n_channels)) if single_channels else (None,))
+    ]
+    cuts = {one.row: one for one in insets}
 
-    with themed(theme) as colors:
-        layout = _Layout(len(real), len(columns) + n_channels, real[0].shape, legend=n_channels > 1)
+    with themed(theme) as style:
+        layout = _Layout(
+            len(lines),
+            len(columns),
+            real[0].shape,
+            legend=n_channels > 1,
+            bars_right=single_channels,
+        )
         figure = Figure(figsize=layout.size)
-        grid = [
-            [layout.add(figure, row, c) for c in range(layout.columns)]
-            for row in range(layout.rows)
-        ]
-        for row, axes_of_row in enumerate(grid):
-            for axes, (_, images) in zip(axes_of_row, columns, strict=False):
-                axes.imshow(composite(images[row], low, high), interpolation="nearest")
-                frame(axes, colors)
-            for c, axes in enumerate(axes_of_row[len(columns) :]):
-                axes.imshow(
-                    changes[row][c],
-                    cmap=colors.change_map(),
-                    vmin=-scales[c],
-                    vmax=scales[c],
-                    interpolation="nearest",
-                )
-                frame(axes, colors)
-            axes_of_row[0].set_ylabel(short_name(real[row].name), fontsize=7)
-        for axes, (title, _) in zip(grid[0], columns, strict=False):
-            axes.set_title(title, fontsize=9)
-        for c, axes in enumerate(grid[0][len(columns) :]):
-            axes.set_title(f"change of\n{short_name(names[c])}", fontsize=9)
-        for c, axes in enumerate(grid[-1][len(columns) :]):
-            _add_colorbar(figure, layout, len(columns) + c, axes.images[0], colors)
-        add_scale_bar(grid[-1][0], real[-1])
+        for line, (row, channel) in enumerate(lines):
+            for place, column in enumerate(columns):
+                shown = channel if column.channel is None else column.channel
+                if column.is_change and shown is None:
+                    continue  # what changes in all channels at once has no colour
+                axes = layout.add(figure, line, place)
+                if column.is_change:
+                    assert shown is not None
+                    picture, how = (
+                        changes[row][shown],
+                        {
+                            "cmap": style.change_map(),
+                            "vmin": -scales[shown],
+                            "vmax": scales[shown],
+                        },
+                    )
+                else:
+                    picture = _picture(column.images[row], channel, low, high, rgb)
+                    how = {}
+                axes.imshow(picture, interpolation="nearest", **how)
+                frame(axes, style)
+                if row in cuts and (column.images is not targets or not column.images):
+                    _add_inset(
+                        axes, picture, cuts[row], how, style.text if column.is_change else "white"
+                    )
+                if place == 0:
+                    said = short_name(real[row].name if channel is None else names[channel])
+                    axes.set_ylabel(said, fontsize=7)
+                if line == 0 or (line == 1 and column.is_change and single_channels):
+                    axes.set_title(column.title, fontsize=9)
+                if place == 0 and line == len(lines) - 1:
+                    add_scale_bar(axes, real[row])
+                ends_here = line == len(lines) - 1 or (single_channels and row == len(real) - 1)
+                if column.is_change and ends_here:
+                    _add_colorbar(figure, layout, line, place, axes.images[0], style)
         if n_channels > 1:
-            _add_legend(figure, layout, names, real[0].n_channels, colors)
+            _add_legend(figure, layout, names, real[0].n_channels, style, rgb)
         return figure
+
+
+def _picture(
+    image: Image, channel: int | None, low: np.ndarray, high: np.ndarray, rgb: Sequence[RGB]
+) -> np.ndarray:
+    """Return an overlay of all channels, or one channel in grey, as (Y, X, 3)."""
+    if channel is None:
+        return composite(image, low, high, rgb)
+    one = slice(channel, channel + 1)
+    alone = Image(image.data[one], image.channel_names[one], image.pixel_size, image.name)
+    return composite(alone, low[one], high[one], ((1.0, 1.0, 1.0),))
+
+
+def _add_inset(
+    axes: Axes, picture: np.ndarray, inset: Inset, how: Mapping[str, Any], color: str
+) -> None:
+    """Frame a rectangle of a picture, and show it larger in the corner where it hides least."""
+    from matplotlib.patches import Rectangle
+
+    height, width = picture.shape[:2]
+    place = inset.within((height, width))
+    if place is None:
+        return
+    rows, columns = place
+    tall, wide = rows.stop - rows.start, columns.stop - columns.start
+    edge = {"edgecolor": color, "linewidth": 0.8, "linestyle": (0, (3, 1.5))}
+    axes.add_patch(
+        Rectangle((columns.start - 0.5, rows.start - 0.5), wide, tall, facecolor="none", **edge)
+    )
+    grow = min(_INSET * height / tall, _INSET * width / wide)
+    size = (grow * wide / width, grow * tall / height)
+    left = (columns.start + columns.stop) / 2 > width / 2
+    # never over the scale bar, which is at the lower right
+    low = (rows.start + rows.stop) / 2 < height / 2 and left
+    corner = (0.02 if left else 0.98 - size[0], 0.02 if low else 0.98 - size[1])
+    closer = axes.inset_axes((*corner, *size))
+    closer.imshow(picture[place], interpolation="nearest", **how)
+    closer.set_xticks([])
+    closer.set_yticks([])
+    for spine in closer.spines.values():
+        spine.set(visible=True, color=color, linewidth=0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +271,20 @@ class _Layout:
     columns: int
     shape: tuple[int, int]
     legend: bool
+    bars_right: bool = False
 
     width = 1.55
-    left, right, gap, titles, bottom = 0.28, 0.08, 0.05, 0.42, 0.52
+    left, gap, titles, margin = 0.28, 0.05, 0.42, 0.08
+
+    @property
+    def right(self) -> float:
+        """Room on the right, for the colour bars of single channels."""
+        return 0.62 if self.bars_right else self.margin
+
+    @property
+    def bottom(self) -> float:
+        """Room below, for colour bars."""
+        return self.margin if self.bars_right else 0.52
 
     @property
     def height(self) -> float:
@@ -193,6 +335,22 @@ def _check(real: Sequence[Image], others: Mapping[str, Sequence[Image] | None]) 
         raise InputError("The images have different channels: show those with the same together.")
 
 
+def _check_targets(real: Sequence[Image], targets: Sequence[Image] | None) -> None:
+    if targets is None:
+        return
+    if len(targets) != len(real):
+        raise InputError(
+            f"There are {len(real)} rows but {len(targets)} real images of the target: give one "
+            "for each."
+        )
+    for image in targets:
+        if image.n_channels != real[0].n_channels:
+            raise InputError(
+                f'Image "{image.name}" has {image.n_channels} channels, the others '
+                f"{real[0].n_channels}: show images with the same channels together."
+            )
+
+
 def _changes(
     translated: Sequence[Image], before: Sequence[Image], n_channels: int
 ) -> list[list[np.ndarray]]:
@@ -204,31 +362,43 @@ def _changes(
 
 
 def _add_colorbar(
-    figure: Figure, layout: _Layout, column: int, shown: AxesImage, colors: Theme
+    figure: Figure, layout: _Layout, line: int, column: int, shown: AxesImage, style: Theme
 ) -> None:
-    """Add the scale of a column of changes below it."""
+    """Add the scale of changes below their column, or at the right of a channel's line."""
     limit = shown.get_clim()[1]
     step = 10 ** np.floor(np.log10(limit))
     end = np.floor(limit / step) * step
     margin = 0.12
-    x = layout.left + column * (layout.width + layout.gap) + margin
-    place = layout.add_at(figure, x, layout.bottom - 0.15, layout.width - 2 * margin, 0.07)
-    bar = figure.colorbar(shown, cax=place, orientation="horizontal", ticks=[-end, 0, end])
+    if layout.bars_right:
+        x = layout.left + layout.columns * (layout.width + layout.gap)
+        y = layout.bottom + (layout.rows - 1 - line) * (layout.height + layout.gap) + margin
+        place = layout.add_at(figure, x, y, 0.07, layout.height - 2 * margin)
+    else:
+        x = layout.left + column * (layout.width + layout.gap) + margin
+        place = layout.add_at(figure, x, layout.bottom - 0.15, layout.width - 2 * margin, 0.07)
+    bar = figure.colorbar(
+        shown,
+        cax=place,
+        orientation="vertical" if layout.bars_right else "horizontal",
+        ticks=[-end, 0, end],
+    )
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=7, length=2, pad=1.5, color=colors.faint, labelcolor=colors.text)
+    bar.ax.tick_params(labelsize=7, length=2, pad=1.5, color=style.faint, labelcolor=style.text)
     bar.set_label("grey values", fontsize=7, labelpad=1)
 
 
 def _add_legend(
-    figure: Figure, layout: _Layout, names: Sequence[str], n_channels: int, colors: Theme
+    figure: Figure,
+    layout: _Layout,
+    names: Sequence[str],
+    n_channels: int,
+    style: Theme,
+    rgb: Sequence[RGB],
 ) -> None:
     """Name the colours of the overlays, above them."""
     from matplotlib.patches import Patch
 
-    patches = [
-        Patch(facecolor=color, edgecolor=colors.faint, linewidth=0.5, label=name)
-        for name, color in zip(names, CHANNEL_COLORS[len(names)], strict=True)
-    ]
+    patches = legend_patches(names, style, rgb)
     hidden = n_channels - len(names)
     if hidden:
         patches.append(Patch(alpha=0, label=f"({hidden} more not shown)"))

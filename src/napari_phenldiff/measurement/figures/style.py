@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_phenldiff.images.channel_colors import channel_rgb
 from napari_phenldiff.images.image import Image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Patch
 
 
 ThemeName = Literal["light", "dark"]
+RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +115,8 @@ def themed(name: ThemeName) -> Iterator[Theme]:
         yield theme
 
 
-# Additive colours that stay apart, also for most people with a colour vision deficiency: magenta
-# and green are white where both are bright.
-_MAGENTA, _GREEN, _BLUE = (1.0, 0.15, 1.0), (0.15, 1.0, 0.2), (0.2, 0.5, 1.0)
-
-
-CHANNEL_COLORS = {
-    1: ((1.0, 1.0, 1.0),),
-    2: (_MAGENTA, _GREEN),
-    3: (_BLUE, _GREEN, _MAGENTA),
-}
-
+NARROW_LETTERS = 58
+"""Letters of a small remark in a line, in a figure that is shown in a dock."""
 
 MOST_CHANNELS = 3
 # Percentiles of the real images that are black and fully bright.
@@ -130,7 +124,9 @@ _SHOWN_RANGE = (0.5, 99.8)
 _NICE_LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # micrometres
 
 
-def composite(image: Image, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def composite(
+    image: Image, low: np.ndarray, high: np.ndarray, colors: Sequence[RGB] | None = None
+) -> np.ndarray:
     """Overlay the first channels of an image in colours.
 
     Parameters
@@ -138,6 +134,8 @@ def composite(image: Image, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     image : Image
     low, high : numpy.ndarray of shape (C,)
         Grey values that are black and fully bright, for one to three channels.
+    colors : sequence of (float, float, float), optional
+        Red, green and blue of each channel, between 0 and 1; by default those of its name.
 
     Returns
     -------
@@ -149,8 +147,22 @@ def composite(image: Image, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     # If black and fully bright are the same value, everything above it is fully bright.
     with np.errstate(over="ignore"):
         brightness = np.clip((chosen - low[:, None, None]) / span[:, None, None], 0, 1)
-    colors = np.array(CHANNEL_COLORS[len(low)])
-    return np.clip(np.einsum("cyx,cr->yxr", np.nan_to_num(brightness), colors), 0, 1)
+    chosen_colors = np.array(
+        channel_rgb(image.channel_names[: len(low)]) if colors is None else colors
+    )
+    return np.clip(np.einsum("cyx,cr->yxr", np.nan_to_num(brightness), chosen_colors), 0, 1)
+
+
+def legend_patches(
+    names: Sequence[str], theme: Theme, colors: Sequence[RGB] | None = None
+) -> list[Patch]:
+    """Return a patch for the legend of an overlay per channel: its name in its colour."""
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor=color, edgecolor=theme.faint, linewidth=0.5, label=name)
+        for name, color in zip(names, channel_rgb(names) if colors is None else colors, strict=True)
+    ]
 
 
 def shown_range(real: Sequence[Image], n_channels: int) -> tuple[np.ndarray, np.ndarray]:

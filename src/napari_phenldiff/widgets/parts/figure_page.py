@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
+from napari.utils.notifications import show_info
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -26,6 +27,7 @@ from napari_phenldiff.measurement.figures.kinds import FIGURES, FigureKind
 from napari_phenldiff.viewer.measured_figures import Figures
 from napari_phenldiff.viewer.measuring import Measured
 from napari_phenldiff.widgets.parts.figure_view import FigureView
+from napari_phenldiff.widgets.parts.figure_window import FigureWindow
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.theme import is_dark
@@ -33,6 +35,8 @@ from napari_phenldiff.widgets.parts.theme import is_dark
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from napari.viewer import Viewer
+
+    from napari_phenldiff.measurement.figures.style import ThemeName
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +83,9 @@ class FigurePage(QWidget):
             "Write the figure on the ground of the viewer's theme; otherwise it is written on "
             "white, for paper"
         )
+        self.window_button = QPushButton("Open larger")
+        self.window_button.setToolTip("Show the figure in a window of its own")
+        self.window_button.clicked.connect(self.open_window)
         self.said = note()
         self.said.setVisible(False)
         layout = QVBoxLayout(self)
@@ -87,6 +94,7 @@ class FigurePage(QWidget):
         layout.addWidget(self.view, 1)
         row = QHBoxLayout()
         row.addStretch(1)
+        row.addWidget(self.window_button)
         row.addWidget(self.as_shown)
         row.addWidget(self.save_button)
         layout.addLayout(row)
@@ -149,6 +157,24 @@ class FigurePage(QWidget):
             self.view.show_figure(figure, keep_height=kind in _TALL)
             self.drawn.emit()
         self.save_button.setEnabled(not isinstance(figure, str))
+        self.window_button.setEnabled(not isinstance(figure, str))
+
+    def open_window(self) -> FigureWindow | None:
+        """Show the figure in a window of its own, as it is written for paper."""
+        figures, kind = self._figures, self.kind
+        if figures is None:
+            return None
+        dark = is_dark(self._viewer)
+        window = FigureWindow(
+            self,
+            FIGURES[kind].title,
+            lambda: _drawn(figures, kind, dark=dark, narrow=False),
+            lambda path: words_of(lambda: _saved(figures, kind, path, "light"), path),
+            FORMATS,
+        )
+        window.draw()
+        window.show()
+        return window
 
     def _on_theme(self, event: object = None) -> None:
         if isalive(self):
@@ -196,22 +222,28 @@ class FigurePage(QWidget):
         dark = self.as_shown.isChecked() and is_dark(self._viewer)
         self.say(f"Saving {path.name} …")
 
-        def save() -> str:
-            figures.save(kind, path, theme="dark" if dark else "light")
-            return f"Saved as {path}"
-
-        worker = create_worker(lambda: words_of(save, path), _start_thread=False)
+        worker = create_worker(
+            lambda: words_of(
+                lambda: _saved(figures, kind, path, "dark" if dark else "light"), path
+            ),
+            _start_thread=False,
+        )
         worker.returned.connect(self.say)
+        worker.returned.connect(show_info)
         worker.start()
 
 
-def _drawn(figures: Figures, kind: FigureKind, *, dark: bool) -> Figure | str:
+def _saved(figures: Figures, kind: FigureKind, path: Path, theme: ThemeName) -> str:
+    return f"Saved as {figures.save(kind, path, theme=theme)}"
+
+
+def _drawn(figures: Figures, kind: FigureKind, *, dark: bool, narrow: bool = True) -> Figure | str:
     """Draw a figure, or say why there is none."""
     try:
         # Imported here, so that showing the figure does not have to wait for it.
         import matplotlib.backends.backend_agg  # noqa: F401
 
-        return figures.draw(kind, theme="dark" if dark else "light", narrow=True)
+        return figures.draw(kind, theme="dark" if dark else "light", narrow=narrow)
     except InputError as error:
         return str(error)
     except Exception as error:

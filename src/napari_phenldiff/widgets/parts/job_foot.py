@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +43,9 @@ def problem_with(request: Callable[[], Request]) -> str | None:
     except InputError as error:
         return str(error)
 
+
+_BAR = 200
+"""Steps of the bar, at least: about as many as it has pixels."""
 
 _REFRESH_MS = 200
 """A job may report many steps a second; progress is shown five times a second."""
@@ -207,8 +211,10 @@ class JobFoot(QWidget):
 
     def _show_job(self, job: Job) -> None:
         self._shown_state = job.state
-        self.bar.setRange(0, job.total)
-        self.bar.setValue(min(job.done, job.total))
+        # A few long pieces of work are shown in parts: there is something to see within one too.
+        parts = max(1, math.ceil(_BAR / max(1, job.total)))
+        self.bar.setRange(0, parts * job.total)
+        self.bar.setValue(min(round(parts * (job.done + job.part)), parts * job.total))
         # The first sentence says what happened; the last output of the process follows below.
         message, _, rest = job.message.partition("\n")
         self.status.setText(self._words(job, message))

@@ -1,0 +1,207 @@
+"""A figure of a translation that is open: what is looked at, with the rectangles drawn on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.jobs.translation_figure import check_suffix, write_figure
+from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
+from napari_phenldiff.viewer.colors import channel_rgb
+from napari_phenldiff.viewer.image_places import FieldImages, image_shown
+from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
+from napari_phenldiff.viewer.measured_figures import DRAWING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TranslationFigure:
+    """What a figure shows, taken from the layers; it may be drawn in another thread.
+
+    Attributes
+    ----------
+    groups : mapping of str to LayerGroup
+        ``real``, ``translated``, and ``reconstructed`` and ``target`` where they are open.
+    names : tuple of str
+        Of the images, the one that is seen first.
+    source, target : str
+        Names of the conditions.
+    region : mapping of str to int or None
+        The part of the real images that was translated, if it is only a part.
+    insets : tuple of Inset
+        What is shown larger.
+    single_channels : bool
+        Whether the channels are shown one by one too.
+    """
+
+    groups: Mapping[str, LayerGroup]
+    names: tuple[str, ...]
+    source: str
+    target: str
+    region: Mapping[str, int] | None = None
+    insets: tuple[Inset, ...] = ()
+    single_channels: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        viewer: ViewerModel,
+        translation: str,
+        *,
+        images: int = 3,
+        single_channels: bool = False,
+    ) -> TranslationFigure:
+        """Take what is to be shown from the layers of a translation, in the GUI's thread.
+
+        Parameters
+        ----------
+        viewer : napari.components.ViewerModel
+            Rectangles in its visible Shapes layers are what is shown larger.
+        translation : str
+            Its identity, see `side_by_side.latest_translation`.
+        images : int
+            How many images at most, from the one that is seen.
+        single_channels : bool
+            Whether the channels are shown one by one too.
+
+        Raises
+        ------
+        InputError
+            If layers of the translation or of its real images are gone.
+        """
+        made = {
+            role: next(
+                (g for g in group_layers(viewer.layers, role) if g.translation == translation), None
+            )
+            for role in ("original", "reconstructed", "translated")
+        }
+        translated = made["translated"]
+        if translated is None:
+            raise InputError("The translated layers are gone; translate again.")
+        info = translated.infos[0][0]
+        source, target = (str(info.provenance.get(end, "")) for end in ("source", "target"))
+        reals = group_layers(viewer.layers)
+        wanted = set(info.images)
+        real = made["original"] or next(
+            (g for g in reals if g.name == source and wanted <= set(g.infos[0][0].images)), None
+        )
+        if real is None:
+            raise InputError(f"The real images of {source} are gone; open them to compare.")
+        groups = {"real": real, "translated": translated}
+        if made["reconstructed"] is not None:
+            groups["reconstructed"] = made["reconstructed"]
+        other = next((g for g in reals if g.name == target), None)
+        if other is not None and other.channel_names == real.channel_names:
+            groups["target"] = other
+        names = _from_shown(viewer, translated, info.images)[:images]
+        return cls(
+            {kind: group.snapshot() for kind, group in groups.items()},
+            names,
+            source,
+            target,
+            None if made["original"] is not None else info.provenance.get("region"),
+            tuple(_insets(viewer.layers, translated, names)),
+            single_channels,
+        )
+
+    def draw(self) -> Figure:
+        """Draw the figure for paper.
+
+        Raises
+        ------
+        InputError
+            If the images do not fit together any longer.
+        """
+        shown = {
+            kind: FieldImages(group).named(self.names)
+            for kind, group in self.groups.items()
+            if kind != "target"
+        }
+        targets = None
+        if "target" in self.groups:
+            found = FieldImages(self.groups["target"])
+            targets = [found.at(k % len(found)) for k in range(len(self.names))]
+        with DRAWING:
+            return translation_panel(
+                [self._part(image) for image in shown["real"]],
+                shown["translated"],
+                reconstructed=shown.get("reconstructed"),
+                targets=targets,
+                source=self.source,
+                target=self.target,
+                single_channels=self.single_channels,
+                insets=self.insets,
+                colors=channel_rgb(self.groups["real"].channel_names),
+            )
+
+    def save(self, path: Path) -> Path:
+        """Write the figure as SVG, PNG or PDF.
+
+        Raises
+        ------
+        InputError
+            As `draw`, or for another suffix.
+        OSError
+            If it can't be written there.
+        """
+        check_suffix(path)
+        figure = self.draw()
+        with DRAWING:
+            write_figure(figure, path)
+        return path
+
+    def _part(self, image: Image) -> Image:
+        if self.region is None:
+            return image
+        rows = slice(self.region["top"], self.region["bottom"])
+        columns = slice(self.region["left"], self.region["right"])
+        return replace(image, data=image.data[:, rows, columns], path=None)
+
+
+def _from_shown(viewer: ViewerModel, group: LayerGroup, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the images, the one that is seen first, and then those after it."""
+    try:
+        start = image_shown(viewer, group)
+    except InputError:
+        start = 0
+    return (*names[start:], *names[:start])
+
+
+def _insets(layers: Iterable[Layer], group: LayerGroup, names: tuple[str, ...]) -> Iterable[Inset]:
+    """Yield the rectangles of Shapes layers in the pixels of the translated images."""
+    image, info = group.layers[0], group.infos[0][0]
+    for layer in layers:
+        if type(layer).__name__ != "Shapes" or not layer.visible:
+            continue
+        for kind, corners in zip(layer.shape_type, layer.data, strict=True):
+            if kind == "rectangle":
+                yield from _inset(layer, np.asarray(corners, float), image, info.images, names)
+
+
+def _inset(
+    shapes: Any, corners: np.ndarray, image: Any, all_names: tuple[str, ...], names: tuple[str, ...]
+) -> Iterable[Inset]:
+    world = np.array([shapes.data_to_world(corner) for corner in corners])
+    if world.shape[1] < image.ndim:  # drawn in a plane: meant for all images
+        world = np.pad(world, ((0, 0), (image.ndim - world.shape[1], 0)))
+    pixels = np.array([image.world_to_data(corner[-image.ndim :]) for corner in world])
+    low, high = pixels[:, -2:].min(axis=0), pixels[:, -2:].max(axis=0)
+    top, left = (round(float(x)) for x in low)
+    height, width = (max(1, round(float(x))) for x in high - low)
+    rows: Iterable[int] = range(len(names))
+    if corners.shape[1] >= 3 and image.ndim >= 3 and len(all_names) > 1:
+        field = round(float(pixels[0, -3]))
+        seen = all_names[field] if 0 <= field < len(all_names) else None
+        rows = [k for k, name in enumerate(names) if name == seen]
+    for row in rows:
+        yield Inset(row, top, left, height, width)

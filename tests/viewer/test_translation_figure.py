@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_groups import find_group, group_layers
+from napari_phenldiff.viewer.results import NewTranslation, add_translation
+from napari_phenldiff.viewer.translation_figure import TranslationFigure
+
+
+@pytest.fixture
+def translated(experiment_folder: Path, open_in, viewer: ViewerModel) -> str:
+    """Layers of two conditions, and of a translation in which all images are brighter."""
+    open_in(experiment_folder)
+    group = find_group(group_layers(viewer.layers), "untreated")
+    images = list(FieldImages(group))
+    made = [replace(image, data=image.data // 2) for image in images]
+    new = NewTranslation(made, images, source="untreated", target="treated")
+    return add_translation(viewer, group.layers, new)
+
+
+def names_of(viewer: ViewerModel) -> tuple[str, ...]:
+    return find_group(group_layers(viewer.layers), "untreated").infos[0][0].images
+
+
+def titles(figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+def test_the_figure_shows_what_is_open_from_the_image_that_is_seen(
+    viewer: ViewerModel, translated: str, tmp_path: Path
+):
+    viewer.dims.set_current_step(0, 1)
+    names = names_of(viewer)
+
+    what = TranslationFigure.of(viewer, translated, images=2, single_channels=True)
+
+    assert what.names[0] == names[1]
+    figure = what.draw()
+    assert titles(figure) == [
+        "real\nuntreated",
+        "reconstructed\nuntreated",
+        "translated\nto treated",
+        "real\ntreated",
+        "difference",
+    ]
+    path = what.save(tmp_path / "figure.svg")
+    assert names[1] in path.read_text()
+    with pytest.raises(InputError, match="svg"):
+        what.save(tmp_path / "figure.doc")
+
+    viewer.layers.remove("treated: DNA")
+    viewer.layers.remove("treated: marker")
+    assert "real\ntreated" not in titles(TranslationFigure.of(viewer, translated).draw())
+    viewer.layers.remove("untreated: DNA")
+    viewer.layers.remove("untreated: marker")
+    with pytest.raises(InputError, match="real images of untreated are gone"):
+        TranslationFigure.of(viewer, translated)
+
+
+def test_drawn_rectangles_are_shown_larger_in_the_image_they_lie_in(
+    viewer: ViewerModel, translated: str
+):
+    scale = viewer.layers["untreated: DNA"].scale
+    square = np.array([[2, 4], [2, 10], [9, 10], [9, 4]])
+    in_second = np.column_stack([np.ones(4), square])
+    viewer.add_shapes([in_second], shape_type="rectangle", scale=scale)
+    viewer.add_shapes([[[0, 0], [3, 3]]], shape_type="line", name="a line is none")
+
+    what = TranslationFigure.of(viewer, translated, images=2)
+    (inset,) = what.insets
+    assert what.names[inset.row] == names_of(viewer)[1]
+    assert (inset.top, inset.left, inset.height, inset.width) == (2, 4, 7, 6)
+    closer = [axes for parent in what.draw().axes for axes in parent.child_axes]
+    assert closer
+    assert closer[0].images[0].get_array().shape[:2] == (7, 6)
