@@ -51,7 +51,6 @@ def add_parser(commands: Any) -> None:
         "--inset",
         action="append",
         default=[],
-        type=_inset,
         metavar="ROW:Y,X,H,W",
         help="show a rectangle larger: row from 1, top, left, height and width in pixels",
     )
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         images=names or args.images,
         targets=args.targets,
         single_channels=args.single_channels,
-        insets=args.inset,
+        insets=[_inset(text) for text in args.inset],
         theme=args.theme,
     )
     say(f"The figure is in {path}.")

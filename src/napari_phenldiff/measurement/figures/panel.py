@@ -245,7 +245,7 @@ def _add_inset(
         return
     rows, columns = place
     tall, wide = rows.stop - rows.start, columns.stop - columns.start
-    edge = {"edgecolor": color, "linewidth": 0.8, "linestyle": (0, (3, 1.5))}
+    edge: dict[str, Any] = {"edgecolor": color, "linewidth": 0.8, "linestyle": (0, (3, 1.5))}
     axes.add_patch(
         Rectangle((columns.start - 0.5, rows.start - 0.5), wide, tall, facecolor="none", **edge)
     )
