@@ -12,6 +12,11 @@ _CONTROL = re.compile(
 )
 
 
+def is_control(name: str) -> bool:
+    """Tell whether a condition is named like a control."""
+    return _CONTROL.search(name.replace("_", " ")) is not None
+
+
 def suggest_pair(names: Sequence[str]) -> tuple[int, int] | None:
     """Suggest source and target among the names of conditions.
 
@@ -28,6 +33,6 @@ def suggest_pair(names: Sequence[str]) -> tuple[int, int] | None:
     """
     if len(names) < 2:
         return None
-    controls = [i for i, name in enumerate(names) if _CONTROL.search(name.replace("_", " "))]
+    controls = [i for i, name in enumerate(names) if is_control(name)]
     source = controls[0] if controls else 0
     return source, next(i for i in range(len(names)) if i != source)

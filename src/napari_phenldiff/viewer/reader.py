@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import fspath
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from napari.utils.notifications import show_info
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import unified
-from napari_phenldiff.images.control_names import suggest_pair
+from napari_phenldiff.images.control_names import is_control, suggest_pair
 from napari_phenldiff.images.dataset import Dataset, may_hold_images
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.places import well_named
 from napari_phenldiff.images.sources import ImageSource
 from napari_phenldiff.images.spreadsheet import is_table
 from napari_phenldiff.images.table import lists_images
@@ -27,6 +29,9 @@ from napari_phenldiff.viewer.layer_data import (
 )
 from napari_phenldiff.viewer.lazy_layers import are_many, lazy_layers
 from napari_phenldiff.viewer.reopened import made_layers, split_made
+
+_MOST_STACKS = 16
+"""Files that are looked into, whether each holds many images."""
 
 PathOrPaths = str | Path | Sequence[str | Path]
 
@@ -51,7 +56,7 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
         A folder with one sub-folder per condition; a folder of TIFFs (one condition); a TIFF (one
         condition, an image or a stack of them); a table that lists images; an OME-Zarr; or several
         of these. Several files from one folder are the images of one condition, named after the
-        folder.
+        folder, unless each holds many images or some are named like a control.
 
     Returns
     -------
@@ -175,10 +180,48 @@ def find_conditions(path: PathOrPaths) -> Found:
             _add(conditions, Dataset.find(entry))
     for folder, members in files.items():
         name = members[0].name.split(".")[0] if len(members) == 1 else folder.name
-        _add(conditions, Dataset.of_files(members, name=name))
+        _add(conditions, _by_name(Dataset.of_files(members, name=name)))
     if not conditions:
         raise InputError("There is no TIFF to open; choose .tif files or folders that hold some.")
     return Found(conditions, paths[0] if len(paths) == 1 else None)
+
+
+def _by_name(found: Dataset) -> Dataset:
+    """Part files of one folder, if they seem to be of several conditions, and say what they are.
+
+    Those are files that hold many images each, and files of which some are named like a control.
+    """
+    ((folder, sources),) = found.conditions.items()
+    if len(sources) == 1:
+        return found
+    parted: dict[str, tuple[ImageSource, ...]]
+    if len(sources) <= _MOST_STACKS and all(_holds_many(source) for source in sources):
+        parted = {source.name: (source,) for source in sources}
+    else:
+        words: dict[str, list[ImageSource]] = {}
+        for source in sources:
+            words.setdefault(_without_numbers(source.name), []).append(source)
+        several = len(words) > 1 and "" not in words and any(map(is_control, words))
+        parted = (
+            {word: tuple(group) for word, group in words.items()} if several else {folder: sources}
+        )
+    told = f"{len(sources)} images of {folder} are one condition, called like their folder."
+    if len(parted) > 1:
+        told = f"The images of {folder} are {len(parted)} conditions by their names."
+    told += " Put images of each condition into a folder of its own to have it otherwise."
+    return replace(found, conditions=parted, remarks=(*found.remarks, told))
+
+
+def _holds_many(source: ImageSource) -> bool:
+    peek = source.peek()
+    return peek is not None and peek.n_images > 1
+
+
+def _without_numbers(name: str) -> str:
+    """Return what is left of a name without wells and numbers, which count images."""
+    well = well_named(name)
+    rest = name if well is None else name.replace(well, " ", 1)
+    return "_".join(re.findall(r"[^\W\d_]+", rest))
 
 
 def _add(conditions: dict[str, tuple[ImageSource, ...]], found: Dataset) -> None:
