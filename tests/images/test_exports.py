@@ -55,6 +55,7 @@ def read(path: str) -> tuple[str, Named]:
         ("i--U01--V02--X00--Y01--T0000--Z00--C01.ome", "LAS X", "i--U01--V02--X00--Y01--T0000.ome",
          "C01", "00", "C02", "X00--Y01"),
         ("name_s1c2_ORG", "ZEN", "name_s1_ORG", "c2", None, None, "1"),
+        ("C2-MAX_cells_3", "Fiji", "MAX_cells_3", "C2", None, None, None),
         ("f0_DAPI", "stain at the end", "f0", "DAPI", None, None, None),
         ("Hoechst_f0", "stain at the beginning", "f0", "Hoechst", None, None, None),
         ("field1/GFP", "a folder for each image", "field1/", "GFP", None, None, None),
@@ -76,6 +77,26 @@ def test_plain_names_tell_nothing(name):
 @pytest.mark.parametrize(("row", "col", "name"), [(1, 1, "A01"), ("b", 12, "B12"), (27, 3, "AA03")])
 def test_wells_are_named_by_row_and_column(row, col, name):
     assert well_name(row, col) == name
+
+
+@pytest.mark.parametrize(
+    ("names", "doubtful"),
+    [
+        (["01_D", "01_F", "02_D", "02_F"], True),
+        (["01_D", "01_F", "02_D", "02_R"], False),  # not the same for each
+        (["01_D", "01_F"], False),  # two images, for all that is known
+        (["01_1", "01_2", "02_1", "02_2"], False),  # fields
+        (["cells_D", "cells_F", "plain"], False),
+    ],
+)
+def test_names_that_may_tell_channels_are_told(tmp_path, names, doubtful):
+    for name in names:
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((9, 8), np.uint8))
+    found = Dataset.find(tmp_path)
+    assert [len(sources) for sources in found.conditions.values()] == [len(names)]
+    told = 'All names end in "D", "F" in turn, as if each image had a file for each channel'
+    assert (told in found.summary()) == doubtful
+    assert (r"(?P<channel>D|F)$" in found.summary()) == doubtful
 
 
 def test_a_pattern_of_ones_own(tmp_path):

@@ -203,6 +203,11 @@ NAMINGS: tuple[Naming, ...] = (
         sure=False,
     ),
     _naming(
+        "Fiji (Split Channels)",
+        r"(?:^|/)(?P<x2>C(?P<channel>[1-4])-)(?=[^/]+$)",
+        sure=False,
+    ),
+    _naming(
         "stain at the end",
         rf"(?P<x1>{_Z}(?P<z>\d{{1,4}}))?(?P<x2>{_SIGN}(?P<channel>{WORDS_IN_FILE_NAMES}))"
         rf"(?P<x3>{_Z}(?P<z2>\d{{1,4}}))?$",

@@ -24,6 +24,9 @@ _MOST_CHANNELS = 12
 _ENOUGH_OF_ALL = 0.8
 """Part of the files of a folder that a way of naming must hold for."""
 
+_LETTERS_AT_THE_END = re.compile(r"(?P<image>.+)[_ .\-](?P<end>[A-Za-z]{1,3})")
+"""Of names that may tell channels in a way that no program has."""
+
 _NO_PLATE = re.compile(
     r"(images?|tiffs?|raw|data|timepoint_?\d*|zstep_?\d*|pos_?\d.*|position_?\d*|field_?\d*"
     r"|site_?\d*|series_?\d*)",
@@ -66,7 +69,8 @@ class Grouped:
     groups : tuple of FileGroup
         In the order of their names.
     told : str
-        How they were found, in words; empty where each file is an image.
+        How they were found, in words, or why that may be wrong; empty where each file is an image
+        and nothing speaks against it.
     left_out : tuple of str
         What was left out and why, in sentences.
     """
@@ -120,7 +124,29 @@ def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None)
         if _are_parts(named) and _holds_more(_first(files, named), named):
             continue
         return _grouped(root, files, texts, named, known)
-    return Grouped(_single(root, files))
+    return Grouped(_single(root, files), _doubt(files, texts))
+
+
+def _doubt(files: Sequence[Path], texts: Sequence[str]) -> str:
+    """Say so where files that are each taken for an image may be the channels of images."""
+    ends: dict[str, set[str]] = {}
+    for text in texts:
+        match = _LETTERS_AT_THE_END.fullmatch(text)
+        if match is None:
+            return ""
+        ends.setdefault(match["image"], set()).add(match["end"])
+    first, *others = ends.values()
+    if not others or any(end != first for end in others) or not 1 < len(first) <= _MOST_CHANNELS:
+        return ""
+    peek = peek_file(files[0])
+    if peek is None or (len(peek.channel_names) > 1 and not is_colour(peek)):
+        return ""
+    letters = sorted(first)
+    return (
+        f"All names end in {quoted(letters)} in turn, as if each image had a file for each channel; "
+        "each file is taken for an image of its own. If they are channels, say so with the pattern "
+        f"[_ .-](?P<channel>{'|'.join(letters)})$"
+    )
 
 
 def _relative(root: Path, file: Path) -> str:
