@@ -28,7 +28,8 @@ def place(pattern: str) -> Path:
 
 def images(path: Path, *, z: str | None = None, pattern: str | None = None) -> list[Image]:
     found = Dataset.find(path, Arrangement(pattern=pattern))
-    return [image for group in found.conditions.values() for one in group for image in one.read(z=z)]
+    sources = [source for group in found.conditions.values() for source in group]
+    return [image for source in sources for image in source.read(z=z)]
 
 
 def test_ome_tiff_of_bio_formats():
@@ -67,7 +68,8 @@ def test_channels_that_fiji_has_split(tmp_path):
     for image in found:
         assert image.channel_names == ("C1", "C2")
         for name, plane in zip(image.channel_names, image.data, strict=True):
-            np.testing.assert_array_equal(plane, tifffile.imread(together / f"{name}-{image.name}.tif"))
+            written = tifffile.imread(together / f"{name}-{image.name}.tif")
+            np.testing.assert_array_equal(plane, written)
 
 
 def test_nd2_of_nis_elements():

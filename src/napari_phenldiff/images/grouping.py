@@ -143,8 +143,9 @@ def _doubt(files: Sequence[Path], texts: Sequence[str]) -> str:
         return ""
     letters = sorted(first)
     return (
-        f"All names end in {quoted(letters)} in turn, as if each image had a file for each channel; "
-        "each file is taken for an image of its own. If they are channels, say so with the pattern "
+        f"All names end in {quoted(letters)} in turn, as if each image had a file for each "
+        "channel; each file is taken for an image of its own. If they are channels, say so with "
+        "the pattern "
         f"[_ .-](?P<channel>{'|'.join(letters)})$"
     )
 
