@@ -88,6 +88,7 @@ def test_the_real_target_is_compared_with_where_it_is_open(viewer: ViewerModel, 
 def test_the_difference_tells_what_its_colours_mean(viewer: ViewerModel, translated: str):
     panes = comparison_panes(viewer.layers, translated)
     plain = panes[3][0].colorbar.size
+    panes[3][1].contrast_limits = (-7, 7)
     side_by_side(viewer).on(panes)
 
     shown = [layer.name for layer in viewer.layers if layer.colorbar.visible]
@@ -96,6 +97,11 @@ def test_the_difference_tells_what_its_colours_mean(viewer: ViewerModel, transla
     side_by_side(viewer).off()
     assert not any(layer.colorbar.visible for layer in viewer.layers)
     assert panes[3][0].colorbar.size == plain
+
+    panes[3][1].contrast_limits = panes[3][0].contrast_limits
+    side_by_side(viewer).on(panes)  # one bar tells of both
+    shown = [layer.name for layer in viewer.layers if layer.colorbar.visible]
+    assert shown == ["difference: DNA"]
 
 
 def test_off_restores_what_was(viewer: ViewerModel, translated: str):

@@ -254,6 +254,19 @@ def test_figures_of_pairs_effects_and_changes(
         said = f"Saved as {tmp_path / f'{kind}.csv'}"
         qtbot.waitUntil(lambda said=said: page.said.text() == said, timeout=20_000)
     assert page.view.minimumHeight() > 260
+    heights = {page.view.height()}
+    window = page.open_window()
+    qtbot.waitUntil(lambda: window.view.figure is not None, timeout=20_000)
+    window.write(tmp_path / "gallery.png")
+    qtbot.waitUntil(lambda: window.said.text() == f"Saved as {tmp_path / 'gallery.png'}")
+    window.close()
+    page.choose("groups")  # nothing moves when another figure is chosen
+    qtbot.waitUntil(lambda: page.view.figure is not None and page.view.figure not in seen)
+    assert heights == {page.view.height()}
+    seen.append(page.view.figure)
+    page.choose("gallery")
+    qtbot.waitUntil(lambda: page.view.figure is not None and page.view.figure not in seen)
+    seen.append(page.view.figure)
     changed = pd.read_csv(tmp_path / "gallery.csv")
     assert list(changed["change"].abs()) == sorted(changed["change"].abs(), reverse=True)
     assert len(changed) == 4

@@ -26,7 +26,7 @@ from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.measure_dock import MeasureWidget
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
 from napari_phenldiff.widgets.parts.folder_field import FolderField
-from napari_phenldiff.widgets.parts.form import Panel
+from napari_phenldiff.widgets.parts.form import Capped, Panel, note
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve, running_mean
 from napari_phenldiff.widgets.parts.profile_form import SettingsForm
 from napari_phenldiff.widgets.translate_dock import TranslateWidget
@@ -228,3 +228,43 @@ def test_settings_that_nobody_has_changed_keep_all_their_digits(qtbot, profile):
     channels = {name for name in profile.settings_type.model_fields if name.endswith("channel")}
     defaults = profile.settings_type().model_dump(exclude=channels)
     assert {name: form.values()[name] for name in defaults} == defaults
+
+
+def test_labels_are_as_wide_as_their_words_in_any_font(qtbot):
+    panel = Panel()
+    qtbot.addWidget(panel)
+    form = panel.section("Settings")
+    labels = [
+        form.row(text, QLineEdit(), "what it is")
+        for text in ("Condition", "Background percentile", "Translation")
+    ]
+    for size in (9, 16):
+        panel.setStyleSheet(f"QWidget {{ font-size: {size}pt; }}")
+        panel.show()
+        qtbot.wait(10)
+        for label in labels:
+            words = label.text().split()
+            widest = max(label.fontMetrics().horizontalAdvance(word) for word in words)
+            assert label.width() >= widest
+    assert len({label.width() for label in labels}) == 1
+
+
+def test_many_warnings_leave_room_for_the_rest(qtbot):
+    label = note("")
+    capped = Capped(label, lines=4)
+    qtbot.addWidget(capped)
+    capped.resize(200, 10)
+    capped.show()
+    label.setText("one line")
+    qtbot.waitUntil(lambda: 0 < capped.height() < 2 * capped.fontMetrics().lineSpacing() + 4)
+    label.setText("\n".join(["a line"] * 30))
+    most = 4 * label.fontMetrics().lineSpacing()
+    qtbot.waitUntil(lambda: capped.height() == most)
+    label.setVisible(False)
+    qtbot.waitUntil(lambda: capped.height() <= 1)
+    hidden = note("")
+    hidden.setVisible(False)
+    empty = Capped(hidden)
+    qtbot.addWidget(empty)
+    empty.show()
+    assert empty.maximumHeight() == 0

@@ -645,3 +645,28 @@ def test_the_dock_says_so_as_soon_as_no_image_is_shown(
     dock.refresh()
     model.dims.set_point(0, 1)
     qtbot.waitUntil(dock.job_foot.button.isEnabled)
+
+
+def test_a_translation_is_laid_out_as_a_figure_and_saved(
+    qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended, tmp_path: Path
+):
+    assert not dock.figure.isEnabled()
+    dock.start()
+    until_ended(dock)
+    qtbot.waitUntil(dock.figure.isEnabled)
+    window = dock.open_figure()
+    qtbot.waitUntil(lambda: window.view.figure is not None)
+    titles = [axes.get_title() for axes in window.view.figure.axes]
+    assert {"real\nuntreated", "translated\nto treated", "real\ntreated"} <= set(titles)
+
+    before = window.view.figure
+    window.single.setChecked(True)
+    qtbot.waitUntil(lambda: window.view.figure is not None and window.view.figure is not before)
+    assert len(window.view.figure.axes) > len(before.axes)
+    path = tmp_path / "figure.svg"
+    window.write(path)
+    qtbot.waitUntil(lambda: window.said.text() == f"Saved as {path}")
+    assert path.is_file()
+    window.write(tmp_path / "figure.gif")
+    qtbot.waitUntil(lambda: ".svg, .png, .pdf" in window.said.text())
+    window.close()

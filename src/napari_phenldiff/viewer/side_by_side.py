@@ -31,6 +31,7 @@ _CAPTION_GROUND = (0.0, 0.0, 0.0, 0.7)
 
 _SCALE_OF_COLOURS = {
     "visible": True,
+    "position": "bottom_left",  # captions are above, the scale bar is at the right
     "size": (10.0, 70.0),
     "font_size": _CAPTION_SIZE,
     "color": (1.0, 1.0, 1.0, 1.0),
@@ -96,7 +97,8 @@ class SideBySide:
         self.off()
         viewer, shown = self._viewer, [layer for pane in panes for layer in pane]
         grid, bar = viewer.canvas.grid, viewer.canvas.overlays.scale_bar
-        changes = [change for layer in shown for change in _overlays_of(layer)]
+        changes = [(layer.name_overlay, _caption_of(layer)) for layer in shown]
+        changes += [(layer.colorbar, _SCALE_OF_COLOURS) for layer in _scales(shown)]
         self._before = _Before(
             order=tuple(viewer.layers),
             visible=tuple((layer, layer.visible) for layer in viewer.layers),
@@ -263,20 +265,24 @@ def _reorder(viewer: ViewerModel, first: Sequence[Layer]) -> None:
             viewer.layers.move(index, place)
 
 
-def _overlays_of(layer: Layer) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the overlays that tell what a layer of a pane is, and what to change of them."""
-    # All channels of a pane are named, each in its colour: a caption and a legend in one.
-    caption = {
+def _caption_of(layer: Layer) -> dict[str, Any]:
+    """Return what names a layer: a caption and, as all channels of a pane have one, a legend."""
+    return {
         "color": _colour_of(layer),
         "font_size": _CAPTION_SIZE,
         "box": True,
         "box_color": _CAPTION_GROUND,
         "visible": True,
     }
-    changes = [(layer.name_overlay, caption)]
-    if LayerInfo.of(layer).role == "difference":
-        changes.append((layer.colorbar, _SCALE_OF_COLOURS))
-    return changes
+
+
+def _scales(shown: Sequence[Layer]) -> list[Layer]:
+    """Return the differences whose colours are explained: one of those that share a scale."""
+    found: dict[tuple[float, ...], Layer] = {}
+    for layer in shown:
+        if LayerInfo.of(layer).role == "difference":
+            found.setdefault(tuple(layer.contrast_limits), layer)
+    return list(found.values())
 
 
 def _values(overlay: Any, names: Iterable[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QMenu,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -93,11 +94,11 @@ class FigurePage(QWidget):
         layout.addLayout(self._make_buttons())
         layout.addWidget(self.view, 1)
         row = QHBoxLayout()
-        row.addStretch(1)
-        row.addWidget(self.window_button)
-        row.addWidget(self.as_shown)
-        row.addWidget(self.save_button)
+        for button in (self.window_button, self.save_button):
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            row.addWidget(button, 1)
         layout.addLayout(row)
+        layout.addWidget(self.as_shown)
         layout.addWidget(self.said)
         listen(self, viewer.events.theme, self._on_theme)
 
@@ -108,6 +109,8 @@ class FigurePage(QWidget):
         for kind, words in FIGURES.items():
             button = self.buttons[kind] = QPushButton(words.title)
             button.setCheckable(True)
+            # With a large font, all of them still fit beside each other.
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             button.setToolTip(words.shows)
             button.setChecked(kind == self.kind)
             button.clicked.connect(lambda checked=False, kind=kind: self.choose(kind))

@@ -6,6 +6,7 @@ import textwrap
 from itertools import pairwise
 
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
@@ -21,7 +22,10 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 _LABEL_WIDTH = 96
-"""Width of the labels in pixels, the same in all sections, so that the fields line up."""
+"""Least width of the labels in pixels, the same in all sections, so that the fields line up."""
+
+_LONGEST_WORD = "Reconstructed"
+"""About as wide as the longest word of a label: words are not broken, whatever the font."""
 
 _FIELD_WIDTH = 80
 """Least width of a field in pixels; the dock can be made as narrow as label and field."""
@@ -178,9 +182,7 @@ class Form(QWidget):
         """Add a field; both it and its label explain themselves by the tooltip."""
         # Qt shows a text without markup in one line, however long it is
         tooltip = textwrap.fill(tooltip, _TOOLTIP_COLUMNS, break_on_hyphens=False)
-        label = QLabel(text)
-        label.setFixedWidth(_LABEL_WIDTH)
-        label.setWordWrap(True)
+        label = _RowLabel(text)
         label.setToolTip(tooltip)
         label.setBuddy(field)
         field.setToolTip(tooltip)
@@ -217,6 +219,29 @@ class Form(QWidget):
             self._layout.removeRow(0)
 
 
+class _RowLabel(QLabel):
+    """The label of a row, as wide as all others in the same font."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setFixedWidth(_LABEL_WIDTH)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Follow the size of the font, which comes from the style of the viewer."""
+        done = super().event(event)
+        if event is not None and event.type() in (
+            QEvent.Type.Polish,
+            QEvent.Type.FontChange,
+            QEvent.Type.StyleChange,
+        ):
+            wanted = self.fontMetrics().horizontalAdvance(_LONGEST_WORD)
+            width = max(_LABEL_WIDTH, wanted)
+            if width != self.minimumWidth():
+                self.setFixedWidth(width)
+        return done
+
+
 class _WheelGuard(QObject):
     """Keep a turn of the wheel, meant to scroll the form, from changing a value on the way."""
 
@@ -236,6 +261,55 @@ class _WheelGuard(QObject):
             event.ignore()
             return True
         return super().eventFilter(watched, event)
+
+
+class Capped(QScrollArea):
+    """Holds sentences that may be many: as high as they are, up to a limit, and then it scrolls.
+
+    Parameters
+    ----------
+    lines : int
+        The limit, in lines of its font.
+    """
+
+    def __init__(self, *widgets: QWidget, lines: int = 4) -> None:
+        super().__init__()
+        self._lines, self._widgets = lines, widgets
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in widgets:
+            layout.addWidget(widget)
+        self.setWidget(inside)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        inside.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow what is inside."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return super().eventFilter(watched, event)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Sentences wrap at another width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        inside, viewport = self.widget(), self.viewport()
+        if inside is None or viewport is None:
+            return
+        layout = inside.layout()
+        assert layout is not None
+        limit = self._lines * max(one.fontMetrics().lineSpacing() for one in self._widgets)
+        height = min(max(0, layout.totalHeightForWidth(viewport.width())), limit)
+        if (height, height) != (self.minimumHeight(), self.maximumHeight()):
+            self.setFixedHeight(height)
 
 
 def note(text: str = "") -> QLabel:

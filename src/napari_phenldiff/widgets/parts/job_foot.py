@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import Job, JobState, duration
-from napari_phenldiff.widgets.parts.form import note
+from napari_phenldiff.widgets.parts.form import Capped, note
 from napari_phenldiff.widgets.parts.icons import set_icon
 from napari_phenldiff.widgets.parts.listening import listen
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve
@@ -118,8 +118,7 @@ class JobFoot(QWidget):
             self.bar,
             self.status,
             self.details,
-            self.notes,
-            self.warnings,
+            Capped(self.notes, self.warnings),
             self.forecast,
             self.button,
             self.message,
