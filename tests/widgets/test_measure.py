@@ -368,19 +368,39 @@ def previewed(qtbot, dock: MeasureWidget, change) -> str:
     return dock.preview.note.text()
 
 
-def test_nothing_is_previewed_before_something_is_changed(
+def test_a_preview_that_is_ticked_is_there_before_something_is_changed(
     qtbot, dock: MeasureWidget, model: ViewerModel
 ):
+    assert dock.preview.box.isChecked()
+    qtbot.waitUntil(lambda: preview_layer(model) is not None)
+    assert "objects" in dock.preview.note.text()
     model.dims.set_current_step(0, 2)
-    qtbot.wait(300)
-    assert preview_layer(model) is None
-    assert dock.preview.note.text() == ""
 
     text = previewed(qtbot, dock, lambda: dock.profile.setCurrentIndex(1))
     assert "area from" in text
     layer = preview_layer(model)
     assert layer is not None
     assert layer.translate[0] == 2
+
+
+def test_an_unticked_preview_adds_nothing(qtbot, dock: MeasureWidget, model: ViewerModel):
+    dock.preview.box.setChecked(False)
+    dock.profile.setCurrentIndex(1)
+    qtbot.wait(300)
+    assert preview_layer(model) is None
+    assert dock.preview.note.text() == ""
+
+
+def test_a_preview_says_what_it_waits_for_after_a_measurement(
+    qtbot, dock: MeasureWidget, model: ViewerModel, until_ended
+):
+    dock.start()
+    until_ended(dock)
+    qtbot.waitUntil(lambda: len(labels_in(model)) == 2)
+    assert preview_layer(model) is None
+    assert "A change is previewed again" in dock.preview.note.text()
+    previewed(qtbot, dock, lambda: dock.profile.setCurrentIndex(1))
+    assert preview_layer(model) is not None
 
 
 def test_the_preview_follows_settings_and_slider(qtbot, dock: MeasureWidget, model: ViewerModel):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,8 @@ class Measured:
     labels : mapping of str to str
         By the name of the group, the labels layer that its objects were taken from; empty where
         thresholds were used.
+    taken_from : tuple of (weakref.ref, int)
+        The layers that were measured, and the identity of what they held; see `is_open`.
     """
 
     source: str
@@ -98,6 +101,29 @@ class Measured:
     gallery: GalleryCrops | None = None
     no_gallery: str = "A gallery shows translated images: choose a translation and measure again."
     labels: Mapping[str, str] = field(default_factory=dict)
+    taken_from: tuple[tuple[weakref.ref[Any], int | None], ...] = ()
+
+    def of_layers(self, groups: Iterable[LayerGroup]) -> Measured:
+        """Return the same, which knows the layers that it was taken from."""
+        layers = [layer for group in groups for layer in group.layers]
+        return replace(self, taken_from=tuple((weakref.ref(x), _held_by(x)) for x in layers))
+
+    def is_open(self, layers: Any) -> bool:
+        """Tell whether the images that were measured are still open, and the same."""
+        for reference, held in self.taken_from:
+            layer = reference()
+            if layer is None or layer not in layers or _held_by(layer) != held:
+                return False
+        return True
+
+    def in_words(self) -> str:
+        """Say what was measured of which images."""
+        names = [group.name for group in self.groups]
+        told = f"{self.measurement.profile.title}, {self.source} and {self.target}"
+        if TRANSLATED in names or RECONSTRUCTED in names:
+            at = "" if self.strength == 1 else f" at strength {self.strength:g}"
+            told += f", with their translation{at}"
+        return told
 
     def without_pixels(self) -> Measured:
         """Return what a dock shows for hours, without the images that it doesn't."""
@@ -133,6 +159,11 @@ class Measured:
             "translated": TRANSLATED if TRANSLATED in names else None,
             "reconstructed": RECONSTRUCTED if RECONSTRUCTED in names else None,
         }
+
+
+def _held_by(layer: Layer) -> int | None:
+    """Return the identity of the pixels of a layer; None where each look makes an object anew."""
+    return None if layer.multiscale else id(layer.data)
 
 
 def run_measurement(

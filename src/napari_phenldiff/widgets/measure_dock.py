@@ -19,6 +19,7 @@ from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest
 from napari_phenldiff.viewer.threshold_cache import thresholds
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
+from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.job_foot import JobFoot, problem_with
 from napari_phenldiff.widgets.parts.live_preview import LivePreview
 from napari_phenldiff.widgets.parts.measure_choices import MeasureChoices
@@ -56,6 +57,9 @@ class MeasureWidget(DropPanel):
         self.add(self.files)
         self.preview = LivePreview(viewer, self.request)
         self.add(self.preview)
+        self.measured_of = note()
+        self.measured_of.setVisible(False)
+        self.add(self.measured_of)
         self.results = ResultsView(viewer)
         self.figure = self.results.figure
         self.results.setVisible(False)
@@ -67,11 +71,10 @@ class MeasureWidget(DropPanel):
         self._connect()
         self.job_foot.set_job(jobs.latest("measure", viewer))
         self._on_ended()
-        if self._state.touched:
-            self.preview.touch()
 
     def _connect(self) -> None:
         self._watch.changed.connect(self._on_layers)
+        self._watch.seen.connect(self._say_what_was_measured)
         self.profile.currentIndexChanged.connect(self._on_profile)
         self.choices.changed.connect(self._on_choice)
         # Only when it was the user who chose.
@@ -143,6 +146,7 @@ class MeasureWidget(DropPanel):
         self._show_settings()
         self.preview.on_layers()
         self.results.find_objects()
+        self._say_what_was_measured()
         self.refresh()
 
     def _on_profile(self) -> None:
@@ -175,6 +179,8 @@ class MeasureWidget(DropPanel):
             return
         parts = self.choices.chosen_profile().segmented(settings)
         for name, value in self.preview.thresholds.items():
+            if name not in parts:
+                continue  # what was previewed is of another profile
             for field in type(settings).model_fields:
                 if getattr(settings, field) is parts[name][1] and math.isfinite(value):
                     self.settings.suggest_number((field, "threshold", "method"), value)
@@ -214,8 +220,20 @@ class MeasureWidget(DropPanel):
         if job is not None and job.state is JobState.FINISHED and isinstance(job.result, Measured):
             self.results.show_measured(job.result)
             self.results.setVisible(True)
-            self.reveal(self.results, at_top=True)
+            self._say_what_was_measured()
+            self.reveal(self.measured_of, at_top=True)
         self.refresh()
+
+    def _say_what_was_measured(self) -> None:
+        """Say what the figure and the tables are of, which may not be what is open now."""
+        measured = self.results.measured
+        if measured is None:
+            return
+        told = f"Measured: {measured.in_words()}."
+        if not measured.is_open(self.viewer.layers):
+            told += " These images are not open any more, or have changed: measure again."
+        self.measured_of.setText(told)
+        self.measured_of.setVisible(True)
 
     # ---- what outlives the dock --------------------------------------------------------------
 
@@ -223,7 +241,7 @@ class MeasureWidget(DropPanel):
         state = self._state
         state.profile = self.profile.currentData()
         state.choices = self.choices.texts()
-        state.preview, state.touched = self.preview.box.isChecked(), self.preview.touched
+        state.preview, state.ended = self.preview.box.isChecked(), self.preview.ended
 
     def _restore(self) -> None:
         """Fill in what was filled in when the dock was open before."""
@@ -231,6 +249,8 @@ class MeasureWidget(DropPanel):
         if state.profile is not None:
             self.profile.setCurrentIndex(self.profile.findData(state.profile))
         self.preview.box.setChecked(state.preview)
+        if state.ended:
+            self.preview.end()
         self._on_layers()
         self.choices.choose(state.choices)
         self._show_settings()

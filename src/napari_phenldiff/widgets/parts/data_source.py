@@ -68,7 +68,7 @@ class LayerWatch(QObject):
     changed = Signal()
 
     seen = Signal()
-    """Emitted when layers were shown or hidden, and nothing else."""
+    """Emitted when layers were shown or hidden, or hold other pixels, and nothing else."""
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
@@ -92,7 +92,7 @@ class LayerWatch(QObject):
     def _on_any_event(self, event: Any) -> None:
         if event.type == "axis_labels":
             self._on_event()
-        elif event.type == "visible" and isalive(self):
+        elif event.type in ("visible", "data") and isalive(self):
             self._sight.throttle()
 
     def _on_event(self, event: object = None) -> None:

@@ -75,8 +75,9 @@ class _Task:
 class LivePreview(QWidget):
     """A check box and a note: show the objects of the current image whenever something has changed.
 
-    Nothing happens before `touch` is called, and while the box is not checked. One thread works at
-    a time; what is asked for meanwhile is done after it, the latest only.
+    While the box is checked there is a preview as soon as there are images. After `end` it waits
+    for `touch`, since objects that were measured are layers of their own. One thread works at a
+    time; what is asked for meanwhile is done after it, the latest only.
 
     Parameters
     ----------
@@ -96,6 +97,7 @@ class LivePreview(QWidget):
         super().__init__()
         self._viewer, self._request = viewer, request
         self._touched = False
+        self._ended = False
         self._task: _Task | None = None
         self._there = False
         self._watched: list[Layer] = []
@@ -128,12 +130,17 @@ class LivePreview(QWidget):
 
     @property
     def touched(self) -> bool:
-        """Whether something has been changed, from when on there is a preview."""
+        """Whether there is to be a preview, as far as the box is checked."""
         return self._touched
+
+    @property
+    def ended(self) -> bool:
+        """Whether the preview waits for a change."""
+        return self._ended
 
     def touch(self) -> None:
         """Show a preview from now on: the user has changed something."""
-        self._touched = True
+        self._touched, self._ended = True, False
         self.schedule()
 
     def schedule(self) -> None:
@@ -147,24 +154,30 @@ class LivePreview(QWidget):
 
     def end(self) -> None:
         """Remove the preview until something is changed again."""
-        self._touched = False
+        self._touched, self._ended = False, True
         self._clear()
+        if self.box.isChecked():
+            self._say("What was measured is outlined by layers. A change is previewed again.")
 
     def on_layers(self) -> None:
         """Find out whether the images and the preview are still open."""
+        same = all(layer in self._viewer.layers for layer in self._watched)
         self._watch()
         gone = self._there and preview_layer(self._viewer) is None
         if gone:
             # Removing the preview layer alone switches the preview off; removing the images removes
             # the preview too, and keeps it switched on.
             self._there = False
-            if self._watched:
+            self.thresholds = {}
+            if self._watched and same:
                 self.box.setChecked(False)
                 self.changed.emit()
                 return
         if not self._watched:
-            self.end()
+            self._touched = False
+            self._clear()
         else:
+            self._touched = not self._ended
             self.schedule()
 
     # ---- what happens ------------------------------------------------------------------------
@@ -178,8 +191,8 @@ class LivePreview(QWidget):
             target = preview_target(self._viewer, self._request())
             task = _Task(target, first=preview_layer(self._viewer) is None)
         except InputError as error:
-            self._say(str(error))
             self._hide()
+            self._say(str(error))
             return
         self._watch()
         self._task = task
@@ -228,6 +241,8 @@ class LivePreview(QWidget):
 
     def _hide(self) -> None:
         self._there = False
+        # They belong to what was previewed: another profile has other thresholds.
+        self.thresholds = {}
         remove_preview(self._viewer)
 
     def _watch(self) -> None:

@@ -24,8 +24,8 @@ class MeasureMemory:
         What was chosen as source, target and translation, as it was shown.
     preview : bool
         Whether the objects of the current image are to be shown.
-    touched : bool
-        Whether the user has changed something, from when on there is a preview.
+    ended : bool
+        Whether the preview waits for a change, since the images have been measured.
     """
 
     profile: str | None = None
@@ -33,7 +33,7 @@ class MeasureMemory:
     thresholds: dict[str, Mapping[str, float]] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     preview: bool = True
-    touched: bool = False
+    ended: bool = False
 
 
 _MEMORIES: WeakKeyDictionary[Any, MeasureMemory] = WeakKeyDictionary()

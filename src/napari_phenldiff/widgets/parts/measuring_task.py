@@ -76,7 +76,10 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
         yield Result((measured, layers))
         yield Finished(progress[0][1])
 
-    when_finished(job, viewer, _show_objects)
+    def show(viewer: Viewer, result: tuple[Measured, list[Labels]]) -> Measured:
+        return _show_objects(viewer, result).of_layers(request.groups().values())
+
+    when_finished(job, viewer, show)
     jobs.add(job, viewer)
     run_in_background(job, work)
     return job
