@@ -84,3 +84,29 @@ def test_the_key_flips_and_takes_no_key_of_anybody_else(translated: ViewerModel)
     bind_flip(other)
     next(iter(other.keymap.values()))(other)
     assert pressed == [1]
+
+
+def test_the_canvas_says_which_image_one_sees_until_something_else_is_shown(
+    translated: ViewerModel,
+):
+    words = translated.canvas.overlays.text
+    flip(translated)
+    assert (words.visible, words.text) == (True, "real: control")
+    flip(translated)
+    assert (words.visible, words.text) == (True, "translated → treated")
+
+    translated.layers["outlines"].visible = False
+    assert words.visible, "no image was shown or hidden"
+    translated.layers["something else"].visible = True
+    assert (words.visible, words.text) == (False, "")
+    flip(translated)
+    assert words.text == "real: control"
+    translated.layers.clear()
+    assert not words.visible
+
+
+def test_words_of_somebody_else_on_the_canvas_stay(translated: ViewerModel):
+    flip(translated)
+    translated.canvas.overlays.text.text = "mine"
+    translated.layers["something else"].visible = True
+    assert translated.canvas.overlays.text.text == "mine"

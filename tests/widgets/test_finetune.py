@@ -301,3 +301,180 @@ def test_progress_is_shown_at_most_five_times_a_second(
 
     assert len(job.losses) == 300
     assert len(shown) < 60
+
+
+# ---- after a stop -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(qtbot, model: ViewerModel, child, until_ended, home: Path) -> FineTuneWidget:
+    """A dock with a training that was stopped, in the folder that was suggested."""
+    dock = FineTuneWidget(model)
+    qtbot.addWidget(dock)
+    dock.show()
+    child.plan(steps=1000, delay=0.02)
+    dock.start()
+    qtbot.waitUntil(lambda: dock.job_foot.job.done >= 2)
+    dock.job_foot.button.click()
+    assert until_ended(dock).state is JobState.STOPPED
+    qtbot.waitUntil(lambda: dock.job_foot.button.text() == "Resume")
+    return dock
+
+
+def test_a_new_run_is_one_click_away_after_a_stop(stopped: FineTuneWidget, child, until_ended):
+    first = stopped.out.path()
+    assert first.name == "untreated-to-treated-001"
+    assert stopped.new_run.isVisible()
+    stopped.new_run.click()
+    assert stopped.out.path().name == "untreated-to-treated-002"
+    assert stopped.job_foot.button.text() == "Start fine-tuning"
+    assert not stopped.new_run.isVisible()
+    child.plan(steps=4)
+    stopped.job_foot.button.click()
+    assert until_ended(stopped).state is JobState.FINISHED
+    assert Run.open(first).state == "stopped"
+
+
+def test_resume_says_which_settings_it_does_not_take(stopped: FineTuneWidget):
+    assert "Resume goes on" not in stopped.job_foot.forecast.text()
+    stopped.steps.setValue(77)
+    stopped.seed.setValue(5)
+    told = stopped.job_foot.forecast.text()
+    assert "Resume goes on with the run's own settings: steps 1000 (here 77)" in told
+    assert "seed 0 (here 5)" in told
+    stopped.steps.setValue(1000)
+    stopped.seed.setValue(0)
+    stopped.settings.preview_every.setValue(50)
+    assert "Resume goes on" not in stopped.job_foot.forecast.text()
+
+
+def test_the_folder_of_a_training_is_named_while_it_runs_and_after(
+    qtbot, dock: FineTuneWidget, child, until_ended, tmp_path: Path
+):
+    child.plan(steps=1000, delay=0.02)
+    dock.start()
+    place = f"Run folder: {tmp_path / 'run'}"
+    assert place in dock.job_foot.status.text()
+    qtbot.waitUntil(lambda: dock.job_foot.job.done >= 2)
+    qtbot.waitUntil(lambda: "Step" in dock.job_foot.status.text())
+    assert place in dock.job_foot.status.text()
+    dock.job_foot.button.click()
+    until_ended(dock)
+    assert place in dock.job_foot.status.text()
+
+
+def test_the_list_of_runs_unfolds_where_it_is_seen(qtbot, dock: FineTuneWidget):
+    from superqt import QCollapsible
+
+    dock.resize(380, 400)
+    fold = next(f for f in dock.findChildren(QCollapsible) if f.text() == "Runs")
+    fold.toggleButton().click()
+    qtbot.waitUntil(lambda: dock.runs.table.visibleRegion().boundingRect().height() > 60)
+
+
+# ---- a folder that cannot be made, and messages that go with their cause ------------------------
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_start(dock: FineTuneWidget, tmp_path):
+    (tmp_path / "file.txt").write_text("no folder")
+    for path, words in (
+        (tmp_path / "file.txt" / "run", "file.txt is a file, so no folder can be made there"),
+        (tmp_path / ("long" * 80), "cannot be made (File name too long)"),
+    ):
+        dock.out.set_path(path)
+        assert words in dock.job_foot.message.text()
+        assert not dock.job_foot.button.isEnabled()
+
+
+def test_a_folder_without_permission_is_told_before_the_start(
+    dock: FineTuneWidget, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    from napari_phenldiff.images import files
+
+    monkeypatch.setattr(files.os, "access", lambda place, mode: place != tmp_path)
+    dock.out.set_path(tmp_path / "elsewhere" / "run")
+    assert dock.job_foot.message.text() == (
+        f"There is no permission to write in {tmp_path}; name a folder in another place."
+    )
+
+
+def test_a_failure_is_no_longer_red_when_something_else_is_filled_in(
+    dock: FineTuneWidget, child, until_ended, tmp_path: Path
+):
+    child.plan(end="fail")
+    dock.start()
+    assert until_ended(dock).state is JobState.FAILED
+    red = dock.job_foot.status.styleSheet()
+    assert "has failed" in dock.job_foot.status.text()
+
+    dock.batch_size.setValue(2)
+    assert dock.job_foot.status.styleSheet() != red
+    assert dock.job_foot.status.text().startswith("Before: ")
+    child.plan(end="finish")
+    dock.start()
+    assert until_ended(dock).state is JobState.FINISHED
+    assert "failed" not in dock.job_foot.status.text()
+
+
+def test_there_is_no_estimate_without_images(qtbot, dock: FineTuneWidget, model: ViewerModel):
+    from napari_phenldiff.jobs import estimate
+
+    dock._forecast._lookup._thread.join(20)
+    qtbot.waitUntil(lambda: ("auto", "auto") in estimate.KNOWN)
+    dock.refresh()
+    told = dock.job_foot.forecast.text()
+    model.layers.clear()
+    qtbot.waitUntil(lambda: dock.data.source.count() == 0)
+    assert len(dock.job_foot.forecast.text()) < len(told)
+    assert " min" not in dock.job_foot.forecast.text()
+    assert "GB" not in dock.job_foot.forecast.text().partition("\n")[2]
+
+
+@pytest.mark.parametrize(("steps", "every"), [(40, 20), (4, 2), (100, 50), (1000, 50)])
+def test_short_trainings_have_previews_too(dock: FineTuneWidget, steps: int, every: int):
+    dock.steps.setValue(steps)
+    assert dock.settings.preview_every.value() == every
+    dock.settings.preview_every.setValue(7)
+    dock.steps.setValue(steps + 10)
+    assert dock.settings.preview_every.value() == 7, "somebody has filled it in"
+
+
+def test_a_flat_loss_is_explained_in_words(dock: FineTuneWidget, model: ViewerModel):
+    from napari_phenldiff.jobs.job import Job
+    from napari_phenldiff.runs.events import Validated
+
+    flat = Job("train", "Fine-tuning")
+    for step in range(1, 61):
+        flat.apply(Step(step, 100, 0.5 + 0.01 * (step % 2)))
+    flat.apply(Validated(20, 0.51, 0.5))
+    flat.apply(Validated(60, 0.505, 0.5))
+    dock.job_foot.set_job(flat)
+    told = dock.job_foot.about_curve
+    assert not told.isHidden()
+    assert "Look at the previews and at the watched loss (orange dots): 0.5100 at step 20" in (
+        told.text()
+    )
+    falling = Job("train", "Fine-tuning")
+    for step in range(1, 61):
+        falling.apply(Step(step, 100, 1 / step))
+    dock.job_foot.set_job(falling)
+    assert told.isHidden()
+
+
+def test_napari_says_on_closing_that_a_training_goes_on(dock: FineTuneWidget, child, until_ended):
+    from napari_phenldiff.widgets.parts import background
+
+    names: list[str] = []
+    make = background.create_worker
+
+    def spy(function, **options):
+        names.append(function.__qualname__)
+        return make(function, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "create_worker", spy)
+        dock.start()
+    until_ended(dock)
+    assert names == [
+        "Fine-tuning untreated → treated (goes on when napari is closed; Fine-tune shows it again)"
+    ]

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QAbstractSlider,
     QAbstractSpinBox,
+    QApplication,
     QComboBox,
     QLabel,
     QLineEdit,
+    QScrollBar,
+    QTabBar,
     QTabWidget,
     QWidget,
 )
@@ -120,3 +125,85 @@ def test_enter_and_escape_start_and_lose_nothing(dock, qtbot):
 
 def _value(editor: QWidget) -> str:
     return editor.currentText() if isinstance(editor, QComboBox) else editor.text()
+
+
+# ---- what has no focus, or is not seen, stays as it is ------------------------------------------
+
+
+@pytest.fixture(params=[FineTuneWidget, TranslateWidget, MeasureWidget, EvaluateWidget])
+def folded(request, qtbot, model):
+    """A dock as it opens: the parts for experts are folded in."""
+    widget = request.param(model)
+    qtbot.addWidget(widget)
+    widget.resize(380, 1600)
+    with qtbot.waitExposed(widget):
+        widget.show()
+    return widget
+
+
+def test_tab_stays_out_of_what_is_folded_in(folded):
+    reached = list(reached_by_tab(folded))
+    assert len(reached) > 8
+    for control in reached:
+        assert not control.visibleRegion().isEmpty(), name_of(control, folded)
+    folds = folded.findChildren(QCollapsible)
+    assert folds
+    for fold in folds:
+        assert not fold.isExpanded()
+        assert not any(fold.content().isAncestorOf(control) for control in reached)
+
+
+def test_no_wheel_changes_what_has_no_focus(dock):
+    kinds = (QAbstractSpinBox, QComboBox, QAbstractSlider, QTabBar)
+    controls = [
+        c
+        for kind in kinds
+        for c in dock.findChildren(kind)
+        if c.isVisible() and c.isEnabled() and not isinstance(c, QScrollBar)
+    ]
+    assert len(controls) > 4
+    for control in controls:
+        control.clearFocus()
+        before = _state(control)
+        place = QPointF(control.rect().center())
+        for turn in (120, -120):
+            wheel = QWheelEvent(
+                place,
+                QPointF(control.mapToGlobal(control.rect().center())),
+                QPoint(0, 0),
+                QPoint(0, turn),
+                Qt.MouseButton.NoButton,
+                Qt.KeyboardModifier.NoModifier,
+                Qt.ScrollPhase.NoScrollPhase,
+                False,
+            )
+            QApplication.sendEvent(control, wheel)
+            assert _state(control) == before, f"{type(control).__name__} {name_of(control, dock)}"
+
+
+def test_a_key_brings_back_what_was_scrolled_away_before_it_changes_it(qtbot, model):
+    widget = TranslateWidget(model)
+    qtbot.addWidget(widget)
+    for fold in widget.findChildren(QCollapsible):
+        fold.expand(animate=False)
+    widget.resize(380, 320)
+    with qtbot.waitExposed(widget):
+        widget.show()
+    seed = widget.seed
+    widget.activateWindow()
+    seed.setFocus()
+    bar = widget._scroll.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 100)
+    bar.setValue(0)
+    assert seed.visibleRegion().isEmpty()
+    QTest.keyClick(seed, Qt.Key.Key_Up)
+    assert seed.value() == 0
+    assert not seed.visibleRegion().isEmpty()
+    QTest.keyClick(seed, Qt.Key.Key_Up)
+    assert seed.value() == 1
+
+
+def _state(control: QWidget) -> object:
+    if isinstance(control, (QComboBox, QTabBar)):
+        return control.currentIndex()
+    return control.value() if isinstance(control, QAbstractSlider) else control.text()

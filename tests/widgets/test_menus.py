@@ -68,6 +68,16 @@ for words in json.loads(sys.argv[1]):
         short = name.partition(" ")[0].lower().replace("-", "")
         Application.get_app("napari").commands.execute_command("napari-phenldiff." + short)
 seen["hidden by the menu"] = shown()
+offered("train")
+press_enter()
+from napari_phenldiff.widgets.parts.next_step import open_dock
+panel = viewer.window.dock_widgets["Fine-tune (PhenLDiff)"]
+seen["next"] = {}
+for title in ("Translate", "Translate", "Measure", "Evaluate", "Translate"):
+    opened = open_dock(panel, title)
+    QApplication.processEvents()
+    QApplication.processEvents()
+    seen["next"][title] = [opened.title, not opened.visibleRegion().isEmpty(), len(shown())]
 offered("side by side")
 press_enter()
 print(json.dumps(seen))
@@ -105,6 +115,14 @@ def test_the_words_of_a_biologist_open_a_dock_and_leave_it_open(seen, words: str
 
 def test_the_menu_knows_the_docks_that_the_palette_has_opened(seen):
     assert seen["hidden by the menu"] == []
+
+
+def test_a_dock_opens_the_next_one_once_and_brings_it_to_the_front(seen):
+    assert seen["next"] == {
+        "Translate": ["Translate", True, 4],
+        "Measure": ["Measure", True, 3],
+        "Evaluate": ["Evaluate", True, 4],
+    }
 
 
 def test_only_what_can_be_run_is_offered(seen):

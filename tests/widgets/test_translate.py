@@ -192,12 +192,41 @@ def test_a_second_translation_while_comparing_is_added_to_the_plain_view(
     until_ended(dock)
     qtbot.waitUntil(dock.compare.isEnabled)
     dock.compare.click()
+    dock.seed.setValue(1)
     dock.start()
     job = until_ended(dock)
 
     assert job.state is JobState.FINISHED
     assert len(model.layers) == 16
     assert not model.canvas.grid.enabled
+
+
+def test_a_second_translation_is_named_by_what_is_different_or_takes_the_place_of_the_first(
+    qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
+):
+    def translate() -> list[str]:
+        dock.start()
+        assert until_ended(dock).state is JobState.FINISHED
+        return added(model)
+
+    first = translate()
+    before = list(model.layers)
+    assert translate() == first, "the same again has no second name"
+    assert not set(before[4:]) & set(model.layers)
+
+    dock.guidance.setValue(3.5)
+    assert translate()[len(first) :] == [
+        "reconstructed · guidance 3.5: DNA",
+        "reconstructed · guidance 3.5: marker",
+        "→ treated · guidance 3.5: DNA",
+        "→ treated · guidance 3.5: marker",
+        "difference · guidance 3.5: DNA",
+        "difference · guidance 3.5: marker",
+    ]
+    model.dims.set_current_step(0, 3)
+    image = LayerInfo.of(model.layers["untreated: DNA"]).images[3]
+    assert f"→ treated · guidance 3.5, {image}: DNA" in translate()
+    assert not any("[1]" in name for name in added(model))
 
 
 def test_stop_is_obeyed_at_once_adds_nothing_and_keeps_the_model(

@@ -37,6 +37,34 @@ def append_line(path: str | os.PathLike[str], line: str) -> None:
         file.write(data)
 
 
+def why_no_folder(path: str | os.PathLike[str]) -> str | None:
+    """Return why a folder cannot be made, None if nothing speaks against it.
+
+    Only looks; making it may still fail, for example where the disk is full.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder; its parents need not exist.
+    """
+    path = Path(path).absolute()
+    for place in (path, *path.parents):
+        try:
+            if not place.exists():
+                continue
+        except PermissionError:
+            continue  # the folder above it tells
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            return f"The folder {path.name[:40]} cannot be made ({why}); name another one."
+        if not place.is_dir():
+            return f"{place} is a file, so no folder can be made there; name another one."
+        if not os.access(place, os.W_OK | os.X_OK):
+            return f"There is no permission to write in {place}; name a folder in another place."
+        return None
+    return f"There is no {path.anchor or path}, so no folder can be made there; name another one."
+
+
 @contextmanager
 def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file under a temporary name and give it its own name when it is complete.

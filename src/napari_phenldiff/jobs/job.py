@@ -32,6 +32,13 @@ from napari_phenldiff.runs.events import (
     Warned,
 )
 
+_WHEN_CLOSED = {
+    "train": "goes on when napari is closed; Fine-tune shows it again",
+    "evaluate": "goes on when napari is closed; Evaluate shows its result",
+    "translate": "ends when napari is closed, without a result",
+    "measure": "ends when napari is closed, without a result",
+}
+
 
 class JobState(StrEnum):
     """Where a job stands; the value is what the user reads."""
@@ -118,6 +125,12 @@ class Job:
     changed: ClassVar[Signal] = Signal()
     previewed: ClassVar[Signal] = Signal(Preview)
     ended: ClassVar[Signal] = Signal()
+
+    @property
+    def when_closed(self) -> str:
+        """The title, with what becomes of the work when napari is closed meanwhile."""
+        told = _WHEN_CLOSED.get(self.kind)
+        return self.title if told is None else f"{self.title} ({told})"
 
     def apply(self, event: Event) -> None:
         """Take one event in. What comes after the end is ignored."""

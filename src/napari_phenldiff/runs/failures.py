@@ -9,6 +9,9 @@ from napari_phenldiff.errors import InputError
 
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
+_NO_PLACE = {errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+"""Where nothing can be written, whatever is done about it there."""
+
 _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
@@ -29,6 +32,8 @@ def explain(error: BaseException) -> str:
         )
     if isinstance(error, PermissionError):
         return f"{error.filename}: no permission to read or write there; choose another place."
+    if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename:
+        return f"{error.filename} cannot be written ({error.strerror}); choose another place."
     return f"Unexpected failure: {type(error).__name__}: {error}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import make_folder_atomic, write_atomic
+from napari_phenldiff.images.files import make_folder_atomic, why_no_folder, write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.survey import pixel_size_in_words
@@ -361,13 +361,18 @@ class Run(RunContents):
 
 def is_run(path: str | os.PathLike[str]) -> bool:
     """Whether a folder looks like a run; a cheap check for listing runs."""
-    return (Path(path) / "config.json").is_file()
+    try:
+        return (Path(path) / "config.json").is_file()
+    except OSError:  # a name that is too long, say, while it is typed
+        return False
 
 
 def check_output_folder(path: Path) -> None:
-    """Raise `InputError` unless `path` is an empty folder or does not exist."""
+    """Raise `InputError` unless `path` is an empty folder, or does not exist and can be made."""
     if path.is_dir():
         if any(path.iterdir()):
             raise InputError(f"{path} exists and is not empty; name a new folder for the output.")
     elif path.exists():
         raise InputError(f"{path} is a file; name a new folder for the output.")
+    elif (why := why_no_folder(path)) is not None:
+        raise InputError(why)

@@ -13,6 +13,7 @@ from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
+from napari_phenldiff.images.files import why_no_folder
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import write_tiff
@@ -178,7 +179,7 @@ class EvaluationRequest:
             return 'The name becomes a folder: leave out / \\ : * ? " < > | and a leading dot.'
         if self.out.exists():
             return f"{name} is an evaluation of this run already; choose another name."
-        return None
+        return why_no_folder(self.out)
 
     # ---- what it becomes ---------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ they lie side by side.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary, ref
 
 from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.side_by_side import (
@@ -59,7 +60,55 @@ def flip(viewer: ViewerModel) -> str | None:
         layer.visible = visible
     for layer in kinds[hidden]:
         layer.visible = False
+    info = LayerInfo.of(kinds["translated"][0])
+    words = f"real: {info.provenance.get('source', '')}"
+    if shown == "translated":
+        words = f"translated → {info.provenance.get('target', '')}"
+    _Said.of(viewer).say(words, kinds[shown])
     return shown
+
+
+class _Said:
+    """What the canvas says one sees after a flip, until something else is shown or hidden."""
+
+    _ALL: ClassVar[WeakKeyDictionary[Any, _Said]] = WeakKeyDictionary()
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = ref(viewer)
+        self._seen: list[Layer] = []
+        self._words = ""
+        viewer.layers.events.connect(self._on_event)
+        viewer.layers.events.removed.connect(self._on_event)
+        viewer.layers.events.inserted.connect(self._on_event)
+
+    @classmethod
+    def of(cls, viewer: ViewerModel) -> _Said:
+        if viewer not in cls._ALL:
+            cls._ALL[viewer] = cls(viewer)
+        return cls._ALL[viewer]
+
+    def say(self, words: str, seen: list[Layer]) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        self._words, self._seen = words, [layer for layer in seen if layer.visible]
+        overlay = viewer.canvas.overlays.text
+        overlay.text, overlay.visible = words, True
+
+    def _on_event(self, event: Any) -> None:
+        """Take the words away when other images are seen than those that were flipped to."""
+        viewer = self._viewer()
+        if viewer is None or not self._words or event.type not in _CHANGES:
+            return
+        shown = [layer for layer in viewer.layers if is_plain_image(layer) and layer.visible]
+        if set(shown) != set(self._seen):
+            overlay = viewer.canvas.overlays.text
+            if overlay.text == self._words:
+                overlay.text, overlay.visible = "", False
+            self._words, self._seen = "", []
+
+
+_CHANGES = ("visible", "removed", "inserted")
 
 
 def kind_of(layer: Layer, translation: str) -> str:

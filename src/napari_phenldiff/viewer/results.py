@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.experimental import link_layers
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.differences import difference, difference_colormap, difference_limits
 from napari_phenldiff.viewer.image_places import Lot
 from napari_phenldiff.viewer.layer_data import LayerDataTuple, display_limits, stack_layers
-from napari_phenldiff.viewer.layer_groups import LayerInfo, Role
+from napari_phenldiff.viewer.layer_groups import LayerInfo, Role, is_plain_image
 from napari_phenldiff.viewer.preferences import preferences
 
 if TYPE_CHECKING:
@@ -99,6 +103,11 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
             "translate layers with the channels that the run was trained on."
         )
     identity = uuid.uuid4().hex
+    for layer in _made_before(viewer.layers, real, new):
+        viewer.layers.remove(layer)
+    named = told_apart(viewer.layers, new)
+    if named:
+        new = replace(new, provenance={**new.provenance, "named": named})
     # Of the layer as it lies now: it may have been moved since the images were taken.
     lot = Lot.of(real[0], LayerInfo.of(real[0]))
     shown: Sequence[Layer] = real
@@ -161,7 +170,7 @@ def _described(
         **new.provenance,
         "strengths": [0.0 if role in ("original", "reconstructed") else new.strength] * count,
     }
-    title = title_of(role, new.target, provenance["strengths"])
+    title = title_of(role, new.target, provenance["strengths"], str(provenance.get("named", "")))
     infos = [
         LayerInfo(
             new.target if role == "translated" else new.source,
@@ -180,13 +189,83 @@ def _described(
     return [f"{title}: {channel}" for channel in new.channel_names], infos
 
 
-def title_of(role: Role, target: str, strengths: Sequence[float]) -> str:
-    """Return what the name of a layer starts with; other strengths than 1 are told."""
-    if role != "translated":
-        return role
-    if len(set(strengths)) > 1:
-        return f"→ {target} × various"
-    return f"→ {target}" if strengths[0] == 1 else f"→ {target} × {strengths[0]:g}"
+def title_of(role: Role, target: str, strengths: Sequence[float], named: str = "") -> str:
+    """Return what the name of a layer starts with.
+
+    Other strengths than 1 are told, and by `named` what tells it from earlier translations.
+    """
+    title = role if role != "translated" else f"→ {target}"
+    if role == "translated" and len(set(strengths)) > 1:
+        title += " × various"
+    elif role == "translated" and strengths[0] != 1:
+        title += f" × {strengths[0]:g}"
+    return f"{title} · {named}" if named else title
+
+
+_NOT_TOLD = {"source", "target", "strength"}
+"""Settings that a title has anyway, or by which translations are sorted."""
+
+
+def told_apart(layers: Iterable[Layer], new: NewTranslation) -> str:
+    """Say how a translation differs from earlier ones to the same condition; empty if it is alone.
+
+    That is told by the settings, the run and the images: "guidance 3", "image_004".
+    """
+    before = [
+        info.provenance for info in _translated(layers) if info.provenance["target"] == new.target
+    ]
+    told = []
+    for name, setting in settings_in(TranslationConfig).items():
+        value = new.provenance.get(name)
+        others = [made[name] for made in before if name in made]
+        if name not in _NOT_TOLD and value is not None and any(x != value for x in others):
+            words = f"{value:g}" if isinstance(value, float) else str(value)
+            told.append(f"{setting.label.lower()} {words}")
+    run = str(new.provenance.get("run", ""))
+    if run and any(made.get("run", run) != run for made in before):
+        told.append(Path(run).name)
+    images = _images_of(new)
+    if any(list(made.get("source_images", images)) != images for made in before):
+        told.append(images[0] if len(images) == 1 else count(len(images), "image"))
+    return ", ".join(told)
+
+
+def _made_before(
+    layers: Iterable[Layer], real: Sequence[Layer], new: NewTranslation
+) -> list[Layer]:
+    """Return the layers of an earlier translation of the same images with the same settings."""
+    ids = {str(layer.unique_id) for layer in real}
+    same = {
+        info.translation
+        for info in _translated(layers)
+        if (new.originals or info.real_layer in ids) and _is_same(info.provenance, new)
+    }
+    return [layer for layer in layers if is_plain_image(layer) and _of(layer) in same]
+
+
+def _is_same(made: Mapping[str, Any], new: NewTranslation) -> bool:
+    asked = {**new.provenance, "source": new.source, "target": new.target}
+    names = {"run", "region", *settings_in(TranslationConfig)} - {"strength"}
+    return (
+        all(made.get(name) == asked.get(name) for name in names)
+        and "run" in asked  # what did not come out of a session is not known well enough
+        and list(made.get("source_images", ())) == _images_of(new)
+        and list(made.get("strengths", ())) == [new.strength] * len(new.translated)
+    )
+
+
+def _images_of(new: NewTranslation) -> list[str]:
+    return [image.name for image in new.translated]
+
+
+def _translated(layers: Iterable[Layer]) -> list[LayerInfo]:
+    """Return what is known of the translated layers, once for each translation."""
+    infos = (LayerInfo.of(layer) for layer in layers if is_plain_image(layer))
+    return list({i.translation: i for i in infos if i.role == "translated"}.values())
+
+
+def _of(layer: Layer) -> str | None:
+    return LayerInfo.of(layer).translation
 
 
 def _add(

@@ -113,10 +113,11 @@ def _tell(layer: Layer, place: int, strength: float) -> None:
     if len(set(after)) == 1:
         entry["provenance"]["strength"] = after[0]
     layer.metadata = {**layer.metadata, LAYER_METADATA_KEY: entry}
-    old = f"{title_of(info.role, target, before)}: {info.channel}"
+    named = str(info.provenance.get("named", ""))
+    old = f"{title_of(info.role, target, before, named)}: {info.channel}"
     # napari numbers a name that is there already: "→ treated: DNA [1]"
     if before and layer.name.startswith(old):
         rest = layer.name.removeprefix(old)
-        name = f"{title_of(info.role, target, after)}: {info.channel}{rest}"
+        name = f"{title_of(info.role, target, after, named)}: {info.channel}{rest}"
         if name != layer.name:
             layer.name = name

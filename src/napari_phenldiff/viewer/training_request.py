@@ -13,6 +13,7 @@ from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.files import why_no_folder
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.requests import TrainRequest
 from napari_phenldiff.jobs.training import new_run
@@ -109,9 +110,9 @@ class TrainingRequest:
             return "Name a run folder; the result of the fine-tuning is written there."
         if is_run(self.out):
             return f"{self.out.name} is a run already; name a new folder, or resume that run."
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+        if _is_taken(self.out):
             return f"{self.out.name} exists and is not empty; name a new folder for the run."
-        return None
+        return why_no_folder(self.out)
 
     def _condition_error(self) -> str | None:
         names: set[str] = set()
@@ -254,6 +255,14 @@ class TrainingRequest:
         if self.match is None:
             return images
         return {name: self.match.apply(name, images[name]) for name in names}
+
+
+def _is_taken(path: Path) -> bool:
+    """Tell whether there is something that is no empty folder."""
+    try:
+        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError:
+        return False  # `why_no_folder` tells
 
 
 def suggest_run_folder(parent: Path, source: str, target: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ class EvaluateWidget(DropPanel):
     napari_viewer : napari.viewer.Viewer
         The viewer, as napari hands it to a widget.
     """
+
+    title = "Evaluate"
 
     def __init__(self, napari_viewer: Viewer) -> None:
         viewer = plain_viewer(napari_viewer)
@@ -141,6 +144,15 @@ class EvaluateWidget(DropPanel):
         error = self.validation_error()
         self.job_foot.set_error(error)
         self.job_foot.set_forecast("" if error else self._forecast())
+        self.job_foot.set_asked(self._key())
+
+    def _key(self) -> str:
+        """Return what a failure is about: with something else filled in, it is over."""
+        chosen = [None if c is None else (c.name, c.n_images) for c in self.data.choices()]
+        values = (self.choices.values(), self.settings.values(), self.translation.values())
+        controls = (self.choices.shuffled.path(), self.choices.half_split.path())
+        where = (self.run_choice.path(), self.data.path(), self.choices.name.text())
+        return repr((where, chosen, self.profile.currentData(), values, controls))
 
     def _forecast(self) -> str:
         images, rounds = self.choices.images.value(), self.choices.rounds()
@@ -160,6 +172,21 @@ class EvaluateWidget(DropPanel):
             self.job_foot.set_error(str(error))
             return
         self.job_foot.set_job(job)
+
+    def aim(
+        self, run: Path, profile: str, settings: dict[str, Any], *, start: bool = False
+    ) -> None:
+        """Choose a run, and what is measured, and perhaps evaluate."""
+        self.run_choice.aim(run)
+        self.profile.setCurrentIndex(self.profile.findData(profile))
+        with suppress(InputError):  # these images may have other channels than the run
+            self.settings.set_values(settings)
+        chosen = self.run_choice.run()
+        if chosen is not None:
+            self.data.choose(*chosen.conditions[:2])
+        job = self.job_foot.job
+        if start and not (job is not None and job.state.live) and self.validation_error() is None:
+            self.start()
 
     def _on_run(self) -> None:
         """List the channels and evaluations of the run, and take its conditions if they are there.

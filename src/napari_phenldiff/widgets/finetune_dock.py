@@ -7,19 +7,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QPushButton
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import Job, jobs
 from napari_phenldiff.jobs.registry import past_job
+from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run, is_run
+from napari_phenldiff.settings import settings_in
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.previews import PreviewLayers, previews_of, show_previews
+from napari_phenldiff.viewer.run_state import why_unusable
 from napari_phenldiff.viewer.training_request import TrainingRequest, suggest_run_folder
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.forecast import Forecast
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
+from napari_phenldiff.widgets.parts.next_step import NextStep, open_dock
+from napari_phenldiff.widgets.parts.run_watch import run_watch
 from napari_phenldiff.widgets.parts.runs_list import RunsList
 from napari_phenldiff.widgets.parts.tasks import resume_training, start_training
 from napari_phenldiff.widgets.parts.theme import plain_viewer
@@ -52,6 +60,8 @@ class FineTuneWidget(DropPanel):
         The viewer, as napari hands it to a widget.
     """
 
+    title = "Fine-tune"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
@@ -70,6 +80,18 @@ class FineTuneWidget(DropPanel):
         self.fold("Runs").wide(self.runs)
         self.job_foot = JobFoot(viewer, _START, "Stop", "step", icon="finetune", with_loss=True)
         self.foot.addWidget(self.job_foot)
+        self.new_run = QPushButton("New run")
+        self.new_run.setToolTip(
+            "Leave this run as it is; the button above starts a new one then, in a folder of its "
+            "own and with what is filled in"
+        )
+        self.foot.addWidget(self.new_run)
+        self.next = NextStep(
+            "Translate with it",
+            "Open Translate, aimed at this run and its own direction, and translate all images of "
+            "its source",
+        )
+        self.foot.addWidget(self.next)
         self._suggested: Path | None = None
         self._attached = False
 
@@ -80,6 +102,10 @@ class FineTuneWidget(DropPanel):
         self._forecast = Forecast(self, self.runs.index.registry)
         self._forecast.changed.connect(self.refresh)
         self.job_foot.start_requested.connect(self.start)
+        self.new_run.clicked.connect(self.start_anew)
+        self.next.asked.connect(self._on_next)
+        self._watch_runs = run_watch()
+        self._watch_runs.changed.connect(self._on_runs)
         self.job_foot.ended.connect(self._on_ended)
         self.runs.chosen.connect(self._on_run)
         self.runs.listed.connect(self._on_listed)
@@ -131,9 +157,40 @@ class FineTuneWidget(DropPanel):
             )
         self.job_foot.set_error(self.validation_error())
         watching = run is not None and run.state == "running"
-        self.job_foot.set_forecast(
-            "" if watching else self._forecast.text(self.request(), resuming=run is not None)
-        )
+        request = self.request()
+        told = "" if watching else self._forecast.text(request, resuming=run is not None)
+        if run is not None and not watching:
+            told = "\n".join(filter(None, [_about_resuming(run, request), told]))
+        self.job_foot.set_forecast(told)
+        self.job_foot.set_asked(_key(request))
+        self._offer_what_comes_next(run)
+
+    def _offer_what_comes_next(self, run: Run | None) -> None:
+        job = self.job_foot.job
+        live = job is not None and job.state.live
+        path = self.out.path()
+        self.new_run.setVisible(not live and (run is not None or (path and is_run(path)) is True))
+        usable = job is not None and not live and why_unusable(job.path) is None
+        self.next.setVisible(usable)
+
+    def _on_runs(self) -> None:
+        if isalive(self):
+            self.refresh()
+
+    def start_anew(self) -> None:
+        """Leave the run that has stopped, and have the button start a new one."""
+        self.runs.table.clearSelection()
+        self._show(None)
+        self.out.set_path(self._suggested)
+        self._on_conditions()
+
+    def _on_next(self, start: bool) -> None:
+        job = self.job_foot.job
+        if job is None or job.path is None:
+            return
+        dock = open_dock(self, "Translate")
+        if dock is not None:
+            dock.aim(job.path, start=start)
 
     # ---- what happens ------------------------------------------------------------------------
 
@@ -239,6 +296,51 @@ class FineTuneWidget(DropPanel):
         elif source is not None:
             self.settings.set_channels(source.channel_names)
         self.refresh()
+
+
+def _key(request: TrainingRequest) -> str:
+    """Return what a failure is about: with something else filled in, it is over."""
+    conditions = [(choice.name, choice.n_images) for choice in request.conditions]
+    layers = [id(x) for c in request.conditions if c.group is not None for x in c.group.layers]
+    return repr((request.folder, request.out, conditions, layers, request.settings))
+
+
+_MOST_TOLD = 5
+"""Settings of a run that are told apart from those that are filled in."""
+
+
+def _about_resuming(run: Run, request: TrainingRequest) -> str:
+    """Say which of the settings that are filled in a run that goes on does not take."""
+    told = []
+    pair = tuple(choice.name for choice in request.conditions)
+    if len(pair) > 1 and pair != run.conditions:
+        told.append(f"{' → '.join(run.conditions)} (here {' → '.join(pair)})")
+    try:
+        ours = TrainingConfig.model_validate({**request.settings, "conditions": run.conditions})
+    except ValidationError:
+        ours = None
+    for name, setting in settings_in(TrainingConfig).items():
+        if ours is None or name not in request.settings or not hasattr(run.config, name):
+            continue
+        theirs, here = getattr(run.config, name), getattr(ours, name)
+        if theirs != here:
+            told.append(f"{setting.label.lower()} {_shown(theirs)} (here {_shown(here)})")
+    if not told:
+        return ""
+    more = len(told) - _MOST_TOLD
+    text = ", ".join(told[:_MOST_TOLD]) + (f", and {more} more" if more > 0 else "")
+    return (
+        f"⚠ Resume goes on with the run's own settings: {text}. What is filled in here is not "
+        "used; New run takes it."
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " and ".join(map(str, value)) or "none"
+    if value is None:
+        return "automatic"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _when_idle(work: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ from napari_phenldiff.widgets.parts.live_preview import LivePreview
 from napari_phenldiff.widgets.parts.measure_choices import MeasureChoices
 from napari_phenldiff.widgets.parts.measure_memory import measure_memory
 from napari_phenldiff.widgets.parts.measuring_task import start_measuring
+from napari_phenldiff.widgets.parts.next_step import NextStep, open_dock
 from napari_phenldiff.widgets.parts.profile_form import SettingsForm, check_channels
 from napari_phenldiff.widgets.parts.results_view import ResultsView
 from napari_phenldiff.widgets.parts.settings_files import SettingsFiles
@@ -42,6 +43,8 @@ class MeasureWidget(DropPanel):
     napari_viewer : napari.viewer.Viewer
         The viewer, as napari hands it to a widget.
     """
+
+    title = "Measure"
 
     def __init__(self, napari_viewer: Viewer) -> None:
         viewer = plain_viewer(napari_viewer)
@@ -66,6 +69,12 @@ class MeasureWidget(DropPanel):
         self.add(self.results)
         self.job_foot = JobFoot(viewer, "Measure", "Stop", "image", icon="measure")
         self.foot.addWidget(self.job_foot)
+        self.next = NextStep(
+            "Evaluate the run",
+            "Open Evaluate, aimed at the run that translated these images and at this profile, "
+            "and judge it",
+        )
+        self.foot.addWidget(self.next)
         self._watch = LayerWatch(viewer, self)
         self._restore()
         self._connect()
@@ -87,6 +96,7 @@ class MeasureWidget(DropPanel):
         self.preview.changed.connect(self._remember)
         self.results.drawn.connect(lambda: self.reveal(self.results, at_top=True))
         self.job_foot.start_requested.connect(self.start)
+        self.next.asked.connect(self._on_next)
         self.job_foot.ended.connect(self._on_ended)
 
     # ---- what is filled in -------------------------------------------------------------------
@@ -127,6 +137,23 @@ class MeasureWidget(DropPanel):
         self.settings.replace_part(self.choices.replaced_part(), self.choices.labels.words.text())
         self.job_foot.set_start("Measure", "Measure all images of both conditions")
         self.job_foot.set_error(self.validation_error())
+        self.job_foot.set_asked(self._key())
+        job = self.job_foot.job
+        live = job is not None and job.state.live
+        self.next.setVisible(self.results.measured is not None and bool(self._run()) and not live)
+
+    def _key(self) -> str:
+        """Return what a failure is about: with something else filled in, it is over."""
+        groups = (self.source.currentData(), self.target.currentData())
+        layers = [id(layer) for group in groups if group is not None for layer in group.layers]
+        return repr(
+            (self.choices.texts(), self.profile.currentData(), layers, self.settings.values())
+        )
+
+    def _run(self) -> str:
+        """Return the folder of the run that made the chosen translation, empty without one."""
+        group = next(iter(self.choices.translated().values()), None)
+        return "" if group is None else str(group.infos[0][0].provenance.get("run", ""))
 
     # ---- what happens ------------------------------------------------------------------------
 
@@ -140,6 +167,21 @@ class MeasureWidget(DropPanel):
         self.preview.end()
         self._remember()
         self.job_foot.set_job(job)
+
+    def aim(self, translation: str, *, start: bool = False) -> None:
+        """Choose a translation with its two conditions, and perhaps measure."""
+        self._on_layers()
+        self.choices.aim(translation)
+        self._show_settings()
+        job = self.job_foot.job
+        if start and not (job is not None and job.state.live) and self.validation_error() is None:
+            self.start()
+
+    def _on_next(self, start: bool) -> None:
+        dock = open_dock(self, "Evaluate")
+        if dock is not None and self._run():
+            profile = self.profile.currentData()
+            dock.aim(Path(self._run()), profile, self.settings.values(), start=start)
 
     def _on_layers(self) -> None:
         self.choices.fill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -23,6 +24,7 @@ from napari_phenldiff.viewer.image_places import image_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.side_by_side import (
+    chosen_translation,
     comparison_panes,
     latest_translation,
     side_by_side,
@@ -34,6 +36,7 @@ from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.icons import keep_icon
 from napari_phenldiff.widgets.parts.job_foot import JobFoot, problem_with
 from napari_phenldiff.widgets.parts.listening import listen
+from napari_phenldiff.widgets.parts.next_step import NextStep, open_dock
 from napari_phenldiff.widgets.parts.preload import Preload
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.strength import Strength
@@ -58,6 +61,8 @@ class TranslateWidget(DropPanel):
         The viewer, as napari hands it to a widget.
     """
 
+    title = "Translate"
+
     def __init__(self, napari_viewer: Viewer) -> None:
         viewer = plain_viewer(napari_viewer)
         super().__init__(viewer)
@@ -76,6 +81,11 @@ class TranslateWidget(DropPanel):
         self._add_comparison()
         self._preload = Preload(self, viewer)
         self._preload.told.connect(self.refresh)
+        self.next = NextStep(
+            "Measure it",
+            "Open Measure, aimed at this translation and its two conditions, and measure",
+        )
+        self.foot.addWidget(self.next)
 
         self._watch = LayerWatch(viewer, self)
         self._watch.changed.connect(self._on_layers)
@@ -86,6 +96,7 @@ class TranslateWidget(DropPanel):
         for combo in (self.fields, self.source, self.target):
             combo.currentIndexChanged.connect(self.refresh)
         self.job_foot.start_requested.connect(self.start)
+        self.next.asked.connect(self._on_next)
         self.job_foot.ended.connect(self._on_ended)
         side_by_side(viewer).switched.connect(self._on_switched)
         for event in (
@@ -213,6 +224,7 @@ class TranslateWidget(DropPanel):
         self._unclear = self._why_unclear()
         error = self.validation_error()
         self.job_foot.set_error(error)
+        self.job_foot.set_asked(self._key())
         run = None if error else self.run_choice.run()
         self._preload.want(run, self.settings.base_at.path())
         self.job_foot.set_forecast("" if run is None else self._forecast(run))
@@ -236,6 +248,14 @@ class TranslateWidget(DropPanel):
         time = estimate.translation_time(shape, images, config, run, hardware)
         return f"About {time} on {hardware.name}." if time else ""
 
+    def _key(self) -> str:
+        """Return what a failure is about: with something else filled in, it is over."""
+        group = self.images.currentData()
+        layers = [] if group is None else [id(layer) for layer in group.layers]
+        chosen = [box.currentText() for box in (self.fields, self.source, self.target)]
+        values = self.settings.values()
+        return repr((self.run_choice.path(), layers, chosen, self.strength.value(), values))
+
     def _refresh_comparison(self) -> None:
         switch = side_by_side(self.viewer)
         can = switch.is_on or bool(self._panes())
@@ -243,6 +263,8 @@ class TranslateWidget(DropPanel):
         self.compare.setChecked(switch.is_on)
         self.flip.setEnabled(can)
         self.figure.setEnabled(can)
+        job = self.job_foot.job
+        self.next.setVisible(can and (job is None or not job.state.live))
         first = "Translate images first; then they can be shown next to the real ones."
         self.compare.setToolTip(
             "Real, reconstructed and translated images, what has changed, and real images of the "
@@ -281,6 +303,22 @@ class TranslateWidget(DropPanel):
         window = TranslationFigureWindow(self, self.viewer)
         window.show()
         return window
+
+    def aim(self, run: Path, *, start: bool = False) -> None:
+        """Choose a run, its own direction and all images of its source, and perhaps translate."""
+        self._chosen, self._proposed = "", None
+        self.run_choice.aim(run)
+        self._on_run()
+        self.fields.setCurrentText(ALL_FIELDS)
+        job = self.job_foot.job
+        if start and not (job is not None and job.state.live) and self.validation_error() is None:
+            self.start()
+
+    def _on_next(self, start: bool) -> None:
+        translation = chosen_translation(self.viewer) or latest_translation(self.viewer.layers)
+        dock = open_dock(self, "Measure")
+        if dock is not None and translation is not None:
+            dock.aim(translation, start=start)
 
     def _panes(self) -> list[list[Layer]]:
         translation = latest_translation(self.viewer.layers)

@@ -96,7 +96,7 @@ def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambd
                 _log.exception("%s has failed", job.title)
             yield Failed(explain(error))
 
-    guarded.__qualname__ = job.title
+    guarded.__qualname__ = job.when_closed
 
     def on_event(event: Event | Result) -> None:
         if isinstance(event, Result):

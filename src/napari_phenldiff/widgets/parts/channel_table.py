@@ -21,7 +21,7 @@ from superqt import QCollapsible
 from superqt.utils import signals_blocked
 
 from napari_phenldiff.images.channel_match import ChannelMatch
-from napari_phenldiff.widgets.parts.form import Form, note
+from napari_phenldiff.widgets.parts.form import Form, hide_when_folded, note
 
 LEAVE_OUT = "leave out"
 
@@ -69,6 +69,7 @@ class ChannelTable(QCollapsible):
             "the others."
         )
         self.toggled.connect(self._on_toggled)
+        hide_when_folded(self)
 
     def show_match(self, match: ChannelMatch | None) -> None:
         """Show a match; none hides the table.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
@@ -27,6 +27,9 @@ class DropPanel(Panel):
     them, and each file is opened on its own. Here they are opened together, as one experiment.
     """
 
+    title: ClassVar[str] = ""
+    """What stands on the tab; napari would add the name of the plugin, and cut off both."""
+
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.viewer = viewer
@@ -44,7 +47,9 @@ class DropPanel(Panel):
     def _join_tabs(self) -> None:
         if not isalive(self):
             return
-        own = _dock_of(self)
+        own = dock_of(self)
+        if own is not None and self.title:
+            own.setWindowTitle(self.title)
         window = own.parentWidget() if own is not None else None
         if own is None or own.isFloating() or not isinstance(window, QMainWindow):
             return
@@ -73,7 +78,8 @@ class DropPanel(Panel):
             self.viewer.open(paths, plugin="napari-phenldiff", stack=len(paths) > 1)
 
 
-def _dock_of(widget: QWidget) -> QDockWidget | None:
+def dock_of(widget: QWidget) -> QDockWidget | None:
+    """Return the dock that a widget lies in, None without one."""
     parent = widget.parentWidget()
     while parent is not None and not isinstance(parent, QDockWidget):
         parent = parent.parentWidget()

@@ -59,11 +59,7 @@ class FolderField(QWidget):
 
     def set_path(self, path: Path | None) -> None:
         """Show another folder."""
-        text = "" if path is None else str(path)
-        if path is not None and path.is_relative_to(Path.home()):
-            # What tells runs apart is the end of the path, which else would be cut off.
-            text = str(Path("~") / path.relative_to(Path.home()))
-        self.edit.setText(text)
+        self.edit.setText("" if path is None else short_path(path))
 
     def _on_text(self) -> None:
         # A long path is cut off in the field; the tooltip has it whole, before what it is for.
@@ -129,6 +125,13 @@ def _ask_for_table(parent: QWidget, start: Path) -> str:
         parent, "Choose a table", str(start), f"Tables ({kinds});;All files (*)"
     )
     return str(chosen)
+
+
+def short_path(path: Path) -> str:
+    """Return a path as it is shown: what tells folders apart is its end."""
+    if path.is_relative_to(Path.home()):
+        return str(Path("~") / path.relative_to(Path.home()))
+    return str(path)
 
 
 def _folder_in(event: QDropEvent, tables: bool = False) -> Path | None:

@@ -54,7 +54,8 @@ class Forecast(QObject):
         hardware = estimate.KNOWN.get((request.setting("device"), request.setting("precision")))
         lines = [estimate.in_words(hardware)]
         config = _config(request)
-        if isinstance(hardware, Hardware) and config is not None and not resuming:
+        enough = len(request.conditions) > 1  # without images there is nothing to estimate
+        if isinstance(hardware, Hardware) and config is not None and enough and not resuming:
             if hardware.device == "cpu":
                 hardware = replace(hardware, free=int(psutil.virtual_memory().available))
             past = self._answered[2] if self._answered is not None else None

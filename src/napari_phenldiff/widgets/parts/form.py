@@ -6,7 +6,7 @@ import textwrap
 from itertools import pairwise
 
 from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer
-from qtpy.QtGui import QResizeEvent
+from qtpy.QtGui import QKeyEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
@@ -15,7 +15,9 @@ from qtpy.QtWidgets import (
     QFrame,
     QLabel,
     QScrollArea,
+    QScrollBar,
     QSizePolicy,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -110,6 +112,7 @@ class Panel(QWidget):
 
     def add(self, widget: QWidget) -> None:
         """Add a widget below the sections there are."""
+        self._wheel.guard(widget)
         self.body.insertWidget(self.body.count() - 1, widget)
 
     def reveal(self, widget: QWidget, *, at_top: bool = False) -> None:
@@ -125,8 +128,9 @@ class Panel(QWidget):
         widget, body = self._revealed, self._scroll.widget()
         if not self._forget.isActive() or widget is None or body is None:
             return
-        bar = self._scroll.verticalScrollBar()
-        if self._at_top and bar is not None:
+        bar, seen = self._scroll.verticalScrollBar(), self._scroll.viewport()
+        higher = seen is not None and widget.height() > seen.height()
+        if (self._at_top or higher) and bar is not None:
             bar.setValue(widget.mapTo(body, QPoint(0, 0)).y() - _MARGIN)
         else:
             self._scroll.ensureWidgetVisible(widget, 0, _MARGIN)
@@ -161,6 +165,9 @@ class Panel(QWidget):
             layout.setContentsMargins(0, top, 0, 0)
         fold.addWidget(form)
         fold.toggleButton().setToolTip(f"Show or hide: {title.lower()}")
+        hide_when_folded(fold)
+        # What unfolds below the edge of a small dock would go unseen.
+        fold.toggled.connect(lambda unfolded: self.reveal(fold) if unfolded else None)
         self.add(fold)
         return form
 
@@ -242,24 +249,36 @@ class _RowLabel(QLabel):
         return done
 
 
+_GUARDED = (QAbstractSpinBox, QComboBox, QAbstractSlider, QTabBar)
+
+_LEAVING = (Qt.Key.Key_Tab, Qt.Key.Key_Backtab, Qt.Key.Key_Escape)
+
+
 class _WheelGuard(QObject):
-    """Keep a turn of the wheel, meant to scroll the form, from changing a value on the way."""
+    """Let neither wheel nor keys change what has no focus or is not seen.
+
+    A turn of the wheel is meant to scroll the form. A key that is pressed where the control with
+    the focus was scrolled away brings it back, and does nothing else.
+    """
 
     def guard(self, field: QWidget) -> None:
         for widget in (field, *field.findChildren(QWidget)):
-            if isinstance(widget, (QAbstractSpinBox, QComboBox)):
-                widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            if isinstance(widget, _GUARDED) and not isinstance(widget, QScrollBar):
+                if isinstance(widget, (QAbstractSpinBox, QComboBox)):
+                    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
                 widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        if (
-            event is not None
-            and event.type() == QEvent.Type.Wheel
-            and isinstance(watched, QWidget)
-            and not watched.hasFocus()
-        ):
+        if event is None or not isinstance(watched, QWidget):
+            return super().eventFilter(watched, event)
+        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
             event.ignore()
             return True
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            unseen = watched.isVisible() and watched.visibleRegion().isEmpty()
+            if unseen and event.key() not in _LEAVING:
+                _bring_into_view(watched)
+                return True
         return super().eventFilter(watched, event)
 
 
@@ -310,6 +329,21 @@ class Capped(QScrollArea):
         height = min(max(0, layout.totalHeightForWidth(viewport.width())), limit)
         if (height, height) != (self.minimumHeight(), self.maximumHeight()):
             self.setFixedHeight(height)
+
+
+def _bring_into_view(widget: QWidget) -> None:
+    parent = widget.parentWidget()
+    while parent is not None:
+        if isinstance(parent, QScrollArea):
+            parent.ensureWidgetVisible(widget)
+        parent = parent.parentWidget()
+
+
+def hide_when_folded(fold: QCollapsible) -> None:
+    """Keep Tab and keys out of what is folded in, which Qt counts as shown and of no height."""
+    content = fold.content()
+    content.setVisible(fold.isExpanded())
+    fold.toggled.connect(content.setVisible)
 
 
 def note(text: str = "") -> QLabel:

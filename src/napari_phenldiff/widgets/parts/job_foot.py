@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import Job, JobState, duration
+from napari_phenldiff.jobs.loss_in_words import about_the_loss
+from napari_phenldiff.widgets.parts.folder_field import short_path
 from napari_phenldiff.widgets.parts.form import Capped, note
 from napari_phenldiff.widgets.parts.icons import set_icon
 from napari_phenldiff.widgets.parts.listening import listen
@@ -90,8 +92,13 @@ class JobFoot(QWidget):
         self._error: str | None = None
         self._forecast = ""
         self._shown_state: JobState | None = None
+        self._asked: object = None
+        self._asked_then: object = None
         self.job: Job | None = None
         self.curve = LossCurve() if with_loss else None
+        self.about_curve = note()
+        self.about_curve.setParent(self)
+        self.about_curve.setVisible(False)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
@@ -114,6 +121,7 @@ class JobFoot(QWidget):
         layout.setSpacing(6)
         if self.curve is not None:
             layout.addWidget(self.curve)
+            layout.addWidget(self.about_curve)
         for widget in (
             self.bar,
             self.status,
@@ -148,8 +156,15 @@ class JobFoot(QWidget):
         self._forecast = text
         self.refresh()
 
+    def set_asked(self, asked: object) -> None:
+        """Tell what is filled in: a failure is not shown as one of what is filled in by now."""
+        if asked != self._asked:
+            self._asked = asked
+            self.refresh()
+
     def set_job(self, job: Job | None) -> None:
         """Show a job: one just started, or one found again by a dock that was reopened."""
+        self._asked_then = self._asked if job is not None and job.state.live else None
         if self.job is not None:
             self.job.changed.disconnect(self._on_changed, missing_ok=True)
             self.job.ended.disconnect(self._on_ended, missing_ok=True)
@@ -176,12 +191,14 @@ class JobFoot(QWidget):
         noted = "" if job is None else "\n".join(f"{text}." for text in job.notes)
         self.notes.setText(noted)
         self.notes.setVisible(bool(noted))
-        told = warned.splitlines()
-        lines = [line for line in self._forecast.splitlines() if line not in told]
+        lines = [line for line in self._forecast.splitlines() if line not in warned.splitlines()]
         self.forecast.setText("\n".join(lines))
         self.forecast.setVisible(bool(self._forecast) and not live)
         if self.curve is not None:
             self.curve.setVisible(job is not None and bool(job.losses or live))
+            told = "" if job is None else about_the_loss(job.losses, job.validations)
+            self.about_curve.setText(told)
+            self.about_curve.setVisible(bool(told))
         if job is not None:
             self._show_job(job)
         if live and job is not None:
@@ -216,11 +233,13 @@ class JobFoot(QWidget):
         self.bar.setValue(min(round(parts * (job.done + job.part)), parts * job.total))
         # The first sentence says what happened; the last output of the process follows below.
         message, _, rest = job.message.partition("\n")
-        self.status.setText(self._words(job, message))
         failed = job.state is JobState.FAILED
-        color = theme_color(self._viewer, "error" if failed else "text").name()
+        over = failed and self._asked_then is not None and self._asked != self._asked_then
+        words = self._words(job, message)
+        self.status.setText(f"Before: {words}" if over else words)
+        color = theme_color(self._viewer, "error" if failed and not over else "text").name()
         self.status.setStyleSheet(f"color: {color};")
-        if rest and not job.state.live:
+        if rest and not job.state.live and not over:
             self.details.setVisible(True)
             if self.details.toPlainText() != rest:
                 self.details.setPlainText(rest)
@@ -230,22 +249,23 @@ class JobFoot(QWidget):
     def _words(self, job: Job, message: str) -> str:
         left = duration(job.seconds_left)
         count = f"{self._noun} {job.done:,} of {job.total:,}"
+        place = _place(job)
         match job.state:
             case JobState.STARTING:
-                return f"{job.title}\n{_capital(message) or 'Starting'} …"
+                return f"{job.title}\n{_capital(message) or 'Starting'} …{place}"
             case JobState.RUNNING:
                 where = f"on {job.device}" if job.device else ""
                 parts = [_capital(count), f"{left} left" if left else "", where, message]
-                return f"{job.title}\n" + " · ".join(part for part in parts if part)
+                return f"{job.title}\n" + " · ".join(part for part in parts if part) + place
             case JobState.STOPPING:
-                return f"{job.title}\nStopping …"
+                return f"{job.title}\nStopping …{place}"
             case JobState.STOPPED:
                 where = f" after {count}" if job.total else ""
-                return f"{job.title}: stopped{where}."
+                return f"{job.title}: stopped{where}.{place}"
             case JobState.FAILED:
                 return f"{job.title} has failed. {message}"
             case JobState.FINISHED:
-                return f"{job.title}: finished."
+                return f"{job.title}: finished.{place}"
 
     # ---- events ------------------------------------------------------------------------------
 
@@ -280,6 +300,11 @@ class JobFoot(QWidget):
                 theme_color(self._viewer, "text"), theme_color(self._viewer, "current")
             )
         self.refresh()
+
+
+def _place(job: Job) -> str:
+    """Return a line with the folder of a training, empty for what makes no run."""
+    return f"\nRun folder: {short_path(job.path)}" if job.kind == "train" and job.path else ""
 
 
 def _marked(warnings: list[str]) -> list[str]:

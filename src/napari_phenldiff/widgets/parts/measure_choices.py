@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QComboBox
 
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.measurement.profiles import PROFILES
@@ -97,6 +98,17 @@ class MeasureChoices(QObject):
         if found and before <= 1:
             self.translation.setCurrentIndex(1)
 
+    def aim(self, translation: str) -> None:
+        """Choose a translation, and the conditions between which it is."""
+        for index in range(self.translation.count()):
+            kinds = self.translation.itemData(index) or {}
+            group = next(iter(kinds.values()), None)
+            if group is not None and group.translation == translation:
+                self.translation.setCurrentIndex(index)
+                made = group.infos[0][0].provenance
+                for box, role in ((self.source, "source"), (self.target, "target")):
+                    _choose_condition(box, str(made.get(role, "")))
+
     def refresh(self) -> None:
         """Ask for what is made of z planes where there are some."""
         self._form.show_row(self.planes, self._planes() is not None)
@@ -165,3 +177,10 @@ class MeasureChoices(QObject):
     def _planes(self) -> LayerGroup | None:
         groups = (self.source.currentData(), self.target.currentData())
         return next((g for g in groups if g is not None and g.n_planes > 1), None)
+
+
+def _choose_condition(box: QComboBox, condition: str) -> None:
+    for index in range(box.count()):
+        if box.itemData(index).infos[0][0].condition == condition:
+            box.setCurrentIndex(index)
+            return

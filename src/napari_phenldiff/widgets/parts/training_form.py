@@ -34,6 +34,9 @@ _DEVICES = ("auto", "cpu", "cuda", "mps")
 _PREVIEW_EVERY = 50
 """Steps: there is a viewer to show previews in, which the command line does not have."""
 
+_PREVIEWS = 2
+"""Previews that a short training has, until something else is filled in."""
+
 _MOST_ROWS = 5
 """Channels that are seen at once; more of them scroll."""
 
@@ -65,9 +68,11 @@ class TrainingSettings(QObject):
             self.rows["validation_images"],
             self.rows["preview_every"],
         )
+        self._previews_proposed = _PREVIEW_EVERY
         self.batch_size, self.seed = self.rows["batch_size"], self.rows["seed"]
         self.learning_rate, self.rank = self.rows["learning_rate"], self.rows["rank"]
         self.precision = self.rows["precision"]
+        self.steps.valueChanged.connect(self._propose_previews)
         self.rows.changed.connect(self._on_changed)
         for combo in (self.base_kind, self.references, self.brightness, self.device):
             combo.currentTextChanged.connect(self._on_changed)
@@ -174,6 +179,12 @@ class TrainingSettings(QObject):
         if kind == AUTOMATIC:
             return "auto"
         return () if kind == NO_CHANNELS else tuple(ticked_choices(self.channels))
+
+    def _propose_previews(self, steps: int) -> None:
+        """Let short trainings have previews too, as long as nothing else was filled in."""
+        if self.preview_every.value() == self._previews_proposed:
+            self._previews_proposed = min(_PREVIEW_EVERY, max(1, steps // _PREVIEWS))
+            self.preview_every.setValue(self._previews_proposed)
 
     def _on_changed(self) -> None:
         kind = self.base_kind.currentText()

@@ -1,0 +1,77 @@
+"""The way from one dock to the next: fine-tune, translate, measure, evaluate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QPushButton, QWidget
+
+from napari_phenldiff.viewer import commands
+from napari_phenldiff.widgets.parts.drops import DropPanel, dock_of
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_OPEN = {
+    "Translate": commands.open_translate,
+    "Measure": commands.open_measure,
+    "Evaluate": commands.open_evaluate,
+}
+
+
+class NextStep(QWidget):
+    """Two buttons at the foot of a dock, once there is something to go on with.
+
+    The first one opens the next dock, aims it at what this one has made, and starts it with what
+    is filled in there. The second one leaves the start to the user, who may change things first.
+
+    Parameters
+    ----------
+    text : str
+        What the first button says.
+    tooltip : str
+        What it does.
+    """
+
+    asked = Signal(bool)
+    """Emitted with whether the next dock is to start."""
+
+    def __init__(self, text: str, tooltip: str) -> None:
+        super().__init__()
+        self.go = QPushButton(text)
+        self.go.setToolTip(tooltip)
+        self.set_up = QPushButton("Set up first")
+        self.set_up.setToolTip("Open the next dock, aimed at the same, and start nothing yet")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.go, 2)
+        row.addWidget(self.set_up, 1)
+        self.go.clicked.connect(lambda: self.asked.emit(True))
+        self.set_up.clicked.connect(lambda: self.asked.emit(False))
+        self.setVisible(False)
+
+
+def open_dock(beside: DropPanel, title: str) -> Any:
+    """Open a dock in the window of another one, in front of the others, and return its widget.
+
+    None where there is no window.
+    """
+    viewer: Viewer = beside.viewer
+    holder = dock_of(beside)
+    window = None if holder is None else holder.parentWidget()
+    if not isinstance(window, QMainWindow):
+        return None
+    panel = _panel_in(window, title)
+    if panel is None:
+        _OPEN[title](viewer)
+        panel = _panel_in(window, title)
+    dock = None if panel is None else dock_of(panel)
+    if dock is not None:
+        dock.show()
+        dock.raise_()
+    return panel
+
+
+def _panel_in(window: QMainWindow, title: str) -> DropPanel | None:
+    return next((p for p in window.findChildren(DropPanel) if p.title == title), None)
