@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from napari.qt.threading import create_worker
 from qtpy.compat import isalive
@@ -197,8 +199,9 @@ class LivePreview(QWidget):
         self._watch()
         self._task = task
         worker = create_worker(task, _start_thread=False)
-        worker.returned.connect(lambda result: self._on_done(task, result))
-        worker.errored.connect(lambda error: self._on_done(task, None))
+        done = partial(_tell_when_done, ref(self), task)
+        worker.returned.connect(done)
+        worker.errored.connect(lambda error: done(None))
         worker.start()
         self._told.start()
 
@@ -272,3 +275,12 @@ class LivePreview(QWidget):
         else:
             self._clear()
         self.changed.emit()
+
+
+def _tell_when_done(
+    preview: ref[LivePreview], task: _Task, result: ObjectPreview | str | None
+) -> None:
+    """Tell the check box, which the thread must not keep: its dock may have been closed."""
+    there = preview()
+    if there is not None:
+        there._on_done(task, result)
