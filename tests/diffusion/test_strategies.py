@@ -286,8 +286,7 @@ def test_a_damaged_file_is_told_in_one_sentence(
 ):
     run = make_run(tmp_path / "run", experiment, tiny_base, strategy, steps=1)
     train(run, experiment)
-    (file,) = (p for p in run.adapter_path.glob("*.safetensors") if "tokens" not in p.name)
-    damage(file)
+    damage(run.adapter_path / strategy_of(run.config).file)
     with pytest.raises(InputError, match=told) as caught:
         load_adapter(run.adapter_path, BaseModel.load(str(tiny_base)).unet)
     assert "\n" not in str(caught.value)

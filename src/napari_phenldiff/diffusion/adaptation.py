@@ -1,7 +1,8 @@
 """Save and load an adapter, the result of a fine-tuning.
 
 An adapter folder holds two safetensors files, the trained weights and the condition tokens, and a
-JSON file with the settings that are needed to apply both to the base model again.
+JSON file with the settings that are needed to apply both to the base model again. That of a LoRA
+also holds the files by which peft loads it; diffusers loads it as it is.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def adapter_files(
         TOKENS: _pack([("values", tokens.values), ("null", tokens.null)]),
         SETTINGS: json.dumps(settings, indent=1).encode(),
     }
-    return {strategy.file: weights, **files} if strategy.file else files
+    others = strategy.files_for_others(state)
+    return {strategy.file: weights, **files, **others} if strategy.file else files
 
 
 def load_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:

@@ -24,6 +24,7 @@ from napari_phenldiff.diffusion.monitoring import (
 )
 from napari_phenldiff.diffusion.overfitting import OverfittingWatch
 from napari_phenldiff.diffusion.references import in_words
+from napari_phenldiff.diffusion.start import record_start
 from napari_phenldiff.diffusion.training import Training
 from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.images.experiment import Experiment
@@ -91,6 +92,7 @@ def finetune(
     device = choose_device(config.device)
     yield from fetch_base_of(run, should_stop)
     record_base(run)
+    record_start(run)
     base = load_base_of(run, device=device)
     check_channels(experiment.n_channels, base)
     training = Training(base, config)
@@ -100,6 +102,8 @@ def finetune(
     for warning in training.encode(experiment, run):
         yield Warned(warning)
     monitor = _TrainingMonitor(training, validation, run)
+    if training.start is not None:
+        yield Noted(training.start.in_words())
     yield Noted(training.size.in_words(training.strategy))
     yield Noted(
         in_words(run.channel_names, training.separation, training.references, training.normalised)

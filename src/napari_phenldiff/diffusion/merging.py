@@ -3,15 +3,18 @@
 The folder that is written is a base model and a run at the same time. In diffusers' layout
 (``unet/``, ``vae/``, ``scheduler/``, ``conditioner/``) it is a base that can be fine-tuned further;
 with ``config.json`` and ``adapter/``, which holds the condition tokens and no weights, it is a run
-that images can be translated with.
+that images can be translated with. With an autoencoder of Stable Diffusion, diffusers opens it as a
+pipeline, too.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import diffusers
 import torch
 
 from napari_phenldiff.diffusion.adaptation import (
@@ -20,8 +23,10 @@ from napari_phenldiff.diffusion.adaptation import (
     load_adapter,
     read_adapter,
 )
+from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
 from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.base_weights import checked_base, weights_in
+from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.network import save_model
 from napari_phenldiff.diffusion.single_file import load_single_file
 from napari_phenldiff.diffusion.strategies import Merged
@@ -33,6 +38,7 @@ from napari_phenldiff.runs.folder import Run, check_output_folder
 from napari_phenldiff.runs.records import write_model
 
 _PARTS = ("vae", "scheduler", "conditioner")
+_WITHOUT = ("text_encoder", "tokenizer", "safety_checker", "feature_extractor", "image_encoder")
 
 
 def merge(run: Run, out: Path) -> Run:
@@ -73,7 +79,10 @@ def merge(run: Run, out: Path) -> Run:
         for part in _PARTS:
             if (place / part).is_dir():
                 _copy_part(place / part, aside / part)
-        config = run.config.model_copy(update={"base": str(out)})
+        if not isinstance(base.autoencoder, LappedAutoencoder):  # which pipelines do not know
+            _write_pipeline(aside)
+        # what the run started from is in the weights by now
+        config = run.config.model_copy(update={"base": str(out), "from_adapter": None})
         changed = {"config": config, "base_weights": weights_in(aside)}
         write_model(aside / "config.json", run.record.model_copy(update=changed))
         shutil.copyfile(run.path / "images.json", aside / "images.json")
@@ -123,13 +132,52 @@ def with_merged_tokens(
     if base == "bundled" or not (folder / SETTINGS).is_file():
         return values, null
     known = read_adapter(folder)[0]
-    if not isinstance(known.strategy, Merged) or known.tokens.null.shape != null.shape:
+    if not isinstance(known.strategy, Merged):
+        return values, null
+    return with_known_tokens(known.tokens, conditions, values, null)
+
+
+def with_known_tokens(
+    known: ConditionTokens, conditions: Sequence[str], values: torch.Tensor, null: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Initialise condition tokens from learned ones, if they have the same shape.
+
+    Parameters
+    ----------
+    known : ConditionTokens
+        Learned tokens.
+    conditions, values, null
+        As for `with_merged_tokens`, which this returns the same of.
+    """
+    if known.null.shape != null.shape:
         return values, null
     starts = values.clone()
     for i, name in enumerate(conditions):
-        if name in known.tokens.conditions:
-            starts[i] = known.tokens.values[known.tokens.conditions.index(name)].detach()
-    return starts, known.tokens.null.detach().clone()
+        if name in known.conditions:
+            starts[i] = known.values[known.conditions.index(name)].detach()
+    return starts, known.null.detach().clone()
+
+
+def _write_pipeline(folder: Path) -> None:
+    """Write the file by which diffusers opens a folder as a pipeline.
+
+    It has no text encoder: condition tokens are given as ``prompt_embeds``.
+    """
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
+    parts = {
+        "unet": ("diffusers", "UNet2DConditionModel"),
+        "vae": ("diffusers", "AutoencoderKL"),
+        "scheduler": ("diffusers", scheduler.get("_class_name", "DDIMScheduler")),
+        **dict.fromkeys(_WITHOUT, (None, None)),
+    }
+    values = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "requires_safety_checker": False,
+        **parts,
+    }
+    text = json.dumps(values, indent=1)
+    (folder / "model_index.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def _copy_part(source: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import save
 
 from napari_phenldiff.diffusion.svdiff import add_shifts, fold_shifts, shifts
 from napari_phenldiff.runs.config import TrainingConfig
@@ -101,6 +102,16 @@ class Strategy(ABC):
         """Return what the header of the file says, for other programs that read it."""
         return {}
 
+    def files_for_others(self, state: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
+        """Return files, by name, that other programs want beside that of the weights.
+
+        Parameters
+        ----------
+        state : mapping of str to torch.Tensor
+            The trained weights, as `state` returns them.
+        """
+        return {}
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values, for `strategy_from_dict`."""
@@ -135,13 +146,26 @@ class Lora(Strategy):
 
     def metadata(self) -> dict[str, str]:
         """Return peft's configuration, from which diffusers reads rank, scale and layers."""
-        settings = {
-            f"{self.prefix}{name}": sorted(value) if isinstance(value, set) else value
-            for name, value in self._config().to_dict().items()
-        }
+        settings = {f"{self.prefix}{name}": value for name, value in self._settings().items()}
         text = json.dumps(settings, indent=1, sort_keys=True)
         # one entry only: the order of several is not the same in every process
         return {LORA_ADAPTER_METADATA_KEY: text}
+
+    def files_for_others(self, state: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
+        """Return the files that peft reads: settings, and the weights under peft's names."""
+        weights = {
+            f"base_model.model.{name}": value.detach().float().contiguous().cpu()
+            for name, value in state.items()
+        }
+        return {
+            "adapter_config.json": json.dumps(self._settings(), indent=1, sort_keys=True).encode(),
+            "adapter_model.safetensors": save(weights, {"format": "pt"}),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        """Return peft's configuration as JSON values."""
+        values = self._config().to_dict()
+        return {n: sorted(v) if isinstance(v, set) else v for n, v in values.items()}
 
     def _config(self) -> LoraConfig:
         return LoraConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from napari_phenldiff.diffusion.latents import (
     training_side,
 )
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
-from napari_phenldiff.diffusion.merging import with_merged_tokens
+from napari_phenldiff.diffusion.merging import with_known_tokens, with_merged_tokens
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.references import (
     choose_normalised,
@@ -29,8 +30,9 @@ from napari_phenldiff.diffusion.references import (
     given_latents,
 )
 from napari_phenldiff.diffusion.separation import Separation, separation, tile_wells
+from napari_phenldiff.diffusion.start import Start, read_start
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
-from napari_phenldiff.diffusion.strategies import strategy_of
+from napari_phenldiff.diffusion.strategies import Lora, strategy_of
 from napari_phenldiff.diffusion.streams import stream
 from napari_phenldiff.diffusion.structure import dark_noise
 from napari_phenldiff.errors import InputError
@@ -57,7 +59,15 @@ class Training:
         torch.manual_seed(config.seed)  # peft draws initial weights from the global generator
         self.strategy = strategy_of(config)
         self._parameters_of_base = sum(p.numel() for p in base.unet.parameters())
-        self.groups = self.strategy.add_to(base.unet)
+        self.start: Start | None = None
+        if config.from_adapter is not None:
+            self.start = read_start(Path(config.from_adapter), base.unet)
+        if self.start is not None and isinstance(self.strategy, Lora):
+            self.strategy = self.start.widen(self.strategy)
+            self.groups = self.strategy.add_to(base.unet)
+            self.start.put_into(base.unet, self.strategy)
+        else:
+            self.groups = self.strategy.add_to(base.unet)
         self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
 
     def encode(self, experiment: Experiment, run: Run) -> list[str]:
@@ -106,6 +116,8 @@ class Training:
             generator=torch.Generator().manual_seed(config.seed),
         )
         values, null = with_merged_tokens(config.base, config.conditions, values, null)
+        if self.start is not None and self.start.tokens is not None:
+            values, null = with_known_tokens(self.start.tokens, config.conditions, values, null)
         self.tokens = ConditionTokens(config.conditions, values, null).to(base.device)
         learned = list(self.tokens.parameters())
         self.optimizer = torch.optim.AdamW(

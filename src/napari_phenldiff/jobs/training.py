@@ -244,7 +244,7 @@ def new_run(
     if not isinstance(images, Experiment | Mapping):
         images = _few_of(dataset_of(images, config.conditions), config, on_event)
     experiment = experiment_of(images, config.conditions, z=z, on_event=on_event)
-    config = _with_names_of(experiment, _with_absolute_base(config))
+    config = _with_names_of(experiment, _with_absolute_paths(config))
     prepared = choose_images(experiment.select(config.conditions), config)
     if config.control is not None:
         prepared, config = _as_control(prepared, config, wells)
@@ -387,8 +387,12 @@ def _events(
     )
 
 
-def _with_absolute_base(config: AnyTrainingConfig) -> AnyTrainingConfig:
-    """Name the base so that the run may be used from another working folder."""
+def _with_absolute_paths(config: AnyTrainingConfig) -> AnyTrainingConfig:
+    """Name what is read later so that the run may be used from another working folder."""
+    start = getattr(config, "from_adapter", None)
+    if start is not None:
+        place = str(Path(start).expanduser().resolve())
+        config = config.model_copy(update={"from_adapter": place})
     if "base" not in type(config).model_fields or config.base == "bundled":
         return config
     if Path(config.base).exists():

@@ -48,6 +48,13 @@ class TrainingConfig(CommonTraining):
     or 2, or a model on a hub (``owner/name``, ``owner/name@revision`` or the address of its page),
     which is downloaded once."""
 
+    from_adapter: Annotated[
+        str | None, Field(min_length=1), Shown("From adapter", advanced=True, in_docks=False)
+    ] = None
+    """LoRA to start from, in place of one that has no effect yet: a safetensors file as diffusers,
+    peft or kohya's scripts write it, a folder with one, or a run. Its layers and its rank are
+    trained, if they are more than those of the settings. Only with the strategy lora."""
+
     strategy: Annotated[
         Literal["auto", "lora", "svdiff", "attention", "full"], Shown(choices=STRATEGIES)
     ] = "auto"
@@ -151,6 +158,15 @@ class TrainingConfig(CommonTraining):
             defaults["lora_alpha"] = rank * (LORA_SCALE if bundled else 1.0)
         missing = {key: value for key, value in defaults.items() if values.get(key) is None}
         return {**values, **missing}
+
+    @model_validator(mode="after")
+    def _only_lora_starts(self) -> TrainingConfig:
+        if self.from_adapter is not None and self.strategy != "lora":
+            raise ValueError(
+                f"an adapter to start from is a LoRA, and the strategy is {self.strategy}; leave "
+                "one of them out"
+            )
+        return self
 
 
 class TranslationConfig(BaseModel):

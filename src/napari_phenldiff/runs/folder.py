@@ -264,6 +264,16 @@ class Run(RunContents):
         self._record = self._record.model_copy(update={"base_weights": weights})
         write_model(self.path / "config.json", self._record)
 
+    @property
+    def from_adapter_sha256(self) -> str | None:
+        """Hash of the adapter that this run was started from; None if it was not, or not yet."""
+        return self._record.from_adapter_sha256
+
+    def record_from_adapter(self, sha256: str) -> None:
+        """Record the hash of the adapter that this run is started from."""
+        self._record = self._record.model_copy(update={"from_adapter_sha256": sha256})
+        write_model(self.path / "config.json", self._record)
+
     def record_base_location(self) -> None:
         """Record the `base_at` that was passed to `open`, if the folder is writable."""
         if self._base_at is not None and self._base_at != self._remembered_base():

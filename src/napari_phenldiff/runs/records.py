@@ -75,6 +75,8 @@ class RunRecord(BaseModel):
 
     Attributes
     ----------
+    from_adapter_sha256 : str, optional
+        Hash of the weights of the adapter that the training started from.
     dtypes, pixel_sizes : tuple of str
         Data types and pixel sizes of the training images, in words; empty in runs of older
         versions.
@@ -90,6 +92,7 @@ class RunRecord(BaseModel):
     digest: str
     versions: dict[str, str]
     base_weights: BaseWeights | None = None
+    from_adapter_sha256: str | None = None
     dtypes: tuple[str, ...] = ()
     pixel_sizes: tuple[str, ...] = ()
 
