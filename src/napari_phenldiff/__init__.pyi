@@ -18,6 +18,7 @@ from .images.tiff import read_tiff as read_tiff
 from .images.tiff import write_tiff as write_tiff
 from .images.tiles import TileGrid as TileGrid
 from .jobs.evaluation import evaluate as evaluate
+from .jobs.exporting import export as export
 from .jobs.fetching import fetch as fetch
 from .jobs.measuring import measure as measure
 from .jobs.merging import merge as merge

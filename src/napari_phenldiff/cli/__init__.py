@@ -18,6 +18,7 @@ from napari_phenldiff.cli import (
     demo,
     device,
     evaluate,
+    export,
     fetch,
     figure,
     job,
@@ -117,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"phenldiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
-        *(train, translate, figure, measure, evaluate, benchmark, merge),
+        *(train, translate, figure, measure, evaluate, benchmark, merge, export),
         *(simulate, pretrain, fetch, demo, device, job),
     ):
         module.add_parser(commands)

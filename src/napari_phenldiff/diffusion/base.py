@@ -53,25 +53,28 @@ class Autoencoder(Protocol):
         """Move the weights to a device."""
 
 
-class _PosteriorMean:
+class PosteriorMean:
     """Adapt a diffusers `AutoencoderKL`; encoding takes the mean of the posterior."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
-        self._vae = vae
+        self.network = vae
         self._scale = float(vae.config.scaling_factor)
         self._shift = float(vae.config.get("shift_factor") or 0.0)
         self.latent_channels = int(vae.config.latent_channels)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        mean: torch.Tensor = self._vae.encode(images).latent_dist.mean
+        """See `Autoencoder`."""
+        mean: torch.Tensor = self.network.encode(images).latent_dist.mean
         return (mean - self._shift) * self._scale
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        images: torch.Tensor = self._vae.decode(latents / self._scale + self._shift).sample
+        """See `Autoencoder`."""
+        images: torch.Tensor = self.network.decode(latents / self._scale + self._shift).sample
         return images
 
     def to(self, device: torch.device) -> None:
-        self._vae.to(device)
+        """See `Autoencoder`."""
+        self.network.to(device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -282,7 +285,7 @@ def _from_file(path: Path, reference: str) -> BaseModel:
     return _assembled(
         reference,
         parts.unet,
-        _PosteriorMean(parts.autoencoder),
+        PosteriorMean(parts.autoencoder),
         None,
         parts.scheduler,
         channels=int(parts.autoencoder.config.in_channels),
@@ -303,7 +306,7 @@ def _from_folder(folder: Path, reference: str) -> BaseModel:
         channels = int(vae_config["in_channels"])
         factor = 2 ** (len(vae_config["block_out_channels"]) - 1)
         check_shapes(AutoencoderKL, vae_config, folder / "vae", reference)
-        autoencoder = _PosteriorMean(_load(AutoencoderKL, folder / "vae", reference))
+        autoencoder = PosteriorMean(_load(AutoencoderKL, folder / "vae", reference))
     check_shapes(UNet2DConditionModel, unet_config, folder / "unet", reference)
     unet = _load(UNet2DConditionModel, folder / "unet", reference)
     encoder = None
