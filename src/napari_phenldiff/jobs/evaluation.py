@@ -147,10 +147,14 @@ def evaluate(
     from napari_phenldiff.evaluation.evaluate import evaluate as evaluate_model
 
     started = last = time.monotonic()
+    stage = ""
 
     def on_step(what: str, done: float, total: int) -> None:
-        nonlocal started, last
+        nonlocal started, last, stage
         now, whole = time.monotonic(), int(done)
+        if what.partition(",")[0] != stage:
+            stage = what.partition(",")[0]
+            on_event(Loading(stage[:1].upper() + stage[1:]))
         if done > whole and now - last < _PART_SECONDS:
             return
         last = now
