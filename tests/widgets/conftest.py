@@ -28,6 +28,7 @@ from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer import model_session, preferences
 from napari_phenldiff.viewer.reader import experiment_layers
+from napari_phenldiff.viewer.turns import adding
 from napari_phenldiff.widgets.parts import preload, tasks
 
 _FAKE = Path(__file__).with_name("fake_phenldiff.py")
@@ -203,6 +204,7 @@ def until_ended(qtbot) -> Callable[..., Job]:
 
     def wait(dock: Any, timeout: int = 30_000) -> Job:
         qtbot.waitUntil(lambda: not dock.job_foot.job.state.live, timeout=timeout)
+        qtbot.waitUntil(lambda: not adding(dock.viewer), timeout=timeout)
         return dock.job_foot.job
 
     return wait

@@ -6,7 +6,7 @@ its features belongs to one object; row 0 is the background, as napari counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.layer_groups import LayerInfo
 from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
 from napari_phenldiff.viewer.side_by_side import side_by_side
+from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,20 +183,29 @@ def make_layers(tuples: Iterable[LayerDataTuple]) -> list[Labels]:
     return layers
 
 
-def add_objects(viewer: ViewerModel, layers: Sequence[Labels]) -> None:
+def add_objects(viewer: ViewerModel, layers: Sequence[Labels], later: Later | None = None) -> None:
     """Add labels layers; a measurement made again takes the place of the one before.
 
     A layer that the user has renamed is kept. The one that is shown is active afterwards, so that
-    napari's own table of features shows its objects.
+    napari's own table of features shows its objects. In a window they are added one at a time, see
+    `in_turns`.
     """
+    in_turns(viewer, _adding(viewer, layers), later)
+
+
+def _adding(viewer: ViewerModel, layers: Sequence[Labels]) -> Iterator[None]:
+    """Add a layer in each step."""
     for layer in layers:
         old = next((x for x in viewer.layers if x.name == layer.name and measurement_of(x)), None)
         if old is not None:
             layer.visible = old.visible
             viewer.layers.remove(old)
-        viewer.add_layer(layer)
+        yield from add_quietly(viewer, layer)
+        yield
     shown = [layer for layer in layers if layer.visible]
-    viewer.layers.selection.active = shown[0] if shown else layers[0]
+    wanted = shown[0] if shown else layers[0]
+    if wanted in viewer.layers:
+        viewer.layers.selection.active = wanted
 
 
 @dataclass(frozen=True, slots=True, eq=False)

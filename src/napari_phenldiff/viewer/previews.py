@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from napari_phenldiff.viewer.colors import channel_colormaps
 from napari_phenldiff.viewer.layer_data import spatial_arguments
 from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.results import LINKED_ATTRIBUTES
+from napari_phenldiff.viewer.turns import Later, undisturbed
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 _log = logging.getLogger(__name__)
-
-Later = Callable[[Callable[[], None]], None]
 
 _GAP = 0.05
 """Between two previews, and between them and the other layers, in sides of a preview."""
@@ -207,7 +205,7 @@ class PreviewLayers:
                 layer.metadata = arguments["metadata"]
             return
         # Drawn for the first time in a step of its own: that takes as long as adding it.
-        with _undisturbed(viewer):
+        with undisturbed(viewer):
             layer = viewer.add_image(plane, visible=False, **arguments)
         self._layers[place] = layer
         _link(layer, [x for p, x in self._layers.items() if p.channel == place.channel], viewer)
@@ -226,24 +224,6 @@ def _link(layer: ImageLayer, others: list[ImageLayer], viewer: ViewerModel) -> N
     together = [x for x in others if x in viewer.layers]
     if layer in together and len(together) > 1:
         link_layers(together, LINKED_ATTRIBUTES)
-
-
-@contextmanager
-def _undisturbed(viewer: ViewerModel) -> Iterator[None]:
-    """Add layers without selecting them; the first layer of all is selected and shown."""
-    selection = viewer.layers.selection
-    before, active = set(selection), selection.active
-    if not viewer.layers:
-        yield
-        return
-    # Events are blocked: the selection stays what it was, and showing the controls of another layer
-    # for a moment costs as much as adding a layer.
-    with selection.events.blocker_all():
-        yield
-        selection.clear()
-        selection.update(before)
-        selection.active = active if active in before else None
-        selection.update(before)
 
 
 def _left_over(viewer: ViewerModel, place: _Place, shape: tuple[int, ...]) -> ImageLayer | None:

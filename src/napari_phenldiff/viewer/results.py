@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -21,6 +21,7 @@ from napari_phenldiff.viewer.image_places import Lot
 from napari_phenldiff.viewer.layer_data import LayerDataTuple, display_limits, stack_layers
 from napari_phenldiff.viewer.layer_groups import LayerInfo, Role, is_plain_image
 from napari_phenldiff.viewer.preferences import preferences
+from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -68,7 +69,9 @@ class NewTranslation:
         return self.translated[0].channel_names
 
 
-def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslation) -> str:
+def add_translation(
+    viewer: ViewerModel, real: Sequence[Layer], new: NewTranslation, later: Later | None = None
+) -> str:
     """Add the channels of some translated images, linked with the real ones.
 
     Per channel there is a layer each of the reconstructed image, of the translated one, and,
@@ -83,6 +86,8 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
         have left the viewer meanwhile lend their look but are not linked.
     new : NewTranslation
         What to add.
+    later : callable, optional
+        In a window: layers are added one at a time, see `in_turns`.
 
     Returns
     -------
@@ -108,6 +113,15 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
     named = told_apart(viewer.layers, new)
     if named:
         new = replace(new, provenance={**new.provenance, "named": named})
+    in_turns(viewer, _adding(viewer, real, new, identity), later)
+    return identity
+
+
+def _adding(
+    viewer: ViewerModel, real: Sequence[Layer], new: NewTranslation, identity: str
+) -> Iterator[None]:
+    """Add a layer in each step."""
+    channels = new.channel_names
     # Of the layer as it lies now: it may have been moved since the images were taken.
     lot = Lot.of(real[0], LayerInfo.of(real[0]))
     shown: Sequence[Layer] = real
@@ -116,7 +130,7 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
         tuples = stack_layers(
             *_described(new, identity, "original", [None] * len(channels)), new.originals, limits
         )
-        shown = _add(viewer, tuples, lot, new)
+        shown = yield from _add(viewer, tuples, lot, new)
     looks = [
         {
             "contrast_limits": tuple(layer.contrast_limits),
@@ -140,10 +154,14 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
         )
         for look, (_, arguments, _) in zip(looks, tuples, strict=True):
             arguments["gamma"] = look["gamma"]
-        for channel_layers, layer in zip(linked, _add(viewer, tuples, lot, new), strict=True):
+        added = yield from _add(viewer, tuples, lot, new)
+        for channel_layers, layer in zip(linked, added, strict=True):
             channel_layers.append(layer)
     for channel_layers in linked:
-        link_layers(channel_layers, LINKED_ATTRIBUTES)
+        # Meanwhile somebody may have removed one.
+        there = [layer for layer in channel_layers if layer in viewer.layers]
+        if len(there) > 1:
+            link_layers(there, LINKED_ATTRIBUTES)
     colormap = difference_colormap(preferences().difference_colormap)
     pairs = zip(new.translated, new.reconstructed, strict=True)
     tuples = stack_layers(
@@ -153,10 +171,10 @@ def add_translation(viewer: ViewerModel, real: Sequence[Layer], new: NewTranslat
         colormaps=[colormap] * len(channels),
         visible=False,
     )
-    _add(viewer, tuples, lot, new)
+    yield from _add(viewer, tuples, lot, new)
     # What is looked at, and not the differences, which are hidden.
-    viewer.layers.selection.active = linked[-1][-1]
-    return identity
+    if linked[-1][-1] in viewer.layers:
+        viewer.layers.selection.active = linked[-1][-1]
 
 
 def _described(
@@ -270,9 +288,11 @@ def _of(layer: Layer) -> str | None:
 
 def _add(
     viewer: ViewerModel, tuples: Sequence[LayerDataTuple], lot: Lot, new: NewTranslation
-) -> list[Layer]:
+) -> Generator[None, None, list[Layer]]:
     """Add the layers of one role upon the real ones, the lowest covering what lies below."""
-    added = []
+    from napari.layers import Image as ImageLayer
+
+    added: list[Layer] = []
     for index, (data, arguments, _) in enumerate(tuples):
         if index == 0:
             # Hiding the translated layers brings the reconstructed ones to light, and hiding these
@@ -280,5 +300,8 @@ def _add(
             arguments["blending"] = "opaque"
         planes = data.reshape(-1, *data.shape[-2:])
         data, geometry = lot.channel_layer(planes, new.field, new.corner)
-        added.append(viewer.add_image(data, **{**arguments, **geometry.arguments()}))
+        layer = ImageLayer(data, **{**arguments, **geometry.arguments()})
+        yield from add_quietly(viewer, layer)
+        added.append(layer)
+        yield
     return added

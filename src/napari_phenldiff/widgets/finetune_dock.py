@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from qtpy.compat import isalive
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton
 
 from napari_phenldiff.errors import InputError
@@ -25,6 +23,7 @@ from napari_phenldiff.viewer.training_request import TrainingRequest, suggest_ru
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel
 from napari_phenldiff.widgets.parts.forecast import Forecast
+from napari_phenldiff.widgets.parts.idle import when_idle
 from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.next_step import NextStep, open_dock
 from napari_phenldiff.widgets.parts.run_watch import run_watch
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _START = "Start fine-tuning"
-_PAUSE_MS = 30
-"""Pause between two layers that are added, in which the window reacts to the user."""
 
 
 class FineTuneWidget(DropPanel):
@@ -219,7 +216,7 @@ class FineTuneWidget(DropPanel):
             job,
             self.viewer,
             wanted=self.settings.show_previews.isChecked(),
-            later=_when_idle,
+            later=when_idle,
         )
         self._show(job)
 
@@ -341,12 +338,3 @@ def _shown(value: object) -> str:
     if value is None:
         return "automatic"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _when_idle(work: Callable[[], None]) -> None:
-    """Do some work later, with at least one turn of the event loop before it.
-
-    A timer that has run out while the canvas was being drawn fires at once after that; the second
-    one begins to run only then.
-    """
-    QTimer.singleShot(_PAUSE_MS, lambda: QTimer.singleShot(_PAUSE_MS, work))

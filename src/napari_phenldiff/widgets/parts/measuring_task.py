@@ -19,6 +19,7 @@ from napari_phenldiff.widgets.parts.background import (
     run_in_background,
     when_finished,
 )
+from napari_phenldiff.widgets.parts.idle import later_in
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -88,7 +89,7 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
 def _show_objects(viewer: Viewer, result: tuple[Measured, list[Labels]]) -> Measured:
     measured, layers = result
     remove_preview(viewer)
-    add_objects(viewer, layers)
+    add_objects(viewer, layers, later_in(viewer))
     return measured.without_pixels()
 
 

@@ -38,6 +38,7 @@ from napari_phenldiff.widgets.parts.background import (
     run_in_background,
     when_finished,
 )
+from napari_phenldiff.widgets.parts.idle import later_in
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -244,6 +245,7 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
                 corner=(0, 0) if region is None else (region.top, region.left),
                 originals=images.originals,
             ),
+            later_in(viewer),
         )
         host.remember(translation, KeptTranslation(session, number))
         return translation

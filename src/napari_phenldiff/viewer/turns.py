@@ -1,0 +1,91 @@
+"""Add layers one at a time, so that the window answers in between.
+
+Adding a layer takes napari a twentieth of a second for its controls, and as long to draw it for the
+first time. Many at once would block the window for as long as it takes to notice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+_log = logging.getLogger(__name__)
+
+Later = Callable[[Callable[[], None]], None]
+"""Calls what it is given a little later, with at least one turn of the event loop before it."""
+
+_GOING: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+def in_turns(viewer: ViewerModel, steps: Iterator[None], later: Later | None) -> None:
+    """Do the first step now and each of the others in a turn of its own.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Whose layers are added.
+    steps : iterator
+        Does a piece of the work each time that it is asked for the next item.
+    later : callable, optional
+        See `Later`; by default everything is done at once.
+    """
+    if later is None:
+        for _ in steps:
+            pass
+        return
+    wait = later
+
+    def work() -> None:
+        try:
+            next(steps)
+        except StopIteration:
+            _GOING[viewer] -= 1
+        except Exception:
+            # Layers or the viewer may be gone by now, and nobody catches what a timer raises.
+            _GOING[viewer] -= 1
+            _log.exception("layers could not be added")
+        else:
+            wait(work)
+
+    _GOING[viewer] = _GOING.get(viewer, 0) + 1
+    work()
+
+
+def adding(viewer: ViewerModel) -> bool:
+    """Return whether layers are still being added to a viewer."""
+    return _GOING.get(viewer, 0) > 0
+
+
+def add_quietly(viewer: ViewerModel, layer: Layer) -> Iterator[None]:
+    """Add a layer in one step, and show it in another."""
+    shown, layer.visible = layer.visible, False
+    with undisturbed(viewer):
+        viewer.add_layer(layer)
+    if shown:
+        yield
+        layer.visible = True
+
+
+@contextmanager
+def undisturbed(viewer: ViewerModel) -> Iterator[None]:
+    """Add layers without selecting them; the first layer of all is selected and shown."""
+    selection = viewer.layers.selection
+    before, active = set(selection), selection.active
+    if not viewer.layers:
+        yield
+        return
+    # Events are blocked: the selection stays what it was, and showing the controls of another layer
+    # for a moment costs as much as adding a layer.
+    with selection.events.blocker_all():
+        yield
+        selection.clear()
+        selection.update(before)
+        selection.active = active if active in before else None
+        selection.update(before)
