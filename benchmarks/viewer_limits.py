@@ -151,7 +151,7 @@ def turns(begin: Callable[[], object], done: Callable[[], bool], after: float = 
     """
     times: list[tuple[float, float]] = []
     loop = QEventLoop()
-    end = [time.monotonic() + 1200]
+    end = [time.monotonic() + 240]
 
     def tick() -> None:
         times.append((time.perf_counter(), time.thread_time()))

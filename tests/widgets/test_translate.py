@@ -275,7 +275,7 @@ def test_layers_may_be_renamed_moved_and_removed_meanwhile(
     assert model.layers["renamed"].gamma == 0.7
     qtbot.waitUntil(dock.compare.isEnabled)
     dock.compare.click()
-    assert model.canvas.grid.actual_shape(model.layers) == (2, 2)
+    assert model.canvas.grid.actual_shape(model.layers) == (3, 2)  # five panes of one channel
 
 
 def test_the_result_arrives_when_the_dock_is_closed(
