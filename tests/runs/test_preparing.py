@@ -9,6 +9,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images import image
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.preparing import prepare
@@ -133,3 +134,91 @@ def test_the_pixels_of_an_image_are_hashed_once(tmp_path: Path, monkeypatch):
 
     assert run.trained_images == {one.sha256 for one in made.images}
     assert len(hashed) == 8
+
+
+def plate(wells: dict[str, tuple[str, ...]], fields: int = 8, by_table: bool = False) -> Experiment:
+    rng = np.random.default_rng(1)
+
+    def image(condition: str, well: str, field: int) -> Image:
+        name = f"shot{condition}{well}x{field}q" if by_table else f"{well}_f{field}"
+        site = Site(plate="P1", well=well, field=str(field)) if by_table else None
+        data = rng.integers(0, 200, (2, 8, 8)).astype(np.float32)
+        part_of = None if site is None else site.part_of
+        return Image(data, ("DNA", "marker"), None, name, part_of=part_of, site=site)
+
+    return Experiment.from_images(
+        {
+            c: [image(c, well, k) for well in names for k in range(fields)]
+            for c, names in wells.items()
+        }
+    )
+
+
+WELLS = {"untreated": ("B02", "B03", "B04"), "treated": ("C02", "C03", "C04", "C05")}
+
+
+def wells_of(experiment: Experiment | None) -> dict[str, set[str]]:
+    return {
+        condition.name: {
+            (image.site and image.site.well) or image.name[:3] for image in condition.images
+        }
+        for condition in (experiment.conditions if experiment else ())
+    }
+
+
+@pytest.mark.parametrize("by_table", [False, True])
+def test_whole_wells_are_held_out_where_wells_are_known(by_table):
+    prepared = prepare(plate(WELLS, by_table=by_table), config())
+
+    trained, watched = wells_of(prepared.training), wells_of(prepared.validation)
+    for condition, all_wells in WELLS.items():
+        assert len(watched[condition]) == 1
+        assert trained[condition] == set(all_wells) - watched[condition]
+    assert counts(prepared.training) == (16, 24)
+    assert counts(prepared.validation) == (8, 8)
+    (told,) = [text for text in prepared.warnings if "well" in text]
+    assert all(next(iter(wells)) in told for wells in watched.values())
+
+
+def test_wells_that_are_held_out_are_not_drawn_from():
+    images = plate(WELLS)
+
+    prepared = prepare(images, config(images_per_condition=10))
+
+    assert counts(prepared.training) == (10, 10)
+    held = wells_of(prepared.validation)
+    assert all(not wells & held[name] for name, wells in wells_of(prepared.training).items())
+    # The same wells, however many images are wanted, and others with another seed.
+    assert held == wells_of(prepare(images, config()).validation)
+    seeds = {str(wells_of(prepare(images, config(seed=k)).validation)) for k in range(6)}
+    assert len(seeds) > 1
+
+
+def test_a_well_that_was_in_both_conditions_is_held_out_of_both():
+    same = ("B02", "B03", "B04", "B05")
+
+    prepared = prepare(plate({"untreated": same, "treated": same}), config())
+
+    watched = wells_of(prepared.validation)
+    assert watched["untreated"] == watched["treated"]
+    assert len(watched["treated"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("wells", "fields"),
+    [
+        ({"untreated": ("B02", "B03"), "treated": ("C02", "C03", "C04")}, 20),  # too few wells
+        ({"untreated": ("B02", "B03", "B04"), "treated": ("C02", "C03", "C04")}, 6),  # images
+    ],
+)
+def test_images_are_held_out_where_wells_are_too_few(wells, fields):
+    prepared = prepare(plate(wells, fields), config())
+
+    assert all(known == set(wells[name]) for name, known in wells_of(prepared.training).items())
+
+
+def test_a_number_of_validation_images_is_drawn_from_all():
+    prepared = prepare(plate(WELLS), config(validation_images=3))
+
+    assert counts(prepared.validation) == (3, 3)
+    assert counts(prepared.training) == (21, 29)

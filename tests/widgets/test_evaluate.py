@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QUrl
 
+from napari_phenldiff.evaluation.wording import NO_WELLS, ONE_WELL
 from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.evaluations import folder_of
@@ -252,3 +254,25 @@ def test_the_modules_of_the_dock_load_neither_torch_nor_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_how_far_images_are_repeats_is_said_beside_the_verdict(
+    qtbot, dock: EvaluateWidget, run_folder: Path, write_evaluation
+):
+    out = folder_of(run_folder, "area-001")
+    write_evaluation(out)
+    path = out / "metrics.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["notes"] = ["Numbers.", f"{ONE_WELL}: they say too much.", f"{NO_WELLS}. Name them."]
+    path.write_text(json.dumps(told), encoding="utf-8")
+
+    dock.run_field.set_path(None)
+    dock.run_field.set_path(run_folder)
+
+    view = dock.view
+    assert view.caution.text().splitlines() == told["notes"][1:]
+    assert view.notes.text() == "To know: Numbers."
+    layout = view.layout()
+    places = [layout.indexOf(widget) for widget in (view.verdict, view.caution, view.rules)]
+    assert places == sorted(places)
+    drawn(dock, qtbot)

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.jobs import estimate, registry
 from napari_phenldiff.jobs.job import Job, JobState, jobs
 from napari_phenldiff.jobs.registry import RunRegistry
+from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers
 from napari_phenldiff.viewer.model_session import session_of
+from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
@@ -699,3 +704,84 @@ def test_a_translation_is_laid_out_as_a_figure_and_saved(
     window.write(tmp_path / "figure.gif")
     qtbot.waitUntil(lambda: ".svg, .png, .pdf" in window.said.text())
     window.close()
+
+
+def test_only_what_was_not_trained_on_is_translated(
+    qtbot, model: ViewerModel, simulated, tmp_path: Path, child, until_ended
+):
+    some = {name: images[:2] for name, images in simulated.items()}
+    experiment = Experiment.from_images(some).select(("untreated", "treated"))
+    run = Run.from_experiment(
+        tmp_path / "on_some",
+        TrainingConfig(conditions=("untreated", "treated"), steps=5),
+        experiment=experiment,
+        scaling=IntensityScaling.fit(experiment.images),
+    )
+    run.save_adapter({"adapter.safetensors": b"weights"})
+    dock = TranslateWidget(model)
+    qtbot.addWidget(dock)
+    dock.run_field.set_path(run.path)
+    assert not dock.unseen.isVisibleTo(dock)
+    dock.fields.setCurrentText(ALL_FIELDS)
+    assert dock.unseen.isVisibleTo(dock)
+    dock.unseen.setChecked(True)
+    assert dock.job_foot.button.text() == "Translate new images"
+
+    dock.job_foot.button.click()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FINISHED, job.message
+    names = [image.name for image in simulated["untreated"][2:]]
+    layer = translated_marker(model)
+    info = LayerInfo.of(layer)
+    assert list(info.images) == names
+    assert layer.data.shape == (2, 96, 96)
+    # Their originals lie beside them, since the layers of all images have them elsewhere.
+    originals = [layer for layer in model.layers if LayerInfo.of(layer).role == "original"]
+    np.testing.assert_array_equal(originals[1].data[1], simulated["untreated"][3].data[1])
+
+    dock.unseen.setChecked(False)
+    assert dock.job_foot.button.text() == "Translate 4 images"
+
+
+def test_what_was_all_trained_on_leaves_nothing(dock: TranslateWidget, child, until_ended):
+    dock.fields.setCurrentText(ALL_FIELDS)
+    dock.unseen.setChecked(True)
+
+    dock.job_foot.button.click()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FAILED
+    assert "trained on all of these images" in job.message
+
+
+def test_channels_that_the_run_does_not_know_are_left_out(
+    qtbot, dock: TranslateWidget, model: ViewerModel, simulated, child, until_ended
+):
+    model.layers.clear()
+    more = {
+        name: [
+            Image(
+                np.concatenate([np.full_like(image.data[:1], 9), image.data]),
+                ("ER", *image.channel_names),
+                image.pixel_size,
+                image.name,
+            )
+            for image in images
+        ]
+        for name, images in simulated.items()
+    }
+    for data, arguments, _ in experiment_layers(more):
+        model.add_image(data, **arguments)
+    qtbot.waitUntil(lambda: "ER" in dock.images.currentData().channel_names)
+    assert dock.validation_error() is None
+
+    dock.job_foot.button.click()
+    job = until_ended(dock)
+
+    assert job.state is JobState.FINISHED, job.message
+    made = [layer for layer in model.layers if LayerInfo.of(layer).role == "translated"]
+    assert [LayerInfo.of(layer).channel for layer in made] == ["DNA", "marker"]
+    real = {str(layer.unique_id): layer for layer in model.layers}
+    linked = [LayerInfo.of(real[LayerInfo.of(layer).real_layer or ""]).channel for layer in made]
+    assert linked == ["DNA", "marker"]

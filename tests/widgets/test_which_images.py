@@ -15,8 +15,12 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.jobs.requests import EvaluateRequest, TrainRequest, read_request
 from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
+from napari_phenldiff.viewer.measured_figures import Figures
+from napari_phenldiff.viewer.measuring import run_measurement
+from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
+from napari_phenldiff.widgets.measure_dock import MeasureWidget
 from napari_phenldiff.widgets.parts.data_source import FOLDER
 
 PAINTING = ("DNA", "ER", "RNA", "AGP", "Mito")
@@ -196,3 +200,74 @@ def test_evaluate_reads_the_channels_that_the_run_knows(qtbot, run_folder: Path,
     assert isinstance(asked, EvaluateRequest)
     assert asked.dataset().channel_names == ("DNA", "marker")
     assert not (tmp_path / "aside").exists()
+
+
+# ---- what is counted -------------------------------------------------------------------------
+
+
+def open_wells(viewer: ViewerModel) -> None:
+    rng = np.random.default_rng(0)
+    conditions = {
+        condition: [
+            Image(rng.integers(0, 200, (1, 32, 32), np.uint8), ("DNA",), None, f"{well}_f{field}")
+            for well in wells
+            for field in (1, 2)
+        ]
+        for condition, wells in {"mock": ("B02", "B03"), "drug": ("C02", "C03")}.items()
+    }
+    for data, arguments, _ in experiment_layers(conditions):
+        viewer.add_image(data, **arguments)
+
+
+def test_measure_says_which_wells_it_found_and_counts_what_is_chosen(qtbot):
+    viewer = ViewerModel()
+    open_wells(viewer)
+    dock = MeasureWidget(viewer)
+    qtbot.addWidget(dock)
+    dock.profile.setCurrentIndex(dock.profile.findData("area"))
+    wells = dock.choices.wells
+
+    assert wells.words.text() == "4 wells: B02, B03, C02, C03 (2 of mock, 2 of drug)."
+    assert dock.request().wells is None
+    assert run_measurement(dock.request()).units().counted == "wells"
+
+    wells.kind.setCurrentText("each image")
+    assert wells.words.text() == "Each image counts (4 of mock, 4 of drug)."
+    assert run_measurement(dock.request()).units().counted == "images"
+
+    wells.kind.setCurrentText("by a pattern")
+    wells.pattern.setText("f.$")
+    assert wells.words.text().startswith("2 wells: f1, f2 ")
+    assert Figures(run_measurement(dock.request())).effects()["n_before"].iloc[0] == 2
+    wells.pattern.setText("nowhere")
+    assert "is not in the name" in (dock.validation_error() or "")
+
+
+def test_what_is_counted_is_remembered_while_the_dock_is_closed(qtbot):
+    viewer = ViewerModel()
+    open_wells(viewer)
+    dock = MeasureWidget(viewer)
+    qtbot.addWidget(dock)
+    dock.choices.wells.kind.setCurrentText("by a pattern")
+    dock.choices.wells.pattern.setText("^...")
+
+    again = MeasureWidget(viewer)
+    qtbot.addWidget(again)
+
+    assert again.choices.wells.value() == "^..."
+
+
+def test_evaluate_has_the_same_field(qtbot, dock: FineTuneWidget, table: Path, tmp_path: Path):
+    evaluate = EvaluateWidget(ViewerModel())
+    qtbot.addWidget(evaluate)
+    data = evaluate.data
+    data.kind.setCurrentText(FOLDER)
+    data.folder.set_path(table)
+    tick(data.files.columns, "what")
+    data.files.root.set_path(tmp_path / "elsewhere")
+
+    words = evaluate.choices.wells.words.text()
+    assert words.startswith("2 wells: B02, C02 (1 of dmso, 1 of drug).")
+    assert "no p-value" in words
+    evaluate.choices.wells.kind.setCurrentText("each image")
+    assert evaluate.choices.values()["wells"] == "image"

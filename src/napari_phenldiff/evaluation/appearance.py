@@ -21,6 +21,7 @@ from napari_phenldiff.evaluation.distance_table import (
     split_target,
 )
 from napari_phenldiff.evaluation.features import extract_features
+from napari_phenldiff.evaluation.wording import ONE_WELL
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.wells import Wells, well_of
@@ -61,8 +62,8 @@ def compare_appearance(
         groups[name] = [well_of(image, wells) for image in names]
     if any(len(set(groups[name])) < 2 for name in ("source", "target")):
         notes.append(
-            "All images of a condition come from one well or field: the classifier and the floor "
-            "of the distances share their images out one by one, and say too much of them."
+            f"{ONE_WELL}: the classifier and the floor of the distances share their images out "
+            "one by one, and say too much of them."
         )
         for name, images in sets.items():
             groups[name] = cut_tiles(images, side)[1]

@@ -17,6 +17,7 @@ from napari_phenldiff.evaluation.structure import MEASURES, Between, StructureMe
 from napari_phenldiff.evaluation.verdict import has_say, structure_outcome
 from napari_phenldiff.evaluation.wording import (
     OUTCOMES,
+    cautions,
     column_words,
     control_effects,
     headline,
@@ -55,7 +56,7 @@ def write_document(out: str | os.PathLike[str], evaluation: Evaluation) -> Path:
         [section for section in _sections(evaluation) if section is not None],
         verdict=headline(m.verdict),
         mood=_MOODS.get(m.verdict.answer, ""),
-        lead=m.verdict.reason,
+        lead=" ".join([m.verdict.reason, *cautions(m)]),
     )
 
 
@@ -81,8 +82,9 @@ def _sections(evaluation: Evaluation) -> Iterable[Section | None]:
     yield _distances(m)
     yield _memorised(m)
     yield _cycle(m)
-    if m.notes:
-        yield Section("To know", table=_table({"": note} for note in m.notes))
+    rest = [note for note in m.notes if note not in cautions(m)]
+    if rest:
+        yield Section("To know", table=_table({"": note} for note in rest))
     yield Section("Settings and provenance", facts=m.provenance)
 
 

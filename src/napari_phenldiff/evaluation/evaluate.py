@@ -33,6 +33,7 @@ from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
 from napari_phenldiff.evaluation.structure import structure_and_layout
 from napari_phenldiff.evaluation.truth import against_truth
 from napari_phenldiff.evaluation.verdict import judge
+from napari_phenldiff.evaluation.wording import NO_WELLS, TRAINED_WELLS
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
@@ -448,9 +449,9 @@ def _warn_about_wells(
     if units.wells is None:
         if pattern is None:
             notes.append(
-                "Each image is counted, since the names of the images tell no wells. Where several "
-                "come from one well they are less independent than that, and p-values and "
-                f"intervals too good: name the wells with {in_message(EvaluationConfig, 'wells')}."
+                f"{NO_WELLS}. Where several come from one well they are less independent than "
+                "that, and p-values and intervals too good: name the wells with "
+                f"{in_message(EvaluationConfig, 'wells')}."
             )
         return
     if pattern is None:
@@ -467,7 +468,7 @@ def _warn_about_wells(
     }
     if known & used:
         notes.append(
-            f"Other images of {len(known & used)} of the {len(used)} {units.counted} were trained "
+            f"{TRAINED_WELLS} {len(known & used)} of the {len(used)} {units.counted} were trained "
             f"on: what a {units.one} has of its own, the run may know."
         )
 

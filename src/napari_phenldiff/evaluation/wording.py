@@ -20,6 +20,18 @@ OUTCOMES: dict[str, str] = {
 """What a rule said of the claim."""
 
 
+ONE_WELL = "All images of a condition come from one well or field"
+NO_WELLS = "Each image is counted, since the names of the images tell no wells"
+TRAINED_WELLS = "Other images of"
+"""How notes begin that say how far images count as repeats."""
+
+
+def cautions(metrics: Metrics) -> tuple[str, ...]:
+    """Return the notes that say how far images count as repeats: they belong to the verdict."""
+    begins = (ONE_WELL, NO_WELLS, TRAINED_WELLS)
+    return tuple(note for note in metrics.notes if note.startswith(begins))
+
+
 def headline(verdict: Verdict) -> str:
     """Give the answer in a few words: ``"Not supported"``."""
     return verdict.answer[:1].upper() + verdict.answer[1:]

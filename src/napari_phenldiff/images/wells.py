@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.places import place_of
 
 _WELL = re.compile(r"(?<![A-Za-z0-9])([A-P])(0{0,2}[1-9]|0?1[0-9]|0?2[0-4])(?![A-Za-z0-9])")
 """Row and column on a plate of up to 384 wells, such as B02 or B002."""
@@ -32,6 +34,25 @@ def wells_in(names: Sequence[str]) -> list[str] | None:
     found = [_WELL.search(name) for name in names]
     wells = [f"{one[1]}{int(one[2])}" for one in found if one is not None]
     return wells if len(wells) == len(names) else None
+
+
+def known_wells(images: Iterable[Image]) -> list[str] | None:
+    """Name the well, culture or animal of each image, if all are known.
+
+    Parameters
+    ----------
+    images : iterable of Image
+        A table or a plate tells, or else the name of the image.
+
+    Returns
+    -------
+    list of str or None
+        In their order, with the plate where one is known.
+    """
+    places = [place_of(image.part_of or image.name) for image in images]
+    if not all(place.kind == "well" for place in places):
+        return None
+    return [place.name for place in places]
 
 
 def check_wells(names: Iterable[str], pattern: str) -> None:

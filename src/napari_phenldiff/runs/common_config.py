@@ -31,8 +31,10 @@ class CommonTraining(BaseModel):
         Literal["auto"] | Annotated[int, Field(ge=0)], Shown("Validation images", advanced=True)
     ] = "auto"
     """Images per condition for the validation loss, which are not trained on; it rises when the
-    model memorises the others. ``auto`` takes up to 8 of the images that are left out, or else one
-    tenth (2 to 8) if every condition has at least 20 images."""
+    model memorises the others. ``auto`` holds out whole wells, one in ten, where all wells are
+    known and every condition has at least 3 wells and 20 images, and takes up to 8 of their images;
+    otherwise up to 8 of the images that are left out, or else one tenth (2 to 8) if every condition
+    has at least 20 images."""
 
     steps: Annotated[int, Field(ge=1), Shown(step=50)] = 300
     """Optimisation steps. More learn the phenotype better, until the model starts to memorise the

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import order_by_name
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.naming import count, quoted
+from napari_phenldiff.images.wells import known_wells
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.common_config import CommonTraining
 from napari_phenldiff.runs.folder import Run
@@ -22,6 +24,10 @@ from napari_phenldiff.runs.folder import Run
 _MOST_VALIDATION, _FEWEST_VALIDATION = 8, 2
 _ENOUGH = 20
 """With this many images in every condition, a tenth of them is set aside for validation."""
+
+_FEWEST_WELLS, _MOST_HELD_OUT = 3, 0.4
+"""With this many wells in every condition, whole wells are set aside, but no larger part of the
+images than this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +86,8 @@ def prepare(experiment: Experiment, config: CommonTraining) -> Prepared:
     experiment.check()
     warnings: list[str] = []
     wanted = config.images_per_condition
+    whole, aside = _whole_wells(experiment, config)
+    experiment = whole
     chosen = experiment
     if wanted is not None:
         warnings += [
@@ -90,9 +98,71 @@ def prepare(experiment: Experiment, config: CommonTraining) -> Prepared:
         ]
         chosen = experiment.subset(wanted, config.seed)
         chosen.check()
-    training, validation = _split(experiment, chosen, config)
+    if aside is None:
+        training, validation = _split(experiment, chosen, config)
+    else:
+        training, validation = chosen, aside.images
+        warnings.append(aside.in_words())
     scaling = IntensityScaling.fit(training.images)
     return Prepared(training, validation, scaling, (*chosen.warnings(), *warnings))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _HeldOut:
+    """Wells that are not trained on, and images of them that are watched."""
+
+    wells: tuple[str, ...]
+    images: Experiment
+
+    def in_words(self) -> str:
+        watched = ", ".join(
+            f"{len(condition.images)} of {condition.name}" for condition in self.images.conditions
+        )
+        which = quoted(self.wells, limit=6)
+        return (
+            f"No image of {count(len(self.wells), 'well')} ({which}) is trained on, so that the "
+            f"run can be judged by them; the validation loss is that of some ({watched})."
+        )
+
+
+def _whole_wells(
+    experiment: Experiment, config: CommonTraining
+) -> tuple[Experiment, _HeldOut | None]:
+    """Set whole wells aside where all wells are known: one in ten, of each condition at least one.
+
+    Images of a well that is trained on say less about others. What is asked for by number is drawn
+    from all images, and so it is where that would leave too little to train on.
+    """
+    images = {condition.name: condition.images for condition in experiment.conditions}
+    found = {name: known_wells(group) for name, group in images.items()}
+    wells = {name: names for name, names in found.items() if names is not None}
+    if (
+        config.validation_images != "auto"
+        or len(wells) < len(images)
+        or any(len(group) < _ENOUGH for group in images.values())
+        or any(len(set(names)) < _FEWEST_WELLS for names in wells.values())
+    ):
+        return experiment, None
+    held: set[str] = set()
+    for name, names in wells.items():
+        ordered = sorted(set(names))
+        order = order_by_name(name, len(ordered), config.seed)
+        number = max(1, len(ordered) // 10) - len(held & set(ordered))
+        held |= set([well for k in order if (well := ordered[k]) not in held][: max(number, 0)])
+    kept: dict[str, list[Image]] = {}
+    watched: dict[str, Sequence[Image]] = {}
+    for name, group in images.items():
+        out = [image for image, well in zip(group, wells[name], strict=True) if well in held]
+        if len(out) > _MOST_HELD_OUT * len(group):
+            return experiment, None
+        kept[name] = [
+            image for image, well in zip(group, wells[name], strict=True) if well not in held
+        ]
+        watched[name] = _draw(name, out, min(_MOST_VALIDATION, len(out)), config.seed)
+    whole = replace(
+        Experiment.from_images(kept), left_out=experiment.left_out, remarks=experiment.remarks
+    )
+    return whole, _HeldOut(tuple(sorted(held)), Experiment.from_images(watched))
 
 
 def _split(

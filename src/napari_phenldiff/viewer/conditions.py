@@ -15,6 +15,7 @@ from napari_phenldiff.images.channel_match import ChannelMatch
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.sources import ImageSource
+from napari_phenldiff.viewer.image_places import parts_of
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class ConditionChoice:
         Data type, for example ``"uint8"``; empty where it is not known.
     n_planes : int
         Number of z planes.
+    sources : tuple of ImageSource
+        Where the images lie, if it comes from a folder or table.
     """
 
     name: str
@@ -53,6 +56,13 @@ class ConditionChoice:
     sizes: tuple[tuple[int, int], ...] = ()
     dtype: str = ""
     n_planes: int = 1
+    sources: tuple[ImageSource, ...] = ()
+
+    def images(self) -> dict[str, str | None]:
+        """Return the well or stack that each image is a part of, by the name of the image."""
+        if self.group is not None:
+            return parts_of(self.group)
+        return {source.name: source.site.part_of for source in self.sources}
 
     def label(self) -> str:
         """Return the name with the number of images, as it is shown in a list."""
@@ -164,7 +174,7 @@ def find_dataset(folder: Path, arrangement: Arrangement | None = None) -> Datase
 def _choice(name: str, sources: Sequence[ImageSource]) -> ConditionChoice:
     peek = sources[0].peek()
     if peek is None:
-        return ConditionChoice(name, len(sources))
+        return ConditionChoice(name, len(sources), sources=tuple(sources))
     n_images = peek.n_images if len(sources) == 1 else len(sources)
     return ConditionChoice(
         name,
@@ -173,4 +183,5 @@ def _choice(name: str, sources: Sequence[ImageSource]) -> ConditionChoice:
         sizes=(peek.size,),
         dtype=peek.dtype,
         n_planes=peek.n_planes,
+        sources=tuple(sources),
     )

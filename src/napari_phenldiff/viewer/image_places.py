@@ -181,6 +181,25 @@ class Lot:
                 geometry = geometry.stretched(axis, self.axes.n_channels)
         return planes.reshape(*shape, *planes.shape[-2:]), geometry
 
+    def shortened(self, names: Sequence[str]) -> Lot:
+        """Return the place of fewer images, one after the other from where the first lies.
+
+        Raises
+        ------
+        InputError
+            If several axes count images.
+        """
+        axes = self._fields()
+        if len(axes) != 1:
+            raise InputError(
+                "The images lie along several axes, so some of them can't be shown: translate all."
+            )
+        shape = tuple(
+            len(names) if axis == axes[0] else n for axis, n in enumerate(self.axes.shape)
+        )
+        parts = (None,) * len(names)
+        return replace(self, names=tuple(names), axes=replace(self.axes, shape=shape), parts=parts)
+
     def _fields(self) -> list[int]:
         return [axis for axis, kind in enumerate(self.axes.kinds) if kind == "field"]
 
@@ -289,6 +308,15 @@ class FieldImages:
             for place, name in enumerate(lot.names)
         }
         return [self.image(*places[name]) for name in names]
+
+
+def parts_of(group: LayerGroup) -> dict[str, str | None]:
+    """Return the well or stack that each image of a group is a part of, by its name."""
+    found: dict[str, str | None] = {}
+    for layers, infos in zip(group.parts, group.infos, strict=True):
+        lot = Lot.of(layers[0], infos[0])
+        found |= dict(zip(lot.names, lot.parts, strict=True))
+    return found
 
 
 def image_shown(viewer: ViewerModel, group: LayerGroup) -> int:

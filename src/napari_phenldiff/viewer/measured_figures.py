@@ -83,6 +83,7 @@ class Figures:
                 measurement,
                 self._names,
                 table=table,
+                wells=self.measured.units(),
                 theme=theme,
                 narrow=narrow,
                 strength=self.measured.strength,
@@ -94,7 +95,9 @@ class Figures:
 
         with self._comparing:
             if self._effects is None:
-                self._effects = effects(self.measured.measurement, **self._names)
+                self._effects = effects(
+                    self.measured.measurement, **self._names, wells=self.measured.units()
+                )
             return self._effects
 
     def values(self, kind: FigureKind) -> pd.DataFrame:
@@ -114,8 +117,14 @@ class Figures:
         if kind == "effects":
             return self.effects()
         if kind == "groups":
-            return four_group_values(self.measured.measurement, **self._names)
-        table = paired_values(self.measured.measurement, **pair_ends(**self._names))
+            return four_group_values(
+                self.measured.measurement, **self._names, wells=self.measured.units()
+            )
+        table = paired_values(
+            self.measured.measurement,
+            **pair_ends(**self._names),
+            wells=self.measured.units(),
+        )
         if kind == "pairs":
             return table
         assert self.measured.gallery is not None

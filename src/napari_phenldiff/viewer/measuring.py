@@ -15,6 +15,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.figures.gallery import GalleryCrops, changed_images, crop_changes
 from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.statistics.units import Units, units_of, wells_by_pattern
 from napari_phenldiff.measurement.tables.measurement import Measurement
 from napari_phenldiff.viewer.image_places import FieldImages, Lot
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
@@ -90,6 +91,8 @@ class Measured:
         thresholds were used.
     taken_from : tuple of (weakref.ref, int)
         The layers that were measured, and the identity of what they held; see `is_open`.
+    wells : str or None
+        What is counted, as it was asked for.
     """
 
     source: str
@@ -124,6 +127,19 @@ class Measured:
             at = "" if self.strength == 1 else f" at strength {self.strength:g}"
             told += f", with their translation{at}"
         return told
+
+    wells: str | None = None
+
+    def units(self) -> Units:
+        """Return what is counted: wells, fields or images.
+
+        Raises
+        ------
+        InputError
+            If the pattern of the wells is not in a name.
+        """
+        measurement, pattern = self.measurement, self.wells
+        return units_of(measurement, wells_by_pattern(measurement, pattern) if pattern else None)
 
     def without_pixels(self) -> Measured:
         """Return what a dock shows for hours, without the images that it doesn't."""
@@ -228,6 +244,7 @@ def run_measurement(
         tuple(groups),
         request.strength(),
         labels={name: str(layer.name) for name, layer in (request.labels or {}).items()},
+        wells=request.wells,
     )
     return _with_gallery(measured, images)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.wells import check_wells
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.profiles.channels import with_channels
 from napari_phenldiff.measurement.segmentation.segmenters import (
@@ -18,7 +19,7 @@ from napari_phenldiff.measurement.segmentation.segmenters import (
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.viewer.given_labels import GivenByLayers, LabelsSnapshot
-from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.image_places import FieldImages, parts_of
 from napari_phenldiff.viewer.layer_groups import LayerGroup
 
 RECONSTRUCTED, TRANSLATED = "reconstructed", "translated"
@@ -46,6 +47,9 @@ class MeasuringRequest:
     labels : mapping of str to labels layer, or None
         By the name that each group has in tables, the layer with its objects, in place of what
         the profile would cut out first. None where thresholds are used.
+    wells : str or None
+        Pattern that finds the well in the name of an image, or ``"image"``; None for what names and
+        tables tell.
     """
 
     profile: str
@@ -57,6 +61,7 @@ class MeasuringRequest:
     thresholds: Mapping[str, float] | None = None
     z: int | Projection | None = None
     labels: Mapping[str, Any] | None = None
+    wells: str | None = None
 
     def chosen_settings(self) -> Settings:
         """Return the settings, or else the defaults of the profile, with channels by their names.
@@ -145,7 +150,17 @@ class MeasuringRequest:
                     f"The translated images are shown at strengths from {min(strengths):.2f} to "
                     f"{max(strengths):.2f}; turn their dials to one strength, or translate again."
                 )
-        return self._labels_error()
+        return self._labels_error() or self._wells_error()
+
+    def _wells_error(self) -> str | None:
+        if self.wells is None:
+            return None
+        names = [name for group in self.groups().values() for name in parts_of(group)]
+        try:
+            check_wells(names, self.wells)
+        except InputError as error:
+            return str(error)
+        return None
 
     def _direction_error(self, translated: LayerGroup) -> str | None:
         """Return why a translation can't be compared with these conditions, if it can't."""

@@ -26,6 +26,7 @@ from napari_phenldiff.viewer.first_shown import keep_something_shown
 from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.layer_info import LayerInfo
 from napari_phenldiff.viewer.reader import PathOrPaths
+from napari_phenldiff.viewer.shown_name import tell_names
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -71,6 +72,7 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
     viewer = napari.current_viewer()
     if viewer is not None:
         keep_something_shown(viewer)
+        tell_names(viewer)
     given = [path] if isinstance(path, (str, Path)) else list(path)
     if len(given) != 1:
         return reader.read_layers(path)

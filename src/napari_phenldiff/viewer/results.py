@@ -124,6 +124,9 @@ def _adding(
     channels = new.channel_names
     # Of the layer as it lies now: it may have been moved since the images were taken.
     lot = Lot.of(real[0], LayerInfo.of(real[0]))
+    if new.originals and new.field is None and len(new.originals) < len(lot.names):
+        # Some were left out: those that are left follow each other, beside their originals.
+        lot = lot.shortened([image.name for image in new.originals])
     shown: Sequence[Layer] = real
     if new.originals:
         limits = display_limits(new.originals)

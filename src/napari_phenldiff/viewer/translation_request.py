@@ -14,7 +14,9 @@ from napari_phenldiff import __version__
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
+from napari_phenldiff.images.sources import choose_channels
 from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.jobs.trained_channels import trained_of
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.translation_settings import settings_of_run
@@ -97,6 +99,8 @@ class TranslationRequest:
         Folder of the run's base model, if it is not where it was.
     settings : mapping of str to object
         By the names of `TranslationConfig`; what is not named has its default.
+    unseen : bool
+        Whether images that the run was trained on are left out, where all are asked for.
     """
 
     run: Path | None
@@ -107,6 +111,7 @@ class TranslationRequest:
     region: Region | None = None
     base_at: Path | None = None
     settings: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    unseen: bool = False
 
     def validation_error(self) -> str | None:
         """Return why this can't be translated, if it can't; None if it looks right."""
@@ -126,6 +131,7 @@ class TranslationRequest:
             if name not in run.conditions:
                 return f"Choose a source and a target; the run knows {', '.join(run.conditions)}."
         ours = self.group.channel_names
+        ours = trained_of(run, ours) or ours
         unnamed = ours == default_channel_names(len(run.channel_names))
         if ours != run.channel_names and not unnamed:
             return (
@@ -154,13 +160,18 @@ class TranslationRequest:
         Raises
         ------
         InputError
-            If nothing is chosen, or the channels of the layers don't fit each other.
+            If nothing is chosen, the channels of the layers don't fit each other, or no image is
+            left.
         """
         names = []
-        for index, image in enumerate(self._each()):
+        for place, image in self._each():
             # Numbered, because two images of a stack may have the same name.
-            names.append(f"{index:05d}_{image.name}.tif")
+            names.append(f"{place:05d}_{image.name}.tif")
             write_tiff(folder / names[-1], image)
+        if not names:
+            raise InputError(
+                "The run was trained on all of these images: take these, too, or open others."
+            )
         return names
 
     def images(self) -> list[Image]:
@@ -171,19 +182,34 @@ class TranslationRequest:
         InputError
             If nothing is chosen, or the channels of the layers don't fit each other.
         """
-        return list(self._each())
+        return [image for _, image in self._each()]
 
-    def _each(self) -> Iterator[Image]:
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels that are translated: of more than the run knows, those that it knows."""
+        names = () if self.group is None else self.group.channel_names
+        chosen = None if self.run is None else trained_of(Run.open(self.run), names)
+        return chosen or names
+
+    def _each(self) -> Iterator[tuple[int, Image]]:
+        """Yield the images with their places, read when it is their turn."""
         if self.group is None:
             raise InputError("Choose the images to translate.")
-        fields = FieldImages(self.group)
+        fields, channels = FieldImages(self.group), self.channel_names
+        known: frozenset[str] = frozenset()
+        if self.unseen and self.field is None and self.run is not None:
+            known = Run.open(self.run).trained_images
         # Of a stack of many files, only the image that is asked for is read.
-        for image in fields if self.field is None else [fields.at(self.field)]:
+        for place, image in enumerate(fields if self.field is None else [fields.at(self.field)]):
+            if channels != self.group.channel_names:
+                image = choose_channels(image, channels)
+            if known and image.sha256 in known:
+                continue
             if self.region is None:
-                yield image
+                yield place, image
             else:
                 rows, columns = self.region.slices
-                yield replace(image, data=image.data[:, rows, columns], path=None)
+                yield place, replace(image, data=image.data[:, rows, columns], path=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,7 +265,7 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
         "trained_on": run.digest,
         "versions": {**run.versions, "napari-phenldiff": __version__},
         "source_images": [image.name for image in kinds["translated"]],
-        "source_files": _source_files(request),
+        "source_files": _source_files(request, names),
         "region": None if request.region is None else request.region.as_dict(),
         **settings_of_run(run, request.config()).model_dump(),
     }
@@ -251,13 +277,16 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
             # Where the copy for the session lay is nothing to remember.
             image.pop("source_file", None)
             image["image"] = str(image.get("image", "")).partition("_")[2]
-    originals = () if request.group.one_layer_per_channel else tuple(request.images())
+    fewer = request.field is None and len(names) < request.group.n_images
+    shown = request.group.one_layer_per_channel and not fewer
+    originals = () if shown else tuple(request.images())
     return TranslationResult(kinds["translated"], kinds["reconstructed"], originals, provenance)
 
 
-def _source_files(request: TranslationRequest) -> list[str | None]:
+def _source_files(request: TranslationRequest, names: list[str]) -> list[str | None]:
     assert request.group is not None
     paths = request.group.infos[0][0].paths
     if request.field is not None and request.field < len(paths):
         paths = paths[request.field : request.field + 1]
-    return list(paths)
+    places = [int(name.partition("_")[0]) for name in names]
+    return [paths[place] for place in places] if len(paths) > max(places) else list(paths)

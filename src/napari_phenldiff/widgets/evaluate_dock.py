@@ -209,6 +209,8 @@ class EvaluateWidget(DropPanel):
         self.refresh()
 
     def _on_data(self) -> None:
+        chosen = [choice for choice in self.data.choices() if choice is not None]
+        self.choices.wells.show_images({choice.name: choice.images() for choice in chosen})
         run, names = self.run_choice.run(), self.data.names()
         there = (None if run is None else run.path, *names)
         if there != self._conditions:

@@ -120,6 +120,7 @@ class MeasureWidget(DropPanel):
             self.files.thresholds(),
             self.choices.z(),
             self.choices.given_labels(),
+            self.choices.wells.value(),
         )
 
     def _settings(self) -> Settings | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs import estimate
@@ -122,6 +122,16 @@ class TranslateWidget(DropPanel):
             "The image that the slider shows; the part of it that is in view, which is faster for "
             "a large field; or all images along the slider.",
         )
+        self.unseen = QCheckBox("Only what it was not trained on")
+        self._image_form = form
+        form.row(
+            "New images",
+            self.unseen,
+            "Leave out the images that the run was trained on: what it does to images that it "
+            "knows says little about others. Those that are left follow each other along the "
+            "slider, in layers of their own.",
+        )
+        self.unseen.toggled.connect(lambda: self.refresh())
 
     def _add_conditions(self) -> None:
         self.source = choice_box()
@@ -183,6 +193,7 @@ class TranslateWidget(DropPanel):
             region=region,
             base_at=self.settings.base_at.path(),
             settings={**self.settings.values(), "strength": self.strength.value()},
+            unseen=self._wants_all() and self.unseen.isChecked(),
         )
 
     def _wants_all(self) -> bool:
@@ -217,8 +228,13 @@ class TranslateWidget(DropPanel):
         group = self.images.currentData()
         stacked = group is not None and group.n_images > 1
         count = group.n_images if stacked and self._wants_all() else 1
+        self._image_form.show_row(self.unseen, count > 1)
         self.job_foot.set_start(
-            "Translate" if count == 1 else f"Translate {count} images",
+            "Translate"
+            if count == 1
+            else "Translate new images"
+            if self.unseen.isChecked()
+            else f"Translate {count} images",
             "Translate in a background process and add the result as layers",
         )
         self._unclear = self._why_unclear()

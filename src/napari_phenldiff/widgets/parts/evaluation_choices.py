@@ -16,6 +16,7 @@ from napari_phenldiff.widgets.parts.choices import CHECK_HEIGHT, fill_checks, ti
 from napari_phenldiff.widgets.parts.folder_field import FolderField
 from napari_phenldiff.widgets.parts.form import Panel
 from napari_phenldiff.widgets.parts.setting_rows import SettingRows
+from napari_phenldiff.widgets.parts.wells_choice import WellsChoice
 
 _CONTROLS = ("cycle", "paired")
 
@@ -42,12 +43,13 @@ class EvaluationChoices(QObject):
         self._add_evaluation(panel)
         self._add_controls(panel)
         self.rows.changed.connect(self.changed)
+        self.wells.changed.connect(self.changed)
         self.name.textChanged.connect(self.changed)
         for folder in (self.shuffled, self.half_split):
             folder.changed.connect(self.changed)
         self.keep.itemChanged.connect(self.changed)
         # the fields that scripts fill in
-        self.images, self.wells = self.rows["images"], self.rows["wells"]
+        self.images = self.rows["images"]
         self.trained_too, self.paired = self.rows["trained_too"], self.rows["paired"]
         self.cycle = self.rows["cycle"]
 
@@ -55,7 +57,8 @@ class EvaluationChoices(QObject):
         self.keep = QListWidget()
         self.name = QLineEdit()
         self._form = form = panel.section("Evaluation")
-        self.rows.add(form, "images", "wells")
+        self.rows.add(form, "images")
+        self.wells = WellsChoice(form, self.rows)
         self.rows.add_own(form, "keep", self.keep)
         self.rows.add_rest(form, without=_CONTROLS)
         form.row(
@@ -87,7 +90,7 @@ class EvaluationChoices(QObject):
 
     def values(self) -> dict[str, Any]:
         """Return what is filled in, by the names of `EvaluationConfig`."""
-        return {**self.rows.values(), "keep": self._keep()}
+        return {**self.rows.values(), "wells": self.wells.value(), "keep": self._keep()}
 
     def set_run(self, run: Run | None) -> None:
         """List the channels of a run; those that it keeps by itself are ticked."""

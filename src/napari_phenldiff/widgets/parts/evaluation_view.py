@@ -15,7 +15,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation.wording import OUTCOMES, headline
+from napari_phenldiff.evaluation.wording import OUTCOMES, cautions, headline
 from napari_phenldiff.viewer.evaluations import ANSWERS, MARKS, FoundEvaluation
 from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.form import note
@@ -48,6 +48,7 @@ class EvaluationView(QWidget):
         self.found: FoundEvaluation | None = None
         self.verdict = note()
         self.reason = note()
+        self.caution = note()
         self.what = note()
         self.report_button = QPushButton("Open the report")
         self.report_button.setToolTip(
@@ -67,7 +68,7 @@ class EvaluationView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.setSpacing(6)
-        for widget in (self.verdict, self.reason, self.what):
+        for widget in (self.verdict, self.reason, self.caution, self.what):
             layout.addWidget(widget)
         row = QHBoxLayout()
         row.addWidget(self.report_button, 1)
@@ -114,7 +115,12 @@ class EvaluationView(QWidget):
             widget.setVisible(found is not None)
         for button in (self.report_button, self.folder_button):
             button.setEnabled(found is not None)
-        self.notes.setVisible(found is not None and bool(found.metrics.notes))
+        told = () if found is None else cautions(found.metrics)
+        rest = [] if found is None else [n for n in found.metrics.notes if n not in told]
+        self.notes.setVisible(bool(rest))
+        self.caution.setVisible(bool(told))
+        self.caution.setText("\n".join(told))
+        self.caution.setStyleSheet(f"color: {self._color('open')};")
         if found is None:
             return
         verdict = found.metrics.verdict
@@ -138,7 +144,7 @@ class EvaluationView(QWidget):
             "<b>Main numbers</b> (95 % interval or quartiles)"
             + _table((escape(what), f"{escape(value)}") for what, value in found.numbers())
         )
-        self.notes.setText("\n".join(f"To know: {text}" for text in found.metrics.notes))
+        self.notes.setText("\n".join(f"To know: {text}" for text in rest))
 
     def _color(self, outcome: str) -> str:
         name = {"against": "error", "open": "warning"}.get(outcome, "text")

@@ -11,12 +11,14 @@ from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.segmenters import objects_field
+from napari_phenldiff.viewer.image_places import parts_of
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 from napari_phenldiff.viewer.measuring import RECONSTRUCTED, TRANSLATED, translations
 from napari_phenldiff.viewer.unclear_axes import plane_of_slider
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
 from napari_phenldiff.widgets.parts.form import Form
 from napari_phenldiff.widgets.parts.labels_choice import LabelsChoice
+from napari_phenldiff.widgets.parts.wells_choice import WellsChoice
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -75,6 +77,8 @@ class MeasureChoices(QObject):
             getattr(self, name).currentIndexChanged.connect(self.changed)
             getattr(self, name).activated.connect(self.chosen)
         self.labels = LabelsChoice(form, viewer)
+        self.wells = WellsChoice(form)
+        self.wells.changed.connect(self.changed)
         self.labels.changed.connect(self._on_labels)
         self.labels.chosen.connect(self.chosen)
         self._filling = False
@@ -112,6 +116,8 @@ class MeasureChoices(QObject):
     def refresh(self) -> None:
         """Ask for what is made of z planes where there are some."""
         self._form.show_row(self.planes, self._planes() is not None)
+        real = (self.source.currentData(), self.target.currentData())
+        self.wells.show_images({group.name: parts_of(group) for group in real if group is not None})
         self._fill_labels()
 
     def given_labels(self) -> dict[str, Any] | None:
@@ -165,11 +171,17 @@ class MeasureChoices(QObject):
     def texts(self) -> dict[str, str]:
         """Return what is chosen apart from the profile, for `choose`."""
         texts = {name: getattr(self, name).currentText() for name in _KEPT}
-        return texts | {"objects": self.labels.kind.currentText()}
+        return texts | {
+            "objects": self.labels.kind.currentText(),
+            "wells": self.wells.value() or "",
+        }
 
     def choose(self, texts: dict[str, str]) -> None:
         """Choose again what was chosen, as far as it is still there."""
+        self.wells.setText(texts.get("wells", ""))
         for name, text in texts.items():
+            if name == "wells":
+                continue
             box = self.labels.kind if name == "objects" else getattr(self, name)
             if box.findText(text) >= 0:
                 box.setCurrentIndex(box.findText(text))

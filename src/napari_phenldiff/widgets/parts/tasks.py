@@ -6,7 +6,7 @@ Functions and not methods of the docks, because the work goes on when its dock i
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from napari_phenldiff.jobs.session import EVENTS_NAME, IMAGES_NAME, TranslateReq
 from napari_phenldiff.runs.events import Event, Finished, Loading
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
+from napari_phenldiff.viewer.layer_groups import LayerGroup
 from napari_phenldiff.viewer.model_session import KeptTranslation, session_of
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
@@ -41,6 +42,7 @@ from napari_phenldiff.widgets.parts.background import (
 from napari_phenldiff.widgets.parts.idle import later_in
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 
@@ -177,6 +179,13 @@ def end_with_window(viewer: Viewer, dock: QWidget) -> None:
         window.destroyed.connect(host.close)
 
 
+def _layers_of(group: LayerGroup, channels: Sequence[str]) -> Sequence[Layer]:
+    """Return the layers of some channels, all where there are no others."""
+    found = dict(zip(group.channel_names, group.parts[0], strict=False))
+    some = len(channels) < len(group.parts[0]) and all(name in found for name in channels)
+    return [found[name] for name in channels] if some else group.parts[0]
+
+
 def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
     """Translate in the viewer's session, and add the result to the viewer when it is there.
 
@@ -233,7 +242,7 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
         region = request.region
         translation = add_translation(
             viewer,
-            real.parts[0],
+            _layers_of(real, images.translated[0].channel_names),
             NewTranslation(
                 images.translated,
                 images.reconstructed,

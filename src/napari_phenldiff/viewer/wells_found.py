@@ -1,0 +1,70 @@
+"""Which wells, or else fields, the statistics of chosen images count, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of
+from napari_phenldiff.measurement.statistics.units import Units, units_of_names
+
+_MOST_NAMED = 8
+"""Wells that are named; of more, the first ones are."""
+
+Images = Mapping[str, str | None]
+"""By the name of an image, the well or stack that it is a part of, where one is known."""
+
+
+def wells_in_words(conditions: Mapping[str, Images], wells: str | None) -> str:
+    """Say what is counted of images, and how many there are in each condition.
+
+    Parameters
+    ----------
+    conditions : mapping of str to mapping
+        By the name of the condition, its images.
+    wells : str or None
+        Pattern that finds the well in a name, ``"image"`` where each image counts, or None for what
+        names and tables tell.
+
+    Returns
+    -------
+    str
+        Empty without images; what is wrong with a pattern.
+    """
+    images = {name: part for group in conditions.values() for name, part in group.items()}
+    if not images:
+        return ""
+    try:
+        units = _units(images, wells)
+    except InputError as error:
+        return str(error)
+    found: dict[str, list[str]] = {}
+    for condition, group in conditions.items():
+        named = (units.wells[name] if isinstance(units.wells, Mapping) else name for name in group)
+        found[condition] = sorted(set(map(_plain, named)))
+    each = ", ".join(f"{len(names)} of {condition}" for condition, names in found.items())
+    if units.counted == "images":
+        why = "" if wells is not None else "No name tells a well: "
+        return f"{why}{'each' if why else 'Each'} image counts ({each})."
+    every = sorted({name for names in found.values() for name in names})
+    more = ", ..." if len(every) > _MOST_NAMED else ""
+    text = f"{count(len(every), units.one)}: {', '.join(every[:_MOST_NAMED])}{more} ({each})."
+    if min(map(len, found.values())) < 2:
+        text += f" From one {units.one} of a condition there is no p-value."
+    return text
+
+
+def _units(images: Images, wells: str | None) -> Units:
+    if wells is None:
+        parts = {name: part for name, part in images.items() if part is not None}
+        return units_of_names(images, parts)
+    if wells == EACH_IMAGE:
+        return Units()
+    check_wells(images, wells)
+    return Units({name: well_of(name, wells) for name in images}, "wells")
+
+
+def _plain(name: str) -> str:
+    """Return a well as people call it: a table's is "well B02" or "plateP1 well B02"."""
+    return name.removeprefix("plate").replace(" well ", " ").removeprefix("well ")
