@@ -740,6 +740,33 @@ def test_labels_layers_take_the_place_of_thresholds(
     assert dock.request().labels is None
 
 
+def test_labels_that_are_called_like_both_conditions_are_used_without_being_asked_for(
+    qtbot, dock: MeasureWidget, model: ViewerModel, until_ended
+):
+    labels = dock.choices.labels
+    dock.start()
+    assert until_ended(dock).state is JobState.FINISHED
+    # Objects of a measurement are called like them, too.
+    assert {"untreated: objects", "treated: objects"} <= set(labels_in(model))
+    dock.refresh()
+    assert not labels.used
+
+    drawn = np.ones((4, 96, 96), int)
+    model.add_labels(drawn, name="untreated cellpose")
+    qtbot.wait(50)
+    assert not labels.used
+    model.add_labels(drawn, name="treated cellpose")
+    qtbot.waitUntil(lambda: labels.used)
+    found = {name: layer.name for name, layer in (labels.labels() or {}).items()}
+    assert found == {"untreated": "untreated cellpose", "treated": "treated cellpose"}
+    assert "thresholds are not used" in labels.words.text()
+
+    labels.kind.setCurrentText("thresholds")
+    model.add_labels(drawn, name="untreated again")
+    qtbot.wait(50)
+    assert not labels.used
+
+
 def test_a_translation_has_the_labels_of_the_source(
     qtbot, translated: ViewerModel, add_translated, until_ended
 ):

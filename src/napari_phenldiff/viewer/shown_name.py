@@ -87,4 +87,5 @@ def _write(viewer: ViewerModel) -> None:
     if viewer not in _STARTED:
         # Only once: who hides it does not want it.
         _STARTED.add(viewer)
+        text.box = True  # legible on any image, in any theme
         text.visible = True

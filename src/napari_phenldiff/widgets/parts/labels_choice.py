@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
+from superqt.utils import signals_blocked
 
 from napari_phenldiff.viewer.given_labels import label_layers, suggested, why_not_given
 from napari_phenldiff.viewer.layer_groups import LayerGroup
+from napari_phenldiff.viewer.objects import MEASUREMENT_METADATA_KEY
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
 from napari_phenldiff.widgets.parts.form import Form, note
 
@@ -29,7 +31,8 @@ _ROLES = {
 class LabelsChoice(QObject):
     """Rows to choose labels layers that take the place of thresholds.
 
-    A layer is chosen by itself if it is called like the group that it fits.
+    A layer is chosen by itself if it is called like the group that it fits. Once there is one for
+    both conditions that no measurement has made, labels are used without being asked for.
 
     Parameters
     ----------
@@ -73,8 +76,9 @@ class LabelsChoice(QObject):
             box.activated.connect(self.chosen)
         self.words = note()
         form.wide(self.words)
-        self.kind.currentIndexChanged.connect(self.changed)
+        self.kind.currentIndexChanged.connect(self._on_kind)
         self.kind.activated.connect(self.chosen)
+        self._settled = False
         self._show_rows()
 
     @property
@@ -94,6 +98,10 @@ class LabelsChoice(QObject):
             What the labels take the place of, in words.
         """
         self._groups = dict(groups)
+        if not self.used and not self._settled and self._are_given(groups):
+            self._settled = True
+            with signals_blocked(self.kind):
+                self.kind.setCurrentText(LABELS)
         layers = label_layers(self._viewer.layers) if self.used else []
         source = groups.get("source", ("", None))[1]
         for role, box in self.boxes.items():
@@ -123,6 +131,27 @@ class LabelsChoice(QObject):
             )
         self.words.setText(words)
         self._show_rows()
+
+    def _on_kind(self) -> None:
+        self._settled = True  # what somebody has chosen stays
+        self.changed.emit()
+
+    def _are_given(self, groups: Mapping[str, tuple[str, LayerGroup]]) -> bool:
+        """Tell whether labels that no measurement has made are called like both conditions."""
+        layers = [
+            layer
+            for layer in label_layers(self._viewer.layers)
+            if MEASUREMENT_METADATA_KEY not in layer.metadata
+        ]
+        if not layers or not {"source", "target"} <= set(groups):
+            return False
+        return all(
+            suggested(
+                [layer for layer in layers if not why_not_given(layer, group)], group, known_as=name
+            )
+            is not None
+            for name, group in (groups["source"], groups["target"])
+        )
 
     def labels(self) -> dict[str, Any] | None:
         """Return the chosen layers by the names of the groups; None where thresholds are used."""
