@@ -105,6 +105,7 @@ class Measured:
     no_gallery: str = "A gallery shows translated images: choose a translation and measure again."
     labels: Mapping[str, str] = field(default_factory=dict)
     taken_from: tuple[tuple[weakref.ref[Any], int | None], ...] = ()
+    wells: str | None = None
 
     def of_layers(self, groups: Iterable[LayerGroup]) -> Measured:
         """Return the same, which knows the layers that it was taken from."""
@@ -127,8 +128,6 @@ class Measured:
             at = "" if self.strength == 1 else f" at strength {self.strength:g}"
             told += f", with their translation{at}"
         return told
-
-    wells: str | None = None
 
     def units(self) -> Units:
         """Return what is counted: wells, fields or images.
