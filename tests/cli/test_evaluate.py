@@ -150,3 +150,24 @@ def test_events_are_written_for_who_follows(data, trained, tmp_path, phenldiff):
     (last,) = read_events(events, offset)[0]
     assert isinstance(last, Failed)
     assert "not empty" in last.message
+
+
+def test_numbers_are_kept_if_the_report_cannot_be_drawn(
+    data, trained, tmp_path, phenldiff, monkeypatch
+):
+    from napari_phenldiff.evaluation import document
+
+    def fail(*_):
+        raise ValueError("a figure that cannot be drawn")
+
+    monkeypatch.setattr(document, "write_document", fail)
+    out = tmp_path / "out"
+    code, said, err = phenldiff(
+        "evaluate", trained, data, "--profile", "area", "--channel", "marker", "--out", out
+    )
+    assert code == 1
+    assert "a figure that cannot be drawn" in err
+    assert f"all numbers and the verdict are in {out}" in said
+    assert sorted(path.name for path in out.iterdir() if "report" not in path.name) == sorted(
+        ["measured.csv", "measured_settings.json", "metrics.json"]
+    )

@@ -413,3 +413,27 @@ def test_latents_in_a_file_train_the_same_weights(tiny_base, tmp_path, experimen
         adapters.append({p.name: p.read_bytes() for p in run.adapter_path.glob("*.safetensors")})
     assert adapters[0] == adapters[1]
     assert adapters[0]
+
+
+def test_previews_that_a_killed_training_lost_are_made_again(tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base, preview_every=2)
+    for event in finetune(experiment, run.config, run):
+        run.append(event)
+        if isinstance(event, Saved):
+            break  # as if killed between the checkpoint and the preview of step 2
+    assert not (run.path / "previews").exists()
+    for event in train(run, experiment, resume=True):
+        run.append(event)
+    shown = [event.step for event in run.events()[0] if isinstance(event, Preview)]
+    assert shown == [2, 4]
+    assert all((run.path / e.path).exists() for e in run.events()[0] if isinstance(e, Preview))
+
+
+def test_previews_that_are_there_are_not_made_again(tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base, preview_every=2)
+    for event in finetune(experiment, run.config, run):
+        run.append(event)
+        if isinstance(event, Preview):
+            break
+    events = train(run, experiment, resume=True)
+    assert [event.step for event in events if isinstance(event, Preview)] == [4]

@@ -231,9 +231,12 @@ def run(args: argparse.Namespace) -> int:
     say(f"Channels: {channels_in_words(result.settings)}")
     for condition in result.main_values:
         say(_summary(result, condition))
+    # Said before figures are drawn: whatever happens there, the tables are written.
+    for path in reversed(result.written):
+        say(f"{path}")
     with Reporter() as report:
         compared = compare_conditions(comparison, args.out, groups, roles, on_event=report)
-    for path in (*reversed(result.written), *compared):
+    for path in compared:
         say(f"{path}")
     return 0
 

@@ -13,7 +13,7 @@ from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.finite import check_progress
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
-from napari_phenldiff.runs.events import Event, Finished, Saved, Step
+from napari_phenldiff.runs.events import Event, Finished, Preview, Saved, Step
 from napari_phenldiff.runs.folder import Run
 
 
@@ -103,6 +103,8 @@ def optimise(
             yield from (parameter.detach() for parameter in average.parameters)
             yield from average.averages
 
+    if config.preview_every and done and done % config.preview_every == 0:
+        yield from _lost_previews(run, config, done, preview)
     started, step = time.monotonic(), done
     for step in range(done + 1, config.steps + 1):
         loss = trainer.step(step)
@@ -121,6 +123,17 @@ def optimise(
     if not run.has_adapter:  # killed after the last checkpoint, before the adapter was written
         trainer.save(run, step)
     yield Finished(step=step, stopped=step < config.steps)
+
+
+def _lost_previews(
+    run: Run, config: AnyTrainingConfig, done: int, preview: Callable[[int], Iterator[Event]]
+) -> Iterator[Event]:
+    """Make the previews of a checkpoint, if the process was killed between the two."""
+    shown = {e.path for e in run.events()[0] if isinstance(e, Preview) and e.step == done}
+    if len(shown) < len(config.conditions) - 1:  # one of each condition but the target
+        for event in preview(done):
+            if not isinstance(event, Preview) or event.path not in shown:
+                yield event
 
 
 def _kept(run: Run) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,9 +184,23 @@ def evaluate(
     with make_folder_atomic(Path(out)) as aside:
         result.measurement.write(aside / "measured.csv")
         result.metrics.write(aside / "metrics.json")
-        write_document(aside / "report.html", result)
+        failure = _failure(write_document, aside / "report.html", result)
+    if failure is not None:
+        on_event(
+            Warned(f"The report could not be drawn, but all numbers and the verdict are in {out}")
+        )
+        raise failure
     on_event(Finished(result.metrics.n_translated))
     return result
+
+
+def _failure(work: Callable[..., object], *given: object) -> Exception | None:
+    """Do something after which what was computed before is kept, whether it fails or not."""
+    try:
+        work(*given)
+    except Exception as error:
+        return error
+    return None
 
 
 def _opened(run: AnyRun) -> Run:
