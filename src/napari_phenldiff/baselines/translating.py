@@ -14,14 +14,15 @@ import numpy as np
 from napari_phenldiff.baselines.tiles import MULTIPLE
 from napari_phenldiff.diffusion.fields import (
     Batch,
+    BatchBlend,
     BatchProgress,
     OnPart,
     Translation,
     check_conditions,
-    cut,
+    cut_some,
     field_batches,
     no_part,
-    restore,
+    restore_field,
 )
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
@@ -156,24 +157,24 @@ class TileTranslator(ABC):
 
     def _translate_batch(self, batch: Batch, config: TranslationConfig) -> Iterator[Translation]:
         started = time.monotonic()
-        tiles = cut(batch, self.scaling)
-        size = config.batch_size
-        starts = range(0, len(tiles), size)
+        channels = batch[0][0].n_channels
+        # Tiles are blended as they come: all of a large field take gigabytes.
+        translated, reconstructed = BatchBlend(batch, channels), BatchBlend(batch, channels)
+        total = sum(len(grid) for _, grid in batch)
+        starts = range(0, total, config.batch_size)
         passed = BatchProgress(len(batch), len(starts), self.on_part)
-        parts = []
-        for i in starts:
-            parts.append(self.translate_tiles(tiles[i : i + size], config))
+        for start in starts:
+            end = min(start + config.batch_size, total)
+            made = self.translate_tiles(cut_some(batch, self.scaling, start, end), config)
+            translated.add(made.translated)
+            reconstructed.add(made.reconstructed)
             passed()
-        translated = np.concatenate([part.translated for part in parts])
-        reconstructed = np.concatenate([part.reconstructed for part in parts])
         seconds = (time.monotonic() - started) / len(batch)
-        end = 0
-        for image, grid in batch:
-            start, end = end, end + len(grid)
+        for number, (image, _) in enumerate(batch):
             yield Translation(
                 name=image.name,
-                translated=restore(image, grid, translated[start:end], self.scaling),
-                reconstructed=restore(image, grid, reconstructed[start:end], self.scaling),
+                translated=restore_field(image, translated.take(number), self.scaling),
+                reconstructed=restore_field(image, reconstructed.take(number), self.scaling),
                 residual=float("nan"),
                 seconds=seconds,
             )

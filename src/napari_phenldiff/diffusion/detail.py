@@ -51,7 +51,10 @@ class Detail:
         -------
         numpy.ndarray of shape (C, Y, X), float32
         """
-        light, before = (np.maximum(x + 1, 0) / 2 + _FAINT for x in (field, self.seen))
-        part = self.part * np.sqrt(np.minimum(light / before, 1))
-        restored: np.ndarray = field + part * self.lost
-        return restored.astype(np.float32)
+        restored = np.empty(field.shape, np.float32)
+        # Channel by channel, since a large field takes much memory.
+        for k, channel in enumerate(field):
+            light, before = (np.maximum(x + 1, 0) / 2 + _FAINT for x in (channel, self.seen[k]))
+            part = self.part * np.sqrt(np.minimum(light / before, 1))
+            restored[k] = channel + part * self.lost[k]
+        return restored

@@ -13,7 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.checks import check_finite
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.tiles import TileGrid
+from napari_phenldiff.images.tiles import Blend, TileGrid
 from napari_phenldiff.runs.config import TranslationConfig
 
 _OVERLAP = 0.25
@@ -152,20 +152,64 @@ def field_batches(
         yield waiting
 
 
-def cut(batch: Batch, scaling: IntensityScaling) -> np.ndarray:
-    """Return the tiles of all fields of a batch: ``(N, C, Y, X)`` float32 in [-1, 1]."""
-    return np.concatenate([grid.cut(scaling.apply(image.data)) for image, grid in batch])
+def tile_ranges(batch: Batch, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield which tiles of which fields the tiles `start` to `end` of a batch are.
+
+    Yields
+    ------
+    (int, int, int)
+        Number of the field in the batch, and its first tile and that after its last.
+    """
+    before = 0
+    for number, (_, grid) in enumerate(batch):
+        first, last = max(start - before, 0), min(end - before, len(grid))
+        if first < last:
+            yield number, first, last
+        before += len(grid)
 
 
-def restore(
-    image: Image,
-    grid: TileGrid,
-    tiles: np.ndarray,
-    scaling: IntensityScaling,
-    detail: Detail | None = None,
+def cut_some(batch: Batch, scaling: IntensityScaling, start: int, end: int) -> np.ndarray:
+    """Return tiles `start` to `end` of a batch: ``(n, C, Y, X)`` float32 in [-1, 1]."""
+    return np.concatenate(
+        [
+            scaling.apply(batch[number][1].cut(batch[number][0].data, range(first, last)))
+            for number, first, last in tile_ranges(batch, start, end)
+        ]
+    )
+
+
+class BatchBlend:
+    """The fields of a batch, put together from tiles as these come.
+
+    Parameters
+    ----------
+    batch : Batch
+    channels : int
+        Of the tiles.
+    """
+
+    def __init__(self, batch: Batch, channels: int) -> None:
+        self._batch, self._done = batch, 0
+        self._blends = {k: Blend(grid, channels) for k, (_, grid) in enumerate(batch)}
+
+    def add(self, tiles: np.ndarray) -> None:
+        """Add the next tiles ``(n, C, Y, X)`` of the batch."""
+        used = 0
+        end = self._done + len(tiles)
+        for number, first, last in tile_ranges(self._batch, self._done, end):
+            self._blends[number].add(tiles[used : used + last - first])
+            used += last - first
+        self._done = end
+
+    def take(self, number: int) -> np.ndarray:
+        """Return a field ``(C, Y, X)`` that is complete, and let go of it."""
+        return self._blends.pop(number).field
+
+
+def restore_field(
+    image: Image, field: np.ndarray, scaling: IntensityScaling, detail: Detail | None = None
 ) -> Image:
-    """Blend tiles ``(N, C, Y, X)`` in [-1, 1] into a field in the image's grey values."""
-    field = grid.blend(tiles)
+    """Bring a field ``(C, Y, X)`` in [-1, 1] to the image's grey values."""
     if detail is not None:
         field = detail.put_back(field)
     data = scaling.invert(field, image.data.dtype)

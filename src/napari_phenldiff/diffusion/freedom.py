@@ -83,15 +83,39 @@ def field_noise(
     torch.Tensor
         ``(N, L, y, x)`` float32, standard normal.
     """
-    places = np.array(origins).reshape(-1, 2) // factor
-    height, width = (int(n) for n in places.max(0) + shape[1:])
-    # drawn row by row, so that a wider field begins with the noise of a narrower one
-    rows = [
-        np.random.default_rng([seed, row]).standard_normal((width, shape[0]), np.float32)
-        for row in range(height)
-    ]
-    whole = torch.from_numpy(np.stack(rows)).permute(2, 0, 1)
-    return torch.stack([whole[:, y : y + shape[1], x : x + shape[2]] for y, x in places.tolist()])
+    return FieldNoise(origins, shape, factor=factor, seed=seed).tiles(0, len(origins))
+
+
+class FieldNoise:
+    """Noise for the tiles of one field, some at a time; parameters as of `field_noise`."""
+
+    def __init__(
+        self,
+        origins: Sequence[tuple[int, int]],
+        shape: tuple[int, int, int],
+        *,
+        factor: int,
+        seed: int,
+    ) -> None:
+        self._shape = shape
+        self._places = np.array(origins).reshape(-1, 2) // factor
+        height, width = (int(n) for n in self._places.max(0) + shape[1:])
+        # drawn row by row, so that a wider field begins with the noise of a narrower one
+        whole = np.empty((height, width, shape[0]), np.float32)
+        for row in range(height):
+            rng = np.random.default_rng([seed, row])
+            whole[row] = rng.standard_normal((width, shape[0]), np.float32)
+        self._whole = torch.from_numpy(whole).permute(2, 0, 1)
+
+    def tiles(self, first: int, last: int) -> torch.Tensor:
+        """Return the noise ``(n, L, y, x)`` of tiles `first` to `last`, without the last."""
+        _, height, width = self._shape
+        return torch.stack(
+            [
+                self._whole[:, y : y + height, x : x + width]
+                for y, x in self._places[first:last].tolist()
+            ]
+        )
 
 
 def code_statistics(

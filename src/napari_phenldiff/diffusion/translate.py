@@ -17,24 +17,29 @@ from napari_phenldiff.diffusion.device import cast_weights, choose_device, choos
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.diffusion.fields import (
     Batch,
+    BatchBlend,
     BatchProgress,
     Translation,
     check_conditions,
-    cut,
+    cut_some,
     field_batches,
-    restore,
+    restore_field,
+    tile_ranges,
 )
-from napari_phenldiff.diffusion.freedom import code_statistics, field_noise
+from napari_phenldiff.diffusion.freedom import FieldNoise, code_statistics
 from napari_phenldiff.diffusion.guidance import Cancelled, LatentTranslator
 from napari_phenldiff.diffusion.schedule import Inversion
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.tiles import TileGrid
+from napari_phenldiff.images.tiles import Blend, TileGrid
 from napari_phenldiff.runs.calibration import Calibration, calibrated
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
 
 __all__ = ["Cancelled", "Translation", "Translator"]
+
+_AT_ONCE = 64
+"""Tiles of lost detail that are looked at together."""
 
 
 class Translator(LatentTranslator):
@@ -149,38 +154,51 @@ class Translator(LatentTranslator):
             return
         started = time.monotonic()
         scaling = self.scaling.of(config.source)
-        tiles = cut(batch, scaling)
         noise = self._noise(batch, config) if config.freedom else None
-        starts = range(0, len(tiles), config.batch_size)
-        parts = []
+        channels = batch[0][0].n_channels
+        # If the autoencoder mixes image channels, it loses structure as well as noise, and that
+        # structure may be absent in the target.
+        restoring = bool(config.detail) and self.base.coefficients is not None
+        # Tiles are blended as they come: all of a large field, and their paths, take gigabytes.
+        translated, reconstructed = BatchBlend(batch, channels), BatchBlend(batch, channels)
+        seen = BatchBlend(batch, channels) if restoring else None
+        kept: list[tuple[np.ndarray, np.ndarray, Inversion]] = []
+        residuals, statistics = [], []
+        total = sum(len(grid) for _, grid in batch)
+        starts = range(0, total, config.batch_size)
         self.on_pass = BatchProgress(len(batch), len(starts) * self.passes(config), self.on_part)
         try:
-            for i in starts:
-                these = slice(i, i + config.batch_size)
-                drawn = None if noise is None else noise[these]
-                parts.append(self._translate_tiles(tiles[these], config, drawn))
+            for start in starts:
+                end = min(start + config.batch_size, total)
+                made = self._translate_tiles(
+                    cut_some(batch, scaling, start, end),
+                    config,
+                    None if noise is None else _noise_of(batch, noise, start, end),
+                )
+                translated.add(made[0])
+                reconstructed.add(made[1])
+                inversion = made[2]
+                residuals.append(inversion.residual.numpy())
+                statistics.append(code_statistics(inversion.code, inversion.path[0], self._given))
+                if seen is not None:
+                    seen.add(self.base.decode(inversion.path[0], channels))
+                if keep:
+                    kept.append((made[0], made[1], _ends(inversion, whole=config.anchor > 0)))
         finally:
             self.on_pass = lambda cost: None
-        translated, reconstructed = (np.concatenate([part[k] for part in parts]) for k in range(2))
-        residuals = np.concatenate([part[2].residual.numpy() for part in parts])
-        statistics = [code_statistics(part[2].code, part[2].path[0], self._given) for part in parts]
+        residual = np.concatenate(residuals)
         correlation, spread = (
             torch.cat(values).numpy() for values in zip(*statistics, strict=True)
         )
-        seen = None
-        # If the autoencoder mixes image channels, it loses structure as well as noise, and that
-        # structure may be absent in the target.
-        if config.detail and self.base.coefficients is not None:
-            channels = tiles.shape[1]
-            seen = np.concatenate([self.base.decode(part[2].path[0], channels) for part in parts])
         seconds = (time.monotonic() - started) / len(batch)
         end = 0
-        for image, grid in batch:
+        for number, (image, grid) in enumerate(batch):
             start, end = end, end + len(grid)
             detail = dial = None
             if seen is not None:
-                whole = grid.blend(seen[start:end])
-                lost = scaling.apply(image.data) - whole
+                whole = seen.take(number)
+                lost = scaling.apply(image.data)
+                lost -= whole
                 if config.freedom:
                     lost = self._unstructured(lost, grid, config)
                 detail = Detail(lost, whole, config.detail)
@@ -190,31 +208,31 @@ class Translator(LatentTranslator):
                     image,
                     grid,
                     config,
-                    _part([part[2] for part in parts], start, end, whole=config.anchor > 0),
-                    reconstructed=reconstructed[start:end],
-                    translated=translated[start:end],
+                    _part([part[2] for part in kept], start, end),
+                    reconstructed=np.concatenate([part[1] for part in kept])[start:end],
+                    translated=np.concatenate([part[0] for part in kept])[start:end],
                     detail=detail,
                 )
             yield Translation(
                 name=image.name,
-                translated=self.restore(image, grid, translated[start:end], config, detail),
-                reconstructed=self.restore(image, grid, reconstructed[start:end], config, detail),
-                residual=float(residuals[start:end].max()),
+                translated=self._restore(image, translated.take(number), config, detail),
+                reconstructed=self._restore(image, reconstructed.take(number), config, detail),
+                residual=float(residual[start:end].max()),
                 code_correlation=float(correlation[start:end].mean()),
                 code_spread=float(spread[start:end].mean()),
                 seconds=seconds,
                 dial=dial,
             )
 
-    def _noise(self, batch: Batch, config: TranslationConfig) -> torch.Tensor:
-        """Draw the noise for all tiles of a batch ``(N, L, Y, X)``."""
+    def _noise(self, batch: Batch, config: TranslationConfig) -> list[FieldNoise]:
+        """Draw the noise of each field of a batch."""
         factor = self.base.factor
-        parts = []
+        found = []
         for _, grid in batch:
             height, width = grid.tile_shape
             shape = (self.base.autoencoder.latent_channels, height // factor, width // factor)
-            parts.append(field_noise(grid.origins, shape, factor=factor, seed=config.seed))
-        return torch.cat(parts)
+            found.append(FieldNoise(grid.origins, shape, factor=factor, seed=config.seed))
+        return found
 
     def _unstructured(
         self, lost: np.ndarray, grid: TileGrid, config: TranslationConfig
@@ -225,15 +243,22 @@ class Translator(LatentTranslator):
         no edges of structures that may be gone in the target. The part that the autoencoder can
         represent is subtracted.
         """
-        sign = np.random.default_rng(config.seed).integers(0, 2, lost.shape[1:]) * 2 - 1
-        tiles = grid.cut((lost * sign).astype(np.float32))
-        carried, nothing = (
-            self.base.decode(self.base.encode(x), lost.shape[0]) for x in (tiles, 0 * tiles[:1])
-        )
-        scrambled = grid.blend(tiles - carried + nothing)
+        signs = np.random.default_rng(config.seed).integers(0, 2, lost.shape[1:])
+        sign = (signs * 2 - 1).astype(np.float32)
+        channels = len(lost)
+        unsigned, scrambled = lost * sign, Blend(grid, channels)
+        nothing = None
+        for start in range(0, len(grid), _AT_ONCE):
+            tiles = grid.cut(unsigned, range(start, min(start + _AT_ONCE, len(grid))))
+            if nothing is None:
+                nothing = self.base.decode(self.base.encode(0 * tiles[:1]), channels)
+            carried = self.base.decode(self.base.encode(tiles), channels)
+            scrambled.add(tiles - carried + nothing)
         part = config.freedom
-        mixed: np.ndarray = np.sqrt(1 - part**2) * lost + part * scrambled
-        return mixed.astype(np.float32)
+        mixed = np.empty(lost.shape, np.float32)
+        for channel, own, other in zip(mixed, lost, scrambled.field, strict=True):
+            channel[:] = np.sqrt(1 - part**2) * own + part * other
+        return mixed
 
     def _translate_tiles(
         self, tiles: np.ndarray, config: TranslationConfig, noise: torch.Tensor | None
@@ -261,19 +286,38 @@ class Translator(LatentTranslator):
         Reference channels are copied from the image, so values outside the range of the training
         are kept.
         """
-        made = restore(image, grid, tiles, self.scaling.of(config.source), detail)
+        return self._restore(image, grid.blend(tiles), config, detail)
+
+    def _restore(
+        self, image: Image, field: np.ndarray, config: TranslationConfig, detail: Detail | None
+    ) -> Image:
+        made = restore_field(image, field, self.scaling.of(config.source), detail)
         for index, name in enumerate(self.channel_names):
             if name in self.reference_channels:
                 made.data[index] = image.data[index]
         return made
 
 
-def _part(inversions: Sequence[Inversion], start: int, end: int, *, whole: bool) -> Inversion:
+def _noise_of(batch: Batch, noise: Sequence[FieldNoise], start: int, end: int) -> torch.Tensor:
+    """Return the noise of the tiles `start` to `end` of a batch ``(n, L, Y, X)``."""
+    return torch.cat(
+        [noise[number].tiles(first, last) for number, first, last in tile_ranges(batch, start, end)]
+    )
+
+
+def _ends(inversion: Inversion, *, whole: bool) -> Inversion:
+    """Return only the ends of the path of an inversion, unless the whole path is needed."""
+    path = inversion.path if whole else (inversion.path[0], inversion.path[-1])
+    return Inversion(path, inversion.residual)
+
+
+def _part(inversions: Sequence[Inversion], start: int, end: int) -> Inversion:
     """Return the inversion of tiles `start` to `end`, collected from several batches.
 
-    The latents are copied, so that the batches can be freed. Without `whole`, only the ends of the
-    path are kept.
+    The latents are copied, so that the batches can be freed.
     """
-    paths = [x.path if whole else (x.path[0], x.path[-1]) for x in inversions]
-    path = tuple(torch.cat(latents)[start:end].clone() for latents in zip(*paths, strict=True))
+    path = tuple(
+        torch.cat(latents)[start:end].clone()
+        for latents in zip(*(x.path for x in inversions), strict=True)
+    )
     return Inversion(path, torch.cat([x.residual for x in inversions])[start:end])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -198,8 +198,11 @@ class IntensityScaling:
         low, high = before._ranges(image.data)
         new_low, new_high = after._ranges(image.data)
         gain = (new_high - new_low) / (high - low)
-        data = (image.data.astype(np.float64) - low) * gain + new_low
-        return replace(image, data=data.astype(np.float32), path=None)
+        data = np.empty(image.data.shape, np.float32)
+        for rows in _some_rows(data):
+            part = image.data[..., rows, :].astype(np.float64)
+            data[..., rows, :] = (part - low) * gain + new_low
+        return replace(image, data=data, path=None)
 
     def apply(self, data: np.ndarray) -> np.ndarray:
         """Map intensities to [-1, 1].
@@ -215,8 +218,10 @@ class IntensityScaling:
             Values outside the range are clipped; values that are no numbers become -1.
         """
         low, high = self._ranges(data)
-        scaled = (data.astype(np.float64) - low) * (2 / (high - low)) - 1
-        scaled = np.clip(scaled, -1, 1).astype(np.float32)
+        scaled = np.empty(data.shape, np.float32)
+        for rows in _some_rows(data):
+            part = (data[..., rows, :].astype(np.float64) - low) * (2 / (high - low)) - 1
+            scaled[..., rows, :] = np.clip(part, -1, 1)
         return np.nan_to_num(scaled, copy=False, nan=-1.0)
 
     def outside(self, data: np.ndarray) -> tuple[float, ...]:
@@ -259,11 +264,14 @@ class IntensityScaling:
                 "learning rate or in float32, or take another run."
             )
         dtype = np.dtype(dtype)
-        intensities = (data.astype(np.float64) + 1) * ((high - low) / 2) + low
-        if dtype.kind in "ui":
-            limits = np.iinfo(dtype)
-            intensities = np.clip(np.rint(intensities), limits.min, limits.max)
-        return intensities.astype(dtype)
+        found = np.empty(data.shape, dtype)
+        for rows in _some_rows(data):
+            part = (data[..., rows, :].astype(np.float64) + 1) * ((high - low) / 2) + low
+            if dtype.kind in "ui":
+                limits = np.iinfo(dtype)
+                part = np.clip(np.rint(part), limits.min, limits.max)
+            found[..., rows, :] = part.astype(dtype)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Contents as plain lists, numbers and strings, ready for JSON."""
@@ -327,6 +335,14 @@ def _check_percentiles(percentiles: tuple[float, float]) -> None:
             f"The percentiles {percentiles[0]} and {percentiles[1]} give no intensity range: "
             "choose two numbers from 0 to 100, the smaller one first."
         )
+
+
+def _some_rows(data: np.ndarray) -> Iterator[slice]:
+    """Yield parts of the rows of an array ``(..., Y, X)``, so small that doubles take little."""
+    height = data.shape[-2]
+    step = max(1, int(_MAX_PIXELS * height // max(1, data.size)))
+    for start in range(0, height, step):
+        yield slice(start, start + step)
 
 
 class _Values:

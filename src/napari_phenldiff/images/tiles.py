@@ -132,15 +132,45 @@ class TileGrid:
             raise ValueError(
                 f"tiles of shape {tiles.shape} where {len(self)} of {self.tile_shape} are needed"
             )
-        height, width = self.tile_shape
-        padded = [size + pad for size, pad in zip(self.image_shape, self.padding, strict=True)]
-        rows = _weights(sorted({y for y, _ in self.origins}), height, self.overlap)
-        columns = _weights(sorted({x for _, x in self.origins}), width, self.overlap)
-        blended = np.zeros((tiles.shape[1], *padded), np.float32)
-        for tile, (y, x) in zip(tiles, self.origins, strict=True):
-            weight = rows[y][:, None] * columns[x]
-            blended[:, y : y + height, x : x + width] += tile * weight
-        return blended[:, : self.image_shape[0], : self.image_shape[1]]
+        blend = Blend(self, tiles.shape[1])
+        blend.add(tiles)
+        return blend.field
+
+
+class Blend:
+    """Tiles that are put together again as they come, see `TileGrid.blend`.
+
+    Parameters
+    ----------
+    grid : TileGrid
+    channels : int
+        Of the tiles.
+    """
+
+    def __init__(self, grid: TileGrid, channels: int) -> None:
+        self._grid, self._done = grid, 0
+        height, width = grid.tile_shape
+        padded = [size + pad for size, pad in zip(grid.image_shape, grid.padding, strict=True)]
+        self._rows = _weights(sorted({y for y, _ in grid.origins}), height, grid.overlap)
+        self._columns = _weights(sorted({x for _, x in grid.origins}), width, grid.overlap)
+        self._blended = np.zeros((channels, *padded), np.float32)
+
+    def add(self, tiles: np.ndarray) -> None:
+        """Add the next tiles ``(n, C, tile_shape[0], tile_shape[1])`` in the order of the grid."""
+        height, width = self._grid.tile_shape
+        origins = self._grid.origins[self._done : self._done + len(tiles)]
+        for tile, (y, x) in zip(tiles, origins, strict=True):
+            weight = self._rows[y][:, None] * self._columns[x]
+            self._blended[:, y : y + height, x : x + width] += tile * weight
+        self._done += len(tiles)
+
+    @property
+    def field(self) -> np.ndarray:
+        """The field ``(C, Y, X)`` float32, once all tiles have come."""
+        if self._done != len(self._grid):
+            raise ValueError(f"{self._done} of {len(self._grid)} tiles have come")
+        height, width = self._grid.image_shape
+        return self._blended[:, :height, :width]
 
 
 def _starts(size: int, tile: int, overlap: int) -> list[int]:
