@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -437,3 +438,32 @@ def test_previews_that_are_there_are_not_made_again(tiny_base, tmp_path, experim
             break
     events = train(run, experiment, resume=True)
     assert [event.step for event in events if isinstance(event, Preview)] == [4]
+
+
+def test_only_the_ends_of_paths_of_a_large_field_are_kept(tiny_base, tmp_path, experiment):
+    run = make_run(tmp_path / "run", experiment, tiny_base)
+    train(run, experiment)
+    translator = Translator.from_run(run.path, device="cpu")
+    tile = translator.base.tile
+    first = experiment["untreated"].images[0]
+    data = np.tile(first.data, (1, 8, 8))[:, : 6 * tile, : 6 * tile]
+    large = replace(first, data=data)
+    config = TranslationConfig(
+        source="untreated", target="treated", inference_steps=6, batch_size=4,
+        fixed_point_iterations=1,
+    )  # fmt: skip
+    paths: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    invert = translator.invert
+
+    def counting(latents, config):
+        alive.append(sum(one() is not None for one in paths))
+        found = invert(latents, config)
+        paths.extend(weakref.ref(one) for one in found.path)
+        return found
+
+    translator.invert = counting
+    list(translator.translate([large], config))
+    assert len(alive) > 5
+    # That of the batch before, and no others.
+    assert max(alive) == len(paths) / len(alive)

@@ -186,6 +186,7 @@ class Translator(LatentTranslator):
                     kept.append((made[0], made[1], _ends(inversion, whole=config.anchor > 0)))
         finally:
             self.on_pass = lambda cost: None
+        del noise
         residual = np.concatenate(residuals)
         correlation, spread = (
             torch.cat(values).numpy() for values in zip(*statistics, strict=True)
@@ -244,20 +245,22 @@ class Translator(LatentTranslator):
         represent is subtracted.
         """
         signs = np.random.default_rng(config.seed).integers(0, 2, lost.shape[1:])
-        sign = (signs * 2 - 1).astype(np.float32)
+        sign = (signs * 2 - 1).astype(np.int8)[None]
+        del signs  # eight times as large
         channels = len(lost)
-        unsigned, scrambled = lost * sign, Blend(grid, channels)
+        scrambled = Blend(grid, channels)
         nothing = None
         for start in range(0, len(grid), _AT_ONCE):
-            tiles = grid.cut(unsigned, range(start, min(start + _AT_ONCE, len(grid))))
+            some = range(start, min(start + _AT_ONCE, len(grid)))
+            tiles = grid.cut(lost, some) * grid.cut(sign, some).astype(np.float32)
             if nothing is None:
                 nothing = self.base.decode(self.base.encode(0 * tiles[:1]), channels)
             carried = self.base.decode(self.base.encode(tiles), channels)
             scrambled.add(tiles - carried + nothing)
         part = config.freedom
-        mixed = np.empty(lost.shape, np.float32)
-        for channel, own, other in zip(mixed, lost, scrambled.field, strict=True):
-            channel[:] = np.sqrt(1 - part**2) * own + part * other
+        mixed = scrambled.field
+        for own, other in zip(lost, mixed, strict=True):
+            other[:] = np.sqrt(1 - part**2) * own + part * other
         return mixed
 
     def _translate_tiles(
