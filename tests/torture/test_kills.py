@@ -246,18 +246,3 @@ def test_translate(torture, tmp_path, data):
         tmp_path,
         few=2,
     )
-
-
-@pytest.mark.slow
-def test_evaluate(torture, tmp_path, data):
-    run = tmp_path / "run"
-    trained = [*train(data, run), "--images-per-condition", 5]
-    Command(run, trained).whole()
-
-    def make(out: Path) -> Command:
-        return Command(
-            out,
-            ["evaluate", run, data, "--profile", "area", "--channel", "marker", "--out", out],
-        )
-
-    torment(torture, "evaluate", make, tmp_path, few=1)
