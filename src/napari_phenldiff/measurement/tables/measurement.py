@@ -282,7 +282,10 @@ def read_settings(path: str | os.PathLike[str]) -> tuple[str, Settings, dict[str
         raise InputError(
             f'The settings in {path} do not fit at "{place}" ({first["msg"]}): correct them there.'
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        *(OverflowError, RecursionError),
+    ) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
