@@ -333,6 +333,9 @@ def test_a_new_run_is_one_click_away_after_a_stop(stopped: FineTuneWidget, child
     stopped.job_foot.button.click()
     assert until_ended(stopped).state is JobState.FINISHED
     assert Run.open(first).state == "stopped"
+    # What was suggested is a run by now: the next one is suggested.
+    assert stopped.out.path().name == "untreated-to-treated-003"
+    assert stopped.job_foot.button.isEnabled()
 
 
 def test_resume_says_which_settings_it_does_not_take(stopped: FineTuneWidget):

@@ -72,6 +72,8 @@ def test_six_clicks_lead_from_open_images_to_a_verdict(
     mouse.click(tuning.job_foot.button)
     assert until_ended(tuning).state is JobState.FINISHED
 
+    window = viewer.window._qt_window
+    height = window.height()
     mouse.click(tuning.next.go)
     translating = panel(viewer, "Translate")
     assert until_ended(translating).state is JobState.FINISHED
@@ -103,6 +105,7 @@ def test_six_clicks_lead_from_open_images_to_a_verdict(
     qtbot.waitUntil(lambda: judging.view.isVisible())
     assert judging.run_choice.path() == run
     assert mouse.clicks <= MOST_CLICKS
+    assert window.height() == height, "docks lie behind tabs and do not make the window higher"
 
 
 def test_the_next_dock_can_be_set_up_before_it_starts(

@@ -93,7 +93,8 @@ class _Said:
             return
         self._words, self._seen = words, [layer for layer in seen if layer.visible]
         overlay = viewer.canvas.overlays.text
-        overlay.text, overlay.visible = words, True
+        # The images may be dark where the theme is light.
+        overlay.text, overlay.visible, overlay.box = words, True, True
 
     def _on_event(self, event: Any) -> None:
         """Take the words away when other images are seen than those that were flipped to."""
@@ -104,7 +105,7 @@ class _Said:
         if set(shown) != set(self._seen):
             overlay = viewer.canvas.overlays.text
             if overlay.text == self._words:
-                overlay.text, overlay.visible = "", False
+                overlay.text, overlay.visible, overlay.box = "", False, False
             self._words, self._seen = "", []
 
 

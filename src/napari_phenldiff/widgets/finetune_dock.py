@@ -11,7 +11,7 @@ from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.jobs.job import Job, jobs
+from napari_phenldiff.jobs.job import Job, JobState, jobs
 from napari_phenldiff.jobs.registry import past_job
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run, is_run
@@ -243,7 +243,11 @@ class FineTuneWidget(DropPanel):
     def _on_ended(self) -> None:
         self._forecast.ask_again()
         self.runs.refresh()
-        self.refresh()
+        job = self.job_foot.job
+        if job is not None and job.state is JobState.FINISHED:
+            self._on_conditions()  # the folder that was suggested is a run now
+        else:
+            self.refresh()
 
     def _on_listed(self) -> None:
         """Watch a run of this user that is in progress, when the dock has just been opened."""

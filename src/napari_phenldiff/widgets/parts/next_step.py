@@ -66,6 +66,10 @@ def open_dock(beside: DropPanel, title: str) -> Any:
     if panel is None:
         _OPEN[title](viewer)
         panel = _panel_in(window, title)
+        new = None if panel is None else dock_of(panel)
+        if new is not None and holder is not None and not holder.isFloating():
+            # At once: below each other for a moment, the two would make the window higher.
+            window.tabifyDockWidget(holder, new)
     dock = None if panel is None else dock_of(panel)
     if dock is not None:
         dock.show()
