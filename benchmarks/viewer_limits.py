@@ -64,6 +64,7 @@ from napari_phenldiff.jobs import process as child_processes
 from napari_phenldiff.jobs.job import Job, JobState
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.viewer.model_session import session_of
+from napari_phenldiff.viewer.turns import adding
 
 PLUGIN = "napari-phenldiff"
 DOCKS = ("Fine-tune", "Translate", "Measure")
@@ -198,6 +199,10 @@ def measure_pauses(n_images: int) -> list[Row]:
                 "held": seconds[1] <= 1.5,
             }
         with window(data) as viewer, stand_in():
+
+            def ended(job: Job | None) -> bool:
+                return job is not None and not job.state.live and not adding(viewer)
+
             dock = open_dock(viewer, "Translate")
             run = Path(folder) / "run"
             job = start_training(open_dock(viewer, "Fine-tune"), run, steps=4)
@@ -207,7 +212,7 @@ def measure_pauses(n_images: int) -> list[Row]:
             rows = [
                 pause_row(
                     f"translation of {n_images} images added",
-                    turns(dock.start, lambda: not dock.job_foot.job.state.live),
+                    turns(dock.start, lambda: ended(dock.job_foot.job)),
                 )
             ]
             close_docks(viewer)
@@ -215,7 +220,7 @@ def measure_pauses(n_images: int) -> list[Row]:
             rows.append(
                 pause_row(
                     f"objects of 4 x {n_images} images measured and added",
-                    turns(measuring.start, lambda: not measuring.job_foot.job.state.live, 3.0),
+                    turns(measuring.start, lambda: ended(measuring.job_foot.job), 3.0),
                 )
             )
             job = measuring.job_foot.job
