@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--target", type=Path, required=True)
     parser.add_argument("--panel", metavar="NAME", help="only the picture, under this name")
     parser.add_argument("--result", type=Path, required=True)
+    parser.add_argument("--side", type=int, default=160, help="of the middle, in pixels")
     parser.add_argument("--shown", nargs="+", help="names of the images to show")
     parser.add_argument("--out", type=Path, default=HERE / "images")
     args = parser.parse_args()
@@ -47,7 +48,7 @@ def main() -> None:
     if args.panel:
         wanted = args.shown or [image.name for image in real]
         shown = [
-            [middle(image) for image in group if image.name in wanted]
+            [middle(image, args.side) for image in group if image.name in wanted]
             for group in (real, translated, reconstructed)
         ]
         figure = translation_panel(

@@ -12,7 +12,7 @@ from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.records import read_model, write_model
 
 _NAME = "calibration.json"
-_CLOSE = 0.05
+_CLOSE = 0.025
 """Scores that differ by less count as equal, since there are few images."""
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
