@@ -62,6 +62,8 @@ class WellsChoice(QObject):
 
     def setText(self, text: str) -> None:
         """Choose what a text means: nothing, ``"image"`` or a pattern."""
+        if text == (self.value() or ""):
+            return
         kind = _EACH if text == EACH_IMAGE else _PATTERN if text else _FOUND
         with signals_blocked(self.kind), signals_blocked(self.pattern):
             self.kind.setCurrentText(kind)
