@@ -96,37 +96,38 @@ def match_nuclei(before: np.ndarray, after: np.ndarray) -> NucleiMatch:
     NucleiMatch
     """
     from scipy.ndimage import center_of_mass
-    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
 
     if before.shape != after.shape:
         raise ValueError(f"labels of shapes {before.shape} and {after.shape}")
     # numbers may have gaps
-    first, a = np.unique(before, return_inverse=True)
-    second, b = np.unique(after, return_inverse=True)
-    shared = np.zeros((first.size, second.size))
-    np.add.at(shared, (a.ravel(), b.ravel()), 1)
-    sizes_a, sizes_b = shared.sum(1), shared.sum(0)
+    first, a, sizes_a = np.unique(before, return_inverse=True, return_counts=True)
+    second, b, sizes_b = np.unique(after, return_inverse=True, return_counts=True)
     rows, columns = np.flatnonzero(first), np.flatnonzero(second)
-    inside = shared[np.ix_(rows, columns)]
-    union = sizes_a[rows][:, None] + sizes_b[columns][None] - inside
-    overlap = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    # A field may hold thousands of nuclei, each of which meets few others.
+    pairs, shared = np.unique(a.ravel() * second.size + b.ravel(), return_counts=True)
+    i, j = np.divmod(pairs, second.size)
+    nuclei = (first[i] != 0) & (second[j] != 0)
+    i, j, shared = i[nuclei], j[nuclei], shared[nuclei]
+    overlap = shared / (sizes_a[i] + sizes_b[j] - shared)
     # as many cells as can be, whatever their overlap
     near = overlap >= SAME_CELL
-    n_same = int(np.count_nonzero(near[linear_sum_assignment(near, maximize=True)]))
-    overlap[overlap < LEAST_OVERLAP] = 0
-    i, j = linear_sum_assignment(overlap, maximize=True)
-    found = overlap[i, j] > 0
-    i, j = i[found], j[found]
+    shape = (first.size, second.size)
+    same = csr_array((np.ones(int(near.sum())), (i[near], j[near])), shape=shape)
+    n_same = int(np.count_nonzero(maximum_bipartite_matching(same) >= 0))
+    enough = overlap >= LEAST_OVERLAP
+    i, j, overlap = _most_overlap(i[enough], j[enough], overlap[enough], shape)
     both = rows.size + columns.size
     kept = 2 * i.size / both if both else math.nan
     if not i.size:
         return NucleiMatch(rows.size, columns.size, 0, kept, math.nan, math.nan, n_same)
     centres = [
         np.array(center_of_mass(labels > 0, labels, numbers))
-        for labels, numbers in ((before, first[rows[i]]), (after, second[columns[j]]))
+        for labels, numbers in ((before, first[i]), (after, second[j]))
     ]
     distance = float(np.hypot(*(centres[1] - centres[0]).T).mean())
-    mean = float(overlap[i, j].mean())
+    mean = float(overlap.mean())
     return NucleiMatch(rows.size, columns.size, i.size, kept, mean, distance, n_same)
 
 
@@ -143,6 +144,50 @@ def nuclei_thresholds(images: Iterable[Image], channel: str | int) -> dict[str, 
     from napari_phenldiff.measurement.profiles.fitting import fit_thresholds
 
     return fit_thresholds(find_profile("cells"), images, nuclei_settings(channel))
+
+
+def _most_overlap(
+    i: np.ndarray, j: np.ndarray, overlap: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Choose pairs, one to one, with the most overlap; nuclei that meet are looked at together.
+
+    Parameters
+    ----------
+    i, j : numpy.ndarray of int
+        Nuclei of the pairs in the first and in the second image.
+    overlap : numpy.ndarray
+        Of the pairs, above 0.
+    shape : tuple of int
+        Numbers of nuclei.
+
+    Returns
+    -------
+    i, j, overlap : numpy.ndarray
+        Of the chosen pairs, in the order of `i`.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    total = sum(shape)
+    graph = coo_array((np.ones(i.size), (i, shape[0] + j)), shape=(total, total))
+    _, member = connected_components(graph, directed=False)
+    chosen: list[np.ndarray] = []
+    order = np.argsort(member[i], kind="stable")
+    starts = np.flatnonzero(np.diff(member[i][order], prepend=-1))
+    for some in np.split(order, starts[1:]):
+        if some.size > 1:
+            left, row = np.unique(i[some], return_inverse=True)
+            right, column = np.unique(j[some], return_inverse=True)
+            gain = np.zeros((left.size, right.size))
+            number = np.full(gain.shape, -1)
+            gain[row, column], number[row, column] = overlap[some], some
+            some = number[linear_sum_assignment(gain, maximize=True)]
+            some = some[some >= 0]
+        chosen.append(some)
+    found = np.concatenate(chosen) if chosen else np.zeros(0, int)
+    found = found[np.argsort(i[found], kind="stable")]
+    return i[found], j[found], overlap[found]
 
 
 def nuclei_in(image: Image, channel: str | int, thresholds: Mapping[str, float]) -> np.ndarray:
