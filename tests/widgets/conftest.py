@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtCore import QMimeData, QPointF, Qt, QThreadPool, QUrl
 from qtpy.QtGui import QDropEvent
 
 from napari_phenldiff.images.experiment import Experiment
@@ -154,6 +154,13 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChild]:
             process.kill()
             process.wait(10)
         process.close_stdin()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_outlives_its_test() -> Iterator[None]:
+    """Wait for previews that are still being made, as napari does when it is closed."""
+    yield
+    QThreadPool.globalInstance().waitForDone(20_000)
 
 
 @pytest.fixture(autouse=True)
