@@ -146,9 +146,10 @@ def test_panes_are_drawn_side_by_side(viewer, qtbot, child, until_ended, run_fol
     qtbot.wait(100)
 
     picture = viewer.screenshot(canvas_only=True, flash=False).astype(int)
-    assert viewer.canvas.grid.actual_shape(viewer.layers) == (2, 2)
-    panes = [pane for row in np.array_split(picture, 2) for pane in np.array_split(row, 2, axis=1)]
-    real, _, translated, difference = (pane[10:-10, 10:-10] for pane in panes)
+    # real, reconstructed, translated, difference, real target
+    assert viewer.canvas.grid.actual_shape(viewer.layers) == (3, 2)
+    panes = [pane for row in np.array_split(picture, 3) for pane in np.array_split(row, 2, axis=1)]
+    real, _, translated, difference, *_ = (pane[10:-10, 10:-10] for pane in panes)
 
     # The marker is inverted by the stand-in: where the real one is dark, the translated is green.
     assert translated[..., 1].mean() > 2 * real[..., 1].mean()
