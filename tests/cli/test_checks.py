@@ -199,10 +199,13 @@ def test_inversions_that_failed_are_told_wherever_the_images_are_used(
     translate = sys.modules["napari_phenldiff.diffusion.translate"]
     honest = translate.Translator.translate
 
+    done: dict[int, int] = {}  # the first image is translated by itself
+
     def inexact(self, images, config, *, keep=False):
         from dataclasses import replace
 
-        for number, made in enumerate(honest(self, images, config, keep=keep)):
+        for made in honest(self, images, config, keep=keep):
+            number = done[id(self)] = done.get(id(self), -1) + 1
             yield replace(made, residual=0.9 if number == 1 else 0.02)
 
     monkeypatch.setattr(translate.Translator, "translate", inexact)

@@ -138,11 +138,13 @@ def test_events_are_written_for_who_follows(data, trained, tmp_path, phenldiff):
     told, offset = read_events(events)
     assert isinstance(told[-1], Finished)
     counted = [(e.message, e.done, e.total) for e in told if isinstance(e, Progress)]
-    assert ("translating back", 2, 2) in counted
-    assert {total for _, _, total in counted} == {2}  # what has no images is not counted
+    assert ("translating back, image 2 of 2", 6, 18) in counted
+    assert {total for *_, total in counted} == {18}  # one count over all stages
+    assert [done for _, done, _ in counted] == sorted(done for _, done, _ in counted)
+    assert counted[-1][1] == 18
     words = [e.message for e in told if isinstance(e, Loading)]
-    assert "translating with a control run (shuffled)" in words
-    assert words.index("measuring") < words.index("looking for training images")
+    assert "Translating with a control run (shuffled)" in words
+    assert words.index("Measuring") < words.index("Looking for training images")
 
     code, _, complaint = phenldiff("job", events.with_name("request.json"))
     assert code == 2

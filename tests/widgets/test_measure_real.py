@@ -55,6 +55,8 @@ def test_preview_and_measurement_agree_on_real_images(
     shown = preview_layer(model).data[0]
     text = dock.preview.note.text()
     assert text.startswith(f"{conditions[0]}: ")
+    previewed = dict(dock.preview.thresholds)
+    assert previewed
 
     dock.start()
     job = until_ended(dock, 60_000)
@@ -62,5 +64,5 @@ def test_preview_and_measurement_agree_on_real_images(
     (layer,) = (x for x in model.layers if x.name == f"{conditions[0]}: objects")
     assert measurement_of(layer) is not None
     assert (((shown % 2) == 1) == (layer.data[1] > 0)).all()
-    assert dock.preview.thresholds == job.result.measurement.thresholds
+    assert previewed == job.result.measurement.thresholds
     qtbot.waitUntil(lambda: dock.figure.figure is not None, timeout=30_000)
