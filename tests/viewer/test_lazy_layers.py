@@ -318,7 +318,7 @@ def test_a_translation_of_the_image_shown_reads_it_alone(
     lazy: ViewerModel, reads: list[str], tmp_path: Path
 ):
     treated, _ = group_layers(lazy.layers)
-    request = TranslationRequest(tmp_path, treated.snapshot(), "treated", "untreated", field=3)
+    request = TranslationRequest(None, treated.snapshot(), "treated", "untreated", field=3)
 
     names = request.write_input(tmp_path / "aside")
 
