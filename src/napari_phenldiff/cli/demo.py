@@ -57,7 +57,7 @@ MEASURED = {
 """What is measured of each phenotype."""
 
 
-_JUDGED = 16
+_JUDGED = 24
 """Most images that the evaluation translates again, twice each: the demo should take minutes."""
 
 
@@ -82,7 +82,7 @@ def add_parser(commands: Any) -> None:
     )
     numbers = {
         "images": (80, "simulated images per condition to train on"),
-        "held_out": (16, "cells to translate and measure"),
+        "held_out": (24, "cells to translate and measure"),
         "steps": (250, "optimisation steps"),
         "seed": (0, "seed of everything random"),
     }
