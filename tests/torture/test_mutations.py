@@ -122,6 +122,17 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture
+def run(data: Path, tmp_path: Path) -> Run:
+    experiment = Experiment.from_folder(data)
+    return Run.from_experiment(
+        tmp_path / "run",
+        TrainingConfig(conditions=CONDITIONS),
+        experiment=experiment,
+        scaling=IntensityScaling.fit(experiment.images),
+    )
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_tiffs(torture, data, tmp_path):
     whole = (data / "untreated" / "u0.tif").read_bytes()
@@ -147,14 +158,7 @@ def test_tables(torture, data, tmp_path):
     trial.check()
 
 
-def test_run_folders(torture, data, tmp_path):
-    experiment = Experiment.from_folder(data)
-    run = Run.from_experiment(
-        tmp_path / "run",
-        TrainingConfig(conditions=CONDITIONS),
-        experiment=experiment,
-        scaling=IntensityScaling.fit(experiment.images),
-    )
+def test_run_folders(torture, run):
     trial = torture("a run's config.json or images.json holds odd values", 60)
     names = ("config.json", "images.json")
     whole = {name: (run.path / name).read_text(encoding="utf-8") for name in names}
@@ -176,14 +180,7 @@ def test_run_folders(torture, data, tmp_path):
     trial.check()
 
 
-def test_locks_and_events_of_runs(torture, data, tmp_path):
-    experiment = Experiment.from_folder(data)
-    run = Run.from_experiment(
-        tmp_path / "run",
-        TrainingConfig(conditions=CONDITIONS),
-        experiment=experiment,
-        scaling=IntensityScaling.fit(experiment.images),
-    )
+def test_locks_and_events_of_runs(torture, run):
     trial = torture("a run's lock, note and events hold anything", 40)
     line = b'{"event": "step", "step": 3, "total": 9, "loss": 0.5, "time": 1.0}\n'
     lock = b'{"pid": 12, "host": "here", "started": 1.0, "token": "a"}'

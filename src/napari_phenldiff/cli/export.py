@@ -8,10 +8,10 @@ from typing import Any
 
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import Reporter, say
+from napari_phenldiff.cli.translate import translation_of
 from napari_phenldiff.images.tiff import read_image
-from napari_phenldiff.jobs.directions import direction
 from napari_phenldiff.jobs.exporting import export
-from napari_phenldiff.runs.config import TranslationConfig, validated
+from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
 
 _EPILOG = """\
@@ -60,9 +60,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     opened = Run.open(args.run, base_at=args.base_at)
-    source, target = direction(opened, args.source, args.target)
-    values = {**options.given(args, TranslationConfig), "source": source, "target": target}
-    config = validated(TranslationConfig, values, where="export")
+    config = translation_of(args, opened, where="export")
     image = None if args.image is None else read_image(args.image)
     with Reporter() as report:
         made = export(

@@ -77,15 +77,20 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     opened = Run.open(args.run, base_at=args.base_at)
-    source, target = direction(opened, args.source, args.target)
-    values = {**options.given(args, TranslationConfig), "source": source, "target": target}
-    config = validated(TranslationConfig, values, where="translate")
+    config = translation_of(args, opened, where="translate")
     check_folder_for_results(args.out)
-    check_folder(opened, args.input, source, named=args.source is not None)
-    images = find_images(args.input, source, options.arrangement(args))
+    check_folder(opened, args.input, config.source, named=args.source is not None)
+    images = find_images(args.input, config.source, options.arrangement(args))
     return translate(
         opened, images, config, args.out, held_out=args.held_out, device=args.device, z=args.z
     )
+
+
+def translation_of(args: argparse.Namespace, run: Run, *, where: str) -> TranslationConfig:
+    """Return the settings of a translation by a run: those that are given, and its direction."""
+    source, target = direction(run, args.source, args.target)
+    values = {**options.given(args, TranslationConfig), "source": source, "target": target}
+    return validated(TranslationConfig, values, where=where)
 
 
 def translate(
