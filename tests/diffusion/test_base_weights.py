@@ -90,7 +90,7 @@ def test_a_run_moves_with_its_base_and_remembers_where(base, experiment, tmp_pat
     shutil.move(run.path, elsewhere / "run")
     with pytest.raises(InputError, match=r"is not there.*--base-at FOLDER"):
         Translator.from_run(elsewhere / "run", device="cpu")
-    with pytest.raises(InputError, match="There is no folder"):
+    with pytest.raises(InputError, match="There is nothing at"):
         Run.open(elsewhere / "run", base_at=tmp_path / "nowhere")
     moved = Run.open(elsewhere / "run", base_at=elsewhere / "base")
     np.testing.assert_array_equal(translated(moved, experiment), expected)

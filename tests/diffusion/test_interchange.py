@@ -285,7 +285,9 @@ def test_a_run_starts_from_an_adapter_and_is_bound_to_it(
         resume(run.path, steps=4)
     file.unlink()
     with pytest.raises(InputError, match="no adapter at"):
-        resume(run.path)
+        resume(run.path, steps=4)
+    # and what was refused has not become a training of 4 steps
+    assert resume(run.path).config.steps == 3
 
 
 def test_a_run_starts_from_a_run_with_its_tokens(tiny_base, experiment, tmp_path):

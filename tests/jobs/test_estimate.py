@@ -12,10 +12,10 @@ import pytest
 
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.jobs import estimate as module
+from napari_phenldiff.jobs.base_size import BaseSize, base_size
 from napari_phenldiff.jobs.estimate import (
     Work,
     ask_hardware,
-    base_size,
     estimate,
     in_words,
     past_pace,
@@ -121,6 +121,54 @@ def test_a_larger_base_takes_longer_and_one_that_is_not_here_is_not_known(tmp_pa
     assert " h," in told.text
     assert told.warning is not None
     assert "unknown until" in estimate(work(base="owner/name"), CPU).text
+
+
+def headed(shapes: dict[str, list[int]], **said: str) -> bytes:
+    """Return the beginning of a safetensors file."""
+    parts = {name: {"dtype": "F16", "shape": shape} for name, shape in shapes.items()}
+    text = json.dumps({"__metadata__": said, **parts}).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+def test_a_single_file_is_measured(tmp_path: Path):
+    shapes = {
+        "model.diffusion_model.input_blocks.0.0.weight": [320, 4, 3, 3],
+        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": [
+            320,
+            1024,
+        ],
+        "model.diffusion_model.rest": [1000, 865, 1000],
+        "first_stage_model.encoder": [1000, 1000],
+    }
+    path = tmp_path / "sd2.safetensors"
+    path.write_bytes(headed(shapes, **{"modelspec.prediction_type": "v"}))
+    weights = 865_000_000 + 320 * 4 * 9 + 320 * 1024
+    assert base_size(str(path)) == BaseSize(weights, 768, 4)
+    other = tmp_path / "sd2_base.safetensors"
+    other.write_bytes(headed(shapes))
+    assert base_size(str(other)) == BaseSize(weights, 512, 4)
+    adapter = tmp_path / "adapter.safetensors"
+    adapter.write_bytes(headed({"unet.lora_A.weight": [4, 320]}))
+    assert base_size(str(adapter)) is None
+
+
+def test_a_downloaded_base_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert base_size("owner/name") is None
+    repository, commit = tmp_path / "models--owner--name", "a" * 40
+    unet = repository / "snapshots" / commit / "unet"
+    unet.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    (unet / "config.json").write_text(json.dumps({"sample_size": 64, "in_channels": 4}))
+    # of each precision that is there, one counts
+    for name in ("diffusion_pytorch_model", "diffusion_pytorch_model.fp16"):
+        (unet / f"{name}.safetensors").write_bytes(headed({"w": [1000, 1000]}))
+    for name in ("owner/name", f"owner/name@{commit}", "https://huggingface.co/owner/name"):
+        assert base_size(name) == BaseSize(1_000_000, 512, 4)
+    assert base_size("owner/name@other") is None
+    told = estimate(work(base="owner/name"), CPU)
+    assert "unknown" not in told.text
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff" * 20])

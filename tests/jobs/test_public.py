@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,13 @@ def test_a_finished_run_is_trained_longer(cells: Path, tiny_base: Path, tmp_path
         event.message for event in events if isinstance(event, Noted)
     ]
     assert (run.adapter_path / "pytorch_lora_weights.safetensors").read_bytes() != before
+
+    # what cannot be trained longer stays as it is
+    shutil.rmtree(cells)
+    with pytest.raises(InputError):
+        resume(run.path, steps=6)
+    same = Run.open(run.path)
+    assert (same.state, same.config.steps) == ("finished", 4)
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -25,7 +25,7 @@ from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.measure_dock import MeasureWidget
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
-from napari_phenldiff.widgets.parts.folder_field import FolderField
+from napari_phenldiff.widgets.parts.folder_field import CHECKPOINTS, FolderField
 from napari_phenldiff.widgets.parts.form import Capped, Panel, note
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve, running_mean
 from napari_phenldiff.widgets.parts.profile_form import SettingsForm
@@ -44,6 +44,12 @@ def test_a_folder_can_be_typed_or_dropped(qtbot, tmp_path: Path, home: Path, dro
     assert field.path() == home / "runs"
     drop(field, tmp_path / "file.tif", tmp_path)
     assert field.path() == tmp_path
+
+    base = FolderField(files=CHECKPOINTS)
+    qtbot.addWidget(base)
+    (tmp_path / "sd2.safetensors").touch()
+    drop(base, tmp_path / "file.tif", tmp_path / "sd2.safetensors")
+    assert base.path() == tmp_path / "sd2.safetensors"
 
     field.set_path(home / "runs" / "one")
     assert field.edit.text() == str(Path("~/runs/one"))

@@ -5,21 +5,19 @@ torch is not imported here: a child process, ``phenldiff device``, tells what th
 
 from __future__ import annotations
 
-import json
 import socket
 import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from itertools import pairwise
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
 
+from napari_phenldiff.jobs.base_size import BaseSize, base_size
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Event, Started, Step, read_events
 from napari_phenldiff.runs.folder import Run
@@ -69,25 +67,6 @@ _SLOWER = {"lora": 1.25, "svdiff": 1.7, "attention": 1.1, "full": 1.1}
 
 _LONGEST_PAST = 200
 """Steps of a former run that are looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaseSize:
-    """How large a base model is.
-
-    Attributes
-    ----------
-    weights : int
-        Of the network.
-    tile : int
-        Native side in pixels.
-    latents : int
-        Channels of the latents.
-    """
-
-    weights: int
-    tile: int
-    latents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,33 +305,6 @@ def _memory(
     pixels = sum(work.images) * work.channels * prod(work.sides or (size.tile,) * 2)
     kept = min(min(tiles, 3000) * per_tile, _MOST_KEPT) + min(10 * pixels, _MOST_KEPT)
     return _OVERHEAD + weights + batch + kept
-
-
-@lru_cache(maxsize=16)
-def base_size(base: str) -> BaseSize | None:
-    """Return the size of a base model; None if it is not on this machine, or not one."""
-    if base == "bundled":
-        place = Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
-    else:
-        place = Path(base).expanduser()
-    try:
-        unet = json.loads((place / "unet" / "config.json").read_text(encoding="utf-8"))
-        weights = sum(_weights(path) for path in sorted((place / "unet").glob("*.safetensors")))
-        if not weights:
-            return None
-        return BaseSize(weights, 8 * int(unet["sample_size"]), int(unet["in_channels"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _weights(path: Path) -> int:
-    """Count the numbers in a safetensors file by its header."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > 100e6:
-            return 0
-        header: Mapping[str, Any] = json.loads(file.read(length))
-    return sum(prod(part["shape"]) for name, part in header.items() if name != "__metadata__")
 
 
 def time_range(low: float, high: float) -> str:

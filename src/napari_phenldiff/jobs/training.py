@@ -338,9 +338,14 @@ def train_run(
     with run.lock():
         run.clear_stop(before=_process_start())
         last: Event | None = None
+        # Until its first step a longer training can be refused, and the run stays what it was.
+        held: list[Event] | None = None if steps is None else []
 
         def note(event: Event) -> None:
-            run.append(event)
+            if held is None:
+                run.append(event)
+            else:
+                held.append(event)
             on_event(event)
 
         try:
@@ -348,16 +353,22 @@ def train_run(
                 note(Warned(text))
             if steps is not None:
                 note(Noted(f"Trained longer: {steps} steps in place of {run.config.steps}"))
-                run.record_steps(steps)
+                run.plan_steps(steps)
             for event in _events(run, read_images, should_stop, reading=not is_new):
+                if held is not None and isinstance(event, Step):
+                    run.record_steps(run.config.steps)
+                    for earlier in held:
+                        run.append(earlier)
+                    held = None
                 last = event if isinstance(event, Step | Finished | Failed) else last
                 note(event)
         except Exception as error:
             if is_new and last is None and isinstance(error, InputError):
                 refused = error
             else:
-                with suppress(OSError):
-                    run.append(Failed(explain(error)))
+                if held is None:
+                    with suppress(OSError):
+                        run.append(Failed(explain(error)))
                 raise
         finally:
             run.clear_stop()

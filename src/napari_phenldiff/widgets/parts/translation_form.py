@@ -7,7 +7,7 @@ from typing import Any
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.settings import settings_in
-from napari_phenldiff.widgets.parts.folder_field import FolderField
+from napari_phenldiff.widgets.parts.folder_field import CHECKPOINTS, FolderField
 from napari_phenldiff.widgets.parts.form import Form
 from napari_phenldiff.widgets.parts.setting_rows import SettingRows
 
@@ -28,7 +28,7 @@ class TranslationSettings:
         self._suited: object = None
         self.rows = SettingRows(TranslationConfig, form)
         self.rows.add_rest(form, without=_ELSEWHERE)
-        self.base_at = FolderField("where the run has it")
+        self.base_at = FolderField("where the run has it", files=CHECKPOINTS)
         form.row(
             "Base model",
             self.base_at,
