@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
+from typing import SupportsFloat
 
 import torch
 
@@ -29,7 +30,7 @@ _STEP_FRACTION = 0.98
 def choose_steps(
     config: CommonTraining,
     run: Run,
-    step: Callable[[int], float],
+    step: Callable[[int], SupportsFloat],
     trained: Sequence[tuple[MovingAverage, torch.optim.Optimizer]],
     *,
     since: float,
@@ -48,8 +49,8 @@ def choose_steps(
     run : Run
         Run whose configuration gets the number of steps.
     step : callable
-        Takes the number of an optimisation step, makes it and returns its loss as a float, which
-        waits until the device has finished.
+        Takes the number of an optimisation step, makes it and returns its loss. Turning that into a
+        float waits until the device has finished.
     trained : sequence of (MovingAverage, torch.optim.Optimizer)
         Weights, averages and optimisers that steps change.
     since : float
@@ -70,7 +71,7 @@ def choose_steps(
     with rolled_back(trained):
         for number in range(1, WARMUP_STEPS + TIMED_STEPS + 1):
             started = time.monotonic()
-            step(number)
+            float(step(number))
             seconds.append(time.monotonic() - started)
             too_long = time.monotonic() - since > 30 * config.minutes
             if should_stop() or (too_long and number > WARMUP_STEPS):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from napari_phenldiff.errors import InputError
 
@@ -62,26 +63,68 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype)
 
 
-def use_fast_attention(network: UNet2DConditionModel, device: torch.device) -> None:
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device, or in the machine's memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Move values that the processor has made to a device, without waiting for a GPU."""
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def use_fast_attention(
+    network: UNet2DConditionModel, device: torch.device, side: int | None = None
+) -> None:
     """Set the fastest attention implementation for a device; outputs agree up to rounding.
 
     On a CPU, explicit matrix products are faster than PyTorch's fused attention, whose backward
     pass takes a third of a training step of the bundled base (`docs/notes/pretraining.md`). They
     are only used for small feature maps, since the attention matrix of a large one would not fit
     into memory.
+
+    Parameters
+    ----------
+    network : UNet2DConditionModel
+        Changed in place.
+    device : torch.device
+        Where it computes.
+    side : int, optional
+        Side of the latents that it is used for; by default that which it was made for.
     """
-    if device.type == "cpu" and int(network.config.sample_size) <= _SMALL_MAP:
+    side = int(network.config.sample_size) if side is None else side
+    if device.type == "cpu" and side <= _SMALL_MAP:
         network.set_attn_processor(AttnProcessor())
+    else:
+        network.set_attn_processor(AttnProcessor2_0())
+
+
+def prepare_passes(network: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Bring a network to the form in which its passes are fastest; outputs agree up to rounding.
+
+    What does not learn is converted to the precision of the passes. On a GPU the channels of a
+    pixel lie beside each other, as its matrix units want them; a CPU is slower that way
+    (`docs/notes/pretraining.md`).
+    """
+    cast_weights(network, dtype)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Convert a network's large weights to the precision of its passes.
+    """Convert the large weights of a network that do not learn to the precision of its passes.
 
     Autocast would convert them to the same values again at every pass, which takes a quarter of the
-    time of a small batch. Only for a network that is not trained any more.
+    time of a small batch, and would keep both. Weights that learn stay in single precision.
     """
     if dtype is torch.float32:
         return
     for module in network.modules():
         if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
-            module.to(dtype)
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(dtype)

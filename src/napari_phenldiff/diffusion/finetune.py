@@ -115,6 +115,8 @@ def finetune(
         yield Saved(0, training.save(run, 0))
         yield Finished(0, stopped=False)
         return
+    if not training.fit.is_whole:
+        yield Noted(training.fit.in_words())
     done = training.restore(run) if resume else 0
     monitor.replay(run, done)
     for event in optimise(
@@ -126,7 +128,7 @@ def finetune(
         since=since,
         should_stop=should_stop,
         on_steps_chosen=partial(setattr, training, "config"),
-        after_step=monitor.validate,
+        after_step=monitor.after_step,
         preview=partial(monitor.preview, run),
     ):
         if isinstance(event, Finished) and not event.stopped:
@@ -139,7 +141,7 @@ class _TrainingMonitor:
 
     def __init__(self, training: Training, validation: Experiment | None, run: Run) -> None:
         config, base = training.config, training.base
-        self._training = training
+        self._training, self._fit = training, training.fit
         self._overfitting = OverfittingWatch()
         self._losses: list[FixedNoiseLoss] = []
         self._unseen: list[torch.Tensor] = []
@@ -176,6 +178,13 @@ class _TrainingMonitor:
         for event in run.events()[0]:
             if isinstance(event, Validated) and event.step <= done:
                 self._overfitting.add(event)
+
+    def after_step(self, step: int) -> Iterator[Event]:
+        """Yield what became known by a step: that a batch did not fit, and losses."""
+        if self._training.fit != self._fit:
+            self._fit = self._training.fit
+            yield Noted(self._fit.in_words())
+        yield from self.validate(step)
 
     def validate(self, step: int) -> Iterator[Event]:
         """Yield the losses every `VALIDATE_EVERY` steps, and a warning if they diverge."""

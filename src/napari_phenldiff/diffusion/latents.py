@@ -20,6 +20,9 @@ from napari_phenldiff.images.tiles import TileGrid
 MAX_TILES = 1500
 """Per condition; the views of so many take 100 MB for each channel with the bundled base."""
 
+VIEWS = 8
+"""Flips and rotations of a tile."""
+
 _AT_ONCE = 64
 """Tiles that are turned and encoded at once."""
 
@@ -149,6 +152,11 @@ class Store:
         Of all.
     folder : path-like, optional
         Where there is room for the file; by default where temporary files are.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of each.
     """
 
     def __init__(
@@ -158,11 +166,11 @@ class Store:
         dtype: torch.dtype,
         folder: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._shape, self._dtype, self._number = tuple(shape), dtype, number
-        self._size = math.prod(self._shape) * dtype.itemsize
+        self.shape, self._dtype, self._number = tuple(shape), dtype, number
+        self._size = math.prod(self.shape) * dtype.itemsize
         self._whole: torch.Tensor | None = None
         if self.nbytes <= MOST_IN_MEMORY:
-            self._whole = torch.empty(number, *self._shape, dtype=dtype)
+            self._whole = torch.empty(number, *self.shape, dtype=dtype)
         else:
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
             weakref.finalize(self, self._file.close)
@@ -199,7 +207,7 @@ class Store:
             return self._whole[start:end]
         self._file.seek(start * self._size)
         data = bytearray(self._file.read((end - start) * self._size))
-        return torch.frombuffer(data, dtype=self._dtype).view(end - start, *self._shape)
+        return torch.frombuffer(data, dtype=self._dtype).view(end - start, *self.shape)
 
 
 class CachedLatents:
@@ -217,6 +225,11 @@ class CachedLatents:
         ``(N, C, side, side)`` float32 in [-1, 1].
     folder : path-like, optional
         Where there is room for what does not stay in memory, see `Store`.
+
+    Attributes
+    ----------
+    missing : torch.Tensor
+        ``(l, y, x)`` float32: the latents of channels that the images do not have.
     """
 
     def __init__(
@@ -231,12 +244,12 @@ class CachedLatents:
         if base.coefficients is not None:
             own = first.shape[1] * base.coefficients
         black = base.encode(np.full_like(first[:1], -1.0)).cpu()[0]
-        self._missing = black[own:]
+        self.missing = black[own:]
         self._n = len(tiles)
-        self._kept = Store(8 * self._n, (own, *black.shape[1:]), torch.float16, folder)
+        self._kept = Store(VIEWS * self._n, (own, *black.shape[1:]), torch.float16, folder)
         start = 0
         for some in chain([first], batches):
-            for view in range(8):
+            for view in range(VIEWS):
                 turned = np.rot90(some[..., ::-1] if view > 3 else some, view % 4, axes=(2, 3))
                 latents = base.encode(np.ascontiguousarray(turned)).cpu()
                 self._kept.put(view * self._n + start, latents[:, :own].half())
@@ -252,13 +265,26 @@ class CachedLatents:
         return self._kept.nbytes
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """``(l, y, x)`` of what is kept of a tile: the channels that the images have."""
+        return self._kept.shape
+
+    def stored(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield what is kept, some at a time: the first number, and ``(n, l, y, x)`` float16.
+
+        Tile `t` in view `v` is number ``v * len(self) + t``.
+        """
+        for start in range(0, len(self._kept), _AT_ONCE):
+            yield start, self._kept.some(start, min(start + _AT_ONCE, len(self._kept)))
+
+    @property
     def in_memory(self) -> bool:
         """Whether the latents are in memory, or in a file."""
         return self._kept.in_memory
 
     def view(self, view: int, tile: int) -> torch.Tensor:
         """Return the latents ``(L, y, x)`` float32 of a tile in one of its eight views."""
-        return torch.cat([self._kept.get(view * self._n + tile).float(), self._missing])
+        return torch.cat([self._kept.get(view * self._n + tile).float(), self.missing])
 
     def upright(self, tiles: np.ndarray | None = None) -> torch.Tensor:
         """Return the latents ``(n, L, y, x)`` float32 of tiles as they are; of all by default."""
@@ -270,7 +296,7 @@ class CachedLatents:
         """Yield the latents of all tiles as they are, some at a time."""
         for start in range(0, self._n, _AT_ONCE):
             found = self._kept.some(start, min(start + _AT_ONCE, self._n))
-            missing = self._missing.expand(len(found), *self._missing.shape)
+            missing = self.missing.expand(len(found), *self.missing.shape)
             yield torch.cat([found.float(), missing], dim=1)
 
     def upright_part(self, first: int, last: int) -> torch.Tensor:

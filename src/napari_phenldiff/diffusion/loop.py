@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import torch
 from napari_phenldiff.diffusion.budget import choose_steps
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.finite import check_progress
+from napari_phenldiff.diffusion.readings import Reading
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.events import Event, Finished, Preview, Saved, Step
@@ -20,7 +22,7 @@ from napari_phenldiff.runs.folder import Run
 class Trainer(Protocol):
     """Networks and optimisers in training."""
 
-    def step(self, number: int) -> float:
+    def step(self, number: int) -> float | Reading:
         """Make optimisation step `number` (from 1) and return its loss."""
 
     def save(self, run: Run, number: int) -> str:
@@ -106,17 +108,32 @@ def optimise(
     if config.preview_every and done and done % config.preview_every == 0:
         yield from _lost_previews(run, config, done, preview)
     started, step = time.monotonic(), done
+    unread: deque[tuple[int, float | Reading]] = deque()
+
+    def read(most: int = 0) -> Iterator[Event]:
+        """Yield the steps whose losses are read, which leaves at most so many unread."""
+        while len(unread) > most:
+            number, reading = unread.popleft()
+            loss = float(reading)
+            check(number, loss)
+            left = (time.monotonic() - started) / (number - done) * (config.steps - number)
+            yield Step(step=number, total=config.steps, loss=loss, seconds_left=left)
+
     for step in range(done + 1, config.steps + 1):
-        loss = trainer.step(step)
-        check(step, loss)
-        left = (time.monotonic() - started) / (step - done) * (config.steps - step)
-        yield Step(step=step, total=config.steps, loss=loss, seconds_left=left)
-        yield from after_step(step)
+        made = trainer.step(step)
+        unread.append((step, made))
+        # a GPU has the next step to do while the loss of this one is read
+        yield from read(1 if isinstance(made, Reading) and made.on_its_way else 0)
+        for event in after_step(step):
+            yield from read()
+            yield event
         stopping = should_stop()
         if step % config.checkpoint_every == 0 or step == config.steps or stopping:
-            check(step, loss, weights())
+            yield from read()
+            check(step, float(made), weights())
             yield Saved(step=step, path=trainer.save(run, step))
         if config.preview_every and step % config.preview_every == 0:
+            yield from read()
             yield from preview(step)
         if stopping:
             break

@@ -94,7 +94,7 @@ class FixedNoiseLoss:
         """Return the mean loss with the current weights."""
         base, device = self._base, self._base.device
         alphas = torch.from_numpy(base.alphas_cumprod).float()
-        total = 0.0
+        total = torch.zeros((), device=device)
         for part in torch.arange(len(self._t)).split(self._batch_size):
             t = self._t[part]
             noisy, target = add_noise(
@@ -108,8 +108,8 @@ class FixedNoiseLoss:
             with autocast(device, self._dtype):
                 states = tokens(index, torch.zeros_like(index, dtype=torch.bool))
                 output = base.unet(noisy, t.to(device), encoder_hidden_states=states).sample
-            total += float(noise_loss(output, target, self._given)) * len(part)
-        return total / len(self._t)
+            total += noise_loss(output, target, self._given) * len(part)
+        return float(total) / len(self._t)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,7 +41,8 @@ def unpack_state(
     for i, parameter in enumerate(average.parameters):
         parameter.copy_(state[f"online.{i}"])
         average.averages[i].copy_(state[f"average.{i}"])
-        moments = {key: state[f"{key}.{i}"].to(parameter) for key in _MOMENTS}
+        # in the memory format of the weights, as fused optimisers need them
+        moments = {key: torch.empty_like(parameter).copy_(state[f"{key}.{i}"]) for key in _MOMENTS}
         # fused optimisers need their step counter on the device of the weights
         counter = torch.tensor(float(step), device=parameter.device)
         optimizer.state[parameter] = {"step": counter, **moments}

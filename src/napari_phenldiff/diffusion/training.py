@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,17 @@ from safetensors.torch import load_file, save
 
 from napari_phenldiff.diffusion.adaptation import AdapterSize, adapter_files
 from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.batches import Batch, draw_batch
 from napari_phenldiff.diffusion.conditioning import ConditionTokens, initial_tokens
-from napari_phenldiff.diffusion.device import autocast, choose_precision
+from napari_phenldiff.diffusion.device import (
+    autocast,
+    choose_precision,
+    free_memory,
+    prepare_passes,
+    use_fast_attention,
+)
 from napari_phenldiff.diffusion.ema import MovingAverage
+from napari_phenldiff.diffusion.latent_pool import LatentPool
 from napari_phenldiff.diffusion.latents import (
     MAX_TILES,
     CachedLatents,
@@ -22,8 +31,11 @@ from napari_phenldiff.diffusion.latents import (
     training_side,
 )
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
+from napari_phenldiff.diffusion.low_rank import use_fast_updates
+from napari_phenldiff.diffusion.memory import Fit, Kept, bytes_kept, choose_fit
 from napari_phenldiff.diffusion.merging import with_known_tokens, with_merged_tokens
-from napari_phenldiff.diffusion.noising import add_noise, noise_loss
+from napari_phenldiff.diffusion.noising import number_asked, squared_error
+from napari_phenldiff.diffusion.readings import Reading
 from napari_phenldiff.diffusion.references import (
     choose_normalised,
     choose_references,
@@ -33,7 +45,6 @@ from napari_phenldiff.diffusion.separation import Separation, separation, tile_w
 from napari_phenldiff.diffusion.start import Start, read_start
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.diffusion.strategies import Lora, strategy_of
-from napari_phenldiff.diffusion.streams import stream
 from napari_phenldiff.diffusion.structure import dark_noise
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.brightness import brightness_in_words, with_common_brightness
@@ -45,13 +56,18 @@ from napari_phenldiff.runs.folder import Run
 _STATE = "state.safetensors"
 _NOISE = 2.0
 """Largest noise added to normalised channels, relative to that of the noisiest condition."""
-_JOINT = 0.25
-"""Fraction of the samples in which reference channels are noised like the others, so that the
-network can still generate whole images."""
 
 
 class Training:
-    """Latents, network, tokens and optimiser of a fine-tuning."""
+    """Latents, network, tokens and optimiser of a fine-tuning.
+
+    Attributes
+    ----------
+    fit : Fit
+        How a batch goes through the network, after `encode`.
+    kept : Kept
+        What its passes keep for the backward pass, after `encode`.
+    """
 
     def __init__(self, base: BaseModel, config: TrainingConfig) -> None:
         self.base, self.config = base, config
@@ -68,6 +84,8 @@ class Training:
             self.start.put_into(base.unet, self.strategy)
         else:
             self.groups = self.strategy.add_to(base.unet)
+        prepare_passes(base.unet, base.device, self.dtype)
+        use_fast_updates(base.unet)
         self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
 
     def encode(self, experiment: Experiment, run: Run) -> list[str]:
@@ -75,6 +93,7 @@ class Training:
         config, base = self.config, self.base
         self.experiment, self._folder = experiment, run.path
         self.side = training_side((image.shape for image in experiment.images), base)
+        use_fast_attention(base.unet, base.device, self.side // base.factor)
         warnings: list[str] = []
         self.latents, origins = self._tiles(run.scaling.shared, warnings)
         found = Separation()
@@ -138,6 +157,8 @@ class Training:
         )
         adapted = [parameter for group in self.groups for parameter in group.parameters]
         self.average = MovingAverage([*adapted, *learned], config.ema)
+        self.pool = LatentPool(self.latents, base.device)
+        self.fit = self._choose_fit()
         return warnings
 
     def _tiles(
@@ -201,55 +222,81 @@ class Training:
         tokens = sum(p.numel() for p in self.tokens.parameters())
         return AdapterSize(adapted, tokens, self._parameters_of_base)
 
-    def step(self, number: int) -> float:
+    def step(self, number: int) -> Reading:
         """Make one optimisation step; returns its loss."""
-        config, device = self.config, self.base.device
-        # every step has its own stream, so that a resumed training draws the same numbers as an
-        # uninterrupted one
-        generator = stream(config.seed, number)
-        clean, index = self._draw(generator)
-        n = len(clean)
-        t = torch.randint(0, len(self.alphas), (n,), generator=generator).to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        dropped = torch.rand(n, generator=generator) < config.condition_dropout
-        joint = torch.rand(n, generator=generator).to(device) < _JOINT
-        given = torch.where(joint.view(-1, 1, 1, 1), self.padding, self.given)
-        if self.noise is not None:
-            amount = torch.rand(n, 1, 1, 1, generator=generator).to(device)
-            amount = amount * ~joint.view(
-                -1, 1, 1, 1
-            )  # keep the targets of generated channels clean
-            more = torch.randn(clean.shape, generator=generator).to(device)
-            clean = clean + amount * self.noise * more
-        noisy, target = add_noise(
-            clean, noise, self.alphas[t], given, prediction_type=self.base.prediction_type
-        )
+        config = self.config
+        batch = self._draw(number)
         rate = warmed_cosine(number, steps=config.steps, warmup=config.warmup, floor=0.1)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * rate
-        with autocast(device, self.dtype):
-            tokens = self.tokens(index.to(device), dropped.to(device))
-            output = self.base.unet(noisy, t, encoder_hidden_states=tokens).sample
-        loss = noise_loss(output, target, given)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = self._backward(batch)
+                break
+            except torch.OutOfMemoryError:
+                smaller = self.fit.smaller()
+                if smaller is None:
+                    raise
+            # the error holds what had been computed, until here
+            torch.cuda.empty_cache()
+            self._set_fit(smaller)
         torch.nn.utils.clip_grad_norm_(self.average.parameters, config.max_grad_norm)
         self.optimizer.step()
         self.average.update(number)
-        return float(loss.detach())
+        return Reading(loss)
 
-    def _draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw latents and the numbers of their conditions, which are equally frequent."""
-        n, conditions = self.config.batch_size, len(self.latents)
-        first = torch.randint(conditions, (1,), generator=generator)
-        index = (torch.arange(n) + first) % conditions
-        chosen = []
-        for condition in index.tolist():
-            cached = self.latents[condition]
-            view = int(torch.randint(8, (1,), generator=generator))
-            tile = int(torch.randint(len(cached), (1,), generator=generator))
-            chosen.append(cached.view(view, tile))
-        return torch.stack(chosen).to(self.base.device), index
+    def _draw(self, number: int) -> Batch:
+        """Draw the batch of a step: tiles, time steps, noise."""
+        return draw_batch(
+            self.pool,
+            self.config,
+            number,
+            alphas=self.alphas,
+            padding=self.padding,
+            given=self.given,
+            noise=self.noise,
+            prediction_type=self.base.prediction_type,
+        )
+
+    def _backward(self, batch: Batch) -> torch.Tensor:
+        """Add the gradients of a batch, as many samples at once as fit; returns its loss."""
+        asked = number_asked(batch.target, batch.given)
+        total = torch.zeros((), device=self.base.device)
+        for part in batch.parts(self.fit.part):
+            loss = squared_error(self._output(part), part.target, part.given) / asked
+            loss.backward()
+            total = total + loss.detach()
+        return total
+
+    def _output(self, batch: Batch) -> torch.Tensor:
+        with autocast(self.base.device, self.dtype):
+            tokens = self.tokens(batch.index, batch.dropped)
+            output: torch.Tensor = self.base.unet(
+                batch.noisy, batch.time, encoder_hidden_states=tokens
+            ).sample
+        return output
+
+    def _choose_fit(self) -> Fit:
+        """Choose how a batch goes through the network, by what samples of it keep."""
+        batch = self._draw(1)
+        weights = [*self.base.unet.parameters(), *self.tokens.parameters()]
+        one, *more = (
+            bytes_kept(partial(self._output, batch.parts(n)[0]), weights)
+            for n in range(1, min(2, self.config.batch_size) + 1)
+        )
+        each = more[0] - one if more else one
+        self.kept = Kept(each, one - each)
+        learned = sum(parameter.numel() for parameter in self.average.parameters)
+        free = free_memory(self.base.device)
+        fit = choose_fit(self.config.batch_size, self.kept, learned=learned, free=free)
+        self._set_fit(fit)
+        return fit
+
+    def _set_fit(self, fit: Fit) -> None:
+        self.fit = fit
+        if fit.recomputed:
+            self.base.unet.enable_gradient_checkpointing()
 
     def save(self, run: Run, number: int) -> str:
         """Write checkpoint and adapter; returns the adapter's path within the run."""

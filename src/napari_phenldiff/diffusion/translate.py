@@ -13,7 +13,7 @@ import torch
 from napari_phenldiff.diffusion.adaptation import load_adapter
 from napari_phenldiff.diffusion.base_weights import load_base_of
 from napari_phenldiff.diffusion.detail import Detail
-from napari_phenldiff.diffusion.device import cast_weights, choose_device, choose_precision
+from napari_phenldiff.diffusion.device import choose_device, choose_precision, prepare_passes
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.diffusion.fields import (
     Batch,
@@ -73,7 +73,7 @@ class Translator(LatentTranslator):
         adapter = load_adapter(opened.adapter_path, base.unet)
         # The extra layers of LoRA take a third of a pass; in single precision nothing is lost.
         adapter.strategy.merge(base.unet)
-        cast_weights(base.unet, choose_precision(precision, base.device))
+        prepare_passes(base.unet, base.device, choose_precision(precision, base.device))
         translator = cls(
             base,
             adapter.tokens,
