@@ -77,6 +77,49 @@ def test_settings_of_a_measurement_and_control_runs(data, trained, tmp_path, phe
     assert [cycle["what"] for cycle in metrics["cycle"]] == ["reconstructed"]
 
 
+def without(metrics: dict) -> dict:
+    """Leave out what differs between two evaluations that say the same."""
+    metrics["provenance"].pop("seconds")
+    return metrics
+
+
+def test_what_was_translated_before_is_not_translated_again(data, trained, tmp_path, phenldiff):
+    before, anew, reused, some = (tmp_path / name for name in ("before", "anew", "reused", "some"))
+    assert phenldiff("translate", trained, data, "--held-out", "--out", before)[0] == 0
+    asked = ("evaluate", trained, data, *NAMES, "--images", 2)
+    assert phenldiff(*asked, "--out", anew)[0] == 0
+    code, said, _ = phenldiff(*asked, "--translated", before, "--out", reused)
+    assert code == 0
+    assert "Translating ..." not in said
+    one, other = (
+        without(json.loads((out / "metrics.json").read_text("utf-8"))) for out in (anew, reused)
+    )
+    assert one == other
+    # what is not there is translated
+    summary = json.loads((before / "translation.json").read_text("utf-8"))
+    summary["images"].pop()
+    (before / "translation.json").write_text(json.dumps(summary), "utf-8")
+    code, said, _ = phenldiff(*asked, "--translated", before, "--out", some)
+    assert code == 0
+    assert "Translating ..." in said
+    assert without(json.loads((some / "metrics.json").read_text("utf-8"))) == one
+
+
+def test_a_translation_of_another_kind_is_refused(data, trained, tmp_path, phenldiff):
+    before, out = tmp_path / "before", tmp_path / "out"
+    phenldiff("translate", trained, data, "--held-out", "--guidance", 3, "--out", before)
+    asked = ("evaluate", trained, data, *NAMES, "--images", 2, "--out", out, "--translated")
+    code, _, complaint = phenldiff(*asked, before)
+    assert code == 2
+    assert "with other settings (guidance: 3.0 there" in complaint
+    code, _, complaint = phenldiff(*asked, before, "--guidance", 3)
+    assert code == 0
+    code, _, complaint = phenldiff(*asked[:-2], tmp_path / "two", "--translated", data)
+    assert code == 2
+    assert "no readable translation.json" in complaint
+    assert not (tmp_path / "two").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

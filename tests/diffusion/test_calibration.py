@@ -42,13 +42,14 @@ def latents(shift: float, n: int = 12) -> torch.Tensor:
     return z
 
 
-@pytest.mark.parametrize(("push", "best"), [(2.0, 1.0), (2 / 1.35, 1.35), (2 / 1.75, 1.75)])
-def test_the_guidance_is_chosen_that_shows_the_real_effect(push, best):
+@pytest.mark.parametrize("best", GUIDANCES)
+def test_the_guidance_is_chosen_that_shows_the_real_effect(best):
     found = calibrate(
-        Pretended(push, 3.0), latents(0.0, 10), latents(0.0, 40), latents(2.0, 40), CONFIG
+        Pretended(2 / best, 3.0), latents(0.0, 10), latents(0.0, 40), latents(2.0, 40), CONFIG
     )
-    assert {trial.guidance for trial in found.trials} == set(GUIDANCES)
-    assert {trial.freedom for trial in found.trials} == set(FREEDOMS)
+    # the other freedoms are not tried where one spoils the cells
+    assert {trial.guidance for trial in found.trials} < set(GUIDANCES)
+    assert [trial.freedom for trial in found.trials] == [0, 0, 0, 0.5]
     assert found.chosen.guidance == best
     assert found.chosen.freedom == 0
     assert found.chosen.effect == pytest.approx(1, abs=0.25)
@@ -79,6 +80,7 @@ class Freed(Pretended):
 def test_freedom_is_chosen_where_structures_must_be_drawn_anew_to_change():
     found = calibrate(Freed(), latents(0.0, 10), latents(0.0, 40), latents(2.2, 40), CONFIG)
     assert found.chosen.freedom > 0
+    assert {trial.freedom for trial in found.trials} == set(FREEDOMS)
     # other structures of the same kind count as the source's
     assert all(trial.to_source < 0.1 for trial in found.trials)
 

@@ -78,6 +78,26 @@ def test_a_dial_shows_what_a_translation_shows(translator: Translator, images, w
     np.testing.assert_array_equal(dial.at(0.0).data, expected.reconstructed.data)
 
 
+@pytest.mark.parametrize("changes", [{"target": "untreated"}, {"strength": 0.0}])
+def test_what_only_reconstructs_is_the_reconstruction(translator: Translator, images, changes):
+    config = CONFIG.model_copy(update=changes)
+    counted = passes(translator)
+    (found,) = translator.translate(images[:1], config)
+    np.testing.assert_array_equal(found.translated.data, found.reconstructed.data)
+    steps = len(translator.schedule(config).timesteps)
+    assert len(counted) == steps * (config.fixed_point_iterations + 1)
+    assert translator.passes(config) == len(counted)
+
+
+def test_guided_from_the_null_tokens_an_image_changes_in_its_own_condition(translator, images):
+    config = CONFIG.model_copy(
+        update={"target": "untreated", "guidance_from": "null", "guidance": 3.0}
+    )
+    assert not translator.only_reconstructs(config)
+    (found,) = translator.translate(images[:1], config)
+    assert np.abs(found.translated.data.astype(int) - found.reconstructed.data).max() > 2
+
+
 def test_a_rough_look_comes_first_and_is_near(translator: Translator, images):
     dial = translator.dial(images[0], CONFIG)
     dial.prepare()

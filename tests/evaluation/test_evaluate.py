@@ -243,6 +243,26 @@ def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fa
     assert found.metrics.verdict.answer == "supported"
 
 
+def test_the_own_condition_is_not_translated_to_where_that_is_the_reconstruction(
+    model, honest, data, fast
+):
+    made = model(honest)
+    asked = []
+
+    def make(image, config, number):
+        asked.append(config.target)
+        return honest(image, config, number)
+
+    made.translator.make = make
+    found = evaluate(made, data, TRANSLATION, CONFIG, "golgi")
+    assert asked == ["scattered"] * N + ["control"] * N
+    made.translator.only_reconstructs = lambda config: config.source == config.target
+    asked.clear()
+    again = evaluate(made, data, TRANSLATION, CONFIG, "golgi")
+    assert asked == ["scattered"] * N
+    assert again.metrics.controls.null == found.metrics.controls.null
+
+
 def test_the_truth_is_compared_with_where_it_is_known(model, honest, pairs, fast, tmp_path):
     known = Experiment.from_images(
         {

@@ -58,7 +58,7 @@ MEASURED = {
 
 
 _JUDGED = 24
-"""Most images that the evaluation translates again, twice each: the demo should take minutes."""
+"""Most images that are judged."""
 
 
 def add_parser(commands: Any) -> None:
@@ -158,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
         ),
         settings=settings_from(measured.profile, measured.options),
         translation=translation,
+        translated=out / "result",
     )
     say(f"Done in {duration(time.monotonic() - start)}.")
     return 0

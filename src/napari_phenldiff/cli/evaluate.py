@@ -78,6 +78,13 @@ def add_parser(commands: Any) -> None:
             help=f"{text}; may be given several times",
         )
     parser.add_argument(
+        "--translated",
+        type=Path,
+        metavar="DIR",
+        help="folder of `phenldiff translate` with the same run and settings: what is there is not "
+        "translated again",
+    )
+    parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
     )
     options.add_base_at(parser)
@@ -138,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
         translation=translation,
         shuffled=controls[0],
         half_split=controls[1],
+        translated=args.translated,
         device=args.device,
         z=args.z,
     )

@@ -16,6 +16,9 @@ GUIDANCES = (1.0, 1.35, 1.75, 2.2)
 FREEDOMS = (0.0, 0.3, 0.5, 0.7)
 MOST_TILES = 8
 """Largest number of tiles translated: each takes some 20 passes per setting and strength."""
+_FIRST_GUIDANCES, _FIRST_FREEDOM = (1.35, 1.75), 0.5
+_HOPELESS = 0.1
+"""The other freedoms are not tried if the first one scores worse than none by more than this."""
 
 
 def calibrate(
@@ -27,7 +30,9 @@ def calibrate(
 ) -> Calibration:
     """Translate images with several settings and compare the results with real target images.
 
-    The guidance is chosen first, with freedom 0, and then the freedom with that guidance.
+    The guidance is chosen first, with freedom 0, and then the freedom with that guidance. Not all
+    are tried: of the guidances the two in the middle, and then the next one on the better side; of
+    the freedoms first the middle one, and the others only if that is not clearly worse than none.
 
     Parameters
     ----------
@@ -72,10 +77,15 @@ def calibrate(
             there = described(translator.generate(freed, guided, strength=1.0))
             yield judge(back, there, guidance, freedom)
 
-    tried = list(trials(GUIDANCES, FREEDOMS[0]))
-    guidance = min(tried, key=lambda trial: trial.score).guidance
-    for freedom in FREEDOMS[1:]:
-        tried += trials((guidance,), freedom)
+    lower, upper = trials(_FIRST_GUIDANCES, FREEDOMS[0])
+    beyond = GUIDANCES[0] if lower.score <= upper.score else GUIDANCES[-1]
+    tried = [lower, upper, *trials((beyond,), FREEDOMS[0])]
+    best = min(tried, key=lambda trial: trial.score)
+    tried += trials((best.guidance,), _FIRST_FREEDOM)
+    if tried[-1].score <= best.score + _HOPELESS:
+        for freedom in FREEDOMS[1:]:
+            if freedom != _FIRST_FREEDOM:
+                tried += trials((best.guidance,), freedom)
     return Calibration(source=config.source, target=config.target, images=n, trials=tuple(tried))
 
 

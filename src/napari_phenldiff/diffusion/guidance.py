@@ -78,9 +78,22 @@ class LatentTranslator:
 
     def passes(self, config: TranslationConfig) -> int:
         """Return what the passes for a batch cost: its inversion and both generations."""
-        per_step = {"source": 2, "null": 3}[config.guidance_from] if config.strength else 1
+        per_step = {"source": 2, "null": 3}[config.guidance_from]
+        if self.only_reconstructs(config):
+            per_step = 0
         steps = len(self.schedule(config).timesteps)
         return steps * (config.fixed_point_iterations + per_step + 1)
+
+    @staticmethod
+    def only_reconstructs(config: TranslationConfig) -> bool:
+        """Return whether a translation is the reconstruction, with nothing to guide towards.
+
+        So it is at strength 0, and from a condition to itself: guidance goes along the difference
+        of the outputs under both conditions' tokens, which is 0 under equal ones. Guided from the
+        null tokens, it is not.
+        """
+        to_itself = config.source == config.target and config.guidance_from == "source"
+        return to_itself or not config.strength
 
     def invert(self, latents: torch.Tensor, config: TranslationConfig) -> Inversion:
         """Invert latents ``(N, C, Y, X)`` under the source condition."""
@@ -190,9 +203,9 @@ class LatentTranslator:
             bounds = IntensityBounds(self.base, self._given, config.bound_radius)
 
         def predict(x: torch.Tensor, t: int) -> torch.Tensor:
-            if strength == 0:
+            if not strength or self.only_reconstructs(config):
                 (stay,) = self.evaluate(x, t, source, clean=clean)
-                change = torch.zeros_like(stay)
+                towards, change = stay, torch.zeros_like(stay)
             elif config.guidance_from == "source":
                 stay, towards = self.evaluate(x, t, source, wanted, clean=clean)
                 change = config.guidance * (towards - stay)
@@ -201,7 +214,7 @@ class LatentTranslator:
                     x, t, source, self.tokens.null, wanted, clean=clean
                 )
                 change = away + config.guidance * (towards - away) - stay
-            if bounds is not None and strength != 0 and config.guidance > 1:
+            if bounds is not None and towards is not stay and config.guidance > 1:
                 guided = schedule.clean_from(x, stay + change, t)
                 bounded = bounds(guided, schedule.clean_from(x, towards, t))
                 change = schedule.output_for(x, bounded, t) - stay

@@ -270,11 +270,11 @@ class Translator(LatentTranslator):
         inversion = self.invert(self.base.encode(tiles), config)
         if noise is not None:
             inversion = self.apply_freedom(inversion, noise, config)
-        results = [
-            self.base.decode(self.generate(inversion, config, strength=strength), channels)
-            for strength in (config.strength, 0.0)
-        ]
-        return results[0], results[1], inversion
+        reconstructed = self.base.decode(self.generate(inversion, config, strength=0.0), channels)
+        translated = reconstructed
+        if not self.only_reconstructs(config):
+            translated = self.base.decode(self.generate(inversion, config), channels)
+        return translated, reconstructed, inversion
 
     def restore(
         self,

@@ -78,6 +78,15 @@ def null_config(config: TranslationConfig) -> TranslationConfig:
     return config.model_copy(update={"target": config.source})
 
 
+def is_reconstruction(translator: Translating, config: TranslationConfig) -> bool:
+    """Return whether a translator says that a translation is the reconstruction, to the bit.
+
+    `LatentTranslator.only_reconstructs` does; baselines say nothing.
+    """
+    only_reconstructs = getattr(translator, "only_reconstructs", None)
+    return only_reconstructs is not None and bool(only_reconstructs(config))
+
+
 def control_effect(
     translator: Translating, images: Sequence[Image], config: TranslationConfig, measured: Measured
 ) -> Effect:

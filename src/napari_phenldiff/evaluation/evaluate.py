@@ -15,6 +15,7 @@ from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.controls import (
     Measured,
     control_effect,
+    is_reconstruction,
     null_config,
 )
 from napari_phenldiff.evaluation.cycle import (
@@ -148,6 +149,7 @@ def evaluate(
     shuffled: Sequence[tuple[Translating, TranslationConfig]] = (),
     half_split: Sequence[tuple[Translating, TranslationConfig]] = (),
     rules: Rules | None = None,
+    made_before: Callable[[Image], Translated | None] = lambda image: None,
     warnings: Sequence[str] = (),
     on_step: OnStep = lambda what, done, total: None,
 ) -> Evaluation:
@@ -169,6 +171,9 @@ def evaluate(
         Models that were trained on permuted conditions, and on two halves of one.
     rules : Rules, optional
         Of the verdict.
+    made_before : callable
+        Returns what the same model has made of an image with the same settings, if it is there
+        already; it is not made again.
     warnings : sequence of str
         What is known of the images beforehand and belongs into the report.
     on_step : callable
@@ -225,20 +230,27 @@ def evaluate(
     n = len(sources)
     models = [*shuffled, *half_split]
     n_latent = len(sources[: config.latent_images]) if is_latent(model.translator) else 0
-    course = Course(
-        n * (3 if config.cycle else 2) + n * len(models) + 2 * n_latent + 5 * WITHOUT_MODEL, on_step
-    )
+    before = [made_before(image) for image in sources]
+    left = [image for image, known in zip(sources, before, strict=True) if known is None]
+    null_is_made = is_reconstruction(model.translator, null_config(translation))
+    translations = int(not null_is_made) + int(config.cycle) + len(models)
+    course = Course(len(left) + n * translations + 2 * n_latent + 5 * WITHOUT_MODEL, on_step)
 
     def translate(what: str, images: Sequence[Image], how: TranslationConfig) -> list[Translated]:
-        stage = course.stage(what, n)
-        with stage.following(model.translator, n):
-            return list(stage.images(model.translator.translate(images, how), n))
+        stage = course.stage(what, len(images))
+        with stage.following(model.translator, len(images)):
+            return list(stage.images(model.translator.translate(images, how), len(images)))
 
-    made = translate("translating", sources, translation)
+    made = [known for known in before if known is not None]
+    if left:
+        new = iter(translate("translating", left, translation))
+        made = [next(new) if known is None else known for known in before]
     translated = _named([m.translated for m in made], sources)
     reconstructed = _named([m.reconstructed for m in made], sources)
-    own = translate("translating to the own condition", sources, null_config(translation))
-    null = _named([m.translated for m in own], sources)
+    null = reconstructed
+    if not null_is_made:
+        own = translate("translating to the own condition", sources, null_config(translation))
+        null = _named([m.translated for m in own], sources)
     cycles = [measure_cycle("reconstructed", sources, reconstructed, scaling)]
     if config.cycle:
         stage = course.stage("translating back", n)
@@ -289,9 +301,9 @@ def evaluate(
         reason=str(row["note"]),
     )
     # The images to be translated are the first of the real ones.
-    before = measurement.values(names["source"])[: len(sources)]
+    real = measurement.values(names["source"])[: len(sources)]
     null_effect = _paired(
-        *measured.by_well([i.name for i in sources], before, measurement.values(names["null"]))
+        *measured.by_well([i.name for i in sources], real, measurement.values(names["null"]))
     )
     false: dict[str, tuple[Effect, ...]] = {}
     for kind, given in (("shuffled", shuffled), ("half_split", half_split)):

@@ -23,10 +23,13 @@ from napari_phenldiff.jobs.trained_channels import (
     other_names,
     trained_of,
 )
+from napari_phenldiff.jobs.translated_before import TranslationsBefore
+from napari_phenldiff.jobs.translation_job import identity_of
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Finished, Loading, Noted, Progress, Warned
 from napari_phenldiff.runs.folder import Run, check_output_folder
 from napari_phenldiff.runs.suitability import Suitability
+from napari_phenldiff.runs.translation_settings import settings_of_run
 
 if TYPE_CHECKING:
     from napari_phenldiff.evaluation.evaluate import Evaluation
@@ -65,6 +68,7 @@ def evaluate(
     translation: TranslationConfig | Mapping[str, Any] | None = None,
     shuffled: Sequence[AnyRun] = (),
     half_split: Sequence[AnyRun] = (),
+    translated: str | os.PathLike[str] | None = None,
     device: str = "auto",
     z: int | Projection | None = None,
     on_event: OnEvent = ignore,
@@ -91,6 +95,9 @@ def evaluate(
         the run, and the run's source and target where it names none.
     shuffled, half_split : sequence of Run or path-like
         Control runs, trained on permuted conditions and on two halves of one condition.
+    translated : path-like, optional
+        Folder of a translation by this run with the same settings: what is there of the images
+        that are judged is not translated again.
     device : str
         ``"auto"`` or a torch device.
     z : int, "max", "mean" or "sum", optional
@@ -106,8 +113,8 @@ def evaluate(
     Raises
     ------
     InputError
-        If the run has no result, the images are too few or do not fit it, or nothing can be
-        measured.
+        If the run has no result, the images are too few or do not fit it, nothing can be
+        measured, or `translated` was translated otherwise.
 
     Examples
     --------
@@ -120,6 +127,10 @@ def evaluate(
         raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
     check_output_folder(Path(out))
     translation = _translation(opened, translation)
+    before = None
+    if translated is not None:
+        asked = identity_of(opened, settings_of_run(opened, translation), z)
+        before = TranslationsBefore(Path(translated), asked)
     controls = {
         kind: [_control(kind, _opened(one), translation) for one in runs]
         for kind, runs in (("shuffled", shuffled), ("half-split", half_split))
@@ -178,6 +189,7 @@ def evaluate(
             (load_translator(one.run, device=device), one.translation)
             for one in controls["half-split"]
         ],
+        made_before=(lambda image: None) if before is None else before.of,
         warnings=warnings,
         on_step=on_step,
     )

@@ -80,7 +80,7 @@ def done_files(folder: Path, asked: Mapping[str, Any]) -> dict[str, DoneFile]:
         return {}
     begun = lines[0].get("translation")
     if begun != json.loads(json.dumps(dict(asked))):
-        differs = _difference(begun if isinstance(begun, dict) else {}, asked)
+        differs = difference(begun if isinstance(begun, dict) else {}, asked)
         raise InputError(
             f"{folder} holds a translation that has not ended, of another kind ({differs}); name "
             "a new folder, or delete this one."
@@ -131,7 +131,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return lines if lines and "translation" in lines[0] else []
 
 
-def _difference(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def difference(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """Name what differs: the settings one by one, of everything else what it is."""
     told = []
     for key, value in asked.items():

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_phenldiff.runs.folder import Run
 
 
+SUMMARY_NAME = "translation.json"
 _PART_SECONDS = 0.5
 """Seconds between two reports of how far the images are that are being translated."""
 
@@ -169,6 +170,22 @@ def base_warnings(run: Run) -> list[str]:
     return [_NO_BASE_WEIGHTS]
 
 
+def identity_of(run: Run, config: TranslationConfig, z: int | Projection | None) -> dict[str, Any]:
+    """Return what is translated and how, apart from the images: equal for equal results."""
+    from napari_phenldiff.images.files import sha256_of
+
+    adapter = run.adapter_path
+    return {
+        "run_digest": run.digest,
+        "adapter": {
+            path.relative_to(adapter).as_posix(): sha256_of(path)
+            for path in sorted(adapter.rglob("*.safetensors"))
+        },
+        "settings": config.model_dump(mode="json"),
+        "plane": z,
+    }
+
+
 class TranslationJob:
     """Files being translated one after the other, and what is known of those that are done."""
 
@@ -193,19 +210,8 @@ class TranslationJob:
         self.keeps_journal = False
 
     def identity(self) -> dict[str, Any]:
-        """Return what is translated and how, apart from the images: equal for equal results."""
-        from napari_phenldiff.images.files import sha256_of
-
-        adapter = self.run.adapter_path
-        return {
-            "run": self.run.digest,
-            "adapter": {
-                path.relative_to(adapter).as_posix(): sha256_of(path)
-                for path in sorted(adapter.rglob("*.safetensors"))
-            },
-            "settings": self._config.model_dump(mode="json"),
-            "plane": self._z,
-        }
+        """Return what is translated and how, see `identity_of`."""
+        return identity_of(self.run, self._config, self._z)
 
     def go_on(self, done: Mapping[str, DoneFile]) -> None:
         """Leave out the files that were done before, if they are the same and their results lie."""
@@ -356,12 +362,13 @@ class TranslationJob:
 
         summary = {
             **self._provenance(),
+            **self.identity(),
             "complete": self.complete,
             "cells": self._cells.summary(),
             "warnings": self.warnings,
             "images": self.done,
         }
-        with write_atomic(self.out / "translation.json") as aside:
+        with write_atomic(self.out / SUMMARY_NAME) as aside:
             aside.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
 
 

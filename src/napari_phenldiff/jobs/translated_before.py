@@ -1,0 +1,105 @@
+"""Translations in a folder, for an evaluation that would otherwise make the same ones again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.tiff import read_tiff
+from napari_phenldiff.jobs.journal import difference
+from napari_phenldiff.jobs.translation_job import SUMMARY_NAME
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TranslatedBefore:
+    """What was made of one image.
+
+    Attributes
+    ----------
+    translated, reconstructed : Image
+        As they were written: in the dtype of the source.
+    residual : float
+        Of the inversion; NaN if it is not known.
+    """
+
+    translated: Image
+    reconstructed: Image
+    residual: float
+
+
+class TranslationsBefore:
+    """The translations in a folder of `translate`, found by the pixels of their source.
+
+    Parameters
+    ----------
+    folder : Path
+        Result of a translation, complete or not.
+    asked : dict
+        What a translation would be made with now, as `TranslationJob.identity`.
+
+    Raises
+    ------
+    InputError
+        If the folder is no translation, or one by another run or with other settings.
+    """
+
+    def __init__(self, folder: Path, asked: dict[str, Any]) -> None:
+        self._folder = folder
+        try:
+            summary = json.loads((folder / SUMMARY_NAME).read_text("utf-8"))
+            made = {key: summary[key] for key in asked}
+            lines = [(str(line["source_sha256"]), line) for line in summary["images"]]
+            files = [str(line["file"]) for _, line in lines]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise InputError(
+                f"{folder} has no readable {SUMMARY_NAME} that says how it was translated; name a "
+                "folder that `phenldiff translate` of this version has written."
+            ) from None
+        if made != json.loads(json.dumps(asked)):
+            raise InputError(
+                f"{folder} was translated by another run or with other settings "
+                f"({difference(made, asked)}); translate with those that are asked for, or let "
+                "the evaluation translate."
+            )
+        seen: Counter[str] = Counter()
+        self._where: dict[str, tuple[str, int, float]] = {}
+        for (digest, line), file in zip(lines, files, strict=True):
+            residual = line.get("residual")
+            known = isinstance(residual, int | float)
+            self._where[digest] = (file, seen[file], float(residual) if known else math.nan)
+            seen[file] += 1
+
+    def of(self, image: Image) -> TranslatedBefore | None:
+        """Return what was made of an image, or None if it was not translated.
+
+        Raises
+        ------
+        InputError
+            If a file that the folder tells of cannot be read.
+        """
+        found = self._where.get(image.sha256)
+        if found is None:
+            return None
+        file, index, residual = found
+        translated, reconstructed = (
+            self._read(kind, file, index) for kind in ("translated", "reconstructed")
+        )
+        for one in (translated, reconstructed):
+            if one.data.shape != image.data.shape:
+                raise InputError(
+                    f"{self._folder}: {file} no longer has the shape of its source; translate anew."
+                )
+        return TranslatedBefore(translated, reconstructed, residual)
+
+    def _read(self, kind: str, file: str, index: int) -> Image:
+        path = self._folder / kind / Path(file).name
+        images = read_tiff(path)
+        if index >= len(images):
+            raise InputError(f"{path} has {len(images)} images, fewer than were translated.")
+        return images[index]
