@@ -46,8 +46,12 @@ class Trial(BaseModel):
 
     @property
     def score(self) -> float:
-        """Sum of the errors; lower is better."""
-        return self.to_target + self.to_source + abs(1 - self.effect)
+        """Sum of the errors, in which that of the effect counts twice; lower is better.
+
+        How large an effect is will be measured and reported. Distances mostly tell how well the
+        images are drawn, on which guidance has less influence.
+        """
+        return self.to_target + self.to_source + 2 * abs(1 - self.effect)
 
 
 class Calibration(BaseModel):
