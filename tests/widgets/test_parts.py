@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -13,6 +15,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
+    QLabel,
     QLineEdit,
     QPushButton,
     QSlider,
@@ -24,7 +27,9 @@ from napari_phenldiff.settings import SETTINGS
 from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.measure_dock import MeasureWidget
+from napari_phenldiff.widgets.parts import figure_view
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
+from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.folder_field import CHECKPOINTS, FolderField
 from napari_phenldiff.widgets.parts.form import Capped, Panel, note
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve, running_mean
@@ -54,6 +59,60 @@ def test_a_folder_can_be_typed_or_dropped(qtbot, tmp_path: Path, home: Path, dro
     field.set_path(home / "runs" / "one")
     assert field.edit.text() == str(Path("~/runs/one"))
     assert field.edit.toolTip() == str(home / "runs" / "one")
+
+
+def test_a_figure_is_drawn_in_a_thread_at_the_size_of_its_view(
+    qtbot, monkeypatch: pytest.MonkeyPatch
+):
+    from matplotlib.figure import Figure
+
+    drawn_in, drawn = [], figure_view.pixels_of
+
+    def watched(figure: Figure, size: tuple[int, int], ratio: float = 1.0) -> np.ndarray:
+        drawn_in.append((threading.current_thread() is threading.main_thread(), size))
+        return drawn(figure, size, ratio)
+
+    monkeypatch.setattr(figure_view, "pixels_of", watched)
+    view = FigureView()
+    qtbot.addWidget(view)
+    view.resize(400, 340)
+    view.show()
+    figure = Figure(facecolor="red")
+    figure.add_axes((0, 0, 1, 0.5)).set_facecolor("blue")
+    with qtbot.waitSignal(view.painted, timeout=20_000):
+        view.show_figure(figure)
+    assert view.figure is figure
+    assert not view.busy
+    assert QColor(view.grab().toImage().pixel(200, 40)) == QColor("red")
+    assert QColor(view.grab().toImage().pixel(200, 300)) == QColor("blue")
+
+    with qtbot.waitSignal(view.painted, timeout=20_000):
+        view.resize(600, 500)
+    (width, height) = drawn_in[-1][1]
+    assert width > 550
+    assert height > 450
+    assert len(drawn_in) <= 3, "not for every pixel that an edge is dragged"
+    assert not any(main for main, _ in drawn_in)
+
+    view.clear()
+    view.say("nothing")
+    assert view.figure is None
+
+
+def test_a_figure_that_cannot_be_drawn_says_why(qtbot, monkeypatch: pytest.MonkeyPatch):
+    from matplotlib.figure import Figure
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(figure_view, "pixels_of", broken)
+    view = FigureView()
+    qtbot.addWidget(view)
+    view.resize(400, 340)
+    view.show()
+    view.show_figure(Figure())
+    qtbot.waitUntil(lambda: view.figure is None)
+    assert "no room" in view.findChild(QLabel).text()
 
 
 def test_a_choice_is_kept_while_it_can_be_chosen(qtbot):

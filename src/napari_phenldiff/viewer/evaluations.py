@@ -16,6 +16,7 @@ from napari_phenldiff.evaluation.wording import (
     interval_text,
     quartiles_text,
 )
+from napari_phenldiff.viewer.drawing import DRAWING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,7 +134,6 @@ class FoundEvaluation:
         """
         from napari_phenldiff.measurement.figures.four_groups import four_groups
         from napari_phenldiff.measurement.statistics.units import wells_by_pattern
-        from napari_phenldiff.viewer.measured_figures import DRAWING
 
         measurement = self.measurement()
         pattern = self.metrics.provenance.get("evaluation", {}).get("wells")

@@ -11,6 +11,7 @@ from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.jobs.translation_figure import write_figure
 from napari_phenldiff.measurement.figures.kinds import FigureKind, draw_comparison
 from napari_phenldiff.viewer.colors import channel_rgb
+from napari_phenldiff.viewer.drawing import DRAWING
 from napari_phenldiff.viewer.measuring import Measured
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from napari_phenldiff.measurement.figures.style import ThemeName
-
-DRAWING = threading.Lock()
-"""matplotlib's defaults, which a theme sets for one figure, are those of all threads."""
 
 
 class Figures:

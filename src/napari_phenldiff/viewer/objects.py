@@ -200,6 +200,7 @@ def _adding(viewer: ViewerModel, layers: Sequence[Labels]) -> Iterator[None]:
         if old is not None:
             layer.visible = old.visible
             viewer.layers.remove(old)
+            yield
         yield from add_quietly(viewer, layer)
         yield
     shown = [layer for layer in layers if layer.visible]

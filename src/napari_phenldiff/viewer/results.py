@@ -108,19 +108,26 @@ def add_translation(
             "translate layers with the channels that the run was trained on."
         )
     identity = uuid.uuid4().hex
-    for layer in _made_before(viewer.layers, real, new):
-        viewer.layers.remove(layer)
-    named = told_apart(viewer.layers, new)
+    before = _made_before(viewer.layers, real, new)
+    named = told_apart([layer for layer in viewer.layers if layer not in before], new)
     if named:
         new = replace(new, provenance={**new.provenance, "named": named})
-    in_turns(viewer, _adding(viewer, real, new, identity), later)
+    in_turns(viewer, _adding(viewer, real, new, identity, before), later)
     return identity
 
 
 def _adding(
-    viewer: ViewerModel, real: Sequence[Layer], new: NewTranslation, identity: str
+    viewer: ViewerModel,
+    real: Sequence[Layer],
+    new: NewTranslation,
+    identity: str,
+    before: Sequence[Layer],
 ) -> Iterator[None]:
-    """Add a layer in each step."""
+    """Remove or add a layer in each step."""
+    for layer in before:
+        if layer in viewer.layers:
+            viewer.layers.remove(layer)
+            yield
     channels = new.channel_names
     # Of the layer as it lies now: it may have been moved since the images were taken.
     lot = Lot.of(real[0], LayerInfo.of(real[0]))

@@ -14,9 +14,9 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.translation_figure import check_suffix, write_figure
 from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
 from napari_phenldiff.viewer.colors import channel_rgb
+from napari_phenldiff.viewer.drawing import DRAWING
 from napari_phenldiff.viewer.image_places import FieldImages, image_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
-from napari_phenldiff.viewer.measured_figures import DRAWING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,11 +6,14 @@ first time. Many at once would block the window for as long as it takes to notic
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
+
+from psygnal import Signal
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -21,11 +24,43 @@ _log = logging.getLogger(__name__)
 Later = Callable[[Callable[[], None]], None]
 """Calls what it is given a little later, with at least one turn of the event loop before it."""
 
-_GOING: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+class Turns:
+    """Which viewers layers are being added to; `ended` tells of one that has all of them."""
+
+    ended: ClassVar[Signal] = Signal(object)
+
+    def __init__(self) -> None:
+        self.going: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._paused = False
+
+    def begin(self, viewer: Any) -> None:
+        """Keep the garbage collector from passing over all that napari holds meanwhile.
+
+        A pass takes a tenth of a second, and so many objects come with a layer that one would be
+        due in the middle of adding one.
+        """
+        if gc.isenabled():
+            self._paused = True
+            gc.disable()
+        self.going[viewer] = self.going.get(viewer, 0) + 1
+
+    def end(self, viewer: Any) -> None:
+        """Count one adding less."""
+        self.going[viewer] -= 1
+        if self._paused and not any(self.going.values()):
+            self._paused = False
+            gc.enable()
+        if not self.going[viewer]:
+            self.ended.emit(viewer)
+
+
+turns = Turns()
+"""The layers that are being added in this process."""
 
 
 def in_turns(viewer: ViewerModel, steps: Iterator[None], later: Later | None) -> None:
-    """Do the first step now and each of the others in a turn of its own.
+    """Do each step in a turn of its own, none of them in this one.
 
     Parameters
     ----------
@@ -46,21 +81,25 @@ def in_turns(viewer: ViewerModel, steps: Iterator[None], later: Later | None) ->
         try:
             next(steps)
         except StopIteration:
-            _GOING[viewer] -= 1
+            turns.end(viewer)
         except Exception:
             # Layers or the viewer may be gone by now, and nobody catches what a timer raises.
-            _GOING[viewer] -= 1
+            turns.end(viewer)
             _log.exception("layers could not be added")
         else:
             wait(work)
 
-    _GOING[viewer] = _GOING.get(viewer, 0) + 1
-    work()
+    def tidy() -> None:
+        gc.collect()
+        wait(work)
+
+    turns.begin(viewer)
+    wait(tidy)
 
 
 def adding(viewer: ViewerModel) -> bool:
     """Return whether layers are still being added to a viewer."""
-    return _GOING.get(viewer, 0) > 0
+    return turns.going.get(viewer, 0) > 0
 
 
 def add_quietly(viewer: ViewerModel, layer: Layer) -> Iterator[None]:

@@ -30,6 +30,7 @@ from napari_phenldiff.viewer.side_by_side import (
     side_by_side,
 )
 from napari_phenldiff.viewer.translation_request import Region, TranslationRequest
+from napari_phenldiff.viewer.turns import adding, turns
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
@@ -98,6 +99,7 @@ class TranslateWidget(DropPanel):
         self.job_foot.start_requested.connect(self.start)
         self.next.asked.connect(self._on_next)
         self.job_foot.ended.connect(self._on_ended)
+        turns.ended.connect(self._on_added)
         side_by_side(viewer).switched.connect(self._on_switched)
         for event in (
             viewer.dims.events.point,
@@ -280,7 +282,8 @@ class TranslateWidget(DropPanel):
         self.flip.setEnabled(can)
         self.figure.setEnabled(can)
         job = self.job_foot.job
-        self.next.setVisible(can and (job is None or not job.state.live))
+        idle = (job is None or not job.state.live) and not adding(self.viewer)
+        self.next.setVisible(can and idle)
         first = "Translate images first; then they can be shown next to the real ones."
         self.compare.setToolTip(
             "Real, reconstructed and translated images, what has changed, and real images of the "
@@ -355,6 +358,10 @@ class TranslateWidget(DropPanel):
 
     def _on_ended(self) -> None:
         self.refresh()
+
+    def _on_added(self, viewer: object) -> None:
+        if isalive(self) and viewer is self.viewer:
+            self._refresh_comparison()
 
     def _on_slider(self, event: object = None) -> None:
         """Update the message about the image at the position of the slider."""
