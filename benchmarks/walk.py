@@ -1,7 +1,7 @@
 """A walk through the viewer by mouse and keyboard: from a dropped folder to a verdict.
 
     xvfb-run -a -s "-screen 0 1280x720x24" python benchmarks/walk.py DATA --out DIR
-        [--steps 60] [--theme light] [--font 16]
+        [--steps 60] [--images 40] [--theme light] [--font 16]
 
 DATA is a folder with a sub-folder of TIFFs per condition. napari is a process of its own, and
 everything is done to its window from outside with xdotool: a folder is dragged from another window
@@ -11,7 +11,8 @@ typed. So it needs X11 and xdotool, and ImageMagick's `import` for the pictures.
 The guided way is gone with all defaults: Fine-tune, *Translate with it*, *Measure it*, *Evaluate
 the run*. Written to DIR: a picture of the screen at each stage, `walk.md` and `walk.json` with what
 was clicked and how long each stage took. The goal is six clicks from open images to the verdict.
-`--steps` shortens the training; what is clicked for that is told apart.
+`--steps` shortens the training; what is clicked for that is told apart. `--images` drops a folder
+with links to a few images of each condition instead.
 
 Where things are on the screen is asked of the napari process, which writes the rectangles of what
 can be seen into a file; nothing else is asked of it, and nothing is told to it.
@@ -295,6 +296,17 @@ def files_window(data: Path, folder: Path) -> Iterator[dict[str, Any]]:
         process.wait()
 
 
+def some_of(data: Path, folder: Path, n_images: int) -> Path:
+    """Link to a few images of each condition, far apart in the alphabet."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for condition in sorted(path for path in data.iterdir() if path.is_dir()):
+        files = sorted(path for path in condition.iterdir() if path.suffix in (".tif", ".tiff"))
+        (folder / condition.name).mkdir(parents=True)
+        for file in files[:: max(1, len(files) // n_images)][:n_images]:
+            (folder / condition.name / file.name).symlink_to(file)
+    return folder
+
+
 # ---- in the napari process -----------------------------------------------------------------------
 
 
@@ -413,6 +425,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", type=int, default=0, help="of the training (default: its own)")
+    parser.add_argument("--images", type=int, default=0, help="of each condition (default: all)")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     parser.add_argument("--font", type=int, default=0, help="size of napari's font")
     parser.add_argument("--napari", type=Path, help=argparse.SUPPRESS)
@@ -430,6 +443,8 @@ def main() -> None:
     if missing or not os.environ.get("DISPLAY"):
         parser.error(f"this needs X11, xdotool and ImageMagick; missing: {missing or 'a display'}")
     args.data, args.out = args.data.resolve(), args.out.resolve()
+    if args.images:
+        args.data = some_of(args.data, args.out / "data" / args.data.name, args.images)
     walk = Walk(args)
     walk.hand.folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -38,7 +38,7 @@ class Turns:
         """Keep the garbage collector from passing over all that napari holds meanwhile.
 
         A pass takes a tenth of a second, and so many objects come with a layer that one would be
-        due in the middle of adding one.
+        due in the middle of adding one, which takes as long.
         """
         if gc.isenabled():
             self._paused = True
@@ -89,12 +89,8 @@ def in_turns(viewer: ViewerModel, steps: Iterator[None], later: Later | None) ->
         else:
             wait(work)
 
-    def tidy() -> None:
-        gc.collect()
-        wait(work)
-
     turns.begin(viewer)
-    wait(tidy)
+    wait(work)
 
 
 def adding(viewer: ViewerModel) -> bool:
