@@ -93,8 +93,8 @@ def panel(viewer: napari.Viewer, title: str) -> Any:
 
 def put_on(viewer: napari.Viewer, look: Look) -> None:
     """Let the viewer have a look."""
-    viewer.theme = look.theme
-    get_settings().appearance.font_size = look.font
+    appearance = get_settings().appearance
+    appearance.font_size, appearance.theme = look.font, look.theme
     viewer.window._qt_window.resize(*look.size)
     spin(1)
 
@@ -130,16 +130,15 @@ def pictures(viewer: napari.Viewer, look: Look, out: Path) -> Iterator[Path]:
 def figure_windows(dock: Any, look: Look, out: Path) -> Iterator[Path]:
     """Take pictures of the window of a figure, with overlays and with single channels."""
     shown: Any = dock.open_figure()
-    before = None
+    seen: list[Any] = [None]
     for name in ("figure", "figure-single"):
-        spin(60, lambda: shown.view.figure not in (None, before) and not shown.view.busy)
+        spin(60, lambda: shown.view.figure not in seen and not shown.view.busy)
         spin(0.5)
-        before = shown.view.figure
+        seen.append(shown.view.figure)
         path = out / f"{look.name}-{name}.png"
         shown.grab().save(str(path))
         yield path
         shown.findChild(QCheckBox).setChecked(True)
-        spin(0.3)
     shown.close()
     spin(0.3)
 

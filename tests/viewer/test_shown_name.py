@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_phenldiff.images.layers import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.shown_name import names_shown, tell_names
 
 
@@ -50,6 +51,14 @@ def test_layers_of_others_have_no_name(shown: ViewerModel):
     shown.dims.set_point(0, 7)
     assert names_shown(shown) == ()
     assert text(shown) == ""
+
+
+def test_previews_of_a_training_have_no_name_that_matters(shown: ViewerModel):
+    shown.dims.set_point(0, 1)
+    preview = {"role": "preview", "images": ["step_000030"], "condition": "untreated"}
+    metadata = {LAYER_METADATA_KEY: {**shown.layers[-1].metadata[LAYER_METADATA_KEY], **preview}}
+    shown.add_image(np.zeros((4, 4)), metadata=metadata, axis_labels=("y", "x"))
+    assert text(shown) == "untreated_1"
 
 
 def test_a_text_of_somebody_else_stays(shown: ViewerModel):

@@ -110,6 +110,7 @@ def test_layers_are_trained_on_in_a_child_process(
     # What is there now is finished; the button can't overwrite it.
     assert not dock.job_foot.button.isEnabled()
     assert "is a run already" in dock.job_foot.message.text()
+    assert not dock.job_foot.forecast.isVisibleTo(dock), "nothing can be started there"
 
 
 def test_a_folder_is_trained_on_in_a_child_process(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from pydantic import BaseModel, Field
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QWheelEvent
@@ -22,7 +23,9 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
+from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.measurement.profiles import PROFILES
+from napari_phenldiff.runs.events import Progress
 from napari_phenldiff.settings import SETTINGS
 from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
@@ -32,6 +35,7 @@ from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fil
 from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.folder_field import CHECKPOINTS, FolderField
 from napari_phenldiff.widgets.parts.form import Capped, Panel, note
+from napari_phenldiff.widgets.parts.job_foot import JobFoot
 from napari_phenldiff.widgets.parts.loss_curve import LossCurve, running_mean
 from napari_phenldiff.widgets.parts.profile_form import SettingsForm
 from napari_phenldiff.widgets.translate_dock import TranslateWidget
@@ -59,6 +63,32 @@ def test_a_folder_can_be_typed_or_dropped(qtbot, tmp_path: Path, home: Path, dro
     field.set_path(home / "runs" / "one")
     assert field.edit.text() == str(Path("~/runs/one"))
     assert field.edit.toolTip() == str(home / "runs" / "one")
+
+
+def test_fields_lie_below_their_labels_where_there_is_no_room_beside_them(qtbot):
+    panel = Panel()
+    qtbot.addWidget(panel)
+    form, box = panel.section("Images"), choice_box()
+    label = form.row("Source", box, "Where cells come from.")
+    panel.resize(panel.sizeHint())
+    panel.show()
+    qtbot.waitUntil(lambda: box.geometry().left() > label.geometry().right() - 1)
+
+    panel.setStyleSheet("QWidget { font-size: 16pt; }")
+    qtbot.waitUntil(lambda: box.geometry().top() >= label.geometry().bottom())
+    assert box.width() > form.width() - 20
+
+    panel.resize(900, 640)
+    qtbot.waitUntil(lambda: box.geometry().left() > label.geometry().right() - 1)
+
+
+def test_sentences_of_a_capped_note_begin_at_its_top(qtbot):
+    label = note("one")
+    capped = Capped(label, note("two, which is long enough to be wrapped in a narrow dock"))
+    qtbot.addWidget(capped)
+    capped.resize(120, 60)
+    capped.show()
+    assert label.alignment() & Qt.AlignmentFlag.AlignTop
 
 
 def test_a_figure_is_drawn_in_a_thread_at_the_size_of_its_view(
@@ -333,3 +363,13 @@ def test_many_warnings_leave_room_for_the_rest(qtbot):
     qtbot.addWidget(empty)
     empty.show()
     assert empty.maximumHeight() == 0
+
+
+def test_what_is_counted_is_called_as_the_work_calls_it(qtbot):
+    foot = JobFoot(ViewerModel(), "Fetch", "Stop", "image")
+    qtbot.addWidget(foot)
+    job = Job("translate", "Translating")
+    foot.set_job(job)
+    job.apply(Progress(3, 40, "unet.safetensors", unit="MB"))
+    foot.refresh()
+    assert "MB 3 of 40" in foot.status.text()

@@ -689,7 +689,10 @@ def test_a_translation_is_laid_out_as_a_figure_and_saved(
     until_ended(dock)
     qtbot.waitUntil(dock.figure.isEnabled)
     window = dock.open_figure()
-    qtbot.waitUntil(lambda: window.view.figure is not None)
+    with qtbot.waitSignal(window.view.painted, timeout=20_000):
+        pass
+    seen, room = window.view.grab().size(), window.screen().availableGeometry()
+    assert seen.height() < window.height() <= room.height(), "the window has room for all of it"
     titles = [axes.get_title() for axes in window.view.figure.axes]
     assert {"real\nuntreated", "translated\nto treated", "real\ntreated"} <= set(titles)
 

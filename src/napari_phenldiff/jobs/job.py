@@ -87,6 +87,8 @@ class Job:
         Losses on images that are trained on and on images that are not, for a training.
     notes : list of str
         What was found out and stays worth knowing.
+    unit : str
+        What is counted, as far as the work has said.
     device : str
         What computes, in words.
     preview : Preview, optional
@@ -110,6 +112,7 @@ class Job:
     done: int = 0
     total: int = 0
     part: float = 0.0
+    unit: str = ""
     seconds_left: float | None = None
     losses: list[tuple[int, float]] = field(default_factory=list)
     validations: list[Validated] = field(default_factory=list)
@@ -160,9 +163,9 @@ class Job:
                     self.losses.pop()
                 if math.isfinite(loss):
                     self.losses.append((step, loss))
-            case Progress(done=done, total=total, message=message, seconds_left=left, part=part):
+            case Progress(done, total, message, left, unit, part):
                 self._advance(done, total, left)
-                self.part = part
+                self.part, self.unit = part, unit
                 self.message = message
             case Saved(step=step):
                 self.message = f"saved at step {step}"
@@ -250,7 +253,8 @@ def duration(seconds: float | None) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     if minutes < 10:
-        return f"{minutes} min {rest // 10 * 10} s"
+        tens = rest // 10 * 10
+        return f"{minutes} min {tens} s" if tens else f"{minutes} min"
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"

@@ -148,6 +148,7 @@ class FoundEvaluation:
                 translated=translated,
                 wells=None if pattern is None else wells_by_pattern(measurement, pattern),
                 theme=theme,
+                narrow=True,
             )
 
 

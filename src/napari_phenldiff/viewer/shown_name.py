@@ -58,6 +58,8 @@ def names_shown(viewer: ViewerModel) -> tuple[str, ...]:
         entry = layer.metadata.get(LAYER_METADATA_KEY)
         if not layer.visible or not isinstance(entry, Mapping) or not is_plain_image(layer):
             continue
+        if entry.get("role") == "preview":
+            continue  # called after a step, and beside the image whose name is told
         # The channels of an image lie in layers of their own.
         key = (entry.get("condition"), entry.get("role"), entry.get("part"), layer.data.shape)
         if key not in found:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+from qtpy.compat import isalive
 from superqt.utils import signals_blocked
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.jobs.job import JobState, duration, jobs
+from napari_phenldiff.jobs import estimate
+from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.profiles.channels import suggested_channel
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.hardware import Hardware
+from napari_phenldiff.runs.translation_settings import settings_of_run
 from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import evaluations_of
 from napari_phenldiff.viewer.preferences import preferences
+from napari_phenldiff.widgets.parts.background import Lookup
 from napari_phenldiff.widgets.parts.choices import choice_box
 from napari_phenldiff.widgets.parts.data_source import DataSource
 from napari_phenldiff.widgets.parts.drops import DropPanel
@@ -31,9 +39,6 @@ from napari_phenldiff.widgets.parts.translation_form import TranslationSettings
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-
-_SECONDS_ON_A_CPU = 5.0
-"""For one translation of an image of 128 pixels, roughly: two cores, 50 steps."""
 
 
 class EvaluateWidget(DropPanel):
@@ -63,6 +68,8 @@ class EvaluateWidget(DropPanel):
         self.choices = EvaluationChoices(self)
         self.translation = TranslationSettings(self.fold("Translation"))
         self._add_results()
+        self._speed = Lookup(self)
+        self._speed.found.connect(self._on_speed)
         self.job_foot = JobFoot(viewer, "Evaluate", "Stop", "step", icon="evaluate")
         self.foot.addWidget(self.job_foot)
 
@@ -155,12 +162,32 @@ class EvaluateWidget(DropPanel):
         return repr((where, chosen, self.profile.currentData(), values, controls))
 
     def _forecast(self) -> str:
+        """Say what is done and how long it takes, as soon as the speed of the machine is known."""
+        source, _ = self.data.choices()
         images, rounds = self.choices.images.value(), self.choices.rounds()
-        seconds = duration(images * rounds * _SECONDS_ON_A_CPU)
-        return (
-            f"Translates up to {images} images, each {rounds} times. Images of 128 pixels take "
-            f"some {seconds} without a GPU, larger ones more."
-        )
+        told = f"Translates up to {images} images, each {rounds} times"
+        wishes = preferences()
+        hardware = estimate.KNOWN.get((wishes.device, wishes.precision))
+        if hardware is None:
+            self._speed.ask(lambda: estimate.hardware_of(wishes.device, wishes.precision))
+            return f"{told}. How long that takes is being found out …"
+        run = self.choices.run
+        if not isinstance(hardware, Hardware) or run is None or source is None or not source.sizes:
+            return f"{told}."
+        asked = {"source": run.conditions[0], "target": run.conditions[1]}
+        try:
+            config = TranslationConfig.model_validate(asked | self.translation.values())
+            config = settings_of_run(run, config)
+        except (InputError, ValidationError):
+            return f"{told}."
+        some = min(images, source.n_images) * rounds
+        largest = max(source.sizes, key=math.prod)
+        time = estimate.translation_time(largest, some, config, run, hardware)
+        return f"{told}: about {time} on {hardware.name}." if time else f"{told}."
+
+    def _on_speed(self, found: object) -> None:
+        if isalive(self):
+            self.refresh()
 
     # ---- what happens ------------------------------------------------------------------------
 

@@ -155,7 +155,10 @@ class FineTuneWidget(DropPanel):
         self.job_foot.set_error(self.validation_error())
         watching = run is not None and run.state == "running"
         request = self.request()
-        told = "" if watching else self._forecast.text(request, resuming=run is not None)
+        path = self.out.path()
+        over = run is None and path is not None and is_run(path)  # nothing can be started there
+        quiet = watching or over
+        told = "" if quiet else self._forecast.text(request, resuming=run is not None)
         if run is not None and not watching:
             told = "\n".join(filter(None, [_about_resuming(run, request), told]))
         self.job_foot.set_forecast(told)

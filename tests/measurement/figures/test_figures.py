@@ -264,3 +264,16 @@ def test_a_row_holds_everything_from_real_to_real(make_cells):
     pixels(figure)
     with pytest.raises(InputError, match="2 rows but 1 real"):
         translation_panel(real, made, targets=other[:1])
+
+
+def test_a_long_title_is_wrapped_where_the_figure_is_narrow(measurement, monkeypatch):
+    from napari_phenldiff.measurement.figures import four_groups as module
+
+    told = "recovery not defined: no effect between the real conditions"
+    monkeypatch.setattr(module, "recovery_text", lambda recovered: told)
+    groups = {"source": "untreated", "target": "treated"}
+    made = {"reconstructed": "reconstructed", "translated": "translated"}
+    figure = four_groups(measurement, **groups, **made, narrow=True)
+    title = figure.axes[0].get_title(loc="left")
+    assert title.replace("\n", " ") == told
+    assert max(map(len, title.splitlines())) <= 40

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_TITLE_LETTERS = 40
+"""Letters of a line of the title, where the figure is narrow."""
+
 # Half of the width that a group takes, of 1 between groups.
 _SPREAD = 0.36
 _MOST_CELLS = 600
@@ -142,7 +145,9 @@ def four_groups(
                 # The shift that recovery is a part of, so that the numbers fit together.
                 shift = recovered.translated_effect
                 _bracket(axes, groups[2], groups[3], shift, made.found, colors)
-            axes.set_title(recovery_text(recovered), loc="left", fontsize=9, pad=10)
+            told = recovery_text(recovered)
+            told = textwrap.fill(told, _TITLE_LETTERS) if narrow else told
+            axes.set_title(told, loc="left", fontsize=9, pad=10)
         known = {group.name: int(np.isfinite(values[group.name]).sum()) for group in groups}
         counts = {name: f"n = {n}" for name, n in known.items()}
         if why:

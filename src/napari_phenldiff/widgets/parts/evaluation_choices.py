@@ -38,7 +38,7 @@ class EvaluationChoices(QObject):
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
         self._suggested = ""
-        self._run: Run | None = None
+        self.run: Run | None = None
         self.rows = SettingRows(EvaluationConfig, panel)
         self._add_evaluation(panel)
         self._add_controls(panel)
@@ -94,7 +94,7 @@ class EvaluationChoices(QObject):
 
     def set_run(self, run: Run | None) -> None:
         """List the channels of a run; those that it keeps by itself are ticked."""
-        before, self._run = self._run, run
+        before, self.run = self.run, run
         if run is not None and (before is None or before.path != run.path):
             names = run.channel_names
             fill_checks(self.keep, [(name, name) for name in names])
@@ -111,7 +111,7 @@ class EvaluationChoices(QObject):
     def suggest_name(self, profile: str) -> None:
         """Suggest a name that is not taken, unless the user has named the evaluation."""
         if self.name.text() == self._suggested:
-            run = self._run
+            run = self.run
             self._suggested = "" if run is None else suggest_name(run.path, profile)
             self.name.setText(self._suggested)
 
@@ -122,7 +122,7 @@ class EvaluationChoices(QObject):
 
     def _keep(self) -> tuple[str, ...] | None:
         ticked = tuple(ticked_choices(self.keep))
-        if self._run is None or set(ticked) == set(self._run.reference_channels):
+        if self.run is None or set(ticked) == set(self.run.reference_channels):
             return None
         return ticked
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_info
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QDialog,
     QFileDialog,
@@ -18,8 +19,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_phenldiff.viewer.drawing import DOTS
 from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.form import note
+
+_OF_SCREEN = 0.9
+"""How much of the screen a window takes at most, of each side."""
 
 Draw = Callable[[], object]
 """Returns a matplotlib figure, or a sentence that says why there is none. Called in a thread."""
@@ -51,6 +56,7 @@ class FigureWindow(QDialog):
         super().__init__(parent)
         self._draw, self._save, self._formats = draw, save, formats
         self._title, self._asked = title, 0
+        self._fitted = False
         self.keeps_height = False  # of a figure with many rows: it scrolls
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(title)
@@ -90,6 +96,20 @@ class FigureWindow(QDialog):
             self.view.say(figure)
             return
         self.view.show_figure(figure, keep_height=self.keeps_height)  # type: ignore[arg-type]
+        if not self._fitted:
+            self._fitted = True
+            self._fit(figure)
+
+    def _fit(self, figure: Any) -> None:
+        """Take the shape of the first figure, as far as the screen has room."""
+        screen = self.screen()
+        if screen is None:
+            return
+        room = screen.availableGeometry().size() * _OF_SCREEN
+        width, height = (round(float(side) * DOTS) for side in figure.get_size_inches())
+        around = self.sizeHint().height() - self.view.sizeHint().height()
+        wanted = QSize(max(width, self.width()), height + around)
+        self.resize(wanted.boundedTo(room))
 
     def _on_save(self) -> None:
         filters = ";;".join(f"{name} (*.{name.lower()})" for name in self._formats)

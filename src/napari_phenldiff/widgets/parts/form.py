@@ -29,6 +29,15 @@ _LABEL_WIDTH = 96
 _LONGEST_WORD = "Reconstructed"
 """About as wide as the longest word of a label: words are not broken, whatever the font."""
 
+_OF_FONT = (QEvent.Type.Polish, QEvent.Type.FontChange, QEvent.Type.StyleChange)
+"""Events after which a widget may have another font."""
+
+_LONG_ENTRY = "treated (200 images)    "
+"""About as wide as what most fields hold, with the arrow of a list."""
+
+_WIDEST = 480
+"""Pixels that a dock asks for at most, however large its font is."""
+
 _FIELD_WIDTH = 80
 """Least width of a field in pixels; the dock can be made as narrow as label and field."""
 
@@ -82,7 +91,8 @@ class Panel(QWidget):
 
     def sizeHint(self) -> QSize:
         """Wide enough for the names of most conditions and files."""
-        return QSize(_LABEL_WIDTH + 280, 640)
+        letters = self.fontMetrics().horizontalAdvance(_LONGEST_WORD + _LONG_ENTRY + "   ")
+        return QSize(min(max(_LABEL_WIDTH + 280, letters), _WIDEST), 640)
 
     def focusNextPrevChild(self, forward: bool) -> bool:
         """Go from top to bottom, also through rows that were added later than those below."""
@@ -182,6 +192,7 @@ class Form(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setVerticalSpacing(4)
         self._layout.setHorizontalSpacing(8)
+        self._long = False
         self._layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self._layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
@@ -207,6 +218,23 @@ class Form(QWidget):
         self._wheel.guard(field)
         self._layout.addRow(label, field)
         return label
+
+    def event(self, event: QEvent | None) -> bool:
+        """Follow the width of the dock, and the font, which comes from the style of the viewer."""
+        done = super().event(event)
+        if event is not None and event.type() in (QEvent.Type.Resize, *_OF_FONT):
+            self._wrap()
+        return done
+
+    def _wrap(self) -> None:
+        """Put fields below their labels where there is no room beside them, in a large font say."""
+        metrics = self.fontMetrics()
+        label = max(_LABEL_WIDTH, metrics.horizontalAdvance(_LONGEST_WORD))
+        long = self.width() - label < metrics.horizontalAdvance(_LONG_ENTRY)
+        if long != self._long:
+            self._long = long
+            policy = QFormLayout.RowWrapPolicy
+            self._layout.setRowWrapPolicy(policy.WrapAllRows if long else policy.DontWrapRows)
 
     def guard(self, field: QWidget) -> None:
         """Keep turns of the wheel from changing a field that is not in a row of its own."""
@@ -237,11 +265,7 @@ class _RowLabel(QLabel):
     def event(self, event: QEvent | None) -> bool:
         """Follow the size of the font, which comes from the style of the viewer."""
         done = super().event(event)
-        if event is not None and event.type() in (
-            QEvent.Type.Polish,
-            QEvent.Type.FontChange,
-            QEvent.Type.StyleChange,
-        ):
+        if event is not None and event.type() in _OF_FONT:
             wanted = self.fontMetrics().horizontalAdvance(_LONGEST_WORD)
             width = max(_LABEL_WIDTH, wanted)
             if width != self.minimumWidth():
@@ -299,7 +323,11 @@ class Capped(QScrollArea):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         for widget in widgets:
+            if isinstance(widget, QLabel):
+                # A wrapped text may get more height than it needs, and would float in its middle.
+                widget.setAlignment(Qt.AlignmentFlag.AlignTop)
             layout.addWidget(widget)
+        layout.addStretch(1)
         self.setWidget(inside)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)

@@ -97,7 +97,6 @@ class JobFoot(QWidget):
         self.job: Job | None = None
         self.curve = LossCurve() if with_loss else None
         self.about_curve = note()
-        self.about_curve.setParent(self)
         self.about_curve.setVisible(False)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
@@ -121,12 +120,11 @@ class JobFoot(QWidget):
         layout.setSpacing(6)
         if self.curve is not None:
             layout.addWidget(self.curve)
-            layout.addWidget(self.about_curve)
         for widget in (
             self.bar,
             self.status,
             self.details,
-            Capped(self.notes, self.warnings),
+            Capped(self.about_curve, self.notes, self.warnings),
             self.forecast,
             self.button,
             self.message,
@@ -248,7 +246,7 @@ class JobFoot(QWidget):
 
     def _words(self, job: Job, message: str) -> str:
         left = duration(job.seconds_left)
-        count = f"{self._noun} {job.done:,} of {job.total:,}"
+        count = f"{job.unit or self._noun} {job.done:,} of {job.total:,}"
         place = _place(job)
         match job.state:
             case JobState.STARTING:
