@@ -45,7 +45,6 @@ def test_what_is_missing_is_said_beside_the_button(qtbot, dock: EvaluateWidget, 
     assert " on CPU, 2 cores." in told
     dock.choices.cycle.setChecked(False)
     assert "2 times" in dock.job_foot.forecast.text()
-    assert dock.job_foot.forecast.text() != told.replace("3 times", "2 times"), "it is faster"
 
     dock.run_field.set_path(None)
     assert dock.job_foot.message.text().startswith("Choose a run")

@@ -14,6 +14,7 @@ from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.widgets.finetune_dock import BASE_FOLDER, HUB, FineTuneWidget
 from napari_phenldiff.widgets.parts import tasks
 from napari_phenldiff.widgets.parts.data_source import FOLDER
+from napari_phenldiff.widgets.parts.folder_field import short_path
 
 
 @pytest.fixture
@@ -357,7 +358,7 @@ def test_the_folder_of_a_training_is_named_while_it_runs_and_after(
 ):
     child.plan(steps=1000, delay=0.02)
     dock.start()
-    place = f"Run folder: {tmp_path / 'run'}"
+    place = f"Run folder: {short_path(tmp_path / 'run')}"
     assert place in dock.job_foot.status.text()
     qtbot.waitUntil(lambda: dock.job_foot.job.done >= 2)
     qtbot.waitUntil(lambda: "Step" in dock.job_foot.status.text())
