@@ -30,11 +30,11 @@ PAGE = Path(__file__).with_name("settings.md")
 _INTRODUCTION = """\
 # Settings
 
-Every setting of every command, with what it may be and what it is where you do not give it. The
-docks show most of them, under the same names and with the same texts. A script passes them by the
-names in the tables; `config.json` of a run and the settings files of measurements use these names
-too. On the command line, the option of `batch_size` is `--batch-size`, and so on; one of another
-name stands beside its setting.
+Every setting of every command, with the values it may have and its default. The docks show most of
+them, under the same names and with the same texts. A script passes them by the names in the tables;
+`config.json` of a run and the settings files of measurements use these names too. On the command
+line, the option for `batch_size` is `--batch-size`, and so on; an option with another name is given
+beside its setting.
 
 <!-- made by docs/settings.py from the models of the settings: change the text there -->
 """
@@ -163,6 +163,8 @@ def _default(setting: Setting) -> str:
     if value is None or value == () or isinstance(value, bool):
         return {None: "none", (): "none", True: "yes", False: "no"}[value]
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+    before = setting.shown.before_default
+    text = f"{before}, else {text}" if before else text
     return text if setting.shown.unit is None else f"{text} {setting.shown.unit}"
 
 

@@ -50,6 +50,9 @@ class Shown:
         Command line option, if it is not named after the field.
     default : str, optional
         Description of the default, if it depends on other settings.
+    before_default : str, optional
+        What is taken before the default where there is such a value, such as what was chosen for a
+        run.
     unset : str, optional
         Word that a dock shows for no value, or for the lowest number, such as ``"all"`` or
         ``"never"``.
@@ -67,6 +70,7 @@ class Shown:
     step: float | None = None
     option: str | None = None
     default: str | None = None
+    before_default: str | None = None
     unset: str | None = None
     switch: str | None = None
     choices: Mapping[str, Choice] = field(default_factory=dict, hash=False)

@@ -41,10 +41,10 @@ def test_what_is_missing_is_said_beside_the_button(qtbot, dock: EvaluateWidget, 
     assert dock.no_result.isVisibleTo(dock)
     qtbot.waitUntil(lambda: "about" in dock.job_foot.forecast.text())
     told = dock.job_foot.forecast.text()
-    assert "3 times" in told
+    assert "2 times" in told
     assert " on CPU, 2 cores." in told
     dock.choices.cycle.setChecked(False)
-    assert "2 times" in dock.job_foot.forecast.text()
+    assert "once" in dock.job_foot.forecast.text()
 
     dock.run_field.set_path(None)
     assert dock.job_foot.message.text().startswith("Choose a run")

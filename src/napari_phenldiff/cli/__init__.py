@@ -41,19 +41,20 @@ changed.
 """
 
 _EPILOG = """\
-the usual way:
+the usual steps:
   phenldiff train DATA --source untreated --target treated --out run
   phenldiff translate run DATA --source untreated --target treated --out result --held-out
-  phenldiff measure translocation DATA/untreated DATA/treated result/translated --out table.csv
+  phenldiff measure translocation DATA result --out table.csv
+  phenldiff evaluate run DATA --profile translocation --out evaluated
 
-without data of your own:
+without images of your own:
   phenldiff demo
 
-`phenldiff COMMAND --help` tells more about each command.
+`phenldiff COMMAND --help` describes each command.
 
 exit codes:
   0  done, or stopped on request with everything saved
-  2  something that was given cannot be used; the message says what and what to do
+  2  something that was given cannot be used; the message says what it is and what to do
   1  unexpected failure
   130, 143  ended by Ctrl-C or SIGTERM; what was done until then is saved
 """

@@ -38,7 +38,7 @@ DIR gets:
 
 What is complete in DIR is not done again, and a training that was killed goes on from its last
 checkpoint. Two processes may each do a method (--methods cyclegan); the same command with
---methods all joins the table. Without other options DIR tells what was asked.
+--methods all joins the table. Without other options, those recorded in DIR are used.
 
 examples:
   phenldiff benchmark DATA --source untreated --target treated --profile translocation \\
@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> None:
 
     parser = commands.add_parser(
         "benchmark",
-        help="compare with CycleGAN, PhenDiff and the copied source",
+        help="train and compare CycleGAN, PhenDiff and this method",
         description="Train and judge several methods on the same images, and write a table.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -65,9 +65,9 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "demo",
-        help="the whole way on simulated images, with a report",
+        help="all steps on simulated images, with a report",
         description="Simulate cells, fine-tune on them, translate cells that were not trained on, "
-        "measure\nthem, and judge what they show. Takes some minutes without a GPU.",
+        "measure\nthem, and evaluate the run. Takes some minutes without a GPU.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -78,13 +78,13 @@ def add_parser(commands: Any) -> None:
         "--phenotype",
         choices=PHENOTYPE_NAMES,
         default="translocation",
-        help=f"{', '.join(PHENOTYPE_NAMES)} (default: translocation)",
+        help="what differs between the conditions (default: translocation)",
     )
     numbers = {
         "images": (80, "simulated images per condition to train on"),
         "held_out": (24, "cells to translate and measure"),
         "steps": (250, "optimisation steps"),
-        "seed": (0, "seed of everything random"),
+        "seed": (0, "seed of everything that is random"),
     }
     for name, (default, text) in numbers.items():
         parser.add_argument(

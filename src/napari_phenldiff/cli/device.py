@@ -12,14 +12,17 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "device",
-        help="tell whether a GPU is used, and why not",
-        description="Tell which device fine-tuning and translating would use here, and why.",
+        help="tell whether a GPU is used, and if not, why",
+        description="Tell which device fine-tuning and translating use on this machine, and why.",
     )
     parser.add_argument(
-        "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps ..."
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:1, mps ... (default: auto)",
     )
     parser.add_argument(
-        "--precision", default="auto", metavar="P", help="auto, float32 or bfloat16"
+        "--precision", default="auto", metavar="P", help="auto, float32 or bfloat16 (default: auto)"
     )
     parser.add_argument(
         "--json", action="store_true", help="write one line of JSON, with a measured speed"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 DATA is a folder with a sub-folder per condition, as for `phenldiff train`. Images that the run was
-trained on are left out. Without a GPU an image of 128 pixels takes some 15 seconds.
+trained on are left out. Without a GPU an image of 128 pixels takes some 10 seconds.
 
 DIR gets:
   DIR/report.html    the verdict in words, pictures, figures, tables, controls, provenance
@@ -34,8 +34,8 @@ DIR gets:
   DIR/measured.csv   what was measured in each image, with its settings beside it
 
 The verdict is `supported` only if every rule that could be tried speaks for it; the rules are in
-the documentation (notes, verdict). Runs that were trained on conditions that do not differ make
-it stronger: give them with --shuffled and --half-split.
+the documentation (docs/notes/verdict.md). Runs that were trained on conditions that do not differ
+make it stronger: give them with --shuffled and --half-split.
 
 examples:
   phenldiff evaluate run DATA --profile translocation --out evaluated
@@ -53,8 +53,8 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "evaluate",
-        help="whether what a run shows may be believed",
-        description="Judge a run on images that it was not trained on, and write a report.",
+        help="check whether what a run shows may be believed",
+        description="Evaluate a run on images that it was not trained on, and write a report.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -63,8 +63,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True, help="new folder for the results"
     )
-    parser.add_argument("--source", metavar="NAME", help="condition to start from (the run's)")
-    parser.add_argument("--target", metavar="NAME", help="condition to go to (the run's)")
+    parser.add_argument(
+        "--source", metavar="NAME", help="condition to translate from (default: the run's)"
+    )
+    parser.add_argument(
+        "--target", metavar="NAME", help="condition to translate to (default: the run's)"
+    )
     for kind, text in (
         ("shuffled", "run that was trained on permuted conditions"),
         ("half-split", "run that was trained on two halves of one condition"),

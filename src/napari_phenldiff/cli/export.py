@@ -33,14 +33,21 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `train` wrote")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of `phenldiff train`")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.zip", help="new file for the package"
     )
-    parser.add_argument("--source", metavar="NAME", help="condition to translate from")
-    parser.add_argument("--target", metavar="NAME", help="condition to translate to")
     parser.add_argument(
-        "--image", type=Path, metavar="FILE", help="image of the source, of which a part is shown"
+        "--source", metavar="NAME", help="condition to translate from (default: the run's)"
+    )
+    parser.add_argument(
+        "--target", metavar="NAME", help="condition to translate to (default: the run's)"
+    )
+    parser.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="image of the source, of which a part becomes the test image",
     )
     parser.add_argument(
         "--author",

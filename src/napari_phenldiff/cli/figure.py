@@ -27,20 +27,30 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "figure",
-        help="show translated images beside the real ones, for a paper",
+        help="make a figure of translated images beside the real ones, for a paper",
         description="Write a figure of a translation as SVG, PNG or PDF.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("result", type=Path, metavar="RESULT", help="folder of `translate`")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", required=True, help="file that ends with .svg, .png ..."
+        "result", type=Path, metavar="RESULT", help="folder of `phenldiff translate`"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        required=True,
+        help="file that ends with .svg, .png or .pdf",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--images", type=int, default=4, metavar="N", help="how many, from the first (default: 4)"
+        "--images",
+        type=int,
+        default=4,
+        metavar="N",
+        help="number of images, from the first (default: 4)",
     )
-    which.add_argument("--names", metavar="A,B", help="which, by their names")
+    which.add_argument("--names", metavar="A,B", help="images by their names")
     parser.add_argument(
         "--targets", type=Path, metavar="PATH", help="real images of the target condition"
     )
@@ -55,7 +65,7 @@ def add_parser(commands: Any) -> None:
         help="show a rectangle larger: row from 1, top, left, height and width in pixels",
     )
     parser.add_argument(
-        "--theme", choices=("light", "dark"), default="light", help="ground (default: light)"
+        "--theme", choices=("light", "dark"), default="light", help="background (default: light)"
     )
     parser.set_defaults(command=run)
 

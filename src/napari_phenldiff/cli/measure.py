@@ -40,7 +40,8 @@ and TABLE_settings.json all settings and thresholds, to be used again with --set
 that cannot be measured gets a row without values that says why.
 
 Thresholds are found once for all images that --fit-on names (by default those that no model has
-made) and are the same for all: only so conditions, and real and translated images, can be compared.
+made) and are the same for all, because otherwise neither conditions nor real and translated images
+could be compared.
 
 examples:
   phenldiff measure translocation DATA --out table.csv
@@ -100,13 +101,13 @@ def add_parser(commands: Any) -> None:
         "--labels",
         type=Path,
         metavar="FOLDER",
-        help="TIFFs of labels, called like the images, to be used in place of an own segmentation",
+        help="TIFFs of labels, called like the images, to use in place of a segmentation",
     )
     parser.add_argument(
         "--column-names",
         choices=("scikit-image", "cellprofiler"),
         default="scikit-image",
-        help="what columns are called in the tables (default: scikit-image)",
+        help="names of the columns of the tables (default: scikit-image)",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

@@ -46,7 +46,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="regular expression that finds the well in a name (default: wells or fields that the "
         "names tell are counted; image: each image counts)",
     )
-    group.add_argument("--theme", choices=("light", "dark"), default="light", help="of the figures")
+    group.add_argument(
+        "--theme",
+        choices=("light", "dark"),
+        default="light",
+        help="background of the figures (default: light)",
+    )
 
 
 def comparison_of(args: argparse.Namespace) -> ComparisonConfig:

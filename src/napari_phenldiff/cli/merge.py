@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `train` wrote")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of `phenldiff train`")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="new folder for the base model"
     )

@@ -84,13 +84,21 @@ def _reading(setting: Setting) -> tuple[Callable[[str], Any], str]:
     return str, _METAVARS.get(setting.name, "TEXT")
 
 
-_METAVARS = {"base": "BASE", "device": "DEVICE", "start": "BASE", "wells": "PATTERN"}
+_METAVARS = {
+    "base": "BASE",
+    "device": "DEVICE",
+    "from_adapter": "ADAPTER",
+    "source": "NAME",
+    "start": "BASE",
+    "target": "NAME",
+    "wells": "PATTERN",
+}
 """What stands for texts of a certain kind."""
 
 
 def _help(setting: Setting) -> str:
     text = setting.sentence
-    if text[1:2].islower():
+    if text.split(" ", 1)[0][1:].islower():  # not LoRA
         text = text[:1].lower() + text[1:]
     if setting.shown.choices:
         meant = (f"{word} {choice.text}" for word, choice in setting.shown.choices.items())
@@ -98,10 +106,11 @@ def _help(setting: Setting) -> str:
     default = setting.default
     if setting.shown.default is not None:
         text = f"{text} (default: {setting.shown.default})"
-    elif default is not None and setting.kinds != (bool,):
+    elif default not in (None, ()) and setting.kinds != (bool,):
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
         unit = f" {setting.shown.unit}" if setting.shown.unit else ""
-        text = f"{text} (default: {shown}{unit})"
+        before = setting.shown.before_default
+        text = f"{text} (default: {f'{before}, else ' if before else ''}{shown}{unit})"
     return text.replace("%", "%%")
 
 
@@ -145,7 +154,7 @@ def add_arrangement(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group(
         "which images",
-        "Where folders, the names of files and the columns of a table do not tell.",
+        "For images that are not told apart by folders, the names of files or a table alone.",
     )
     for name, setting in settings_in(Arrangement).items():
         repeated = name in ("channels", "condition_columns")

@@ -55,7 +55,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGES", help="folders of TIFFs")
     parser.add_argument("--out", type=Path, metavar="BASE", help="new folder for the base")
     parser.add_argument(
-        "--resume", type=Path, metavar="BASE", help="go on with a base, with the options it has"
+        "--resume",
+        type=Path,
+        metavar="BASE",
+        help="go on with the training of a base, with the options it was started with",
     )
     options.add_z(parser)
     options.add_settings(parser, PretrainingConfig, leave_out=_SHAPE)

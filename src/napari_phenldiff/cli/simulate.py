@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "simulate",
-        help="make images of cells whose true counterpart is known",
+        help="simulate cells whose true counterparts are known",
         description="Simulate fluorescence images of cells under two conditions.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="new folder")
     parser.add_argument(
-        "--images", type=int, default=100, metavar="N", help="per condition (default: 100)"
+        "--images", type=int, default=100, metavar="N", help="images per condition (default: 100)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of the cells (default: 0)"

@@ -32,10 +32,11 @@ DATA is a folder with one sub-folder of TIFFs per condition:
 
 A condition may hold plates as folders; channels, planes and fields may be files of their own, as
 microscopes name them. DATA may also be a table that lists the images (CSV or Excel, such as
-CellProfiler's LoadData), or a plate of OME-Zarr with --layout. What is read is said.
+CellProfiler's LoadData), or a plate of OME-Zarr with --layout. What was found is printed.
 
 All images need the same channels. 50 to 200 images per condition are a good number. RUN gets all
-that `phenldiff translate` needs; the images stay where they are.
+that `phenldiff translate` needs; the images stay where they are. Guidance and freedom of later
+translations are chosen at the end of the training, on images that were not trained on.
 
 examples:
   phenldiff train DATA --source untreated --target treated --out run
@@ -78,7 +79,7 @@ def add_parser(commands: Any) -> None:
         "--resume",
         type=Path,
         metavar="RUN",
-        help="go on with a run, with the options it has; with a larger number of --steps, longer",
+        help="go on with a run, with the options it was started with; more --steps train it longer",
     )
     options.add_base_at(parser)
     options.add_z(parser)
@@ -93,13 +94,13 @@ def add_parser(commands: Any) -> None:
     options.add_settings(parser, TrainingConfig, leave_out=("conditions", "control", "method"))
     group = parser.add_argument_group(
         "controls, for `phenldiff evaluate`",
-        "Train where conditions do not differ, on the images of the run that is judged.",
+        "Train a run whose conditions do not differ, on the images of the run that is evaluated.",
     )
     options.add_setting(group, settings_in(TrainingConfig)["control"])
     group.add_argument(
         "--wells",
         metavar="PATTERN",
-        help="regular expression that finds the well in names: images of a well stay together",
+        help="regular expression that finds the well in names; images of a well stay together",
     )
     parser.set_defaults(command=run)
 

@@ -32,6 +32,9 @@ DIR gets, for each file, under the same name and with its shape, dtype and chann
                                cells are lost or invented
 Compare translated with reconstructed: both have gone through the model.
 
+Guidance and freedom are those that were chosen for the run at the end of its training
+(calibration.json in its folder), unless they are given here.
+
 A translation that was stopped, or killed, goes on with the same command: images that are done are
 not done again.
 

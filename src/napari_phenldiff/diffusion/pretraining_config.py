@@ -76,7 +76,7 @@ class PretrainingConfig(BaseModel):
     """Decay of the averaged weights that are saved; 0 for none."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of everything random."""
+    """Seed of everything that is random."""
 
     descriptor_dropout: Annotated[float, Field(ge=0, le=1), Shown(advanced=True)] = 0.15
     """Probability, per sample, that the descriptor of the image is replaced by null tokens."""
@@ -95,8 +95,8 @@ class PretrainingConfig(BaseModel):
 
     noise_levels: Annotated[Literal["uniform", "middle"], Shown(advanced=True)] = "middle"
     """Distribution of the time steps: uniform, or middle, in which more than half of them come from
-    a logit-normal distribution around the noise levels at which outlines of structures emerge
-    (Esser et al. 2024, Scaling rectified flow transformers, section 3.1)."""
+    a logit-normal distribution around the noise levels at which outlines of structures emerge.
+    See Esser et al. 2024, Scaling rectified flow transformers, section 3.1."""
 
     checkpoint_every: Annotated[int, Field(ge=1), Shown(unit="steps", advanced=True)] = 500
     """Steps between two checkpoints."""

@@ -16,7 +16,7 @@ class EvaluationConfig(BaseModel):
 
     images: Annotated[int, Field(ge=2)] = 24
     """Images to translate, drawn at random; twice as many real ones of each condition are measured,
-    if there are. Few show nothing: with fewer than 6 the verdict is *Cannot tell*."""
+    if there are so many. Few show nothing: with fewer than 6 the verdict is *Cannot tell*."""
 
     trained_too: Annotated[bool, Shown("Images it knows", switch="Take them, too")] = False
     """Take images that the run was trained on, too. That shows less, and the verdict is then never
@@ -27,15 +27,15 @@ class EvaluationConfig(BaseModel):
     truth is known, and the translation is compared with it."""
 
     wells: Annotated[str | None, Shown(unset="as the names tell")] = None
-    """Regular expression that finds the well in the name of an image, such as ``^[A-H][0-9]+``, or
-    the word image: each image counts. Wells are counted then. Where none is given, wells or fields
-    are counted that the names tell."""
+    """Regular expression that finds the well in the name of an image, such as ``^[A-H][0-9]+``, so
+    that wells are counted; or the word image, and each image is counted. Without it, the wells or
+    fields that the names tell are counted."""
 
     keep: Annotated[tuple[str, ...] | None, Shown("Should stay")] = None
-    """Channels that should not change; the run's reference channels where none are given."""
+    """Channels that should not change; by default the reference channels of the run."""
 
     cycle: Annotated[bool, Shown(switch="There and back")] = True
-    """Translate back to the source as well, and see what was lost; it takes a third of the time."""
+    """Translate back to the source as well, and see what was lost; it takes half of the time."""
 
     latent_images: Annotated[int, Field(ge=0), Shown(advanced=True, in_docks=False)] = 4
     """Images of which the cycle of latents is measured, for models that have latents."""

@@ -18,8 +18,7 @@ class Arrangement(BaseModel):
     channels: Annotated[
         Annotated[tuple[str, ...], Field(min_length=1)] | None, Shown(in_docks=False)
     ] = None
-    """A channel to read, by its name or number, where not all are wanted; may be given several
-    times."""
+    """Channel to read, by its name or number, if not all are wanted; may be given several times."""
 
     pattern: Annotated[str | None, Shown(unset="as microscopes name files")] = None
     """Regular expression with named groups (condition, plate, well, row, col, field, time, channel,
@@ -27,7 +26,7 @@ class Arrangement(BaseModel):
     files."""
 
     layout: Annotated[Path | None, Shown("Layout table")] = None
-    """Table that says which well had which condition."""
+    """Table that says which well had which condition: the layout of the plate."""
 
     condition_columns: Annotated[
         tuple[str, ...], Shown("Condition", option="--condition-column")
@@ -35,4 +34,4 @@ class Arrangement(BaseModel):
     """Column of a table that names the condition; of several, the values are joined."""
 
     root: Annotated[Path | None, Shown("Paths start at")] = None
-    """Folder that the paths in a table start from, where not the table's own."""
+    """Folder that the paths in a table start from, if it is not that of the table."""

@@ -1,9 +1,10 @@
-"""Requests to a ``phenldiff session`` process, which keeps a model in memory and translates.
+"""Requests to a process that keeps a model in memory and translates.
 
 Loading a model takes longer than translating an image, and with a stored inversion another strength
-only takes about a second. So the viewer keeps one ``phenldiff session`` running: a request is a
-line of JSON on its standard input, and an answer is a folder with events and images. When the pipe
-is closed, because the viewer was closed or killed, the process ends and releases its memory.
+only takes about a second. So the viewer keeps one such process running (``phenldiff job`` with a
+`SessionRequest`): a request is a line of JSON on its standard input, and an answer is a folder with
+events and images. When the pipe is closed, because the viewer was closed or killed, the process
+ends and releases its memory.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ class CommonTraining(BaseModel):
     images_per_condition: Annotated[
         Annotated[int, Field(ge=2)] | None, Shown("Images each", step=10, unset="all")
     ] = None
-    """Number of images drawn at random from each condition; if not given, all of them, or of many
-    hundreds some, which is said. The images that are left out can be used to test translations."""
+    """Number of images drawn at random from each condition; by default all of them, or a part of
+    them if there are many hundreds, which is reported. The images that are left out can be used to
+    test translations."""
 
     validation_images: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=0)], Shown("Validation images", advanced=True)
@@ -79,8 +80,8 @@ class CommonTraining(BaseModel):
     """Device: auto, cpu, cuda, cuda:1 or mps. ``auto`` takes a GPU if torch can use one."""
 
     control: Annotated[Literal["shuffled", "half-split"] | None, Shown(in_docks=False)] = None
-    """Kind of control, if the run is one, in which the conditions do not differ: they were assigned
-    to images at random (shuffled), or are two halves of the source (half-split)."""
+    """Train a control run, in which the conditions do not differ: they are assigned to the images
+    at random (shuffled), or are two halves of the source (half-split)."""
 
     @model_validator(mode="after")
     def _conditions_differ(self) -> Self:

@@ -184,7 +184,9 @@ class TranslationConfig(BaseModel):
     """How far to go from the source (0) to the target (1); may exceed 1."""
 
     guidance: Annotated[
-        float, Field(ge=0, allow_inf_nan=False), Shown(step=0.25, advanced=True)
+        float,
+        Field(ge=0, allow_inf_nan=False),
+        Shown(step=0.25, advanced=True, before_default="what was chosen for the run"),
     ] = 1.75
     """Guidance scale: how strongly the prediction is pushed towards the target; 1 is no guidance.
     More increases the phenotype, and eventually also changes what should stay."""
@@ -208,7 +210,11 @@ class TranslationConfig(BaseModel):
     """Fraction of the noise schedule that is inverted; 1 is all of it. Less preserves more of the
     image."""
 
-    freedom: Annotated[float, Field(ge=0, le=1), Shown(step=0.1, advanced=True)] = 0.0
+    freedom: Annotated[
+        float,
+        Field(ge=0, le=1),
+        Shown(step=0.1, advanced=True, before_default="what was chosen for the run"),
+    ] = 0.0
     """How much of the image is generated from seeded noise instead of the image's own code, from
     the finest structures (above 0) to everything (1), so that structures can change into others.
     The reconstruction is generated from the same noise."""

@@ -165,7 +165,8 @@ class EvaluateWidget(DropPanel):
         """Say what is done and how long it takes, as soon as the speed of the machine is known."""
         source, _ = self.data.choices()
         images, rounds = self.choices.images.value(), self.choices.rounds()
-        told = f"Translates up to {images} images, each {rounds} times"
+        times = "once" if rounds == 1 else f"{rounds} times"
+        told = f"Translates up to {images} images, each {times}"
         wishes = preferences()
         hardware = estimate.KNOWN.get((wishes.device, wishes.precision))
         if hardware is None:

@@ -42,19 +42,18 @@ class BenchmarkConfig(BaseModel):
     training or test."""
 
     crop: Annotated[Annotated[int, Field(ge=16)] | None, Shown(unit="px")] = None
-    """Side of the square in the middle of each test image, which alone is looked at."""
+    """Side of the square in the middle of each test image; only this part is used."""
 
     minutes: Annotated[
         Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Shown(unit="min")
     ] = None
-    """Time that each method trains; 20 where no number of steps is given either."""
+    """Time that each method trains; 20 minutes if no number of steps is given either."""
 
     steps: Annotated[int, Field(ge=1)] | None = None
-    """Optimisation steps that each method trains, in place of minutes."""
+    """Optimisation steps of each method, in place of minutes."""
 
-    preset: Literal["paper", "cpu"] = "cpu"
-    """Size of the baselines: as published, or one for a CPU. Where none is given, the one that
-    suits the device."""
+    preset: Annotated[Literal["paper", "cpu"], Shown(default="what suits the device")] = "cpu"
+    """Size of the baselines: as published, or one for a CPU."""
 
     base: Name = "bundled"
     """Base model of phenldiff."""
@@ -72,7 +71,7 @@ class BenchmarkConfig(BaseModel):
     """Settings of the profile."""
 
     keep: tuple[str, ...] | None = None
-    """Channels that should not change; one whose name sounds like nuclei where none are given."""
+    """Channels that should not change; by default the one that is named like a nuclear stain."""
 
     fid: bool = False
     """Compute FID as well, with the extra ``fid``."""

@@ -129,4 +129,6 @@ class EvaluationChoices(QObject):
     def rounds(self) -> int:
         """Return how often each image is translated."""
         controls: list[Path | None] = [self.shuffled.path(), self.half_split.path()]
-        return 2 + self.cycle.isChecked() + sum(path is not None for path in controls)
+        # with the method's own runs the null translation is the reconstruction
+        null = self._run is not None and self._run.config.method != "phenldiff"
+        return 1 + null + self.cycle.isChecked() + sum(path is not None for path in controls)
