@@ -22,7 +22,11 @@ class PretrainingConfig(BaseModel):
 
     model_config = SETTINGS
 
-    image_channels: Annotated[int, Field(ge=1, le=64), Shown(option="--channels")] = 3
+    image_channels: Annotated[
+        int,
+        Field(ge=1, le=64),
+        Shown(option="--channels", default="those of the base, or of the image with the most"),
+    ] = 3
     """Channels of the base; images with fewer are padded with black."""
 
     tile: Annotated[int, Field(ge=16, multiple_of=8), Shown(unit="px")] = 128

@@ -130,5 +130,5 @@ class EvaluationChoices(QObject):
         """Return how often each image is translated."""
         controls: list[Path | None] = [self.shuffled.path(), self.half_split.path()]
         # with the method's own runs the null translation is the reconstruction
-        null = self._run is not None and self._run.config.method != "phenldiff"
+        null = self.run is not None and self.run.config.method != "phenldiff"
         return 1 + null + self.cycle.isChecked() + sum(path is not None for path in controls)
