@@ -110,3 +110,15 @@ def test_scripts_beside_the_package_import_what_there_is():
                 continue
             missing.append(f"{script}: {module}.{name}")
     assert not missing
+
+
+def test_the_tests_that_reliability_names_exist():
+    page = (_ROOT / "docs" / "reliability.md").read_text("utf-8")
+    tests = {path: path.read_text("utf-8") for path in (_ROOT / "tests").rglob("test_*.py")}
+    defined = {name for text in tests.values() for name in re.findall(r"def (test_\w+)\(", text)}
+    files = {path.relative_to(_ROOT / "tests").as_posix() for path in tests}
+    missing = sorted({*re.findall(r"(?:::|`)(test_\w+)`", page)} - defined)
+    for named in re.findall(r"`((?:\w+/)*test_\w+\.py)", page):
+        if not any(f"/{file}".endswith(f"/{named.removeprefix('tests/')}") for file in files):
+            missing.append(named)
+    assert not missing

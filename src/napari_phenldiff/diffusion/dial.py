@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_phenldiff.diffusion.translate import Translator
 
 DRAFT_STEPS = 10
-"""Steps of a draft: its error is 4 to 8 % of the change (docs/notes/dial.md), in half of the time."""
+"""Steps of a draft: half of the time, and 4 to 8 % of the change off; see docs/notes/dial.md."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
