@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.benchmark.folder import Made
 from napari_phenldiff.images.image import Image
@@ -36,8 +38,8 @@ def pictures(
 ) -> Figure:
     """Show test images as they are, reconstructed and translated, a row per method.
 
-    The first images in their (random) order are shown. Brightness is the same everywhere, from the
-    real images of both conditions.
+    The first images in their (random) order are shown, without the emptiest quarter: a field without
+    cells shows nothing. Brightness is the same everywhere, from the real images of both conditions.
 
     Parameters
     ----------
@@ -65,7 +67,8 @@ def pictures(
 
     if not methods or not sources:
         raise InputError("There is nothing to show: no method is done.")
-    shown = sources[:images]
+    numbers = _not_empty(sources)[:images]
+    shown = [sources[k] for k in numbers]
     names = sources[0].channel_names[:MOST_CHANNELS]
     low, high = shown_range([*sources, *real_target], len(names))
     columns = 3 * len(shown) + 1
@@ -76,7 +79,7 @@ def pictures(
         for row, (method, made) in enumerate(methods.items()):
             y = height - _TOP - (row + 1) * (_SIDE + _GAP)
             cells: list[tuple[str, Image]] = []
-            for k, image in enumerate(shown):
+            for k, image in zip(numbers, shown, strict=True):
                 cells += [
                     (f"real\n{source}", image),
                     ("reconstructed", made.reconstructed[k]),
@@ -105,3 +108,11 @@ def pictures(
                 frameon=False,
             )
         return figure
+
+
+def _not_empty(images: Sequence[Image]) -> list[int]:
+    """Return the numbers of the images whose mean intensity is not in the lowest quarter."""
+    levels = np.array([image.data.mean((1, 2), dtype=float) for image in images])
+    # channels count alike, whatever their grey values
+    light = (levels / levels.max(0).clip(min=np.finfo(float).tiny)).sum(1)
+    return np.flatnonzero(light >= np.quantile(light, 0.25)).tolist()
