@@ -38,8 +38,9 @@ def pictures(
 ) -> Figure:
     """Show test images as they are, reconstructed and translated, a row per method.
 
-    The first images in their (random) order are shown, without the emptiest quarter: a field without
-    cells shows nothing. Brightness is the same everywhere, from the real images of both conditions.
+    The first images in their (random) order are shown, without the emptiest quarter, as a field
+    without cells shows nothing. Brightness is the same everywhere, from the real images of both
+    conditions.
 
     Parameters
     ----------
