@@ -191,7 +191,7 @@ def test_a_run_whose_lock_was_taken_writes_no_checkpoint(tmp_path: Path):
     with run.lock():
         run.save_checkpoint(1, {"a": b"1"})
         (run.path / "run.lock").unlink()
-        with pytest.raises(InputError, match="no longer held"):
+        with pytest.raises(InputError, match="was removed"):
             run.save_checkpoint(2, {"a": b"2"})
         with pytest.raises(InputError, match="no longer held"):
             run.save_adapter({"a": b"2"})

@@ -12,6 +12,8 @@ from napari_phenldiff.cli import options
 from napari_phenldiff.cli.evaluate import OF_EVALUATION, add_measurement, settings_of
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import why_no_folder
+from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Loading, Progress
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from napari_phenldiff.evaluation.benchmark.judging import MethodMetrics
     from napari_phenldiff.evaluation.benchmark.split import Data
     from napari_phenldiff.runs.folder import Run
+    from napari_phenldiff.runs.lock import Held
 
 _METHODS = ("phenldiff", "phendiff", "cyclegan", "copy")
 
@@ -95,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
     from napari_phenldiff.measurement.profiles import find_profile
 
     wanted = _wanted(args.methods)
+    why = why_no_folder(args.out)
+    if why is not None:
+        raise InputError(why)
     config = _config(args)
     say(f"Reading {args.data} ...")
     experiment = Experiment.open(
@@ -202,19 +208,19 @@ def _do(method: str, folder: Path, config: BenchmarkConfig, data: Data, device: 
         return None
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / "benchmark.lock"
-    held = lock.holder(place)
-    if held is not None and held.alive:
+    other = lock.holder(place)
+    if other is not None and other.alive:
         say(f"Another process does {method} now; it is left to that one.")
         return None
     say(f"--- {method} ---")
-    with lock.hold(place, what=f"folder {folder}"):
+    with lock.hold(place, what=f"folder {folder}") as held:
         run = None
         if method != "copy":
             run, code = _trained(method, folder / "run", config, data, device)
             if run.state != "finished":
                 say("The same command goes on.")
                 return code
-        return _judged(method, folder, config, data, run, device)
+        return _judged(method, folder, config, data, run, device, held)
 
 
 def _trained(
@@ -251,6 +257,7 @@ def _judged(
     data: Data,
     run: Run | None,
     device: str,
+    held: Held,
 ) -> int | None:
     from napari_phenldiff.evaluation.benchmark.folder import (
         how_trained,
@@ -297,6 +304,7 @@ def _judged(
                 "translation": settings_of_run(run, translation).model_dump(mode="json"),
             },
         )
+    held.check()  # writers of files would make a folder again that was removed
     measurement.write(folder / "measured.csv")
     metrics.write(folder)
     return interruption.exit_code or None
@@ -336,7 +344,8 @@ def _tables(out: Path, record: Any, data: Data) -> int:
         source=record.config.source,
         target=record.config.target,
     )
-    figure.savefig(out / "pictures.png", dpi=130)
+    with write_atomic(out / "pictures.png") as aside:
+        figure.savefig(aside, dpi=130)
     say(markdown(record, found))
     say(f"The table is in {out.resolve() / 'table.md'}.")
     return 0

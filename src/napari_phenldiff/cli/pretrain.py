@@ -15,7 +15,7 @@ from napari_phenldiff.diffusion.processes import Processes, check_batch_size, is
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.runs.config import validated
-from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Progress, Warned
+from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Progress, Saved, Warned
 from napari_phenldiff.runs.failures import explain
 from napari_phenldiff.settings import settings_in
 
@@ -86,10 +86,12 @@ def carry_out(folder: PretrainingFolder) -> int:
     """Train a base, write down what happens, and return the exit code."""
     last: Event | None = None
     message = "Ending after this step ... (once more ends at once)"
-    with folder.lock(), Interruption(message) as interruption, Reporter() as report:
+    with folder.lock() as held, Interruption(message) as interruption, Reporter() as report:
         try:
             for event in _training(folder, interruption, None):
                 last = event
+                if isinstance(event, Saved | Finished):
+                    held.check()  # a checkpoint makes a folder again that was removed
                 folder.append(event)
                 report(event)
         except Exception as error:

@@ -11,9 +11,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save
 
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
@@ -23,6 +25,30 @@ from napari_phenldiff.errors import InputError
 
 TOKENS = "condition_tokens.safetensors"
 SETTINGS = "adapter.json"
+
+_MOST_BYTES = 2**20
+"""Of adapter.json."""
+
+_LARGEST_RANK = 2**16
+
+
+class _Settings(BaseModel):
+    """What is in adapter.json, of which anybody may have made the file; further keys say nothing.
+
+    The settings of a strategy are those that its `to_dict` returns.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    strategy: str = "lora"
+    rank: int | None = Field(default=None, ge=1, le=_LARGEST_RANK)
+    alpha: float | None = Field(default=None, gt=0, le=_LARGEST_RANK, allow_inf_nan=False)
+    layers: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        default=None, min_length=1
+    )
+    conditions: tuple[str, ...] = Field(min_length=1)
+    separation: dict[str, float] = {}
+    reference_channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,10 +158,10 @@ def apply_adapter(folder: Path, unet: UNet2DConditionModel) -> Adapter:
         As `load_adapter`.
     """
     adapter, weights = read_adapter(folder)
-    adapter.strategy.add_to(unet)
     try:
+        adapter.strategy.add_to(unet)
         adapter.strategy.restore(unet, weights)
-    except WeightMismatchError as error:
+    except (WeightMismatchError, ValueError, TypeError) as error:  # layers that there are not
         raise _other_base(folder) from error
     if adapter.tokens.values.shape[-1] != unet.config.cross_attention_dim:
         raise _other_base(folder)
@@ -151,21 +177,53 @@ def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
         If the folder is damaged.
     """
     try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        strategy = strategy_from_dict(settings)
+        if (folder / SETTINGS).stat().st_size > _MOST_BYTES:
+            raise ValueError(f"{SETTINGS} is too large")
+        values = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        settings = _Settings.model_validate(values)
+        strategy = strategy_from_dict(settings.model_dump(exclude_none=True) | _layers_of(values))
         kept = load_file(str(folder / strategy.file)) if strategy.file else {}
         weights = {name.removeprefix(strategy.prefix): value for name, value in kept.items()}
         learned = load_file(str(folder / TOKENS))
-        tokens = ConditionTokens(settings["conditions"], learned["values"], learned["null"])
-        references = tuple(str(name) for name in settings.get("reference_channels", ()))
-        separation = dict(settings.get("separation", {}))
+        _check_tokens(settings.conditions, learned["values"], learned["null"])
+        tokens = ConditionTokens(settings.conditions, learned["values"], learned["null"])
     except Exception as error:
         raise InputError(
-            f"The adapter in {folder} cannot be read ({type(error).__name__}); train the run again."
+            f"The adapter in {folder} cannot be read ({_why(error)}); train the run again."
         ) from error
+    ranks = {value.shape[0] for name, value in weights.items() if ".lora_A." in name}
+    if ranks - {settings.rank}:
+        raise InputError(
+            f"The adapter in {folder} is damaged: its weights have the rank "
+            f"{', '.join(map(str, sorted(ranks)))}, and {SETTINGS} says {settings.rank}; train the "
+            "run again."
+        )
     check_weights({**weights, **learned}, f"The adapter in {folder}", "train the run again")
     tokens.requires_grad_(False)
-    return Adapter(tokens, references, strategy, separation), weights
+    return Adapter(tokens, settings.reference_channels, strategy, settings.separation), weights
+
+
+def _layers_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the layers where they are said to be all, which is not the same as not said."""
+    return {"layers": None} if values.get("layers", ()) is None else {}
+
+
+def _check_tokens(conditions: Sequence[str], values: torch.Tensor, null: torch.Tensor) -> None:
+    if values.ndim != 3 or null.shape != values.shape[1:]:
+        raise ValueError(f"tokens of the shapes {tuple(values.shape)} and {tuple(null.shape)}")
+    if len(values) != len(conditions) or len(set(conditions)) != len(conditions):
+        raise ValueError(f"{len(values)} tokens for {len(set(conditions))} conditions")
+
+
+def _why(error: Exception) -> str:
+    """Return in a few words what is wrong with the files of an adapter."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "all of it"
+        return f"{SETTINGS}, {place}: {first['msg']}"
+    if type(error) is ValueError:
+        return str(error)
+    return type(error).__name__
 
 
 def _pack(

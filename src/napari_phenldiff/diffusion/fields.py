@@ -10,7 +10,7 @@ import numpy as np
 from napari_phenldiff.diffusion.detail import Detail
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.checks import check_finite
+from napari_phenldiff.images.checks import check_finite, check_size
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.tiles import Blend, TileGrid
@@ -141,6 +141,7 @@ def field_batches(
                 f"{image.name} has {image.n_channels} channels, the run was trained on "
                 f"{len(channel_names)} ({', '.join(channel_names)})."
             )
+        check_size(image)
         check_finite(image)
         grid = TileGrid.cover(image.shape, tile, round(_OVERLAP * tile), multiple=multiple)
         full = sum(len(g) for _, g in waiting) >= batch_size

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class PretrainingFolder:
     @property
     def exists(self) -> bool:
         """Whether the folder holds a pre-training."""
-        return (self.training / "config.json").is_file()
+        return os.path.isfile(self.training / "config.json")  # noqa: PTH113 - of any name
 
     @property
     def config(self) -> PretrainingConfig:
@@ -206,17 +207,22 @@ class PretrainingFolder:
         append_event(self.training / "events.jsonl", event)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[lock.Held]:
         """Hold the lock of the training inside the context.
+
+        Yields
+        ------
+        Held
+            The lock; its `check` tells whether the folder is still this process's.
 
         Raises
         ------
         InputError
             If another process holds it.
         """
-        with lock.hold(self.training / "run.lock", what=f"the training in {self.path}"):
+        with lock.hold(self.training / "run.lock", what=f"the training in {self.path}") as held:
             checkpoints.remove_leftovers(self.training / "checkpoints")
-            yield
+            yield held
 
     def save_checkpoint(self, step: int, write_state: Callable[[Path], object]) -> str:
         """Write a checkpoint after `step`; returns its path within the folder.

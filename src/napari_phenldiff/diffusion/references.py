@@ -145,6 +145,11 @@ def given_latents(
         size = base.coefficients
         given[:, len(channel_names) * size :] = True
         for name in references:
+            if name not in channel_names:
+                raise InputError(
+                    f"{name[:80]!r} is a reference channel of this run, and no channel of it "
+                    f"({', '.join(channel_names)}): its adapter is damaged; train the run again."
+                )
             k = list(channel_names).index(name)
             given[:, k * size : (k + 1) * size] = True
     return given

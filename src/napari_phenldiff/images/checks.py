@@ -21,6 +21,9 @@ NOT_FINITE = "values that are not finite (infinite or not a number)"
 # the second number it is a mild one.
 _FEW_IMAGES, _RATHER_FEW = 20, 50
 
+_SMALLEST_SIDE = 8
+"""Pixels; networks halve the side of an image several times."""
+
 
 def check_numbers(experiment: Experiment) -> None:
     """Refuse fewer than two conditions, or fewer than two images in one.
@@ -97,6 +100,23 @@ def extremes_of(image: Image) -> Extremes:
     low, high = (reduce(image.data, axis=(1, 2)).astype(np.float64) for reduce in (np.min, np.max))
     # A value that is not finite is an extreme itself: min and max carry NaN on.
     return Extremes(low, high, np.isfinite(low) & np.isfinite(high))
+
+
+def check_size(image: Image) -> None:
+    """Refuse an image too small to show anything that a model could learn or change.
+
+    Raises
+    ------
+    InputError
+        Naming the image and its size.
+    """
+    height, width = image.shape
+    if min(height, width) < _SMALLEST_SIDE:
+        raise InputError(
+            f'Image "{image.name}" has {height} × {width} px, and a model needs at least '
+            f"{_SMALLEST_SIDE} × {_SMALLEST_SIDE}: give images that show whole cells, or leave it "
+            "out."
+        )
 
 
 def check_finite(image: Image) -> None:

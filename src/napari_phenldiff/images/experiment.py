@@ -16,6 +16,7 @@ from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.checks import (
     check_channels,
     check_numbers,
+    check_size,
     check_values,
 )
 from napari_phenldiff.images.dataset import Dataset, order_by_name
@@ -355,9 +356,12 @@ class Experiment:
         ------
         InputError
             If there are fewer than two conditions or a condition has fewer than two images, if
-            channels differ, if a channel has one value everywhere, or if values are not finite.
+            channels differ, if a channel has one value everywhere, if values are not finite, or
+            if an image has only a few pixels.
         """
         check_numbers(self)
+        for image in self.images:
+            check_size(image)
         check_channels(self)
         check_values(self)
 

@@ -37,34 +37,6 @@ def append_line(path: str | os.PathLike[str], line: str) -> None:
         file.write(data)
 
 
-def why_no_folder(path: str | os.PathLike[str]) -> str | None:
-    """Return why a folder cannot be made, None if nothing speaks against it.
-
-    Only looks; making it may still fail, for example where the disk is full.
-
-    Parameters
-    ----------
-    path : path-like
-        The folder; its parents need not exist.
-    """
-    path = Path(path).absolute()
-    for place in (path, *path.parents):
-        try:
-            if not place.exists():
-                continue
-        except PermissionError:
-            continue  # the folder above it tells
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            return f"The folder {path.name[:40]} cannot be made ({why}); name another one."
-        if not place.is_dir():
-            return f"{place} is a file, so no folder can be made there; name another one."
-        if not os.access(place, os.W_OK | os.X_OK):
-            return f"There is no permission to write in {place}; name a folder in another place."
-        return None
-    return f"There is no {path.anchor or path}, so no folder can be made there; name another one."
-
-
 @contextmanager
 def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file under a temporary name and give it its own name when it is complete.
@@ -120,20 +92,28 @@ def make_folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
-        Hidden folder beside it, empty: fill it. If the block raises, it is removed.
+        Hidden folder beside it, to be filled. If the block raises, it is removed.
     """
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))  # which does not fail in a loop of links
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers_once(path.parent.absolute())
     aside = path.with_name(f"{_hidden(path.name)}{_token()}.tmp")
-    aside.mkdir()
     try:
+        aside.mkdir()
+        # Writers of files make folders that are missing, and so would hide that it was removed.
+        (aside / _UNFINISHED).touch()
         yield aside
+        (aside / _UNFINISHED).unlink()
         if path.exists():
             path.rmdir()
         aside.rename(path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            place = os.fspath(error.filename)
+            if isinstance(place, str):
+                place = place.replace(str(aside), str(path))
+                error.filename = place.removesuffix(f"{os.sep}{_UNFINISHED}")
         raise
 
 
@@ -170,6 +150,9 @@ _TEMPORARY = re.compile(
     r"\..+\.(?P<machine>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.(part(\.[^.]*)?|tmp)", re.S
 )
 _OLD_SECONDS = 24 * 3600.0
+_UNFINISHED = ".unfinished"
+"""File in a folder that is being filled."""
+
 _LONGEST = 60
 """Bytes of a name that its temporary name begins with; file systems take 255 in all."""
 

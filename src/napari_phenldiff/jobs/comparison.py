@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import check_output_file
 from napari_phenldiff.jobs.inputs import ImageFiles
 from napari_phenldiff.jobs.roles import find_roles
 from napari_phenldiff.jobs.telling import OnEvent, ignore
@@ -85,6 +86,9 @@ def check_comparison(
     """
     if not config.figures and config.effects is None:
         return {}
+    for path in (config.effects, *(path for _, path in config.figures)):
+        if path is not None:
+            check_output_file(path)
     if column_names != "scikit-image":
         raise InputError(
             "Figures and effects are made from columns with the names of scikit-image: leave out "
@@ -146,7 +150,6 @@ def compare_conditions(
     if config.effects is not None or any(kind == "effects" for kind, _ in config.figures):
         found = effects(measurement, **names, paired=config.paired, wells=wells)
     if config.effects is not None and found is not None:
-        config.effects.parent.mkdir(parents=True, exist_ok=True)
         with write_atomic(config.effects) as temporary:
             write_csv(found, temporary)
         written.append(config.effects)
@@ -157,7 +160,6 @@ def compare_conditions(
             figure = draw_comparison(
                 kind, measurement, names, table=found, wells=wells, theme=config.theme
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomic(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
         written.append(path)

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import in_order
+from napari_phenldiff.images.destinations import check_output_file
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.telling import OnEvent, ignore
@@ -84,7 +85,7 @@ def export(
     >>> export("run", "package.zip", authors=["A. Author"])  # doctest: +SKIP
     """
     opened = run if isinstance(run, Run) else Run.open(run)
-    out = Path(out).resolve()
+    out = Path(os.path.realpath(out))
     _check(opened, out)
     source, target = opened.conditions[:2]
     config = config or TranslationConfig(source=source, target=target)
@@ -132,7 +133,8 @@ def _check(run: Run, out: Path) -> None:
         raise InputError(f"The run {run.path} has no adapter yet; train it first.")
     if out.suffix != ".zip":
         raise InputError(f"A package is a file that ends with .zip, and {out.name} does not.")
-    if out.exists():
+    check_output_file(out)
+    if os.path.lexists(out):
         raise InputError(f"{out} exists; name a new file for the package.")
     if not out.parent.is_dir():
         raise InputError(f"There is no folder {out.parent} for the package; make it first.")

@@ -52,11 +52,12 @@ def check_folder(folder: Path) -> None:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder holds a translation that was killed, or stopped, before its end."""
-    if not folder.is_dir():
+    try:
+        if (folder / NAME).is_file():
+            return True
+        names = {path.name for path in folder.iterdir()}
+    except OSError:  # no folder, or none that can be read
         return False
-    if (folder / NAME).is_file():
-        return True
-    names = {path.name for path in folder.iterdir()}
     return LOCK_NAME in names and names <= _BEFORE_ANYTHING
 
 

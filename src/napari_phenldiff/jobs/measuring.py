@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import check_output_file
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.inputs import ImageFiles, find_groups
 from napari_phenldiff.jobs.telling import OnEvent, ignore
@@ -152,8 +152,7 @@ def measure_into(
     InputError
         If the table cannot be written, or nothing can be measured.
     """
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; name the table to write, such as table.csv.")
+    check_output_file(out, f"_cells{out.suffix}", "_settings.json")
     total = sum(len(files.sources) for files in groups.values())
     with _workers(workers, scheduler) as where:
         result = measure_files(

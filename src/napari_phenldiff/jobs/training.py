@@ -369,6 +369,8 @@ def train_run(
                 if held is None:
                     with suppress(OSError):
                         run.append(Failed(explain(error)))
+                if not isinstance(error, InputError) and run.latest_checkpoint() is not None:
+                    on_event(Noted(f"Go on with: phenldiff train --resume {run.path}"))
                 raise
         finally:
             run.clear_stop()

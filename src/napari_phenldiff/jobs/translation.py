@@ -202,12 +202,12 @@ def carry_out(
         append_event(out / "events.jsonl", event)
         on_event(event)
 
-    with lock.hold(out / LOCK_NAME, what=f"folder {out}"):
+    with lock.hold(out / LOCK_NAME, what=f"folder {out}") as held:
         for kind in ("translated", "reconstructed", "."):
             remove_leftovers(out / kind)
         asked = job.identity()
         job.go_on(journal.done_files(out, asked))
-        job.keeps_journal = True
+        job.held = held
         try:
             journal.begin(out, asked)
             if job.done:
@@ -219,11 +219,13 @@ def carry_out(
 
             translator = load_translator(job.run, device=device)
             job.carry_out(translator, should_stop, note)
+            held.check()  # writers of files would make a folder again that was removed
             job.write_summary()
             if job.complete:
                 journal.end(out)
         except Exception as error:
-            with suppress(OSError):
+            with suppress(OSError, InputError):
+                held.check()
                 job.write_summary()
             with suppress(OSError):
                 append_event(out / "events.jsonl", Failed(explain(error)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.destinations import check_output_file
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.sources import ImageSource, as_source
@@ -85,6 +86,7 @@ def translation_figure(
     """
     path = Path(out)
     check_suffix(path)
+    check_output_file(path)
     folder = Path(result)
     record = _record(folder)
     rows = _chosen(record["images"], images, folder)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.images.sources import ImageSource
     from napari_phenldiff.runs.folder import Run
+    from napari_phenldiff.runs.lock import Held
 
 
 SUMMARY_NAME = "translation.json"
@@ -207,7 +208,8 @@ class TranslationJob:
         self.done: list[dict[str, Any]] = []
         self._cells = cells
         self.warnings: list[str] = []
-        self.keeps_journal = False
+        self.held: Held | None = None
+        """The lock of the folder, if what is done is to be written into its journal."""
 
     def identity(self) -> dict[str, Any]:
         """Return what is translated and how, see `identity_of`."""
@@ -309,6 +311,8 @@ class TranslationJob:
     def _write(self, file: FileToTranslate, translations: list[Translation]) -> None:
         from napari_phenldiff.images.tiff import write_stack
 
+        if self.held is not None:
+            self.held.check()
         hashes = file.wanted_hashes
         provenance = {
             **self._provenance(),
@@ -337,7 +341,7 @@ class TranslationJob:
                     "cells": self._cells.add(translation),
                 }
             )
-        if self.keeps_journal:
+        if self.held is not None:
             journal.add(self.out, file.output_name, hashes, self.done[before:])
 
     def _provenance(self) -> dict[str, Any]:

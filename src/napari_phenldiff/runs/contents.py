@@ -185,6 +185,7 @@ class RunContents:
         folder = self.path / "checkpoints"
         target = folder / f"step_{step:06d}"
         checkpoints.write_folder(target, files)
+        self._check_held()
         checkpoints.keep_last(folder, _KEPT_CHECKPOINTS)
         return target
 
@@ -197,6 +198,7 @@ class RunContents:
         """Replace the adapter of this run; see :meth:`save_checkpoint` for `files`."""
         self._check_held()
         checkpoints.write_folder(self.path / "adapter", files)
+        self._check_held()
         return self.path / "adapter"
 
     @property

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import why_no_folder
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import make_folder_atomic, why_no_folder, write_atomic
+from napari_phenldiff.images.files import make_folder_atomic, write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.survey import pixel_size_in_words
@@ -191,7 +192,7 @@ class Run(RunContents):
         InputError
             If it is not a run, its config.json is damaged, or there is nothing at `base_at`.
         """
-        path = Path(path).resolve()
+        path = Path(os.path.realpath(path))  # which does not fail in a loop of links
         if not is_run(path):
             raise InputError(
                 f"{path} is not a run folder (it has no config.json); give the folder that "
@@ -383,10 +384,14 @@ def is_run(path: str | os.PathLike[str]) -> bool:
 
 def check_output_folder(path: Path) -> None:
     """Raise `InputError` unless `path` is an empty folder, or does not exist and can be made."""
-    if path.is_dir():
-        if any(path.iterdir()):
-            raise InputError(f"{path} exists and is not empty; name a new folder for the output.")
-    elif path.exists():
-        raise InputError(f"{path} is a file; name a new folder for the output.")
-    elif (why := why_no_folder(path)) is not None:
+    kind = ""
+    with suppress(OSError):  # of which the reason follows
+        if path.is_dir():
+            kind = "exists and is not empty" if any(path.iterdir()) else ""
+        elif path.exists():
+            kind = "is a file"
+    if kind:
+        raise InputError(f"{path} {kind}; name a new folder for the output.")
+    why = why_no_folder(path)
+    if why is not None:
         raise InputError(why)

@@ -133,10 +133,13 @@ class Held:
             If another process has taken the lock, or it was removed.
         """
         now = holder(self.path)
-        if now is None or now.token != self.token:
-            by = (
-                f"process {now.pid} on {now.host}" if now is not None and now.pid else "another one"
+        if now is None:
+            raise InputError(
+                f"{self.path} was removed, alone or with its folder, while {self.what} was in use; "
+                "this process ends without writing anything more."
             )
+        if now.token != self.token:
+            by = f"process {now.pid} on {now.host}" if now.pid else "another one"
             raise InputError(
                 f"The lock of {self.what} is no longer held by this process but by {by}, which "
                 "took it for dead; this one ends without writing anything more."

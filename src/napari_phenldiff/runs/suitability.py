@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.checks import check_finite
+from napari_phenldiff.images.checks import check_finite, check_size
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.survey import ImageFacts, Survey
@@ -66,6 +66,7 @@ class Suitability:
         InputError
             If it has pixels that are not finite.
         """
+        check_size(image)
         check_finite(image)
         facts = ImageFacts.of(image)
         self._survey.add(condition, facts)

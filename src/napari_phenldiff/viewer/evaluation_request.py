@@ -13,7 +13,7 @@ from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
-from napari_phenldiff.images.files import why_no_folder
+from napari_phenldiff.images.destinations import why_no_folder
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.tiff import write_tiff

@@ -12,8 +12,8 @@ from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.destinations import why_no_folder
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import why_no_folder
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.requests import TrainRequest
 from napari_phenldiff.jobs.training import new_run
