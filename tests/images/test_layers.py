@@ -10,7 +10,8 @@ import tifffile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY, images_from_layers
+from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY
+from napari_phenldiff.images.layers import images_from_layers
 from napari_phenldiff.images.tiff import write_tiff
 
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import os
 import random
+import resource
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from napari_phenldiff.errors import InputError
 
 _ROUNDS = "PHENLDIFF_TORTURE"
 _SEED = "PHENLDIFF_TORTURE_SEED"
@@ -77,6 +83,125 @@ def torture() -> Callable[..., Torture]:
         return Torture(fault, rounds, seed)
 
     return begin
+
+
+_SECONDS = 30
+_MEMORY = 2**30
+
+
+class TooSlow(Exception):
+    """Raised where something hangs."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Refuse more than a GiB of memory on top, and more than half a minute of a processor."""
+
+    def stop(*_: object) -> None:
+        raise TooSlow(f"it took more than {_SECONDS} s of a processor, or ten times as long")
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    before = signal.signal(signal.SIGALRM, stop), signal.signal(signal.SIGPROF, stop)
+    resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY, hard))
+    # Of a processor, since other programs may make everything slow.
+    signal.setitimer(signal.ITIMER_PROF, _SECONDS)
+    signal.alarm(10 * _SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before[0])
+        signal.signal(signal.SIGPROF, before[1])
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _attempt(trial: Torture, what: str, work: Callable[[], object]) -> None:
+    """Do something that may refuse with a sentence, and take note if it does anything else."""
+    try:
+        with bounded():
+            work()
+    except InputError as error:
+        text = str(error)
+        if not text or "Traceback" in text or len(text) > 2000:
+            trial.lose(f"{what}: not a sentence: {text[:200]!r}")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        trial.lose(f"{what}: {type(error).__name__}: {str(error)[:150]} ({place})")
+
+
+def _damaged(data: bytes, rng: random.Random) -> bytes:
+    """Damage bytes in one of several ways."""
+    changed = bytearray(data)
+    match rng.randrange(5):
+        case 0:  # some bytes are others
+            for _ in range(rng.randint(1, 8)):
+                changed[rng.randrange(len(changed))] = rng.randrange(256)
+        case 1:  # in the header, where a byte means much
+            for _ in range(rng.randint(1, 4)):
+                changed[rng.randrange(min(400, len(changed)))] = rng.randrange(256)
+        case 2:  # the end is missing
+            del changed[rng.randrange(len(changed)) :]
+        case 3:  # something in between is missing
+            start = rng.randrange(len(changed))
+            del changed[start : start + rng.randint(1, 200)]
+        case _:  # something is there twice
+            start = rng.randrange(len(changed))
+            changed[start:start] = changed[start : start + rng.randint(1, 200)]
+    return bytes(changed)
+
+
+_ODD: tuple[object, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    10**400,
+    1e308,
+    float("nan"),
+    "",
+    "x" * 500,
+    [],
+    {},
+    [[]],
+    "\ud800",
+    0.5,
+    -7,
+    2**63,
+)
+
+
+def _odd(value: object, rng: random.Random) -> object:
+    """Return JSON with one value, somewhere in it, that nobody expects there."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        key = rng.choice(sorted(value))
+        if rng.random() < 0.1:
+            return {name: one for name, one in value.items() if name != key}
+        return {**value, key: _odd(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        number = rng.randrange(len(value))
+        return [*value[:number], _odd(value[number], rng), *value[number + 1 :]]
+    return rng.choice(_ODD)
+
+
+@pytest.fixture
+def attempt() -> Callable[[Torture, str, Callable[[], object]], None]:
+    """Do something that may refuse with a sentence, and take note if it does anything else."""
+    return _attempt
+
+
+@pytest.fixture
+def damaged() -> Callable[[bytes, random.Random], bytes]:
+    """Damage bytes in one of several ways."""
+    return _damaged
+
+
+@pytest.fixture
+def odd() -> Callable[[object, random.Random], object]:
+    """Change JSON in one place into what nobody expects there."""
+    return _odd
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

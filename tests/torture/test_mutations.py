@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
-import resource
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
@@ -24,87 +17,9 @@ from napari_phenldiff.images.tiff import read_tiff, write_tiff
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits are set as Linux does")
-
-_SECONDS = 30
-_MEMORY = 2**30
 CONDITIONS = ("untreated", "treated")
 
-
-class TooSlow(Exception):
-    """Raised where something hangs."""
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """Refuse more than a GiB of memory on top, and more than half a minute."""
-
-    def stop(*_: object) -> None:
-        raise TooSlow(f"it took more than {_SECONDS} s")
-
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    before = signal.signal(signal.SIGALRM, stop)
-    resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY, hard))
-    signal.alarm(_SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def attempt(trial, what: str, work: Callable[[], object]) -> None:
-    """Do something that may refuse with a sentence, and take note if it does anything else."""
-    try:
-        with bounded():
-            work()
-    except InputError as error:
-        text = str(error)
-        if not text or "Traceback" in text or len(text) > 2000:
-            trial.lose(f"{what}: not a sentence: {text[:200]!r}")
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
-        trial.lose(f"{what}: {type(error).__name__}: {str(error)[:150]} ({place})")
-
-
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Damage bytes in one of several ways."""
-    changed = bytearray(data)
-    match rng.randrange(5):
-        case 0:  # some bytes are others
-            for _ in range(rng.randint(1, 8)):
-                changed[rng.randrange(len(changed))] = rng.randrange(256)
-        case 1:  # in the header, where a byte means much
-            for _ in range(rng.randint(1, 4)):
-                changed[rng.randrange(min(400, len(changed)))] = rng.randrange(256)
-        case 2:  # the end is missing
-            del changed[rng.randrange(len(changed)) :]
-        case 3:  # something in between is missing
-            start = rng.randrange(len(changed))
-            del changed[start : start + rng.randint(1, 200)]
-        case _:  # something is there twice
-            start = rng.randrange(len(changed))
-            changed[start:start] = changed[start : start + rng.randint(1, 200)]
-    return bytes(changed)
-
-
-_ODD = (None, True, -1, 0, 10**400, 1e308, float("nan"), "", "x" * 500, [], {}, [[]], "\ud800")
-
-
-def odd(value: object, rng: random.Random) -> object:
-    """Return JSON with one value, somewhere in it, that nobody expects there."""
-    if isinstance(value, dict) and value and rng.random() < 0.9:
-        key = rng.choice(sorted(value))
-        if rng.random() < 0.1:
-            return {name: one for name, one in value.items() if name != key}
-        return {**value, key: odd(value[key], rng)}
-    if isinstance(value, list) and value and rng.random() < 0.9:
-        number = rng.randrange(len(value))
-        return [*value[:number], odd(value[number], rng), *value[number + 1 :]]
-    return rng.choice(_ODD)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits are set as Linux does")
 
 
 def as_text(value: object) -> str:
@@ -134,7 +49,7 @@ def run(data: Path, tmp_path: Path) -> Run:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tiffs(torture, data, tmp_path):
+def test_tiffs(torture, attempt, damaged, odd, data, tmp_path):
     whole = (data / "untreated" / "u0.tif").read_bytes()
     trial = torture("a damaged TIFF is read", 60)
     path = tmp_path / "damaged.tif"
@@ -145,7 +60,7 @@ def test_tiffs(torture, data, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tables(torture, data, tmp_path):
+def test_tables(torture, attempt, damaged, odd, data, tmp_path):
     rows = ["Metadata_Well,Metadata_Compound,FileName_DNA,PathName_DNA"]
     for condition in CONDITIONS:
         rows += [f"A0{k},{condition},{condition[0]}{k}.tif,{data / condition}" for k in range(3)]
@@ -158,7 +73,7 @@ def test_tables(torture, data, tmp_path):
     trial.check()
 
 
-def test_run_folders(torture, run):
+def test_run_folders(torture, attempt, damaged, odd, run):
     trial = torture("a run's config.json or images.json holds odd values", 60)
     names = ("config.json", "images.json")
     whole = {name: (run.path / name).read_text(encoding="utf-8") for name in names}
@@ -180,7 +95,7 @@ def test_run_folders(torture, run):
     trial.check()
 
 
-def test_locks_and_events_of_runs(torture, run):
+def test_locks_and_events_of_runs(torture, attempt, damaged, odd, run):
     trial = torture("a run's lock, note and events hold anything", 40)
     line = b'{"event": "step", "step": 3, "total": 9, "loss": 0.5, "time": 1.0}\n'
     lock = b'{"pid": 12, "host": "here", "started": 1.0, "token": "a"}'
@@ -196,7 +111,7 @@ def test_locks_and_events_of_runs(torture, run):
     trial.check()
 
 
-def test_settings_of_measurements(torture, tmp_path):
+def test_settings_of_measurements(torture, attempt, damaged, odd, tmp_path):
     from napari_phenldiff.measurement.profiles import find_profile
     from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
 
@@ -213,7 +128,7 @@ def test_settings_of_measurements(torture, tmp_path):
     trial.check()
 
 
-def test_requests_of_docks(torture, data, tmp_path):
+def test_requests_of_docks(torture, attempt, damaged, odd, data, tmp_path):
     from napari_phenldiff.jobs.requests import TrainRequest, read_request, write_request
 
     config = TrainingConfig(conditions=CONDITIONS)
@@ -228,7 +143,7 @@ def test_requests_of_docks(torture, data, tmp_path):
     trial.check()
 
 
-def test_journals_of_translations(torture, tmp_path):
+def test_journals_of_translations(torture, attempt, damaged, odd, tmp_path):
     from napari_phenldiff.jobs import journal
 
     asked = {"run": "x", "settings": {"strength": 1.0}}

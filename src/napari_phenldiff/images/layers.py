@@ -14,21 +14,13 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
+from napari_phenldiff.images.layer_metadata import entry_in
 from napari_phenldiff.images.metadata import micrometres
 from napari_phenldiff.images.naming import file_safe
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.tiff import read_tiff
 
 ReadFile = Callable[[Path], Sequence[Image]]
-
-LAYER_METADATA_KEY = "napari-phenldiff"
-"""Key of a layer's metadata under which the viewer keeps what follows.
-
-``condition`` and ``channel`` (str), ``channel_index`` (int), ``images`` (names of the fields along
-the slider), ``paths`` (their files, each a str or None) and, where any is known, ``sites`` (their
-plate, well and field, each a mapping or None). A layer of several channels has their names as
-``channels``.
-"""
 
 
 _RIGHT_ANGLE = 0.01
@@ -192,8 +184,7 @@ def sites_of(layer: Any, n: int) -> tuple[Site | None, ...]:
 
 
 def _own_metadata(layer: Any) -> Mapping[str, Any]:
-    contents = (getattr(layer, "metadata", None) or {}).get(LAYER_METADATA_KEY)
-    return contents if isinstance(contents, Mapping) else {}
+    return entry_in(getattr(layer, "metadata", None)) or {}
 
 
 def _channels(
@@ -261,6 +252,8 @@ def _unchanged_file(
     if path is None:
         return None
     file = Path(path)
+    if not file.is_file():  # a device or a pipe may keep whoever reads it waiting
+        return None
     try:
         images = read_file(file)
     except InputError:

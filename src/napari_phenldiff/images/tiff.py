@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -274,7 +275,7 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, Any] | None:
         If the file is missing or no TIFF.
     """
     path = Path(path)
-    if path.exists() and not is_image_file(path):
+    if not is_image_file(path) and os.path.exists(path):  # noqa: PTH110 - of any name
         return None  # only TIFFs are written with it
     with _open(path) as tif:
         return _provenance(tif)
@@ -329,7 +330,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def _open(path: Path) -> tifffile.TiffFile:
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - of any name
         raise InputError(f"{path} does not exist: check the name.")
     if path.is_dir():
         raise InputError(f"{path} is a folder where a TIFF file is needed: name a file in it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -189,7 +190,7 @@ def read_experiment(
     found: dict[tuple[str, str], Image] = {}
     for relative, in_file in by_path.items():
         path = root / relative  # an absolute path is not changed by this
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 - of any name
             raise InputError(
                 f"{path} is missing, and this run was trained on it; put it back, or start a new "
                 "run."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
 
 from napari_phenldiff.images.layer_axes import LayerAxes
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.geometry import Geometry, indices_shown
 from napari_phenldiff.viewer.layer_groups import is_plain_image
 

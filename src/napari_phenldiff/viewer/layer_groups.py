@@ -10,10 +10,10 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.layer_axes import LayerAxes
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY, Role
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.viewer.geometry import Geometry
-from napari_phenldiff.viewer.layer_info import LayerInfo, Role, condition_as_written
+from napari_phenldiff.viewer.layer_info import LayerInfo, condition_as_written
 
 if TYPE_CHECKING:
     from napari.layers import Layer

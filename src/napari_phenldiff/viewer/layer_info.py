@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.images.layer_axes import LayerAxes
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY, Role, entry_in
 from napari_phenldiff.images.naming import file_safe
 from napari_phenldiff.images.places import Site
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-Role = Literal["real", "original", "reconstructed", "translated", "difference", "preview"]
-"""What a layer shows: an image of a camera; a copy of it, channel by channel, beside what the model
-made of it; that; or the translated less the reconstructed image."""
-
 # "untreated: DNA" (this plugin) and "untreated [1]" (napari, for the channels of one array).
+_NEEDED = {"condition", "channel", "channel_index", "images"}
+"""What the metadata of a layer of this plugin say at least."""
+
 _NAME = re.compile(r"^(?P<condition>.+?)(?:: (?P<channel>.+)| \[(?P<index>\d+)\])?$")
 
 
@@ -103,12 +102,14 @@ class LayerInfo:
     @classmethod
     def of(cls, layer: Layer) -> LayerInfo:
         """Return what the metadata of a layer says, or else what its name suggests."""
-        entry = layer.metadata.get(LAYER_METADATA_KEY)
-        if not isinstance(entry, Mapping):
+        entry = entry_in(layer.metadata)
+        if entry is None:
             return cls._from_name(layer)
+        if not entry.keys() >= _NEEDED:  # damaged, but still not the image of a camera
+            return replace(cls._from_name(layer), role=entry.get("role", "real"))
         return cls(
-            condition=str(entry["condition"]),
-            channel=str(entry["channel"]),
+            condition=entry["condition"],
+            channel=entry["channel"],
             channel_index=int(entry["channel_index"]),
             images=tuple(entry["images"]),
             paths=tuple(entry.get("paths", ())),
@@ -153,7 +154,8 @@ def condition_as_written(layer: Layer) -> str | None:
 
     None for a layer that this plugin made, whose metadata tell.
     """
-    if isinstance(layer.metadata.get(LAYER_METADATA_KEY), Mapping):
+    entry = entry_in(layer.metadata)
+    if entry is not None and entry.keys() >= _NEEDED:
         return None
     match = _NAME.match(layer.name)
     return layer.name if match is None else match["condition"]

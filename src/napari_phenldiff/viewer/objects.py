@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.image_places import move_sliders
 from napari_phenldiff.viewer.layer_data import LayerDataTuple

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import napari
 from napari.utils import progress
 
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY, entry_in
 from napari_phenldiff.images.spreadsheet import is_table
 from napari_phenldiff.viewer import reader
 from napari_phenldiff.viewer.first_shown import keep_something_shown
@@ -122,7 +122,7 @@ def _open_now(layers: Iterable[Layer], folders: set[Path]) -> dict[str, list[Lay
         opened = _opened(layer)
         if opened is not None:
             found.setdefault(opened["identity"], []).append(layer)
-            if opened["shape"] != [int(length) for length in layer.data.shape]:
+            if opened.get("shape") != [int(length) for length in layer.data.shape]:
                 used.add(opened["identity"])
     real = {str(layer.unique_id): name for name, group in found.items() for layer in group}
     for layer in layers:
@@ -136,9 +136,13 @@ def _open_now(layers: Iterable[Layer], folders: set[Path]) -> dict[str, list[Lay
 
 
 def _opened(layer: Layer) -> dict[str, Any] | None:
-    entry = layer.metadata.get(LAYER_METADATA_KEY)
-    found = entry.get(_OPENED) if isinstance(entry, dict) else None
-    return found if isinstance(found, dict) else None
+    found = (entry_in(layer.metadata) or {}).get(_OPENED)
+    if not isinstance(found, dict) or not isinstance(found.get("identity"), str):
+        return None
+    files = found.get("files")
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        return None
+    return found
 
 
 def _files(layer: Layer) -> list[Path]:

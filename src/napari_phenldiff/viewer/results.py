@@ -240,7 +240,9 @@ def told_apart(layers: Iterable[Layer], new: NewTranslation) -> str:
     That is told by the settings, the run and the images: "guidance 3", "image_004".
     """
     before = [
-        info.provenance for info in _translated(layers) if info.provenance["target"] == new.target
+        info.provenance
+        for info in _translated(layers)
+        if info.provenance.get("target") == new.target
     ]
     told = []
     for name, setting in settings_in(TranslationConfig).items():

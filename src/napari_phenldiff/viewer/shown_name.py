@@ -6,12 +6,11 @@ that somebody else has put there stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from napari_phenldiff.images.layer_axes import LayerAxes
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.images.layer_metadata import entry_in
 from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.image_places import Lot
 from napari_phenldiff.viewer.layer_groups import is_plain_image
@@ -55,8 +54,8 @@ def names_shown(viewer: ViewerModel) -> tuple[str, ...]:
     """Return the names of the images that visible layers of this plugin show, each once."""
     found: dict[tuple[Any, ...], str | None] = {}
     for layer in viewer.layers:
-        entry = layer.metadata.get(LAYER_METADATA_KEY)
-        if not layer.visible or not isinstance(entry, Mapping) or not is_plain_image(layer):
+        entry = entry_in(layer.metadata)
+        if not layer.visible or entry is None or not is_plain_image(layer):
             continue
         if entry.get("role") == "preview":
             continue  # called after a step, and beside the image whose name is told

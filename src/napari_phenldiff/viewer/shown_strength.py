@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.image_places import Lot
 from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.results import title_of

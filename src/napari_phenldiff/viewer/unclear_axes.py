@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from napari_phenldiff.images.layer_axes import AxisKind, LayerAxes, label_axis
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY
+from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.geometry import Geometry, indices_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup
 

@@ -16,7 +16,8 @@ import numpy as np
 from napari_phenldiff import __version__
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
-from napari_phenldiff.images.layers import LAYER_METADATA_KEY, images_from_layers
+from napari_phenldiff.images.layer_metadata import entry_in
+from napari_phenldiff.images.layers import images_from_layers
 from napari_phenldiff.images.naming import file_safe
 from napari_phenldiff.images.tiff import TIFF_SUFFIXES, write_stack
 from napari_phenldiff.measurement.profiles import find_profile
@@ -49,8 +50,7 @@ class _SavedLayer:
     @property
     def entry(self) -> dict[str, Any]:
         """What this plugin wrote into the metadata."""
-        found = self.metadata.get(LAYER_METADATA_KEY)
-        return found if isinstance(found, dict) else {}
+        return entry_in(self.metadata) or {}
 
     @property
     def image(self) -> tuple[Any, ...]:
@@ -58,7 +58,12 @@ class _SavedLayer:
         if not self.entry:
             return (self.name,)
         entry = self.entry
-        return (entry["condition"], entry.get("role"), entry.get("translation"), entry.get("part"))
+        return (
+            entry.get("condition"),
+            entry.get("role"),
+            entry.get("translation"),
+            entry.get("part"),
+        )
 
 
 def write_images(path: str, layers: list[LayerDataTuple]) -> list[str]:
@@ -184,7 +189,7 @@ def _provenance(layer: _SavedLayer) -> dict[str, Any]:
     if entry:
         provenance |= {
             "kind": entry.get("role", "real"),
-            "condition": entry["condition"],
+            "condition": entry.get("condition"),
             "images": list(entry.get("images", ())),
         }
         if entry.get("sites"):
