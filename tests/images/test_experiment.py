@@ -233,7 +233,7 @@ def test_constant_channels():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_no_numbers(value):
-    data = np.random.default_rng(0).normal(size=(2, 4, 5)).astype(np.float32)
+    data = np.random.default_rng(0).normal(size=(2, 8, 9)).astype(np.float32)
     broken = data.copy()
     broken[1, 2, 3] = value
     good, bad = (Image(d, ("a", "b"), None, n) for d, n in ((data, "good"), (broken, "bad")))

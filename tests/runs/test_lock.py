@@ -174,7 +174,7 @@ def test_a_lock_that_was_taken_away_is_noticed_before_the_next_write(tmp_path: P
     with lock.hold(path, what="run A") as held:
         held.check()
         path.write_text(json.dumps({"pid": 9, "host": "b", "started": 1.0, "token": "taken"}))
-        with pytest.raises(InputError, match="was removed by this process but by process 9"):
+        with pytest.raises(InputError, match="no longer held by this process but by process 9"):
             held.check()
     assert path.exists()  # the other one's
 

@@ -2,8 +2,8 @@
 
 Three environment variables rule it. ``PHENLDIFF_TORTURE`` is how often each fault is tried (a few
 times by default, so that every test run has some of it; ``tox run -e torture`` tries them often),
-``PHENLDIFF_TORTURE_SEED`` repeats a run, and ``PHENLDIFF_TORTURE_REPORT`` names a file that the
-table is appended to.
+``PHENLDIFF_TORTURE_SEED`` repeats a run, and ``PHENLDIFF_TORTURE_REPORT`` names a file for the
+table, which is written after each try.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Torture:
             before = len(self._row.lost)
             yield random.Random(f"{self.seed} {self._row.fault} {number}")
             self._row.survived += len(self._row.lost) == before
+            _report()
 
     def lose(self, what: str) -> None:
         """Take note of something that did not survive."""
@@ -207,13 +208,20 @@ def odd() -> Callable[[object, random.Random], object]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not _rows:
         return
+    terminalreporter.section("torture")
+    terminalreporter.write_line(_table())
+
+
+def _report() -> None:
+    """Write the table so far, so that a run that is cut short has one, too."""
+    report = os.environ.get(_REPORT)
+    if report:
+        Path(report).write_text(f"{_table()}\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _table() -> str:
     lines = ["| fault | tried | survived | lost | seed |", "|---|---|---|---|---|"]
     for row in _rows:
         lost = "; ".join(row.lost) or "none"
         lines.append(f"| {row.fault} | {row.tried} | {row.survived} | {lost} | {row.seed} |")
-    terminalreporter.section("torture")
-    terminalreporter.write_line("\n".join(lines))
-    report = os.environ.get(_REPORT)
-    if report:
-        with Path(report).open("a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+    return "\n".join(lines)

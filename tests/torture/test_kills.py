@@ -10,13 +10,16 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import psutil
@@ -28,7 +31,11 @@ from napari_phenldiff.images.tiff import write_tiff
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent there")
 
 STAND_IN = Path(__file__).parents[1] / "cli" / "fake_diffusion.py"
+NURSERY = Path(__file__).with_name("nursery.py")
 CONDITIONS = ("untreated", "treated")
+LONG = pytest.mark.skipif(
+    not os.environ.get("PHENLDIFF_TORTURE"), reason="takes minutes: tox run -e torture"
+)
 _VOLATILE = {"created", "time", "seconds", "written", "provenance", "took"}
 """Keys of JSON files whose values tell when something was done, or where."""
 
@@ -46,44 +53,143 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Command:
-    """A command whose result lies in a folder of its own."""
+class Nursery:
+    """Starts commands from a process that has loaded everything, see ``nursery.py``."""
 
-    def __init__(self, folder: Path, args: Sequence[object], again: Sequence[object] = ()) -> None:
+    def __init__(self, *kind: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(NURSERY), *kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert self.answer() == {"ready": True}
+
+    def answer(self) -> dict[str, int]:
+        assert self._process.stdout is not None
+        return dict(json.loads(self._process.stdout.readline()))
+
+    def start(self, args: list[str], environment: dict[str, str], errors: Path) -> Started:
+        assert self._process.stdin is not None
+        asked = {"args": args, "environment": environment, "errors": str(errors)}
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        return Started(self, self.answer()["process"], errors)
+
+    def end(self) -> None:
+        self._process.communicate()
+
+
+class Started:
+    """A command of a nursery, as a `subprocess.Popen`."""
+
+    def __init__(self, nursery: Nursery, pid: int, errors: Path) -> None:
+        self.pid, self.returncode = pid, None
+        self._errors = errors
+        self._waiting = threading.Thread(target=self._wait, args=(nursery,), daemon=True)
+        self._waiting.start()
+
+    def _wait(self, nursery: Nursery) -> None:
+        self.returncode = nursery.answer()["code"]
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self._waiting.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("phenldiff", timeout or 0)
+        said = self._errors.read_text(errors="replace") if self._errors.exists() else ""
+        return "", said
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[Nursery]:
+    nursery = Nursery("stand-in")
+    yield nursery
+    nursery.end()
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[Nursery]:
+    """A nursery with the method itself."""
+    nursery = Nursery()
+    yield nursery
+    nursery.end()
+
+
+class Command:
+    """A command whose result lies in a folder of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the result.
+    args, again : sequence
+        The command line, and that which goes on where it was if that is another.
+    nursery : Nursery, optional
+        What starts it; without one, it is the stand-in in a new interpreter.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        args: Sequence[object],
+        again: Sequence[object] = (),
+        *,
+        nursery: Nursery | None = None,
+    ) -> None:
         self.folder, self.args, self.again = folder, list(args), list(again or args)
+        self.nursery = nursery
         self.scratch = folder.parent / f"{folder.name}_scratch"
         self.scratch.mkdir(parents=True, exist_ok=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
 
-    def start(self, args: Sequence[object]) -> subprocess.Popen[str]:
+    def start(self, args: Sequence[object]) -> subprocess.Popen[str] | Started:
         environment = {
-            **os.environ,
             "FAKE_DIFFUSION": "slow",
             "TMPDIR": str(self.scratch),
             "OMP_NUM_THREADS": "1",
         }
+        if self.nursery is not None:
+            # beside the folder that is looked through
+            errors = self.folder.parent.parent / "errors.txt"
+            return self.nursery.start([str(arg) for arg in args], environment, errors)
         return subprocess.Popen(
             [sys.executable, str(STAND_IN), *map(str, args)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=os.environ | environment,
         )
 
     def whole(self) -> float:
         """Carry it out undisturbed; return how long it took."""
         since = time.monotonic()
         process = self.start(self.args)
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
         return time.monotonic() - since
 
 
 def result_of(folder: Path) -> dict[str, str]:
-    """Return what is in a folder, apart from times, so that it can be compared."""
+    """Return what is in a folder, apart from times, so that it can be compared.
+
+    Of checkpoints the last one, since one more is written where a training was ended.
+    """
     found = {}
+    steps = sorted(folder.rglob("step_*"))[:-1]
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or path.name == "events.jsonl":
+        if path.is_dir() or path.name == "events.jsonl" or set(steps) & set(path.parents):
             continue
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".json":
@@ -91,6 +197,9 @@ def result_of(folder: Path) -> dict[str, str]:
             told = told.replace(str(folder), "FOLDER")
         elif path.suffix == ".html":
             told = "a page"
+        elif path.suffix == ".zip":
+            with ZipFile(path) as package:
+                told = str({one.filename: one.CRC for one in package.infolist()})
         else:
             told = hashlib.sha256(path.read_bytes()).hexdigest()
         found[name] = told
@@ -158,21 +267,23 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def torment(torture, name: str, make: Callable[[Path], Command], tmp_path: Path, few: int) -> None:
+def torment(
+    torture, name: str, make: Callable[[Path], Command], tmp_path: Path, few: int, costly: int = 4
+) -> None:
     """Kill a command in each try, carry it out again, and compare with the undisturbed one."""
-    reference = make(tmp_path / "whole" / "out")
+    reference = make(tmp_path / "whole0" / "out")
     seconds = reference.whole()
     expected = result_of(reference.folder)
     assert expected
-    trial = torture(f"killed or ended: {name}", few, costly=4)
+    trial = torture(f"killed or ended: {name}", few, costly=costly)
     for number, rng in enumerate(trial.tries()):
-        command = make(tmp_path / f"try{number}" / "out")
+        command = make(tmp_path / f"try{number:03d}" / "out")
         said, wrong = disturb(command, rng, seconds)
         complete = command.folder.exists() and result_of(command.folder).keys() == expected.keys()
         if not complete or litter(command):
-            going_on = (command.folder / "config.json").exists()
+            going_on = any((command.folder / at).exists() for at in ("config.json", "training"))
             again = command.start(command.again if going_on else command.args)
-            _, err = again.communicate(timeout=300)
+            _, err = again.communicate(timeout=600)
             if again.returncode != 0:
                 wrong.append(f"the next one says: {err.strip()[-300:]}")
         found = result_of(command.folder) if command.folder.exists() else {}
@@ -186,6 +297,7 @@ def torment(torture, name: str, make: Callable[[Path], Command], tmp_path: Path,
             wrong.append(f"left behind: {left}")
         if wrong:
             trial.lose(f"{said}: {'; '.join(wrong)}")
+        shutil.rmtree(command.folder.parent)
     trial.check()
 
 
@@ -246,3 +358,118 @@ def test_translate(torture, tmp_path, data):
         tmp_path,
         few=2,
     )
+
+
+AREA = ("--profile", "area", "--channel", "marker")
+BOTH = ("--source", "untreated", "--target", "treated")
+
+
+@pytest.fixture(scope="module")
+def fake_run(data, tmp_path_factory, stand_in) -> Path:
+    """A run that the stand-in has trained on eight of twelve images of each condition."""
+    run = tmp_path_factory.mktemp("fake") / "run"
+    line = [*train(data, run), "--images-per-condition", 8]
+    Command(run, line, nursery=stand_in).whole()
+    return run
+
+
+@pytest.fixture(scope="module")
+def real_run(data, tiny_base, tmp_path_factory, real) -> Path:
+    """A run of two steps of the method itself, of a tiny base."""
+    run = tmp_path_factory.mktemp("real") / "run"
+    line = [
+        "train", data, *BOTH, "--out", run, "--base", tiny_base, "--steps", 2, "--batch-size", 2,
+        "--preview-every", 0, "--images-per-condition", 3, "--validation-images", 0,
+        "--reference-channels", "DNA", "--device", "cpu",
+    ]  # fmt: skip
+    Command(run, line, nursery=real).whole()
+    return run
+
+
+@LONG
+def test_figure(torture, tmp_path, data, fake_run, stand_in):
+    result = tmp_path / "result"
+    Command(result, ["translate", fake_run, data, "--out", result], nursery=stand_in).whole()
+
+    def make(out: Path) -> Command:
+        return Command(out, ["figure", result, "--out", out / "f.png"], nursery=stand_in)
+
+    torment(torture, "figure", make, tmp_path, few=1, costly=8)
+
+
+@LONG
+def test_evaluate(torture, tmp_path, data, fake_run, stand_in):
+    def make(out: Path) -> Command:
+        line = ["evaluate", fake_run, data, *AREA, "--out", out, "--images", 2, "--no-cycle"]
+        return Command(out, line, nursery=stand_in)
+
+    torment(torture, "evaluate", make, tmp_path, few=1, costly=20)
+
+
+@LONG
+def test_benchmark(torture, tmp_path, data, stand_in):
+    def make(out: Path) -> Command:
+        line = [
+            "benchmark", data, *BOTH, *AREA, "--out", out, "--methods", "phenldiff", "--steps", 40,
+            "--images-per-condition", 8, "--test-images", 3,
+        ]  # fmt: skip
+        return Command(out, line, nursery=stand_in)
+
+    torment(torture, "benchmark, and the same again", make, tmp_path, few=1, costly=20)
+
+
+@LONG
+def test_merge(torture, tmp_path, real_run, real):
+    torment(
+        torture,
+        "merge",
+        lambda out: Command(out, ["merge", real_run, "--out", out], nursery=real),
+        tmp_path,
+        few=1,
+        costly=8,
+    )
+
+
+@LONG
+def test_export(torture, tmp_path, real_run, real):
+    def make(out: Path) -> Command:
+        out.mkdir(parents=True, exist_ok=True)
+        line = ["export", real_run, "--out", out / "p.zip", "--inference-steps", 1]
+        return Command(out, line, nursery=real)
+
+    torment(torture, "export", make, tmp_path, few=1, costly=8)
+
+
+@LONG
+def test_pretrain(torture, tmp_path, data, real):
+    def make(out: Path) -> Command:
+        line = [
+            "pretrain", data, "--out", out, "--steps", 12, "--tile", 32, "--widths", "32,32",
+            "--heads", "1,1", "--token-width", 16, "--crops", 20, "--batch-size", 2, "--device",
+            "cpu", "--preview-every", 0, "--checkpoint-every", 3,
+        ]  # fmt: skip
+        return Command(out, line, nursery=real)
+
+    torment(torture, "pretrain, and the same again", make, tmp_path, few=1, costly=8)
+
+
+@LONG
+def test_train_by_the_method_itself(torture, tmp_path, data, tiny_base, real):
+    def make(out: Path) -> Command:
+        line = [
+            "train", data, *BOTH, "--out", out, "--base", tiny_base, "--steps", 6, "--batch-size",
+            2, "--preview-every", 3, "--checkpoint-every", 2, "--images-per-condition", 3,
+            "--validation-images", 0, "--reference-channels", "DNA", "--device", "cpu",
+        ]  # fmt: skip
+        return Command(out, line, ["train", "--resume", out], nursery=real)
+
+    torment(torture, "train of a tiny base, and --resume", make, tmp_path, few=1, costly=20)
+
+
+@LONG
+def test_translate_by_the_method_itself(torture, tmp_path, data, real_run, real):
+    def make(out: Path) -> Command:
+        line = ["translate", real_run, data, "--out", out, "--inference-steps", 2]
+        return Command(out, line, nursery=real)
+
+    torment(torture, "translate by a tiny base", make, tmp_path, few=1, costly=20)

@@ -193,11 +193,7 @@ def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
         ) from error
     ranks = {value.shape[0] for name, value in weights.items() if ".lora_A." in name}
     if ranks - {settings.rank}:
-        raise InputError(
-            f"The adapter in {folder} is damaged: its weights have the rank "
-            f"{', '.join(map(str, sorted(ranks)))}, and {SETTINGS} says {settings.rank}; train the "
-            "run again."
-        )
+        raise _other_base(folder)
     check_weights({**weights, **learned}, f"The adapter in {folder}", "train the run again")
     tokens.requires_grad_(False)
     return Adapter(tokens, settings.reference_channels, strategy, settings.separation), weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from napari_phenldiff.diffusion.pretraining_config import PretrainingConfig, wit
 from napari_phenldiff.diffusion.pretraining_folder import PoolRecord, PretrainingFolder, Source
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.files import scratch_folder
 from napari_phenldiff.runs.config import validated
 from napari_phenldiff.runs.folder import check_output_folder
 from napari_phenldiff.runs.records import package_versions
@@ -80,13 +80,13 @@ def new_pretraining(
     _check_device(config)
     _check_room(out, _bytes(config, raw=True), config)
     parent = _existing(out)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=parent) as scratch:
+    with scratch_folder(parent, out.name) as scratch:
         archive = draw_crops(
             collections,
             crops=config.crops,
             tile=config.tile,
             seed=config.seed,
-            scratch=Path(scratch),
+            scratch=scratch,
             channels=known,
             z=z,
             report=report,

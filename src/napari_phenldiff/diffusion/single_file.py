@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from napari_phenldiff.diffusion.base_files import FLOATS
 from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import scratch_folder
 
 _UNET = "model.diffusion_model."
 _AUTOENCODER = "first_stage_model."
@@ -202,11 +202,11 @@ def _load(kind: Any, config: Mapping[str, Any], path: Path, prefix: str, referen
         with safe_open(str(path), framework="pt") as opened:
             names = [name for name in opened.keys() if name.startswith(prefix)]  # noqa: SIM118
             weights = {name: opened.get_tensor(name) for name in names}
-        with TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             values = {"_class_name": kind.__name__, **config}
-            (Path(folder) / "config.json").write_text(json.dumps(values), encoding="utf-8")
+            (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
             model = kind.from_single_file(
-                weights, config=folder, local_files_only=True, torch_dtype=torch.float32
+                weights, config=str(folder), local_files_only=True, torch_dtype=torch.float32
             )
     except NotImplementedError as error:  # diffusers moves a network that has no data in places
         raise InputError(_not_complete(what)) from error

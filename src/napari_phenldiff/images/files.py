@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -115,6 +116,37 @@ def make_folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
                 place = place.replace(str(aside), str(path))
                 error.filename = place.removesuffix(f"{os.sep}{_UNFINISHED}")
         raise
+
+
+@contextmanager
+def scratch_folder(
+    parent: str | os.PathLike[str] | None = None, name: str = "phenldiff"
+) -> Iterator[Path]:
+    """Make a hidden folder for files that nobody needs afterwards.
+
+    It is removed at the end of the context; if the process is killed, by the next one that makes a
+    folder or writes a file there.
+
+    Parameters
+    ----------
+    parent : path-like, optional
+        Where, in a folder that exists; by default in that of the system for temporary files.
+    name : str
+        What its name begins with.
+
+    Yields
+    ------
+    pathlib.Path
+        The folder, empty.
+    """
+    home = Path(tempfile.gettempdir() if parent is None else parent).absolute()
+    _remove_leftovers_once(home)
+    folder = home / f"{_hidden(name)}{_token()}.tmp"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import in_order
 from napari_phenldiff.images.destinations import check_output_file
-from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.images.files import scratch_folder, write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
@@ -103,8 +102,7 @@ def export(
     on_event(Loading("Translating the test image"))
     given = np.ascontiguousarray(test.data[None], dtype=np.float32)
     translated, reconstructed = translate_arrays(network, given)
-    with tempfile.TemporaryDirectory(prefix="phenldiff_") as scratch:
-        folder = Path(scratch)
+    with scratch_folder(out.parent, out.name) as folder:
         save_weights(network, folder / "weights.pt")
         arrays = {"image": given, "translated": translated, "reconstructed": reconstructed}
         for name, array in arrays.items():
