@@ -8,6 +8,7 @@ table, which is written after each try.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import resource
@@ -19,6 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -27,6 +30,19 @@ from napari_phenldiff.errors import InputError
 _ROUNDS = "PHENLDIFF_TORTURE"
 _SEED = "PHENLDIFF_TORTURE_SEED"
 _REPORT = "PHENLDIFF_TORTURE_REPORT"
+
+
+def _load(name: str) -> ModuleType:
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"torture_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_COMMANDS = _load("commands")
 
 
 @dataclass
@@ -185,6 +201,24 @@ def _odd(value: object, rng: random.Random) -> object:
         number = rng.randrange(len(value))
         return [*value[:number], _odd(value[number], rng), *value[number + 1 :]]
     return rng.choice(_ODD)
+
+
+@pytest.fixture(scope="session")
+def commands() -> ModuleType:
+    """What is in ``commands.py``, which is no test."""
+    return _COMMANDS
+
+
+@pytest.fixture(scope="session")
+def workshop(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Any]:
+    """What makes the commands; see there."""
+    made = _COMMANDS.Workshop(
+        tmp_path_factory.mktemp("workshop"), lambda: request.getfixturevalue("tiny_base")
+    )
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -7,9 +7,13 @@ ended. With the argument ``stand-in`` the stand-in for the method is in place.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
+import resource
+import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -37,6 +41,10 @@ def _carry_out(asked: dict) -> int:
     for stream, place in ((1, os.devnull), (2, asked["errors"])):
         os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    socket.socket.connect = _refuse  # type: ignore[method-assign]
+    if asked["most_bytes"] is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["most_bytes"],) * 2)
     sys.argv = ["phenldiff", *asked["args"]]
     from napari_phenldiff.cli import main
 
@@ -46,6 +54,11 @@ def _carry_out(asked: dict) -> int:
         code = error.code
     sys.stderr.flush()
     return code if isinstance(code, int) else 1
+
+
+def _refuse(self: socket.socket, address: object) -> None:
+    sys.stderr.write(f"Traceback: somebody asked the network for {address!r}\n")
+    raise OSError(errno.ENETUNREACH, "there is no network here")
 
 
 def _tell(**values: object) -> None:
