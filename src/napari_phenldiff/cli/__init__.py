@@ -42,7 +42,7 @@ changed.
 
 _EPILOG = """\
 the usual steps:
-  phenldiff train DATA --source untreated --target treated --out run
+  phenldiff train DATA --source untreated --target treated --images-per-condition 100 --out run
   phenldiff translate run DATA --source untreated --target treated --out result --held-out
   phenldiff measure translocation DATA result --out table.csv
   phenldiff evaluate run DATA --profile translocation --out evaluated

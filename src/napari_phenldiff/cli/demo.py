@@ -82,7 +82,7 @@ def add_parser(commands: Any) -> None:
     )
     numbers = {
         "images": (80, "simulated images per condition to train on"),
-        "held_out": (24, "cells to translate and measure"),
+        "held_out": (24, "images of other cells to translate and measure"),
         "steps": (250, "optimisation steps"),
         "seed": (0, "seed of everything that is random"),
     }
