@@ -203,6 +203,8 @@ class Walk:
         time.sleep(10)
         self.picture(f"{stage}-on-the-way")
         self.hand.wait(then, "button", self.failure)
+        while any(one["name"].startswith("Drawing") for one in self.hand.shown()):
+            time.sleep(0.5)
         time.sleep(2)
         self.stage(stage)
 

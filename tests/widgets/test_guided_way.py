@@ -105,6 +105,8 @@ def test_six_clicks_lead_from_open_images_to_a_verdict(
     qtbot.waitUntil(lambda: judging.view.isVisible())
     assert judging.run_choice.path() == run
     assert mouse.clicks <= MOST_CLICKS
+    tuning.job_foot.set_forecast("\n".join(["⚠ There is much to say before a start."] * 20))
+    qtbot.wait(200)
     assert window.height() == 720, "docks lie behind tabs and do not make the window higher"
 
 

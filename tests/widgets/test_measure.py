@@ -17,6 +17,7 @@ from napari_phenldiff.measurement.tables.measurement import read_settings, write
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.object_preview import preview_layer
+from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.samples import golgi_scatter
 from napari_phenldiff.widgets.measure_dock import MeasureWidget
 
@@ -797,6 +798,35 @@ def test_a_translation_the_other_way_round_is_refused(dock: MeasureWidget, trans
     dock.source.setCurrentIndex(dock.source.findText("treated (4 images)"))
     dock.target.setCurrentIndex(dock.target.findText("untreated (4 images)"))
     assert "from untreated to treated" in (dock.validation_error() or "")
+
+
+def test_the_conditions_are_those_of_a_translation_that_appears(
+    qtbot, dock: MeasureWidget, model: ViewerModel
+):
+    treated, _ = group_layers(model.layers)
+    images = list(FieldImages(treated))
+    assert dock.source.currentText().startswith("untreated")
+    back = NewTranslation(images, images, source="treated", target="untreated")
+    add_translation(model, treated.layers, back)
+    qtbot.waitUntil(lambda: dock.translation.currentData() is not None)
+    assert dock.source.currentText().startswith("treated")
+    assert dock.target.currentText().startswith("untreated")
+    assert dock.validation_error() is None
+
+
+def test_conditions_that_the_user_has_chosen_stay_when_a_translation_appears(
+    qtbot, dock: MeasureWidget, model: ViewerModel
+):
+    treated, _ = group_layers(model.layers)
+    images = list(FieldImages(treated))
+    dock.source.activated.emit(dock.source.currentIndex())
+    back = NewTranslation(images, images, source="treated", target="untreated")
+    add_translation(model, treated.layers, back)
+    qtbot.waitUntil(lambda: dock.translation.currentData() is not None)
+    assert dock.source.currentText().startswith("untreated")
+    # Whoever chooses a translation wants to see it measured.
+    dock.translation.activated.emit(dock.translation.currentIndex())
+    assert dock.source.currentText().startswith("treated")
 
 
 def test_where_no_name_tells_the_user_chooses_the_channel(qtbot):

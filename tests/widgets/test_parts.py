@@ -88,6 +88,11 @@ def test_sentences_of_a_capped_note_begin_at_its_top(qtbot):
     qtbot.addWidget(capped)
     capped.resize(120, 60)
     capped.show()
+    for one in capped._widgets:
+        one.setVisible(False)
+    qtbot.waitUntil(capped.isHidden)
+    label.setVisible(True)
+    qtbot.waitUntil(capped.isVisible)
     assert label.alignment() & Qt.AlignmentFlag.AlignTop
 
 

@@ -353,6 +353,8 @@ class Capped(QScrollArea):
             return
         layout = inside.layout()
         assert layout is not None
+        # Of no height it would still show the arrows of its bar.
+        self.setVisible(not all(one.isHidden() for one in self._widgets))
         limit = self._lines * max(one.fontMetrics().lineSpacing() for one in self._widgets)
         height = min(max(0, layout.totalHeightForWidth(viewport.width())), limit)
         if (height, height) != (self.minimumHeight(), self.maximumHeight()):

@@ -125,7 +125,7 @@ class JobFoot(QWidget):
             self.status,
             self.details,
             Capped(self.about_curve, self.notes, self.warnings),
-            self.forecast,
+            Capped(self.forecast, lines=5),
             self.button,
             self.message,
         ):

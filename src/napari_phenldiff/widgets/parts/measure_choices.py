@@ -82,6 +82,10 @@ class MeasureChoices(QObject):
         self.labels.changed.connect(self._on_labels)
         self.labels.chosen.connect(self.chosen)
         self._filling = False
+        self._by_hand = False
+        for box in (self.source, self.target):
+            box.activated.connect(self._on_pair)
+        self.translation.activated.connect(self._on_translation)
 
     def fill(self) -> None:
         """List what is open now; what is chosen stays chosen as long as it is there."""
@@ -101,6 +105,8 @@ class MeasureChoices(QObject):
         fill_choices(self.translation, [(NO_TRANSLATION, None), *found])
         if found and before <= 1:
             self.translation.setCurrentIndex(1)
+            if not self._by_hand:
+                self._follow_translation()
 
     def aim(self, translation: str) -> None:
         """Choose a translation, and the conditions between which it is."""
@@ -109,9 +115,21 @@ class MeasureChoices(QObject):
             group = next(iter(kinds.values()), None)
             if group is not None and group.translation == translation:
                 self.translation.setCurrentIndex(index)
-                made = group.infos[0][0].provenance
-                for box, role in ((self.source, "source"), (self.target, "target")):
-                    _choose_condition(box, str(made.get(role, "")))
+                self._follow_translation()
+
+    def _follow_translation(self) -> None:
+        """Choose the conditions between which was translated."""
+        group = next(iter(self.translated().values()), None)
+        made = {} if group is None else group.infos[0][0].provenance
+        for box, role in ((self.source, "source"), (self.target, "target")):
+            _choose_condition(box, str(made.get(role, "")))
+
+    def _on_pair(self) -> None:
+        self._by_hand = True
+
+    def _on_translation(self) -> None:
+        self._by_hand = False
+        self._follow_translation()
 
     def refresh(self) -> None:
         """Ask for what is made of z planes where there are some."""
