@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_phenldiff.diffusion.base import BaseModel
-from napari_phenldiff.diffusion.bounds import IntensityBounds
+from napari_phenldiff.diffusion.bounds import IntensityBounds, _running_maximum
 from napari_phenldiff.diffusion.references import given_latents
 from napari_phenldiff.diffusion.schedule import Schedule
 
@@ -119,3 +119,13 @@ def test_a_translation_is_bounded_and_a_reconstruction_is_not(tiny_base):
         for c in (config, free)
     ]
     torch.testing.assert_close(*plain, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 4, 7, 20])
+def test_the_range_is_that_of_the_square_around_each_pixel(radius):
+    pixels = torch.randn(2, 3, 17, 30, generator=torch.Generator().manual_seed(radius))
+    size = 2 * radius + 1
+    found = _running_maximum(_running_maximum(pixels, 2, size), 3, size)
+    padded = torch.nn.functional.pad(pixels, (radius,) * 4, value=float("-inf"))
+    squares = padded.unfold(2, size, 1).unfold(3, size, 1)
+    assert torch.equal(found, squares.amax((-2, -1)))

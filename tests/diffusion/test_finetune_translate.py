@@ -29,6 +29,7 @@ EXACT = TranslationConfig(
     inference_steps=20,
     depth=0.6,
     fixed_point_iterations=6,
+    inversion_tolerance=0.0,
     guidance=2.0,
 )
 

@@ -15,7 +15,7 @@ def network(prediction_type: str):
     torch.manual_seed(0)
     mix = torch.randn(6, 6, dtype=torch.float64) / 6**0.5
 
-    def predict(x: torch.Tensor, t: int) -> torch.Tensor:
+    def predict(x: torch.Tensor, t: int, numbers: object = None) -> torch.Tensor:
         return torch.sin(torch.einsum("ij,njyx->niyx", mix, x) + t / 300)
 
     return predict
@@ -37,6 +37,49 @@ def test_more_iterations_invert_more_exactly(prediction_type, depth):
         assert bool(inversion.residual.isnan().all()) == (iterations == 1)
     assert errors[0] > 20 * errors[1] > 400 * errors[2]
     assert errors[2] < 1e-4
+
+
+def test_each_sample_is_iterated_until_it_has_converged():
+    schedule = Schedule.from_alphas(ALPHAS, "v_prediction", steps=25, depth=0.8)
+    latents = torch.randn(3, 6, 4, 4, dtype=torch.float64)
+    latents[1] *= 1e-3  # the stand-in is nearly linear there, and easily inverted
+    predict, asked = network("v_prediction"), []
+
+    def counted(x: torch.Tensor, t: int, numbers: torch.Tensor) -> torch.Tensor:
+        assert len(x) == len(numbers)
+        asked.extend(numbers.tolist())
+        return predict(x, t)
+
+    exact = schedule.invert(latents, counted, iterations=6)
+    assert [asked.count(k) for k in range(3)] == [120] * 3
+    asked.clear()
+    steps = []
+    found = schedule.invert(
+        latents, counted, iterations=6, tolerance=1e-3, on_step=lambda: steps.append(1)
+    )
+    assert len(steps) == 20
+    each = [asked.count(k) for k in range(3)]
+    assert all(20 <= n < 60 for n in each)
+    assert found.residual.max() <= 1e-3
+    difference = (found.code - exact.code).flatten(1).norm(dim=1)
+    assert bool((difference < 0.01 * exact.code.flatten(1).norm(dim=1)).all())
+    # what the others in its batch do makes no difference to a sample
+    alone = schedule.invert(latents[:1], predict, iterations=6, tolerance=1e-3)
+    assert torch.allclose(alone.code, found.code[:1], atol=1e-12)
+
+
+def test_a_step_starts_where_the_two_before_lead():
+    """One evaluation a step is then nearly as exact as several from where the step begins."""
+    schedule = Schedule.from_alphas(ALPHAS, "v_prediction", steps=25, depth=0.8)
+    latents = torch.randn(3, 6, 4, 4, dtype=torch.float64)
+    predict = network("v_prediction")
+
+    def error(**settings: float) -> float:
+        code = schedule.invert(latents, predict, **settings).code
+        return float((schedule.generate(code, predict) - latents).square().mean().sqrt())
+
+    # the first step has none before it, and is iterated
+    assert error(iterations=4, tolerance=5e-3) < 0.2 * error(iterations=1)
 
 
 def test_steps_match_diffusers_ddim():
@@ -137,7 +180,7 @@ def test_any_schedule_leads_back_or_is_refused(seed):
     generator = torch.Generator().manual_seed(seed)
     clean = torch.randn(2, 3, 4, 4, generator=generator)
 
-    def predict(x: torch.Tensor, t: int) -> torch.Tensor:
+    def predict(x: torch.Tensor, t: int, numbers: object = None) -> torch.Tensor:
         # What networks are asked for is never infinite.
         assert x.isfinite().all()
         return schedule.output_for(x, clean, t)

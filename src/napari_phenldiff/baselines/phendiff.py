@@ -160,7 +160,7 @@ class PhenDiffTranslator(TileTranslator):
         source, target = (self.conditions.index(name) for name in (config.source, config.target))
         code = schedule.invert(
             images,
-            lambda x, t: self._evaluate(x, t, source),
+            lambda x, t, _: self._evaluate(x, t, source),
             iterations=config.fixed_point_iterations,
         ).code
         reconstructed = schedule.generate(code, lambda x, t: self._evaluate(x, t, source))

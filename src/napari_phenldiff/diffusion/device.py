@@ -78,7 +78,11 @@ def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def use_fast_attention(
-    network: UNet2DConditionModel, device: torch.device, side: int | None = None
+    network: UNet2DConditionModel,
+    device: torch.device,
+    side: int | None = None,
+    *,
+    learns: bool = True,
 ) -> None:
     """Set the fastest attention implementation for a device; outputs agree up to rounding.
 
@@ -95,9 +99,11 @@ def use_fast_attention(
         Where it computes.
     side : int, optional
         Side of the latents that it is used for; by default that which it was made for.
+    learns : bool
+        Whether there are backward passes; without, the fused attention is faster everywhere.
     """
     side = int(network.config.sample_size) if side is None else side
-    if device.type == "cpu" and side <= _SMALL_MAP:
+    if learns and device.type == "cpu" and side <= _SMALL_MAP:
         network.set_attn_processor(AttnProcessor())
     else:
         network.set_attn_processor(AttnProcessor2_0())

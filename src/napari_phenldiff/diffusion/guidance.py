@@ -18,6 +18,9 @@ from napari_phenldiff.diffusion.schedule import Inversion, Predict, Schedule
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.runs.config import TranslationConfig
 
+_USUAL = 1
+"""Passes that a step of an inversion usually takes, for the progress."""
+
 
 class Cancelled(Exception):
     """Raised by a translation when `Translator.should_stop` returns True."""
@@ -48,8 +51,8 @@ class LatentTranslator:
         Called before every pass of the network, of which a field takes hundreds; when it returns
         True, `Cancelled` is raised.
     on_pass : callable
-        Called after every pass of the network with the number of tokens that it was made under,
-        which is what a pass costs.
+        Called after every pass of a generation with the number of tokens that it was made under,
+        which is what a pass costs, and after every step of an inversion.
     on_part : callable
         Called after every pass of the network while images are translated, see `OnPart`.
     """
@@ -77,12 +80,15 @@ class LatentTranslator:
         self.on_part: OnPart = no_part
 
     def passes(self, config: TranslationConfig) -> int:
-        """Return what the passes for a batch cost: its inversion and both generations."""
+        """Return what the passes for a batch cost: its inversion and both generations.
+
+        Steps of the inversion take one pass or several, and count as many as they usually take.
+        """
         per_step = {"source": 2, "null": 3}[config.guidance_from]
         if self.only_reconstructs(config):
             per_step = 0
         steps = len(self.schedule(config).timesteps)
-        return steps * (config.fixed_point_iterations + per_step + 1)
+        return steps * (_USUAL + per_step + 1)
 
     @staticmethod
     def only_reconstructs(config: TranslationConfig) -> bool:
@@ -98,10 +104,16 @@ class LatentTranslator:
     def invert(self, latents: torch.Tensor, config: TranslationConfig) -> Inversion:
         """Invert latents ``(N, C, Y, X)`` under the source condition."""
         tokens = self.tokens.mixed(config.source, config.target, 0.0)
+
+        def predict(x: torch.Tensor, t: int, numbers: torch.Tensor) -> torch.Tensor:
+            return self.evaluate(x, t, tokens, clean=latents[numbers], told=False)[0]
+
         return self.schedule(config).invert(
             latents,
-            lambda x, t: self.evaluate(x, t, tokens, clean=latents)[0],
+            predict,
             iterations=config.fixed_point_iterations,
+            tolerance=config.inversion_tolerance,
+            on_step=lambda: self.on_pass(_USUAL),
         )
 
     def apply_freedom(
@@ -144,6 +156,7 @@ class LatentTranslator:
         *tokens: torch.Tensor,
         clean: torch.Tensor,
         given: torch.Tensor | None = None,
+        told: bool = True,
     ) -> tuple[torch.Tensor, ...]:
         """Evaluate the network on the same noisy latents under several tokens.
 
@@ -160,6 +173,8 @@ class LatentTranslator:
         given : torch.Tensor, optional
             Mask of the given latents, see `given_latents`; by default the reference channels and
             the channels that the images do not have.
+        told : bool
+            Whether `on_pass` is told of it.
 
         Returns
         -------
@@ -175,7 +190,8 @@ class LatentTranslator:
             output: torch.Tensor = self.base.unet(
                 seen.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked
             ).sample
-        self.on_pass(len(tokens))
+        if told:
+            self.on_pass(len(tokens))
         return output.float().masked_fill(given, 0).chunk(len(tokens))
 
     def _predict(

@@ -31,6 +31,8 @@ _LEAST_COSINE = 1e-3
 
 PredictionType = Literal["epsilon", "v_prediction"]
 Predict = Callable[[torch.Tensor, int], torch.Tensor]
+PredictSome = Callable[[torch.Tensor, int, torch.Tensor], torch.Tensor]
+"""Predicts for some of the samples: their latents, the time step, and their numbers ``(n,)``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,38 +132,87 @@ class Schedule:
             prediction_type,  # type: ignore[arg-type]
         )
 
-    def invert(self, latents: torch.Tensor, predict: Predict, *, iterations: int = 3) -> Inversion:
+    def invert(
+        self,
+        latents: torch.Tensor,
+        predict: PredictSome,
+        *,
+        iterations: int = 3,
+        tolerance: float = 0.0,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> Inversion:
         """Invert clean latents to the code that `generate` turns back into them.
+
+        The iteration of a step starts at the point that the outputs of the two steps before,
+        continued in a straight line, lead to: that is much closer to the solution than the starting
+        point of the step. Every sample is iterated until it has converged, whatever the others
+        of the batch do.
 
         Parameters
         ----------
         latents : torch.Tensor
             ``(N, C, Y, X)`` float32.
         predict : callable
-            ``predict(x, t)`` returns the network's output, of the same shape.
+            ``predict(x, t, numbers)`` returns the network's output for the samples `numbers`, of
+            the shape of `x`.
         iterations : int
-            Evaluations of the network per step; 1 is plain DDIM inversion. With more, the
-            iteration starts at the point that the output of the previous step leads to, which is
-            closer to the solution than the starting point of the step.
+            Most evaluations of the network per step and sample; 1 is plain DDIM inversion.
+        tolerance : float
+            A sample is not iterated further once an evaluation changes it by less, relative to its
+            norm. With 0, all evaluations are made.
+        on_step : callable
+            Called after every step.
 
         Returns
         -------
         Inversion
         """
-        x, output = latents, None
+        x = latents
         path = [x]
+        outputs: list[torch.Tensor] = []
         worst = torch.full((len(x),), float("nan") if iterations < 2 else 0.0)
         for k, t in enumerate(self.timesteps):
-            start = previous = x
-            if output is not None and iterations > 1:
-                x = self._inverse_step(start, output, k)
-            for _ in range(iterations):
-                output = predict(x, t)
-                previous, x = x, self._inverse_step(start, output, k)
-            change = (x - previous).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)
-            worst = torch.maximum(worst, change.cpu())
+            start = x
+            if outputs and iterations > 1:
+                x = self._inverse_step(start, self._expected(outputs, k), k)
+            x, output, changes = self._solve(start, x, predict, k, t, iterations, tolerance)
+            outputs = [*outputs[-1:], output]
+            worst = torch.maximum(worst, changes.cpu())
             path.append(x)
+            on_step()
         return Inversion(tuple(path), worst)
+
+    def _expected(self, outputs: list[torch.Tensor], k: int) -> torch.Tensor:
+        """Return the output that is expected at step `k`, by those of the one or two before."""
+        if len(outputs) < 2:
+            return outputs[-1]
+        before, last, here = self.angles[k - 1 : k + 2]
+        return torch.lerp(outputs[0], outputs[1], (here - before) / (last - before))
+
+    def _solve(
+        self,
+        start: torch.Tensor,
+        x: torch.Tensor,
+        predict: PredictSome,
+        k: int,
+        t: int,
+        iterations: int,
+        tolerance: float,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the solution of a step, its output, and the last change of each sample."""
+        x, output = x.clone(), torch.empty_like(x)
+        changes = torch.zeros(len(x), device=x.device)
+        numbers = torch.arange(len(x), device=x.device)
+        for _ in range(iterations):
+            found = predict(x[numbers], t, numbers)
+            solved = self._inverse_step(start[numbers], found, k)
+            change = (solved - x[numbers]).flatten(1).norm(dim=1) / solved.flatten(1).norm(dim=1)
+            x[numbers], output[numbers], changes[numbers] = solved, found, change.to(changes)
+            # what is not a number is not iterated either
+            numbers = numbers[change > tolerance]
+            if not len(numbers):
+                break
+        return x, output, changes
 
     def generate(self, code: torch.Tensor, predict: Predict) -> torch.Tensor:
         """Generate clean latents from a code at the last time step (deterministic DDIM)."""

@@ -13,7 +13,12 @@ import torch
 from napari_phenldiff.diffusion.adaptation import load_adapter
 from napari_phenldiff.diffusion.base_weights import load_base_of
 from napari_phenldiff.diffusion.detail import Detail
-from napari_phenldiff.diffusion.device import choose_device, choose_precision, prepare_passes
+from napari_phenldiff.diffusion.device import (
+    choose_device,
+    choose_precision,
+    prepare_passes,
+    use_fast_attention,
+)
 from napari_phenldiff.diffusion.dial import Dial
 from napari_phenldiff.diffusion.fields import (
     Batch,
@@ -74,6 +79,7 @@ class Translator(LatentTranslator):
         # The extra layers of LoRA take a third of a pass; in single precision nothing is lost.
         adapter.strategy.merge(base.unet)
         prepare_passes(base.unet, base.device, choose_precision(precision, base.device))
+        use_fast_attention(base.unet, base.device, learns=False)
         translator = cls(
             base,
             adapter.tokens,

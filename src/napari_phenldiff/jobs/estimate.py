@@ -30,6 +30,9 @@ _PASS, _PASS_SAMPLE = 0.55, 0.3
 """A pass of the bundled base without gradients, and what each tile of 128 px adds to it, in times
 of `Hardware.seconds` (45 ms for one tile and 157 ms for eight, where that was 54 ms)."""
 
+_EVALUATIONS = 1.5
+"""Of the network, per step of an inversion."""
+
 _SLOWEST_GPU = 0.05
 """Seconds below which no step was seen on a GPU: the processor can't ask for more."""
 
@@ -221,7 +224,8 @@ def translation_time(
 
     conditions = {"source": 2, "null": 3}[config.guidance_from] if config.strength else 1
     steps = max(1, round(config.inference_steps * config.depth))
-    one = (config.fixed_point_iterations + 1) * pass_of(batch) + pass_of(conditions * batch)
+    evaluations = min(config.fixed_point_iterations, _EVALUATIONS)
+    one = (evaluations + 1) * pass_of(batch) + pass_of(conditions * batch)
     seconds = ceil(tiles / batch) * steps * one
     low, high = _GUESSED
     return time_range(seconds * low, seconds * high)

@@ -206,6 +206,7 @@ _FIXED = MappingProxyType(
         "freedom": 0.0,
         "detail": 0.0,
         "fixed_point_iterations": 1,
+        "inversion_tolerance": 0.0,
     }
 )
 """Values of a baseline for settings that only the method itself has."""

@@ -228,8 +228,15 @@ class TranslationConfig(BaseModel):
     inference_steps: Annotated[int, Field(ge=1, le=1000), Shown("Steps", advanced=True)] = 25
     """Steps into which the whole noise schedule is divided; fewer are faster and less exact."""
 
-    fixed_point_iterations: Annotated[int, Field(ge=1), Shown(advanced=True, in_docks=False)] = 2
-    """Evaluations of the network per step of the inversion; more make it more exact."""
+    fixed_point_iterations: Annotated[int, Field(ge=1), Shown(advanced=True, in_docks=False)] = 6
+    """Most evaluations of the network per step of the inversion. The first steps and unusual images
+    take several, most others one; 1 is plain DDIM inversion."""
+
+    inversion_tolerance: Annotated[
+        float, Field(ge=0, allow_inf_nan=False), Shown(advanced=True, in_docks=False)
+    ] = 0.002
+    """Relative change of an image's latents below which a step of the inversion is not iterated
+    further; 0 makes all evaluations, which is slower and more exact."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32), Shown(advanced=True)] = 0
     """Seed of the noise that images are generated from, and of everything else that is random."""
