@@ -9,6 +9,7 @@ from napari_phenldiff.viewer import commands
 from napari_phenldiff.viewer.layer_groups import LayerInfo
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
+from napari_phenldiff.viewer.turns import in_turns
 
 
 @pytest.fixture
@@ -49,6 +50,20 @@ def test_compare_shows_the_translation_that_is_selected(viewer):
     commands.compare(viewer)
 
     assert shown_targets(viewer) == {"treated"}
+
+
+def test_nothing_is_compared_while_layers_are_being_added(viewer, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(commands, "show_info", said.append)
+    later: list = []
+    in_turns(viewer, iter([None]), later.append)
+    commands.compare(viewer)
+    assert not side_by_side(viewer).is_on
+    assert "in a moment" in said[0]
+    while later:
+        later.pop(0)()
+    commands.compare(viewer)
+    assert side_by_side(viewer).is_on
 
 
 def test_with_nothing_to_compare_this_is_said(monkeypatch):

@@ -84,7 +84,7 @@ def test_fields_lie_below_their_labels_where_there_is_no_room_beside_them(qtbot)
 
 def test_sentences_of_a_capped_note_begin_at_its_top(qtbot):
     label = note("one")
-    capped = Capped(label, note("two, which is long enough to be wrapped in a narrow dock"))
+    capped = Capped(label, note("two"))
     qtbot.addWidget(capped)
     capped.resize(120, 60)
     capped.show()
@@ -94,6 +94,11 @@ def test_sentences_of_a_capped_note_begin_at_its_top(qtbot):
     label.setVisible(True)
     qtbot.waitUntil(capped.isVisible)
     assert label.alignment() & Qt.AlignmentFlag.AlignTop
+    bar = capped.verticalScrollBar()
+    assert bar is not None
+    qtbot.waitUntil(lambda: bar.maximum() == 0)  # one line has room, however narrow it is
+    label.setText("one sentence after the other, " * 9)
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
 
 
 def test_a_figure_is_drawn_in_a_thread_at_the_size_of_its_view(

@@ -22,6 +22,7 @@ from napari_phenldiff.viewer.model_session import session_of
 from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import side_by_side
+from napari_phenldiff.viewer.turns import in_turns
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.parts import preload, tasks
 from napari_phenldiff.widgets.parts.run_choice import OTHER
@@ -165,6 +166,23 @@ def test_all_images_are_translated_in_their_order(
     real, translated = model.layers["untreated: marker"], translated_marker(model)
     np.testing.assert_array_equal(translated.data, 255 - real.data)
     assert LayerInfo.of(translated).images == LayerInfo.of(real).images
+
+
+def test_there_is_nothing_to_compare_or_measure_before_all_layers_are_there(
+    dock: TranslateWidget, model: ViewerModel, add_translated
+):
+    later: list = []
+    in_turns(model, iter([None]), later.append)
+    _, untreated = group_layers(model.layers)
+    images = list(FieldImages(untreated))
+    add_translated(model, images, images)
+    dock.refresh()
+    assert not dock.compare.isEnabled()
+    assert not dock.next.isVisibleTo(dock)
+    while later:
+        later.pop(0)()
+    assert dock.compare.isEnabled()
+    assert dock.next.isVisibleTo(dock)
 
 
 def test_compare_shows_five_panes_and_goes_back(

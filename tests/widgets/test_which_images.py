@@ -15,6 +15,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.jobs.requests import EvaluateRequest, TrainRequest, read_request
 from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
+from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.measured_figures import Figures
 from napari_phenldiff.viewer.measuring import run_measurement
 from napari_phenldiff.viewer.reader import experiment_layers
@@ -135,6 +136,39 @@ def test_a_layout_tells_the_conditions_of_wells(dock: FineTuneWidget, plate: Pat
     assert names(dock) == ("dmso", "drug")
     found = asked_for(dock).dataset()
     assert [len(group) for group in found.conditions.values()] == [4, 4]
+
+
+def test_what_a_layout_tells_can_be_opened_in_the_viewer(
+    qtbot, dock: FineTuneWidget, plate: Path, tmp_path: Path
+):
+    viewer, button = dock.viewer, dock.data.open_found
+    assert not button.isVisible(), "there is nothing to open yet"
+    dock.data.folder.set_path(plate)
+    dock.data.files.layout_table.set_path(tmp_path / "layout.csv")
+    qtbot.waitUntil(button.isVisible)
+
+    button.click()
+
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4)
+    assert [(g.name, g.n_images) for g in group_layers(viewer.layers)] == [("dmso", 4), ("drug", 4)]
+    assert viewer.layers["dmso: DNA"].visible
+    assert not viewer.layers["drug: DNA"].visible
+    qtbot.waitUntil(lambda: names(dock) == ("dmso", "drug"))
+    assert dock.data.path() is None, "it is the layers that are trained on"
+    assert not button.isVisible()
+    # A training may read a folder itself only where that arranges its images by itself.
+    assert dock.request().needs_preparing
+
+
+def test_what_cannot_be_opened_in_the_viewer_says_why(
+    qtbot, dock: FineTuneWidget, painted: Path, tmp_path: Path
+):
+    dock.data.folder.set_path(painted)
+    next((painted / "drug").iterdir()).write_bytes(b"no image")
+    dock.data.open_found.click()
+    qtbot.waitUntil(dock.data.open_found.isEnabled)
+    assert "drug_" in dock.data.summary.text()
+    assert not dock.viewer.layers
 
 
 def test_a_pattern_tells_conditions_and_what_is_wrong_with_it_is_told(

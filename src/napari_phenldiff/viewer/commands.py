@@ -16,6 +16,7 @@ from napari_phenldiff.viewer.side_by_side import (
     comparison_panes,
     side_by_side,
 )
+from napari_phenldiff.viewer.turns import adding
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -56,6 +57,9 @@ def compare(viewer: Viewer) -> None:
     switch = side_by_side(viewer)
     if switch.is_on:
         switch.off()
+        return
+    if adding(viewer):
+        show_info("Layers are being added; compare them in a moment.")
         return
     translation = chosen_translation(viewer)
     panes = comparison_panes(viewer.layers, translation) if translation else []

@@ -72,9 +72,29 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
         If a file can't be read, nothing is found, or conditions differ in their channels.
     """
     found = find_conditions(path)
-    sources, made = split_made(found.sources)
+    return dataset_layers(found.sources, found.where)
+
+
+def dataset_layers(
+    conditions: Mapping[str, Sequence[ImageSource]], where: Path | None = None
+) -> list[LayerDataTuple]:
+    """Make the layers of images that were found; see `read_layers`.
+
+    Parameters
+    ----------
+    conditions : mapping of str to sequence of ImageSource
+        Where the images of each condition lie.
+    where : Path, optional
+        The folder or table that holds just these images, if it tells their conditions by itself.
+
+    Raises
+    ------
+    InputError
+        If a file can't be read, or conditions differ in their channels.
+    """
+    sources, made = split_made(conditions)
     layers = made_layers(made) if made else []
-    return [*_layers_of(sources, found.where), *layers] if sources else layers
+    return [*_layers_of(sources, where), *layers] if sources else layers
 
 
 def _layers_of(

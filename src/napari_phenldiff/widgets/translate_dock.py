@@ -276,14 +276,14 @@ class TranslateWidget(DropPanel):
 
     def _refresh_comparison(self) -> None:
         switch = side_by_side(self.viewer)
-        can = switch.is_on or bool(self._panes())
+        whole = not adding(self.viewer)  # some of the layers would be no comparison
+        can = switch.is_on or (whole and bool(self._panes()))
         self.compare.setEnabled(can)
         self.compare.setChecked(switch.is_on)
         self.flip.setEnabled(can)
         self.figure.setEnabled(can)
         job = self.job_foot.job
-        idle = (job is None or not job.state.live) and not adding(self.viewer)
-        self.next.setVisible(can and idle)
+        self.next.setVisible(can and whole and (job is None or not job.state.live))
         first = "Translate images first; then they can be shown next to the real ones."
         self.compare.setToolTip(
             "Real, reconstructed and translated images, what has changed, and real images of the "

@@ -42,6 +42,7 @@ from napari_phenldiff.widgets.parts.choices import (
 from napari_phenldiff.widgets.parts.folder_field import TABLES, FolderField
 from napari_phenldiff.widgets.parts.form import Panel, note
 from napari_phenldiff.widgets.parts.listening import listen
+from napari_phenldiff.widgets.parts.open_found import OpenFound
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -166,9 +167,13 @@ class DataSource(QObject):
             "What is made of the z planes: the model sees images of one plane.",
         )
         form.wide(self.summary)
+        self.open_found = OpenFound(viewer)
+        form.wide(self.open_found)
         self.table = ChannelTable(form)
         panel.add(self.table)
         self.files = ArrangementForm(panel)
+        self.open_found.opened.connect(lambda: self.kind.setCurrentText(LAYERS))
+        self.open_found.failed.connect(self.summary.setText)
         self._watch = LayerWatch(viewer, self)
         self._watch.changed.connect(self._on_layers)
         self.kind.currentIndexChanged.connect(self.refresh)
@@ -253,7 +258,11 @@ class DataSource(QObject):
             self._conditions = conditions_of_dataset(self._found)
         else:
             self.files.offer(None)
+            self._found = None
             self._conditions = conditions_of_layers(self._viewer.layers)
+        plain = self.arrangement() == Arrangement()
+        self.open_found.offer(self._found, self.folder.path() if plain else None)
+        self.open_found.setVisible(self._found is not None)
         with signals_blocked(self.source), signals_blocked(self.target):
             fill_pair(self.source, self.target, [(c.label(), c) for c in self._conditions])
         self._on_choice()

@@ -356,7 +356,11 @@ class Capped(QScrollArea):
         # Of no height it would still show the arrows of its bar.
         self.setVisible(not all(one.isHidden() for one in self._widgets))
         limit = self._lines * max(one.fontMetrics().lineSpacing() for one in self._widgets)
-        height = min(max(0, layout.totalHeightForWidth(viewport.width())), limit)
+        whole = max(0, layout.totalHeightForWidth(viewport.width()))
+        # Said, because a wrapped text asks for the height that it would have in a narrow place.
+        if inside.minimumHeight() != max(whole, 1):
+            inside.setMinimumHeight(max(whole, 1))
+        height = min(whole, limit)
         if (height, height) != (self.minimumHeight(), self.maximumHeight()):
             self.setFixedHeight(height)
 
