@@ -89,11 +89,28 @@ def trial(guidance: float, freedom: float, score: float) -> Trial:
     return Trial(guidance=guidance, freedom=freedom, to_target=score, to_source=0, effect=1)
 
 
-def test_of_choices_that_are_as_good_the_one_that_changes_least_is_taken():
-    trials = (trial(1, 0, 0.9), trial(2, 0, 0.52), trial(1.5, 0.4, 0.5), trial(2.5, 0, 0.51))
+def test_of_freedoms_that_are_as_good_the_least_is_taken():
+    trials = (trial(1, 0, 0.9), trial(2, 0, 0.52), trial(2, 0.3, 0.51), trial(2, 0.5, 0.5))
     made = Calibration(source="a", target="b", images=5, trials=trials)
     assert made.chosen == trials[1]
     assert "Guidance 2 and freedom 0 suit this run: on 5 tiles" in made.in_words()
+    # without the last one is clearly better
+    better = Calibration(source="a", target="b", images=5, trials=(*trials[:3], trial(2, 0.5, 0.4)))
+    assert better.chosen.freedom == 0.5
+
+
+def test_the_guidance_is_the_best_one_and_has_nothing_to_do_with_freedom():
+    trials = (trial(1, 0, 0.53), trial(2, 0, 0.52), trial(1, 0.5, 0.1))
+    assert Calibration(source="a", target="b", images=5, trials=trials).chosen == trials[1]
+
+
+def test_freedom_is_for_better_pictures_and_not_for_a_larger_effect():
+    drawn = {"guidance": 2, "to_source": 0.0}
+    trials = (
+        Trial(**drawn, freedom=0, to_target=0.5, effect=0.75),
+        Trial(**drawn, freedom=0.5, to_target=0.52, effect=1.0),
+    )
+    assert Calibration(source="a", target="b", images=5, trials=trials).chosen == trials[0]
 
 
 def test_what_is_asked_for_is_not_overruled(tmp_path):

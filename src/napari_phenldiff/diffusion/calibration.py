@@ -18,7 +18,7 @@ MOST_TILES = 8
 """Largest number of tiles translated: each takes some 20 passes per setting and strength."""
 _FIRST_GUIDANCES, _FIRST_FREEDOM = (1.35, 1.75), 0.5
 _HOPELESS = 0.1
-"""The other freedoms are not tried if the first one scores worse than none by more than this."""
+"""The other freedoms are not tried if pictures are worse with the first one by more than this."""
 
 
 def calibrate(
@@ -82,7 +82,7 @@ def calibrate(
     tried = [lower, upper, *trials((beyond,), FREEDOMS[0])]
     best = min(tried, key=lambda trial: trial.score)
     tried += trials((best.guidance,), _FIRST_FREEDOM)
-    if tried[-1].score <= best.score + _HOPELESS:
+    if tried[-1].picture_error <= best.picture_error + _HOPELESS:
         for freedom in FREEDOMS[1:]:
             if freedom != _FIRST_FREEDOM:
                 tried += trials((best.guidance,), freedom)

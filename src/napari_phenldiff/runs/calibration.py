@@ -13,7 +13,7 @@ from napari_phenldiff.runs.records import read_model, write_model
 
 _NAME = "calibration.json"
 _CLOSE = 0.025
-"""Scores that differ by less count as equal, since there are few images."""
+"""Errors of pictures that differ by less count as equal, since there are few images."""
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -45,13 +45,18 @@ class Trial(BaseModel):
     effect: _Finite
 
     @property
+    def picture_error(self) -> float:
+        """How far translated and reconstructed images are from real ones; lower is better."""
+        return self.to_target + self.to_source
+
+    @property
     def score(self) -> float:
         """Sum of the errors, in which that of the effect counts twice; lower is better.
 
         How large an effect is will be measured and reported. Distances mostly tell how well the
         images are drawn, on which guidance has less influence.
         """
-        return self.to_target + self.to_source + 2 * abs(1 - self.effect)
+        return self.picture_error + 2 * abs(1 - self.effect)
 
 
 class Calibration(BaseModel):
@@ -76,10 +81,22 @@ class Calibration(BaseModel):
 
     @property
     def chosen(self) -> Trial:
-        """The best trial; among equally good ones, the one with the least freedom and guidance."""
-        best = min(trial.score for trial in self.trials)
-        close = [trial for trial in self.trials if trial.score <= best + _CLOSE]
-        return min(close, key=lambda trial: (trial.freedom, trial.guidance))
+        """The best trial: first the guidance is chosen, and then the freedom.
+
+        Of the trials with the least freedom the one with the best score gives the guidance, which
+        sets the size of the effect. Freedom is for structures that would not be drawn without it:
+        with that guidance it is chosen by the pictures alone, and of those that are about as good
+        the least is taken.
+        """
+        least = min(trial.freedom for trial in self.trials)
+        guided = min(
+            (trial for trial in self.trials if trial.freedom == least),
+            key=lambda trial: (trial.score, trial.guidance),
+        )
+        freed = [trial for trial in self.trials if trial.guidance == guided.guidance]
+        best = min(trial.picture_error for trial in freed)
+        close = [trial for trial in freed if trial.picture_error <= best + _CLOSE]
+        return min(close, key=lambda trial: trial.freedom)
 
     def in_words(self) -> str:
         """Describe the chosen settings and their scores for the user."""
