@@ -50,7 +50,8 @@ def every(data, trained, tmp_path, phenldiff):
             code, said, error = phenldiff(*arguments)
             assert code in (0, 2), error
             assert "Traceback" not in error
-            if code and name in out:
+            # Of a translation the other files are done.
+            if code and name in out and not (out[name] / "failures.csv").exists():
                 assert not out[name].exists()
             found[name] = (code, said + error)
         return found

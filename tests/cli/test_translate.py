@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import signal
@@ -289,6 +290,74 @@ def _empty(data: Path) -> None:
         (_swap_channels, "u3.tif has the channels marker, DNA"),
         (_one_channel, "u3.tif has the channels DNA"),
         (_truncate, "u3.tif"),
+    ],
+)
+def test_a_file_that_cannot_be_translated_is_a_row_and_the_others_go_on(
+    data, trained, tmp_path, phenldiff, spoil, told, monkeypatch
+):
+    out = tmp_path / "out"
+    good = (data / "untreated" / "u3.tif").read_bytes()
+    spoil(data)
+    code, said, err = phenldiff("translate", trained, data, *NAMES, "--out", out)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "1 file of 5 could not be translated" in err
+    assert told in err
+    assert told in said
+    with (out / "failures.csv").open(newline="") as opened:
+        (row,) = csv.DictReader(opened)
+    assert row["image"] == "u3"
+    assert row["file"] == str(data / "untreated" / "u3.tif")
+    assert told in row["reason"]
+    rest = ["u0.tif", "u1.tif", "u2.tif", "u4.tif"]
+    for kind in ("translated", "reconstructed"):
+        assert sorted(p.name for p in (out / kind).iterdir()) == rest
+    summary = json.loads((out / "translation.json").read_text())
+    assert not summary["complete"]
+    assert [image["file"] for image in summary["images"]] == rest
+
+    # Mended, it is the only one that the same command translates.
+    (data / "untreated" / "u3.tif").write_bytes(good)
+    written = count_written(monkeypatch)
+    assert phenldiff("translate", trained, data, *NAMES, "--out", out)[0] == 0
+    assert set(written) == {"u3.tif"}
+    assert not (out / "failures.csv").exists()
+    assert not (out / "images.jsonl").exists()
+    summary = json.loads((out / "translation.json").read_text())
+    assert summary["complete"]
+    assert [image["file"] for image in summary["images"]] == [f"u{i}.tif" for i in range(5)]
+
+
+def test_a_file_that_has_gone_meanwhile_is_a_row_too(
+    data, trained, tmp_path, phenldiff, monkeypatch
+):
+    from napari_phenldiff.jobs import translation
+
+    check = translation.check_translation
+
+    def check_and_lose(*args, **how):
+        job = check(*args, **how)
+        (data / "untreated" / "u2.tif").unlink()
+        return job
+
+    monkeypatch.setattr("napari_phenldiff.cli.translate.check_translation", check_and_lose)
+    out = tmp_path / "out"
+    code, _, err = phenldiff("translate", trained, data, *NAMES, "--out", out)
+    assert (code, "1 file of 5" in err) == (2, True)
+    assert "u2," in (out / "failures.csv").read_text()
+    rest = ["u0.tif", "u1.tif", "u3.tif", "u4.tif"]
+    assert sorted(p.name for p in (out / "translated").iterdir()) == rest
+
+
+def _all_truncated(data: Path) -> None:
+    for path in (data / "untreated").iterdir():
+        path.write_bytes(path.read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_all_truncated, "u0.tif"),
         (_same_name, "u3"),
         (_empty, "holds no TIFFs"),
         (shutil.rmtree, "does not exist"),

@@ -364,14 +364,28 @@ def test_a_sentence_or_a_right_number(
             assert told.err.startswith("phenldiff: "), where
             assert told.err.count("\n") == 1, where
             out = outs.get(name, table)
-            assert not out.exists(), where
+            if name == "translate" and out.exists():
+                # The others were translated, and each that was not is a row.
+                assert (out / "failures.csv").is_file(), where
+                check_translated(out, damaged, where)
+            else:
+                assert not out.exists(), where
         elif name == "measure":
             check_table(table, true_values, damaged, told.out)
         elif name == "translate":
-            made = [i for p in (outs[name] / "translated").iterdir() for i in read_tiff(p)]
-            assert all(np.isfinite(image.data).all() for image in made), where
+            check_translated(outs[name], damaged, where)
             harmful = any(
                 names[0] in HARMFUL and path.parent.name == "untreated"
                 for path, names in damaged.items()
             )
             assert not harmful or "truncated" in str(note), where
+
+
+def check_translated(out: Path, damaged: dict[Path, list[str]], where: object) -> None:
+    """Nothing is made of what cannot be read."""
+    made = [i for p in (out / "translated").iterdir() for i in read_tiff(p)]
+    assert made, where
+    assert all(np.isfinite(image.data).all() for image in made), where
+    for path, names in damaged.items():
+        if names[0] in HARMFUL and path.parent.name == "untreated" and names[0] != "truncated":
+            assert not (out / "translated" / f"{path.stem}.tif").exists(), where

@@ -10,7 +10,8 @@ from napari_phenldiff.images import tiff
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs import translation_job
 from napari_phenldiff.jobs.cell_count import CellCount
-from napari_phenldiff.jobs.translation_job import TranslationJob, check_files
+from napari_phenldiff.jobs.translation_files import check_files
+from napari_phenldiff.jobs.translation_job import TranslationJob
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.events import Event, Progress
 from napari_phenldiff.runs.folder import Run

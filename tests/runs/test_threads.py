@@ -13,7 +13,7 @@ from napari_phenldiff.runs.threads import WAITING, share_cores
 @pytest.fixture
 def machine(monkeypatch):
     def make(cores: int, busy: float) -> None:
-        monkeypatch.setattr(threads, "_cores", lambda: cores)
+        monkeypatch.setattr(threads, "usable_cores", lambda: cores)
         monkeypatch.setattr(threads, "busy_cores", lambda: busy)
 
     return make

@@ -11,7 +11,8 @@ from napari_phenldiff.runs.folder import Run
 
 if TYPE_CHECKING:
     from napari_phenldiff.diffusion.dial import Dial
-    from napari_phenldiff.diffusion.fields import OnPart, Translation
+    from napari_phenldiff.diffusion.fields import Batch, OnPart, Translation
+    from napari_phenldiff.diffusion.processes import Processes
     from napari_phenldiff.images.experiment import Experiment
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.runs.config import TranslationConfig
@@ -29,12 +30,19 @@ class ImageTranslator(Protocol):
     ) -> Iterator[Translation]:
         """Translate images in batches."""
 
+    def batches(self, images: Iterable[Image], config: TranslationConfig) -> Iterator[Batch]:
+        """Yield the images that are translated together."""
+
     def dial(self, image: Image, config: TranslationConfig) -> Dial:
         """Invert an image, to render it at any strength afterwards."""
 
 
 def load_translator(
-    run: Run | str | PathLike[str], *, device: str = "auto", precision: str = "auto"
+    run: Run | str | PathLike[str],
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    worker: int | None = None,
 ) -> ImageTranslator:
     """Load the result of a run of any method.
 
@@ -46,6 +54,8 @@ def load_translator(
         ``"auto"`` or a torch device.
     precision : {"auto", "float32", "bfloat16"}
         Precision of the network's passes.
+    worker : int, optional
+        Number of this process among those that share the GPUs of a machine.
 
     Raises
     ------
@@ -53,6 +63,10 @@ def load_translator(
         If the folder is not a run, has no adapter yet, or its base model is missing.
     """
     opened = run if isinstance(run, Run) else Run.open(run)
+    if worker is not None:
+        from napari_phenldiff.diffusion.gpus import device_of_worker
+
+        device = device_of_worker(device, worker)
     if isinstance(opened.config, CycleGANConfig):
         from napari_phenldiff.baselines.cyclegan import CycleGANTranslator
 
@@ -73,6 +87,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
     validation: Experiment | None = None,
+    processes: Processes | None = None,
 ) -> Iterator[Event]:
     """Train a run with the method of its configuration; yields the events of `finetune`.
 
@@ -88,6 +103,8 @@ def train(
         Continue from the newest checkpoint, if there is one.
     validation : Experiment, optional
         Validation images. Baselines only use them for previews.
+    processes : Processes, optional
+        The processes that share each batch, if this one has joined them already.
     """
     config = run.config
     if isinstance(config, BaselineConfig):
@@ -99,7 +116,13 @@ def train(
     from napari_phenldiff.diffusion.finetune import finetune
 
     return finetune(
-        experiment, config, run, should_stop=should_stop, resume=resume, validation=validation
+        experiment,
+        config,
+        run,
+        should_stop=should_stop,
+        resume=resume,
+        validation=validation,
+        **({} if processes is None else {"processes": processes}),
     )
 
 

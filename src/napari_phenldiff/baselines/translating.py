@@ -134,14 +134,18 @@ class TileTranslator(ABC):
         """
         check_conditions(config, self.conditions)
         config = self.settings(config)
-        for batch in field_batches(
+        for batch in self.batches(images, config):
+            yield from self._translate_batch(batch, config)
+
+    def batches(self, images: Iterable[Image], config: TranslationConfig) -> Iterator[Batch]:
+        """Yield the images that are translated together, see `field_batches`."""
+        return field_batches(
             images,
             self.channel_names,
             tile=self._tile,
             multiple=MULTIPLE,
             batch_size=config.batch_size,
-        ):
-            yield from self._translate_batch(batch, config)
+        )
 
     def dial(self, image: Image, config: TranslationConfig) -> NoReturn:
         """Raise an error, since a baseline has no strengths between source and target.

@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _take_any_text()
     args = _parser().parse_args(argv)
+    args.given = list(sys.argv[1:] if argv is None else argv)
     if argv is None and args.command not in (measure.run, simulate.run):
         # In a process of its own, and before anything loads torch.
         share_cores()

@@ -91,6 +91,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ... (default: auto)"
     )
+    options.add_workers(parser, "translate")
     options.add_base_at(parser)
     options.add_z(parser)
     options.add_arrangement(parser)
@@ -152,6 +153,8 @@ def run(args: argparse.Namespace) -> int:
         translated=args.translated,
         device=args.device,
         z=args.z,
+        workers=args.workers,
+        scheduler=args.scheduler,
     )
 
 

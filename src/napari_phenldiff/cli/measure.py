@@ -109,13 +109,7 @@ def add_parser(commands: Any) -> None:
         default="scikit-image",
         help="names of the columns of the tables (default: scikit-image)",
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that measure (default: 1)"
-    )
-    where.add_argument(
-        "--scheduler", metavar="ADDRESS", help="measure on a Dask cluster with this address"
-    )
+    options.add_workers(parser, "measure")
     options.add_z(parser)
     options.add_arrangement(parser)
     group = parser.add_argument_group("settings")

@@ -148,6 +148,24 @@ def add_z(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_workers(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add ``--workers`` and ``--scheduler``, of which one may be given.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    what : str
+        What workers do, as in "translate".
+    """
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", type=int, default=1, metavar="N", help=f"processes that {what} (default: 1)"
+    )
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS", help=f"{what} on a Dask cluster with this address"
+    )
+
+
 def add_arrangement(parser: argparse.ArgumentParser) -> None:
     """Add what says which images are read, where folders and names alone do not tell."""
     from napari_phenldiff.images.arrangement import Arrangement

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import Reporter, say
-from napari_phenldiff.errors import InputError
+from napari_phenldiff.diffusion.processes import are_several
+from napari_phenldiff.errors import InputError, LostProcess
 from napari_phenldiff.images.naming import composed
 from napari_phenldiff.jobs import training
 from napari_phenldiff.jobs.interruption import Interruption
+from napari_phenldiff.jobs.taking_part import (
+    LAUNCHER,
+    end_with_the_launcher,
+    take_part,
+    takes_part,
+)
 from napari_phenldiff.jobs.training import new_run, train_new
 from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, validated
@@ -43,6 +52,7 @@ examples:
   phenldiff train DATA --source dmso --target drug --images-per-condition 100 --steps 1000 --out run
   phenldiff train --resume run
   phenldiff train --resume run --steps 3000
+  phenldiff train DATA --source untreated --target treated --out run --processes 4
   phenldiff train DATA --source untreated --target treated --control shuffled --out shuffled
 
 Ctrl-C ends the training after the current step and saves it; `--resume` goes on from there.
@@ -81,6 +91,14 @@ def add_parser(commands: Any) -> None:
         metavar="RUN",
         help="go on with a run, with the options it was started with; more --steps train it longer",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of this machine that share each batch, each with a GPU of its own where "
+        "there are some (default: 1)",
+    )
     options.add_base_at(parser)
     options.add_z(parser)
     options.add_arrangement(parser)
@@ -107,6 +125,49 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
+    if args.processes != 1 and not are_several():
+        return _launch(args)
+    if LAUNCHER not in os.environ:
+        return _carry_out(args)
+    end_with_the_launcher()
+    try:
+        return _carry_out(args)
+    except LostProcess:
+        return 1  # who has started the processes tells which one was ended
+    finally:
+        # It is ending, and need not be asked to.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _launch(args: argparse.Namespace) -> int:
+    """Start the same command several times, for processes that share each batch."""
+    from napari_phenldiff.diffusion.launching import launch
+
+    if args.processes < 1:
+        raise InputError(f"{args.processes} processes train nothing: give at least 1.")
+    folder = args.resume or args.out or Path("RUN")
+    os.environ[LAUNCHER] = str(os.getpid())
+    resume = f"phenldiff train --resume {folder} --processes {args.processes}"
+    return launch(args.processes, args.given, resume=resume)
+
+
+def _take_part(args: argparse.Namespace) -> int:
+    """Do this process's share; the first one tells what happens, and what is wrong."""
+    path = args.resume or args.out
+    if path is None:
+        return 2
+    device = getattr(args, "device", "auto")
+    with Interruption("") as interruption:
+        try:
+            take_part(path, device=device, should_stop=lambda: bool(interruption))
+        except InputError:
+            return 2
+    return interruption.exit_code
+
+
+def _carry_out(args: argparse.Namespace) -> int:
+    if takes_part():
+        return _take_part(args)
     if args.resume is not None:
         _refuse_options_of_new_run(args)
         return resume(args.resume, steps=vars(args).get("steps"), base_at=args.base_at)

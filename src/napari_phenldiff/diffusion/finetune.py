@@ -12,10 +12,9 @@ import torch
 from napari_phenldiff.diffusion.base import check_channels
 from napari_phenldiff.diffusion.base_weights import fetch_base_of, load_base_of, record_base
 from napari_phenldiff.diffusion.calibration import calibrate
-from napari_phenldiff.diffusion.device import choose_device
 from napari_phenldiff.diffusion.hardware import device_name
 from napari_phenldiff.diffusion.latents import pick_tiles, training_tiles
-from napari_phenldiff.diffusion.loop import optimise
+from napari_phenldiff.diffusion.loop import no_events, optimise
 from napari_phenldiff.diffusion.monitoring import (
     VALIDATE_EVERY,
     FixedNoiseLoss,
@@ -23,7 +22,9 @@ from napari_phenldiff.diffusion.monitoring import (
     write_previews,
 )
 from napari_phenldiff.diffusion.overfitting import OverfittingWatch
+from napari_phenldiff.diffusion.processes import Processes
 from napari_phenldiff.diffusion.references import in_words
+from napari_phenldiff.diffusion.shared_training import SharedTraining
 from napari_phenldiff.diffusion.start import record_start
 from napari_phenldiff.diffusion.training import Training
 from napari_phenldiff.diffusion.translate import Translator
@@ -56,6 +57,7 @@ def finetune(
     should_stop: Callable[[], bool] = lambda: False,
     resume: bool = False,
     validation: Experiment | None = None,
+    processes: Processes | None = None,
 ) -> Iterator[Event]:
     """Fine-tune a base model on the conditions of an experiment.
 
@@ -76,6 +78,9 @@ def finetune(
     validation : Experiment, optional
         Images of the same conditions for the validation loss, the previews and the calibration.
         They do not influence the trained weights.
+    processes : Processes, optional
+        The processes that share each batch, if this one has joined them already. Only the first
+        one writes checkpoints, previews and the adapter.
 
     Yields
     ------
@@ -89,13 +94,16 @@ def finetune(
         If the base cannot be loaded, takes fewer channels, or the checkpoint is damaged.
     """
     since = time.monotonic()
-    device = choose_device(config.device)
     yield from fetch_base_of(run, should_stop)
     record_base(run)
     record_start(run)
+    # The others wait here, until there are a run and its base that they can read.
+    processes = Processes.start(config.device) if processes is None else processes
+    device = processes.device
     base = load_base_of(run, device=device)
     check_channels(experiment.n_channels, base)
-    training = Training(base, config)
+    several = processes.count > 1
+    training = SharedTraining(base, config, processes) if several else Training(base, config)
     precision = str(training.dtype).removeprefix("torch.")
     yield Started(device=device_name(device), host=socket.gethostname(), precision=precision)
     yield Loading("Encoding the images")
@@ -118,6 +126,9 @@ def finetune(
     if not training.fit.is_whole:
         yield Noted(training.fit.in_words())
     done = training.restore(run) if resume else 0
+    if isinstance(training, SharedTraining):
+        training.begin()
+        yield Noted(processes.in_words(config.batch_size))
     monitor.replay(run, done)
     for event in optimise(
         training,
@@ -126,10 +137,10 @@ def finetune(
         config,
         done=done,
         since=since,
-        should_stop=should_stop,
+        should_stop=lambda: processes.any(should_stop()),
         on_steps_chosen=partial(setattr, training, "config"),
         after_step=monitor.after_step,
-        preview=partial(monitor.preview, run),
+        preview=partial(monitor.preview, run) if processes.rank == 0 else no_events,
     ):
         if isinstance(event, Finished) and not event.stopped:
             yield from monitor.calibrate(run)

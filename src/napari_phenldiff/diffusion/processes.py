@@ -1,6 +1,6 @@
 """Communication between the processes of one training, each with its own GPU.
 
-Processes are started by `accelerate launch`, or anything else that sets ``RANK`` and
+Processes are started by `launch`, `accelerate launch`, or anything else that sets ``RANK`` and
 ``WORLD_SIZE``. A training in one process uses none of this. torch is imported late, so that the
 command line can check early whether it runs in the main process.
 """
@@ -8,12 +8,13 @@ command line can check early whether it runs in the main process.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from napari_phenldiff.errors import InputError
+from napari_phenldiff.errors import InputError, LostProcess
 
 if TYPE_CHECKING:
     import torch
@@ -21,11 +22,18 @@ if TYPE_CHECKING:
 # Other processes wait while the main one reads images or writes a checkpoint to a slow disk. The
 # timeout can be long, because the launcher ends all processes when one dies.
 _PATIENCE = timedelta(hours=24)
+_BUNDLE = 2**24
+"""Numbers that are sent at once."""
 
 
 def is_main_process() -> bool:
     """Whether this is the process that reads images, writes files and prints progress."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def are_several() -> bool:
+    """Whether this is one of several processes of a training."""
+    return _count() > 1
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -95,7 +103,7 @@ class Processes:
         sharded = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
         if accelerator.distributed_type in sharded:
             raise InputError(
-                "Pre-training divides batches among processes and does not shard the weights; "
+                "A training divides batches among processes and does not shard the weights; "
                 "start it with `accelerate launch --multi_gpu`."
             )
         return cls(
@@ -122,8 +130,44 @@ class Processes:
         import torch
 
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self.device)
-        averages: list[float] = self._accelerator.reduce(tensor, "mean").tolist()
+        averages: list[float] = self._together(tensor, "mean").tolist()
         return averages
+
+    def average(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors by their averages over all processes, in place; any shapes and dtypes.
+
+        Many small tensors are sent as few large ones.
+        """
+        if self._accelerator is None:
+            return
+        import torch
+
+        for some in _in_bundles(tensors):
+            flat = torch.cat([tensor.detach().float().flatten() for tensor in some])
+            parts = self._together(flat, "mean").split([tensor.numel() for tensor in some])
+            with torch.no_grad():
+                for tensor, part in zip(some, parts, strict=True):
+                    tensor.copy_(part.view_as(tensor))
+
+    def take_from_first(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors by those of the first process, in place."""
+        if self._accelerator is None:
+            return
+        from accelerate.utils import broadcast
+
+        for tensor in tensors:
+            with _told_if_lost():
+                tensor.data.copy_(broadcast(tensor.data.clone()))
+
+    def _together(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
+        with _told_if_lost():
+            reduced: torch.Tensor = self._accelerator.reduce(tensor, how)
+        return reduced
+
+    def in_words(self, batch_size: int) -> str:
+        """Say how many they are, and what each of them does."""
+        each = len(self.share(batch_size))
+        return f"{self.count} processes share each batch of {batch_size}, {each} tiles each"
 
     def weight(self, count: int) -> float:
         """Return the weight of this process's mean if it is taken over `count` values."""
@@ -134,3 +178,27 @@ class Processes:
     def any(self, flag: bool) -> bool:
         """Return whether `flag` is True in any of the processes."""
         return self.mean([float(flag)])[0] > 0
+
+
+def _in_bundles(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Yield tensors in bundles of at most `_BUNDLE` numbers, or of one tensor."""
+    some: list[torch.Tensor] = []
+    for tensor in tensors:
+        if some and sum(one.numel() for one in some) + tensor.numel() > _BUNDLE:
+            yield some
+            some = []
+        some.append(tensor)
+    if some:
+        yield some
+
+
+@contextmanager
+def _told_if_lost() -> Iterator[None]:
+    """Tell in a sentence that the connection to another process is lost."""
+    try:
+        yield
+    except RuntimeError as error:  # those of all backends are
+        raise LostProcess(
+            "Another process of this training was ended, so that this one cannot go on: what was "
+            "saved before is kept; resume it."
+        ) from error

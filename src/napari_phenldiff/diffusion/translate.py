@@ -140,14 +140,18 @@ class Translator(LatentTranslator):
         """
         check_conditions(config, self.tokens.conditions)
         config = calibrated(config, self.calibration)
-        for batch in field_batches(
+        for batch in self.batches(images, config):
+            yield from self._translate_batch(batch, config, keep)
+
+    def batches(self, images: Iterable[Image], config: TranslationConfig) -> Iterator[Batch]:
+        """Yield the images that are translated together, see `field_batches`."""
+        return field_batches(
             images,
             self.channel_names,
             tile=self.base.tile,
             multiple=self.base.multiple,
             batch_size=config.batch_size,
-        ):
-            yield from self._translate_batch(batch, config, keep)
+        )
 
     def _translate_batch(
         self, batch: Batch, config: TranslationConfig, keep: bool

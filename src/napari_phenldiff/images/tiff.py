@@ -31,6 +31,7 @@ from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
 from napari_phenldiff.images.metadata import file_metadata, ome_descriptions
 from napari_phenldiff.images.naming import color_names, default_channel_names
+from napari_phenldiff.images.omezarr_write import zarr_provenance
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.series import image_series, open_tiff
 from napari_phenldiff.images.stored import grey_values
@@ -267,7 +268,8 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        None if the file says nothing, as files from elsewhere do.
+        None if the file says nothing, as files from elsewhere do. A field of a plate that this
+        package has written (OME-Zarr) tells it too.
 
     Raises
     ------
@@ -275,6 +277,8 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, Any] | None:
         If the file is missing or no TIFF.
     """
     path = Path(path)
+    if os.path.isdir(path):  # noqa: PTH112 - of any name
+        return zarr_provenance(path)
     if not is_image_file(path) and os.path.exists(path):  # noqa: PTH110 - of any name
         return None  # only TIFFs are written with it
     with _open(path) as tif:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.runs.events import Noted, Warned
@@ -19,8 +19,49 @@ MUCH = 0.05
 _NO_CHANNEL = "no channel is named like one of nuclei"
 
 
+@dataclass(frozen=True, slots=True)
+class NucleiCounter:
+    """Matches the nuclei of a reconstructed and a translated image one to one.
+
+    Attributes
+    ----------
+    channel_names : tuple of str
+        Of the run; images may name theirs differently.
+    channel : str
+        That shows the nuclei.
+    thresholds : dict of str to float
+        One for all images.
+    """
+
+    channel_names: tuple[str, ...]
+    channel: str
+    thresholds: dict[str, float]
+
+    def count(self, translation: Translation) -> dict[str, int]:
+        """Count the cells of one image.
+
+        Returns
+        -------
+        dict of str to int
+            ``before``, ``after``, ``lost`` and ``invented``.
+        """
+        from napari_phenldiff.evaluation.identity import match_cells
+
+        before, after = (
+            replace(image, channel_names=self.channel_names)
+            for image in (translation.reconstructed, translation.translated)
+        )
+        found = match_cells(before, after, self.channel, self.thresholds)
+        return {
+            "before": found.n_before,
+            "after": found.n_after,
+            "lost": found.n_before - found.n_same,
+            "invented": found.n_after - found.n_same,
+        }
+
+
 class CellCount:
-    """Matches the nuclei of reconstructed and translated images one to one.
+    """How many nuclei all images have, and what counts those of one.
 
     Parameters
     ----------
@@ -40,7 +81,6 @@ class CellCount:
         self._reason = "" if self._channel else _NO_CHANNEL
         settings = nuclei_settings(self._channel or 0)
         self._fit = ThresholdFit(find_profile("cells"), settings)
-        self._thresholds: dict[str, float] = {}
         self._before = self._after = self._same = 0
 
     def look(self, source: Image) -> None:
@@ -51,40 +91,19 @@ class CellCount:
             image = replace(source, channel_names=self._names)
             self._fit.add(draw_samples(image, self._fit.parts, self._fit.fractions))
 
-    def add(self, translation: Translation) -> dict[str, int] | None:
-        """Count the cells of one image.
-
-        Returns
-        -------
-        dict of str to int or None
-            ``before``, ``after``, ``lost`` and ``invented``; None if they cannot be counted.
-        """
-        from napari_phenldiff.evaluation.identity import match_cells
-
+    def counter(self) -> NucleiCounter | None:
+        """Return what counts the cells of an image; None if they cannot be counted."""
         if self._channel is None:
             return None
-        self._thresholds = self._thresholds or self._fit.thresholds()
-        if any(map(math.isnan, self._thresholds.values())):
+        thresholds = self._fit.thresholds()
+        if any(map(math.isnan, thresholds.values())):
             self._reason = f"no threshold for nuclei was found in {self._channel}"
             self._channel = None
             return None
-        before, after = (
-            replace(image, channel_names=self._names)
-            for image in (translation.reconstructed, translation.translated)
-        )
-        found = match_cells(before, after, self._channel, self._thresholds)
-        self._before += found.n_before
-        self._after += found.n_after
-        self._same += found.n_same
-        return {
-            "before": found.n_before,
-            "after": found.n_after,
-            "lost": found.n_before - found.n_same,
-            "invented": found.n_after - found.n_same,
-        }
+        return NucleiCounter(self._names, self._channel, thresholds)
 
     def add_counted(self, counted: Mapping[str, int] | None) -> None:
-        """Add what was counted before in an image, see `add`."""
+        """Add what was counted in an image, see `NucleiCounter.count`."""
         if counted is not None:
             self._before += counted["before"]
             self._after += counted["after"]

@@ -16,6 +16,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import make_folder_atomic
 from napari_phenldiff.jobs.directions import direction
 from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
+from napari_phenldiff.jobs.shared_translator import SharedTranslator
 from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.jobs.trained_channels import (
     OTHER_NAMES,
@@ -25,6 +26,8 @@ from napari_phenldiff.jobs.trained_channels import (
 )
 from napari_phenldiff.jobs.translated_before import TranslationsBefore
 from napari_phenldiff.jobs.translation_job import identity_of
+from napari_phenldiff.jobs.translation_unit import RunToLoad
+from napari_phenldiff.runs.cluster import workers_at
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Finished, Loading, Noted, Progress, Warned
 from napari_phenldiff.runs.folder import Run, check_output_folder
@@ -71,6 +74,8 @@ def evaluate(
     translated: str | os.PathLike[str] | None = None,
     device: str = "auto",
     z: int | Projection | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
     on_event: OnEvent = ignore,
 ) -> Evaluation:
     """Judge whether what a run shows may be believed, and write a report.
@@ -102,6 +107,10 @@ def evaluate(
         ``"auto"`` or a torch device.
     z : int, "max", "mean" or "sum", optional
         Plane (from 0) or projection of files with a z axis.
+    workers : int
+        Processes of this machine that translate, see `translate`.
+    scheduler : str, optional
+        Address of a Dask cluster, in place of `workers`.
     on_event : callable
         Told what happens: see :mod:`napari_phenldiff.runs.events`.
 
@@ -174,25 +183,27 @@ def evaluate(
         left = (now - started) * (total - done) / done if done else None
         on_event(Progress(whole, total, what, left, "step", done - whole))
 
-    result = evaluate_model(
-        Model.of_run(opened, load_translator(opened, device=device)),
-        experiment,
-        translation,
-        EvaluationConfig() if config is None else config,
-        profile,
-        settings,
-        shuffled=[
-            (load_translator(one.run, device=device), one.translation)
-            for one in controls["shuffled"]
-        ],
-        half_split=[
-            (load_translator(one.run, device=device), one.translation)
-            for one in controls["half-split"]
-        ],
-        made_before=(lambda image: None) if before is None else before.of,
-        warnings=warnings,
-        on_step=on_step,
-    )
+    with workers_at(workers, scheduler) as where:
+
+        def loaded(run: Run) -> Any:
+            translator = load_translator(run, device=device)
+            if where.executor is None:
+                return translator
+            return SharedTranslator(translator, RunToLoad.of(run, device), where)
+
+        result = evaluate_model(
+            Model.of_run(opened, loaded(opened)),
+            experiment,
+            translation,
+            EvaluationConfig() if config is None else config,
+            profile,
+            settings,
+            shuffled=[(loaded(one.run), one.translation) for one in controls["shuffled"]],
+            half_split=[(loaded(one.run), one.translation) for one in controls["half-split"]],
+            made_before=(lambda image: None) if before is None else before.of,
+            warnings=warnings,
+            on_step=on_step,
+        )
     with make_folder_atomic(Path(out)) as aside:
         result.measurement.write(aside / "measured.csv")
         result.metrics.write(aside / "metrics.json")

@@ -16,6 +16,11 @@ class Interruption:
     A second one ends the process the usual way, for whoever cannot wait. Works in the main thread
     only, as signals do.
 
+    Parameters
+    ----------
+    message : str
+        What is said when it is set; empty for nothing.
+
     Attributes
     ----------
     signum : int or None
@@ -57,7 +62,8 @@ class Interruption:
         if self.signum is not None:
             raise KeyboardInterrupt if signum == signal.SIGINT else Ended(signum)
         self.signum = signum
-        sys.stderr.write(f"\n{self._message}\n")
+        if self._message:
+            sys.stderr.write(f"\n{self._message}\n")
 
 
 class Ended(KeyboardInterrupt):

@@ -22,6 +22,10 @@ _BEFORE_ANYTHING = frozenset({LOCK_NAME, "events.jsonl"})
 """What a process that was killed before its first image leaves in its folder."""
 
 
+_OF_OLD = {"format": "tiff"}
+"""What older versions did not write down."""
+
+
 @dataclass(frozen=True, slots=True)
 class DoneFile:
     """A file whose images are translated.
@@ -80,6 +84,8 @@ def done_files(folder: Path, asked: Mapping[str, Any]) -> dict[str, DoneFile]:
     if not lines:
         return {}
     begun = lines[0].get("translation")
+    if isinstance(begun, dict):
+        begun = _OF_OLD | begun
     if begun != json.loads(json.dumps(dict(asked))):
         differs = difference(begun if isinstance(begun, dict) else {}, asked)
         raise InputError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +13,14 @@ from napari_phenldiff.images.destinations import check_output_file
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.inputs import ImageFiles, find_groups
 from napari_phenldiff.jobs.telling import OnEvent, ignore
-from napari_phenldiff.measurement.batch import (
-    BatchResult,
-    Workers,
-    local_workers,
-    measure_files,
-    scheduler_workers,
-)
+from napari_phenldiff.measurement.batch import BatchResult, measure_files
 from napari_phenldiff.measurement.measure import measure as measure_images
 from napari_phenldiff.measurement.segmentation.segment import Segmenter
 from napari_phenldiff.measurement.segmentation.segmenters import GivenLabels
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.tables.csv_files import ColumnNames
 from napari_phenldiff.measurement.tables.measurement import Measurement
+from napari_phenldiff.runs.cluster import workers_at
 from napari_phenldiff.runs.events import Progress, Warned
 
 if TYPE_CHECKING:
@@ -154,7 +148,7 @@ def measure_into(
     """
     check_output_file(out, f"_cells{out.suffix}", "_settings.json")
     total = sum(len(files.sources) for files in groups.values())
-    with _workers(workers, scheduler) as where:
+    with workers_at(workers, scheduler) as where:
         result = measure_files(
             profile,
             {name: files.sources for name, files in groups.items()},
@@ -173,10 +167,6 @@ def measure_into(
     for text in (*left_out, *result.warnings):
         on_event(Warned(text))
     return result
-
-
-def _workers(workers: int, scheduler: str | None) -> AbstractContextManager[Workers]:
-    return local_workers(workers) if scheduler is None else scheduler_workers(scheduler)
 
 
 def _read(groups: Groups, z: int | Projection | None) -> dict[str, Iterable[Image]]:

@@ -160,7 +160,10 @@ def _names(name: str, files: ImageFiles) -> set[str]:
 
 def _record(files: ImageFiles) -> _Record | None:
     """Return what says from where to where the images of a group were translated."""
-    account = files.paths[0].resolve().parent.parent / "translation.json"
+    path = files.paths[0].resolve()
+    # What was translated into a plate lies deeper: the plate lies where TIFFs would.
+    path = next((folder for folder in path.parents if folder.suffix == ".zarr"), path)
+    account = path.parent.parent / "translation.json"
     contents: Any = None
     if account.is_file():
         try:

@@ -195,7 +195,8 @@ class _Host:
         self, request: TranslateRequest, folder: Path, tell: Callable[[Event], None]
     ) -> int:
         from napari_phenldiff.jobs.cell_count import CellCount
-        from napari_phenldiff.jobs.translation_job import TranslationJob, base_warnings, check_files
+        from napari_phenldiff.jobs.translation_files import base_warnings, check_files
+        from napari_phenldiff.jobs.translation_job import TranslationJob
         from napari_phenldiff.runs.events import Warned
         from napari_phenldiff.runs.translation_settings import settings_of_run
 
@@ -217,6 +218,8 @@ class _Host:
             self._keep(request.number, next(numbers), dial)
 
         job.carry_out(translator, self._inbox.given_up, tell, keep=keep)
+        if job.failures:
+            raise InputError(job.failures[0].reason)
         job.write_summary()
         return len(job.done)
 

@@ -21,6 +21,7 @@ from napari_phenldiff.images.controls import control_experiment
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
+from napari_phenldiff.jobs.taking_part import check_shared, take_part, takes_part
 from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Noted, Step, Warned
@@ -120,6 +121,9 @@ def train(
 ) -> Run:
     """Fine-tune a base model on images of two or more conditions.
 
+    Where several processes call this, as `accelerate launch` starts them, they share each batch,
+    and the first one reads the images, tells what happens and writes the run.
+
     Parameters
     ----------
     images : path-like, Dataset, Experiment or mapping of str to sequence of Image
@@ -158,6 +162,8 @@ def train(
     >>> run.state  # doctest: +SKIP
     'finished'
     """
+    if takes_part():
+        return take_part(out, device=config.device, should_stop=should_stop)
     new = new_run(images, config, out, z=z, wells=wells, on_event=on_event)
     return train_new(new, should_stop=should_stop, on_event=on_event)
 
@@ -199,6 +205,9 @@ def resume(
     'finished'
     """
     opened = run if isinstance(run, Run) else Run.open(run, base_at=base_at)
+    if takes_part():
+        return take_part(opened.path, device=opened.config.device, should_stop=should_stop)
+    check_shared(opened.config)
     if steps is not None:
         _check_longer(opened, steps)
     elif opened.state == "finished":
@@ -240,6 +249,7 @@ def new_run(
     """
     if wells is not None and config.control is None:
         raise InputError("Wells say what stays together in a control: choose one, or no wells.")
+    check_shared(config)
     check_output_folder(Path(out))
     if not isinstance(images, Experiment | Mapping):
         images = _few_of(dataset_of(images, config.conditions), config, on_event)

@@ -11,6 +11,7 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.omezarr import ZarrSource
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.jobs.journal import difference
 from napari_phenldiff.jobs.translation_job import SUMMARY_NAME
@@ -99,7 +100,12 @@ class TranslationsBefore:
 
     def _read(self, kind: str, file: str, index: int) -> Image:
         path = self._folder / kind / Path(file).name
-        images = read_tiff(path)
+        plate = next((self._folder / kind).glob("*.zarr"), None)
+        if plate is None:
+            images = read_tiff(path)
+        else:
+            path = plate / file
+            images = ZarrSource(name=path.name, group=path).read()
         if index >= len(images):
             raise InputError(f"{path} has {len(images)} images, fewer than were translated.")
         return images[index]

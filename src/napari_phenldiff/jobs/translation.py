@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import Dataset
-from napari_phenldiff.images.files import remove_leftovers
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.sources import count_files
 from napari_phenldiff.jobs import journal
 from napari_phenldiff.jobs.cell_count import CellCount
 from napari_phenldiff.jobs.directions import direction
 from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
-from napari_phenldiff.jobs.translation_job import TranslationJob, base_warnings, check_files
+from napari_phenldiff.jobs.translation_files import FailedFile, base_warnings, check_files
+from napari_phenldiff.jobs.translation_job import TranslationJob
+from napari_phenldiff.jobs.translation_output import Format, ZarrPlates
 from napari_phenldiff.runs import lock
+from napari_phenldiff.runs.cluster import workers_at
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.contents import LOCK_NAME
 from napari_phenldiff.runs.events import (
@@ -48,18 +51,22 @@ class TranslatedFiles:
     folder : Path
         With the sub-folders ``translated`` and ``reconstructed``, and ``translation.json``.
     complete : bool
-        Whether all images are translated; otherwise it was asked to stop.
+        Whether all images are translated; otherwise it was asked to stop, or some could not be.
     images : tuple of dict
         Per image, as in ``translation.json``: its file, how exact the inversion was, how many
         cells are lost or invented.
     warnings : tuple of str
         What the user should know.
+    failure : str or None
+        Which files could not be translated, in a sentence; ``failures.csv`` in the folder has all
+        of them.
     """
 
     folder: Path
     complete: bool
     images: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
+    failure: str | None = None
 
 
 def translate(
@@ -71,6 +78,9 @@ def translate(
     held_out: bool = False,
     device: str = "auto",
     z: int | Projection | None = None,
+    format: Format = "tiff",
+    workers: int = 1,
+    scheduler: str | None = None,
     should_stop: ShouldStop = never,
     on_event: OnEvent = ignore,
 ) -> TranslatedFiles:
@@ -98,6 +108,14 @@ def translate(
         ``"auto"`` or a torch device.
     z : int, "max", "mean" or "sum", optional
         Plane (from 0) or projection of files with a z axis.
+    format : {"tiff", "ome-zarr"}
+        TIFFs, or two plates of OME-Zarr, ``translated/PLATE.zarr`` and
+        ``reconstructed/PLATE.zarr``, in which each file is a field of its well.
+    workers : int
+        Processes of this machine that translate; each loads the model. The images are the same
+        for any number of them, if each has as many threads.
+    scheduler : str, optional
+        Address of a Dask cluster, in place of `workers`. Its workers must see the same folders.
     should_stop : callable
         Asked before each image. When it returns True, what is done stays, and the rest is left.
     on_event : callable
@@ -106,7 +124,8 @@ def translate(
     Raises
     ------
     InputError
-        If the run has no result, or the images do not fit it.
+        If the run has no result, none of the images can be translated, or workers are lost. What
+        was done before stays.
 
     Examples
     --------
@@ -121,9 +140,23 @@ def translate(
         source, target = direction(opened, None, None)
         config = TranslationConfig(source=source, target=target)
     job = check_translation(
-        opened, images, Path(out), config, held_out=held_out, z=z, on_event=on_event
+        opened,
+        images,
+        Path(out),
+        config,
+        held_out=held_out,
+        z=z,
+        format=format,
+        on_event=on_event,
     )
-    return carry_out(job, device=device, should_stop=should_stop, on_event=on_event)
+    return carry_out(
+        job,
+        device=device,
+        workers=workers,
+        scheduler=scheduler,
+        should_stop=should_stop,
+        on_event=on_event,
+    )
 
 
 def check_translation(
@@ -134,12 +167,14 @@ def check_translation(
     *,
     held_out: bool = False,
     z: int | Projection | None = None,
+    format: Format = "tiff",
     on_event: OnEvent = ignore,
 ) -> TranslationJob:
-    """Read every file once, and refuse what cannot be translated before anything is written.
+    """Read every file once, before anything is written, and tell what is wrong with it.
 
-    They are read once more to be translated: there is never more than one file and one batch in
-    memory. Parameters as in `translate`.
+    Files that cannot be translated are left out, and refused if there are no others. The others
+    are read once more to be translated: there is never more than one file and one batch in memory.
+    Parameters as in `translate`.
     """
     for name in (config.source, config.target):
         if name not in run.conditions:
@@ -168,6 +203,7 @@ def check_translation(
         on_event(Noted(f"Normalised channels, as bright as they are: {names}"))
     on_event(Loading(f"Checking {count_files(sources)}"))
     cells = CellCount(run.channel_names)
+    failures: list[FailedFile] = []
     files, warnings = check_files(
         run,
         sources,
@@ -176,9 +212,13 @@ def check_translation(
         held_out=held_out,
         z=z,
         advice="; --held-out leaves them out",
+        failures=failures,
     )
     warnings = [*found.left_out, *warnings]
-    job = TranslationJob(run, config, files, out.resolve(), z, cells)
+    output = (
+        ZarrPlates.of_files(out.resolve(), files, run.scaling) if format == "ome-zarr" else None
+    )
+    job = TranslationJob(run, config, files, out.resolve(), z, cells, failures, output)
     job.warnings += [*warnings, *base_warnings(run)]
     journal.done_files(job.out, job.identity())
     return job
@@ -188,6 +228,8 @@ def carry_out(
     job: TranslationJob,
     *,
     device: str = "auto",
+    workers: int = 1,
+    scheduler: str | None = None,
     should_stop: ShouldStop = never,
     on_event: OnEvent = ignore,
 ) -> TranslatedFiles:
@@ -196,15 +238,13 @@ def carry_out(
     What happens is also written into ``events.jsonl``, for whoever watches the folder.
     """
     out = job.out
-    out.mkdir(parents=True, exist_ok=True)
 
     def note(event: Event) -> None:
         append_event(out / "events.jsonl", event)
         on_event(event)
 
-    with lock.hold(out / LOCK_NAME, what=f"folder {out}") as held:
-        for kind in ("translated", "reconstructed", "."):
-            remove_leftovers(out / kind)
+    with workers_at(workers, scheduler) as where, _held(out) as held:
+        job.output.begin()
         asked = job.identity()
         job.go_on(journal.done_files(out, asked))
         job.held = held
@@ -214,23 +254,37 @@ def carry_out(
                 note(Noted(f"Going on: {count(len(job.done), 'image')} were done before"))
             for text in job.warnings:
                 note(Warned(text))
-            note(Loading("Loading the model"))
-            from napari_phenldiff.baselines.loading import load_translator
+            for failed in job.failures:
+                note(Warned(f"Left out: {failed.reason}"))
+            if where.executor is None:
+                note(Loading("Loading the model"))
+                from napari_phenldiff.baselines.loading import load_translator
 
-            translator = load_translator(job.run, device=device)
-            job.carry_out(translator, should_stop, note)
+                job.carry_out(load_translator(job.run, device=device), should_stop, note)
+            else:
+                job.carry_out_by(where, device, should_stop, note)
             held.check()  # writers of files would make a folder again that was removed
+            job.output.end()
             job.write_summary()
             if job.complete:
                 journal.end(out)
         except Exception as error:
             with suppress(OSError, InputError):
                 held.check()
+                job.output.end()
                 job.write_summary()
             with suppress(OSError):
                 append_event(out / "events.jsonl", Failed(explain(error)))
             if isinstance(error, InputError) and not job.done:
                 shutil.rmtree(out, ignore_errors=True)
             raise
-        note(Finished(len(job.done), stopped=not job.complete))
-    return TranslatedFiles(out, job.complete, tuple(job.done), tuple(job.warnings))
+        note(Finished(len(job.done), stopped=not (job.complete or job.failures)))
+    return TranslatedFiles(out, job.complete, tuple(job.done), tuple(job.warnings), job.failure())
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[lock.Held]:
+    """Make a folder, and keep other processes from writing into it."""
+    out.mkdir(parents=True, exist_ok=True)
+    with lock.hold(out / LOCK_NAME, what=f"folder {out}") as held:
+        yield held

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,6 +40,7 @@ from napari_phenldiff.measurement.tables.csv_files import ColumnNames, Spool, re
 from napari_phenldiff.measurement.tables.measurement import cell_table, image_table, write_settings
 from napari_phenldiff.measurement.tables.outcome import Outcome
 from napari_phenldiff.runs.residuals import is_large
+from napari_phenldiff.runs.workers import Workers, in_order
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -57,10 +51,6 @@ _LOOKED_AT = 50
 
 
 _Read = Callable[[ImageSource], list[Image]]
-
-
-J = TypeVar("J")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,22 +79,6 @@ class BatchResult:
     written: tuple[Path, ...]
     settings: Settings
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """Where files are measured.
-
-    Parameters
-    ----------
-    executor : concurrent.futures.Executor or None
-        Processes or a cluster; None for this process.
-    ahead : int
-        How many files are given out before the result of the first is needed.
-    """
-
-    executor: Executor | None = None
-    ahead: int = 1
 
 
 def measure_files(
@@ -309,131 +283,3 @@ def _readable(read: _Read, source: ImageSource) -> list[Image]:
 
 def _channel_names(sources: Iterable[ImageSource]) -> Iterator[tuple[str, ...]]:
     return (peek.channel_names for source in sources if (peek := source.peek()) is not None)
-
-
-def in_order(run: Callable[[J], R], jobs: Iterable[J], workers: Workers) -> Iterator[R]:
-    """Carry out jobs wherever there is room, and give the results in the order of the jobs.
-
-    Jobs are taken from their iterable only when they are given out, and no more than
-    `Workers.ahead` wait or are worked on: neither jobs nor results pile up.
-    """
-    if workers.executor is None:
-        yield from map(run, jobs)
-        return
-    pending: deque[Future[R]] = deque()
-    try:
-        for job in jobs:
-            pending.append(workers.executor.submit(run, job))
-            if len(pending) >= workers.ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
-
-
-# Files queued per process, so that none is idle while tables are written.
-_AHEAD = 4
-_SECONDS_TO_CONNECT = 30
-
-
-@contextmanager
-def local_workers(number: int) -> Iterator[Workers]:
-    """Start processes on this machine, and end them again.
-
-    Parameters
-    ----------
-    number : int
-        How many; with 1 none is started and all is done in this one.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than one, or one of them dies.
-    """
-    if number < 1:
-        raise InputError(f"{number} workers measure nothing: give at least 1.")
-    if number == 1:
-        yield Workers()
-        return
-    # Spawned on every system, since a forked process with threads may hang.
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(number, context, _live_and_end_with_the_parent)
-    try:
-        with executor:
-            try:
-                yield Workers(executor, _AHEAD * number)
-            except BaseException as error:
-                executor.shutdown(wait=False, cancel_futures=True)
-                if not isinstance(error, Exception):
-                    # Who ends the command does not wait for the files that are being measured.
-                    _end_processes(executor)
-                raise
-    except BrokenProcessPool as error:
-        raise InputError(
-            "A worker was ended from outside, perhaps for want of memory: use fewer --workers."
-        ) from error
-
-
-def _live_and_end_with_the_parent() -> None:
-    """Leave interrupts to the parent, and end when it is gone, however it ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, name="phenldiff-parent", daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        # Nobody waits for what is being measured, and the queue of jobs would never end.
-        os._exit(1)
-
-
-def _end_processes(executor: ProcessPoolExecutor) -> None:
-    # There is no public way to end them before their job is done until Python 3.14.
-    for process in list((getattr(executor, "_processes", None) or {}).values()):
-        process.terminate()
-
-
-@contextmanager
-def scheduler_workers(address: str) -> Iterator[Workers]:
-    """Use the workers of a Dask cluster, which read the same files and have this package.
-
-    Parameters
-    ----------
-    address : str
-        Of its scheduler, such as ``tcp://10.0.0.1:8786``.
-
-    Raises
-    ------
-    InputError
-        If `distributed` is not installed, nothing answers at the address, or the workers or the
-        scheduler are ended.
-    """
-    try:
-        from distributed import Client, KilledWorker
-    except ImportError as error:
-        raise InputError(
-            "A scheduler needs Dask's distributed: pip install 'napari-phenldiff[distributed]'."
-        ) from error
-    try:
-        client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"No scheduler answers at {address}: check the address, such as tcp://10.0.0.1:8786."
-        ) from error
-    with client:
-        threads = sum(client.nthreads().values())
-        if not threads:
-            raise InputError(f"The scheduler at {address} has no workers: start some.")
-        executor = client.get_executor()
-        try:
-            yield Workers(executor, _AHEAD * threads)
-        except (KilledWorker, CancelledError) as error:
-            raise InputError(
-                f"The cluster at {address} lost the workers that measured, perhaps for want of "
-                "memory: look at its logs, and start it with more for each worker."
-            ) from error
-        finally:
-            executor.shutdown(wait=False)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.images.files import sha256_of, write_atomic
 from napari_phenldiff.runs import checkpoints, lock
 from napari_phenldiff.runs.events import (
     Event,
@@ -210,6 +210,14 @@ class RunContents:
     def has_adapter(self) -> bool:
         """Whether there is an adapter to translate images with."""
         return checkpoints.is_complete(self.adapter_path)
+
+    def adapter_hashes(self) -> tuple[tuple[str, str], ...]:
+        """Return the SHA-256 of each file of weights of the adapter, by its name in the folder."""
+        folder = self.adapter_path
+        return tuple(
+            (path.relative_to(folder).as_posix(), sha256_of(path))
+            for path in sorted(folder.rglob("*.safetensors"))
+        )
 
     @property
     def reference_channels(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 
-from napari_phenldiff.errors import InputError
+from napari_phenldiff.errors import InputError, LostProcess
 
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -23,7 +23,7 @@ _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 def explain(error: BaseException) -> str:
     """Return a sentence that explains `error` and, if possible, what to do."""
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | LostProcess):
         return str(error)
     if isinstance(error, MemoryError):
         return (

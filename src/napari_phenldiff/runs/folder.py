@@ -279,6 +279,11 @@ class Run(RunContents):
         self._record = self._record.model_copy(update={"from_adapter_sha256": sha256})
         write_model(self.path / "config.json", self._record)
 
+    @property
+    def base_at(self) -> Path | None:
+        """The `base_at` that was passed to `open`."""
+        return self._base_at
+
     def record_base_location(self) -> None:
         """Record the `base_at` that was passed to `open`, if the folder is writable."""
         if self._base_at is not None and self._base_at != self._remembered_base():

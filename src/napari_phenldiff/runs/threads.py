@@ -52,7 +52,7 @@ def share_cores(environment: MutableMapping[str, str] | None = None) -> int | No
     # settings.
     if any(name in environment for name in (*_CHOICES, "WORLD_SIZE")):
         return None
-    cores = _cores()
+    cores = usable_cores()
     free = max(1, cores - round(busy_cores()))
     if free >= cores:
         return None
@@ -100,6 +100,7 @@ def _allowed() -> set[int] | None:
         return None  # not available on this system
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     allowed = _allowed()
     return len(allowed) if allowed else psutil.cpu_count() or 1

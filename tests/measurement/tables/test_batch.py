@@ -13,17 +13,13 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.images.tiff import read_tiff, write_stack, write_tiff
-from napari_phenldiff.measurement.batch import (
-    Workers,
-    in_order,
-    local_workers,
-    measure_files,
-    scheduler_workers,
-)
+from napari_phenldiff.measurement.batch import measure_files
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import PROFILES, fitting
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.profiles.fitting import PixelPool, PixelSample
+from napari_phenldiff.runs.cluster import scheduler_workers
+from napari_phenldiff.runs.workers import Workers, in_order, local_workers
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +108,7 @@ def test_no_more_jobs_are_taken_than_are_worked_on():
         def __init__(self, run, job):
             self.run, self.job = run, job
 
-        def result(self):
+        def result(self, timeout):
             Late.waiting -= 1
             return self.run(self.job)
 
@@ -240,7 +236,7 @@ def test_a_cluster_that_loses_its_workers_is_told(cluster):
 
 def test_a_cluster_that_is_not_there(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("napari_phenldiff.measurement.batch._SECONDS_TO_CONNECT", 0.5)
+    monkeypatch.setattr("napari_phenldiff.runs.cluster._SECONDS_TO_CONNECT", 0.5)
     with (
         pytest.raises(InputError, match="No scheduler answers"),
         scheduler_workers("tcp://127.0.0.1:1"),
