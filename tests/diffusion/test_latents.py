@@ -88,3 +88,19 @@ def test_many_latents_are_kept_in_a_file_without_a_name(tiny_base, images, tmp_p
     torch.testing.assert_close(stored.upright(), kept.upright())
     part = stored.upright_part(1, 3)
     torch.testing.assert_close(part, kept.upright()[:, 1:3])
+
+
+def test_a_trained_autoencoder_may_compute_in_half_precision(
+    tiny_stable_diffusion, tiny_base, images
+):
+    side = 32
+    for place, rounded in ((tiny_stable_diffusion, True), (tiny_base, False)):
+        base = BaseModel.load(str(place))
+        tiles, _ = training_tiles(images, IntensityScaling.fit(images), side)
+        exact = base.encode(tiles)
+        half = base.encode(tiles, dtype=torch.bfloat16)
+        assert half.dtype == torch.float32
+        assert torch.equal(half, exact) != rounded
+        assert float((half - exact).norm() / exact.norm()) < 0.03
+        kept = CachedLatents(base, tiles, dtype=torch.bfloat16).upright()
+        torch.testing.assert_close(kept, half, atol=2e-3, rtol=2e-3)

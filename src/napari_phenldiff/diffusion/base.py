@@ -26,7 +26,7 @@ from napari_phenldiff.diffusion.base_files import (
     weight_files,
 )
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
-from napari_phenldiff.diffusion.device import use_fast_attention
+from napari_phenldiff.diffusion.device import autocast, use_fast_attention
 from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.hub import cached, not_here
 from napari_phenldiff.diffusion.hub import fetch as fetch_from_hub
@@ -172,7 +172,9 @@ class BaseModel:
         """Width of a condition token."""
         return int(self.unet.config.cross_attention_dim)
 
-    def encode(self, images: np.ndarray, *, batch_size: int = 16) -> torch.Tensor:
+    def encode(
+        self, images: np.ndarray, *, batch_size: int = 16, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
         """Encode images.
 
         Parameters
@@ -182,6 +184,9 @@ class BaseModel:
             are black. Sides divisible by `multiple`.
         batch_size : int
             Images that are encoded at once.
+        dtype : torch.dtype
+            Precision of a trained autoencoder; a fixed transform takes no time and is always
+            computed in single precision.
 
         Returns
         -------
@@ -191,9 +196,11 @@ class BaseModel:
         check_channels(images.shape[1], self)
         missing = self.image_channels - images.shape[1]
         padded = np.pad(images, ((0, 0), (0, missing), (0, 0), (0, 0)), constant_values=-1)
-        with torch.no_grad():
+        if isinstance(self.autoencoder, LappedAutoencoder):
+            dtype = torch.float32
+        with torch.no_grad(), autocast(self.device, dtype):
             parts = [
-                self.autoencoder.encode(torch.from_numpy(part).to(self.device))
+                self.autoencoder.encode(torch.from_numpy(part).to(self.device)).float()
                 for part in np.array_split(padded, max(1, -(-len(padded) // batch_size)))
             ]
         return torch.cat(parts)

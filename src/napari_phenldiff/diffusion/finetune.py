@@ -167,7 +167,7 @@ class _TrainingMonitor:
                     seed=config.seed,
                 )
                 # rounded as those that are trained on, so that the losses are comparable
-                unseen.append(base.encode(tiles).cpu().half().float())
+                unseen.append(base.encode(tiles, dtype=training.dtype).cpu().half().float())
             self._unseen = unseen
             # equally many tiles of each condition in both sets, so that their losses are comparable
             seen = [

@@ -225,6 +225,9 @@ class CachedLatents:
         ``(N, C, side, side)`` float32 in [-1, 1].
     folder : path-like, optional
         Where there is room for what does not stay in memory, see `Store`.
+    dtype : torch.dtype
+        Precision in which a trained autoencoder computes. Its rounding is smaller than the least
+        noise that is added in training.
 
     Attributes
     ----------
@@ -237,13 +240,15 @@ class CachedLatents:
         base: BaseModel,
         tiles: TrainingTiles | np.ndarray,
         folder: str | os.PathLike[str] | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         batches = _batches(tiles)
         first = next(batches)
         own = base.latent_channels
         if base.coefficients is not None:
             own = first.shape[1] * base.coefficients
-        black = base.encode(np.full_like(first[:1], -1.0)).cpu()[0]
+        black = base.encode(np.full_like(first[:1], -1.0), dtype=dtype).cpu()[0]
         self.missing = black[own:]
         self._n = len(tiles)
         self._kept = Store(VIEWS * self._n, (own, *black.shape[1:]), torch.float16, folder)
@@ -251,7 +256,7 @@ class CachedLatents:
         for some in chain([first], batches):
             for view in range(VIEWS):
                 turned = np.rot90(some[..., ::-1] if view > 3 else some, view % 4, axes=(2, 3))
-                latents = base.encode(np.ascontiguousarray(turned)).cpu()
+                latents = base.encode(np.ascontiguousarray(turned), dtype=dtype).cpu()
                 self._kept.put(view * self._n + start, latents[:, :own].half())
             start += len(some)
 

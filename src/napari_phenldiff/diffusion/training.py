@@ -179,7 +179,7 @@ class Training:
             tiles = TrainingTiles(
                 images, scaling.of(name), self.side, limit=MAX_TILES, seed=config.seed
             )
-            latents.append(CachedLatents(self.base, tiles, self._folder))
+            latents.append(CachedLatents(self.base, tiles, self._folder, dtype=self.dtype))
             origins.append(tiles.index)
         return latents, origins
 

@@ -30,7 +30,7 @@ _PASS, _PASS_SAMPLE = 0.55, 0.3
 """A pass of the bundled base without gradients, and what each tile of 128 px adds to it, in times
 of `Hardware.seconds` (45 ms for one tile and 157 ms for eight, where that was 54 ms)."""
 
-_EVALUATIONS = 1.5
+_EVALUATIONS = 1.75
 """Of the network, per step of an inversion."""
 
 _SLOWEST_GPU = 0.05
