@@ -9,8 +9,10 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.flip import flip
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import group_layers
+from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.side_by_side import (
     comparison_panes,
@@ -268,3 +270,50 @@ def test_side_by_side_the_translation_is_the_one_that_is_seen(viewer: ViewerMode
     assert latest_translation(viewer.layers) == second
     side_by_side(viewer).on(translation_panes(viewer.layers, translated))
     assert latest_translation(viewer.layers) == translated
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_scale_bar_is_drawn_in_each_pane(make_napari_viewer, open_in_window, shown: bool):
+    """A bar that had been shown and hidden before failed in napari's canvas."""
+    viewer = make_napari_viewer()
+    translation = open_in_window(viewer)
+    bar = viewer.canvas.overlays.scale_bar
+    bar.visible = True
+    bar.visible = shown
+    switch = side_by_side(viewer)
+    canvas = viewer.window._qt_viewer.canvas
+
+    for _ in range(2):
+        flip(viewer)
+        switch.on(comparison_panes(viewer.layers, translation))
+        assert bar.visible
+        assert len(canvas._viewer_overlay_to_visual[bar]) == 5
+        canvas.on_draw(None)
+        bar.visible = False
+        viewer.layers[0].visible = viewer.layers[1].visible = False
+        viewer.layers[0].visible = viewer.layers[1].visible = True
+        bar.visible = True  # as from napari's menu
+        assert len(canvas._viewer_overlay_to_visual[bar]) == 5
+        switch.off()
+        assert bar.visible == shown
+        assert not viewer.canvas.grid.enabled
+        canvas.on_draw(None)
+    viewer.canvas.grid.enabled = True
+    viewer.canvas.grid.enabled = False
+
+
+@pytest.fixture
+def open_in_window(make_image):
+    """Open images of two conditions and a translation in a viewer; returns the translation."""
+
+    def add(viewer) -> str:
+        images = {name: [make_image(name)] for name in ("treated", "untreated")}
+        for data, arguments, _ in experiment_layers(images):
+            viewer.add_image(data, **arguments)
+        real = next(g for g in group_layers(viewer.layers) if g.name == "untreated")
+        made = images["untreated"]
+        return add_translation(
+            viewer, real.layers, NewTranslation(made, made, source="untreated", target="treated")
+        )
+
+    return add

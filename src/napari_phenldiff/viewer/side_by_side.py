@@ -107,6 +107,11 @@ class SideBySide:
             scale_bar=(bar.gridded, bar.visible),
             camera=(viewer.scene.camera.center, viewer.scene.camera.zoom),
         )
+        # A bar that appears while it belongs into each pane is drawn before napari has one for each
+        # of them, which fails: it is shown here, where there is one pane, and multiplied below.
+        # Without a pixel size it would tell pixels, which says little.
+        bar.gridded = False
+        bar.visible = bar.visible or _has_unit(shown[0])
         _reorder(viewer, shown)
         for layer in viewer.layers:
             layer.visible = layer in shown
@@ -116,9 +121,8 @@ class SideBySide:
         grid.shape = _shape_of_grid(viewer, shown[0], len(panes))
         grid.spacing = _SPACING
         grid.enabled = True
-        bar.gridded = True
-        # Without a pixel size it would tell pixels, which says little.
-        bar.visible = bar.visible or _has_unit(shown[0])
+        bar.gridded = bar.visible
+        bar.events.visible.connect(self._on_bar)
         viewer.reset_view()
         _look_at_smallest(viewer, shown)
         viewer.layers.events.inserted.connect(self._on_layers_changed)
@@ -139,9 +143,12 @@ class SideBySide:
         viewer.layers.events.inserted.disconnect(self._on_layers_changed)
         viewer.layers.events.removed.disconnect(self._on_layers_changed)
         grid.events.enabled.disconnect(self._on_grid_switched)
-        grid.stride, grid.shape, grid.enabled, grid.spacing = before.grid
         bar = viewer.canvas.overlays.scale_bar
-        bar.gridded, bar.visible = before.scale_bar
+        bar.events.visible.disconnect(self._on_bar)
+        bar.gridded = False  # before the panes go that it is drawn in
+        grid.stride, grid.shape, grid.enabled, grid.spacing = before.grid
+        bar.visible = before.scale_bar[1]
+        bar.gridded = before.scale_bar[0]
         for overlay, values in before.overlays:
             _set(overlay, values)
         for layer, visible in before.visible:
@@ -154,6 +161,11 @@ class SideBySide:
     def _on_layers_changed(self, event: Any = None) -> None:
         # Layers are not reordered here: code that adds or removes several relies on their order.
         self._restore(reorder=False)
+
+    def _on_bar(self, event: Any = None) -> None:
+        # While it is hidden, the panes may change in number without a bar for each of them.
+        bar = self._viewer.canvas.overlays.scale_bar
+        bar.gridded = bar.visible
 
     def _on_grid_switched(self, event: Any = None) -> None:
         if not self._viewer.canvas.grid.enabled:
