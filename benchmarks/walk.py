@@ -354,6 +354,8 @@ def seen(viewer: Any) -> Iterator[dict[str, Any]]:
         QMenuBar,
     )
 
+    from napari_phenldiff.widgets.parts.figure_view import FigureView
+
     kinds = (
         (QAbstractButton, "button"),
         (QAbstractSpinBox, "field"),
@@ -382,6 +384,9 @@ def seen(viewer: Any) -> Iterator[dict[str, Any]]:
                     if not area.isEmpty():
                         name = action.text().split("…")[0].split("(")[0].strip()
                         yield entry(name, kind, widget, area, action.isEnabled())
+        for view in top.findChildren(FigureView):
+            if view.busy and not view.visibleRegion().isEmpty():
+                yield entry("Drawing", "label", view, view.rect())
         for kind_of, kind in kinds:
             for widget in top.findChildren(kind_of):
                 area = widget.visibleRegion().boundingRect()

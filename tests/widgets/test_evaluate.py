@@ -42,6 +42,7 @@ def test_what_is_missing_is_said_beside_the_button(qtbot, dock: EvaluateWidget, 
     qtbot.waitUntil(lambda: "about" in dock.job_foot.forecast.text())
     told = dock.job_foot.forecast.text()
     assert "2 times" in told
+    assert "0 of untreated were not trained on" in told
     assert " on CPU, 2 cores." in told
     dock.choices.cycle.setChecked(False)
     assert "once" in dock.job_foot.forecast.text()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QDockWidget, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 
 from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.viewer.layer_groups import group_layers
@@ -139,3 +141,27 @@ def test_tabs_have_short_names_of_their_own(qtbot, viewer):
     for title in titles:
         docks.append(viewer.window.add_plugin_dock_widget(NAME, title)[0])
     qtbot.waitUntil(lambda: [dock.windowTitle() for dock in docks] == titles)
+
+
+def test_the_walk_finds_what_can_be_pressed(qtbot, viewer):
+    """`benchmarks/walk.py` clicks where this says that things are."""
+    path = Path(__file__).parents[2] / "benchmarks" / "walk.py"
+    spec = spec_from_file_location("walk", path)
+    walk = module_from_spec(spec)
+    sys.modules["walk"] = walk  # its dataclasses look there
+    try:
+        spec.loader.exec_module(walk)
+    finally:
+        del sys.modules["walk"]
+    _, tuning = viewer.window.add_plugin_dock_widget(NAME, "Fine-tune")
+    button = tuning.job_foot.button
+    qtbot.waitUntil(lambda: not button.visibleRegion().isEmpty())
+    seen = list(walk.seen(viewer))
+    shown = {one["name"]: one for one in seen}
+    assert shown["Start fine-tuning"]["enabled"]
+    left, top, width, height = shown["Start fine-tuning"]["rect"]
+    middle = QPoint(left + width // 2, top + height // 2)
+    assert QApplication.widgetAt(middle) is button
+    assert "Plugins" in shown
+    assert "Translate with it" not in shown, "there is no run yet"
+    assert ("Steps", "field") in {(one["name"], one["kind"]) for one in seen}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from qtpy.compat import isalive
 from superqt.utils import signals_blocked
 
@@ -17,9 +15,7 @@ from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.profiles.channels import suggested_channel
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.runs.config import TranslationConfig
-from napari_phenldiff.runs.hardware import Hardware
-from napari_phenldiff.runs.translation_settings import settings_of_run
+from napari_phenldiff.viewer.evaluation_forecast import EvaluationForecast
 from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
 from napari_phenldiff.viewer.evaluations import evaluations_of
 from napari_phenldiff.viewer.preferences import preferences
@@ -163,28 +159,21 @@ class EvaluateWidget(DropPanel):
 
     def _forecast(self) -> str:
         """Say what is done and how long it takes, as soon as the speed of the machine is known."""
-        source, _ = self.data.choices()
-        images, rounds = self.choices.images.value(), self.choices.rounds()
-        times = "once" if rounds == 1 else f"{rounds} times"
-        told = f"Translates up to {images} images, each {times}"
-        wishes = preferences()
-        hardware = estimate.KNOWN.get((wishes.device, wishes.precision))
+        run, wishes = self.choices.run, preferences()
+        if run is None:
+            return ""
+        key = (wishes.device, wishes.precision)
+        hardware = estimate.KNOWN.get(key)
         if hardware is None:
-            self._speed.ask(lambda: estimate.hardware_of(wishes.device, wishes.precision))
-            return f"{told}. How long that takes is being found out …"
-        run = self.choices.run
-        if not isinstance(hardware, Hardware) or run is None or source is None or not source.sizes:
-            return f"{told}."
-        asked = {"source": run.conditions[0], "target": run.conditions[1]}
-        try:
-            config = TranslationConfig.model_validate(asked | self.translation.values())
-            config = settings_of_run(run, config)
-        except (InputError, ValidationError):
-            return f"{told}."
-        some = min(images, source.n_images) * rounds
-        largest = max(source.sizes, key=math.prod)
-        time = estimate.translation_time(largest, some, config, run, hardware)
-        return f"{told}: about {time} on {hardware.name}." if time else f"{told}."
+            self._speed.ask(lambda: estimate.hardware_of(*key))
+        return EvaluationForecast(
+            run,
+            [choice for choice in self.data.choices() if choice is not None],
+            self.choices.images.value(),
+            self.choices.rounds(),
+            self.choices.trained_too.isChecked(),
+            self.translation.values(),
+        ).text(hardware)
 
     def _on_speed(self, found: object) -> None:
         if isalive(self):

@@ -156,11 +156,13 @@ class _Picture(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        if self._image is not None:
-            painter = QPainter(self)
+        painter = QPainter(self)
+        if self._image is None:
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "Drawing …")
+        else:
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.drawImage(self.rect(), self._image)
-            painter.end()
+        painter.end()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         super().resizeEvent(event)
