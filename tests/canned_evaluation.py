@@ -20,9 +20,16 @@ from napari_phenldiff.evaluation.verdict import judge
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.measure import measure
+from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 
-def write_evaluation(out: Path, *, null: float = 0.01, profile: str = "area") -> None:
+def write_evaluation(
+    out: Path,
+    *,
+    null: float = 0.01,
+    profile: str = "area",
+    settings: Settings | None = None,
+) -> None:
     """Write an evaluation; `null` is what the null translation changes, and speaks against 1."""
     pairs = list(simulate_pairs("translocation", 4, size=64))
     before, after = [pair.source for pair in pairs], [pair.target for pair in pairs]
@@ -33,7 +40,7 @@ def write_evaluation(out: Path, *, null: float = 0.01, profile: str = "area") ->
         "translated": after,
         "own condition": before,
     }
-    measurement = measure(profile, groups)
+    measurement = measure(profile, groups, settings)
     real = Effect(1.0, 0.9, 1.1, 0.001, 0.0001, 8, 8)
     none = Effect(null, null - 0.005, null + 0.005, 0.01, 0.0001, 8, 8)
     recovery = (0.8, 0.7, 0.9)

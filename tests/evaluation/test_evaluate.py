@@ -352,9 +352,11 @@ def test_images_of_one_well_cannot_tell(model, honest, data, fast, tmp_path, lon
     assert f"images of {lonely} come from one well" in m.verdict.reason
     assert m.counted == "wells"
     assert not any(np.isfinite(row["p_value"]) for row in m.effects if row["effect"] == "real")
-    # Shown is what these images show, without an interval.
-    assert m.recovery.value == pytest.approx(1, abs=0.2)
-    assert np.isnan(m.recovery.low)
+    # What no test speaks of is not told as a number anywhere.
+    assert np.isnan(m.recovery.value)
+    (rule,) = (f for f in m.verdict.findings if f.rule == "How much of the real effect it shows")
+    assert rule.text.endswith(f"is not defined: {m.recovery.reason}.")
+    assert m.recovery.reason == "there is no test of the real images"
     m.write(tmp_path / "metrics.json")
     assert read_metrics(tmp_path / "metrics.json").verdict == m.verdict
     text = write_document(tmp_path / "report.html", found).read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
+from napari_phenldiff.evaluation.schema import Recovered
 from napari_phenldiff.images.channel_match import match_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.jobs.requests import read_request, write_request
 from napari_phenldiff.measurement.profiles.area import AreaSettings
+from napari_phenldiff.measurement.profiles.golgi import GolgiSettings
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.viewer.conditions import conditions_in_folder, conditions_of_layers
@@ -191,6 +194,31 @@ def test_an_evaluation_is_read_back(tmp_path: Path, write_evaluation):
     measurement = good.measurement()
     assert measurement.conditions[2:4] == ("reconstructed", "translated")
     assert good.draw(theme="light").axes
+
+
+def test_the_figure_shows_what_was_judged(tmp_path: Path, write_evaluation):
+    # Without nuclei another measurement is the main one of the Golgi than with them.
+    write_evaluation(tmp_path / "one", profile="golgi", settings=GolgiSettings(channel="marker"))
+    found = FoundEvaluation.read(tmp_path / "one")
+    assert found.metrics.measurement == "half_area_fraction"
+    assert found.measurement().main_column == "half_area_fraction"
+    (axes,) = found.draw(theme="light").axes
+    assert "area that holds half" in axes.get_ylabel().replace("\n", " ")
+    assert "n = 0" not in " ".join(label.get_text() for label in axes.get_xticklabels())
+
+
+def test_a_recovery_that_is_not_defined_is_none_in_the_figure_either(
+    tmp_path: Path, write_evaluation
+):
+    write_evaluation(tmp_path / "one")
+    found = FoundEvaluation.read(tmp_path / "one")
+    none = Recovered(value=math.nan, low=math.nan, high=math.nan, reason="there is no test")
+    found = replace(found, metrics=found.metrics.model_copy(update={"recovery": none}))
+    assert dict(found.numbers())["Recovery"] == "not defined: there is no test"
+    (axes,) = found.draw(theme="light").axes
+    assert axes.get_title(loc="left").replace("\n", " ") == (
+        "recovery not defined: there is no test"
+    )
 
 
 def test_a_damaged_evaluation_is_told(tmp_path: Path, write_evaluation):

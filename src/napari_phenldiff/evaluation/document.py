@@ -135,6 +135,7 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
             translated=names["translated"],
             wells=evaluation.units,
             theme=theme,
+            no_recovery=m.recovery.reason if math.isnan(m.recovery.value) else "",
         )
 
     def draw_effects(theme: ThemeName) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from napari_phenldiff.evaluation.progress import WITHOUT_MODEL, Course, OnStep
 from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
 from napari_phenldiff.evaluation.structure import structure_and_layout
 from napari_phenldiff.evaluation.truth import against_truth
-from napari_phenldiff.evaluation.verdict import judge
+from napari_phenldiff.evaluation.verdict import judge, why_no_recovery
 from napari_phenldiff.evaluation.wording import NO_WELLS, TRAINED_WELLS
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
@@ -293,13 +293,13 @@ def evaluate(
     measured = Measured(profile, measurement.settings, measurement.thresholds, main, wells)
     rows = {str(r["effect"]): r for r in table[table["measurement"] == main].to_dict("records")}
     real_effect, made_effect = (Effect.from_row(rows[name]) for name in ("real", "translated"))
-    row = rows["translated"]
-    recovered = Recovered(
-        value=float(row["recovery"]),
-        low=float(row["recovery_low"]),
-        high=float(row["recovery_high"]),
-        reason=str(row["note"]),
-    )
+    rules = rules or Rules()
+    recovered = _recovered(rows["translated"], real_effect, rules)
+    if np.isnan(recovered.value):
+        # The tables say no more than the verdict.
+        row = (table["measurement"] == main) & (table["effect"] == "translated")
+        table.loc[row, ["recovery", "recovery_low", "recovery_high"]] = np.nan
+        table.loc[row & (table["note"] == ""), "note"] = recovered.reason
     # The images to be translated are the first of the real ones.
     real = measurement.values(names["source"])[: len(sources)]
     null_effect = _paired(
@@ -349,7 +349,6 @@ def evaluate(
     course.end()
     _warn_about_wells(model, chosen, config.wells, units, notes)
 
-    rules = rules or Rules()
     verdict = judge(
         Evidence(
             real=real_effect,
@@ -452,6 +451,15 @@ def _paired(before: np.ndarray, after: np.ndarray) -> Effect:
     from napari_phenldiff.measurement.statistics.compare import compare
 
     return Effect.from_comparison(compare(before, after, paired=True), "Wilcoxon signed-rank")
+
+
+def _recovered(row: Mapping[str, Any], real: Effect, rules: Rules) -> Recovered:
+    """Take the recovered part of the real effect from its row, if the verdict may speak of it."""
+    value, low, high = (float(row[f"recovery{end}"]) for end in ("", "_low", "_high"))
+    why = why_no_recovery(real, (value, low, high), rules)
+    if why:
+        value = low = high = np.nan
+    return Recovered(value=value, low=low, high=high, reason=why)
 
 
 def _warn_about_wells(

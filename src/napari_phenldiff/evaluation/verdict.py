@@ -116,9 +116,9 @@ def _recovery(e: Evidence, rules: Rules) -> Finding:
     rule = "How much of the real effect it shows"
     value, low, high = e.recovery
     limits = f"{rules.least_recovery:g} to {rules.most_recovery:g}"
-    # A part of what is not shown to be there would contradict that it is not.
-    if not e.real.shown(rules.alpha) or any(map(math.isnan, e.recovery)):
-        return Finding(rule, "open", "How much of the real effect it shows is not defined.")
+    why = why_no_recovery(e.real, e.recovery, rules)
+    if why:
+        return Finding(rule, "open", f"How much of the real effect it shows is not defined: {why}.")
     shown = f"It shows {value:.2f} of the real effect ({low:.2f} to {high:.2f})"
     if high < rules.least_recovery or low > rules.most_recovery:
         return Finding(rule, "against", f"{shown}, which is outside of {limits}.")
@@ -132,6 +132,28 @@ def _recovery(e: Evidence, rules: Rules) -> Finding:
     if low > 1:
         return Finding(rule, "for", f"{shown}: more than there is, but within {limits}.")
     return Finding(rule, "for", f"{shown}, which may be all of it.")
+
+
+def why_no_recovery(
+    real: Effect, recovery: tuple[float, float, float], rules: Rules | None = None
+) -> str:
+    """Say why the recovered part of the real effect is not defined; empty if it is.
+
+    Parameters
+    ----------
+    real : Effect
+    recovery : tuple of float
+        With its interval.
+    rules : Rules, optional
+    """
+    if real.no_p_value:
+        return "there is no test of the real images"
+    # A part of what is not shown to be there would contradict that it is not.
+    if not real.shown((rules or Rules()).alpha):
+        return "real images are not shown to differ"
+    if any(map(math.isnan, recovery)):
+        return "there is no test of the translated images"
+    return ""
 
 
 def _null(e: Evidence, rules: Rules) -> Finding:

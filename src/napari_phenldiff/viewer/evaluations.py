@@ -135,7 +135,7 @@ class FoundEvaluation:
         from napari_phenldiff.measurement.figures.four_groups import four_groups
         from napari_phenldiff.measurement.statistics.units import wells_by_pattern
 
-        measurement = self.measurement()
+        measurement, recovery = self.measurement(), self.metrics.recovery
         pattern = self.metrics.provenance.get("evaluation", {}).get("wells")
         # In the order in which `evaluate` measured them; a condition may have any name.
         source, target, reconstructed, translated, *_ = measurement.conditions
@@ -146,6 +146,8 @@ class FoundEvaluation:
                 target=target,
                 reconstructed=reconstructed,
                 translated=translated,
+                column=self.metrics.measurement,
+                no_recovery=recovery.reason if math.isnan(recovery.value) else "",
                 wells=None if pattern is None else wells_by_pattern(measurement, pattern),
                 theme=theme,
                 narrow=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +60,7 @@ def four_groups(
     theme: ThemeName = "light",
     strength: float = 1.0,
     narrow: bool = False,
+    no_recovery: str = "",
     seed: int = 0,
 ) -> Figure:
     """Show one measurement on real and translated images of both conditions.
@@ -90,6 +91,8 @@ def four_groups(
         At which the images were translated; it is told where it is not 1.
     narrow : bool
         Whether it is shown in a place that is rather high than wide.
+    no_recovery : str
+        Why recovery is not told, for whoever judges more strictly than `recovery`.
     seed : int
         Seed of the sideways places of dots.
 
@@ -145,7 +148,9 @@ def four_groups(
                 # The shift that recovery is a part of, so that the numbers fit together.
                 shift = recovered.translated_effect
                 _bracket(axes, groups[2], groups[3], shift, made.found, colors)
-            told = recovery_text(recovered)
+            told = recovery_text(
+                replace(recovered, value=math.nan, reason=no_recovery) if no_recovery else recovered
+            )
             told = textwrap.fill(told, _TITLE_LETTERS) if narrow else told
             axes.set_title(told, loc="left", fontsize=9, pad=10)
         known = {group.name: int(np.isfinite(values[group.name]).sum()) for group in groups}

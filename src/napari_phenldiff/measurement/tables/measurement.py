@@ -218,7 +218,7 @@ def read_measurement(path: str | os.PathLike[str]) -> Measurement:
     """
     path = Path(path)
     profile, settings, thresholds = read_settings(path.with_name(f"{path.stem}_settings.json"))
-    kind = find_profile(profile)
+    kind = find_profile(profile).suited(settings)
     images = _read(path)
     lacking = [name for name in ("image", "condition", kind.main_column) if name not in images]
     if lacking:
