@@ -119,7 +119,7 @@ def test_the_next_dock_can_be_set_up_before_it_starts(
     _, tuning = viewer.window.add_plugin_dock_widget(NAME, "Fine-tune")
     viewer.window.add_plugin_dock_widget(NAME, "Translate")
     qtbot.wait(50)
-    assert not tuning.next.isVisible()
+    assert not tuning.next.go.isEnabled()
     tuning.start()
     until_ended(tuning)
     tuning.next.set_up.click()

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtCore import QPoint
+from qtpy.QtWidgets import QApplication
 
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
@@ -178,11 +180,17 @@ def test_there_is_nothing_to_compare_or_measure_before_all_layers_are_there(
     add_translated(model, images, images)
     dock.refresh()
     assert not dock.compare.isEnabled()
-    assert not dock.next.isVisibleTo(dock)
+    assert not dock.next.go.isEnabled()
+    dock.resize(dock.sizeHint())
+    dock.show()
+    QApplication.processEvents()
+    place = dock.compare.mapTo(dock, QPoint(0, 0))
     while later:
         later.pop(0)()
     assert dock.compare.isEnabled()
-    assert dock.next.isVisibleTo(dock)
+    assert dock.next.go.isEnabled()
+    QApplication.processEvents()
+    assert dock.compare.mapTo(dock, QPoint(0, 0)) == place, "nothing moves under the mouse"
 
 
 def test_compare_shows_five_panes_and_goes_back(

@@ -87,6 +87,7 @@ class FineTuneWidget(DropPanel):
             "Translate with it",
             "Open Translate, aimed at this run and its own direction, and translate all images of "
             "its source",
+            "Fine-tune first, or choose a run above; then images can be translated with it.",
         )
         self.foot.addWidget(self.next)
         self._suggested: Path | None = None
@@ -171,7 +172,7 @@ class FineTuneWidget(DropPanel):
         path = self.out.path()
         self.new_run.setVisible(not live and (run is not None or (path and is_run(path)) is True))
         usable = job is not None and not live and why_unusable(job.path) is None
-        self.next.setVisible(usable)
+        self.next.set_ready(usable)
 
     def _on_runs(self) -> None:
         if isalive(self):

@@ -74,6 +74,7 @@ class MeasureWidget(DropPanel):
             "Open Evaluate, aimed at the run that translated these images and at this profile, "
             "and judge it",
         )
+            "Measure a translation first; then the run that made it can be evaluated.",
         self.foot.addWidget(self.next)
         self._watch = LayerWatch(viewer, self)
         self._restore()
@@ -141,7 +142,8 @@ class MeasureWidget(DropPanel):
         self.job_foot.set_asked(self._key())
         job = self.job_foot.job
         live = job is not None and job.state.live
-        self.next.setVisible(self.results.measured is not None and bool(self._run()) and not live)
+        ready = self.results.measured is not None and bool(self._run()) and not live
+        self.next.set_ready(ready)
 
     def _key(self) -> str:
         """Return what a failure is about: with something else filled in, it is over."""

@@ -85,6 +85,7 @@ class TranslateWidget(DropPanel):
         self.next = NextStep(
             "Measure it",
             "Open Measure, aimed at this translation and its two conditions, and measure",
+            "Translate images first; then they can be measured.",
         )
         self.foot.addWidget(self.next)
 
@@ -283,7 +284,7 @@ class TranslateWidget(DropPanel):
         self.flip.setEnabled(can)
         self.figure.setEnabled(can)
         job = self.job_foot.job
-        self.next.setVisible(can and whole and (job is None or not job.state.live))
+        self.next.set_ready(can and whole and (job is None or not job.state.live))
         first = "Translate images first; then they can be shown next to the real ones."
         self.compare.setToolTip(
             "Real, reconstructed and translated images, what has changed, and real images of the "

@@ -21,7 +21,10 @@ _OPEN = {
 
 
 class NextStep(QWidget):
-    """Two buttons at the foot of a dock, once there is something to go on with.
+    """Two buttons at the foot of a dock, disabled until there is something to go on with.
+
+    They have their place from the beginning: a row that appeared would move what lies above it
+    under the mouse, and the next click would start work that nobody asked for.
 
     The first one opens the next dock, aims it at what this one has made, and starts it with what
     is filled in there. The second one leaves the start to the user, who may change things first.
@@ -32,24 +35,35 @@ class NextStep(QWidget):
         What the first button says.
     tooltip : str
         What it does.
+    before : str
+        What has to be done before, told as long as it has not.
     """
 
     asked = Signal(bool)
     """Emitted with whether the next dock is to start."""
 
-    def __init__(self, text: str, tooltip: str) -> None:
+    def __init__(self, text: str, tooltip: str, before: str) -> None:
         super().__init__()
+        self._before = before
         self.go = QPushButton(text)
-        self.go.setToolTip(tooltip)
         self.set_up = QPushButton("Set up first")
-        self.set_up.setToolTip("Open the next dock, aimed at the same, and start nothing yet")
+        self._tooltips = {
+            self.go: tooltip,
+            self.set_up: "Open the next dock, aimed at the same, and start nothing yet",
+        }
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.go, 2)
         row.addWidget(self.set_up, 1)
         self.go.clicked.connect(lambda: self.asked.emit(True))
         self.set_up.clicked.connect(lambda: self.asked.emit(False))
-        self.setVisible(False)
+        self.set_ready(False)
+
+    def set_ready(self, ready: bool) -> None:
+        """Let the buttons be pressed or not."""
+        for button, tooltip in self._tooltips.items():
+            button.setEnabled(ready)
+            button.setToolTip(tooltip if ready else self._before)
 
 
 def open_dock(beside: DropPanel, title: str) -> Any:
