@@ -294,3 +294,13 @@ def test_the_time_of_a_translation_grows_with_tiles_and_steps(run: Run):
     assert told((128, 128), 16)[0] > 5 * low
     assert told((128, 128), 1, inference_steps=100)[0] >= 3.5 * low
     assert translation_time((128, 128), 1, config, run, replace(hardware, seconds=0)) == ""
+
+
+def test_a_machine_that_does_not_answer_in_time_is_told_in_a_sentence(monkeypatch):
+    def hang(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(module.subprocess, "run", hang)
+    told = in_words(ask_hardware())
+    assert told.startswith("Could not find out what devices there are; the CPU is used")
+    assert "TimeoutExpired" not in told

@@ -5,6 +5,7 @@ torch is not imported here: a child process, ``phenldiff device``, tells what th
 
 from __future__ import annotations
 
+import logging
 import socket
 import statistics
 import subprocess
@@ -23,6 +24,8 @@ from napari_phenldiff.runs.events import Event, Started, Step, read_events
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.hardware import Hardware
 
+_log = logging.getLogger(__name__)
+
 STEP = 16.0
 """A training step of the bundled base, batch 16 and 128 px, in times of `Hardware.seconds`."""
 
@@ -38,6 +41,11 @@ _SLOWEST_GPU = 0.05
 
 KNOWN: dict[tuple[str, str], Hardware | str] = {}
 """What `ask_hardware` has said, by device and precision: it does not change while napari runs."""
+
+UNKNOWN = (
+    "Could not find out what devices there are; the CPU is used if no other is found at the start."
+)
+"""What is said where the child process gave no answer."""
 
 _ASKING = threading.Lock()
 
@@ -139,8 +147,9 @@ def ask_hardware(device: str = "auto", precision: str = "auto") -> Hardware | st
             return Hardware.from_json(done.stdout.strip().splitlines()[-1])
         said = done.stderr.strip().splitlines()
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        said = [f"{type(error).__name__}: {error}"]
-    return said[-1].removeprefix("phenldiff: ") if said else "It is not known what computes here."
+        _log.warning("what computes here is not known: %s", error)
+        said = []
+    return said[-1].removeprefix("phenldiff: ") if said else UNKNOWN
 
 
 def estimate(work: Work, hardware: Hardware, past: float | None = None) -> Estimate:
