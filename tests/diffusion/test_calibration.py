@@ -104,6 +104,39 @@ def test_the_guidance_is_the_best_one_and_has_nothing_to_do_with_freedom():
     assert Calibration(source="a", target="b", images=5, trials=trials).chosen == trials[1]
 
 
+def test_an_effect_of_brightness_does_not_stand_for_one_of_structure():
+    drawn = {"freedom": 0, "to_source": 0.0}
+    dimmer = Trial(**drawn, guidance=1, to_target=0.69, effect=0.9, structure=0.5)
+    beads = Trial(**drawn, guidance=1.35, to_target=0.73, effect=1.2, structure=0.85)
+    found = Calibration(source="a", target="b", images=5, trials=(dimmer, beads))
+    assert found.chosen == beads
+    # where structure does not differ, it has no say
+    others = tuple(one.model_copy(update={"structure": None}) for one in (dimmer, beads))
+    assert found.model_copy(update={"trials": others}).chosen.guidance == 1
+
+
+def stripes(n: int, *, beaded: bool) -> torch.Tensor:
+    """Latents that are as bright, of parallel filaments or of the same light in every direction."""
+    z = latents(0.0, n)
+    if not beaded:
+        z[:, 2] *= 0.1
+        z[:, 1] *= 1.4
+    return z
+
+
+def test_structure_that_differs_is_seen():
+    found = calibrate(
+        Pretended(0.0, 3.0), stripes(10, beaded=False), stripes(40, beaded=False),
+        stripes(40, beaded=True), CONFIG,
+    )  # fmt: skip
+    assert all(trial.structure is not None for trial in found.trials)
+    assert found.trials[0].structure == pytest.approx(0, abs=0.1)
+    same = calibrate(
+        Pretended(2.0, 3.0), latents(0.0, 10), latents(0.0, 40), latents(2.0, 40), CONFIG
+    )
+    assert all(trial.structure is None for trial in same.trials)
+
+
 def test_freedom_is_for_better_pictures_and_not_for_a_larger_effect():
     drawn = {"guidance": 2, "to_source": 0.0}
     trials = (

@@ -6,7 +6,12 @@ from collections.abc import Iterable
 
 import torch
 
-from napari_phenldiff.diffusion.conditioning import Batches, describe_all, in_batches
+from napari_phenldiff.diffusion.conditioning import (
+    Batches,
+    describe_all,
+    describe_structure,
+    in_batches,
+)
 from napari_phenldiff.diffusion.freedom import field_noise
 from napari_phenldiff.diffusion.guidance import LatentTranslator
 from napari_phenldiff.runs.calibration import Calibration, Trial
@@ -17,6 +22,9 @@ FREEDOMS = (0.0, 0.3, 0.5, 0.7)
 MOST_TILES = 8
 """Largest number of tiles translated: each takes some 20 passes per setting and strength."""
 _FIRST_GUIDANCES, _FIRST_FREEDOM = (1.35, 1.75), 0.5
+_DIFFERENT = 0.5
+"""Structure has a say where source and target differ by so many standard deviations (root mean
+square over its descriptors)."""
 _HOPELESS = 0.1
 """The other freedoms are not tried if pictures are worse with the first one by more than this."""
 
@@ -62,7 +70,9 @@ def calibrate(
 
     unknown = unknown[:MOST_TILES]
     real = [torch.cat([described(some) for some in in_batches(one)]) for one in (sources, targets)]
-    judge = _TrialScorer(described(unknown), *real)
+    first = unknown[:1].unflatten(1, (-1, coefficients))[:, asked].flatten(1, 2)
+    structure = describe_structure(first.cpu(), coefficients).shape[1] if coefficients >= 3 else 0
+    judge = _TrialScorer(described(unknown), *real, structure=structure)
     inversion = translator.invert(unknown, config)
     n, channels, height, width = unknown.shape
     noise = field_noise([(0, 0)] * n, (channels, height, width), factor=1, seed=config.seed)
@@ -90,26 +100,36 @@ def calibrate(
 
 
 class _TrialScorer:
-    """Scores trials by distances between descriptors, in units of their spread in a condition."""
+    """Scores trials by distances between descriptors, in units of their spread in a condition.
 
-    def __init__(self, unknown: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor) -> None:
+    The last `structure` descriptors are those of `describe_structure`.
+    """
+
+    def __init__(
+        self,
+        unknown: torch.Tensor,
+        sources: torch.Tensor,
+        targets: torch.Tensor,
+        *,
+        structure: int,
+    ) -> None:
         spread = (0.5 * (sources.var(0) + targets.var(0))).sqrt()
         self._spread = spread.clamp_min(0.05 * spread.mean().clamp_min(1e-6))
         self._sources, self._targets = sources / self._spread, targets / self._spread
         self._apart = self._distance(self._sources, self._targets)
         self._typical = self._distance(unknown / self._spread, self._sources)
         self._line = self._targets.mean(0) - self._sources.mean(0)
-        # Means of few images differ by chance. Without subtracting that, every effect would look
-        # too small.
-        length = float(self._line @ self._line)
-        chance = len(spread) * (1 / len(sources) + 1 / len(targets))
-        self._length = max(length - chance, 0.25 * length)
+        self._structure = slice(len(spread) - structure, None)
+        of_structure = self._line[self._structure]
+        self._structure_differs = structure > 0 and (
+            self._length(of_structure) > structure * _DIFFERENT**2
+        )
 
     def __call__(
         self, back: torch.Tensor, there: torch.Tensor, guidance: float, freedom: float
     ) -> Trial:
         back, there = back / self._spread, there / self._spread
-        change = (there.mean(0) - back.mean(0)) @ self._line
+        change = there.mean(0) - back.mean(0)
         return Trial(
             guidance=guidance,
             freedom=freedom,
@@ -117,8 +137,25 @@ class _TrialScorer:
             # Structures that are drawn anew are other ones, which is the purpose of freedom. What
             # counts is whether they could be those of the source condition.
             to_source=max(0.0, self._distance(back, self._sources) - self._typical) / self._apart,
-            effect=float(change) / self._length,
+            effect=self._effect(change, self._line),
+            structure=self._effect(change[self._structure], self._line[self._structure])
+            if self._structure_differs
+            else None,
         )
+
+    def _effect(self, change: torch.Tensor, line: torch.Tensor) -> float:
+        """Return how far a change goes along a line, as a fraction of its length."""
+        return float(change @ line) / self._length(line)
+
+    def _length(self, line: torch.Tensor) -> float:
+        """Return the squared length of a line, without what is chance.
+
+        Means of few images differ by chance. Without subtracting that, every effect would look too
+        small.
+        """
+        length = float(line @ line)
+        chance = len(line) * (1 / len(self._sources) + 1 / len(self._targets))
+        return max(length - chance, 0.25 * length)
 
     @staticmethod
     def _distance(first: torch.Tensor, second: torch.Tensor) -> float:

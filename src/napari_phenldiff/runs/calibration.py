@@ -34,6 +34,9 @@ class Trial(BaseModel):
     effect : float
         Change from reconstructed to translated images along the line from source to target, as a
         fraction of the real change.
+    structure : float, optional
+        The same in descriptors that do not depend on brightness alone; None if these hardly differ
+        between source and target, and in runs of older versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +46,7 @@ class Trial(BaseModel):
     to_target: _Finite
     to_source: _Finite
     effect: _Finite
+    structure: _Finite | None = None
 
     @property
     def picture_error(self) -> float:
@@ -54,9 +58,11 @@ class Trial(BaseModel):
         """Sum of the errors, in which that of the effect counts twice; lower is better.
 
         How large an effect is will be measured and reported. Distances mostly tell how well the
-        images are drawn, on which guidance has less influence.
+        images are drawn, on which guidance has less influence. Where structure differs its effect
+        counts by itself: brightness, which changes first, may overshoot while it is behind.
         """
-        return self.picture_error + 2 * abs(1 - self.effect)
+        structure = self.effect if self.structure is None else self.structure
+        return self.picture_error + abs(1 - self.effect) + abs(1 - structure)
 
 
 class Calibration(BaseModel):
