@@ -10,17 +10,26 @@ from napari.layers import Labels
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.profiles.area import AreaSettings
+from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import group_layers
-from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
+from napari_phenldiff.viewer.measuring import (
+    Measured,
+    MeasuringRequest,
+    run_measurement,
+    translations,
+)
 from napari_phenldiff.viewer.objects import (
     ObjectRows,
     add_objects,
     make_layers,
     object_layers,
+    outdated_labels,
     show_image,
     show_object,
 )
 from napari_phenldiff.viewer.reader import experiment_layers
+from napari_phenldiff.viewer.results import NewTranslation, add_translation
+from napari_phenldiff.viewer.shown_strength import show_at
 from napari_phenldiff.viewer.side_by_side import side_by_side
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
@@ -155,3 +164,63 @@ def test_objects_lie_on_their_images_wherever_these_are(viewer: ViewerModel):
     np.testing.assert_array_equal(layer.translate, (5, 0, 10, 20))
     show_image(viewer, measured, 4)
     assert viewer.dims.point[0] == 6
+
+
+def test_what_was_painted_or_given_is_kept_and_the_new_lies_beside_it(
+    measured: Measured, viewer: ViewerModel
+):
+    painted, given = (
+        viewer.layers["treated: objects"],
+        viewer.layers["untreated: objects (96 × 96)"],
+    )
+    painted.paint((0, 5, 5), 77)
+    for _ in range(2):
+        again = run_measurement(
+            MeasuringRequest("translocation", *group_layers(viewer.layers)[::-1])
+        )
+        add_objects(viewer, make_layers(object_layers(again)), keep=[given])
+        assert painted in viewer.layers
+        assert painted.data[0, 5, 5] == 77
+        assert given in viewer.layers
+        rows = ObjectRows(again, viewer.layers)
+        assert len(rows.layers) == 3
+        assert not {painted, given} & set(rows.layers)
+        # those of the second measurement take the place of those of the first
+        assert sum(isinstance(layer, Labels) for layer in viewer.layers) == 5
+
+
+def test_labels_of_another_strength_or_translation_are_told(viewer: ViewerModel):
+    pairs = list(simulate_pairs("translocation", 4, size=64))
+    conditions = {
+        "untreated": [pair.source for pair in pairs[:2]],
+        "treated": [pair.target for pair in pairs[2:]],
+    }
+    for data, arguments, _ in experiment_layers(conditions):
+        viewer.add_image(data, **arguments)
+    source, target = sorted(group_layers(viewer.layers), key=lambda group: group.name)[::-1]
+    images = list(FieldImages(source))
+    made = NewTranslation(images, images, source="untreated", target="treated")
+    translation = add_translation(viewer, source.layers, made)
+
+    def request(labels: dict[str, Any] | None = None) -> MeasuringRequest:
+        (made,) = translations(viewer.layers).values()
+        return MeasuringRequest("translocation", source, target, **made, labels=labels)
+
+    measured = run_measurement(request().snapshot())
+    add_objects(viewer, make_layers(object_layers(measured)))
+    names = ("untreated", "treated", "reconstructed", "translated")
+    labels = {name: viewer.layers[f"{name}: objects"] for name in names}
+    assert outdated_labels(request(labels)) == ()
+    assert outdated_labels(request({**labels, "translated": labels["untreated"]})) == ()
+
+    for place, image in enumerate(images):
+        show_at(viewer.layers, translation, place, image, 1.8)
+    (told,) = outdated_labels(request(labels))
+    assert '"translated: objects" is older than its images' in told
+    assert "strength 1, and strength 1.8 is shown" in told
+
+    for name in ("reconstructed", "translated"):
+        labels[name].metadata["napari-phenldiff-measurement"]["translation"] = "t0"
+    assert ["another translation" in text for text in outdated_labels(request(labels))] == [
+        True
+    ] * 2

@@ -6,7 +6,8 @@ its features belongs to one object; row 0 is the background, as napari counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.image_places import move_sliders
 from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.layer_groups import LayerInfo
-from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
+from napari_phenldiff.viewer.measuring import TRANSLATED, Measured, MeasuredGroup, MeasuringRequest
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns
 
@@ -31,7 +32,8 @@ MEASUREMENT_METADATA_KEY = "napari-phenldiff-measurement"
 
 ``identity`` of the measurement, ``condition`` (name of the group), ``lot`` (which of its lots),
 ``profile``, ``settings``, ``thresholds``, ``labels`` (layers used in place of thresholds),
-``images``, and ``offsets``: what is added to the numbers of the table of cells in each of them.
+``images``, ``strength`` and ``translation`` of the images, and ``offsets``: what is added to the
+numbers of the table of cells in each of them.
 """
 
 LINES = "centre lines"
@@ -98,6 +100,8 @@ def _lot(
                 "settings": measurement.settings.model_dump(mode="json"),
                 "thresholds": dict(measurement.thresholds),
                 "labels": dict(measured.labels),
+                "strength": measured.strength,
+                "translation": group.group[2],
                 "images": list(lot.names),
                 "offsets": offsets,
             }
@@ -164,6 +168,32 @@ def measurement_of(layer: Any) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) and "identity" in entry else None
 
 
+def outdated_labels(request: MeasuringRequest) -> tuple[str, ...]:
+    """Say which labels layers show the objects of another translation than the one measured.
+
+    They were cut out before its dial was turned, or are those of another one: where objects have
+    moved or changed their size, the labels lie beside them.
+    """
+    told = []
+    for name, group in request.groups().items():
+        layer = (request.labels or {}).get(name)
+        entry = None if layer is None else measurement_of(layer)
+        if entry is None or entry.get("condition") != name or "strength" not in entry:
+            continue
+        if entry.get("translation") != group.translation:
+            told.append(
+                f'The labels layer "{layer.name}" shows the objects of another translation: cut '
+                "them out anew, with thresholds or by hand."
+            )
+        elif name == TRANSLATED and entry["strength"] != request.strength():
+            told.append(
+                f'The labels layer "{layer.name}" is older than its images: its objects are those '
+                f"of strength {entry['strength']:g}, and strength {request.strength():g} is shown. "
+                "Cut them out anew, with thresholds or by hand."
+            )
+    return tuple(told)
+
+
 def make_layers(tuples: Iterable[LayerDataTuple]) -> list[Labels]:
     """Make labels layers, with outlines, for `add_objects`.
 
@@ -183,30 +213,57 @@ def make_layers(tuples: Iterable[LayerDataTuple]) -> list[Labels]:
     return layers
 
 
-def add_objects(viewer: ViewerModel, layers: Sequence[Labels], later: Later | None = None) -> None:
+def add_objects(
+    viewer: ViewerModel,
+    layers: Sequence[Labels],
+    later: Later | None = None,
+    keep: Collection[Any] = (),
+) -> None:
     """Add labels layers; a measurement made again takes the place of the one before.
 
-    A layer that the user has renamed is kept. The one that is shown is active afterwards, so that
-    napari's own table of features shows its objects. In a window they are added one at a time, see
-    `in_turns`.
+    A layer that the user has renamed or painted in is kept, and so are those of ``keep``, which the
+    measurement took its objects from: what is new lies beside them. The one that is shown is active
+    afterwards, so that napari's own table of features shows its objects. In a window they are added
+    one at a time, see `in_turns`.
     """
-    in_turns(viewer, _adding(viewer, layers), later)
+    in_turns(viewer, _adding(viewer, layers, [*keep]), later)
 
 
-def _adding(viewer: ViewerModel, layers: Sequence[Labels]) -> Iterator[None]:
+def _adding(viewer: ViewerModel, layers: Sequence[Labels], keep: Sequence[Any]) -> Iterator[None]:
     """Add a layer in each step."""
     for layer in layers:
-        old = next((x for x in viewer.layers if x.name == layer.name and measurement_of(x)), None)
+        replaced = (x for x in viewer.layers if _is_former(x, layer.name) and x not in keep)
+        old = next(replaced, None)
         if old is not None:
             layer.visible = old.visible
             viewer.layers.remove(old)
             yield
+        layer.events.paint.connect(_remember_paint)
         yield from add_quietly(viewer, layer)
         yield
     shown = [layer for layer in layers if layer.visible]
     wanted = shown[0] if shown else layers[0]
     if wanted in viewer.layers:
         viewer.layers.selection.active = wanted
+
+
+_NUMBER = re.compile(r" \[\d+\]$")
+"""What napari adds to a name that is there already."""
+
+_PAINTED = "painted"
+"""Key of `MEASUREMENT_METADATA_KEY` that is there once the user has painted in a layer."""
+
+
+def _is_former(layer: Any, name: str) -> bool:
+    """Tell whether a layer is one that a measurement made under a name, as it made it."""
+    entry = measurement_of(layer)
+    return entry is not None and _PAINTED not in entry and _NUMBER.sub("", layer.name) == name
+
+
+def _remember_paint(event: Any) -> None:
+    entry = measurement_of(event.source)
+    if entry is not None:
+        entry[_PAINTED] = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from napari_phenldiff.measurement.profiles.fitting import threshold_basis
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest
+from napari_phenldiff.viewer.objects import outdated_labels
 from napari_phenldiff.viewer.threshold_cache import thresholds
 from napari_phenldiff.widgets.parts.data_source import LayerWatch
 from napari_phenldiff.widgets.parts.drops import DropPanel
@@ -73,8 +74,8 @@ class MeasureWidget(DropPanel):
             "Evaluate the run",
             "Open Evaluate, aimed at the run that translated these images and at this profile, "
             "and judge it",
-        )
             "Measure a translation first; then the run that made it can be evaluated.",
+        )
         self.foot.addWidget(self.next)
         self._watch = LayerWatch(viewer, self)
         self._restore()
@@ -138,7 +139,10 @@ class MeasureWidget(DropPanel):
         self.choices.refresh()
         self.settings.replace_part(self.choices.replaced_part(), self.choices.labels.words.text())
         self.job_foot.set_start("Measure", "Measure all images of both conditions")
-        self.job_foot.set_error(self.validation_error())
+        error = self.validation_error()
+        self.job_foot.set_error(error)
+        outdated = () if error else outdated_labels(self.request())
+        self.job_foot.set_forecast("\n".join(f"⚠ {text}" for text in outdated))
         self.job_foot.set_asked(self._key())
         job = self.job_foot.job
         live = job is not None and job.state.live

@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.jobs.job import Job, jobs
 from napari_phenldiff.runs.events import Event, Finished, Loading, Progress, Warned
 from napari_phenldiff.viewer.line_layers import line_layers
 from napari_phenldiff.viewer.measuring import Measured, MeasuringRequest, run_measurement
 from napari_phenldiff.viewer.object_preview import remove_preview
-from napari_phenldiff.viewer.objects import add_objects, make_layers, object_layers
+from napari_phenldiff.viewer.objects import (
+    add_objects,
+    make_layers,
+    object_layers,
+    outdated_labels,
+)
 from napari_phenldiff.widgets.parts.background import (
     Result,
     ShouldStop,
@@ -39,6 +44,7 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
     job = Job("measure", "Measuring", on_stop=lambda: cancelled.append(True))
     taken = request.snapshot()
     shown = _on_top(viewer, request)
+    outdated = outdated_labels(request)
     progress = [(0, 0, "")]
 
     def on_image(done: int, total: int, what: str) -> None:
@@ -53,6 +59,8 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
                 f"The translated images are shown at strength {taken.strength():g}: recovery is "
                 "meant for strength 1."
             )
+        for text in outdated:
+            yield Warned(text)
         # The measurement runs beside this generator, which can then tell how far it is.
         with ThreadPoolExecutor(1, "phenldiff-measure") as executor:
             future = executor.submit(run_measurement, taken, on_image)
@@ -78,7 +86,8 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
         yield Finished(progress[0][1])
 
     def show(viewer: Viewer, result: tuple[Measured, list[Labels]]) -> Measured:
-        return _show_objects(viewer, result).of_layers(request.groups().values())
+        given = [layer for layer in (request.labels or {}).values() if layer is not None]
+        return _show_objects(viewer, result, given).of_layers(request.groups().values())
 
     when_finished(job, viewer, show)
     jobs.add(job, viewer)
@@ -86,10 +95,12 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
     return job
 
 
-def _show_objects(viewer: Viewer, result: tuple[Measured, list[Labels]]) -> Measured:
+def _show_objects(
+    viewer: Viewer, result: tuple[Measured, list[Labels]], given: list[Any]
+) -> Measured:
     measured, layers = result
     remove_preview(viewer)
-    add_objects(viewer, layers, later_in(viewer))
+    add_objects(viewer, layers, later_in(viewer), keep=given)
     return measured.without_pixels()
 
 
