@@ -19,6 +19,7 @@ from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.samples import golgi_scatter
+from napari_phenldiff.viewer.shown_strength import show_at
 from napari_phenldiff.widgets.measure_dock import MeasureWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
@@ -788,6 +789,30 @@ def test_a_translation_has_the_labels_of_the_source(
     assert dock.validation_error() is None
     dock.choices.labels.kind.setCurrentText("thresholds")
     assert dock.request().labels is None
+
+
+def test_choices_stay_when_a_dial_is_turned_and_layers_are_renamed(qtbot, model: ViewerModel):
+    _, untreated = group_layers(model.layers)
+    images = list(FieldImages(untreated))
+    made = NewTranslation(images, images, source="untreated", target="treated")
+    translation = add_translation(model, untreated.layers, made)
+    for name in ("treated masks", "untreated masks", "translated: mine"):
+        model.add_labels(np.ones((4, 96, 96), int), name=name)
+    dock = MeasureWidget(model)
+    qtbot.addWidget(dock)
+    labels = dock.choices.labels
+    labels.kind.setCurrentText("labels layers")
+    assert labels.boxes["translated"].currentText() == "translated: mine"
+    model.layers["translated: mine"].name = "by hand"
+    for place, image in enumerate(images):
+        show_at(model.layers, translation, place, image, 1.8)
+    dock._on_layers()
+    assert "× 1.8" in dock.translation.currentText()
+    assert dock.request().translated is not None
+    assert labels.boxes["translated"].currentText() == "by hand"
+    model.layers.remove("by hand")
+    dock._on_layers()
+    assert labels.boxes["translated"].currentText() == "untreated masks"
 
 
 def test_a_translation_the_other_way_round_is_refused(dock: MeasureWidget, translated: ViewerModel):

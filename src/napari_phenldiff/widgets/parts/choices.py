@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QSize, Qt
@@ -31,6 +31,10 @@ def keep_narrow(combo: QComboBox) -> QComboBox:
     return combo
 
 
+Key = Callable[[str, object], object]
+"""What a choice is known by, from its text and data, as long as it is in the list."""
+
+
 def _key(text: str, data: object) -> str:
     """Return what a choice is known by: its name, which stays when its number of images changes."""
     return str(getattr(data, "name", text))
@@ -40,19 +44,19 @@ def _chosen(combo: QComboBox) -> str:
     return _key(combo.currentText(), combo.currentData())
 
 
-def fill_choices(combo: QComboBox, choices: Choices) -> None:
+def fill_choices(combo: QComboBox, choices: Choices, key: Key = _key) -> None:
     """Replace the entries of a list, keeping what is chosen if it is still there.
 
     It emits ``currentIndexChanged`` only if the choice is another one now.
     """
-    before = _chosen(combo)
-    keys = [_key(text, data) for text, data in choices]
+    before = key(combo.currentText(), combo.currentData())
+    keys = [key(text, data) for text, data in choices]
     with signals_blocked(combo):
         combo.clear()
         for text, data in choices:
             combo.addItem(text, data)
         combo.setCurrentIndex(keys.index(before) if before in keys else 0 if keys else -1)
-    if _chosen(combo) != before:
+    if key(combo.currentText(), combo.currentData()) != before:
         combo.currentIndexChanged.emit(combo.currentIndex())
 
 

@@ -112,7 +112,7 @@ class LabelsChoice(QObject):
             fitting = [layer for layer in layers if not why_not_given(layer, group, real)]
             nothing_yet = box.currentData() is None
             choices = [(layer.name, layer) for layer in fitting]
-            fill_choices(box, [(NOT_CHOSEN, None), *choices])
+            fill_choices(box, [(NOT_CHOSEN, None), *choices], _layer_of)
             if nothing_yet:
                 of_source = None if real is None else self.boxes["source"].currentData()
                 found = suggested(fitting, group, of_source, known_as=name)
@@ -170,3 +170,8 @@ class LabelsChoice(QObject):
         for role, box in self.boxes.items():
             self._form.show_row(box, self.used and role in self._groups)
         self.words.setVisible(self.used)
+
+
+def _layer_of(text: str, layer: object) -> object:
+    """Return what a labels layer is known by: itself, whatever it is called."""
+    return text if layer is None else id(layer)

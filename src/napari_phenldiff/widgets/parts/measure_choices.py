@@ -102,7 +102,7 @@ class MeasureChoices(QObject):
             text += f" ({group.n_images})"
             found.append((text, kinds))
         before = self.translation.count()
-        fill_choices(self.translation, [(NO_TRANSLATION, None), *found])
+        fill_choices(self.translation, [(NO_TRANSLATION, None), *found], _translation_of)
         if found and before <= 1:
             self.translation.setCurrentIndex(1)
             if not self._by_hand:
@@ -207,6 +207,12 @@ class MeasureChoices(QObject):
     def _planes(self) -> LayerGroup | None:
         groups = (self.source.currentData(), self.target.currentData())
         return next((g for g in groups if g is not None and g.n_planes > 1), None)
+
+
+def _translation_of(text: str, kinds: Any) -> str:
+    """Return what a translation is known by: its text changes with its strength."""
+    group = next(iter((kinds or {}).values()), None)
+    return text if group is None else str(group.translation)
 
 
 def _choose_condition(box: QComboBox, condition: str) -> None:
