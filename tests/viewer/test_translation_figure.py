@@ -11,6 +11,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import find_group, group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
+from napari_phenldiff.viewer.shown_strength import show_at
 from napari_phenldiff.viewer.translation_figure import TranslationFigure
 
 
@@ -80,3 +81,14 @@ def test_drawn_rectangles_are_shown_larger_in_the_image_they_lie_in(
     closer = [axes for parent in what.draw().axes for axes in parent.child_axes]
     assert closer
     assert closer[0].images[0].get_array().shape[:2] == (7, 6)
+
+
+def test_the_strength_that_is_shown_stands_in_the_heading(viewer: ViewerModel, translated: str):
+    group = find_group(group_layers(viewer.layers), "untreated")
+    first, *_ = list(FieldImages(group))
+    viewer.dims.set_current_step(0, 0)
+    show_at(viewer.layers, translated, 0, first, 1.8)
+    one = TranslationFigure.of(viewer, translated, images=1)
+    assert "translated\nto treated × 1.8" in titles(one.draw())
+    two = TranslationFigure.of(viewer, translated, images=2)
+    assert "translated\nto treated × various" in titles(two.draw())

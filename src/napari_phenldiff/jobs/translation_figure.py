@@ -113,6 +113,7 @@ def translation_figure(
         targets=shown,
         source=settings["source"],
         target=settings["target"],
+        strength=float(settings.get("strength", 1.0)),
         single_channels=single_channels,
         insets=insets,
         theme=theme,

@@ -42,6 +42,8 @@ class TranslationFigure:
         What is shown larger.
     single_channels : bool
         Whether the channels are shown one by one too.
+    strength : float or None
+        At which the images are shown; None if it is not the same for all of them.
     """
 
     groups: Mapping[str, LayerGroup]
@@ -51,6 +53,7 @@ class TranslationFigure:
     region: Mapping[str, int] | None = None
     insets: tuple[Inset, ...] = ()
     single_channels: bool = False
+    strength: float | None = 1.0
 
     @classmethod
     def of(
@@ -112,6 +115,7 @@ class TranslationFigure:
             None if made["original"] is not None else info.provenance.get("region"),
             tuple(_insets(viewer.layers, translated, names)),
             single_channels,
+            _strength(info.provenance, [info.images.index(name) for name in names]),
         )
 
     def draw(self) -> Figure:
@@ -139,6 +143,7 @@ class TranslationFigure:
                 targets=targets,
                 source=self.source,
                 target=self.target,
+                strength=self.strength,
                 single_channels=self.single_channels,
                 insets=self.insets,
                 colors=channel_rgb(self.groups["real"].channel_names),
@@ -166,6 +171,15 @@ class TranslationFigure:
         rows = slice(self.region["top"], self.region["bottom"])
         columns = slice(self.region["left"], self.region["right"])
         return replace(image, data=image.data[:, rows, columns], path=None)
+
+
+def _strength(provenance: Mapping[str, Any], places: Iterable[int]) -> float | None:
+    """Return the strength of the images at these places; None if they differ."""
+    each = provenance.get("strengths") or ()
+    found = {float(each[place]) for place in places if place < len(each)}
+    if not found:
+        return float(provenance.get("strength", 1.0))
+    return found.pop() if len(found) == 1 else None
 
 
 def _from_shown(viewer: ViewerModel, group: LayerGroup, names: tuple[str, ...]) -> tuple[str, ...]:

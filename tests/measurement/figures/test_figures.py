@@ -11,7 +11,7 @@ import pytest
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.four_groups import four_groups
 from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
-from napari_phenldiff.measurement.figures.style import THEMES, composite
+from napari_phenldiff.measurement.figures.style import THEMES, composite, in_lines
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.statistics.compare import Recovery, compare, p_text, recovery_text
 
@@ -277,3 +277,14 @@ def test_a_long_title_is_wrapped_where_the_figure_is_narrow(measurement, monkeyp
     title = figure.axes[0].get_title(loc="left")
     assert title.replace("\n", " ") == told
     assert max(map(len, title.splitlines())) <= 40
+
+
+def test_long_names_are_broken_and_the_strength_is_told(make_cells):
+    assert in_lines("treated") == "treated"
+    assert in_lines("to treated") == "to treated"
+    assert in_lines("to UBC_siRNA").split("\n") == ["to UBC_", "siRNA"]
+    assert in_lines("a" * 25).split("\n") == ["a" * 10, "a" * 10, "a" * 5]
+    real = [make_cells(0.7, name="field", seed=1)]
+    for strength, heading in ((1.8, "to treated × 1.8"), (1.0, "to treated"), (None, "× various")):
+        said = texts(translation_panel(real, real, target="treated", strength=strength))
+        assert any(line.endswith(heading) for line in said.splitlines())

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.images.wells import Wells
-from napari_phenldiff.measurement.figures.style import NARROW_LETTERS, Theme, ThemeName, themed
+from napari_phenldiff.measurement.figures.style import (
+    NARROW_LETTERS,
+    Theme,
+    ThemeName,
+    in_lines,
+    themed,
+)
 from napari_phenldiff.measurement.statistics.compare import (
     Comparison,
     Recovery,
@@ -201,15 +207,15 @@ def _groups(
     strength: float,
 ) -> list[_Group]:
     groups = [
-        _Group(source, f"real\n{source}", 0.0, colors.source, False),
-        _Group(target, f"real\n{target}", 1.0, colors.target, False),
+        _Group(source, f"real\n{in_lines(source)}", 0.0, colors.source, False),
+        _Group(target, f"real\n{in_lines(target)}", 1.0, colors.target, False),
     ]
     # A gap between real images and those a model made.
     if reconstructed is not None:
-        role = f"reconstructed\n{source}"
+        role = f"reconstructed\n{in_lines(source)}"
         groups.append(_Group(reconstructed, role, 2.3, colors.reconstructed, True))
     if translated is not None:
-        role = f"translated\nto {target}"
+        role = f"translated\n{in_lines(f'to {target}')}"
         if strength != 1:
             role += f" × {strength:g}"
         groups.append(_Group(translated, role, groups[-1].place + 1, colors.translated, True))

@@ -10,7 +10,13 @@ import numpy as np
 
 from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.figures.four_groups import shift_row
-from napari_phenldiff.measurement.figures.style import NARROW_LETTERS, Theme, ThemeName, themed
+from napari_phenldiff.measurement.figures.style import (
+    NARROW_LETTERS,
+    Theme,
+    ThemeName,
+    in_lines,
+    themed,
+)
 from napari_phenldiff.measurement.statistics.compare import Comparison, p_text
 from napari_phenldiff.measurement.statistics.effects import Groups, Tested, compare_in, named_test
 from napari_phenldiff.measurement.statistics.units import (
@@ -126,7 +132,7 @@ def paired_lines(
             medians = [np.median(a), np.median(b)]
             left.plot([0, 1], medians, color=colors.ground, linewidth=5, zorder=3)
             left.plot([0, 1], medians, color=colors.text, linewidth=2.2, zorder=4)
-        left.set_xticks([0, 1], [before, after])
+        left.set_xticks([0, 1], [in_lines(before, 14), in_lines(after, 14)])
         left.set_xlim(-0.25, 1.25)
         left.set_ylabel(column_text(measurement, column))
         _draw_changes(right, b - a, tested.found, paints[1], colors, seed)

@@ -85,6 +85,7 @@ def translation_panel(
     targets: Sequence[Image] | None = None,
     source: str = "source",
     target: str = "target",
+    strength: float | None = 1.0,
     single_channels: bool = False,
     insets: Sequence[Inset] = (),
     colors: Sequence[RGB] | None = None,
@@ -112,6 +113,8 @@ def translation_panel(
         Real images of the target condition, as many, of other cells and any size.
     source, target : str
         Names of the conditions.
+    strength : float or None
+        Of the translation, told above it unless it is 1; None where it is not the same in all.
     single_channels : bool
         Below each overlay, the channels one by one with the change of each.
     insets : sequence of Inset
@@ -142,7 +145,7 @@ def translation_panel(
     columns = [_Column(f"real\n{source}", real)]
     if reconstructed is not None:
         columns.append(_Column(f"reconstructed\n{source}", reconstructed))
-    columns.append(_Column(f"translated\nto {target}", translated))
+    columns.append(_Column(f"translated\nto {target}{_how_far(strength)}", translated))
     if counterparts is not None:
         columns.append(_Column(f"the truth\n{target}", counterparts))
     if single_channels:
@@ -313,6 +316,13 @@ class _Layout:
         return figure.add_axes(
             (x / full_width, y / full_height, width / full_width, height / full_height)
         )
+
+
+def _how_far(strength: float | None) -> str:
+    """Return what a heading says of a strength; nothing of the usual one."""
+    if strength is None:
+        return " × various"
+    return "" if strength == 1 else f" × {strength:g}"
 
 
 def _check(real: Sequence[Image], others: Mapping[str, Sequence[Image] | None]) -> None:

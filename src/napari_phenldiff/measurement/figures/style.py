@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -209,3 +210,21 @@ def add_scale_bar(axes: Axes, image: Image) -> None:
 def short_name(name: str, limit: int = 22) -> str:
     """Cut a name that is too long for a label."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
+
+
+def in_lines(text: str, limit: int = 10) -> str:
+    """Break a text into lines for a narrow place, at spaces and at what joins words in names.
+
+    Examples
+    --------
+    >>> in_lines("to UBC_siRNA").splitlines()
+    ['to UBC_', 'siRNA']
+    """
+    lines = [""]
+    for part in re.findall(r"[^\s_.+-]*[\s_.+-]?", text):
+        while part:
+            if len((lines[-1] + part).rstrip()) > limit and lines[-1]:
+                lines.append("")
+            lines[-1] += part[:limit]
+            part = part[limit:]
+    return "\n".join(line.rstrip() for line in lines)

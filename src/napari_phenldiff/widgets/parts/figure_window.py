@@ -9,7 +9,7 @@ from typing import Any
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_info
 from qtpy.compat import isalive
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QPoint, QSize, Qt
 from qtpy.QtWidgets import (
     QDialog,
     QFileDialog,
@@ -105,11 +105,19 @@ class FigureWindow(QDialog):
         screen = self.screen()
         if screen is None:
             return
-        room = screen.availableGeometry().size() * _OF_SCREEN
+        available = screen.availableGeometry()
+        room = available.size() * _OF_SCREEN
         width, height = (round(float(side) * DOTS) for side in figure.get_size_inches())
         around = self.sizeHint().height() - self.view.sizeHint().height()
         wanted = QSize(max(width, self.width()), height + around)
         self.resize(wanted.boundedTo(room))
+        # It grows to the right and downwards, and would reach beyond the screen from where it is.
+        frame = self.frameGeometry()
+        last = available.bottomRight() - QPoint(frame.width() - 1, frame.height() - 1)
+        self.move(
+            max(available.left(), min(self.x(), last.x())),
+            max(available.top(), min(self.y(), last.y())),
+        )
 
     def _on_save(self) -> None:
         filters = ";;".join(f"{name} (*.{name.lower()})" for name in self._formats)
