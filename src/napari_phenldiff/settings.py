@@ -182,6 +182,20 @@ def in_message(model: type[BaseModel], name: str) -> str:
     return f"“{setting.label}” ({setting.option})"
 
 
+_OPTION = re.compile(r"\s*\(--[a-z][^()]*\)")
+
+
+def without_options(text: str) -> str:
+    """Return a message without the options of the command line, for whoever reads it in a dock.
+
+    Examples
+    --------
+    >>> without_options("Choose it with “Images it knows” (--trained-too).")
+    'Choose it with “Images it knows”.'
+    """
+    return _OPTION.sub("", text)
+
+
 def without_markup(text: str) -> str:
     """Return a docstring as one line of plain text."""
     return re.sub(r"\*([^*]+)\*", r"\1", " ".join(text.replace("`", "").split()))

@@ -25,8 +25,9 @@ from qtpy.QtWidgets import (
 
 from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.measurement.profiles import PROFILES
-from napari_phenldiff.runs.events import Progress
+from napari_phenldiff.runs.events import Finished, Progress
 from napari_phenldiff.settings import SETTINGS
+from napari_phenldiff.viewer.turns import in_turns
 from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
 from napari_phenldiff.widgets.finetune_dock import FineTuneWidget
 from napari_phenldiff.widgets.measure_dock import MeasureWidget
@@ -383,3 +384,31 @@ def test_what_is_counted_is_called_as_the_work_calls_it(qtbot):
     job.apply(Progress(3, 40, "unet.safetensors", unit="MB"))
     foot.refresh()
     assert "MB 3 of 40" in foot.status.text()
+
+
+def test_docks_name_fields_and_no_options_of_the_command_line(qtbot):
+    label = note("Take them with “Images it knows” (--trained-too), or --keep.")
+    qtbot.addWidget(label)
+    assert label.text() == "Take them with “Images it knows”, or --keep."
+    label.setText("choose it (--marker-channel NAME).")
+    assert label.text() == "choose it."
+    foot = JobFoot(ViewerModel(), "Start", "Stop", "step")
+    qtbot.addWidget(foot)
+    foot.set_error("Choose a smaller batch (--batch-size), or the CPU (--device cpu).")
+    assert foot.button.toolTip() == foot.message.text() == "Choose a smaller batch, or the CPU."
+
+
+def test_a_result_is_finished_when_all_its_layers_are_there(qtbot):
+    viewer, later = ViewerModel(), []
+    foot = JobFoot(viewer, "Start", "Stop", "image")
+    qtbot.addWidget(foot)
+    job = Job("translate", "Translating", on_stop=lambda: None)
+    foot.set_job(job)
+    in_turns(viewer, iter([None]), later.append)
+    job.apply(Finished(1))
+    foot.refresh()
+    assert "finished" not in foot.status.text()
+    assert "Showing the result" in foot.status.text()
+    while later:
+        later.pop(0)()
+    assert "finished" in foot.status.text()

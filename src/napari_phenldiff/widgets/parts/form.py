@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_phenldiff.settings import without_options
+
 _LABEL_WIDTH = 96
 """Least width of the labels in pixels, the same in all sections, so that the fields line up."""
 
@@ -382,8 +384,18 @@ def hide_when_folded(fold: QCollapsible) -> None:
 
 def note(text: str = "") -> QLabel:
     """Return a label for a sentence: it wraps, and its text can be copied."""
-    label = QLabel(text)
+    label = _Note(text)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
+class _Note(QLabel):
+    """A sentence that may come from what the command line shares: its options are left out."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_options(text))
+
+    def setText(self, text: str | None) -> None:
+        super().setText(without_options(text or ""))
+
+

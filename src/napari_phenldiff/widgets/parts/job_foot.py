@@ -20,6 +20,8 @@ from qtpy.QtWidgets import (
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.job import Job, JobState, duration
 from napari_phenldiff.jobs.loss_in_words import about_the_loss
+from napari_phenldiff.settings import without_options
+from napari_phenldiff.viewer.turns import adding, turns
 from napari_phenldiff.widgets.parts.folder_field import short_path
 from napari_phenldiff.widgets.parts.form import Capped, note
 from napari_phenldiff.widgets.parts.icons import set_icon
@@ -134,6 +136,7 @@ class JobFoot(QWidget):
         self._timer.setInterval(_REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
         listen(self, viewer.events.theme, self._on_theme)
+        turns.ended.connect(self._on_added)
         self._on_theme()
         self.refresh()
 
@@ -146,7 +149,7 @@ class JobFoot(QWidget):
 
     def set_error(self, error: str | None) -> None:
         """Say beside the button why it can't be pressed; None if it can."""
-        self._error = error
+        self._error = None if error is None else without_options(error)
         self.refresh()
 
     def set_forecast(self, text: str) -> None:
@@ -262,6 +265,8 @@ class JobFoot(QWidget):
                 return f"{job.title}: stopped{where}.{place}"
             case JobState.FAILED:
                 return f"{job.title} has failed. {message}"
+            case JobState.FINISHED if adding(self._viewer) and job.kind != "train":
+                return f"{job.title}\nShowing the result …{place}"
             case JobState.FINISHED:
                 return f"{job.title}: finished.{place}"
 
@@ -283,6 +288,10 @@ class JobFoot(QWidget):
             self._timer.stop()
             self.refresh()
             self.ended.emit()
+
+    def _on_added(self, viewer: object) -> None:
+        if isalive(self) and viewer is self._viewer:
+            self.refresh()
 
     def _on_theme(self, event: object = None) -> None:
         if not isalive(self):
