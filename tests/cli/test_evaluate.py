@@ -144,6 +144,35 @@ def test_what_cannot_be_used_is_told(data, trained, tmp_path, phenldiff, options
     assert not out.exists()
 
 
+def test_images_that_do_not_do_are_told_before_the_model_is_loaded(
+    data, trained, tmp_path, phenldiff
+):
+    record = json.loads((trained / "images.json").read_text(encoding="utf-8"))
+    known = tmp_path / "known"
+    shutil.copytree(trained, known)
+    for image in record["images"]:
+        image["validation"] = False
+    (known / "images.json").write_text(json.dumps(record), encoding="utf-8")
+    used = tmp_path / "used"
+    for image in record["images"]:
+        place = Path(image["path"])
+        (used / image["condition"]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(place if place.is_absolute() else trained / place, used / image["condition"])
+
+    code, said, complaint = phenldiff("evaluate", known, used, *NAMES, "--out", tmp_path / "out")
+    assert code == 2
+    assert "The run was trained on" in complaint
+    assert "Loading the model" not in said + complaint
+
+    few = ("--trained-too", "--images", 2)
+    code, said, complaint = phenldiff(
+        "evaluate", known, used, *NAMES, *few, "--wells", "^.", "--out", tmp_path / "one"
+    )
+    told = said + complaint
+    assert "The verdict can only be that one cannot tell" in told
+    assert told.index("can only be") < told.index("oading the model")
+
+
 @pytest.mark.parametrize("kind", ["shuffled", "half-split"])
 def test_a_run_on_true_conditions_is_no_control(data, trained, tmp_path, phenldiff, kind):
     wrong = as_control(trained, tmp_path, {"shuffled": "half-split"}.get(kind, "shuffled"))

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from napari_phenldiff.images.tiff import write_tiff
-from napari_phenldiff.runs.events import Failed, Finished, Step, Warned
+from napari_phenldiff.runs.events import Failed, Finished, Noted, Step, Warned, read_events
 from napari_phenldiff.runs.folder import Run
 
 NAMES = ("--source", "untreated", "--target", "treated")
@@ -76,6 +76,22 @@ def test_source_and_target_come_in_the_order_given(data, tmp_path, fake_diffusio
     )
     assert code == 0
     assert Run.open(run).conditions == ("treated", "untreated")
+
+
+def test_it_is_said_at_once_that_nothing_stays_to_judge_with(
+    data, tmp_path, fake_diffusion, phenldiff
+):
+    pair = ("--source", "untreated", "--target", "treated", "--steps", 5)
+    code, said, told = phenldiff("train", data, *pair, "--out", tmp_path / "all")
+    assert code == 0
+    assert "No image of untreated and treated stays to evaluate with" in said + told
+    assert "--images-per-condition" in said + told
+    few = ("--images-per-condition", 3)
+    code, said, told = phenldiff("train", data, *pair, *few, "--out", tmp_path / "few")
+    assert code == 0
+    assert "can only be that one cannot tell: no test of so few (2 images and 2)" in said + told
+    events, _ = read_events(tmp_path / "few" / "events.jsonl")
+    assert any(isinstance(e, Noted) and "cannot tell" in e.message for e in events)
 
 
 def test_more_images_than_there_are_is_a_warning(data, tmp_path, fake_diffusion, phenldiff):

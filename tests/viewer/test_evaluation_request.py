@@ -30,9 +30,18 @@ from napari_phenldiff.viewer.evaluations import (
 
 @pytest.fixture
 def run(experiment_folder: Path, tmp_path: Path) -> Run:
+    """A run on images that lie elsewhere."""
     experiment = Experiment.from_folder(experiment_folder).select(("untreated", "treated"))
+    others = {
+        condition.name: [replace(image, path=None) for image in condition.images]
+        for condition in experiment.conditions
+    }
+    return run_on(Experiment.from_images(others), tmp_path / "run")
+
+
+def run_on(experiment: Experiment, folder: Path) -> Run:
     run = Run.from_experiment(
-        tmp_path / "run",
+        folder,
         TrainingConfig(conditions=("untreated", "treated")),
         experiment=experiment,
         scaling=IntensityScaling.fit(experiment.images),
@@ -151,6 +160,23 @@ def test_conditions_and_channels_have_to_be_those_of_the_run(request_: Evaluatio
     assert "was trained on DNA, marker" in replace(request_, source=actin).validation_error()
     assert "z planes" in replace(request_, target=replace(target, n_planes=3)).validation_error()
     assert "one image" in replace(request_, target=replace(target, n_images=1)).validation_error()
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_images_that_were_all_trained_on_are_told_beside_the_button(
+    request_: EvaluationRequest, experiment_folder: Path, tmp_path: Path, opened, open_in, viewer
+):
+    experiment = Experiment.from_folder(experiment_folder).select(("untreated", "treated"))
+    asked = replace(request_, run=run_on(experiment, tmp_path / "of_all").path)
+    if opened:
+        open_in(experiment_folder)
+        treated, untreated = conditions_of_layers(viewer.layers)
+        asked = replace(asked, source=untreated, target=treated, folder=None)
+    said = asked.validation_error()
+    assert said is not None
+    assert "The run was trained on 3 of the 3 images of untreated" in said
+    assert "--trained-too" in said
+    assert replace(asked, evaluation={"trained_too": True}).validation_error() is None
 
 
 def test_an_evaluation_is_never_overwritten(request_, run: Run, write_evaluation):

@@ -14,6 +14,7 @@ from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.checks import check_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import make_folder_atomic
+from napari_phenldiff.images.wells import check_wells
 from napari_phenldiff.jobs.directions import direction
 from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
 from napari_phenldiff.jobs.shared_translator import SharedTranslator
@@ -27,6 +28,7 @@ from napari_phenldiff.jobs.trained_channels import (
 from napari_phenldiff.jobs.translated_before import TranslationsBefore
 from napari_phenldiff.jobs.translation_job import identity_of
 from napari_phenldiff.jobs.translation_unit import RunToLoad
+from napari_phenldiff.measurement.statistics.units import units_of_images
 from napari_phenldiff.runs.cluster import workers_at
 from napari_phenldiff.runs.config import TranslationConfig, validated
 from napari_phenldiff.runs.events import Finished, Loading, Noted, Progress, Warned
@@ -154,6 +156,10 @@ def evaluate(
             images = images.with_channels(chosen)
     experiment = experiment_of(images, conditions, z=z, on_event=on_event)
     check_channels(experiment)
+    config = EvaluationConfig() if config is None else config
+    prospect = _prospect(opened, experiment.select(conditions), config)
+    if prospect:
+        on_event(Noted(prospect.removesuffix(".")))
     first = experiment.images[0]
     if other_names(opened, first.path or Path(first.name), first):
         on_event(Noted(OTHER_NAMES.format(", ".join(opened.channel_names))))
@@ -195,7 +201,7 @@ def evaluate(
             Model.of_run(opened, loaded(opened)),
             experiment,
             translation,
-            EvaluationConfig() if config is None else config,
+            config,
             profile,
             settings,
             shuffled=[(loaded(one.run), one.translation) for one in controls["shuffled"]],
@@ -215,6 +221,38 @@ def evaluate(
         raise failure
     on_event(Finished(result.metrics.n_translated))
     return result
+
+
+def _prospect(run: Run, experiment: Experiment, config: EvaluationConfig) -> str:
+    """Refuse what cannot be judged, before a model is loaded; say what can only be undecided.
+
+    Raises
+    ------
+    InputError
+        If too few images are left that the run was not trained on.
+    """
+    from napari_phenldiff.evaluation.choice import choose
+    from napari_phenldiff.evaluation.prospect import why_cannot_tell
+
+    if config.wells is not None:
+        check_wells((image.name for image in experiment.images), config.wells)
+    told = units_of_images(experiment.images).wells
+    chosen = choose(
+        experiment,
+        run.trained_images,
+        config.images,
+        with_trained=config.trained_too,
+        calibrated=run.calibrated_images,
+        paired=config.paired,
+        wells=told if config.wells is None else config.wells,
+        seed=config.seed,
+    )
+    real = dict(zip(experiment.names, (chosen.real_source, chosen.real_target), strict=False))
+    return why_cannot_tell(
+        {name: [image.name for image in group] for name, group in real.items()},
+        config.wells,
+        {image.name: image.part_of for image in experiment.images if image.part_of is not None},
+    )
 
 
 def _failure(work: Callable[..., object], *given: object) -> Exception | None:

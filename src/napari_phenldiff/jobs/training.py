@@ -29,6 +29,7 @@ from napari_phenldiff.runs.failures import explain
 from napari_phenldiff.runs.folder import Run, check_output_folder
 from napari_phenldiff.runs.preparing import Prepared
 from napari_phenldiff.runs.preparing import prepare as choose_images
+from napari_phenldiff.settings import option_of
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -59,12 +60,19 @@ class NewRun:
         Those that are watched and not trained on.
     warnings : tuple of str
         What the user should know about them.
+    notes : tuple of str
+        What will be worth knowing later: whether images are left to judge the run with.
     """
 
     run: Run
     training: Experiment
     validation: Experiment | None
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def told(self) -> tuple[Event, ...]:
+        """Return notes and warnings as events of the run."""
+        return (*map(Noted, self.notes), *map(Warned, self.warnings))
 
 
 def prepare(
@@ -104,8 +112,8 @@ def prepare(
     'finished'
     """
     new = new_run(images, config, out, z=z, wells=wells, on_event=on_event)
-    for text in new.warnings:
-        new.run.append(Warned(text))
+    for event in new.told():
+        new.run.append(event)
     return new.run
 
 
@@ -251,17 +259,43 @@ def new_run(
         raise InputError("Wells say what stays together in a control: choose one, or no wells.")
     check_shared(config)
     check_output_folder(Path(out))
+    all_read = True
     if not isinstance(images, Experiment | Mapping):
-        images = _few_of(dataset_of(images, config.conditions), config, on_event)
+        found = dataset_of(images, config.conditions)
+        images = _few_of(found, config, on_event)
+        all_read = images is found
     experiment = experiment_of(images, config.conditions, z=z, on_event=on_event)
     config = _with_names_of(experiment, _with_absolute_paths(config))
     prepared = choose_images(experiment.select(config.conditions), config)
+    notes: tuple[str, ...] = ()
+    if all_read and config.control is None:
+        notes = _about_judging(experiment.select(config.conditions), prepared.training)
     if config.control is not None:
         prepared, config = _as_control(prepared, config, wells)
         pair = " and ".join(config.conditions)
         on_event(Noted(f"Control: {config.control}, {pair} do not differ"))
     run = prepared.make_run(out, config)
-    return NewRun(run, prepared.training, prepared.validation, prepared.warnings)
+    return NewRun(run, prepared.training, prepared.validation, prepared.warnings, notes)
+
+
+def _about_judging(experiment: Experiment, training: Experiment) -> tuple[str, ...]:
+    """Say that too few images are left to judge the run with, if so: later it is too late."""
+    from napari_phenldiff.evaluation.prospect import why_cannot_tell
+
+    known = {image.sha256 for image in training.images}
+    left = {
+        condition.name: [image.name for image in condition.images if image.sha256 not in known]
+        for condition in experiment.conditions
+    }
+    few = [name for name, images in left.items() if len(images) < 2]
+    advice = f"keep some aside with fewer images per condition ({option_of('images_per_condition')}"
+    if few:
+        which = " and ".join(few)
+        number = "No image" if not any(left[name] for name in few) else "Only one image"
+        return (f"{number} of {which} stays to evaluate with: {advice}), or give others then",)
+    parts = {image.name: image.part_of for image in experiment.images if image.part_of is not None}
+    why = why_cannot_tell({name: left[name] for name in experiment.names[:2]}, parts=parts)
+    return (f"Of an evaluation with the images that stay: {why.removesuffix('.')}",) if why else ()
 
 
 def _few_of(found: Dataset, config: AnyTrainingConfig, on_event: OnEvent) -> Dataset:
@@ -302,7 +336,7 @@ def train_new(new: NewRun, *, should_stop: ShouldStop = never, on_event: OnEvent
     return train_run(
         new.run,
         lambda: (new.training, new.validation),
-        warnings=new.warnings,
+        told=new.told(),
         is_new=True,
         should_stop=should_stop,
         on_event=on_event,
@@ -313,7 +347,7 @@ def train_run(
     run: Run,
     read_images: Callable[[], _Training],
     *,
-    warnings: Sequence[str] = (),
+    told: Sequence[Event] = (),
     is_new: bool = False,
     steps: int | None = None,
     should_stop: ShouldStop = never,
@@ -330,7 +364,7 @@ def train_run(
         The run, which nobody else may be training.
     read_images : callable
         Returns the images to train on, and those to watch if there are any.
-    warnings : sequence of str
+    told : sequence of Event
         What the user should know.
     is_new : bool
         Whether the run folder was made for this training.
@@ -359,8 +393,8 @@ def train_run(
             on_event(event)
 
         try:
-            for text in warnings:
-                note(Warned(text))
+            for event in told:
+                note(event)
             if steps is not None:
                 note(Noted(f"Trained longer: {steps} steps in place of {run.config.steps}"))
                 run.plan_steps(steps)

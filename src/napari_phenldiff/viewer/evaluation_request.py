@@ -15,12 +15,13 @@ from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.destinations import why_no_folder
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.naming import default_channel_names
+from napari_phenldiff.images.naming import count, default_channel_names
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.jobs.requests import EvaluateRequest
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.settings import in_message
 from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
     needs_matching,
@@ -125,7 +126,7 @@ class EvaluationRequest:
         if self.source.name == self.target.name:
             return "Source and target are the same condition; choose two different ones."
         for choice in (self.source, self.target):
-            error = self._condition_error(choice, run)
+            error = self._condition_error(choice, run) or self._trained_error(choice, run)
             if error is not None:
                 return error
         return (
@@ -150,6 +151,28 @@ class EvaluationRequest:
                 f"The images of {choice.name} have {choice.n_planes} z planes; choose a projection."
             )
         return None
+
+    def _trained_error(self, choice: ConditionChoice, run: Run) -> str | None:
+        """Return that hardly any image of a condition is new to the run, as the files tell it."""
+        if self.evaluation.get("trained_too") or not choice.channel_names:
+            return None
+        trained = {
+            record.path
+            for record in run.images
+            if record.condition == choice.name and not record.validation
+        }
+        files = _files_of(choice)
+        # Nothing is looked up where more images are there than were trained on.
+        if len(files) < choice.n_images or choice.n_images - len(trained) >= MIN_IMAGES:
+            return None
+        known = sum(str(path.resolve()) in trained for path in files)
+        if len(files) - known >= MIN_IMAGES:
+            return None
+        return (
+            f"The run was trained on {known} of the {count(len(files), 'image')} of {choice.name}: "
+            f"open at least two others, or choose {in_message(EvaluationConfig, 'trained_too')}, "
+            "which shows less."
+        )
 
     def _channel_error(self, run: Run) -> str | None:
         assert self.source is not None
@@ -270,6 +293,14 @@ class EvaluationRequest:
         if self.match is None:
             return images
         return {name: self.match.apply(name, found) for name, found in images.items()}
+
+
+def _files_of(choice: ConditionChoice) -> set[Path]:
+    """Name the files of a condition, as far as each holds one image."""
+    files = {source.paths[0] for source in choice.sources if len(source.paths) == 1}
+    if choice.group is not None:
+        files |= {Path(path) for infos in choice.group.infos for path in infos[0].paths if path}
+    return files
 
 
 def _control_error(path: Path | None) -> str | None:

@@ -18,7 +18,6 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.requests import TrainRequest
 from napari_phenldiff.jobs.training import new_run
 from napari_phenldiff.runs.config import TrainingConfig
-from napari_phenldiff.runs.events import Warned
 from napari_phenldiff.runs.folder import is_run
 from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
@@ -229,8 +228,8 @@ class TrainingRequest:
         assert self.out is not None
         experiment = replace(Experiment.from_images(self._images()), left_out=self._left_out())
         new = new_run(experiment, config, self.out)
-        for text in new.warnings:
-            new.run.append(Warned(text))
+        for event in new.told():
+            new.run.append(event)
         return new.warnings
 
     def _left_out(self) -> tuple[str, ...]:

@@ -1,0 +1,66 @@
+"""What an evaluation can find out with so many images: told before minutes are spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from napari_phenldiff.evaluation.evidence import Rules
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.wells import EACH_IMAGE, Wells, well_of
+from napari_phenldiff.measurement.statistics.compare import min_p_value
+from napari_phenldiff.measurement.statistics.units import units_of_names
+
+
+def why_cannot_tell(
+    names: Mapping[str, Iterable[str]],
+    wells: Wells | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> str:
+    """Say why the verdict can only be *cannot tell*, whatever the images show.
+
+    Parameters
+    ----------
+    names : mapping of str to iterable of str
+        Of the images of each condition that can be judged with.
+    wells : str or mapping of str to str, optional
+        Pattern that finds the well in the names, see `wells_by_pattern`, or the well of each name;
+        by default what the names tell.
+    parts : mapping of str to str, optional
+        What images are a part of, see `units_of_names`.
+
+    Returns
+    -------
+    str
+        A sentence; empty if another verdict is possible.
+    """
+    groups = {condition: list(group) for condition, group in names.items()}
+    counted = "wells"
+    if wells is None:
+        units = units_of_names([name for group in groups.values() for name in group], parts)
+        wells, counted = units.wells, units.counted
+    if wells is None or wells == EACH_IMAGE:
+        numbers = {condition: len(group) for condition, group in groups.items()}
+        counted = "images"
+    else:
+        numbers = {
+            condition: len({well_of(name, wells) for name in group})
+            for condition, group in groups.items()
+        }
+    one = counted[:-1]
+    for condition, number in numbers.items():
+        if number == 1:
+            return (
+                f"The verdict can only be that one cannot tell: all images of {condition} to judge "
+                f"with come from one {one}, which does not tell how {counted} vary."
+                if counted != "images"
+                else "The verdict can only be that one cannot tell: there is one image of "
+                f"{condition} to judge with, which does not tell how images vary."
+            )
+    first, second = list(numbers.values())[:2]
+    if not min_p_value(first, second) < Rules().alpha:
+        said = f"{count(first, one)} and {second}"
+        return (
+            f"The verdict can only be that one cannot tell: no test of so few ({said}) can give p "
+            f"below {Rules().alpha:g}."
+        )
+    return ""

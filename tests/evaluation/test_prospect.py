@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from napari_phenldiff.evaluation.prospect import why_cannot_tell
+
+
+def wells(row: str, n: int, fields: int = 2) -> list[str]:
+    return [f"{row}{1 + i:02d}_s{1 + j}" for i in range(n) for j in range(fields)]
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern", "told"),
+    [
+        ({"a": wells("B", 1), "b": wells("C", 8)}, None, "all images of a to judge with come from"),
+        ({"a": wells("B", 2), "b": wells("C", 2)}, None, "no test of so few (2 wells and 2)"),
+        ({"a": ["one"], "b": ["x", "y", "z"]}, None, "there is one image of a to judge with"),
+        ({"a": wells("B", 6), "b": wells("C", 6)}, None, ""),
+        ({"a": wells("B", 1, 6), "b": wells("C", 1, 6)}, "image", ""),
+        ({"a": wells("B", 6), "b": wells("C", 6)}, "^[BC]", "come from one well"),
+    ],
+)
+def test_that_one_cannot_tell_is_known_beforehand(names, pattern, told):
+    said = why_cannot_tell(names, pattern)
+    assert told in said
+    assert bool(said) == bool(told)
