@@ -1,7 +1,7 @@
 """How fast and how exact translations are: tables of docs/notes/speed.md.
 
     python benchmarks/translation_speed.py fields [--pixels 512 2048] [--profile]
-        [--inference-steps N]
+        [--inference-steps N] [--without-network]
     python benchmarks/translation_speed.py inversion [--data DATA] [--precision float32]
 
 *fields*: a simulated field of two channels through `Translator.translate`, the bundled base and all
@@ -39,6 +39,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,10 @@ def one_field(pixels: int, arguments: argparse.Namespace) -> dict[str, Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         nonlocal network, passes
         started = time.process_time()
-        output = forward(*args, **kwargs)
+        if arguments.without_network:
+            output = SimpleNamespace(sample=torch.zeros_like(args[0]))
+        else:
+            output = forward(*args, **kwargs)
         passes += len(args[0])
         network += time.process_time() - started
         return output
@@ -139,6 +143,7 @@ def fields(arguments: argparse.Namespace) -> None:
     for pixels in arguments.pixels:
         command = [sys.executable, __file__, "field", "--pixels", str(pixels)]
         command += ["--profile"] if arguments.profile else []
+        command += ["--without-network"] if arguments.without_network else []
         if arguments.inference_steps:
             command += ["--inference-steps", str(arguments.inference_steps)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -257,6 +262,7 @@ def main() -> None:
     parser.add_argument("what", choices=("fields", "field", "inversion"))
     parser.add_argument("--pixels", type=int, nargs="+", default=[512, 2048])
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--without-network", action="store_true", help="zeros in place of passes")
     parser.add_argument("--inference-steps", type=int, help="in place of the default")
     parser.add_argument("--data", type=Path, help="folder of real images; simulated ones without")
     parser.add_argument("--tiles", type=int, default=4)
