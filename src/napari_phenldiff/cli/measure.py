@@ -19,6 +19,8 @@ from napari_phenldiff.runs.config import validated
 from napari_phenldiff.settings import option_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from napari_phenldiff.measurement.batch import BatchResult
     from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
@@ -233,6 +235,12 @@ def run(args: argparse.Namespace) -> int:
         compared = compare_conditions(comparison, args.out, groups, roles, on_event=report)
     for path in compared:
         say(f"{path}")
+    nothing = [name for name, values in result.main_values.items() if not _any_known(values)]
+    if nothing:
+        raise InputError(
+            f"No image of {' and '.join(nothing)} could be measured; the column reason of "
+            f"{args.out} says why."
+        )
     return 0
 
 
@@ -267,6 +275,12 @@ def _summary(result: BatchResult, condition: str) -> str:
     lost = f", {missing} not measurable" if missing else ""
     median = f"median {column} {np.median(known):.4g}" if len(known) else f"no {column}"
     return f"{condition}: {len(values)} images, {median}{lost}"
+
+
+def _any_known(values: np.ndarray) -> bool:
+    import numpy as np
+
+    return bool(np.isfinite(values).any())
 
 
 def _threshold(text: str) -> float | str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.destinations import check_output_file
 from napari_phenldiff.jobs.inputs import ImageFiles
@@ -177,7 +179,13 @@ def _tell_what_is_counted(
         n_each = f"{real.found.n_a} and {real.found.n_b}"
         on_event(Noted(f"counted: {units.counted} ({n_each}), not images"))
     if real.no_p_value:
-        on_event(Noted(f"{real.no_p_value} If the images are of several, name them with --wells"))
+        measured = [
+            int(np.isfinite(measurement.values(names[role])).sum()) for role in ("source", "target")
+        ]
+        # Other wells help where images were measured that are taken for those of one.
+        advice = "If the images are of several, name them with --wells"
+        said = f"{real.no_p_value} {advice}" if min(measured) > 1 else real.no_p_value
+        on_event(Noted(said))
 
 
 def _gallery(

@@ -134,6 +134,20 @@ def test_images_of_one_well_have_no_p_value_but_a_sentence(measurement, lonely):
     assert "one well" in made["note"]
 
 
+def test_one_image_of_several_that_could_be_measured_is_not_called_the_only_one(measurement):
+    first = measurement.images["condition"].iloc[0]
+    rows = measurement.images.index[measurement.images["condition"] == first]
+    images = measurement.images.copy()
+    images.loc[rows[1:], measurement.main_column] = np.nan
+    few = replace(measurement, images=images)
+    other = next(name for name in measurement.conditions if name != first)
+    found = effects(few, source=first, target=other, columns=[measurement.main_column])
+    assert found["note"].iloc[0] == (
+        f"Only 1 of {len(rows)} images of {first} could be measured, which does not tell how "
+        "images vary, so there is no p-value."
+    )
+
+
 def test_wells_are_counted_and_not_their_images(measurement):
     wells = wells_by_pattern(measurement, r"^[A-H]\d+")
     assert wells["A1_f2.tif"] == "A1"

@@ -394,6 +394,12 @@ def _why_not(
         if n > 1:
             continue
         if images == 1:
+            given = len(measurement.values(name, column))
+            if given > 1:
+                return (
+                    f"Only 1 of {given} images of {name} could be measured, which does not tell "
+                    "how images vary, so there is no p-value."
+                )
             return (
                 f"Of {name} there is one image, which does not tell how images vary, so there is "
                 "no p-value."
