@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_phenldiff.diffusion.calibration import FREEDOMS, GUIDANCES, calibrate
+from napari_phenldiff.diffusion.calibration import (
+    FREEDOMS,
+    GUIDANCES,
+    MOST_TRIALS,
+    calibrate,
+    calibrating,
+)
+from napari_phenldiff.diffusion.finetune import _told
 from napari_phenldiff.diffusion.schedule import Inversion
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs.calibration import Calibration, Trial, calibrated, read_calibration
@@ -56,6 +63,20 @@ def test_the_guidance_is_chosen_that_shows_the_real_effect(best):
     assert found.images == 8
 
 
+@pytest.mark.parametrize(("model", "n"), [(Pretended(2.0, 3.0), 4), (None, MOST_TRIALS)])
+def test_each_trial_is_told(model, n):
+    model = model or Freed()
+    shift = 2.2 if n == MOST_TRIALS else 2.0
+    told = list(
+        _told(calibrating(model, latents(0.0, 10), latents(0.0, 40), latents(shift, 40), CONFIG))
+    )
+    assert [event.done for event in told] == list(range(n + 1))
+    assert {event.total for event in told} == {MOST_TRIALS}
+    assert {event.unit for event in told} == {"trial"}
+    assert told[0].seconds_left is None
+    assert all(event.seconds_left >= 0 for event in told[1:])
+
+
 def test_freedom_that_spoils_the_cells_is_not_chosen():
     found = calibrate(
         Pretended(2.0, 3.0), latents(0.0, 10), latents(0.0, 40), latents(2.0, 40), CONFIG
@@ -94,6 +115,7 @@ def test_of_freedoms_that_are_as_good_the_least_is_taken():
     made = Calibration(source="a", target="b", images=5, trials=trials)
     assert made.chosen == trials[1]
     assert "Guidance 2 and freedom 0 suit this run: on 5 tiles" in made.in_words()
+    assert not made.in_words().endswith(".")  # who tells it ends the sentence
     # without the last one is clearly better
     better = Calibration(source="a", target="b", images=5, trials=(*trials[:3], trial(2, 0.5, 0.4)))
     assert better.chosen.freedom == 0.5

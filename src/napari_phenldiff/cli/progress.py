@@ -71,7 +71,7 @@ class Reporter:
             case Loading(message):
                 self._write(f"{message} ...")
             case Noted(message):
-                self._write(f"{message}.")
+                self._write(f"{message.removesuffix('.')}.")
             case Started(device, _, precision):
                 self._write(f"Training on {device} in {precision}.")
             case Warned(message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 
 import torch
 
@@ -25,6 +25,8 @@ _FIRST_GUIDANCES, _FIRST_FREEDOM = (1.35, 1.75), 0.5
 _DIFFERENT = 0.5
 """Structure has a say where source and target differ by so many standard deviations (root mean
 square over its descriptors)."""
+MOST_TRIALS = 3 + len(FREEDOMS) - 1
+"""Combinations of guidance and freedom that are tried at most."""
 _HOPELESS = 0.1
 """The other freedoms are not tried if pictures are worse with the first one by more than this."""
 
@@ -36,6 +38,23 @@ def calibrate(
     targets: Batches,
     config: TranslationConfig,
 ) -> Calibration:
+    """Choose guidance and freedom without telling how far it is; see `calibrating`."""
+    steps = calibrating(translator, unknown, sources, targets, config)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Calibration = end.value
+            return found
+
+
+def calibrating(
+    translator: LatentTranslator,
+    unknown: torch.Tensor,
+    sources: Batches,
+    targets: Batches,
+    config: TranslationConfig,
+) -> Generator[int, None, Calibration]:
     """Translate images with several settings and compare the results with real target images.
 
     The guidance is chosen first, with freedom 0, and then the freedom with that guidance. Not all
@@ -54,6 +73,12 @@ def calibrate(
         effect. They may be the training images, which are more and come from more wells.
     config : TranslationConfig
         Source, target and all other settings.
+
+    Yields
+    ------
+    int
+        How many of at most `MOST_TRIALS` combinations have been tried: 0 once the images are
+        inverted.
 
     Returns
     -------
@@ -87,15 +112,23 @@ def calibrate(
             there = described(translator.generate(freed, guided, strength=1.0))
             yield judge(back, there, guidance, freedom)
 
-    lower, upper = trials(_FIRST_GUIDANCES, FREEDOMS[0])
-    beyond = GUIDANCES[0] if lower.score <= upper.score else GUIDANCES[-1]
-    tried = [lower, upper, *trials((beyond,), FREEDOMS[0])]
+    yield 0
+    tried: list[Trial] = []
+
+    def trying(guidances: Iterable[float], freedom: float) -> Iterator[int]:
+        for trial in trials(guidances, freedom):
+            tried.append(trial)
+            yield len(tried)
+
+    yield from trying(_FIRST_GUIDANCES, FREEDOMS[0])
+    lower, upper = tried
+    yield from trying((GUIDANCES[0] if lower.score <= upper.score else GUIDANCES[-1],), FREEDOMS[0])
     best = min(tried, key=lambda trial: trial.score)
-    tried += trials((best.guidance,), _FIRST_FREEDOM)
+    yield from trying((best.guidance,), _FIRST_FREEDOM)
     if tried[-1].picture_error <= best.picture_error + _HOPELESS:
         for freedom in FREEDOMS[1:]:
             if freedom != _FIRST_FREEDOM:
-                tried += trials((best.guidance,), freedom)
+                yield from trying((best.guidance,), freedom)
     return Calibration(source=config.source, target=config.target, images=n, trials=tuple(tried))
 
 

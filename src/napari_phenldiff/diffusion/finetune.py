@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
 import torch
 
 from napari_phenldiff.diffusion.base import check_channels
 from napari_phenldiff.diffusion.base_weights import fetch_base_of, load_base_of, record_base
-from napari_phenldiff.diffusion.calibration import calibrate
+from napari_phenldiff.diffusion.calibration import MOST_TRIALS, calibrating
 from napari_phenldiff.diffusion.hardware import device_name
 from napari_phenldiff.diffusion.latents import pick_tiles, training_tiles
 from napari_phenldiff.diffusion.loop import no_events, optimise
@@ -29,12 +29,14 @@ from napari_phenldiff.diffusion.start import record_start
 from napari_phenldiff.diffusion.training import Training
 from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.runs.calibration import Calibration
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import (
     Event,
     Finished,
     Loading,
     Noted,
+    Progress,
     Saved,
     Started,
     Validated,
@@ -227,7 +229,9 @@ class _TrainingMonitor:
         sources, targets = (cached.upright_batches() for cached in training.latents[:2])
         with training.average.applied():
             unknown = self._unseen[0].to(device)
-            found = calibrate(self._translator(run), unknown, sources, targets, config)
+            found = yield from _told(
+                calibrating(self._translator(run), unknown, sources, targets, config)
+            )
         found.write(run.path)
         yield Noted(found.in_words())
 
@@ -241,3 +245,18 @@ class _TrainingMonitor:
             reference_channels=training.references,
             precision=training.config.precision,
         )
+
+
+def _told(trials: Generator[int, None, Calibration]) -> Generator[Event, None, Calibration]:
+    """Tell how many trials are done; there may be fewer than the most."""
+    since = time.monotonic()
+    while True:
+        try:
+            done = next(trials)
+        except StopIteration as end:
+            found: Calibration = end.value
+            return found
+        if not done:
+            since = time.monotonic()
+        left = (time.monotonic() - since) / done * (MOST_TRIALS - done) if done else None
+        yield Progress(done, MOST_TRIALS, "choosing guidance and freedom", left, "trial")

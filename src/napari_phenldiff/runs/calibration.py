@@ -111,7 +111,7 @@ class Calibration(BaseModel):
             f"Guidance {chosen.guidance:g} and freedom {chosen.freedom:g} suit this run: on "
             f"{count(self.images, 'tile')} that were kept aside, the change is {chosen.effect:.2f} "
             f"of the real one, and {chosen.to_target:.0%} of the distance to "
-            f"{self.target} is left."
+            f"{self.target} is left"
         )
 
     def write(self, run: Path) -> None:

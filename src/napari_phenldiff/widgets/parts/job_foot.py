@@ -189,7 +189,7 @@ class JobFoot(QWidget):
         warned = "" if job is None else "\n".join(_marked(job.warnings))
         self.warnings.setText(warned)
         self.warnings.setVisible(bool(warned))
-        noted = "" if job is None else "\n".join(f"{text}." for text in job.notes)
+        noted = "" if job is None else "\n".join(f"{text.removesuffix('.')}." for text in job.notes)
         self.notes.setText(noted)
         self.notes.setVisible(bool(noted))
         lines = [line for line in self._forecast.splitlines() if line not in warned.splitlines()]
