@@ -15,7 +15,7 @@ from napari_phenldiff.jobs.job import JobState
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.tables.measurement import read_settings, write_settings
 from napari_phenldiff.viewer.image_places import FieldImages
-from napari_phenldiff.viewer.layer_groups import group_layers
+from napari_phenldiff.viewer.layer_groups import LayerInfo, group_layers, is_plain_image
 from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.samples import golgi_scatter
@@ -837,6 +837,32 @@ def test_the_conditions_are_those_of_a_translation_that_appears(
     assert dock.source.currentText().startswith("treated")
     assert dock.target.currentText().startswith("untreated")
     assert dock.validation_error() is None
+
+
+def test_a_translation_whose_layers_come_one_by_one_is_chosen_and_stays(
+    qtbot, dock: MeasureWidget, model: ViewerModel
+):
+    _, untreated = group_layers(model.layers)
+    images = list(FieldImages(untreated))
+    later: list = []
+    first, second = (
+        NewTranslation(images, images, "untreated", "treated", provenance={"guidance": guidance})
+        for guidance in (1.0, 2.0)
+    )
+    identity = add_translation(model, untreated.layers, first, later.append)
+    while later:
+        later.pop(0)()
+        qtbot.wait(5)  # the dock looks in between
+    assert dock.request().translated.translation == identity
+
+    other = add_translation(model, untreated.layers, second)
+    qtbot.waitUntil(lambda: dock.translation.count() == 3)
+    assert dock.request().translated.translation == identity, "the latest comes first in the list"
+    for layer in [x for x in model.layers if is_plain_image(x)]:
+        if LayerInfo.of(layer).translation == other:
+            model.layers.remove(layer)
+    qtbot.waitUntil(lambda: dock.translation.count() == 2)
+    assert dock.request().translated.translation == identity
 
 
 def test_conditions_that_the_user_has_chosen_stay_when_a_translation_appears(
