@@ -214,7 +214,9 @@ def litter(command: Command) -> list[str]:
         for path in command.folder.parent.rglob("*")
         if (path.name.startswith(".") or path.name in ("run.lock", "images.jsonl"))
     ]
-    return hidden + [path.name for path in command.scratch.iterdir()]
+    # torch keeps a cache there, on purpose
+    scratch = [path.name for path in command.scratch.iterdir()]
+    return hidden + [name for name in scratch if not name.startswith("torchinductor")]
 
 
 def differences(command: Command, expected: dict[str, str]) -> list[str]:

@@ -111,7 +111,7 @@ class TooSlow(Exception):
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
+def bounded(memory: int = _MEMORY) -> Iterator[None]:
     """Refuse more than a GiB of memory on top, and more than half a minute of a processor."""
 
     def stop(*_: object) -> None:
@@ -120,7 +120,7 @@ def bounded() -> Iterator[None]:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     before = signal.signal(signal.SIGALRM, stop), signal.signal(signal.SIGPROF, stop)
-    resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (used + memory, hard))
     # Of a processor, since other programs may make everything slow.
     signal.setitimer(signal.ITIMER_PROF, _SECONDS)
     signal.alarm(10 * _SECONDS)
@@ -134,10 +134,12 @@ def bounded() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _attempt(trial: Torture, what: str, work: Callable[[], object]) -> None:
+def _attempt(
+    trial: Torture, what: str, work: Callable[[], object], *, memory: int = _MEMORY
+) -> None:
     """Do something that may refuse with a sentence, and take note if it does anything else."""
     try:
-        with bounded():
+        with bounded(memory):
             work()
     except InputError as error:
         text = str(error)
@@ -222,7 +224,7 @@ def workshop(
 
 
 @pytest.fixture
-def attempt() -> Callable[[Torture, str, Callable[[], object]], None]:
+def attempt() -> Callable[..., None]:
     """Do something that may refuse with a sentence, and take note if it does anything else."""
     return _attempt
 

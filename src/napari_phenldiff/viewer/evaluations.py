@@ -136,8 +136,14 @@ class FoundEvaluation:
         from napari_phenldiff.measurement.statistics.units import wells_by_pattern
 
         measurement, recovery = self.measurement(), self.metrics.recovery
-        pattern = self.metrics.provenance.get("evaluation", {}).get("wells")
+        told = self.metrics.provenance.get("evaluation")
+        pattern = told.get("wells") if isinstance(told, dict) else None
         # In the order in which `evaluate` measured them; a condition may have any name.
+        if len(measurement.conditions) < 4:
+            raise InputError(
+                f"{self.folder / _MEASURED} has fewer than the four groups of an evaluation; "
+                "evaluate again."
+            )
         source, target, reconstructed, translated, *_ = measurement.conditions
         with DRAWING:
             return four_groups(
@@ -148,7 +154,9 @@ class FoundEvaluation:
                 translated=translated,
                 column=self.metrics.measurement,
                 no_recovery=recovery.reason if math.isnan(recovery.value) else "",
-                wells=None if pattern is None else wells_by_pattern(measurement, pattern),
+                wells=None
+                if not isinstance(pattern, str)
+                else wells_by_pattern(measurement, pattern),
                 theme=theme,
                 narrow=True,
             )
