@@ -62,6 +62,12 @@ def test_pages_have_examples():
     assert len(list(_blocks("python"))) > 1
 
 
+def test_the_licence_of_each_dependency_is_listed():
+    command = [sys.executable, str(_ROOT / "tools" / "licences.py"), "--check"]
+    done = subprocess.run(command, check=False)
+    assert done.returncode == 0, "run: python tools/licences.py"
+
+
 def test_every_benchmark_has_a_line_in_the_list():
     folder = _ROOT / "benchmarks"
     listed = re.findall(r"^\| `(\w+\.py)` \|", (folder / "README.md").read_text("utf-8"), re.M)

@@ -158,6 +158,16 @@ def test_a_schedule_that_cannot_be_used_is_refused(base, values, told):
 
 
 @pytest.mark.usefixtures("no_weights_are_read")
+@pytest.mark.parametrize(
+    "values", [{"shift": 1e308}, {"scale": [0.0] * 16}, {"scale": [float("nan")]}, {"shift": "x"}]
+)
+def test_an_autoencoder_with_an_absurd_scale_is_refused(base, values):
+    change(base, "vae", **values)
+    with pytest.raises(InputError, match=f"has the {next(iter(values))} "):
+        BaseModel.load(str(base))
+
+
+@pytest.mark.usefixtures("no_weights_are_read")
 def test_configurations_that_are_no_files_or_nested_without_end_are_refused(base):
     path = base / "unet" / "config.json"
     path.write_text("[" * 100_000)

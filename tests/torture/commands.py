@@ -175,14 +175,14 @@ class Command:
 def result_of(folder: Path) -> dict[str, str]:
     """Return what is in a folder, apart from times, so that it can be compared.
 
-    Of checkpoints the last one, since one more is written where a training was ended.
+    Without checkpoints: one more is written where a training was ended.
     """
     found: dict[str, str] = {}
     if not folder.exists():
         return found
-    steps = sorted(folder.rglob("step_*"))[:-1]
+    steps = {path.parent for path in folder.rglob("step_*/state.*")}
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or path.name == "events.jsonl" or set(steps) & set(path.parents):
+        if path.is_dir() or path.name == "events.jsonl" or steps & set(path.parents):
             continue
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".json":

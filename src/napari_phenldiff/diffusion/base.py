@@ -33,6 +33,7 @@ from napari_phenldiff.diffusion.hub import fetch as fetch_from_hub
 from napari_phenldiff.diffusion.hub_reference import HubModel
 from napari_phenldiff.diffusion.single_file import load_single_file
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import is_there
 from napari_phenldiff.runs.events import Event
 
 
@@ -262,7 +263,7 @@ def fetch_base(
     if reference == "bundled":
         return Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
     place = Path(reference).expanduser()
-    if place.exists():
+    if is_there(place):
         return place
     model = HubModel.parse(reference)
     if model is None:

@@ -21,6 +21,9 @@ from safetensors import SafetensorError, safe_open
 
 from napari_phenldiff.errors import InputError
 
+_MOST_SCALE = 1e4
+"""Of latents, and how far they are shifted: those of any autoencoder are near 1."""
+
 _MOST_BYTES = 2**20
 """Largest size of a configuration; those of Stable Diffusion have about 2,000 bytes."""
 
@@ -119,9 +122,26 @@ def check_configs(folder: Path, reference: str) -> None:
     else:
         check_class(vae, "AutoencoderKL", reference)
         channels = _number(vae, "latent_channels")
+    _check_scale(vae, reference)
     check_unet(unet, reference, channels)
     if (folder / "conditioner" / "config.json").exists():
         check_class(read_config(folder, "conditioner", reference), "DescriptorEncoder", reference)
+
+
+def _check_scale(vae: Mapping[str, Any], reference: str) -> None:
+    """Refuse an autoencoder whose latents would be scaled or shifted out of all numbers."""
+    for name in ("scale", "shift", "scaling_factor", "shift_factor"):
+        value = vae.get(name)
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None and not (
+                isinstance(one, int | float)
+                and abs(one) <= _MOST_SCALE
+                and (name.startswith("shift") or one > 0)
+            ):
+                raise InputError(
+                    f"The autoencoder of the base model {reference} has the {name} "
+                    f"{str(one)[:40]}, with which no image can be made; download or copy it again."
+                )
 
 
 def check_class(config: Mapping[str, Any], name: str, reference: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import is_there
 
 _ID = re.compile(
     r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(?:/(?P<file>[\w./ -]+\.safetensors))?"
@@ -75,7 +75,7 @@ class HubModel:
             return cls._from_address(reference)
         found = _ID.fullmatch(reference)
         # if the part before the slash is an existing folder, it is a mistyped path
-        if found is None or Path(reference.partition("/")[0]).exists():
+        if found is None or is_there(reference.partition("/")[0]):
             return None
         return cls(found["name"], found["revision"], found["file"])
 

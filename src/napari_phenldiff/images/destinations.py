@@ -1,4 +1,4 @@
-"""Where results can be written: what speaks against a place, before any work is done for it."""
+"""Places: whether there is something, and what speaks against writing there."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ _LONGEST_PATH = 3800
 
 _LONGEST_SHOWN = 60
 """Characters of a name that are shown where it is too long."""
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Tell whether there is a file or folder, also of a name that no system takes.
+
+    `Path.exists` raises for a name that is too long, which somebody may have written into a file.
+    """
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_regular_file(path: str | os.PathLike[str]) -> bool:
+    """Tell whether there is a regular file, and no device or pipe; of any name, as `is_there`."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def why_no_folder(path: str | os.PathLike[str]) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
 from napari_phenldiff.images.layer_metadata import entry_in
@@ -252,7 +253,7 @@ def _unchanged_file(
     if path is None:
         return None
     file = Path(path)
-    if not file.is_file():  # a device or a pipe may keep whoever reads it waiting
+    if not is_regular_file(file):  # a device or a pipe may keep whoever reads it waiting
         return None
     try:
         images = read_file(file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ from napari_phenldiff.images.axes import (
     without_opaque_alpha,
 )
 from napari_phenldiff.images.companions import companions, left_out_in_words
+from napari_phenldiff.images.destinations import is_there
 from napari_phenldiff.images.files import sha256_of_array, write_atomic
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
@@ -279,7 +279,7 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, Any] | None:
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - of any name
         return zarr_provenance(path)
-    if not is_image_file(path) and os.path.exists(path):  # noqa: PTH110 - of any name
+    if not is_image_file(path) and is_there(path):
         return None  # only TIFFs are written with it
     with _open(path) as tif:
         return _provenance(tif)
@@ -334,7 +334,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def _open(path: Path) -> tifffile.TiffFile:
-    if not os.path.exists(path):  # noqa: PTH110 - of any name
+    if not is_there(path):
         raise InputError(f"{path} does not exist: check the name.")
     if path.is_dir():
         raise InputError(f"{path} is a folder where a TIFF file is needed: name a file in it.")

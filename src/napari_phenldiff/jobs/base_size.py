@@ -14,6 +14,7 @@ from typing import Any
 
 from napari_phenldiff.diffusion.hub_reference import HubModel
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import is_there
 
 _LONGEST_HEADER = 100e6
 _VARIANT = re.compile(r"\.(fp16|bf16)(?=[.-])")
@@ -74,7 +75,7 @@ def _place(base: str) -> Path | None:
     if base == "bundled":
         return Path(str(files("napari_phenldiff") / "diffusion" / "bundled"))
     place = Path(base).expanduser()
-    return place if place.exists() else _downloaded(base)
+    return place if is_there(place) else _downloaded(base)
 
 
 def _downloaded(base: str) -> Path | None:

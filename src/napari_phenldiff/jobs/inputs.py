@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.destinations import is_there
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import composed
@@ -206,6 +207,6 @@ def real_groups(groups: Mapping[str, ImageFiles]) -> tuple[str, ...]:
 def _name_and_path(given: str) -> tuple[str, Path]:
     """Split NAME=PATH, unless there is a path that is written just so."""
     name, equals, path = given.partition("=")
-    if not equals or not name or Path(given).exists():
+    if not equals or not name or is_there(given):
         return "", Path(given)
     return name, Path(path)

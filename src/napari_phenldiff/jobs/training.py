@@ -19,6 +19,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.controls import control_experiment
 from napari_phenldiff.images.dataset import Dataset
+from napari_phenldiff.images.destinations import is_there
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
 from napari_phenldiff.jobs.taking_part import check_shared, take_part, takes_part
@@ -452,7 +453,7 @@ def _with_absolute_paths(config: AnyTrainingConfig) -> AnyTrainingConfig:
         config = config.model_copy(update={"from_adapter": place})
     if "base" not in type(config).model_fields or config.base == "bundled":
         return config
-    if Path(config.base).exists():
+    if is_there(config.base):
         return config.model_copy(update={"base": str(Path(config.base).resolve())})
     model = HubModel.parse(config.base)  # which may be a pasted address
     return config if model is None else config.model_copy(update={"base": str(model)})

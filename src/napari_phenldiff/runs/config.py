@@ -280,9 +280,20 @@ def in_one_sentence(error: ValidationError) -> str:
     for problem in error.errors(include_url=False, include_context=False):
         field = ".".join(str(part) for part in problem["loc"])
         text = problem["msg"].removeprefix("Value error, ")
-        text = text[:1].lower() + text[1:]
+        text = _shortened(text[:1].lower() + text[1:])
         got = (
-            "" if problem["type"] in ("missing", "value_error") else f" (got {problem['input']!r})"
+            ""
+            if problem["type"] in ("missing", "value_error")
+            else f" (got {_shortened(repr(problem['input']))})"
         )
         parts.append(f"{field}: {text}{got}" if field else f"{text}{got}")
-    return "; ".join(parts)
+    more = [f"and {len(parts) - _MOST_ERRORS} more"] if len(parts) > _MOST_ERRORS else []
+    return "; ".join([*parts[:_MOST_ERRORS], *more])
+
+
+_MOST_ERRORS, _MOST_TEXT = 8, 160
+"""Of errors in a sentence, and characters of one: a file may hold anything."""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]} …"

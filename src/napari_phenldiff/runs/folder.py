@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.destinations import why_no_folder
+from napari_phenldiff.images.destinations import is_there, why_no_folder
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import make_folder_atomic, write_atomic
 from napari_phenldiff.images.image import Image
@@ -208,7 +208,7 @@ class Run(RunContents):
         run = cls(path, record, scaling)
         if base_at is not None:
             run._base_at = Path(base_at).expanduser().resolve()
-            if not run._base_at.exists():
+            if not is_there(run._base_at):
                 raise InputError(
                     f"There is nothing at {run._base_at}: give the place of the base model."
                 )
@@ -295,7 +295,7 @@ class Run(RunContents):
             place = Path((self.path / _BASE_AT).read_text(encoding="utf-8").strip())
         except (OSError, ValueError):
             return None
-        return place if place.exists() else None
+        return place if is_there(place) else None
 
     @property
     def record(self) -> RunRecord:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image, as_storable, is_storable
@@ -190,7 +190,7 @@ def read_experiment(
     found: dict[tuple[str, str], Image] = {}
     for relative, in_file in by_path.items():
         path = root / relative  # an absolute path is not changed by this
-        if not os.path.isfile(path):  # noqa: PTH113 - of any name
+        if not is_regular_file(path):
             raise InputError(
                 f"{path} is missing, and this run was trained on it; put it back, or start a new "
                 "run."
