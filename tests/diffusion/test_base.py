@@ -159,7 +159,7 @@ def test_a_schedule_that_cannot_be_used_is_refused(base, values, told):
 
 @pytest.mark.usefixtures("no_weights_are_read")
 @pytest.mark.parametrize(
-    "values", [{"shift": 1e308}, {"scale": [0.0] * 16}, {"scale": [float("nan")]}, {"shift": "x"}]
+    "values", [{"shift": 1e308}, {"scale": [0.0] * 16}, {"scale": [-1.0] * 16}, {"shift": "x"}]
 )
 def test_an_autoencoder_with_an_absurd_scale_is_refused(base, values):
     change(base, "vae", **values)
