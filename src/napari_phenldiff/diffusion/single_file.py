@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from napari_phenldiff.diffusion.base_files import FLOATS
 from napari_phenldiff.diffusion.finite import check_weights
+from napari_phenldiff.diffusion.weights_file import open_weights
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import scratch_folder
 
@@ -118,26 +119,16 @@ def load_single_file(path: Path, reference: str) -> SingleFile:
 
 def _header(path: Path, reference: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Return names and shapes of all weights, and the metadata."""
-    if path.suffix != ".safetensors":
-        raise InputError(
-            f"The base model {reference} is a file, and no safetensors file: other formats can run "
-            "code and are not read, so convert it, or give a folder in diffusers' layout."
-        )
-    try:
-        with safe_open(str(path), framework="pt") as opened:
-            shapes = {}
-            for name in opened.keys():  # noqa: SIM118 - not a mapping
-                part = opened.get_slice(name)
-                used = name.startswith((_UNET, _AUTOENCODER))
-                if used and part.get_dtype() not in FLOATS:
-                    raise ValueError(f"{name} has the type {part.get_dtype()}")
-                shapes[name] = tuple(part.get_shape())
-            return shapes, dict(opened.metadata() or {})
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"The base model {reference} cannot be loaded ({type(error).__name__}: {error}); "
-            "download or copy it again."
-        ) from error
+    instead = "convert it, or give a folder in diffusers' layout"
+    with open_weights(path, f"The base model {reference}", instead) as opened:
+        shapes = {}
+        for name in opened.keys():  # noqa: SIM118 - not a mapping
+            part = opened.get_slice(name)
+            used = name.startswith((_UNET, _AUTOENCODER))
+            if used and part.get_dtype() not in FLOATS:
+                raise ValueError(f"{name} has the type {part.get_dtype()}")
+            shapes[name] = tuple(part.get_shape())
+        return shapes, dict(opened.metadata() or {})
 
 
 def _width(shapes: Mapping[str, tuple[int, ...]], reference: str) -> int:

@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
-from safetensors import SafetensorError, safe_open
 
 from napari_phenldiff.diffusion.adaptation import SETTINGS, read_adapter
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.strategies import Lora
+from napari_phenldiff.diffusion.weights_file import open_weights
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.folder import Run
@@ -222,22 +222,11 @@ def read_start(place: Path, unet: UNet2DConditionModel) -> Start:
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    if path.suffix != ".safetensors":
-        raise InputError(
-            f"The adapter {path} is no safetensors file: other formats can run code and are not "
-            "read, so convert it first."
-        )
-    try:
-        with safe_open(str(path), framework="pt") as opened:
-            # every name is asked for on its own, since a file may come from anyone
-            names = list(opened.keys())
-            tensors = {name: opened.get_tensor(name).float() for name in names}
-            metadata = dict(opened.metadata() or {})
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"The adapter {path} cannot be read ({type(error).__name__}: {error}); download or "
-            "copy it again."
-        ) from error
+    with open_weights(path, f"The adapter {path}") as opened:
+        # every name is asked for on its own, since a file may come from anyone
+        names = list(opened.keys())
+        tensors = {name: opened.get_tensor(name).float() for name in names}
+        metadata = dict(opened.metadata() or {})
     check_weights(tensors, f"The adapter {path}", "it is damaged, so use another")
     return tensors, metadata
 

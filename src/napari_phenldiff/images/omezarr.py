@@ -17,7 +17,7 @@ from napari_phenldiff.images.naming import default_channel_names, file_safe
 from napari_phenldiff.images.peek import Peek
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.sources import ImageSource
-from napari_phenldiff.images.tiff import is_image_file
+from napari_phenldiff.images.tiff import TOO_LARGE, is_image_file
 
 ZARR_MARKS = (".zgroup", ".zattrs", "zarr.json")
 """Files that a group of Zarr has."""
@@ -266,7 +266,7 @@ def _reading(path: Path, read: Any) -> Any:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except MemoryError:
-        raise
+        raise InputError(TOO_LARGE.format(path)) from None
     # Metadata may be anything, and chunks be damaged.
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__

@@ -53,9 +53,8 @@ def peek_tiff(path: str | os.PathLike[str]) -> Peek | None:
     try:
         with open_tiff(path) as tif:
             return _peek(tif)
-    except MemoryError:
-        raise
-    # A damaged file can fail in any part of the decoder, with any kind of error.
+    # A damaged file can fail in any part of the decoder, with any kind of error; one that claims
+    # absurd sizes, for lack of memory.
     except Exception:
         return None
 

@@ -42,6 +42,9 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".btf", ".tf2", ".tf8", ".lsm", ".stk", ".flex")
 """Of files that are read: TIFFs, however their programs call them."""
 
+TOO_LARGE = "{} needs more memory than there is: close other programs, or save it in pieces."
+"""What is said of a file that does not fit into memory, or claims so."""
+
 _PROVENANCE_KEY = "napari-phenldiff"
 _PART_OF = "part_of"
 _SITE = "site"
@@ -146,10 +149,7 @@ def _of_each_series(path: Path, read: Callable[[tifffile.TiffFile, int], list[T]
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         except MemoryError:
-            raise InputError(
-                f"{path} needs more memory than there is: close other programs, or save it in "
-                "pieces."
-            ) from None
+            raise InputError(TOO_LARGE.format(path)) from None
         # A damaged file can fail in any part of the decoder, with any kind of error.
         except Exception as error:
             raise InputError(
@@ -341,7 +341,7 @@ def _open(path: Path) -> tifffile.TiffFile:
     try:
         return open_tiff(path)
     except MemoryError:
-        raise
+        raise InputError(TOO_LARGE.format(path)) from None
     # Anything may be in a file that is no TIFF.
     except Exception as error:
         raise InputError(
