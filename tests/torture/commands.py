@@ -22,13 +22,14 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
+import pandas as pd
 
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
 
 STAND_IN = Path(__file__).parents[1] / "cli" / "fake_diffusion.py"
 NURSERY = Path(__file__).with_name("nursery.py")
-_VOLATILE = {"created", "time", "seconds", "written", "provenance", "took"}
+_VOLATILE = {"created", "time", "seconds", "written", "provenance", "took", "minutes"}
 """Keys of JSON files whose values tell when something was done, or where."""
 
 _AREA = ("--profile", "area", "--channel", "marker")
@@ -190,6 +191,11 @@ def result_of(folder: Path) -> dict[str, str]:
             told = told.replace(str(folder), "FOLDER")
         elif path.suffix == ".html":
             told = "a page"
+        elif path.name == "table.csv":  # of a benchmark, with minutes
+            table = pd.read_csv(path)
+            told = table.drop(columns=["minutes"], errors="ignore").to_csv()
+        elif path.name == "table.md":
+            told = "a table"
         elif path.suffix == ".zip":
             with ZipFile(path) as package:
                 told = str({one.filename: one.CRC for one in package.infolist()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -84,6 +85,11 @@ def read_metrics(path: str | os.PathLike[str]) -> Metrics:
     from pathlib import Path
 
     try:
-        return Metrics.model_validate_json(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        metrics = Metrics.model_validate_json(Path(path).read_text(encoding="utf-8"))
+        for value in (value for row in metrics.effects for value in row.values()):
+            if not isinstance(value, float | int | str | None):
+                raise ValueError(f"{value!r} in the table of effects")
+            _ = math.isfinite(value) if isinstance(value, int) else True
+        return metrics
+    except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"{path} holds no metrics that can be read: evaluate again.") from error

@@ -227,7 +227,11 @@ def read_measurement(path: str | os.PathLike[str]) -> Measurement:
             "scikit-image, as measure writes it by default."
         )
     images["reason"] = images["reason"].fillna("") if "reason" in images else ""
-    images = images.astype({name: d for name, d in kind.columns.items() if name in images})
+    try:
+        images = images.astype({name: d for name, d in kind.columns.items() if name in images})
+    except (TypeError, ValueError) as error:
+        what = str(error).splitlines()[0]
+        raise InputError(f"{path} holds something else than numbers ({what}).") from error
     cells_path = path.with_name(f"{path.stem}_cells{path.suffix}")
     cells: pd.DataFrame | None = None
     if kind.cell_columns and cells_path.is_file():
