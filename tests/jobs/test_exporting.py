@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage as ndi
 
 from napari_phenldiff import Experiment, Image, TrainingConfig, TranslationConfig, train, write_tiff
@@ -71,6 +72,15 @@ def _network(package: Path):
     network = getattr(module, architecture["callable"])(**architecture["kwargs"])
     network.load_state_dict(weights, strict=True)
     return network, values, names
+
+
+def test_equal_weights_are_equal_files_that_name_no_process(tmp_path):
+    from napari_phenldiff.diffusion.packaged import save_weights
+
+    network = torch.nn.Linear(3, 2)
+    save_weights(network, tmp_path / "a.pt")
+    save_weights(network, tmp_path / "b.pt")
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
 
 
 def test_a_package_translates_as_the_run_does(run, tmp_path):

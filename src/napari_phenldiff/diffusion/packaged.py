@@ -193,8 +193,9 @@ def save_weights(network: TranslationNetwork, path: Path) -> None:
     """Write the weights as PyTorch does: a dictionary of tensors and nothing else."""
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     check_weights(state, "The network", "train the run again")
-    with write_atomic(path) as aside:
-        torch.save(state, aside)
+    # Given a name, torch writes it into the file: equal weights would not be equal bytes.
+    with write_atomic(path) as aside, aside.open("wb") as file:
+        torch.save(state, file)
 
 
 def translate_arrays(
