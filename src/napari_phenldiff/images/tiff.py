@@ -277,7 +277,7 @@ def read_provenance(path: str | PathLike[str]) -> dict[str, Any] | None:
         If the file is missing or no TIFF.
     """
     path = Path(path)
-    if os.path.isdir(path):  # noqa: PTH112 - of any name
+    if is_there(path) and path.is_dir():
         return zarr_provenance(path)
     if not is_image_file(path) and is_there(path):
         return None  # only TIFFs are written with it

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_phenldiff import __version__
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import check_output_file
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.layer_metadata import entry_in
 from napari_phenldiff.images.layers import images_from_layers
@@ -102,6 +103,7 @@ def write_images(path: str, layers: list[LayerDataTuple]) -> list[str]:
         if len(groups) > 1:
             what = file_safe("_".join(_words(key, group[0], written)))
             file = target.with_name(f"{target.stem}_{what}{target.suffix}")
+        check_output_file(file)
         write_stack(file, images[key], provenance=_provenance(group[0]))
         written.append(str(file))
     return written
