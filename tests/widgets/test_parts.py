@@ -412,3 +412,29 @@ def test_a_result_is_finished_when_all_its_layers_are_there(qtbot):
     while later:
         later.pop(0)()
     assert "finished" in foot.status.text()
+
+
+def test_a_dock_with_much_to_say_fits_a_low_window_and_scrolls(qtbot):
+    panel = Panel()
+    buttons = [QPushButton(str(number)) for number in range(30)]
+    for button in buttons:
+        panel.foot.addWidget(button)
+    words = note("A sentence that wraps. " * 30)
+    panel.foot.addWidget(words)
+    qtbot.addWidget(panel)
+    assert panel.minimumSizeHint().height() < 200
+    panel.resize(300, 300)
+    panel.show()
+    qtbot.waitExposed(panel)
+    assert panel.height() == 300
+    bar = panel._foot.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
+    bar.setValue(bar.maximum())
+    assert not words.visibleRegion().isEmpty()
+    for button in buttons[1:]:
+        button.hide()
+    words.setText("Short.")
+    qtbot.waitUntil(lambda: bar.maximum() == 0)
+    low = panel._foot.geometry()
+    assert low.bottom() == 299
+    assert low.height() == panel._foot.sizeHint().height() < 120, "the form has the rest"

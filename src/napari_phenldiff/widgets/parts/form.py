@@ -46,6 +46,12 @@ _FIELD_WIDTH = 80
 
 _TOOLTIP_COLUMNS = 80
 
+_LEAST_OF_FORM, _LEAST_OF_FOOT = 80, 60
+"""Heights in pixels below which neither part of a dock becomes."""
+
+_FRAME = 4
+"""Pixels that a theme may draw around what scrolls, of both sides together."""
+
 _MARGIN = 8
 """Pixels around what is scrolled to."""
 
@@ -56,7 +62,8 @@ _SAME_ROW = 12
 class Panel(QWidget):
     """A dock: sections in a scroll area, and `foot` below them.
 
-    On a small screen the form scrolls and the button that starts the work stays visible.
+    On a small screen the form scrolls and the button that starts the work stays visible. Where even
+    the foot has no room, it scrolls as well: a dock never makes its window higher.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -80,14 +87,16 @@ class Panel(QWidget):
         bar = scroll.verticalScrollBar()
         assert bar is not None
         bar.rangeChanged.connect(self._on_range)
-        self.foot = QVBoxLayout()
-        self.foot.setContentsMargins(8, 4, 8, 8)
-        self.foot.setSpacing(6)
+        # All that the foot leaves: its height is no wish of its own.
+        scroll.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
+        scroll.setMinimumHeight(_LEAST_OF_FORM)
+        self._foot = foot = _Foot()
+        self.foot = foot.rows
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(scroll, 1)
-        layout.addLayout(self.foot)
+        layout.addWidget(foot)
         self.setMinimumWidth(_LABEL_WIDTH + 200)
         self._wheel = _WheelGuard(self)
 
@@ -182,6 +191,56 @@ class Panel(QWidget):
         fold.toggled.connect(lambda unfolded: self.reveal(fold) if unfolded else None)
         self.add(fold)
         return form
+
+
+class _Foot(QScrollArea):
+    """The lower part of a dock: as high as its rows, and where there is less room it scrolls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inside = QWidget()
+        self.rows = QVBoxLayout(inside)
+        self.rows.setContentsMargins(8, 4, 8, 8)
+        self.rows.setSpacing(6)
+        self.setWidget(inside)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        inside.installEventFilter(self)
+
+    def sizeHint(self) -> QSize:
+        """As high as the rows in this width."""
+        return QSize(self.rows.totalSizeHint().width(), self._whole() + _FRAME)
+
+    def _whole(self) -> int:
+        whole = self.rows.totalHeightForWidth(self.width() - _FRAME)
+        if whole < 0:  # nothing that wraps
+            whole = self.rows.totalSizeHint().height()
+        return max(1, whole)
+
+    def minimumSizeHint(self) -> QSize:
+        """Low enough for any window."""
+        return QSize(0, min(self.sizeHint().height(), _LEAST_OF_FOOT))
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow what is inside."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return super().eventFilter(watched, event)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Sentences wrap at another width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        inside, whole = self.widget(), self._whole()
+        # Said, because a wrapped text asks for the height that it would have in a narrow place.
+        if inside is not None and inside.minimumHeight() != whole:
+            inside.setMinimumHeight(whole)
+            self.updateGeometry()
 
 
 class Form(QWidget):
@@ -382,13 +441,6 @@ def hide_when_folded(fold: QCollapsible) -> None:
     fold.toggled.connect(content.setVisible)
 
 
-def note(text: str = "") -> QLabel:
-    """Return a label for a sentence: it wraps, and its text can be copied."""
-    label = _Note(text)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    return label
 class _Note(QLabel):
     """A sentence that may come from what the command line shares: its options are left out."""
 
@@ -399,3 +451,10 @@ class _Note(QLabel):
         super().setText(without_options(text or ""))
 
 
+def note(text: str = "") -> QLabel:
+    """Return a label for a sentence: it wraps, and its text can be copied."""
+    label = _Note(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
