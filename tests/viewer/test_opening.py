@@ -92,6 +92,23 @@ def test_a_file_that_is_opened_later_joins_its_folder(
     assert groups(viewer) == {"drug": ["well_1", "well_2"], "well_3": ["well_3"]}
 
 
+def test_a_file_of_a_folder_that_is_open_is_shown_like_it(
+    viewer: ViewerModel, open_files: Open, tmp_path: Path
+):
+    for k in range(3):
+        cells(tmp_path / "exp" / "dmso", f"a{k}", 40)
+        cells(tmp_path / "exp" / "drug", f"b{k}", 240)
+    open_files(tmp_path / "exp")
+    first = {layer.name: tuple(layer.contrast_limits) for layer in viewer.layers}
+
+    open_files(tmp_path / "exp" / "dmso" / "a1.tif")
+
+    *_, dna, marker = viewer.layers
+    assert dna.data.shape[-2:] == (24, 32)
+    assert tuple(dna.contrast_limits) == first["dmso: DNA"]
+    assert tuple(marker.contrast_limits) == first["dmso: marker"]
+
+
 def test_layers_that_were_worked_with_stay(viewer: ViewerModel, open_files: Open, tmp_path: Path):
     open_files(cells(tmp_path / "drug", "well_1"))
     made = Image(np.zeros((2, 24, 32), np.uint8), ("DNA", "marker"), None, "well_1")

@@ -14,7 +14,7 @@ from napari_phenldiff.images.tiff import read_tiff, write_stack, write_tiff
 from napari_phenldiff.jobs.requests import read_request, write_request
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.viewer.conditions import conditions_of_layers
+from napari_phenldiff.viewer.conditions import conditions_of_layers, warnings_about_copies
 from napari_phenldiff.viewer.training_request import (
     ConditionChoice,
     TrainingRequest,
@@ -186,6 +186,24 @@ def test_a_free_run_folder_is_suggested(tmp_path: Path):
     assert first == tmp_path / "wild_type-to-drug_1-001"
     first.mkdir()
     assert suggest_run_folder(tmp_path, "wild type", "drug/1").name.endswith("-002")
+
+
+def test_files_that_were_opened_twice_are_no_two_conditions(
+    experiment_folder: Path, open_in, viewer, tmp_path: Path, from_layers: TrainingRequest
+):
+    assert from_layers.validation_error() is None
+    open_in(experiment_folder)
+    open_in(next((experiment_folder / "treated").iterdir()))
+    found = {choice.name: choice for choice in conditions_of_layers(viewer.layers)}
+    treated, untreated, again = (found[name] for name in ("treated", "untreated", "treated (2)"))
+    assert again.n_images == 3
+    (alone,) = (choice for choice in found.values() if choice.n_images == 1)
+    for other in (again, alone):
+        request = replace(from_layers, source=treated, target=other)
+        assert "are the same files, opened twice" in (request.validation_error() or "")
+    assert warnings_about_copies([treated, untreated]) == []
+    (told,) = warnings_about_copies([treated, alone])
+    assert told.startswith("1 image is in both treated and")
 
 
 def test_a_finished_run_is_not_overwritten(from_layers: TrainingRequest):

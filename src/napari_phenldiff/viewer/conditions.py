@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,21 @@ class ConditionChoice:
             return parts_of(self.group)
         return {source.name: source.site.part_of for source in self.sources}
 
+    def keys(self) -> frozenset[tuple[str, str]]:
+        """Return by what its images are known in other conditions too, as far as they are files.
+
+        A file that holds several images is one for each of them, known by their names.
+        """
+        pairs: list[tuple[str | None, str]] = []
+        if self.group is not None:
+            for infos in self.group.infos:
+                pairs += zip(infos[0].paths, infos[0].images, strict=False)
+        else:
+            pairs += [(str(source.path), source.name) for source in self.sources]
+        files = [(str(Path(path).absolute()), name) for path, name in pairs if path is not None]
+        times = Counter(path for path, _ in files)
+        return frozenset((path, name if times[path] > 1 else "") for path, name in files)
+
     def label(self) -> str:
         """Return the name with the number of images, as it is shown in a list."""
         return f"{self.name} ({count(self.n_images, 'image')})"
@@ -100,6 +117,32 @@ def describe(chosen: Sequence[ConditionChoice], match: ChannelMatch | None) -> s
     text = " · ".join(part for part in (channels, source.format()) if part)
     unlike = [f"{c.name}: {c.format()}" for c in others if c.format() != source.format()]
     return "\n".join([text, *(line for line in unlike if not line.endswith(": "))])
+
+
+def error_about_copies(chosen: Sequence[ConditionChoice]) -> str | None:
+    """Return why conditions can't be compared that are the same files; None if they are not."""
+    for one, other in combinations(chosen, 2):
+        ours, theirs = one.keys(), other.keys()
+        if ours and theirs and (ours <= theirs or theirs <= ours):
+            return (
+                f"{one.name} and {other.name} are the same files, opened twice: choose another "
+                "condition, or remove one of the two from the viewer."
+            )
+    return None
+
+
+def warnings_about_copies(chosen: Sequence[ConditionChoice]) -> list[str]:
+    """Tell of the images that are in two conditions."""
+    told = []
+    for one, other in combinations(chosen, 2):
+        shared = len(one.keys() & other.keys())
+        if shared:
+            verb = "is" if shared == 1 else "are"
+            told.append(
+                f"{count(shared, 'image').capitalize()} {verb} in both {one.name} and "
+                f"{other.name}: a model learns no difference from these."
+            )
+    return told
 
 
 def needs_matching(match: ChannelMatch | None) -> bool:

@@ -110,7 +110,28 @@ def _read_with_folder(files: list[Path], viewer: Any) -> list[LayerDataTuple]:
         if entry.get("role", "real") == "real":
             told = {"identity": identity, "files": [str(file) for file in wanted]}
             entry[_OPENED] = told | {"shape": [int(length) for length in data.shape]}
+    _show_alike(made, [layer for layer in open_layers if layer in viewer.layers])
     return made
+
+
+def _show_alike(made: list[LayerDataTuple], open_layers: Iterable[Layer]) -> None:
+    """Show files like those of their folder that stay open, which were opened with the folder.
+
+    Else a difference in contrast would be seen between images of one condition.
+    """
+    known: dict[tuple[str, str], Any] = {}
+    for layer in open_layers:
+        if LAYER_METADATA_KEY in layer.metadata:
+            info = LayerInfo.of(layer)
+            if info.role == "real":
+                for folder in {str(Path(path).parent) for path in info.paths if path}:
+                    known.setdefault((folder, info.channel), layer)
+    for _, arguments, _ in made:
+        entry = arguments["metadata"][LAYER_METADATA_KEY]
+        folders = {str(Path(path).parent) for path in entry.get("paths", ()) if path}
+        like = [known.get((folder, entry.get("channel", ""))) for folder in folders]
+        if len(like) == 1 and like[0] is not None:
+            arguments["contrast_limits"] = list(like[0].contrast_limits)
 
 
 def _open_now(layers: Iterable[Layer], folders: set[Path]) -> dict[str, list[Layer]]:

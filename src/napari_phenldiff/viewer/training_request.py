@@ -22,6 +22,7 @@ from napari_phenldiff.runs.folder import is_run
 from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
     conditions_in_folder,
+    error_about_copies,
     needs_matching,
     with_channels_of,
 )
@@ -114,6 +115,10 @@ class TrainingRequest:
         return why_no_folder(self.out)
 
     def _condition_error(self) -> str | None:
+        named = {choice.name: choice for choice in self.conditions}
+        copies = error_about_copies(tuple(named.values()))
+        if copies is not None:
+            return copies
         names: set[str] = set()
         for choice in self.conditions:
             if choice.name in names:

@@ -14,6 +14,7 @@ from napari_phenldiff.jobs import estimate
 from napari_phenldiff.jobs.registry import RunRegistry
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.hardware import Hardware
+from napari_phenldiff.viewer.conditions import warnings_about_copies
 from napari_phenldiff.viewer.training_request import TrainingRequest
 from napari_phenldiff.widgets.parts.background import Lookup
 
@@ -62,6 +63,7 @@ class Forecast(QObject):
             told = estimate.estimate(_work(request, config), hardware, past)
             lines += [told.text, *([f"⚠ {told.warning}"] if told.warning else [])]
         if not resuming:
+            lines += [f"⚠ {text}" for text in warnings_about_copies(request.conditions)]
             lines += [f"⚠ {text}" for text in _about_numbers(request)]
         return "\n".join(lines)
 
