@@ -112,6 +112,7 @@ def test_a_translation_of_another_kind_is_refused(data, trained, tmp_path, phenl
     code, _, complaint = phenldiff(*asked, before)
     assert code == 2
     assert "with other settings (guidance: 3.0 there" in complaint
+    assert "give the same here (--guidance 3)" in complaint
     code, _, complaint = phenldiff(*asked, before, "--guidance", 3)
     assert code == 0
     code, _, complaint = phenldiff(*asked[:-2], tmp_path / "two", "--translated", data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from napari_phenldiff.images.omezarr import ZarrSource
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.jobs.journal import difference
 from napari_phenldiff.jobs.translation_job import SUMMARY_NAME
+from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.settings import option_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,10 +66,11 @@ class TranslationsBefore:
                 "folder that `phenldiff translate` of this version has written."
             ) from None
         if made != json.loads(json.dumps(asked)):
+            same = _options(made, asked)
+            advice = f"give the same here ({same})" if same else "name another folder"
             raise InputError(
                 f"{folder} was translated by another run or with other settings "
-                f"({difference(made, asked)}); translate with those that are asked for, or let "
-                "the evaluation translate."
+                f"({difference(made, asked)}): {advice}, or let the evaluation translate."
             )
         seen: Counter[str] = Counter()
         self._where: dict[str, tuple[str, int, float]] = {}
@@ -109,3 +113,26 @@ class TranslationsBefore:
         if index >= len(images):
             raise InputError(f"{path} has {len(images)} images, fewer than were translated.")
         return images[index]
+
+
+def _options(made: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Name the options that ask for what was made; none if more than settings differs."""
+    told: list[str] = []
+    for key, value in json.loads(json.dumps(asked)).items():
+        before = made.get(key)
+        if before == value:
+            continue
+        if not isinstance(value, dict) or not isinstance(before, dict):
+            return ""
+        for name, now in value.items():
+            was = before.get(name)
+            if was == now:
+                continue
+            if name not in TranslationConfig.model_fields or was is None or was == "":
+                return ""
+            if isinstance(was, bool):
+                told.append(option_of(name) if was else option_of(f"no_{name}"))
+            else:
+                text = f"{was:g}" if isinstance(was, float) else str(was)
+                told.append(f"{option_of(name)} {text}")
+    return " ".join(told)
