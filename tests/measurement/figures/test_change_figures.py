@@ -112,6 +112,23 @@ def test_effect_sizes_for_a_narrow_place(measurement, theme):
     assert "no effect between\nthe real conditions" in texts(figure)
 
 
+def test_a_long_reason_stays_within_its_place_and_marks_are_whole(measurement):
+    few = replace(measurement, images=measurement.images.copy())
+    images = few.images
+    images.loc[images.index[images["condition"] == "ra"][1:], "area_fraction"] = np.nan
+    figure = effect_sizes(effects(few, **GROUPS))
+    figure.draw_without_rendering()
+    left, right = figure.axes
+    assert "Only 1 of 6 images of ra could be" in texts(figure)
+    for words in right.texts:
+        assert words.get_window_extent().x1 <= figure.bbox.width
+    labels = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert labels[0].x1 <= labels[1].x0
+    marks = [line for line in left.lines if line.get_marker() in ("D", "o")]
+    assert marks
+    assert not any(line.get_clip_on() for line in marks)
+
+
 def test_what_is_not_significant_is_dotted(measurement):
     axes = effect_sizes(effects(measurement, source="a", target="b")).axes[0]
     styles = {line.get_ydata()[0]: line.get_linestyle() for line in axes.lines if len(line._x) == 2}

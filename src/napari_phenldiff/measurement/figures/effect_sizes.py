@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Height of a row in inches, and of one with the name above its marks.
 _ROW, _HIGH_ROW = 0.34, 0.46
+_NOTE_LETTERS = 40
+"""Of a line of a note in place of a recovery."""
 
 
 # How much lower the marks stand where a name is above them, in rows.
@@ -92,7 +94,8 @@ def effect_sizes(
         left.axvline(0, color=colors.faint, linewidth=1, zorder=0)
         real = table[table["effect"] == "real"].iloc[0]
         ends = f"{real['compared_with']} to {real['group']}"
-        left.set_xlabel("Cliff's delta" if narrow else f"Cliff's delta, {ends}", color=colors.text)
+        said = "Cliff's delta" if narrow else f"Cliff's delta,\n{textwrap.fill(ends, 44)}"
+        left.set_xlabel(said, color=colors.text)
         if both:
             _draw_recoveries(grid[0, 1], table, names, colors, narrow)
         if narrow:
@@ -145,6 +148,7 @@ def _draw_delta(axes: Axes, row: dict[str, Any], place: float, both: bool, color
         markeredgewidth=1.4,
         alpha=None if made else alpha,
         zorder=3,
+        clip_on=False,  # at 1 and -1 it is whole as well
     )
 
 
@@ -165,9 +169,12 @@ def _draw_recoveries(
     for row in rows.to_dict("records"):
         place = names.index(row["measurement"]) + _BELOW_NAME * narrow
         if not math.isfinite(row["recovery"]):
-            note = textwrap.fill(row["note"], 20) if narrow else row["note"]
+            # Whole in the table; here as much of it as has room in the row.
+            letters = 20 if narrow else _NOTE_LETTERS
+            wrapped = textwrap.wrap(row["note"], letters, max_lines=3, placeholder=" …")
+            note = "\n".join(wrapped)
             words = axes.text(0.03, place, note, fontsize=6.5, color=colors.faint, va="center")
-            words.set_in_layout(not narrow)
+            words.set_in_layout(False)
             continue
         ends = np.clip([row["recovery_low"], row["recovery_high"]], low, high)
         axes.plot(ends, [place, place], color=colors.text, linewidth=2, zorder=2)
@@ -180,7 +187,7 @@ def _draw_recoveries(
                 axes.plot(end, place, mark, color=colors.text, markersize=5, clip_on=False)
         if low <= row["recovery"] <= high:
             axes.plot(row["recovery"], place, "s", color=colors.text, markersize=5, zorder=3)
-    said = "recovery" if narrow else "recovery (1: all of the real shift)"
+    said = "recovery" if narrow else "recovery\n(1: all of the real shift)"
     axes.set_xlabel(said, color=colors.text)
 
 
