@@ -92,3 +92,12 @@ def test_what_no_figure_can_be_made_of_is_said(result: Path, tmp_path: Path, phe
     assert code == 2
     assert "is gone" in error
     assert not out.exists()
+
+
+def test_a_figure_is_never_overwritten(result: Path, tmp_path: Path, phenldiff):
+    out = tmp_path / "figure.svg"
+    out.write_text("mine")
+    code, _, error = phenldiff("figure", result, "--out", out)
+    assert code == 2
+    assert "exists; name a new file for the figure" in error
+    assert out.read_text() == "mine"

@@ -103,6 +103,7 @@ def _same_cells(evaluation: Evaluation) -> Section:
             counterparts=None if truth is None else truth[:n],
             source=m.source,
             target=m.target,
+            reference_channels=m.provenance.get("reference_channels", ()),
             theme=theme,
         )
 

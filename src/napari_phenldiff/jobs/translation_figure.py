@@ -75,7 +75,8 @@ def translation_figure(
     Raises
     ------
     InputError
-        If the folder is no translation, an image is gone or unknown, or the suffix is another.
+        If the folder is no translation, an image is gone or unknown, the suffix is another, or
+        there is such a file already.
 
     Examples
     --------
@@ -87,6 +88,8 @@ def translation_figure(
     path = Path(out)
     check_suffix(path)
     check_output_file(path)
+    if os.path.lexists(path):
+        raise InputError(f"{path} exists; name a new file for the figure.")
     folder = Path(result)
     record = _record(folder)
     rows = _chosen(record["images"], images, folder)
@@ -116,6 +119,7 @@ def translation_figure(
         strength=float(settings.get("strength", 1.0)),
         single_channels=single_channels,
         insets=insets,
+        reference_channels=record.get("reference_channels") or (),
         theme=theme,
     )
     write_figure(figure, path)

@@ -149,6 +149,17 @@ def test_panel(make_cells):
     pixels(without)
 
 
+@pytest.mark.parametrize("single_channels", [False, True])
+def test_the_change_of_a_reference_channel_is_not_an_empty_picture(make_cells, single_channels):
+    real = make_cells(1.0)
+    made = replace(real, data=np.stack([real.data[0], 2 * real.data[1]]))
+    figure = translation_panel(
+        [real], [made], single_channels=single_channels, reference_channels=("DNA",)
+    )
+    assert texts(figure).count("reference\nchannel") == 1
+    assert texts(figure).count("grey values") == 1  # one scale, of what may change
+
+
 def test_panel_shows_dim_as_dim(make_cells):
     """One brightness for all columns and rows, not one for each image."""
     real = make_cells(1.0)

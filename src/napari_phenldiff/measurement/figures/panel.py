@@ -89,6 +89,7 @@ def translation_panel(
     single_channels: bool = False,
     insets: Sequence[Inset] = (),
     colors: Sequence[RGB] | None = None,
+    reference_channels: Sequence[str] = (),
     theme: ThemeName = "light",
 ) -> Figure:
     """Show translated images beside the real ones, and what changed in each channel.
@@ -121,6 +122,8 @@ def translation_panel(
         What is shown larger; the last one of a row counts.
     colors : sequence of (float, float, float), optional
         Red, green and blue of each channel, between 0 and 1; by default those of their names.
+    reference_channels : sequence of str
+        Channels that the model was given and did not change; their pictures of change say so.
     theme : {"light", "dark"}
 
     Returns
@@ -206,6 +209,16 @@ def translation_panel(
                     how = {}
                 axes.imshow(picture, interpolation="nearest", **how)
                 frame(axes, style)
+                is_given = column.is_change and names[shown or 0] in reference_channels
+                if is_given:
+                    axes.text(
+                        *(0.5, 0.5, "reference\nchannel"),
+                        ha="center",
+                        va="center",
+                        fontsize=8,
+                        color=style.text,
+                        transform=axes.transAxes,
+                    )
                 if row in cuts and (column.images is not targets or not column.images):
                     _add_inset(
                         axes, picture, cuts[row], how, style.text if column.is_change else "white"
@@ -218,7 +231,7 @@ def translation_panel(
                 if place == 0 and line == len(lines) - 1:
                     add_scale_bar(axes, real[row])
                 ends_here = line == len(lines) - 1 or (single_channels and row == len(real) - 1)
-                if column.is_change and ends_here:
+                if column.is_change and ends_here and not is_given:
                     _add_colorbar(figure, layout, line, place, axes.images[0], style)
         if n_channels > 1:
             _add_legend(figure, layout, names, real[0].n_channels, style, rgb)
