@@ -60,7 +60,12 @@ def column_words(column: str) -> str:
 
 def number_text(value: float | None, form: str = ".3g") -> str:
     """Write a number; ``"unknown"`` for NaN."""
-    return "unknown" if value is None or math.isnan(value) else format(value, form)
+    if value is None or math.isnan(value):
+        return "unknown"
+    text = format(value, form)
+    # -6.8e+02 is written -680
+    plain = "e+" in text and abs(value) < 1e6
+    return format(float(text), "+.0f" if form.startswith("+") else ".0f") if plain else text
 
 
 def interval_text(
@@ -68,7 +73,7 @@ def interval_text(
 ) -> str:
     """Write a value with its interval: ``"+0.31 (+0.2 to +0.4)"``."""
     if value is not None and math.isfinite(value) and (low is None or math.isnan(low)):
-        return f"{value:{form}}, without interval"
+        return f"{number_text(value, form)}, without interval"
     return f"{number_text(value, form)} ({number_text(low, form)} to {number_text(high, form)})"
 
 

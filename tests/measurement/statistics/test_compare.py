@@ -8,7 +8,13 @@ import pytest
 from scipy import stats
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.measurement.statistics.compare import compare, holm, min_p_value, recovery
+from napari_phenldiff.measurement.statistics.compare import (
+    compare,
+    holm,
+    min_p_value,
+    recovery,
+    signed_text,
+)
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(0, 1, 40), RNG.normal(1, 1, 50)
@@ -162,3 +168,11 @@ def test_one_image_against_several_of_equal_values():
     found = compare([0.5, 0.5, 0.7], [0.5])
     assert 0 < found.p_value <= 1
     assert np.isfinite(compare([0.5], [0.7, 0.7]).p_value)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(-683.0, 2, "-680"), (0.1234, 2, "+0.12"), (12345.0, 3, "+12300"), (-2.5e7, 2, "-2.5e+07")],
+)
+def test_shifts_are_written_without_powers_of_ten(value, digits, text):
+    assert signed_text(value, digits) == text

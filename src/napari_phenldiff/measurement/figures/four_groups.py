@@ -22,6 +22,7 @@ from napari_phenldiff.measurement.statistics.compare import (
     Recovery,
     p_text,
     recovery_text,
+    signed_text,
 )
 from napari_phenldiff.measurement.statistics.effects import (
     Tested,
@@ -317,7 +318,7 @@ def _bracket(
     axes.text(
         (left.place + right.place) / 2,
         height + 0.01,
-        f"shift {shift:+.2g}\n{p_text(tested)}" if math.isfinite(shift) else p_text(tested),
+        f"shift {signed_text(shift)}\n{p_text(tested)}" if math.isfinite(shift) else p_text(tested),
         ha="center",
         va="bottom",
         fontsize=8,

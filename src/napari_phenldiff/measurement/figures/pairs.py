@@ -17,7 +17,7 @@ from napari_phenldiff.measurement.figures.style import (
     in_lines,
     themed,
 )
-from napari_phenldiff.measurement.statistics.compare import Comparison, p_text
+from napari_phenldiff.measurement.statistics.compare import Comparison, p_text, signed_text
 from napari_phenldiff.measurement.statistics.effects import Groups, Tested, compare_in, named_test
 from napari_phenldiff.measurement.statistics.units import (
     Summary,
@@ -196,7 +196,7 @@ def _draw_changes(
             ends = [tested.shift_low, tested.shift_high]
             axes.plot([0.45, 0.45], ends, color=colors.text, linewidth=2.2)
         axes.plot(0.45, tested.shift, "o", color=colors.text, markersize=6)
-        title = f"shift {tested.shift:+.2g}\n{title}"
+        title = f"shift {signed_text(tested.shift)}\n{title}"
     # A title wider than the axes extends to the left, where there is room.
     axes.set_title(title, fontsize=8, loc="right", color=colors.text)
 

@@ -456,6 +456,15 @@ def p_text(comparison: Comparison) -> str:
     return text
 
 
+def signed_text(value: float, digits: int = 2) -> str:
+    """Write a number with its sign and so many digits: ``"+0.12"``, ``"-680"``.
+
+    Powers of ten only stand for what is larger than a million, or very small.
+    """
+    text = f"{value:+.{digits}g}"
+    return f"{float(text):+.0f}" if "e+" in text and abs(value) < 1e6 else text
+
+
 def number_text(value: float) -> str:
     """Write a probability with two digits, the same everywhere: ``"0.012"``, ``"8.7e-5"``."""
     if value and abs(value) < 1e-3:
