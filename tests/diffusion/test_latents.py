@@ -10,6 +10,7 @@ from napari_phenldiff.diffusion.latents import (
     CachedLatents,
     TrainingTiles,
     number_of_tiles,
+    too_small,
     training_tiles,
 )
 from napari_phenldiff.images.image import Image
@@ -104,3 +105,16 @@ def test_a_trained_autoencoder_may_compute_in_half_precision(
         assert float((half - exact).norm() / exact.norm()) < 0.03
         kept = CachedLatents(base, tiles, dtype=torch.bfloat16).upright()
         torch.testing.assert_close(kept, half, atol=2e-3, rtol=2e-3)
+
+
+def test_images_much_smaller_than_the_pictures_of_the_base_are_told(tiny_base):
+    base = BaseModel.load(str(tiny_base))
+    side = base.tile
+    small, large = (
+        Image(np.zeros((1, n, side), np.uint8), ("DNA",), None, f"of {n}")
+        for n in (side // 2 - 1, side // 2)
+    )
+    assert too_small([large, large], base) == []
+    (told,) = too_small([large, small], base)
+    assert told.startswith(f"1 of 2 images are small, the smallest {side} × {side // 2 - 1} px")
+    assert f"{side} × {side} px" in told

@@ -39,6 +39,21 @@ def training_side(shapes: Iterable[tuple[int, int]], base: BaseModel) -> int:
     return min(base.tile, -(-largest // base.multiple) * base.multiple)
 
 
+def too_small(images: Sequence[Image], base: BaseModel) -> list[str]:
+    """Warn of images that are less than half as wide or high as what the base was trained on."""
+    small = [image for image in images if 2 * min(image.shape) < base.tile]
+    if not small:
+        return []
+    height, width = min((image.shape for image in small), key=min)
+    which = "All" if len(small) == len(images) else f"{len(small)} of {len(images)}"
+    told = (
+        f"{which} images are small, the smallest {width} × {height} px: the base model was trained "
+        f"on pictures of {base.tile} × {base.tile} px and sees next to nothing of the surroundings "
+        "in them. Give whole fields in place of small crops, with about the same size of cells."
+    )
+    return [told]
+
+
 class TrainingTiles:
     """Square tiles of images, cut a few at a time.
 

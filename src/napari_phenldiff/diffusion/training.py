@@ -28,6 +28,7 @@ from napari_phenldiff.diffusion.latents import (
     CachedLatents,
     TrainingTiles,
     number_of_tiles,
+    too_small,
     training_side,
 )
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
@@ -94,7 +95,7 @@ class Training:
         self.experiment, self._folder = experiment, run.path
         self.side = training_side((image.shape for image in experiment.images), base)
         use_fast_attention(base.unet, base.device, self.side // base.factor)
-        warnings: list[str] = []
+        warnings = too_small(experiment.images, base)
         self.latents, origins = self._tiles(run.scaling.shared, warnings)
         found = Separation()
         if base.coefficients is not None:
