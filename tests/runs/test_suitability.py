@@ -85,6 +85,21 @@ def test_how_much_lies_outside_is_told(run_of):
     assert "cut off" in texts[0]
 
 
+def test_few_pixels_that_are_much_brighter_are_told_without_a_warning(run_of):
+    run = run_of(0, 200, np.uint16)
+    suitability = Suitability(run)
+    bright = image("spots", 0, 190, np.uint16)
+    bright.data[1, :2, :2] = 3000
+    suitability.add("x", bright)
+    assert suitability.warnings() == ()
+    (told,) = suitability.about_brightest()
+    assert told.startswith("4 pixels of GFP are brighter than the intensities")
+    assert "here up to 3000" in told
+    usual = Suitability(run)
+    usual.add("x", image("usual", 0, 200, np.uint16))
+    assert usual.about_brightest() == ()
+
+
 def test_one_bright_image_among_many_is_named(run_of):
     run = run_of(200, 2000, np.uint16)
     many = [image(f"a{i}", 200, 1990, np.uint16, i) for i in range(30)]

@@ -204,6 +204,7 @@ def check_translation(
     on_event(Loading(f"Checking {count_files(sources)}"))
     cells = CellCount(run.channel_names)
     failures: list[FailedFile] = []
+    notes: list[str] = []
     files, warnings = check_files(
         run,
         sources,
@@ -213,7 +214,10 @@ def check_translation(
         z=z,
         advice="; --held-out leaves them out",
         failures=failures,
+        notes=notes,
     )
+    for text in notes:
+        on_event(Noted(text))
     warnings = [*found.left_out, *warnings]
     output = (
         ZarrPlates.of_files(out.resolve(), files, run.scaling) if format == "ome-zarr" else None

@@ -183,6 +183,7 @@ def check_files(
     advice: str = "",
     keep_bytes: int = 0,
     failures: list[FailedFile] | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[list[FileToTranslate], list[str]]:
     """Read all files once; return what is to be done, and what the user should know.
 
@@ -206,6 +207,8 @@ def check_files(
     failures : list of FailedFile, optional
         Gets files that cannot be translated. Without it, or if there are no others, the first of
         them is refused.
+    notes : list of str, optional
+        Gets what is worth knowing and nothing to be warned of.
 
     Raises
     ------
@@ -259,6 +262,8 @@ def check_files(
             "The run was trained on all of these images, so --held-out leaves none; give others."
         )
     suitability.check()
+    if notes is not None:
+        notes += suitability.about_brightest()
     warnings = []
     if first is not None and chosen is not None:
         warnings.append(left_out_in_words(first.channel_names, chosen))

@@ -13,6 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.checks import check_finite, check_size
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.survey import ImageFacts, Survey
 from napari_phenldiff.runs.folder import Run
 
@@ -22,6 +23,9 @@ images."""
 
 _MUCH_OUTSIDE_OF_ONE = 0.05
 """The same fraction for a single image among many."""
+
+_MUCH_BRIGHTER = 0.25
+"""Part of the range by which the brightest pixels of a channel lie above it if that is told."""
 
 _ANOTHER_SCALE = 0.5
 """With another data type and at least this fraction outside, images are on another scale."""
@@ -36,6 +40,7 @@ class _Seen:
     """Statistics of the grey values of one channel over all images."""
 
     outside: float = 0.0
+    above: int = 0
     n_pixels: int = 0
     lowest: float = np.inf
     highest: float = -np.inf
@@ -73,11 +78,13 @@ class Suitability:
         self._dtypes.add(facts.dtype)
         self._sizes.add(facts.pixel_size)
         scaling = self.run.scaling
-        for name, plane, part in zip(
-            scaling.channel_names, image.data, scaling.outside(image.data), strict=True
+        for name, plane, part, high in zip(
+            *(scaling.channel_names, image.data, scaling.outside(image.data), scaling.high),
+            strict=True,
         ):
             seen = self._channels.setdefault(name, _Seen())
             seen.outside += part * plane.size
+            seen.above += int((plane > high).sum())
             seen.n_pixels += plane.size
             seen.lowest = min(seen.lowest, float(plane.min()))
             seen.highest = max(seen.highest, float(plane.max()))
@@ -129,6 +136,25 @@ class Suitability:
             if name not in self.run.reference_channels:
                 told += self._about_outside(name, seen)
         return (*told, *self._survey.warnings())
+
+    def about_brightest(self) -> tuple[str, ...]:
+        """Tell of a few pixels that are much brighter than those that were trained on.
+
+        Of a channel of which `warnings` speaks already nothing is told, and reference channels are
+        not generated.
+        """
+        told = []
+        for name, seen in self._channels.items():
+            low, high = self._ranges()[name]
+            much = seen.highest > high + _MUCH_BRIGHTER * (high - low)
+            if name in self.run.reference_channels or not much or self._about_outside(name, seen):
+                continue
+            told.append(
+                f"{count(seen.above, 'pixel')} of {name} are brighter than the intensities that "
+                f"the run was trained on (up to {high:g}; here up to {seen.highest:g}): to the "
+                "model they are as bright as that, so what changes above it is not shown"
+            )
+        return tuple(told)
 
     def _about_outside(self, name: str, seen: _Seen) -> list[str]:
         part, (worst, image) = seen.outside / seen.n_pixels, seen.worst
