@@ -18,6 +18,9 @@ _NO_PLACE = {
 
 _LOOP = "Symlink loop from "
 
+_TORCH_CANNOT_WRITE = "failed writing file"
+"""How torch tells of a full disk."""
+
 _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
@@ -42,6 +45,8 @@ def explain(error: BaseException) -> str:
         return f"{_name(error)}: no permission to read or write there; choose another place."
     if isinstance(error, OSError) and error.errno is not None and error.filename:
         return f"{_name(error)} {_what_of_a_place(error.errno, error.strerror or str(error))}"
+    if isinstance(error, RuntimeError) and _TORCH_CANNOT_WRITE in str(error):
+        return "The disk is full or a size limit was reached: make room and try again."
     if isinstance(error, RuntimeError) and str(error).startswith(_LOOP):  # pathlib's
         return f"{str(error).removeprefix(_LOOP)} is a link to itself; name another place."
     return f"Unexpected failure: {type(error).__name__}: {error}"
