@@ -178,7 +178,12 @@ def outdated_labels(request: MeasuringRequest) -> tuple[str, ...]:
     for name, group in request.groups().items():
         layer = (request.labels or {}).get(name)
         entry = None if layer is None else measurement_of(layer)
-        if layer is None or entry is None or entry.get("condition") != name or "strength" not in entry:
+        if (
+            layer is None
+            or entry is None
+            or entry.get("condition") != name
+            or "strength" not in entry
+        ):
             continue
         if entry.get("translation") != group.translation:
             told.append(
