@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ from napari_phenldiff.images import simulate
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.measurement.measure import labels, measure
-from napari_phenldiff.measurement.profiles.cells import CellsSettings, cell_bodies, channel_columns
+from napari_phenldiff.measurement.profiles.cells import (
+    SPECKS,
+    CellsSettings,
+    cell_bodies,
+    channel_columns,
+)
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
 
@@ -174,3 +180,21 @@ def test_toxic_knock_down_leaves_fewer_cells(shared_data):
     groups = {condition.name: condition.images for condition in conditions}
     found = measure("cells", groups)
     assert found.values("UBC_siRNA", "n_cells").max() < found.values("RLUC_siRNA", "n_cells").min()
+
+
+def test_specks_that_are_measured_since_all_nuclei_are_cut_are_told():
+    cut = field(nuclei=((0, 0), (139, 149), (139, 0)), axes=(40, 40))
+    data = cut.data.copy()
+    for row, column in ((60, 60), (70, 90), (80, 75)):
+        data[0, row : row + 8, column : column + 8] = 110
+    specks = replace(cut, data=data, name="specks")
+    found = measure("cells", {"a": [specks, field()]})
+    assert found.images["n_measured"].tolist() == [3, 3]
+    assert found.images["area_px"][0] < 120
+    assert found.images["reason"].tolist() == [SPECKS, ""]
+    assert found.outcome is not None
+    (told,) = [text for text in found.outcome.warnings() if "specks" in text]
+    assert told.startswith("In 1 of 2 images the nuclei are cut by the border")
+    assert "--min-size" in told
+    larger = CellsSettings(nuclei=SegmentationSettings(min_size=200))
+    assert "no whole nucleus" in measure("cells", {"a": [specks, field()]}, larger).images.reason[0]

@@ -33,6 +33,13 @@ CYTOPLASM = SegmentationSettings(
 _SHAPE = ("eccentricity", "solidity", "axis_major_length_px", "axis_minor_length_px")
 
 
+SPECKS = "what is whole is far smaller than the nuclei that the border cuts"
+"""Reason of an image in which specks are measured, since all nuclei are cut by the border."""
+
+_MUCH_SMALLER = 5
+"""Part of the area of a nucleus, cut as it is, that a speck has at most."""
+
+
 class CellsSettings(Settings):
     """Settings of the profile *cells*."""
 
@@ -118,6 +125,8 @@ class Cells(Profile[CellsSettings]):
                 cells["cytoplasm_area_px"] = np.where(cut, math.nan, around)
                 if whole.size and cut.all():
                     reasons.append("no whole cell to measure the cytoplasm of")
+        if _are_specks(objects, whole):
+            reasons.append(SPECKS)
         if not whole.size:
             reasons.insert(0, "no whole nucleus" if n_cells else "no nucleus")
         values: dict[str, Any] = {"n_cells": n_cells, "n_measured": whole.size}
@@ -173,6 +182,15 @@ def cell_bodies(mask: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
 
     distance = ndi.distance_transform_edt(nuclei == 0)
     return watershed(distance, nuclei, mask=mask | (nuclei > 0)).astype(np.int32)
+
+
+def _are_specks(nuclei: np.ndarray, whole: np.ndarray) -> bool:
+    """Whether what is measured is far smaller than what the border of the image cuts."""
+    areas = np.bincount(nuclei.ravel())
+    cut = np.setdiff1d(np.arange(1, areas.size), whole)
+    if not whole.size or not cut.size:
+        return False
+    return bool(_MUCH_SMALLER * np.median(areas[whole]) < np.median(areas[cut]))
 
 
 def _at_border(labels: np.ndarray) -> np.ndarray:

@@ -11,7 +11,10 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.survey import ImageFacts, Survey
+from napari_phenldiff.measurement.profiles.cells import SPECKS
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.runs.residuals import warning_about_residuals
+from napari_phenldiff.settings import in_message
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class Outcome:
     main_column: str
     _lacking: dict[str, _Lacking] = field(default_factory=dict)
     _survey: Survey = field(default_factory=Survey)
+    _specks: int = 0
     _residuals: dict[str, list[float | None]] = field(default_factory=dict)
 
     def add(self, values: Mapping[str, Any], image: Image | ImageFacts) -> None:
@@ -52,6 +56,7 @@ class Outcome:
         self._survey.add(condition, image)
         found = self._lacking.setdefault(condition, _Lacking())
         found.n_images += 1
+        self._specks += SPECKS in str(values.get("reason") or "")
         value = values.get(self.main_column)
         if value is None or math.isnan(value):
             found.n_lacking += 1
@@ -76,7 +81,24 @@ class Outcome:
 
     def warnings(self) -> tuple[str, ...]:
         """Say what may be wrong, and what could not be measured, in sentences for the user."""
-        return (*self._survey.warnings(), *self.about_lacking(), *self._about_residuals())
+        return (
+            *self._survey.warnings(),
+            *self.about_lacking(),
+            *self._about_specks(),
+            *self._about_residuals(),
+        )
+
+    def _about_specks(self) -> list[str]:
+        """Say that specks were measured in place of nuclei."""
+        if not self._specks:
+            return []
+        total = sum(found.n_images for found in self._lacking.values())
+        told = (
+            f"In {self._specks} of {count(total, 'image')} the nuclei are cut by the border, and "
+            "what is measured in their place is far smaller, probably specks: leave them out with "
+            f"a larger {in_message(SegmentationSettings, 'min_size')}, or give larger fields."
+        )
+        return [told]
 
     def about_lacking(self) -> list[str]:
         """Say what could not be measured, and why."""
