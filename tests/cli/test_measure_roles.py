@@ -156,3 +156,16 @@ def test_two_results_are_not_mixed(tmp_path, phenldiff):
     code, said, _ = measure_effects(phenldiff, tmp_path, *inputs)
     assert code == 2
     assert "--reconstructed" in said or "--translated" in said
+
+
+def test_conditions_come_in_the_order_of_source_and_target(tmp_path, phenldiff):
+    data = tmp_path / "data"
+    for name, radius in (("a", LARGE), ("b", SMALL)):
+        write_condition(data / name, radius, 0)
+    roles = ("--source", "b", "--target", "a", "--effects", tmp_path / "e.csv")
+    code, said, _ = phenldiff(
+        "measure", "area", data, "--threshold", "100", "--out", tmp_path / "t.csv", *roles
+    )
+    assert code == 0
+    assert said.index("b: 5 images") < said.index("a: 5 images")
+    assert list(pd.read_csv(tmp_path / "t.csv")["condition"].unique()) == ["b", "a"]

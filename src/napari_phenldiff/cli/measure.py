@@ -11,6 +11,7 @@ from napari_phenldiff.cli import options
 from napari_phenldiff.cli.measure_figures import add_options, comparison_of
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import composed
 from napari_phenldiff.jobs.inputs import find_groups as find_groups
 from napari_phenldiff.jobs.inputs import real_groups as real_groups
 from napari_phenldiff.jobs.inputs import summary_of
@@ -200,6 +201,10 @@ def run(args: argparse.Namespace) -> int:
         if profile != args.profile:
             raise InputError(f"{args.settings} is for the profile {profile}, not {args.profile}.")
     groups = find_groups(args.inputs, z=args.z, arrangement=options.arrangement(args))
+    # Those of which the user says what they are come in that order; folders have none.
+    named = [composed(name) for name in (args.source, args.target) if name is not None]
+    first = [name for name in named if name in groups]
+    groups = {name: groups[name] for name in dict.fromkeys((*first, *groups))}
     say(summary_of(groups))
     real = real_groups(groups)
     comparison = comparison_of(args)
