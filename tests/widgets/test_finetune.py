@@ -108,7 +108,10 @@ def test_layers_are_trained_on_in_a_child_process(
     assert run.config.images_per_condition == 3
     assert run.config.seed == 5
     assert len(run.trained_images) == 6
-    # What is there now is finished; the button can't overwrite it.
+    # What is there now is finished: the next one has a folder of its own, and nothing is amiss.
+    assert dock.out.path() not in (None, run.path)
+    assert not dock.job_foot.message.isVisibleTo(dock)
+    dock.out.set_path(run.path)
     assert not dock.job_foot.button.isEnabled()
     assert "is a run already" in dock.job_foot.message.text()
     assert not dock.job_foot.forecast.isVisibleTo(dock), "nothing can be started there"
@@ -255,6 +258,8 @@ def test_a_dock_opened_again_finds_the_job(
     child.plan(steps=1000, delay=0.02)
     dock = FineTuneWidget(model)
     dock.out.set_path(tmp_path / "run")
+    dock.seed.setValue(7)
+    dock.settings.references.setCurrentText("None")
     dock.start()
     job = dock.job_foot.job
     qtbot.waitUntil(lambda: job.done >= 1, timeout=20_000)
@@ -273,6 +278,11 @@ def test_a_dock_opened_again_finds_the_job(
     qtbot.waitUntil(lambda: job.done > done)
     reopened.job_foot.button.click()
     assert until_ended(reopened).state is JobState.STOPPED
+    assert reopened.job_foot.button.text() == "Resume"
+    assert reopened.out.path() == job.path
+    assert reopened.seed.value() == 7
+    assert reopened.settings.references.currentText() == "None"
+    assert "own settings" not in reopened.job_foot.forecast.text(), "those are what is shown"
 
 
 def test_a_run_of_somebody_else_can_be_watched_and_stopped(
@@ -384,7 +394,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_start(dock: FineTuneWid
     (tmp_path / "file.txt").write_text("no folder")
     for path, words in (
         (tmp_path / "file.txt" / "run", "file.txt is a file, so no folder can be made there"),
-        (tmp_path / ("long" * 80), "cannot be made (File name too long)"),
+        (tmp_path / ("long" * 80), "is too long (320 bytes"),
     ):
         dock.out.set_path(path)
         assert words in dock.job_foot.message.text()

@@ -70,7 +70,7 @@ def test_a_run_that_has_just_been_started_is_being_prepared(
     assert "new is being prepared" in dock.job_foot.message.text()
     until_ended(tuning)
     qtbot.waitUntil(lambda: dock.job_foot.button.isEnabled())
-    assert dock.run_choice.path() == tuning.out.path()
+    assert dock.run_choice.path() == tuning.job_foot.job.path
 
 
 def test_the_run_that_was_trained_takes_the_place_of_an_older_one(

@@ -102,7 +102,7 @@ def test_settings_reach_the_run(dock: FineTuneWidget, child, until_ended):
     assert dock.validation_error() is None
     dock.start()
     until_ended(dock)
-    config = Run.open(dock.out.path()).config
+    config = Run.open(dock.job_foot.job.path).config
     assert (config.learning_rate, config.rank, config.precision) == (2e-4, 4, "float32")
     assert (config.reference_channels, config.preview_every) == (("DNA",), 20)
     assert config.validation_images == 1

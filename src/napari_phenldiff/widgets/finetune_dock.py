@@ -92,6 +92,7 @@ class FineTuneWidget(DropPanel):
         self.foot.addWidget(self.next)
         self._suggested: Path | None = None
         self._attached = False
+        self._joined = False
 
         self.data.changed.connect(self._on_conditions)
         self.settings.changed.connect(self.refresh)
@@ -108,7 +109,10 @@ class FineTuneWidget(DropPanel):
         self.runs.chosen.connect(self._on_run)
         self.runs.listed.connect(self._on_listed)
         self._on_conditions()
-        self._show(jobs.latest("train", viewer))
+        latest = jobs.latest("train", viewer)
+        self._show(latest)
+        if latest is not None and latest.state.live:
+            self._join(latest.path)
 
     # ---- what is filled in -------------------------------------------------------------------
 
@@ -244,14 +248,31 @@ class FineTuneWidget(DropPanel):
         job = jobs.latest("train", self.viewer)
         return None if job is None else previews_of(job)
 
+    def _join(self, path: Path | None) -> None:
+        """Fill in the folder and the settings of a run that was started before this dock was."""
+        self._joined = True
+        if path is None or not is_run(path):
+            return  # it is being prepared; see `_on_ended`
+        with suppress(InputError):
+            run = Run.open(path)
+            self.data.choose(*run.conditions[:2])
+            if isinstance(run.config, TrainingConfig):
+                self.settings.show(run.config)
+            self.out.set_path(path)
+
     def _on_ended(self) -> None:
         self._forecast.ask_again()
         self.runs.refresh()
         job = self.job_foot.job
         if job is not None and job.state is JobState.FINISHED:
+            if self.out.path() == job.path:
+                self._suggested = job.path  # whoever named it: the next one needs another
             self._on_conditions()  # the folder that was suggested is a run now
         else:
+            if self._joined and job is not None:
+                self._join(job.path)
             self.refresh()
+        self._joined = False
 
     def _on_listed(self) -> None:
         """Watch a run of this user that is in progress, when the dock has just been opened."""
@@ -263,6 +284,7 @@ class FineTuneWidget(DropPanel):
             with suppress(InputError):  # it has been deleted since
                 for path in running[:1]:
                     self._watch(resume_training(self.viewer, path))
+                    self._join(path)
         self.refresh()
 
     def _on_run(self) -> None:

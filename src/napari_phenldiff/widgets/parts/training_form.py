@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -174,6 +175,29 @@ class TrainingSettings(QObject):
             "normalised_channels": "auto" if self.brightness.currentText() == AUTOMATIC else (),
             "device": self.device.currentText().strip() or "auto",
         }
+
+    def show(self, config: TrainingConfig) -> None:
+        """Fill in the settings of a run, so that they can be read, and taken for another one."""
+        self.rows.fill({name: getattr(config, name) for name in TrainingConfig.model_fields})
+        if config.base == "bundled":
+            self.base_kind.setCurrentText(BUNDLED)
+        elif Path(config.base).is_absolute():
+            self.base_kind.setCurrentText(BASE_FOLDER)
+            self.base_folder.set_path(Path(config.base))
+        else:
+            self.base_kind.setCurrentText(HUB)
+            self.base_hub.setText(config.base)
+        kept = config.reference_channels
+        kind = AUTOMATIC if isinstance(kept, str) else CHOSEN if kept else NO_CHANNELS
+        self.references.setCurrentText(kind)
+        for row in range(self.channels.count()):
+            item = self.channels.item(row)
+            if item is not None and not isinstance(kept, str):
+                on = item.text() in kept
+                item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+        auto = isinstance(config.normalised_channels, str)
+        self.brightness.setCurrentText(AUTOMATIC if auto else PHENOTYPE)
+        self.device.setCurrentText(config.device)
 
     def set_channels(self, names: Sequence[str]) -> None:
         """List the channels that can be kept; what is ticked stays ticked."""
