@@ -243,8 +243,8 @@ def test_hardware_comes_back_as_it_was_told():
     [
         (0, CPU.to_json() + "\n", "", CPU),
         (2, "", "phenldiff: There is no GPU here.\n", "There is no GPU here."),
-        (0, "nonsense", "", "JSONDecodeError"),
-        (1, "", "", "not known"),
+        (0, "nonsense", "", "Could not find out what devices there are"),
+        (1, "", "", "Could not find out what devices there are"),
     ],
 )
 def test_a_child_process_is_asked(monkeypatch, code, out, err, told):
