@@ -163,5 +163,5 @@ def test_the_walk_finds_what_can_be_pressed(qtbot, viewer):
     middle = QPoint(left + width // 2, top + height // 2)
     assert QApplication.widgetAt(middle) is button
     assert "Plugins" in shown
-    assert "Translate with it" not in shown, "there is no run yet"
+    assert not shown["Translate with it"]["enabled"], "there is no run yet"
     assert ("Steps", "field") in {(one["name"], one["kind"]) for one in seen}
