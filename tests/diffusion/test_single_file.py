@@ -254,7 +254,7 @@ def test_an_adapter_is_no_base_and_other_formats_are_not_read(checkpoint, tmp_pa
     with pytest.raises(InputError, match="no safetensors file"):
         BaseModel.load(str(other))
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match="cannot be read"):
         BaseModel.load(str(checkpoint))
 
 
