@@ -91,7 +91,8 @@ def torment(torture, commands, workshop, name: str, tmp_path, costly: int) -> No
         command = workshop.make(name, tmp_path / f"try{number:03d}" / "out")
         said, wrong = disturb(command, rng, seconds)
         found = commands.result_of(command.folder)
-        if found.keys() != expected.keys() or commands.litter(command):
+        # a training that was ended has written a result too, of the steps it had made
+        if found != expected or commands.litter(command):
             code, told = command.go_on()
             if code != 0:
                 wrong.append(f"the next one says: {told.strip()[-300:]}")
