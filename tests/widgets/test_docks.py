@@ -143,18 +143,21 @@ def test_panes_are_drawn_side_by_side(viewer, qtbot, child, until_ended, run_fol
     qtbot.waitUntil(dock.compare.isEnabled)
     dock.compare.click()
     viewer.layers["untreated: DNA"].contrast_limits = (0, 1000)  # linked: dark in all panes
-    qtbot.wait(100)
-
-    picture = viewer.screenshot(canvas_only=True, flash=False).astype(int)
     # real, reconstructed, translated, difference, real target
     assert viewer.canvas.grid.actual_shape(viewer.layers) == (3, 2)
-    panes = [pane for row in np.array_split(picture, 3) for pane in np.array_split(row, 2, axis=1)]
-    real, _, translated, difference, *_ = (pane[10:-10, 10:-10] for pane in panes)
 
-    # The marker is inverted by the stand-in: where the real one is dark, the translated is green.
-    assert translated[..., 1].mean() > 2 * real[..., 1].mean()
-    # More is orange.
-    assert difference[..., 0].mean() > 2 * difference[..., 2].mean()
+    def are_drawn() -> None:
+        picture = viewer.screenshot(canvas_only=True, flash=False).astype(int)
+        rows = np.array_split(picture, 3)
+        panes = [pane for row in rows for pane in np.array_split(row, 2, axis=1)]
+        real, _, translated, difference, *_ = (pane[10:-10, 10:-10] for pane in panes)
+        # The marker is inverted by the stand-in: where the real one is dark, the translated is
+        # green.
+        assert translated[..., 1].mean() > 2 * real[..., 1].mean()
+        # More is orange.
+        assert difference[..., 0].mean() > 2 * difference[..., 2].mean()
+
+    qtbot.waitUntil(are_drawn, timeout=20_000)
     assert side_by_side(viewer).is_on
     dock.compare.click()
     assert not viewer.canvas.grid.enabled
