@@ -368,6 +368,10 @@ def test_a_sentence_or_a_right_number(
                 # The others were translated, and each that was not is a row.
                 assert (out / "failures.csv").is_file(), where
                 check_translated(out, damaged, where)
+            elif name == "measure" and out.exists():
+                # Nothing of a condition was measured, and each row says why.
+                assert "could be measured; the column reason of" in told.err, where
+                check_table(out, true_values, damaged, told.out)
             else:
                 assert not out.exists(), where
         elif name == "measure":
