@@ -160,7 +160,7 @@ def test_the_death_of_one_ends_all_and_the_run_goes_on(images, tiny_base, tmp_pa
     members = trainers(process)
     assert len(members) == 2
     members[rank].send_signal(signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 1
     assert all_gone(members)
     assert err.count("\n") == 1, err
@@ -179,7 +179,7 @@ def test_the_death_of_one_ends_all_and_the_run_goes_on(images, tiny_base, tmp_pa
     assert saved + 1 in steps[steps.index(saved) + 1 :]  # not from the beginning
     # SIGTERM, as a cluster sends it before the time is over, ends all of them with all saved.
     again.send_signal(signal.SIGTERM)
-    _, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=240)
     assert again.returncode == 143, err
     assert "Traceback" not in err
     last = opened.events()[0][-1]
