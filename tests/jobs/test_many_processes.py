@@ -90,18 +90,26 @@ def lines(out: Path) -> list[str]:
     return [json.loads(line)["file"] for line in text.splitlines()[1:]]
 
 
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return ""
+
+
 def test_a_worker_that_is_killed_loses_nothing(made, whole, tmp_path):
     data, run = made
     out = tmp_path / "out"
     ended: list[int] = []
     journal: list[str] = []
+    others = {child.pid for child in psutil.Process().children()}
 
     def kill_one() -> None:
         while not ended:
             time.sleep(0.02)
             workers = [
                 child for child in psutil.Process().children()
-                if "spawn_main" in " ".join(child.cmdline())
+                if child.pid not in others and "spawn_main" in _command(child)
             ]  # fmt: skip
             if lines(out) and len(workers) == 2:
                 workers[0].send_signal(signal.SIGKILL)
