@@ -193,7 +193,26 @@ class Panel(QWidget):
         return form
 
 
-class _Foot(QScrollArea):
+class _FittedArea(QScrollArea):
+    """An area whose height follows what is inside, where sentences wrap."""
+
+    def _fit(self) -> None:
+        """Take the height of what is inside."""
+        raise NotImplementedError
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow what is inside."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return super().eventFilter(watched, event)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Sentences wrap at another width."""
+        super().resizeEvent(event)
+        self._fit()
+
+
+class _Foot(_FittedArea):
     """The lower part of a dock: as high as its rows, and where there is less room it scrolls."""
 
     def __init__(self) -> None:
@@ -223,17 +242,6 @@ class _Foot(QScrollArea):
     def minimumSizeHint(self) -> QSize:
         """Low enough for any window."""
         return QSize(0, min(self.sizeHint().height(), _LEAST_OF_FOOT))
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Follow what is inside."""
-        if event is not None and event.type() == QEvent.Type.LayoutRequest:
-            self._fit()
-        return super().eventFilter(watched, event)
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Sentences wrap at another width."""
-        super().resizeEvent(event)
-        self._fit()
 
     def _fit(self) -> None:
         inside, whole = self.widget(), self._whole()
@@ -367,7 +375,7 @@ class _WheelGuard(QObject):
         return super().eventFilter(watched, event)
 
 
-class Capped(QScrollArea):
+class Capped(_FittedArea):
     """Holds sentences that may be many: as high as they are, up to a limit, and then it scrolls.
 
     Parameters
@@ -396,17 +404,6 @@ class Capped(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         inside.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Follow what is inside."""
-        if event is not None and event.type() == QEvent.Type.LayoutRequest:
-            self._fit()
-        return super().eventFilter(watched, event)
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Sentences wrap at another width."""
-        super().resizeEvent(event)
-        self._fit()
 
     def _fit(self) -> None:
         inside, viewport = self.widget(), self.viewport()
