@@ -78,6 +78,27 @@ def test_source_and_target_come_in_the_order_given(data, tmp_path, fake_diffusio
     assert Run.open(run).conditions == ("treated", "untreated")
 
 
+def test_how_many_wells_a_verdict_needs_is_said_at_once(tmp_path, fake_diffusion, phenldiff):
+    rng = np.random.default_rng(3)
+    for name, row in zip(("untreated", "treated"), "BC", strict=True):
+        for well in range(8):
+            for field in range(3):
+                file = tmp_path / "data" / name / f"{row}{well + 1:02d}_f{field}.tif"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                tifffile.imwrite(file, rng.integers(0, 255, (16, 16), np.uint8))
+    pair = ("--source", "untreated", "--target", "treated", "--steps", 5)
+    code, said, told = phenldiff("train", tmp_path / "data", *pair, "--out", tmp_path / "one")
+    assert code == 0
+    assert "hold out 6 wells of each condition" in said + told
+    assert "--held-out-wells" in said + told
+    code, said, told = phenldiff(
+        "train", tmp_path / "data", *pair, "--out", tmp_path / "six", "--held-out-wells", 6
+    )
+    assert code == 0
+    assert "cannot tell" not in said + told
+    assert len(Run.open(tmp_path / "six").trained_images) == 12
+
+
 def test_it_is_said_at_once_that_nothing_stays_to_judge_with(
     data, tmp_path, fake_diffusion, phenldiff
 ):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from napari_phenldiff.evaluation.prospect import why_cannot_tell
+from napari_phenldiff.runs.preparing import WELLS_OF_A_VERDICT
 
 
 def wells(row: str, n: int, fields: int = 2) -> list[str]:
@@ -15,6 +16,8 @@ def wells(row: str, n: int, fields: int = 2) -> list[str]:
         ({"a": wells("B", 1), "b": wells("C", 8)}, None, "all images of a to judge with come from"),
         ({"a": wells("B", 2), "b": wells("C", 2)}, None, "no test of so few (2 wells and 2)"),
         ({"a": ["one"], "b": ["x", "y", "z"]}, None, "there is one image of a to judge with"),
+        # four and four real wells can differ, but four cannot be shown to change
+        ({"a": wells("B", 4), "b": wells("C", 4)}, None, "few (4 wells of a, before and after)"),
         ({"a": wells("B", 6), "b": wells("C", 6)}, None, ""),
         ({"a": wells("B", 1, 6), "b": wells("C", 1, 6)}, "image", ""),
         ({"a": wells("B", 6), "b": wells("C", 6)}, "^[BC]", "come from one well"),
@@ -24,3 +27,11 @@ def test_that_one_cannot_tell_is_known_beforehand(names, pattern, told):
     said = why_cannot_tell(names, pattern)
     assert told in said
     assert bool(said) == bool(told)
+
+
+def test_a_training_holds_out_as_many_wells_as_a_verdict_needs():
+    def said(n: int) -> str:
+        return why_cannot_tell({"a": wells("B", n), "b": wells("C", n)})
+
+    assert said(WELLS_OF_A_VERDICT - 1)
+    assert not said(WELLS_OF_A_VERDICT)

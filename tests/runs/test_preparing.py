@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.runs.preparing import prepare
+from napari_phenldiff.runs.preparing import Prepared, prepare
 
 NAMES = ("untreated", "treated")
 
@@ -222,3 +223,49 @@ def test_a_number_of_validation_images_is_drawn_from_all():
 
     assert counts(prepared.validation) == (3, 3)
     assert counts(prepared.training) == (21, 29)
+
+
+def held_out(prepared: Prepared, wells: Mapping[str, Sequence[str]]) -> list[int]:
+    trained = wells_of(prepared.training)
+    return [len(set(names) - trained[name]) for name, names in wells.items()]
+
+
+@pytest.mark.parametrize(
+    ("wells", "fields", "settings", "expected"),
+    [
+        # as many as a verdict needs, where that leaves enough
+        ((15, 15), 2, {}, [6, 6]),
+        ((14, 15), 2, {}, [1, 6]),
+        ((24, 40), 2, {}, [6, 6]),
+        # as many as are asked for
+        ((8, 8), 3, {"held_out_wells": 6}, [6, 6]),
+        ((2, 3), 10, {"held_out_wells": 1}, [1, 1]),
+        ((8, 8), 3, {"held_out_wells": 0}, [0, 0]),
+        ((8, 8), 3, {"held_out_wells": 2, "validation_images": 0}, [2, 2]),
+        ((8, 8), 3, {"held_out_wells": 2, "validation_images": 1}, [2, 2]),
+    ],
+)
+def test_how_many_wells_are_held_out(wells, fields, settings, expected):
+    names = {
+        condition: [f"{row}{1 + k:02d}" if k < 24 else f"{row2}{k - 23:02d}" for k in range(n)]
+        for condition, row, row2, n in zip(NAMES, "BD", "CE", wells, strict=True)
+    }
+
+    prepared = prepare(plate(names, fields), config(**settings))
+
+    assert held_out(prepared, names) == expected
+    watched = settings.get("validation_images", 8)
+    assert (prepared.validation is None) == (watched == 0)
+    assert any("well" in text for text in prepared.warnings) == bool(sum(expected))
+
+
+@pytest.mark.parametrize(
+    ("images", "asked", "told"),
+    [
+        (lambda: plate(WELLS), 3, "but untreated has 3 wells"),
+        (lambda: experiment(8, 8), 1, "are not known"),
+    ],
+)
+def test_wells_that_cannot_be_held_out_are_told(images, asked, told):
+    with pytest.raises(InputError, match=told):
+        prepare(images(), config(held_out_wells=asked))

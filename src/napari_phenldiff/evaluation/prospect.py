@@ -57,8 +57,12 @@ def why_cannot_tell(
                 f"{condition} to judge with, which does not tell how images vary."
             )
     first, second = list(numbers.values())[:2]
+    said = ""
     if not min_p_value(first, second) < Rules().alpha:
         said = f"{count(first, one)} and {second}"
+    elif not min_p_value(first, first, paired=True) < Rules().alpha:
+        said = f"{count(first, one)} of {next(iter(numbers))}, before and after"
+    if said:
         return (
             f"The verdict can only be that one cannot tell: no test of so few ({said}) can give p "
             f"below {Rules().alpha:g}."

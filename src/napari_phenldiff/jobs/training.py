@@ -21,16 +21,18 @@ from napari_phenldiff.images.controls import control_experiment
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.destinations import is_there
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.wells import known_wells
 from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
 from napari_phenldiff.jobs.taking_part import check_shared, take_part, takes_part
 from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
+from napari_phenldiff.runs.common_config import CommonTraining
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading, Noted, Step, Warned
 from napari_phenldiff.runs.failures import explain
 from napari_phenldiff.runs.folder import Run, check_output_folder
-from napari_phenldiff.runs.preparing import Prepared
+from napari_phenldiff.runs.preparing import WELLS_OF_A_VERDICT, Prepared
 from napari_phenldiff.runs.preparing import prepare as choose_images
-from napari_phenldiff.settings import option_of
+from napari_phenldiff.settings import in_message, option_of
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
@@ -296,7 +298,23 @@ def _about_judging(experiment: Experiment, training: Experiment) -> tuple[str, .
         return (f"{number} of {which} stays to evaluate with: {advice}), or give others then",)
     parts = {image.name: image.part_of for image in experiment.images if image.part_of is not None}
     why = why_cannot_tell({name: left[name] for name in experiment.names[:2]}, parts=parts)
-    return (f"Of an evaluation with the images that stay: {why.removesuffix('.')}",) if why else ()
+    if not why:
+        return ()
+    return (
+        f"Of an evaluation with the images that stay: {why.removesuffix('.')}{_more(experiment)}",
+    )
+
+
+def _more(experiment: Experiment) -> str:
+    """Say how many wells to hold out for a verdict, where there are enough to train on others."""
+    wells = [known_wells(condition.images) for condition in experiment.conditions[:2]]
+    enough = all(names is not None and len(set(names)) > WELLS_OF_A_VERDICT for names in wells)
+    if not enough:
+        return ""
+    setting = in_message(CommonTraining, "held_out_wells")
+    return (
+        f"; to be able to tell, hold out {WELLS_OF_A_VERDICT} wells of each condition ({setting})"
+    )
 
 
 def _few_of(found: Dataset, config: AnyTrainingConfig, on_event: OnEvent) -> Dataset:

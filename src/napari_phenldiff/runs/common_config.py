@@ -32,10 +32,18 @@ class CommonTraining(BaseModel):
         Literal["auto"] | Annotated[int, Field(ge=0)], Shown("Validation images", advanced=True)
     ] = "auto"
     """Images per condition for the validation loss, which are not trained on; it rises when the
-    model memorises the others. ``auto`` holds out whole wells, one in ten, where all wells are
-    known and every condition has at least 3 wells and 20 images, and takes up to 8 of their images;
-    otherwise up to 8 of the images that are left out, or else one tenth (2 to 8) if every condition
+    model memorises the others. ``auto`` takes up to 8 images of the wells that are held out; where
+    none are, up to 8 of the images that are left out, or else one tenth (2 to 8) if every condition
     has at least 20 images."""
+
+    held_out_wells: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=0)], Shown("Wells held out", advanced=True)
+    ] = "auto"
+    """Wells of each condition of which no image is trained on, so that the run can be judged by
+    them; 0 for none. A verdict by wells needs 6 of each condition: no test of fewer can give p
+    below 0.05. ``auto`` holds out 6 where each condition has at least 15 wells, fewer wells where
+    it has fewer (one in ten, at least one), and none where wells are not known, a condition has
+    less than 3 wells or 20 images, or a number of validation images is given."""
 
     steps: Annotated[int, Field(ge=1), Shown(step=50)] = 300
     """Optimisation steps. More learn the phenotype better, until the model starts to memorise the

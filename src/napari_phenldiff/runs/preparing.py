@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import order_by_name
@@ -26,8 +27,11 @@ _ENOUGH = 20
 """With this many images in every condition, a tenth of them is set aside for validation."""
 
 _FEWEST_WELLS, _MOST_HELD_OUT = 3, 0.4
-"""With this many wells in every condition, whole wells are set aside, but no larger part of the
-images than this."""
+"""With this many wells in every condition, whole wells are set aside, but no larger part of them,
+nor of the images, than this, unless more are asked for."""
+
+WELLS_OF_A_VERDICT = 6
+"""Wells of a condition that the rank tests of an evaluation need to give p below 0.05."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,60 +113,107 @@ def prepare(experiment: Experiment, config: CommonTraining) -> Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _HeldOut:
-    """Wells that are not trained on, and images of them that are watched."""
+    """Wells that are not trained on, and images of them that are watched, if any."""
 
     wells: tuple[str, ...]
-    images: Experiment
+    images: Experiment | None
 
     def in_words(self) -> str:
+        which = quoted(self.wells, limit=6)
+        text = (
+            f"No image of {count(len(self.wells), 'well')} ({which}) is trained on, so that the "
+            "run can be judged by them"
+        )
+        if self.images is None:
+            return f"{text}."
         watched = ", ".join(
             f"{len(condition.images)} of {condition.name}" for condition in self.images.conditions
         )
-        which = quoted(self.wells, limit=6)
-        return (
-            f"No image of {count(len(self.wells), 'well')} ({which}) is trained on, so that the "
-            f"run can be judged by them; the validation loss is that of some ({watched})."
-        )
+        return f"{text}; the validation loss is that of some ({watched})."
 
 
 def _whole_wells(
     experiment: Experiment, config: CommonTraining
 ) -> tuple[Experiment, _HeldOut | None]:
-    """Set whole wells aside where all wells are known: one in ten, of each condition at least one.
+    """Set whole wells aside where all wells are known, as many as `held_out_wells` says.
 
-    Images of a well that is trained on say less about others. What is asked for by number is drawn
-    from all images, and so it is where that would leave too little to train on.
+    Images of a well that is trained on say less about others. Validation images that are asked for
+    by number alone are drawn from all images, and so they are where holding out wells would leave
+    too little to train on.
+
+    Raises
+    ------
+    InputError
+        If wells are asked for by number, and are not known, or would all be held out.
     """
+    asked = config.held_out_wells
     images = {condition.name: condition.images for condition in experiment.conditions}
     found = {name: known_wells(group) for name, group in images.items()}
     wells = {name: names for name, names in found.items() if names is not None}
-    if (
-        config.validation_images != "auto"
-        or len(wells) < len(images)
-        or any(len(group) < _ENOUGH for group in images.values())
-        or any(len(set(names)) < _FEWEST_WELLS for names in wells.values())
+    if asked == 0 or (
+        asked == "auto"
+        and (
+            config.validation_images != "auto"
+            or len(wells) < len(images)
+            or any(len(group) < _ENOUGH for group in images.values())
+            or any(len(set(names)) < _FEWEST_WELLS for names in wells.values())
+        )
     ):
         return experiment, None
+    for name in images:
+        _check_wells(name, wells.get(name), asked)
     held: set[str] = set()
     for name, names in wells.items():
         ordered = sorted(set(names))
         order = order_by_name(name, len(ordered), config.seed)
-        number = max(1, len(ordered) // 10) - len(held & set(ordered))
+        number = _held_out(len(ordered), asked) - len(held & set(ordered))
         held |= set([well for k in order if (well := ordered[k]) not in held][: max(number, 0)])
     kept: dict[str, list[Image]] = {}
     watched: dict[str, Sequence[Image]] = {}
+    most = config.validation_images
+    most = _MOST_VALIDATION if most == "auto" else most
     for name, group in images.items():
         out = [image for image, well in zip(group, wells[name], strict=True) if well in held]
-        if len(out) > _MOST_HELD_OUT * len(group):
+        if asked == "auto" and len(out) > _MOST_HELD_OUT * len(group):
             return experiment, None
         kept[name] = [
             image for image, well in zip(group, wells[name], strict=True) if well not in held
         ]
-        watched[name] = _draw(name, out, min(_MOST_VALIDATION, len(out)), config.seed)
+        if len(kept[name]) < 2:
+            raise InputError(
+                f"Holding out {asked} wells of each condition leaves {name} with fewer than two "
+                "images to train on; hold out fewer wells, or give more images."
+            )
+        watched[name] = _draw(name, out, min(most, len(out)), config.seed)
     whole = replace(
         Experiment.from_images(kept), left_out=experiment.left_out, remarks=experiment.remarks
     )
-    return whole, _HeldOut(tuple(sorted(held)), Experiment.from_images(watched))
+    some = Experiment.from_images(watched) if most else None
+    return whole, _HeldOut(tuple(sorted(held)), some)
+
+
+def _held_out(wells: int, asked: int | Literal["auto"]) -> int:
+    """Return how many of a condition's wells are held out."""
+    if asked != "auto":
+        return asked
+    if wells * _MOST_HELD_OUT >= WELLS_OF_A_VERDICT:
+        return WELLS_OF_A_VERDICT
+    return max(1, wells // 10)
+
+
+def _check_wells(condition: str, wells: Sequence[str] | None, asked: int | Literal["auto"]) -> None:
+    if asked == "auto":
+        return
+    if wells is None:
+        raise InputError(
+            f"{asked} wells of each condition shall be held out, but the wells of {condition} are "
+            "not known: neither a table nor all names of its images (such as B02) tell them."
+        )
+    if len(set(wells)) <= asked:
+        raise InputError(
+            f"{asked} wells of each condition shall be held out, but {condition} has "
+            f"{count(len(set(wells)), 'well')}, and at least one is needed to train on."
+        )
 
 
 def _split(
