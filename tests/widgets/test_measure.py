@@ -890,6 +890,7 @@ def test_where_no_name_tells_the_user_chooses_the_channel(qtbot):
         )
     dock = MeasureWidget(model)
     qtbot.addWidget(dock)
+    dock.profile.choose("translocation")
     nuclei = dock.settings.field("nuclei_channel").native
     assert nuclei.currentText() == "choose …"
     assert "nuclei channel" in (dock.validation_error() or "")

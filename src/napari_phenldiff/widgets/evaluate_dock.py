@@ -27,6 +27,7 @@ from napari_phenldiff.widgets.parts.evaluation_choices import EvaluationChoices
 from napari_phenldiff.widgets.parts.evaluation_view import EvaluationView
 from napari_phenldiff.widgets.parts.form import note
 from napari_phenldiff.widgets.parts.job_foot import JobFoot, problem_with
+from napari_phenldiff.widgets.parts.profile_choice import ProfileChoice
 from napari_phenldiff.widgets.parts.profile_form import SettingsForm
 from napari_phenldiff.widgets.parts.run_choice import RunChoice
 from napari_phenldiff.widgets.parts.tasks import start_evaluation
@@ -82,9 +83,7 @@ class EvaluateWidget(DropPanel):
         self.job_foot.set_job(jobs.latest("evaluate", viewer))
 
     def _add_measurement(self) -> None:
-        self.profile = choice_box()
-        for profile in PROFILES.values():
-            self.profile.addItem(profile.title, profile.name)
+        self.profile = ProfileChoice()
         form = self.section("Measurement")
         form.row(
             "Profile",
@@ -188,6 +187,7 @@ class EvaluateWidget(DropPanel):
         except (InputError, OSError) as error:
             self.job_foot.set_error(str(error))
             return
+        self.profile.keep()
         self.job_foot.set_job(job)
 
     def aim(
@@ -195,7 +195,7 @@ class EvaluateWidget(DropPanel):
     ) -> None:
         """Choose a run, and what is measured, and perhaps evaluate."""
         self.run_choice.aim(run)
-        self.profile.setCurrentIndex(self.profile.findData(profile))
+        self.profile.choose(profile)
         with suppress(InputError):  # these images may have other channels than the run
             self.settings.set_values(settings)
         chosen = self.run_choice.run()
@@ -244,12 +244,15 @@ class EvaluateWidget(DropPanel):
         self.refresh()
 
     def _on_settings(self) -> None:
+        self.profile.keep()
         self._settings[self.profile.currentData()] = self.settings.values()
         self.refresh()
 
     def _show_settings(self) -> None:
         """Make the form for the profile, with the channels of the run to choose from."""
-        run, profile = self.run_choice.run(), PROFILES[self.profile.currentData()]
+        run = self.run_choice.run()
+        self.profile.suggest(() if run is None else run.channel_names)
+        profile = PROFILES[self.profile.currentData()]
         channels = (profile.name, *(() if run is None else run.channel_names))
         if channels == self._channels:
             return

@@ -171,6 +171,7 @@ class MeasureWidget(DropPanel):
         except InputError as error:
             self.job_foot.set_error(str(error))
             return
+        self.profile.keep()
         self.preview.end()
         self._remember()
         self.job_foot.set_job(job)
@@ -210,6 +211,7 @@ class MeasureWidget(DropPanel):
         self._remember()
 
     def _on_settings(self) -> None:
+        self.profile.keep()
         self._state.settings[self.profile.currentData()] = self.settings.values()
         if self.files.check(self._basis()):
             self._state.thresholds.pop(self.profile.currentData(), None)
@@ -236,7 +238,9 @@ class MeasureWidget(DropPanel):
 
     def _show_settings(self) -> None:
         """Make the form for the profile, with the channels of the chosen images to choose from."""
-        channels, profile = self.choices.channel_names(), self.choices.chosen_profile()
+        channels = self.choices.channel_names()
+        self.profile.suggest(channels)
+        profile = self.choices.chosen_profile()
         if self._channels != (profile.name, *channels):
             self._channels = (profile.name, *channels)
             kept = self._state.settings.get(profile.name, {})
@@ -288,7 +292,7 @@ class MeasureWidget(DropPanel):
 
     def _remember(self) -> None:
         state = self._state
-        state.profile = self.profile.currentData()
+        state.profile = self.profile.currentData() if self.profile.kept else None
         state.choices = self.choices.texts()
         state.preview, state.ended = self.preview.box.isChecked(), self.preview.ended
 
@@ -296,7 +300,7 @@ class MeasureWidget(DropPanel):
         """Fill in what was filled in when the dock was open before."""
         state = self._state
         if state.profile is not None:
-            self.profile.setCurrentIndex(self.profile.findData(state.profile))
+            self.profile.choose(state.profile)
         self.preview.box.setChecked(state.preview)
         if state.ended:
             self.preview.end()
@@ -323,7 +327,7 @@ class MeasureWidget(DropPanel):
         found = {part: value for part, value in found.items() if math.isfinite(value)}
         self._state.settings[name] = values
         self._state.thresholds[name] = found
-        self.profile.setCurrentIndex(self.profile.findData(name))
+        self.profile.choose(name)
         self._channels = None  # the form is filled in anew
         self._show_settings()
         self.preview.touch()

@@ -18,6 +18,7 @@ from napari_phenldiff.viewer.unclear_axes import plane_of_slider
 from napari_phenldiff.widgets.parts.choices import choice_box, fill_choices, fill_pair
 from napari_phenldiff.widgets.parts.form import Form
 from napari_phenldiff.widgets.parts.labels_choice import LabelsChoice
+from napari_phenldiff.widgets.parts.profile_choice import ProfileChoice
 from napari_phenldiff.widgets.parts.wells_choice import WellsChoice
 
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ class MeasureChoices(QObject):
     def __init__(self, form: Form, viewer: Viewer) -> None:
         super().__init__(form)
         self._form, self._viewer = form, viewer
-        self.profile = choice_box()
-        for profile in PROFILES.values():
-            self.profile.addItem(profile.title, profile.name)
+        self.profile = ProfileChoice()
         self.source = choice_box()
         self.target = choice_box()
         self.translation = choice_box()

@@ -15,7 +15,7 @@ class MeasureMemory:
     Attributes
     ----------
     profile : str or None
-        Name of the profile; None before one was chosen.
+        Name of the profile that was chosen; None as long as it is only proposed.
     settings : dict
         By the name of the profile, what was filled in for it.
     thresholds : dict
