@@ -50,6 +50,29 @@ def viewer() -> ViewerModel:
     return viewer
 
 
+def test_resetting_the_view_shows_the_images_as_without_previews(viewer: ViewerModel, run: Run):
+    viewer.reset_view()
+    before = viewer.scene.camera.zoom, tuple(viewer.scene.camera.center)
+    previews = PreviewLayers(viewer, run.path)
+    previews.show(preview(run, 1))
+    viewer.scene.camera.zoom = 0.1
+
+    viewer.reset_view()
+    assert viewer.scene.camera.zoom == pytest.approx(before[0])
+    assert tuple(viewer.scene.camera.center) == pytest.approx(before[1])
+
+    # Previews that are asked for are shown, and so is what a script asks for.
+    previews.look_at()
+    wanted = tuple(viewer.scene.camera.center)
+    assert wanted[-1] > before[1][-1]
+    viewer.fit_to_view(layers=[viewer.layers[0]])
+    assert tuple(viewer.scene.camera.center) == pytest.approx(before[1])
+    for layer in list(viewer.layers)[:2]:
+        viewer.layers.remove(layer)
+    viewer.reset_view()
+    assert tuple(viewer.scene.camera.center) == pytest.approx(wanted)
+
+
 def test_previews_lie_beside_the_other_layers_and_disturb_nothing(viewer: ViewerModel, run: Run):
     viewer.scene.camera.zoom = 3.25
     viewer.scene.camera.center = (0, 7, 9)

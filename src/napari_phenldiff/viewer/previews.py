@@ -50,7 +50,8 @@ class PreviewLayers:
     """The preview layers of one job.
 
     They are added to the right of the other layers when the first preview arrives, and changed in
-    place by those that follow. Neither the camera nor the selection is touched. A layer that the
+    place by those that follow. Neither the camera nor the selection is touched, and resetting the
+    view fits the other layers alone to the canvas, as if there were no previews. A layer that the
     user deletes stays away, unless previews are asked for again.
 
     Parameters
@@ -72,6 +73,7 @@ class PreviewLayers:
         self._latest: dict[str, Preview] = {}
         self._layers: dict[_Place, ImageLayer] = {}
         self._wanted = True
+        viewer.events.reset_view.connect(self._on_reset_view)
 
     @property
     def wanted(self) -> bool:
@@ -116,13 +118,31 @@ class PreviewLayers:
         if viewer is None or not layers:
             return
         # napari can't fit the view to layers with fewer axes than others have
-        viewer.fit_to_view()
+        with viewer.events.reset_view.blocker(self._on_reset_view):
+            viewer.fit_to_view()
         everything = _extent([layer for layer in viewer.layers if layer.visible] or layers)
         low, high = _extent(layers)
         zoom = float(np.min((everything[1] - everything[0]) / (high - low)))
         camera = viewer.scene.camera
         camera.zoom *= zoom
         camera.center = (*camera.center[:-2], *(float(x) for x in (low + high) / 2))
+
+    def _on_reset_view(self, event: Any) -> None:
+        """Fit the other layers to the canvas, where napari has fitted all of them."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        shown = {layer for layer in viewer.layers if _is_preview(layer)}
+        others = [layer for layer in viewer.layers if layer not in shown]
+        if not shown or not others or viewer.dims.ndisplay != 2:
+            return
+        # Whoever fits some layers of their own choice means these. The borders of pixels of
+        # different sizes, which napari takes in, move the centre by less than a pixel.
+        axes = list(viewer.dims.displayed)
+        middle = viewer.layers.extent.world[:, axes].mean(axis=0)
+        pixel = max(float(np.max(layer.extent.step[-2:])) for layer in viewer.layers)
+        if np.allclose(tuple(event.center)[-2:], middle, rtol=0, atol=pixel):
+            viewer.fit_to_view(layers=others)
 
     def _show(self, event: Preview) -> None:
         viewer = self._viewer()
@@ -210,6 +230,10 @@ class PreviewLayers:
         self._layers[place] = layer
         _link(layer, [x for p, x in self._layers.items() if p.channel == place.channel], viewer)
         self._waiting.appendleft(partial(_reveal, layer))
+
+
+def _is_preview(layer: Layer) -> bool:
+    return is_plain_image(layer) and LayerInfo.of(layer).role == "preview"
 
 
 def _collect_garbage() -> None:
