@@ -111,7 +111,7 @@ def test_the_contrast_is_that_of_all_conditions(many: Path, all_are_many, open_i
 
 def test_what_was_read_is_dropped_again(many: Path, all_are_many, monkeypatch, open_in):
     kept = lazy_layers._Kept(3 * 2 * 24 * 32)
-    monkeypatch.setattr(lazy_layers, "_KEPT", kept)
+    monkeypatch.setattr(lazy_layers, "KEPT", kept)
     layer = open_in(many)[0]
 
     for place in range(12):
@@ -158,7 +158,7 @@ def test_one_that_is_unlike_the_others_is_refused_when_it_is_met(
 
 def test_a_file_that_is_gone_or_damaged_is_told_by_name(many: Path, all_are_many, open_in):
     layer = open_in(many)[0]
-    lazy_layers._KEPT._images.clear()
+    lazy_layers.KEPT._images.clear()
     (many / "treated" / "treated_9.tif").unlink()
     with pytest.raises(InputError, match=r"treated_9\.tif"):
         np.asarray(layer.data[11])
@@ -222,7 +222,7 @@ def test_stacks_of_many_images_are_read_at_once(tmp_path: Path, all_are_many):
 @pytest.fixture
 def lazy(many: Path, all_are_many, open_in, viewer: ViewerModel, reads) -> ViewerModel:
     open_in(many)
-    lazy_layers._KEPT._images.clear()
+    lazy_layers.KEPT._images.clear()
     reads.clear()
     return viewer
 

@@ -170,6 +170,32 @@ def test_all_images_are_translated_in_their_order(
     assert LayerInfo.of(translated).images == LayerInfo.of(real).images
 
 
+def test_images_are_shown_as_they_come_and_stay_when_it_is_stopped(
+    qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
+):
+    child.plan(delay=6.0)
+    dock.fields.setCurrentText(ALL_FIELDS)
+    dock.start()
+    job = dock.job_foot.job
+    qtbot.waitUntil(lambda: len(added(model)) == 6, timeout=60_000)
+    assert job.state is JobState.RUNNING
+    n_shown = translated_marker(model).data.shape[0]
+    assert n_shown < 4
+    assert not dock.next.go.isEnabled()
+    job.stop()
+    until_ended(dock)
+
+    assert job.state is JobState.STOPPED
+    real, translated = model.layers["untreated: marker"], translated_marker(model)
+    n_shown = translated.data.shape[0]
+    assert 0 < n_shown < 4
+    np.testing.assert_array_equal(translated.data, 255 - real.data[:n_shown])
+    assert LayerInfo.of(translated).images == LayerInfo.of(real).images[:n_shown]
+    # What is there can be compared and measured.
+    assert dock.compare.isEnabled()
+    assert dock.next.go.isEnabled()
+
+
 def test_there_is_nothing_to_compare_or_measure_before_all_layers_are_there(
     dock: TranslateWidget, model: ViewerModel, add_translated
 ):

@@ -17,7 +17,7 @@ DIFFERENCE_COLORMAPS = {
 hues stay apart with a colour vision deficiency."""
 
 
-def difference(translated: Image, reconstructed: Image) -> Image:
+def difference(translated: Image, reconstructed: Image, channel: int) -> np.ndarray:
     """Subtract the reconstructed from the translated image.
 
     Both have gone through the model, so what is left is what the condition changes, without what
@@ -25,11 +25,12 @@ def difference(translated: Image, reconstructed: Image) -> Image:
 
     Returns
     -------
-    Image
-        Shape (C, Y, X), float32, in the grey values of the real image.
+    numpy.ndarray of shape (Y, X), float32
+        The channel, in the grey values of the real image.
     """
-    data = translated.data.astype(np.float32) - reconstructed.data.astype(np.float32)
-    return Image(data, translated.channel_names, translated.pixel_size, translated.name)
+    return translated.data[channel].astype(np.float32) - reconstructed.data[channel].astype(
+        np.float32
+    )
 
 
 def difference_limits(limits: tuple[float, float]) -> tuple[float, float]:

@@ -86,7 +86,8 @@ def _size(planes: Sequence[Image]) -> int:
     return sum(plane.data.nbytes for plane in planes)
 
 
-_KEPT = _Kept(_KEPT_BYTES)
+KEPT = _Kept(_KEPT_BYTES)
+"""The images that were read last, of all layers."""
 
 
 class ImageStack:
@@ -144,7 +145,7 @@ class ImageStack:
         InputError
             If it can't be read, or is of another kind than the first.
         """
-        return _KEPT.get((self._key, place), lambda: self._read(self.sources[place]))
+        return KEPT.get((self._key, place), lambda: self._read(self.sources[place]))
 
     def _read(self, source: ImageSource) -> tuple[Image, ...]:
         found = source.read_planes() if self.depth > 1 else [(image,) for image in source.read()]

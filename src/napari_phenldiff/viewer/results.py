@@ -9,18 +9,26 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.experimental import link_layers
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.settings import settings_in
-from napari_phenldiff.viewer.differences import difference, difference_colormap, difference_limits
+from napari_phenldiff.viewer.colors import channel_colormaps
+from napari_phenldiff.viewer.differences import (
+    difference,
+    difference_colormap,
+    difference_limits,
+)
 from napari_phenldiff.viewer.image_places import Lot
-from napari_phenldiff.viewer.layer_data import LayerDataTuple, display_limits, stack_layers
+from napari_phenldiff.viewer.layer_data import Limits, display_limits, layer_arguments
 from napari_phenldiff.viewer.layer_groups import LayerInfo, Role, is_plain_image
 from napari_phenldiff.viewer.preferences import preferences
+from napari_phenldiff.viewer.translated_stack import TranslatedStack
 from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns
 
 if TYPE_CHECKING:
@@ -51,6 +59,13 @@ class NewTranslation:
         If only a part of the image was translated, its first row and column.
     originals : sequence of Image
         The real images, where no layer shows them channel by channel: layers of them are added.
+    stack : TranslatedStack, optional
+        In place of `translated`, `reconstructed` and `originals`: images that come one at a time,
+        or that are too many to be in memory.
+    count : int
+        How many images of the stack are shown, from the first on.
+    sites : sequence of Site or None
+        Plate, well and field of the images of the stack; empty where none is known.
     """
 
     translated: Sequence[Image]
@@ -62,11 +77,62 @@ class NewTranslation:
     field: int | None = None
     corner: tuple[int, int] = (0, 0)
     originals: Sequence[Image] = ()
+    stack: TranslatedStack | None = None
+    count: int = 0
+    sites: Sequence[Site | None] = ()
 
     @property
     def channel_names(self) -> tuple[str, ...]:
         """Names of the channels."""
-        return self.translated[0].channel_names
+        return self._first.channel_names
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Micrometres per pixel along y and x."""
+        return self._first.pixel_size
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the images that are shown."""
+        if self.stack is not None:
+            return self.stack.names[: self.count]
+        return tuple(image.name for image in self.translated)
+
+    @property
+    def image_sites(self) -> tuple[Site | None, ...]:
+        """Plate, well and field of the images that are shown."""
+        if self.stack is not None:
+            return tuple(self.sites[: self.count])
+        return tuple(image.site for image in self.translated)
+
+    @property
+    def has_originals(self) -> bool:
+        """Whether layers of the real images are added."""
+        return bool(self.originals) if self.stack is None else self.stack.has_originals
+
+    def limits_of_originals(self) -> Limits:
+        """Return contrast limits per channel for the layers of the real images."""
+        if self.stack is not None and self.stack.limits is not None:
+            return self.stack.limits
+        return display_limits(self.originals)
+
+    def planes(self, role: Role, channel: int) -> Any:
+        """Return one channel of the images that have a role, as an array of shape (N, Y, X)."""
+        if self.stack is not None:
+            return self.stack.layer_data(role, channel, self.count)
+        if role == "difference":
+            pairs = zip(self.translated, self.reconstructed, strict=True)
+            return np.stack([difference(*pair, channel) for pair in pairs])
+        images = {
+            "original": self.originals,
+            "reconstructed": self.reconstructed,
+            "translated": self.translated,
+        }[role]
+        return np.stack([image.data[channel] for image in images])
+
+    @property
+    def _first(self) -> Image:
+        return self.translated[0] if self.stack is None else self.stack.first
 
 
 def add_translation(
@@ -99,31 +165,29 @@ def add_translation(
     InputError
         If there are no images, or their channels don't match the layers.
     """
-    if not new.translated or len(new.translated) != len(new.reconstructed):
+    if not new.names or len(new.translated) != len(new.reconstructed):
         raise InputError("There are no translated images to show; translate again.")
     channels = new.channel_names
-    if not new.originals and len(channels) != len(real):
+    if not new.has_originals and len(channels) != len(real):
         raise InputError(
-            f"The translated images have {len(channels)} channels, the layers {len(real)}; "
-            "translate layers with the channels that the run was trained on."
+            f"The translated images have {count(len(channels), 'channel')}, the layers "
+            f"{len(real)}; translate layers with the channels that the run was trained on."
         )
     identity = uuid.uuid4().hex
-    before = _made_before(viewer.layers, real, new)
-    named = told_apart([layer for layer in viewer.layers if layer not in before], new)
-    if named:
-        new = replace(new, provenance={**new.provenance, "named": named})
-    in_turns(viewer, _adding(viewer, real, new, identity, before), later)
+    before = made_before(viewer.layers, real, new)
+    new = named_apart([layer for layer in viewer.layers if layer not in before], new)
+    in_turns(viewer, adding_steps(viewer, real, new, identity, before), later)
     return identity
 
 
-def _adding(
+def adding_steps(
     viewer: ViewerModel,
     real: Sequence[Layer],
     new: NewTranslation,
     identity: str,
     before: Sequence[Layer],
 ) -> Iterator[None]:
-    """Remove or add a layer in each step."""
+    """Remove or add a layer in each step; see `add_translation`."""
     for layer in before:
         if layer in viewer.layers:
             viewer.layers.remove(layer)
@@ -131,16 +195,15 @@ def _adding(
     channels = new.channel_names
     # Of the layer as it lies now: it may have been moved since the images were taken.
     lot = Lot.of(real[0], LayerInfo.of(real[0]))
-    if new.originals and new.field is None and len(new.originals) < len(lot.names):
-        # Some were left out: those that are left follow each other, beside their originals.
-        lot = lot.shortened([image.name for image in new.originals])
+    whole = new.field is None and (new.has_originals or new.stack is not None)
+    if whole and len(new.names) < len(lot.names):
+        # Some were left out, or are still to come: those that are there follow each other.
+        lot = lot.shortened(new.names)
     shown: Sequence[Layer] = real
-    if new.originals:
-        limits = display_limits(new.originals)
-        tuples = stack_layers(
-            *_described(new, identity, "original", [None] * len(channels)), new.originals, limits
-        )
-        shown = yield from _add(viewer, tuples, lot, new)
+    if new.has_originals:
+        limits = new.limits_of_originals()
+        no_real = [None] * len(channels)
+        shown = yield from _add(viewer, "original", new, identity, no_real, lot, limits)
     looks = [
         {
             "contrast_limits": tuple(layer.contrast_limits),
@@ -151,20 +214,10 @@ def _adding(
     ]
     linked: list[list[Layer]] = [[layer] if layer in viewer.layers else [] for layer in shown]
     ids = [str(layer.unique_id) for layer in shown]
-    made: tuple[tuple[Role, Sequence[Image]], ...] = (
-        ("reconstructed", new.reconstructed),
-        ("translated", new.translated),
-    )
-    for role, images in made:
-        tuples = stack_layers(
-            *_described(new, identity, role, ids),
-            images,
-            [look["contrast_limits"] for look in looks],
-            colormaps=[look["colormap"] for look in looks],
-        )
-        for look, (_, arguments, _) in zip(looks, tuples, strict=True):
-            arguments["gamma"] = look["gamma"]
-        added = yield from _add(viewer, tuples, lot, new)
+    made: tuple[Role, ...] = ("reconstructed", "translated")
+    for role in made:
+        limits = [look["contrast_limits"] for look in looks]
+        added = yield from _add(viewer, role, new, identity, ids, lot, limits, looks)
         for channel_layers, layer in zip(linked, added, strict=True):
             channel_layers.append(layer)
     for channel_layers in linked:
@@ -173,15 +226,9 @@ def _adding(
         if len(there) > 1:
             link_layers(there, LINKED_ATTRIBUTES)
     colormap = difference_colormap(preferences().difference_colormap)
-    pairs = zip(new.translated, new.reconstructed, strict=True)
-    tuples = stack_layers(
-        *_described(new, identity, "difference", ids),
-        [difference(*pair) for pair in pairs],
-        [difference_limits(look["contrast_limits"]) for look in looks],
-        colormaps=[colormap] * len(channels),
-        visible=False,
-    )
-    yield from _add(viewer, tuples, lot, new)
+    limits = [difference_limits(look["contrast_limits"]) for look in looks]
+    same = [{"colormap": colormap}] * len(channels)
+    yield from _add(viewer, "difference", new, identity, ids, lot, limits, same)
     # What is looked at, and not the differences, which are hidden.
     if linked[-1][-1] in viewer.layers:
         viewer.layers.selection.active = linked[-1][-1]
@@ -191,7 +238,8 @@ def _described(
     new: NewTranslation, identity: str, role: Role, real_ids: Sequence[str | None]
 ) -> tuple[list[str], list[LayerInfo]]:
     """Return names and descriptions of the layers of one role."""
-    count = len(new.translated)
+    names = new.names
+    count = len(names)
     provenance = {
         "source": new.source,
         "target": new.target,
@@ -204,13 +252,13 @@ def _described(
             new.target if role == "translated" else new.source,
             channel,
             index,
-            tuple(image.name for image in new.translated),
+            names,
             (None,) * count,
             role=role,
             translation=identity,
             real_layer=real_ids[index],
             provenance=provenance,
-            sites=tuple(image.site for image in new.translated),
+            sites=new.image_sites,
         )
         for index, channel in enumerate(new.channel_names)
     ]
@@ -234,6 +282,12 @@ _NOT_TOLD = {"source", "target", "strength"}
 """Settings that a title has anyway, or by which translations are sorted."""
 
 
+def named_apart(layers: Iterable[Layer], new: NewTranslation) -> NewTranslation:
+    """Return a translation whose layers have names that tell it from earlier ones."""
+    named = told_apart(layers, new)
+    return replace(new, provenance={**new.provenance, "named": named}) if named else new
+
+
 def told_apart(layers: Iterable[Layer], new: NewTranslation) -> str:
     """Say how a translation differs from earlier ones to the same condition; empty if it is alone.
 
@@ -254,21 +308,19 @@ def told_apart(layers: Iterable[Layer], new: NewTranslation) -> str:
     run = str(new.provenance.get("run", ""))
     if run and any(made.get("run", run) != run for made in before):
         told.append(Path(run).name)
-    images = _images_of(new)
+    images = list(new.names)
     if any(list(made.get("source_images", images)) != images for made in before):
         told.append(images[0] if len(images) == 1 else count(len(images), "image"))
     return ", ".join(told)
 
 
-def _made_before(
-    layers: Iterable[Layer], real: Sequence[Layer], new: NewTranslation
-) -> list[Layer]:
+def made_before(layers: Iterable[Layer], real: Sequence[Layer], new: NewTranslation) -> list[Layer]:
     """Return the layers of an earlier translation of the same images with the same settings."""
     ids = {str(layer.unique_id) for layer in real}
     same = {
         info.translation
         for info in _translated(layers)
-        if (new.originals or info.real_layer in ids) and _is_same(info.provenance, new)
+        if (new.has_originals or info.real_layer in ids) and _is_same(info.provenance, new)
     }
     return [layer for layer in layers if is_plain_image(layer) and _of(layer) in same]
 
@@ -279,13 +331,9 @@ def _is_same(made: Mapping[str, Any], new: NewTranslation) -> bool:
     return (
         all(made.get(name) == asked.get(name) for name in names)
         and "run" in asked  # what did not come out of a session is not known well enough
-        and list(made.get("source_images", ())) == _images_of(new)
-        and list(made.get("strengths", ())) == [new.strength] * len(new.translated)
+        and list(made.get("source_images", ())) == list(new.names)
+        and list(made.get("strengths", ())) == [new.strength] * len(new.names)
     )
-
-
-def _images_of(new: NewTranslation) -> list[str]:
-    return [image.name for image in new.translated]
 
 
 def _translated(layers: Iterable[Layer]) -> list[LayerInfo]:
@@ -299,18 +347,37 @@ def _of(layer: Layer) -> str | None:
 
 
 def _add(
-    viewer: ViewerModel, tuples: Sequence[LayerDataTuple], lot: Lot, new: NewTranslation
+    viewer: ViewerModel,
+    role: Role,
+    new: NewTranslation,
+    identity: str,
+    real_ids: Sequence[str | None],
+    lot: Lot,
+    limits: Limits,
+    looks: Sequence[Mapping[str, Any]] = (),
 ) -> Generator[None, None, list[Layer]]:
     """Add the layers of one role upon the real ones, the lowest covering what lies below."""
     from napari.layers import Image as ImageLayer
 
+    all_arguments = layer_arguments(
+        *_described(new, identity, role, real_ids),
+        limits,
+        lead=("field",) if len(new.names) > 1 else (),
+        pixel_size=new.pixel_size,
+        visible=role != "difference",
+        colormaps=[look["colormap"] for look in looks] or channel_colormaps(new.channel_names),
+    )
     added: list[Layer] = []
-    for index, (data, arguments, _) in enumerate(tuples):
+    for index, arguments in enumerate(all_arguments):
+        if looks and "gamma" in looks[index]:
+            arguments["gamma"] = looks[index]["gamma"]
         if index == 0:
             # Hiding the translated layers brings the reconstructed ones to light, and hiding these
             # the real ones, all in place.
             arguments["blending"] = "opaque"
-        planes = data.reshape(-1, *data.shape[-2:])
+        if new.stack is not None and new.stack.is_lazy:
+            arguments["cache"] = False  # napari would keep what it has read, for each channel
+        planes = new.planes(role, index)
         data, geometry = lot.channel_layer(planes, new.field, new.corner)
         layer = ImageLayer(data, **{**arguments, **geometry.arguments()})
         yield from add_quietly(viewer, layer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -16,13 +16,16 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.sources import choose_channels
 from napari_phenldiff.images.tiff import read_image, write_tiff
+from napari_phenldiff.jobs.session import IMAGES_NAME
 from napari_phenldiff.jobs.trained_channels import trained_of
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.translation_settings import settings_of_run
 from napari_phenldiff.viewer.image_places import FieldImages
-from napari_phenldiff.viewer.layer_groups import LayerGroup
+from napari_phenldiff.viewer.layer_groups import LayerGroup, Role
+from napari_phenldiff.viewer.results import NewTranslation
 from napari_phenldiff.viewer.run_state import why_unusable
+from napari_phenldiff.viewer.translated_stack import TranslatedStack
 
 MIN_REGION = 128
 """Least height and width, in pixels, of a part of an image: cells are not cut out of theirs."""
@@ -251,7 +254,6 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
     InputError
         If a file is missing or damaged.
     """
-    assert request.run is not None
     assert request.group is not None
     kinds: dict[str, tuple[Image, ...]] = {}
     for kind in ("translated", "reconstructed"):
@@ -259,30 +261,93 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
         kinds[kind] = tuple(
             replace(image, name=image.name.partition("_")[2], path=None) for image in images
         )
+    fewer = request.field is None and len(names) < request.group.n_images
+    shown = request.group.one_layer_per_channel and not fewer
+    originals = () if shown else tuple(request.images())
+    return TranslationResult(
+        kinds["translated"],
+        kinds["reconstructed"],
+        originals,
+        provenance_of(request, names) | record_of(out),
+    )
+
+
+def provenance_of(request: TranslationRequest, names: list[str]) -> dict[str, Any]:
+    """Return how images are made, as far as it is known before they are.
+
+    Parameters
+    ----------
+    request : TranslationRequest
+        What is asked for.
+    names : list of str
+        Names of the files, as `TranslationRequest.write_input` returned them.
+    """
+    assert request.run is not None
     run = Run.open(request.run)
-    provenance: dict[str, Any] = {
+    return {
         "run": str(run.path),
         "method": run.config.method,
         "base": run.config.base,
         "trained_on": run.digest,
+        "reference_channels": list(run.reference_channels),
         "versions": {**run.versions, "napari-phenldiff": __version__},
-        "source_images": [image.name for image in kinds["translated"]],
+        "source_images": image_names(names),
         "source_files": _source_files(request, names),
         "region": None if request.region is None else request.region.as_dict(),
         **settings_of_run(run, request.config()).model_dump(),
     }
-    record = out / "translation.json"
-    if record.is_file():
-        provenance["record"] = json.loads(record.read_text(encoding="utf-8"))
-        provenance["warnings"] = provenance["record"].get("warnings", [])
-        for image in provenance["record"].get("images", ()):
-            # Where the copy for the session lay is nothing to remember.
-            image.pop("source_file", None)
-            image["image"] = str(image.get("image", "")).partition("_")[2]
-    fewer = request.field is None and len(names) < request.group.n_images
-    shown = request.group.one_layer_per_channel and not fewer
-    originals = () if shown else tuple(request.images())
-    return TranslationResult(kinds["translated"], kinds["reconstructed"], originals, provenance)
+
+
+def record_of(out: Path) -> dict[str, Any]:
+    """Return what a session has found out about the images of a request; nothing if it has not."""
+    path = out / "translation.json"
+    if not path.is_file():
+        return {}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for image in record.get("images", ()):
+        # Where the copy for the session lay is nothing to remember.
+        image.pop("source_file", None)
+        image["image"] = str(image.get("image", "")).partition("_")[2]
+    return {"record": record, "warnings": record.get("warnings", [])}
+
+
+def translation_to_come(request: TranslationRequest, names: list[str], out: Path) -> NewTranslation:
+    """Return all images that are asked for, to be shown as a session translates them.
+
+    Parameters
+    ----------
+    request : TranslationRequest
+        What was asked for: all images of a stack.
+    names : list of str
+        Names of the files, as `TranslationRequest.write_input` returned them.
+    out : Path
+        Folder of the request.
+    """
+    assert request.group is not None
+    folders: dict[Role, Path] = {kind: out / kind for kind in ("reconstructed", "translated")}
+    if not request.group.one_layer_per_channel or len(names) < request.group.n_images:
+        folders["original"] = out / IMAGES_NAME
+    sites, places = request.group.infos[0][0].sites, [_place_of(name) for name in names]
+    return NewTranslation(
+        (),
+        (),
+        source=request.source,
+        target=request.target,
+        strength=request.config().strength,
+        provenance=provenance_of(request, names),
+        stack=TranslatedStack(image_names(names), folders, names),
+        count=len(names),
+        sites=[sites[place] for place in places] if len(sites) > max(places) else (),
+    )
+
+
+def image_names(names: Sequence[str]) -> list[str]:
+    """Return the names of the images in files that `TranslationRequest.write_input` named."""
+    return [Path(name).stem.partition("_")[2] for name in names]
+
+
+def _place_of(name: str) -> int:
+    return int(name.partition("_")[0])
 
 
 def _source_files(request: TranslationRequest, names: list[str]) -> list[str | None]:
@@ -290,5 +355,5 @@ def _source_files(request: TranslationRequest, names: list[str]) -> list[str | N
     paths = request.group.infos[0][0].paths
     if request.field is not None and request.field < len(paths):
         paths = paths[request.field : request.field + 1]
-    places = [int(name.partition("_")[0]) for name in names]
+    places = [_place_of(name) for name in names]
     return [paths[place] for place in places] if len(paths) > max(places) else list(paths)

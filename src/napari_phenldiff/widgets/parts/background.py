@@ -31,6 +31,13 @@ class Result:
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What there is of the result while the work still goes on."""
+
+    value: Any
+
+
 def when_finished(job: Job, viewer: Viewer, show: Callable[[Viewer, Any], Any]) -> None:
     """Show the result of a job in its viewer, once it is there and if the viewer still is.
 
@@ -63,10 +70,16 @@ def when_finished(job: Job, viewer: Viewer, show: Callable[[Viewer, Any], Any]) 
 
 
 ShouldStop = Callable[[], bool]
-Work = Callable[[ShouldStop], Iterator[Event | Result]]
+Work = Callable[[ShouldStop], Iterator[Event | Result | Partial]]
 
 
-def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambda: None) -> None:
+def run_in_background(
+    job: Job,
+    work: Work,
+    *,
+    after: Callable[[], None] = lambda: None,
+    on_partial: Callable[[Any], None] = lambda value: None,
+) -> None:
     """Run a generator of events in a thread and apply them to a job in the GUI's thread.
 
     Parameters
@@ -78,6 +91,8 @@ def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambd
         is closed); it returns an iterator of events, of which the last is Finished or Failed.
     after : callable
         Called in the GUI's thread when the thread has ended, for whatever reason.
+    on_partial : callable
+        Called in the GUI's thread with the value of each `Partial`.
 
     Notes
     -----
@@ -88,7 +103,7 @@ def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambd
 
     # A function in the form that napari expects; its name is what napari shows when it is closed
     # while the job runs.
-    def guarded() -> Iterator[Event | Result]:
+    def guarded() -> Iterator[Event | Result | Partial]:
         try:
             yield from work(lambda: abort[0] or worker.abort_requested)
         except Exception as error:
@@ -98,9 +113,15 @@ def run_in_background(job: Job, work: Work, *, after: Callable[[], None] = lambd
 
     guarded.__qualname__ = job.when_closed
 
-    def on_event(event: Event | Result) -> None:
+    def on_event(event: Event | Result | Partial) -> None:
         if isinstance(event, Result):
             job.result = event.value
+        elif isinstance(event, Partial):
+            try:
+                on_partial(event.value)
+            except Exception:
+                # It is shown once more when all is there, and what fails then is told.
+                _log.exception("a part of the result of %s could not be shown", job.title)
         else:
             job.apply(event)
 

@@ -24,6 +24,7 @@ from napari_phenldiff.viewer.conditions import (
     describe,
     find_dataset,
 )
+from napari_phenldiff.viewer.layer_groups import is_plain_image
 from napari_phenldiff.viewer.unclear_axes import (
     axis_kind,
     plane_of_slider,
@@ -87,10 +88,15 @@ class LayerWatch(QObject):
             viewer.layers.events.renamed,
         ):
             listen(self, event, self._on_event)
+        self._viewer, self._shapes = viewer, _shapes(viewer)
         # The user may name an axis later; events of a layer reach the list of layers too.
         listen(self, viewer.layers.events, self._on_any_event)
 
     def _on_any_event(self, event: Any) -> None:
+        if event.type == "data":
+            before, self._shapes = self._shapes, _shapes(self._viewer)
+            if before != self._shapes:
+                self._on_event()  # a layer holds more images than before, or fewer
         if event.type == "axis_labels":
             self._on_event()
         elif event.type in ("visible", "data") and isalive(self):
@@ -99,6 +105,11 @@ class LayerWatch(QObject):
     def _on_event(self, event: object = None) -> None:
         if isalive(self):
             self._debouncer.throttle()
+
+
+def _shapes(viewer: Viewer) -> dict[int, tuple[int, ...]]:
+    """Return the shapes of the images that are open."""
+    return {id(x): tuple(x.data.shape) for x in viewer.layers if is_plain_image(x)}
 
 
 class DataSource(QObject):

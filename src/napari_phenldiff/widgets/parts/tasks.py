@@ -9,7 +9,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtWidgets import QMainWindow, QWidget
 
@@ -20,9 +21,10 @@ from napari_phenldiff.jobs.process import follow
 from napari_phenldiff.jobs.registry import so_far
 from napari_phenldiff.jobs.requests import ResumeRequest
 from napari_phenldiff.jobs.session import EVENTS_NAME, IMAGES_NAME, TranslateRequest
-from napari_phenldiff.runs.events import Event, Finished, Loading
+from napari_phenldiff.runs.events import Event, Finished, Loading, Progress
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
+from napari_phenldiff.viewer.growing import GrowingTranslation
 from napari_phenldiff.viewer.layer_groups import LayerGroup
 from napari_phenldiff.viewer.model_session import KeptTranslation, session_of
 from napari_phenldiff.viewer.preferences import preferences
@@ -32,8 +34,11 @@ from napari_phenldiff.viewer.translation_request import (
     TranslationRequest,
     TranslationResult,
     read_output,
+    record_of,
+    translation_to_come,
 )
 from napari_phenldiff.widgets.parts.background import (
+    Partial,
     Result,
     ShouldStop,
     run_in_background,
@@ -213,7 +218,7 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
     job = Job("translate", title, on_stop=stop, path=request.run)
     taken = replace(request, group=real.snapshot())
 
-    def work(should_stop: ShouldStop) -> Iterator[Event | Result]:
+    def work(should_stop: ShouldStop) -> Iterator[Event | Result | Partial]:
         number, folder = session.new_folder()
         done = False
         try:
@@ -223,41 +228,55 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
                 yield Finished(0, stopped=True)
                 return
             yield Loading("asking the background process")
+            several = taken.field is None and len(names) > 1
+            coming = translation_to_come(taken, names, folder) if several else None
+            stack, shown = None if coming is None else coming.stack, 0
             process = session.ask(TranslateRequest(number=number, config=taken.config()))
             for event in follow(folder / EVENTS_NAME, process, should_stop=should_stop):
                 if isinstance(event, Finished) and not event.stopped:
-                    result = read_output(taken, names, folder)
+                    if stack is not None:
+                        stack.complete()
+                    result = coming or read_output(taken, names, folder)
+                    told = record_of(folder)
                     for kind in ("translated", "reconstructed"):
                         shutil.rmtree(folder / kind, ignore_errors=True)
-                    yield Result((number, result))
+                    yield Result((number, result, told))
                     done = True
                 yield event
+                if stack is not None and isinstance(event, Progress) and stack.take() > shown:
+                    shown = stack.count
+                    yield Partial((coming, shown))
         finally:
             if not done:
                 session.cancel()
                 session.delete_request(number)
 
-    def show(viewer: Viewer, result: tuple[int, TranslationResult]) -> str:
-        number, images = result
-        region = request.region
-        translation = add_translation(
-            viewer,
-            _layers_of(real, images.translated[0].channel_names),
-            NewTranslation(
-                images.translated,
-                images.reconstructed,
-                source=request.source,
-                target=request.target,
-                strength=request.config().strength,
-                provenance=images.provenance,
-                field=request.field,
-                corner=(0, 0) if region is None else (region.top, region.left),
-                originals=images.originals,
-            ),
-            later_in(viewer),
-        )
+    growing: list[GrowingTranslation] = []
+
+    def grown(viewer: Viewer, coming: NewTranslation) -> GrowingTranslation:
+        """Return the layers of images that come one at a time, new for the first of them."""
+        if not growing:
+            layers = _layers_of(real, coming.channel_names)
+            growing.append(GrowingTranslation(viewer, layers, coming, later_in(viewer)))
+        return growing[0]
+
+    def show(
+        viewer: Viewer, result: tuple[int, NewTranslation | TranslationResult, dict[str, Any]]
+    ) -> str:
+        number, images, told = result
+        if isinstance(images, NewTranslation):
+            translation = grown(viewer, images).finish(told)
+        else:
+            translation = _add(viewer, request, real, images)
         host.remember(translation, KeptTranslation(session, number))
         return translation
+
+    viewer_ref = ref(viewer)
+
+    def show_partial(value: tuple[NewTranslation, int]) -> None:
+        there = viewer_ref()
+        if there is not None:
+            grown(there, value[0]).show(value[1])
 
     def after() -> None:
         # The viewer has been closed in the middle: nobody will ask for anything any more.
@@ -266,5 +285,28 @@ def start_translation(viewer: Viewer, request: TranslationRequest) -> Job:
 
     when_finished(job, viewer, show)
     jobs.add(job, viewer)
-    run_in_background(job, work, after=after)
+    run_in_background(job, work, after=after, on_partial=show_partial)
     return job
+
+
+def _add(
+    viewer: Viewer, request: TranslationRequest, real: LayerGroup, images: TranslationResult
+) -> str:
+    """Add what was translated as a whole."""
+    region = request.region
+    return add_translation(
+        viewer,
+        _layers_of(real, images.translated[0].channel_names),
+        NewTranslation(
+            images.translated,
+            images.reconstructed,
+            source=request.source,
+            target=request.target,
+            strength=request.config().strength,
+            provenance=images.provenance,
+            field=request.field,
+            corner=(0, 0) if region is None else (region.top, region.left),
+            originals=images.originals,
+        ),
+        later_in(viewer),
+    )
