@@ -132,7 +132,7 @@ def test_a_translation_of_another_kind_is_refused(data, trained, tmp_path, phenl
         ((*NAMES, "--wells", "["), "not a regular expression"),
         ((*NAMES, "--wells", "^x"), "is not in the name"),
         ((*NAMES, "--shuffled", "nowhere"), "is not a run folder"),
-        ((*NAMES, "--paired"), "leave --paired"),
+        ((*NAMES, "--paired"), "leave it out"),
     ],
 )
 def test_what_cannot_be_used_is_told(data, trained, tmp_path, phenldiff, options, told):
@@ -183,7 +183,7 @@ def test_a_run_on_true_conditions_is_no_control(data, trained, tmp_path, phenldi
             f"--{kind}", run,
         )  # fmt: skip
         assert code == 2
-        assert f"was not trained with --control {kind}" in complaint
+        assert f"was not trained as such a control (--control {kind}" in complaint
         assert f"its control is: {its}" in complaint
 
 

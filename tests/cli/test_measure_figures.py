@@ -117,7 +117,10 @@ def test_wells_in_the_names_are_counted_and_one_well_gives_no_p_value(discs, tmp
     code, out, _ = phenldiff(*command, f"--figure=groups={tmp_path / 'groups.png'}")
     assert code == 0
     assert "All 6 images of large come from one well (E04)" in out
-    assert "there is no p-value. If the images are of several, name them with --wells." in out
+    assert (
+        "there is no p-value. If the images are of several, say how wells are found (--wells)."
+        in out
+    )
     table = pd.read_csv(tmp_path / "effects.csv")
     assert table["p_value"].isna().all()
     assert table["note"].str.contains("one well").all()

@@ -84,7 +84,7 @@ def test_a_training_that_diverges_keeps_what_was_good(
     seen, told = until_it_fails(finetune(experiment, config, run))
     assert "has diverged: at step 4" in told
     assert "step 2 is kept" in told
-    assert "--learning-rate 0.0001" in told
+    assert "0.0001 (--learning-rate)" in told
     assert "float32" not in told  # it is that already
     assert [event.step for event in seen if isinstance(event, Saved)] == [2]
     assert not any(isinstance(event, Finished) for event in seen)
@@ -100,7 +100,7 @@ def test_a_learning_rate_that_is_far_too_high(config, tmp_path, experiment):
     run = make_run(tmp_path / "run", experiment, config)
     seen, told = until_it_fails(finetune(experiment, config, run))
     assert "has diverged" in told
-    assert "--learning-rate 1e+29, or in float32" in told
+    assert "1e+29 (--learning-rate), or in float32" in told
     assert len([event for event in seen if isinstance(event, Step)]) < 6
 
 

@@ -174,7 +174,7 @@ def test_images_that_were_all_trained_on_are_told_beside_the_button(
         asked = replace(asked, source=untreated, target=treated, folder=None)
     said = asked.validation_error()
     assert said is not None
-    assert "The run was trained on 3 of the 3 images of untreated" in said
+    assert "The run was trained on all 3 images of untreated" in said
     assert "--trained-too" in said
     assert replace(asked, evaluation={"trained_too": True}).validation_error() is None
 

@@ -11,7 +11,7 @@ from napari_phenldiff.cli import options
 from napari_phenldiff.cli.measure_figures import add_options, comparison_of
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.naming import composed
+from napari_phenldiff.images.naming import composed, count
 from napari_phenldiff.jobs.inputs import find_groups as find_groups
 from napari_phenldiff.jobs.inputs import real_groups as real_groups
 from napari_phenldiff.jobs.inputs import summary_of
@@ -279,7 +279,7 @@ def _summary(result: BatchResult, condition: str) -> str:
     missing = len(values) - len(known)
     lost = f", {missing} not measurable" if missing else ""
     median = f"median {column} {np.median(known):.4g}" if len(known) else f"no {column}"
-    return f"{condition}: {len(values)} images, {median}{lost}"
+    return f"{condition}: {count(len(values), 'image')}, {median}{lost}"
 
 
 def _any_known(values: np.ndarray) -> bool:

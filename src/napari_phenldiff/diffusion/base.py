@@ -34,6 +34,7 @@ from napari_phenldiff.diffusion.hub_reference import HubModel
 from napari_phenldiff.diffusion.single_file import load_single_file
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.destinations import is_there
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.runs.events import Event
 
 
@@ -283,8 +284,8 @@ def check_channels(channels: int, base: BaseModel) -> None:
     """Raise `InputError` if images have more channels than the base takes."""
     if channels > base.image_channels:
         raise InputError(
-            f"The images have {channels} channels but the base model {base.reference} takes at "
-            f"most {base.image_channels}; leave some channels out."
+            f"The images have {count(channels, 'channel')} but the base model "
+            f"{base.reference} takes at most {base.image_channels}; leave some channels out."
         )
 
 

@@ -13,6 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.checks import check_finite, check_size
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.tiles import Blend, TileGrid
 from napari_phenldiff.runs.config import TranslationConfig
 
@@ -138,7 +139,7 @@ def field_batches(
     for image in images:
         if image.n_channels != len(channel_names):
             raise InputError(
-                f"{image.name} has {image.n_channels} channels, the run was trained on "
+                f"{image.name} has {count(image.n_channels, 'channel')}, the run was trained on "
                 f"{len(channel_names)} ({', '.join(channel_names)})."
             )
         check_size(image)

@@ -71,6 +71,6 @@ def check_progress(
     raise InputError(
         f"The training has diverged: at step {step} the {what} no longer "
         f"{'are finite numbers' if what == 'weights' else 'is a finite number'}. {kept()}; start a "
-        f"new one with a lower learning rate, such as --learning-rate "
-        f"{config.learning_rate / 10:.1g}{also}."
+        f"new one with a lower learning rate, such as "
+        f"{config.learning_rate / 10:.1g} (--learning-rate){also}."
     )

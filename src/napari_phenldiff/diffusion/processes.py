@@ -48,7 +48,7 @@ def check_batch_size(batch_size: int) -> None:
     if batch_size % processes:
         raise InputError(
             f"A batch of {batch_size} cannot be shared by {processes} processes; give a "
-            f"--batch-size that is a multiple of {processes}."
+            f"batch size that is a multiple of {processes} (--batch-size)."
         )
 
 

@@ -136,7 +136,7 @@ def _width(shapes: Mapping[str, tuple[int, ...]], reference: str) -> int:
     if _FIRST not in shapes:
         adapter = any("lora" in name for name in shapes)
         what = (
-            "is an adapter (LoRA) and no model: start from it with --from-adapter"
+            "is an adapter (LoRA) and no model: start from it (--from-adapter)"
             if adapter
             else "has no UNet of Stable Diffusion under the names of the original code: give a "
             "checkpoint of Stable Diffusion 1 or 2, or a folder in diffusers' layout"

@@ -134,7 +134,8 @@ def adapter_file(place: Path) -> Path:
     if (place / "adapter" / SETTINGS).is_file() or (place / SETTINGS).is_file():
         raise InputError(
             f"The adapter in {place} was not trained with LoRA, and only a LoRA can be started "
-            "from: merge the run (`phenldiff merge`) and give the result as --base."
+            "from: merge the run (`phenldiff merge`) and give the result as the base model "
+            "(--base)."
         )
     raise InputError(
         f"There is no adapter at {place}: give a safetensors file of a LoRA, a run, or a folder "
@@ -188,7 +189,8 @@ def read_start(place: Path, unet: UNet2DConditionModel) -> Start:
         if any(mark in name for name in tensors):
             raise InputError(
                 f"The adapter {path} is a {kind}, and only a LoRA can be started from; merge it "
-                "into its base with the program that made it, and give that as --base."
+                "into its base with the program that made it, and give that as the base model "
+                "(--base)."
             )
     modules = dict(unet.named_modules())
     kohya = {f"{_KOHYA}{name.replace('.', '_')}": name for name in modules}
@@ -274,7 +276,7 @@ def _settings(path: Path, metadata: Mapping[str, str]) -> _Settings:
         if values.get("use_dora"):
             raise InputError(
                 f"The adapter {path} is a DoRA, and only a LoRA can be started from; merge it into "
-                "its base with the program that made it, and give that as --base."
+                "its base with the program that made it, and give that as the base model (--base)."
             )
         alpha = values.get("lora_alpha")
         patterns = {str(k): float(v) for k, v in (values.get("alpha_pattern") or {}).items()}

@@ -341,7 +341,10 @@ def _normalised(name: str, brightness: str, chosen: bool) -> str:
         )
     text += ". It is brought to a common brightness before anything is learned"
     if not chosen:
-        text += "; if brightness is the phenotype, train with --normalised-channels none"
+        text += (
+            "; if brightness is the phenotype, say so with “Brightness” "
+            "(--normalised-channels none)"
+        )
     return f"{text}."
 
 
@@ -357,7 +360,8 @@ def _nothing_found(references: tuple[str, ...]) -> str:
     text = "Nothing separates the conditions: there may be no phenotype in these images."
     if references:
         text += (
-            " So nothing is trained and translations will change nothing; train with "
-            "--reference-channels none to see what the model would change all the same."
+            " So nothing is trained and translations will change nothing; train without "
+            "“Reference” (--reference-channels none) to see what the model would change all the "
+            "same."
         )
     return text

@@ -12,7 +12,7 @@ from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.naming import count, some_of
 from napari_phenldiff.images.wells import Wells, well_of
 from napari_phenldiff.measurement.statistics.units import units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
@@ -95,7 +95,7 @@ def choose(
         If fewer than two images of a condition are left, or no pairs.
     """
     if n_images < 2:
-        raise InputError(f"{n_images} images are too few to evaluate with; take at least 2.")
+        raise InputError(f"{count(n_images, 'image')} cannot be evaluated with: take at least 2.")
     groups: list[list[Image]] = []
     left_out = known = aside = 0
     for condition in experiment.conditions[:2]:
@@ -107,8 +107,10 @@ def choose(
         ]
         left_out += 0 if with_trained else sum(seen)
         if len(usable) < 2:
+            if not any(seen):
+                raise InputError(f"Of {condition.name} there is only one image: give at least two.")
             raise InputError(
-                f"The run was trained on {sum(seen)} of the {count(len(seen), 'image')} of "
+                f"The run was trained on {some_of(sum(seen), len(seen), 'image')} of "
                 f"{condition.name}: give at least two others, or take these as well with "
                 f"{in_message(EvaluationConfig, 'trained_too')}, which shows less."
             )
@@ -125,7 +127,7 @@ def choose(
         if len(source) < 2:
             raise InputError(
                 "No two images have the same name in both conditions, as "
-                f"{in_message(EvaluationConfig, 'paired')} needs; leave --paired out."
+                f"{in_message(EvaluationConfig, 'paired')} needs; leave it out."
             )
         counterparts = tuple(by_name[image.name] for image in source[:n_images])
         shown = {image.name for image in source[:n_images]}

@@ -39,7 +39,7 @@ from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.naming import count, some_of
 from napari_phenldiff.images.wells import check_wells, well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
@@ -215,7 +215,11 @@ def evaluate(
     )
     measure(profile, {translation.source: sources[:1]}, settings)
     if chosen.left_out:
-        notes.append(f"{chosen.left_out} images were left out: the run was trained on them.")
+        notes.append(
+            "1 image was left out: the run was trained on it."
+            if chosen.left_out == 1
+            else f"{chosen.left_out} images were left out: the run was trained on them."
+        )
     if chosen.aside:
         notes.append(
             f"{count(chosen.aside, 'image')} left out: guidance and freedom were chosen with them."
@@ -488,8 +492,8 @@ def _warn_about_wells(
     }
     if known & used:
         notes.append(
-            f"{TRAINED_WELLS} {len(known & used)} of the {len(used)} {units.counted} were trained "
-            f"on: what a {units.one} has of its own, the run may know."
+            f"{TRAINED_WELLS} {some_of(len(known & used), len(used), units.one)} were trained on: "
+            f"what a {units.one} has of its own, the run may know."
         )
 
 

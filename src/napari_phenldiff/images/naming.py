@@ -66,6 +66,16 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def some_of(number: int, total: int, noun: str) -> str:
+    """Say how many of some things: ``"2 of the 3 wells"``, ``"all 3 wells"``, ``"the only well"``.
+
+    At least one of them is meant.
+    """
+    if total == 1:
+        return f"the only {noun}"
+    return f"all {total} {noun}s" if number == total else f"{number} of the {total} {noun}s"
+
+
 def quoted(names: Sequence[str], limit: int = 12) -> str:
     """List names for a message, only the first ones if there are many."""
     shown = ", ".join(f'"{name}"' for name in names[:limit])

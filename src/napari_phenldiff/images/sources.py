@@ -311,7 +311,9 @@ def _one_color(image: Image, path: Path, by: str) -> Image:
                 channel_names=image.channel_names[k : k + 1],
                 path=None,
             )
-    raise InputError(f"{path} has {image.n_channels} channels: {by} needs one file per channel.")
+    raise InputError(
+        f"{path} has {count(image.n_channels, 'channel')}: {by} needs one file per channel."
+    )
 
 
 def choose_channels(image: Image, wanted: Sequence[str]) -> Image:

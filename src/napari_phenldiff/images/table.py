@@ -197,7 +197,7 @@ def _condition_columns(sheet: Spreadsheet) -> tuple[str, ...]:
             return (column,)
     raise InputError(
         f"{sheet.path} has no column that is called like a condition (condition, treatment, "
-        f"compound ...): name it with --condition-column, one of {quoted(sheet.columns)}."
+        f"compound ...): name it (--condition-column), one of {quoted(sheet.columns)}."
     )
 
 

@@ -183,7 +183,7 @@ def _tell_what_is_counted(
             int(np.isfinite(measurement.values(names[role])).sum()) for role in ("source", "target")
         ]
         # Other wells help where images were measured that are taken for those of one.
-        advice = "If the images are of several, name them with --wells"
+        advice = "If the images are of several, say how wells are found (--wells)"
         said = f"{real.no_p_value} {advice}" if min(measured) > 1 else real.no_p_value
         on_event(Noted(said))
 

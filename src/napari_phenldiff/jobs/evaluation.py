@@ -296,8 +296,8 @@ def _control(kind: str, run: Run, translation: TranslationConfig) -> Control:
         raise InputError(f"The control run {run.path} has no result yet; train it first.")
     if run.config.control != kind:
         raise InputError(
-            f"{run.path} was not trained with --control {kind}, so it says nothing about false "
-            f"conditions (its control is: {run.config.control or 'none'})."
+            f"{run.path} was not trained as such a control (--control {kind}), so it says nothing "
+            f"about false conditions (its control is: {run.config.control or 'none'})."
         )
     names = translation.source, translation.target
     if kind != "shuffled" or not set(names) <= set(run.conditions):

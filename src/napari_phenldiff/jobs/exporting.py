@@ -18,6 +18,7 @@ from napari_phenldiff.images.channel_names import in_order
 from napari_phenldiff.images.destinations import check_output_file
 from napari_phenldiff.images.files import scratch_folder, write_atomic
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
 from napari_phenldiff.runs.events import Loading, Noted
@@ -301,7 +302,7 @@ def _page(run: Run, config: TranslationConfig, test: Image) -> str:
 
 A latent diffusion model that shows fluorescence images of cells in the condition
 *{config.source}* as the same cells would look as *{config.target}*. It was fine-tuned with
-napari-phenldiff ({version}) on {len(run.trained_images)} images.
+napari-phenldiff ({version}) on {count(len(run.trained_images), "image")}.
 
 ## Input and output
 

@@ -21,6 +21,7 @@ from napari_phenldiff.images.controls import control_experiment
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.destinations import is_there
 from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.wells import known_wells
 from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
 from napari_phenldiff.jobs.taking_part import check_shared, take_part, takes_part
@@ -235,13 +236,13 @@ def resume(
 def _check_longer(run: Run, steps: int) -> None:
     if steps <= run.config.steps:
         raise InputError(
-            f"{run.path} is a training of {run.config.steps} steps already: give more, or resume "
-            "it without a number of steps."
+            f"{run.path} is a training of {count(run.config.steps, 'step')} already: give more, or "
+            "resume it without a number of steps."
         )
     if run.has_adapter and run.latest_checkpoint() is None:
         raise InputError(
             f"{run.path} has no checkpoint to go on from, only its result; train anew with "
-            f"{steps} steps."
+            f"{count(steps, 'step')}."
         )
 
 
@@ -322,7 +323,8 @@ def _few_of(found: Dataset, config: AnyTrainingConfig, on_event: OnEvent) -> Dat
     wanted = config.images_per_condition
     if wanted is None:
         most = _enough_of(found)
-        advice = "; --images-per-condition takes another number"
+        setting = in_message(CommonTraining, "images_per_condition")
+        advice = f"; {setting} takes another number"
     else:
         watched = config.validation_images
         most = wanted + (_SPARE if watched == "auto" else watched)

@@ -12,6 +12,7 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.omezarr import ZarrSource
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.jobs.journal import difference
@@ -111,7 +112,9 @@ class TranslationsBefore:
             path = plate / file
             images = ZarrSource(name=path.name, group=path).read()
         if index >= len(images):
-            raise InputError(f"{path} has {len(images)} images, fewer than were translated.")
+            raise InputError(
+                f"{path} has {count(len(images), 'image')}, fewer than were translated."
+            )
         return images[index]
 
 

@@ -106,8 +106,8 @@ def translation_figure(
         shown = list(_first(found.sources, names, len(rows)))
         if len(shown) < len(rows):
             raise InputError(
-                f"There are {len(shown)} images of {settings['target']} for {len(rows)} rows; "
-                "give more, or show fewer images."
+                f"{len(rows)} rows need as many images of {settings['target']}, and "
+                f"{len(shown)} can be read; give more, or show fewer images."
             )
     figure = translation_panel(
         [_real(row.record, names) for row in rows],

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from napari_phenldiff.runs.folder import Run
 
 FAILURES_NAME = "failures.csv"
+
+TRAINED_ON = "The run was trained on"
+"""How the warning of images that a run knows begins, by which it is found again."""
+
 _UNIT_PIXELS_PER_TILE = 512 * 512
 """Pixels of a unit per tile of a batch: large fields are units of their own."""
 
@@ -166,6 +170,7 @@ class _Seen:
     """What is noticed while files are checked."""
 
     files: list[FileToTranslate] = field(default_factory=list)
+    images: int = 0
     left_out: int = 0
     trained_on: int = 0
     kept: int = 0
@@ -242,6 +247,7 @@ def check_files(
         hashes = [image.sha256 for image in images]
         known = [digest in run.trained_images for digest in hashes]
         file = FileToTranslate(one, hashes, [not (held_out and trained) for trained in known])
+        seen.images += len(known)
         seen.trained_on += sum(known)
         seen.left_out += file.wanted.count(False)
         for image, wanted in zip(images, file.wanted, strict=True):
@@ -272,7 +278,10 @@ def check_files(
     if seen.left_out:
         warnings.append(f"Left out {count(seen.left_out, 'image')} that the run was trained on.")
     elif seen.trained_on:
-        warnings.append(f"The run was trained on {seen.trained_on} of these images{advice}.")
+        known_ones = f"{seen.trained_on} of these images"
+        if seen.trained_on == seen.images:
+            known_ones = "this image" if seen.images == 1 else "all of these images"
+        warnings.append(f"{TRAINED_ON} {known_ones}{advice}.")
     return seen.files, [*warnings, *suitability.warnings()]
 
 

@@ -181,7 +181,7 @@ def _whole_wells(
         ]
         if len(kept[name]) < 2:
             raise InputError(
-                f"Holding out {asked} wells of each condition leaves {name} with fewer than two "
+                f"Holding out {count(len(held), 'well')} leaves {name} with fewer than two "
                 "images to train on; hold out fewer wells, or give more images."
             )
         watched[name] = _draw(name, out, min(most, len(out)), config.seed)
@@ -206,12 +206,13 @@ def _check_wells(condition: str, wells: Sequence[str] | None, asked: int | Liter
         return
     if wells is None:
         raise InputError(
-            f"{asked} wells of each condition shall be held out, but the wells of {condition} are "
-            "not known: neither a table nor all names of its images (such as B02) tell them."
+            f"{count(asked, 'well')} of each condition shall be held out, but the wells of "
+            f"{condition} are not known: neither a table nor all names of its images "
+            "(such as B02) tell them."
         )
     if len(set(wells)) <= asked:
         raise InputError(
-            f"{asked} wells of each condition shall be held out, but {condition} has "
+            f"{count(asked, 'well')} of each condition shall be held out, but {condition} has "
             f"{count(len(set(wells)), 'well')}, and at least one is needed to train on."
         )
 

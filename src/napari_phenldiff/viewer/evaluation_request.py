@@ -15,7 +15,7 @@ from napari_phenldiff.images.axes import Projection
 from napari_phenldiff.images.channel_match import ChannelMatch, images_of_folder
 from napari_phenldiff.images.destinations import why_no_folder
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.naming import count, default_channel_names
+from napari_phenldiff.images.naming import default_channel_names, some_of
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.jobs.requests import EvaluateRequest
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
@@ -168,8 +168,10 @@ class EvaluationRequest:
         known = sum(str(path.resolve()) in trained for path in files)
         if len(files) - known >= MIN_IMAGES:
             return None
+        if not known:
+            return f"Of {choice.name} there is only one image: open at least two."
         return (
-            f"The run was trained on {known} of the {count(len(files), 'image')} of {choice.name}: "
+            f"The run was trained on {some_of(known, len(files), 'image')} of {choice.name}: "
             f"open at least two others, or choose {in_message(EvaluationConfig, 'trained_too')}, "
             "which shows less."
         )

@@ -225,7 +225,7 @@ def _by_name(found: Dataset) -> Dataset:
         parted = (
             {word: tuple(group) for word, group in words.items()} if several else {folder: sources}
         )
-    told = f"{len(sources)} images of {folder} are one condition, called like their folder."
+    told = f"The images of {folder} are one condition, called like their folder."
     if len(parted) > 1:
         told = f"The images of {folder} are {len(parted)} conditions by their names."
     told += " Put images of each condition into a folder of its own to have it otherwise."

@@ -227,7 +227,7 @@ def test_panel_checks_its_images(make_cells, make_plane):
     image, other = make_cells(1.0), make_plane(np.eye(9))
     for arguments, message in [
         (([], []), "no images"),
-        (([image], []), "1 real but 0"),
+        (([image], []), "1 real image cannot be shown with 0 translated"),
         (([image], [other]), "shape"),
         (([image, other], [image, other]), "channels"),
     ]:
@@ -273,7 +273,7 @@ def test_a_row_holds_everything_from_real_to_real(make_cells):
     bars = [axes for axes in figure.axes if axes.get_ylabel() == "grey values"]
     assert len(bars) == 2
     pixels(figure)
-    with pytest.raises(InputError, match="2 rows but 1 real"):
+    with pytest.raises(InputError, match="2 rows cannot be shown with 1 real image"):
         translation_panel(real, made, targets=other[:1])
 
 

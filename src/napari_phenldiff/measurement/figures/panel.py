@@ -11,6 +11,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_colors import channel_rgb
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.figures.style import (
     MOST_CHANNELS,
     RGB,
@@ -346,7 +347,8 @@ def _check(real: Sequence[Image], others: Mapping[str, Sequence[Image] | None]) 
             continue
         if len(images) != len(real):
             raise InputError(
-                f"There are {len(real)} real but {len(images)} {what} images: give one for each."
+                f"{count(len(real), 'real image')} cannot be shown with "
+                f"{count(len(images), f'{what} image')}: give one for each."
             )
         for ours, theirs in zip(real, images, strict=True):
             if ours.data.shape != theirs.data.shape:
@@ -363,13 +365,13 @@ def _check_targets(real: Sequence[Image], targets: Sequence[Image] | None) -> No
         return
     if len(targets) != len(real):
         raise InputError(
-            f"There are {len(real)} rows but {len(targets)} real images of the target: give one "
-            "for each."
+            f"{count(len(real), 'row')} cannot be shown with "
+            f"{count(len(targets), 'real image')} of the target: give one for each."
         )
     for image in targets:
         if image.n_channels != real[0].n_channels:
             raise InputError(
-                f'Image "{image.name}" has {image.n_channels} channels, the others '
+                f'Image "{image.name}" has {count(image.n_channels, "channel")}, the others '
                 f"{real[0].n_channels}: show images with the same channels together."
             )
 
