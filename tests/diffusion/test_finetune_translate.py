@@ -139,12 +139,6 @@ def test_what_is_known_of_the_channels_is_kept_and_told(tiny_base, tmp_path, exp
     assert set(settings["separation"]) == set(run.channel_names)
 
 
-def test_channels_that_are_mixed_cannot_be_references(tiny_stable_diffusion, tmp_path, experiment):
-    run = make_run(tmp_path / "run", experiment, tiny_stable_diffusion, reference_channels=("DNA",))
-    with pytest.raises(InputError, match="mixes channels"):
-        train(run, experiment)
-
-
 def test_an_anchor_keeps_more_of_the_image(tiny_base, tmp_path, experiment):
     run = make_run(tmp_path / "run", experiment, tiny_base, steps=20, learning_rate=1e-2)
     train(run, experiment)

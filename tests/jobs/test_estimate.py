@@ -143,10 +143,10 @@ def test_a_single_file_is_measured(tmp_path: Path):
     path = tmp_path / "sd2.safetensors"
     path.write_bytes(headed(shapes, **{"modelspec.prediction_type": "v"}))
     weights = 865_000_000 + 320 * 4 * 9 + 320 * 1024
-    assert base_size(str(path)) == BaseSize(weights, 768, 4)
+    assert base_size(str(path)) == BaseSize(weights, 768, 4, 3)
     other = tmp_path / "sd2_base.safetensors"
     other.write_bytes(headed(shapes))
-    assert base_size(str(other)) == BaseSize(weights, 512, 4)
+    assert base_size(str(other)) == BaseSize(weights, 512, 4, 3)
     adapter = tmp_path / "adapter.safetensors"
     adapter.write_bytes(headed({"unet.lora_A.weight": [4, 320]}))
     assert base_size(str(adapter)) is None
@@ -169,6 +169,31 @@ def test_a_downloaded_base_is_measured(tmp_path: Path, monkeypatch: pytest.Monke
     assert base_size("owner/name@other") is None
     told = estimate(work(base="owner/name"), CPU)
     assert "unknown" not in told.text
+
+
+def test_groups_of_channels_take_a_pass_each(tmp_path: Path):
+    base = tmp_path / "base"
+    for part, config in (
+        ("unet", {"sample_size": 64, "in_channels": 4}),
+        ("vae", {"_class_name": "AutoencoderKL", "in_channels": 3}),
+    ):
+        (base / part).mkdir(parents=True)
+        (base / part / "config.json").write_text(json.dumps(config))
+    (base / "unet" / "w.safetensors").write_bytes(headed({"w": [1000, 10_000]}))
+    size = base_size(str(base))
+    assert size == BaseSize(10_000_000, 512, 4, 3)
+    assert [size.groups(n) for n in (1, 3, 4, 6, 7)] == [1, 1, 2, 2, 3]
+    assert size.groups(5, references=1) == 3
+    assert BaseSize(1, 128, 48).groups(20) == 1
+
+    def told(channels: int, **settings) -> tuple[float, float]:
+        config = work(base=str(base), steps=2000, sides=(512, 512), **settings).config
+        told = estimate(Work(config, (20, 20), (512, 512), channels), CPU).text
+        return minutes(told)[1], float(told.split(" GB")[0].split()[-1])
+
+    one, two, three = told(3), told(5), told(5, reference_channels=("a",))
+    assert one[0] < two[0] < three[0]
+    assert one[1] < two[1] < three[1]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff" * 20])

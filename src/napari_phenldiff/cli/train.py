@@ -109,7 +109,18 @@ def add_parser(commands: Any) -> None:
         help="method to train: phenldiff (default), or a baseline, which has other defaults",
     )
     options.add_settings(parser, PhenDiffConfig, only=("preset",))
-    options.add_settings(parser, TrainingConfig, leave_out=("conditions", "control", "method"))
+    options.add_settings(
+        parser, TrainingConfig, leave_out=("conditions", "control", "method", "prompts")
+    )
+    parser.add_argument(
+        settings_in(TrainingConfig)["prompts"].option,
+        dest="prompts",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="NAME=TEXT",
+        help="text that the tokens of a condition start from, as the base's text encoder reads it; "
+        "may be given for several conditions (default: none)",
+    )
     group = parser.add_argument_group(
         "controls, for `phenldiff evaluate`",
         "Train a run whose conditions do not differ, on the images of the run that is evaluated.",
@@ -186,6 +197,8 @@ def _carry_out(args: argparse.Namespace) -> int:
         )
     conditions = tuple(map(composed, (args.source, args.target, *args.condition)))
     values = {**_given(args), "conditions": conditions}
+    if "prompts" in values:
+        values["prompts"] = _prompts(values["prompts"])
     config = _config(values)
     if args.wells is not None and config.control is None:
         raise InputError("--wells says what stays together in a --control; name one, or none.")
@@ -259,6 +272,20 @@ def _config(values: dict[str, Any]) -> AnyTrainingConfig:
         values = {**values, "preset": preset_for(values.get("device", "auto"))}
     config: AnyTrainingConfig = validated(model, values, where="train")
     return config
+
+
+def _prompts(given: list[str]) -> dict[str, str]:
+    """Return the prompts by condition; ``NAME=TEXT`` each."""
+    prompts = {}
+    for one in given:
+        name, found, text = one.partition("=")
+        if not (name and found and text.strip()):
+            raise InputError(
+                f"--prompt says {one[:80]!r}, where NAME=TEXT is needed: a condition and what "
+                "describes its images."
+            )
+        prompts[name] = text
+    return prompts
 
 
 def _refuse_options_of_new_run(args: argparse.Namespace) -> None:

@@ -15,9 +15,11 @@ from typing import Annotated, Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel as Model
+from pydantic import ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save
 
+from napari_phenldiff.diffusion.base import BaseModel
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.strategies import Strategy, WeightMismatchError, strategy_from_dict
@@ -25,6 +27,8 @@ from napari_phenldiff.errors import InputError
 
 TOKENS = "condition_tokens.safetensors"
 SETTINGS = "adapter.json"
+LINKS = "channel_links.safetensors"
+"""What groups of channels see of each other, where there are several."""
 
 _MOST_BYTES = 2**20
 """Of adapter.json."""
@@ -32,7 +36,7 @@ _MOST_BYTES = 2**20
 _LARGEST_RANK = 2**16
 
 
-class _Settings(BaseModel):
+class _Settings(Model):
     """What is in adapter.json, of which anybody may have made the file; further keys say nothing.
 
     The settings of a strategy are those that its `to_dict` returns.
@@ -65,12 +69,33 @@ class Adapter:
         Strategy that it was trained with.
     separation : mapping
         How well each channel separates the conditions, by channel name.
+    links : torch.Tensor or None
+        Weights of `GroupLinks`, where the channels go through the network in groups.
     """
 
     tokens: ConditionTokens
     reference_channels: tuple[str, ...]
     strategy: Strategy
     separation: Mapping[str, float]
+    links: torch.Tensor | None = None
+
+    def put_links_into(self, base: BaseModel) -> None:
+        """Set what the groups of channels of a base see of each other, if it has groups.
+
+        Raises
+        ------
+        InputError
+            If this adapter was trained with other groups, or with none.
+        """
+        if base.links is None:
+            return
+        if self.links is None or self.links.shape != base.links.weight.shape:
+            raise InputError(
+                f"The adapter was trained with other groups of channels than its run has "
+                f"({LINKS} does not fit): it is damaged; train the run again."
+            )
+        base.links.requires_grad_(False)
+        base.links.weight.copy_(self.links)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +108,14 @@ class AdapterSize:
         Trained parameters of the network and of the condition tokens.
     of : int
         Parameters of the network without the adapter.
+    links : int
+        Trained parameters of what groups of channels see of each other.
     """
 
     network: int
     tokens: int
     of: int
+    links: int = 0
 
     def _part(self) -> str:
         if self.network == self.of:
@@ -96,12 +124,13 @@ class AdapterSize:
 
     def in_words(self, strategy: Strategy) -> str:
         """Describe the size in one sentence, for the user."""
-        size = 4 * (self.network + self.tokens)
+        size = 4 * (self.network + self.tokens + self.links)
         written = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+        between = f" and {self.links:,} between groups of channels" if self.links else ""
         return (
             f"Strategy {strategy.name}: {self.network:,} numbers learn "
             f"({self._part()}), and "
-            f"{self.tokens:,} in the condition tokens; the adapter takes about {written}"
+            f"{self.tokens:,} in the condition tokens{between}; the adapter takes about {written}"
         )
 
 
@@ -113,6 +142,7 @@ def adapter_files(
     *,
     separation: Mapping[str, float],
     reference_channels: Sequence[str],
+    links: torch.Tensor | None = None,
 ) -> Mapping[str, bytes]:
     """Return the contents of an adapter folder, by file name."""
     state = strategy.state(unet)
@@ -132,6 +162,8 @@ def adapter_files(
         TOKENS: _pack([("values", tokens.values), ("null", tokens.null)]),
         SETTINGS: json.dumps(settings, indent=1).encode(),
     }
+    if links is not None:
+        files[LINKS] = _pack([("weight", links)])
     others = strategy.files_for_others(state)
     return {strategy.file: weights, **files, **others} if strategy.file else files
 
@@ -187,6 +219,8 @@ def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
         learned = load_file(str(folder / TOKENS))
         _check_tokens(settings.conditions, learned["values"], learned["null"])
         tokens = ConditionTokens(settings.conditions, learned["values"], learned["null"])
+        if (folder / LINKS).is_file():
+            learned["links"] = load_file(str(folder / LINKS))["weight"]
     except Exception as error:
         raise InputError(
             f"The adapter in {folder} cannot be read ({_why(error)}); train the run again."
@@ -196,7 +230,10 @@ def read_adapter(folder: Path) -> tuple[Adapter, dict[str, torch.Tensor]]:
         raise _other_base(folder)
     check_weights({**weights, **learned}, f"The adapter in {folder}", "train the run again")
     tokens.requires_grad_(False)
-    return Adapter(tokens, settings.reference_channels, strategy, settings.separation), weights
+    adapter = Adapter(
+        tokens, settings.reference_channels, strategy, settings.separation, learned.get("links")
+    )
+    return adapter, weights
 
 
 def _layers_of(values: Mapping[str, Any]) -> dict[str, Any]:

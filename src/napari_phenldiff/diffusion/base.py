@@ -7,7 +7,7 @@ and never inferred from their names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -25,9 +25,11 @@ from napari_phenldiff.diffusion.base_files import (
     variant_in,
     weight_files,
 )
+from napari_phenldiff.diffusion.channel_groups import ChannelGroups
 from napari_phenldiff.diffusion.conditioning import DescriptorEncoder
 from napari_phenldiff.diffusion.device import autocast, use_fast_attention
 from napari_phenldiff.diffusion.finite import check_weights
+from napari_phenldiff.diffusion.grouped import GroupedAutoencoder, GroupLinks, pass_in_groups
 from napari_phenldiff.diffusion.hub import cached, not_here
 from napari_phenldiff.diffusion.hub import fetch as fetch_from_hub
 from napari_phenldiff.diffusion.hub_reference import HubModel
@@ -103,6 +105,8 @@ class BaseModel:
         Pixels per latent along one axis.
     device : torch.device
         Device of the weights.
+    links : GroupLinks or None
+        What groups of channels see of each other, see `in_groups`; None where there is one.
     """
 
     reference: str
@@ -114,6 +118,7 @@ class BaseModel:
     image_channels: int
     factor: int
     device: torch.device
+    links: GroupLinks | None = None
 
     @classmethod
     def load(cls, reference: str = "bundled", *, device: torch.device | str = "cpu") -> BaseModel:
@@ -141,11 +146,52 @@ class BaseModel:
     def to(self, device: torch.device | str) -> BaseModel:
         """Move the weights to another device and return the base."""
         device = torch.device(device)
-        for model in (self.unet, self.autoencoder, self.encoder):
+        for model in (self.unet, self.autoencoder, self.encoder, self.links):
             if model is not None:
                 model.to(device)
         use_fast_attention(self.unet, device)
         return replace(self, device=device)
+
+    def in_groups(self, names: Sequence[str], references: Sequence[str] = ()) -> BaseModel:
+        """Return this base as one for these channels, which may be more than it takes at once.
+
+        Where the autoencoder mixes channels, they go through it and the network in groups, and
+        reference channels in groups of their own, see `grouped`. The network is changed in place:
+        it takes latents and tokens of all groups.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Channels of the images.
+        references : sequence of str
+            Those of them that are given.
+
+        Returns
+        -------
+        BaseModel
+            This one, if one group is enough or each channel has its own latents.
+
+        Raises
+        ------
+        InputError
+            If `names` lacks a reference.
+        """
+        if self.coefficients is not None:
+            return self
+        places = [place_of(name, names) for name in references]
+        groups = ChannelGroups.of(len(names), places, self.image_channels)
+        if len(groups) == 1:
+            return self
+        links = GroupLinks(len(groups), self.unet).to(self.device)
+        pass_in_groups(self.unet, links)
+        autoencoder = GroupedAutoencoder(self.autoencoder, groups, self.image_channels)
+        return replace(self, autoencoder=autoencoder, image_channels=len(names), links=links)
+
+    @property
+    def groups(self) -> ChannelGroups | None:
+        """Groups of channels, see `in_groups`; None where there is one."""
+        found = self.autoencoder
+        return found.groups if isinstance(found, GroupedAutoencoder) else None
 
     @property
     def tile(self) -> int:
@@ -278,6 +324,22 @@ def fetch_base(
     if known is None:
         raise not_here(model)
     return known
+
+
+def place_of(reference: str, names: Sequence[str]) -> int:
+    """Return the place of a run's reference channel among its channels.
+
+    Raises
+    ------
+    InputError
+        If it is none of them.
+    """
+    if reference not in names:
+        raise InputError(
+            f"{reference[:80]!r} is a reference channel of this run, and no channel of it "
+            f"({', '.join(names)}): its adapter is damaged; train the run again."
+        )
+    return list(names).index(reference)
 
 
 def check_channels(channels: int, base: BaseModel) -> None:

@@ -39,6 +39,7 @@ _MOST_OF = {
     "layers_per_block": 16,
     "transformer_layers_per_block": 16,
     "num_train_timesteps": 10**5,
+    **dict.fromkeys(("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"), 2**18),
 }
 """Other limits for some settings."""
 
@@ -47,6 +48,9 @@ VARIANTS = ("", "fp16", "bf16")
 that is complete is loaded; plain names, which are mostly those of single precision, come first."""
 
 _STEM = "diffusion_pytorch_model"
+_STEMS = {"text_encoder": "model"}
+"""Beginning of the names of weights, which transformers calls otherwise."""
+
 _RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Layers of the attention in the autoencoder of Stable Diffusion 1 and 2; diffusers renames them on
 loading."""
@@ -122,6 +126,11 @@ def check_configs(folder: Path, reference: str) -> None:
     else:
         check_class(vae, "AutoencoderKL", reference)
         channels = _number(vae, "latent_channels")
+        if _number(vae, "in_channels") < 1:
+            raise InputError(
+                f"The autoencoder of the base model {reference} does not say how many channels it "
+                "takes (in_channels); download or copy it again."
+            )
     _check_scale(vae, reference)
     check_unet(unet, reference, channels)
     if (folder / "conditioner" / "config.json").exists():
@@ -247,7 +256,9 @@ def check_shapes(kind: Any, config: Mapping[str, Any], folder: Path, reference: 
             f"{str(error).splitlines()[0] if str(error) else 'no reason given'}); download or copy "
             "it again."
         ) from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wanted = {
+        name_of_today(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()
+    }
     found = weight_shapes(folder, reference)
     for names, are in ((wanted.keys() - found, "lacks"), (found.keys() - wanted, "has too many")):
         if names:
@@ -277,10 +288,12 @@ def weight_shapes(folder: Path, reference: str) -> dict[str, tuple[int, ...]]:
         try:
             with safe_open(str(path), framework="np") as opened:
                 for name in opened.keys():  # noqa: SIM118 - not a mapping
+                    if name.endswith(".position_ids"):
+                        continue  # those of 2022 have them, and they are no weights
                     part = opened.get_slice(name)
                     if part.get_dtype() not in FLOATS:
                         raise ValueError(f"{name} has the type {part.get_dtype()}")
-                    shapes[_name_of_today(name)] = tuple(part.get_shape())
+                    shapes[name_of_today(name)] = tuple(part.get_shape())
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(
                 f"The {folder.name} of the base model {reference} cannot be loaded "
@@ -289,8 +302,9 @@ def weight_shapes(folder: Path, reference: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _name_of_today(name: str) -> str:
-    """Return the current name in diffusers of an autoencoder weight saved in 2022."""
+def name_of_today(name: str) -> str:
+    """Return the current name of a weight saved in 2022, of an autoencoder or a text encoder."""
+    name = name.removeprefix("text_model.")
     for old, new in _RENAMED.items():
         head, found, tail = name.rpartition(f".{old}.")
         if found and "attentions" in head:
@@ -334,10 +348,11 @@ def choose_weights(names: Collection[str], part: str, reference: str) -> ChosenW
     InputError
         If none of them are safetensors weights under the names of diffusers.
     """
+    stem = _STEMS.get(part, _STEM)
     for variant in VARIANTS:
         dotted = f".{variant}" if variant else ""
-        whole = f"{_STEM}{dotted}.safetensors"
-        index = f"{_STEM}.safetensors.index{dotted}.json"
+        whole = f"{stem}{dotted}.safetensors"
+        index = f"{stem}.safetensors.index{dotted}.json"
         for name in (whole, index):
             if name in names:
                 return ChosenWeights(variant or None, name, in_shards=name == index)

@@ -23,7 +23,7 @@ from napari_phenldiff.diffusion.monitoring import (
 )
 from napari_phenldiff.diffusion.overfitting import OverfittingWatch
 from napari_phenldiff.diffusion.processes import Processes
-from napari_phenldiff.diffusion.references import in_words
+from napari_phenldiff.diffusion.references import in_words, named_references
 from napari_phenldiff.diffusion.shared_training import SharedTraining
 from napari_phenldiff.diffusion.start import record_start
 from napari_phenldiff.diffusion.training import Training
@@ -102,7 +102,9 @@ def finetune(
     # The others wait here, until there are a run and its base that they can read.
     processes = Processes.start(config.device) if processes is None else processes
     device = processes.device
-    base = load_base_of(run, device=device)
+    base = load_base_of(run, device=device).in_groups(
+        run.channel_names, named_references(config.reference_channels, run.channel_names)
+    )
     check_channels(experiment.n_channels, base)
     several = processes.count > 1
     training = SharedTraining(base, config, processes) if several else Training(base, config)
@@ -114,6 +116,11 @@ def finetune(
     monitor = _TrainingMonitor(training, validation, run)
     if training.start is not None:
         yield Noted(training.start.in_words())
+    if config.prompts:
+        named = ", ".join(config.prompts)
+        yield Noted(f"The condition tokens start from prompts, read by a text encoder: {named}")
+    if base.groups is not None:
+        yield Noted(base.groups.in_words(run.channel_names))
     yield Noted(training.size.in_words(training.strategy))
     yield Noted(
         in_words(run.channel_names, training.separation, training.references, training.normalised)

@@ -186,9 +186,11 @@ class LatentTranslator:
         given = self._given if given is None else given
         seen = torch.where(given, clean, x)
         stacked = torch.cat([token.expand(len(x), -1, -1) for token in tokens])
+        # groups of channels that are given as a whole need no pass
+        options = {} if self.base.groups is None else {"given": given}
         with torch.no_grad(), autocast(self.base.device, self._dtype):
             output: torch.Tensor = self.base.unet(
-                seen.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked
+                seen.repeat(len(tokens), 1, 1, 1), t, encoder_hidden_states=stacked, **options
             ).sample
         if told:
             self.on_pass(len(tokens))

@@ -4,7 +4,7 @@ The folder that is written is a base model and a run at the same time. In diffus
 (``unet/``, ``vae/``, ``scheduler/``, ``conditioner/``) it is a base that can be fine-tuned further;
 with ``config.json`` and ``adapter/``, which holds the condition tokens and no weights, it is a run
 that images can be translated with. With an autoencoder of Stable Diffusion, diffusers opens it as a
-pipeline, too.
+pipeline, too, unless the channels go through it in groups.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 
 from napari_phenldiff.diffusion.adaptation import (
     SETTINGS,
+    Adapter,
     adapter_files,
     load_adapter,
     read_adapter,
@@ -39,6 +40,12 @@ from napari_phenldiff.runs.records import write_model
 
 _PARTS = ("vae", "scheduler", "conditioner")
 _WITHOUT = ("text_encoder", "tokenizer", "safety_checker", "feature_extractor", "image_encoder")
+
+
+_NO_PIPELINE = (
+    "The channels of this run go through the network in groups, which pipelines of diffusers do "
+    "not know: the folder is none; phenldiff translates with it, and trains it further"
+)
 
 
 def merge(run: Run, out: Path) -> Run:
@@ -79,7 +86,8 @@ def merge(run: Run, out: Path) -> Run:
         for part in _PARTS:
             if (place / part).is_dir():
                 _copy_part(place / part, aside / part)
-        if not isinstance(base.autoencoder, LappedAutoencoder):  # which pipelines do not know
+        # pipelines know neither this autoencoder nor groups of channels
+        if not isinstance(base.autoencoder, LappedAutoencoder) and adapter.links is None:
             _write_pipeline(aside)
         # what the run started from is in the weights by now
         config = run.config.model_copy(update={"base": str(out), "from_adapter": None})
@@ -93,35 +101,30 @@ def merge(run: Run, out: Path) -> Run:
             str(out),
             separation=adapter.separation,
             reference_channels=adapter.reference_channels,
+            links=adapter.links,
         )
         checkpoints.write_folder(aside / "adapter", files)
         steps = [event.step for event in run.events()[0] if isinstance(event, Step)]
         text = f"Merged from {run.path.name} (strategy {adapter.strategy.name})"
         append_event(aside / "events.jsonl", Noted(text))
+        if adapter.links is not None:
+            append_event(aside / "events.jsonl", Noted(_NO_PIPELINE))
         append_event(aside / "events.jsonl", Finished(max(steps, default=run.config.steps)))
     return Run.open(out)
 
 
-def with_merged_tokens(
-    base: str, conditions: Sequence[str], values: torch.Tensor, null: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Initialise condition tokens from those of a merged base.
+def merged_adapter(base: str) -> Adapter | None:
+    """Return what a merged base has kept of its run besides the weights of the network.
 
     Parameters
     ----------
     base : str
         Name, folder or hub id of the base.
-    conditions : sequence of str
-        Conditions to train.
-    values, null : torch.Tensor
-        Their initial tokens for other bases, ``(conditions, tokens, width)`` and
-        ``(tokens, width)``.
 
     Returns
     -------
-    values, null : torch.Tensor
-        For a merged base with equally many tokens per condition, the tokens of its conditions of
-        the same names and its null tokens; otherwise the arguments.
+    Adapter or None
+        None for other bases.
 
     Raises
     ------
@@ -130,11 +133,9 @@ def with_merged_tokens(
     """
     folder = Path(base).expanduser() / "adapter"
     if base == "bundled" or not (folder / SETTINGS).is_file():
-        return values, null
+        return None
     known = read_adapter(folder)[0]
-    if not isinstance(known.strategy, Merged):
-        return values, null
-    return with_known_tokens(known.tokens, conditions, values, null)
+    return known if isinstance(known.strategy, Merged) else None
 
 
 def with_known_tokens(
@@ -146,8 +147,16 @@ def with_known_tokens(
     ----------
     known : ConditionTokens
         Learned tokens.
-    conditions, values, null
-        As for `with_merged_tokens`, which this returns the same of.
+    conditions : sequence of str
+        Conditions to train.
+    values, null : torch.Tensor
+        Their initial tokens otherwise, ``(conditions, tokens, width)`` and ``(tokens, width)``.
+
+    Returns
+    -------
+    values, null : torch.Tensor
+        If there are equally many tokens per condition, those of the conditions of the same names
+        and the null tokens of `known`; otherwise the arguments.
     """
     if known.null.shape != null.shape:
         return values, null

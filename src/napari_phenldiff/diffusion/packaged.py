@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from napari_phenldiff.diffusion.autoencoder import LappedAutoencoder
 from napari_phenldiff.diffusion.base import BaseModel, PosteriorMean
 from napari_phenldiff.diffusion.conditioning import ConditionTokens
 from napari_phenldiff.diffusion.finite import check_weights
+from napari_phenldiff.diffusion.grouped import GroupedAutoencoder
 from napari_phenldiff.diffusion.translate import Translator
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
@@ -52,7 +54,7 @@ class TranslationNetwork(nn.Module):
     prediction_type : str
         What the UNet predicts.
     image_channels, factor : int
-        As in `BaseModel`.
+        As in `BaseModel`; further channels go through the network in groups.
     channels, reference_channels : sequence of str
         Channels of the images, in order, and those that are given and not translated.
     scaling : mapping
@@ -80,10 +82,13 @@ class TranslationNetwork(nn.Module):
         self.unet = UNet2DConditionModel.from_config(dict(unet))
         self.autoencoder = _AUTOENCODERS[autoencoder["_class_name"]].from_config(dict(autoencoder))
         self.tokens = ConditionTokens(conditions, torch.zeros(*tokens), torch.zeros(*tokens[1:]))
-        self.alphas_cumprod: torch.Tensor
-        self.register_buffer("alphas_cumprod", torch.zeros(steps, dtype=torch.float64))
         self._values = (prediction_type, image_channels, factor)
         self._channels, self._references = tuple(channels), tuple(reference_channels)
+        # once, since it also makes the network take all groups of channels
+        self._parts = self._base()
+        self.links = self._parts.links
+        self.alphas_cumprod: torch.Tensor
+        self.register_buffer("alphas_cumprod", torch.zeros(steps, dtype=torch.float64))
         self._scaling = IntensityScaling.from_dict(scaling)
         self._config = TranslationConfig.model_validate(dict(translation))
         self.requires_grad_(False).eval()
@@ -113,24 +118,28 @@ class TranslationNetwork(nn.Module):
             for name in ("translated", "reconstructed")
         )
 
-    def _translator(self, device: torch.device) -> Translator:
+    def _base(self) -> BaseModel:
+        """Return the parts as a base for the channels, on the CPU and without a noise schedule."""
         prediction_type, image_channels, factor = self._values
         autoencoder = self.autoencoder
         if isinstance(autoencoder, AutoencoderKL):
             autoencoder = PosteriorMean(autoencoder)
-        base = BaseModel(
+        return BaseModel(
             reference="the package",
             unet=self.unet,
             autoencoder=autoencoder,
             encoder=None,
-            alphas_cumprod=self.alphas_cumprod.cpu().numpy(),
+            alphas_cumprod=np.zeros(0),
             prediction_type=prediction_type,
             image_channels=image_channels,
             factor=factor,
-            device=device,
-        ).to(device)
+            device=torch.device("cpu"),
+        ).in_groups(self._channels, self._references)
+
+    def _translator(self, device: torch.device) -> Translator:
+        alphas = self.alphas_cumprod.cpu().numpy()
         return Translator(
-            base,
+            replace(self._parts, alphas_cumprod=alphas).to(device),
             self.tokens,
             self._scaling,
             self._channels,
@@ -163,7 +172,11 @@ def packaged(run: Run, config: TranslationConfig) -> tuple[TranslationNetwork, d
     """
     translator = Translator.from_run(run, device="cpu", precision="float32")
     base, tokens = translator.base, translator.tokens
-    autoencoder: Any = getattr(base.autoencoder, "network", base.autoencoder)
+    within: Any = base.autoencoder
+    image_channels = base.image_channels
+    if isinstance(within, GroupedAutoencoder):
+        within, image_channels = within.within, within.most
+    autoencoder = getattr(within, "network", within)
     arguments: dict[str, Any] = {
         "unet": _plain(base.unet.config),
         "autoencoder": {
@@ -174,7 +187,7 @@ def packaged(run: Run, config: TranslationConfig) -> tuple[TranslationNetwork, d
         "conditions": list(tokens.conditions),
         "steps": len(base.alphas_cumprod),
         "prediction_type": base.prediction_type,
-        "image_channels": base.image_channels,
+        "image_channels": image_channels,
         "factor": base.factor,
         "channels": list(run.channel_names),
         "reference_channels": list(translator.reference_channels),
@@ -185,6 +198,8 @@ def packaged(run: Run, config: TranslationConfig) -> tuple[TranslationNetwork, d
     network.unet.load_state_dict(base.unet.state_dict())
     network.autoencoder.load_state_dict(autoencoder.state_dict())
     network.tokens.load_state_dict(tokens.state_dict())
+    if network.links is not None and base.links is not None:
+        network.links.load_state_dict(base.links.state_dict())
     network.alphas_cumprod = torch.from_numpy(base.alphas_cumprod)
     return network, arguments
 

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.base import BaseModel, place_of
 from napari_phenldiff.diffusion.separation import Separation
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import named_channels
@@ -72,7 +72,8 @@ def choose_references(
     found : Separation
         Separation of the conditions.
     base : BaseModel
-        Base to fine-tune.
+        Base to fine-tune. If it mixes channels, nothing is known of each, and ``"auto"`` finds
+        none.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def choose_references(
     Raises
     ------
     InputError
-        If there is no channel of a name, if all channels are named, or if the base mixes channels.
+        If there is no channel of a name, or if all channels are named.
     """
     if wanted == "auto":
         if base.coefficients is None:
@@ -96,17 +97,25 @@ def choose_references(
             )
             if differs_little and not (found.found and k == best)
         )
-    chosen = named_channels((wanted,) if isinstance(wanted, str) else wanted, channel_names)
+    chosen = named_references(wanted, channel_names)
     if chosen and set(chosen) == set(channel_names):
         raise InputError(
             "All channels are named as references, so none is left to translate; leave one out."
         )
-    if chosen and base.coefficients is None:
-        raise InputError(
-            f"The autoencoder of the base model {base.reference} mixes channels, so none can be a "
-            "reference; use the bundled base, or no reference channels."
-        )
     return chosen
+
+
+def named_references(wanted: str | Sequence[str], channel_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the reference channels that the user has named, before any are looked for.
+
+    Raises
+    ------
+    InputError
+        If there is no channel of a name.
+    """
+    if wanted == "auto":
+        return ()
+    return named_channels((wanted,) if isinstance(wanted, str) else wanted, channel_names)
 
 
 def in_words(
@@ -117,7 +126,7 @@ def in_words(
 ) -> str:
     """Describe for the user how well each channel separates the conditions."""
     if not found.channels:
-        return "This base model mixes channels: none can be a reference"
+        return "This base model mixes channels: the references are those that are named"
     parts = []
     for k, (name, value) in enumerate(zip(channel_names, found.channels, strict=True)):
         part = f"{name} {value:.2f}"
@@ -145,11 +154,11 @@ def given_latents(
         size = base.coefficients
         given[:, len(channel_names) * size :] = True
         for name in references:
-            if name not in channel_names:
-                raise InputError(
-                    f"{name[:80]!r} is a reference channel of this run, and no channel of it "
-                    f"({', '.join(channel_names)}): its adapter is damaged; train the run again."
-                )
-            k = list(channel_names).index(name)
+            k = place_of(name, channel_names)
             given[:, k * size : (k + 1) * size] = True
+    elif base.groups is not None:
+        size = base.latent_channels // len(base.groups)
+        places = {place_of(name, channel_names) for name in references}
+        for k, members in enumerate(base.groups.members):
+            given[:, k * size : (k + 1) * size] = places.issuperset(members)
     return given

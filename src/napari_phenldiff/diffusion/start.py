@@ -21,8 +21,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 
-from napari_phenldiff.diffusion.adaptation import SETTINGS, read_adapter
-from napari_phenldiff.diffusion.conditioning import ConditionTokens
+from napari_phenldiff.diffusion.adaptation import SETTINGS, Adapter, read_adapter
 from napari_phenldiff.diffusion.finite import check_weights
 from napari_phenldiff.diffusion.strategies import Lora
 from napari_phenldiff.diffusion.weights_file import open_weights
@@ -70,14 +69,14 @@ class Start:
         Its factors, by the name of the layer in the network.
     text_encoder : int
         Number of layers of a text encoder in it, which is not used here.
-    tokens : ConditionTokens or None
-        Its condition tokens, if it is of this package.
+    adapter : Adapter or None
+        Its condition tokens and what belongs to them, if it is of this package.
     """
 
     place: Path
     layers: Mapping[str, _Layer]
     text_encoder: int = 0
-    tokens: ConditionTokens | None = None
+    adapter: Adapter | None = None
 
     @property
     def rank(self) -> int:
@@ -220,7 +219,7 @@ def read_start(place: Path, unet: UNet2DConditionModel) -> Start:
             f"The adapter {path} has no layers of the network, only of a text encoder, which is "
             "not used here; give another."
         )
-    return Start(path, layers, len(text), _tokens_beside(path))
+    return Start(path, layers, len(text), _adapter_beside(path))
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -330,8 +329,8 @@ def _checked(
     return _Layer(down.reshape(wanted[0]), up.reshape(wanted[1]), scale)
 
 
-def _tokens_beside(path: Path) -> ConditionTokens | None:
-    """Return the condition tokens of an adapter of this package."""
+def _adapter_beside(path: Path) -> Adapter | None:
+    """Return what belongs to an adapter of this package besides its weights."""
     if not (path.parent / SETTINGS).is_file():
         return None
-    return read_adapter(path.parent)[0].tokens
+    return read_adapter(path.parent)[0]

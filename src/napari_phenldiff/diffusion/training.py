@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-from napari_phenldiff.diffusion.adaptation import AdapterSize, adapter_files
-from napari_phenldiff.diffusion.base import BaseModel
+from napari_phenldiff.diffusion.adaptation import Adapter, AdapterSize, adapter_files
+from napari_phenldiff.diffusion.base import BaseModel, find_base
 from napari_phenldiff.diffusion.batches import Batch, draw_batch
 from napari_phenldiff.diffusion.conditioning import ConditionTokens, initial_tokens
 from napari_phenldiff.diffusion.device import (
@@ -34,8 +34,9 @@ from napari_phenldiff.diffusion.latents import (
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.low_rank import use_fast_updates
 from napari_phenldiff.diffusion.memory import Fit, Kept, bytes_kept, choose_fit
-from napari_phenldiff.diffusion.merging import with_known_tokens, with_merged_tokens
+from napari_phenldiff.diffusion.merging import merged_adapter, with_known_tokens
 from napari_phenldiff.diffusion.noising import number_asked, squared_error
+from napari_phenldiff.diffusion.prompts import read_prompts, with_prompts
 from napari_phenldiff.diffusion.readings import Reading
 from napari_phenldiff.diffusion.references import (
     choose_normalised,
@@ -51,10 +52,13 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.brightness import brightness_in_words, with_common_brightness
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.runs.config import TrainingConfig
+from napari_phenldiff.runs.config import LEARNING_RATES, TrainingConfig
 from napari_phenldiff.runs.folder import Run
 
 _STATE = "state.safetensors"
+_LINK_RATE = LEARNING_RATES["full"]
+"""Peak learning rate of what groups of channels see of each other: whole weights, as with full."""
+
 _NOISE = 2.0
 """Largest noise added to normalised channels, relative to that of the noisiest condition."""
 
@@ -93,6 +97,7 @@ class Training:
         """Cache latents, choose references, and set up tokens and optimiser; returns warnings."""
         config, base = self.config, self.base
         self.experiment, self._folder = experiment, run.path
+        read = self._read_prompts(run)
         self.side = training_side((image.shape for image in experiment.images), base)
         use_fast_attention(base.unet, base.device, self.side // base.factor)
         warnings = too_small(experiment.images, base)
@@ -128,18 +133,25 @@ class Training:
             # an adapter is still saved, for which the network generates all channels
             self.given = self.padding
         encoder = None if base.encoder is None else base.encoder.to("cpu")
+        groups = 1 if base.groups is None else len(base.groups)
         values, null = initial_tokens(
             [cached.upright_batches() for cached in self.latents],
             encoder,
-            tokens=config.tokens_per_condition,
+            tokens=config.tokens_per_condition * groups,
             width=base.token_width,
             generator=torch.Generator().manual_seed(config.seed),
         )
-        values, null = with_merged_tokens(config.base, config.conditions, values, null)
-        if self.start is not None and self.start.tokens is not None:
-            values, null = with_known_tokens(self.start.tokens, config.conditions, values, null)
+        started = None if self.start is None else self.start.adapter
+        for known in (merged_adapter(config.base), started):
+            if known is not None:
+                values, null = with_known_tokens(known.tokens, config.conditions, values, null)
+                self._take_links(known)
+        if read is not None:
+            values, null = with_prompts(read, config.conditions, values, groups)
         self.tokens = ConditionTokens(config.conditions, values, null).to(base.device)
-        learned = list(self.tokens.parameters())
+        tokens = list(self.tokens.parameters())
+        links = [] if base.links is None else list(base.links.parameters())
+        learned = [*tokens, *links]
         self.optimizer = torch.optim.AdamW(
             [
                 *(
@@ -150,7 +162,8 @@ class Training:
                     }
                     for group in self.groups
                 ),
-                {"params": learned, "rate": config.token_learning_rate, "weight_decay": 0.0},
+                {"params": tokens, "rate": config.token_learning_rate, "weight_decay": 0.0},
+                *({"params": [link], "rate": _LINK_RATE, "weight_decay": 0.0} for link in links),
             ],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
@@ -161,6 +174,27 @@ class Training:
         self.pool = LatentPool(self.latents, base.device)
         self.fit = self._choose_fit()
         return warnings
+
+    def _read_prompts(self, run: Run) -> tuple[dict[str, torch.Tensor], torch.Tensor] | None:
+        """Return what the tokens start from, if there are prompts; a resumed run has its tokens."""
+        config, base = self.config, self.base
+        if not config.prompts or run.latest_checkpoint() is not None:
+            return None
+        return read_prompts(
+            find_base(base.reference, fetch=False),
+            base.reference,
+            config.prompts,
+            tokens=config.tokens_per_condition,
+            width=base.token_width,
+        )
+
+    def _take_links(self, known: Adapter) -> None:
+        """Start what groups of channels see of each other from a run with as many groups."""
+        links = self.base.links
+        if links is None or known.links is None or known.links.shape != links.weight.shape:
+            return
+        with torch.no_grad():
+            links.weight.copy_(known.links)
 
     def _tiles(
         self, scaling: IntensityScaling, warnings: list[str]
@@ -221,7 +255,8 @@ class Training:
         """Number of trained parameters, after `encode`."""
         adapted = sum(p.numel() for group in self.groups for p in group.parameters)
         tokens = sum(p.numel() for p in self.tokens.parameters())
-        return AdapterSize(adapted, tokens, self._parameters_of_base)
+        links = 0 if self.base.links is None else self.base.links.weight.numel()
+        return AdapterSize(adapted, tokens, self._parameters_of_base, links)
 
     def step(self, number: int) -> Reading:
         """Make one optimisation step; returns its loss."""
@@ -281,7 +316,7 @@ class Training:
     def _choose_fit(self) -> Fit:
         """Choose how a batch goes through the network, by what samples of it keep."""
         batch = self._draw(1)
-        weights = [*self.base.unet.parameters(), *self.tokens.parameters()]
+        weights = [*self.base.unet.parameters(), *self.average.parameters]
         one, *more = (
             bytes_kept(partial(self._output, batch.parts(n)[0]), weights)
             for n in range(1, min(2, self.config.batch_size) + 1)
@@ -311,6 +346,7 @@ class Training:
                     self.config.base,
                     separation=dict(zip(run.channel_names, self.separation.channels, strict=False)),
                     reference_channels=self.references,
+                    links=None if self.base.links is None else self.base.links.weight,
                 )
             )
         return adapter.relative_to(run.path).as_posix()

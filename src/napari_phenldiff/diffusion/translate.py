@@ -78,6 +78,8 @@ class Translator(LatentTranslator):
         adapter = load_adapter(opened.adapter_path, base.unet)
         # The extra layers of LoRA take a third of a pass; in single precision nothing is lost.
         adapter.strategy.merge(base.unet)
+        base = base.in_groups(opened.channel_names, adapter.reference_channels)
+        adapter.put_links_into(base)
         prepare_passes(base.unet, base.device, choose_precision(precision, base.device))
         use_fast_attention(base.unet, base.device, learns=False)
         translator = cls(

@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from napari_phenldiff.diffusion.channel_groups import ChannelGroups
 from napari_phenldiff.diffusion.hub_reference import HubModel
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.destinations import is_there
@@ -26,6 +27,9 @@ _NETWORK = "model.diffusion_model."
 
 _FIRST = f"{_NETWORK}input_blocks.0.0.weight"
 _ATTENTION = f"{_NETWORK}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+_CHANNELS = 3
+"""Of an image, for the autoencoder of Stable Diffusion."""
+
 _SIDES = {False: 512, True: 768}
 """Native side of Stable Diffusion in pixels, by whether it predicts v."""
 
@@ -42,11 +46,29 @@ class BaseSize:
         Native side in pixels.
     latents : int
         Channels of the latents.
+    channels : int or None
+        Channels of an image that its autoencoder mixes: more go through in groups. None if each has
+        latents of its own.
     """
 
     weights: int
     tile: int
     latents: int
+    channels: int | None = None
+
+    def groups(self, channels: int, references: int = 0) -> int:
+        """Return in how many groups the channels of images go through, see `ChannelGroups`.
+
+        Parameters
+        ----------
+        channels : int
+            Channels of an image.
+        references : int
+            How many of them are named as reference channels.
+        """
+        if self.channels is None:
+            return 1
+        return max(1, len(ChannelGroups.of(channels, range(references), self.channels)))
 
 
 def base_size(base: str) -> BaseSize | None:
@@ -109,7 +131,17 @@ def _of_folder(folder: Path) -> BaseSize | None:
     weights = sum(_count(_header(path)) for path in paths)
     if not weights:
         return None
-    return BaseSize(weights, 8 * int(unet["sample_size"]), int(unet["in_channels"]))
+    channels = _channels_mixed(folder / "vae" / "config.json")
+    return BaseSize(weights, 8 * int(unet["sample_size"]), int(unet["in_channels"]), channels)
+
+
+def _channels_mixed(path: Path) -> int | None:
+    """Return how many channels an autoencoder mixes; None if it mixes none, or is not there yet."""
+    if not path.is_file():
+        return None
+    vae = json.loads(path.read_text(encoding="utf-8"))
+    mixes = vae.get("_class_name") != "LappedAutoencoder"
+    return max(1, int(vae["in_channels"])) if mixes else None
 
 
 def _of_file(path: Path) -> BaseSize | None:
@@ -121,7 +153,8 @@ def _of_file(path: Path) -> BaseSize | None:
     wide = int(header[_ATTENTION]["shape"][-1]) > 768
     prediction = str(said.get("modelspec.prediction_type", "")).lower()
     predicts_v = prediction.startswith("v") or said.get("modelspec.architecture", "").endswith("-v")
-    return BaseSize(weights, _SIDES[wide and predicts_v], int(header[_FIRST]["shape"][1]))
+    latents = int(header[_FIRST]["shape"][1])
+    return BaseSize(weights, _SIDES[wide and predicts_v], latents, _CHANNELS)
 
 
 def _header(path: Path) -> Mapping[str, Any]:

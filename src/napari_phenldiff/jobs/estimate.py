@@ -170,7 +170,8 @@ def estimate(work: Work, hardware: Hardware, past: float | None = None) -> Estim
     bundled = base_size("bundled")
     assert bundled is not None
     side, tiles = _tiles(work, size)
-    cells = (side / bundled.tile) ** 2
+    # each group of channels is a pass of its own
+    cells = (side / bundled.tile) ** 2 * _groups(work, size)
     heavier = cells * size.weights / bundled.weights
     pace = past
     if pace is None:
@@ -227,6 +228,9 @@ def translation_time(
     tiles = images * prod(max(1, ceil((n - side) / (0.75 * side)) + 1) for n in shape)
     batch = min(tiles, config.batch_size)
     heavier = (side / bundled.tile) ** 2 * size.weights / bundled.weights
+    # groups of reference channels are given, and need no pass
+    asked = len(run.channel_names) - len(run.reference_channels)
+    heavier *= size.groups(max(1, asked))
 
     def pass_of(samples: int) -> float:
         return (_PASS + _PASS_SAMPLE * samples * heavier) * hardware.seconds
@@ -297,6 +301,11 @@ def seconds_per_step(events: Iterable[Event], batch_size: int = 1) -> float | No
     return statistics.fmean(gap for gap in gaps if gap < 20 * usual) / batch_size
 
 
+def _groups(work: Work, size: BaseSize) -> int:
+    named = work.config.reference_channels
+    return size.groups(work.channels, 0 if isinstance(named, str) else len(named))
+
+
 def _tiles(work: Work, size: BaseSize) -> tuple[int, int]:
     """Return the side of a tile in pixels, and their number."""
     wanted = work.config.images_per_condition
@@ -314,7 +323,8 @@ def _memory(
     batch = work.config.batch_size * _PER_SAMPLE * cells * wider
     if hardware.device != "cpu":
         return weights + batch + 0.5e9
-    per_tile = 8 * size.latents * (size.tile / 8) ** 2 * 2 * min(1.0, cells)
+    groups = _groups(work, size)
+    per_tile = 8 * size.latents * groups * (size.tile / 8) ** 2 * 2 * min(1.0, cells / groups)
     pixels = sum(work.images) * work.channels * prod(work.sides or (size.tile,) * 2)
     kept = min(min(tiles, 3000) * per_tile, _MOST_KEPT) + min(10 * pixels, _MOST_KEPT)
     return _OVERHEAD + weights + batch + kept

@@ -18,6 +18,9 @@ LORA_SCALE = 8.0
 """Default scale (alpha / rank) of LoRA's updates of the bundled base; with other bases it is 1.
 ``docs/notes/strategies.md`` has the reasons."""
 
+PROMPT_TOKENS = 77
+"""Tokens that the text encoders of Stable Diffusion make, of which the last ones only fill up."""
+
 LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 3e-4}
 """Default peak learning rate of each strategy; ``docs/notes/strategies.md`` has the reasons."""
 
@@ -117,8 +120,20 @@ class TrainingConfig(CommonTraining):
     ] = 3e-3
     """Peak learning rate of the condition tokens."""
 
-    tokens_per_condition: Annotated[int, Field(ge=1), Shown(advanced=True, in_docks=False)] = 4
+    tokens_per_condition: Annotated[
+        int, Field(ge=1), Shown(advanced=True, default="4, or 77 with prompts", in_docks=False)
+    ] = 4
     """Number of learned tokens that represent one condition."""
+
+    prompts: Annotated[
+        dict[Name, Annotated[str, Field(min_length=1)]] | None,
+        Shown(option="--prompt", advanced=True, in_docks=False),
+    ] = None
+    """Texts that the tokens of conditions start from, by the names of the conditions, as the text
+    encoder of the base reads them. A condition without a text starts from the statistics of its
+    images where the base was pre-trained with them, else from small random numbers. A text may have
+    as many tokens as a condition has, with one for its beginning and one for its end; 77 is as many
+    as Stable Diffusion knows."""
 
     condition_dropout: Annotated[float, Field(ge=0, lt=1), Shown(advanced=True, in_docks=False)] = (
         0.1
@@ -156,8 +171,20 @@ class TrainingConfig(CommonTraining):
         }
         if isinstance(rank, int):  # what is none is refused by its field
             defaults["lora_alpha"] = rank * (LORA_SCALE if bundled else 1.0)
+        if values.get("prompts"):
+            defaults["tokens_per_condition"] = PROMPT_TOKENS
         missing = {key: value for key, value in defaults.items() if values.get(key) is None}
         return {**values, **missing}
+
+    @model_validator(mode="after")
+    def _prompts_are_of_conditions(self) -> TrainingConfig:
+        others = [name for name in self.prompts or {} if name not in self.conditions]
+        if others:
+            raise ValueError(
+                f"a prompt is given for {', '.join(others)}, which is none of the conditions "
+                f"{', '.join(self.conditions)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _only_lora_starts(self) -> TrainingConfig:
