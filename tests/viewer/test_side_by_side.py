@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.viewer.flip import flip
 from napari_phenldiff.viewer.image_places import FieldImages
+from napari_phenldiff.viewer.layer_data import condition_layers
 from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
@@ -76,6 +77,39 @@ def test_each_pane_shows_its_layers_and_no_other(viewer: ViewerModel, translated
     for layer in visible:  # green on the white canvas of the light theme can't be read
         assert layer.name_overlay.box
         np.testing.assert_allclose(layer.name_overlay.box_color[:3], 0)
+
+
+@pytest.mark.parametrize(("canvas", "least"), [((1400, 1800), 8.0), ((650, 560), 5.0)])
+def test_captions_fit_into_their_panes(
+    viewer: ViewerModel, make_image, canvas: tuple[int, int], least: float
+):
+    names = ("DAPI", "Mitotracker Deep Red", "F-actin")
+    images = [make_image("a", shape=(64, 64), channels=names)]
+    for condition in ("nocodazole 3 uM", "untreated"):
+        for data, arguments, _ in condition_layers(condition, images, [(0, 100)] * 3):
+            viewer.add_image(data, **arguments)
+    real = [layer for layer in viewer.layers if layer.name.startswith("untreated")]
+    new = NewTranslation(images, images, "untreated", "nocodazole 3 uM")
+    panes = comparison_panes(viewer.layers, add_translation(viewer, real, new))
+    viewer.canvas.size = canvas
+
+    side_by_side(viewer).on(panes)
+
+    (size,) = {layer.name_overlay.font_size for pane in panes for layer in pane}
+    assert least <= size <= 8.0
+    rows, columns = viewer.canvas.grid.actual_shape(viewer.layers)
+    longest = max(len(layer.name) for pane in panes for layer in pane)
+    assert 0.9 * size * longest < canvas[1] / columns
+    assert 3 * 1.8 * size < canvas[0] / rows / 3
+
+
+def test_a_dark_colour_is_lightened_in_captions(viewer: ViewerModel, translated: str):
+    panes = translation_panes(viewer.layers, translated)
+    panes[0][0].colormap = "magenta"
+    side_by_side(viewer).on(panes)
+    red, green, blue, _ = panes[0][0].name_overlay.color
+    assert red == blue == 1
+    assert 0.1 < green < 0.5
 
 
 def test_the_real_target_is_compared_with_where_it_is_open(viewer: ViewerModel, translated: str):

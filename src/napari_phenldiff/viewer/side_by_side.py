@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from psygnal import Signal
 
 from napari_phenldiff.errors import InputError
@@ -26,8 +27,24 @@ _SPACING = 0.02
 _CAPTION_SIZE = 8.0
 """Size of the captions in points: three panes are narrow."""
 
-_CAPTION_GROUND = (0.0, 0.0, 0.0, 0.7)
+_SMALLEST_CAPTION = 5.0
+"""Smaller captions could not be read; longer ones than have room in this size are cut."""
+
+_CAPTION_LETTER, _CAPTION_LINE, _CAPTION_PADDING = 0.95, 1.9, 12.0
+"""Width of a letter and height of a line in canvas pixels per point, and what is around a line in
+canvas pixels: rather too much than too little, since fonts differ."""
+
+_CAPTION_PART = 0.33
+"""Part of the height of a pane that its captions may take."""
+
+_CAPTION_GROUND = (0.0, 0.0, 0.0, 0.85)
 """Ground of the captions: colours of channels can be read on black in any theme."""
+
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+"""What red, green and blue add to the luminance (ITU-R BT.709)."""
+
+_LEAST_LUMINANCE = 0.45
+"""Of captions: red, blue and magenta are lightened until they can be read on the dark ground."""
 
 _SCALE_OF_COLOURS = {
     "visible": True,
@@ -97,7 +114,9 @@ class SideBySide:
         self.off()
         viewer, shown = self._viewer, [layer for pane in panes for layer in pane]
         grid, bar = viewer.canvas.grid, viewer.canvas.overlays.scale_bar
-        changes = [(layer.name_overlay, _caption_of(layer)) for layer in shown]
+        shape = _shape_of_grid(viewer, shown[0], len(panes))
+        size = _caption_size(viewer, panes, shape)
+        changes = [(layer.name_overlay, _caption_of(layer, size)) for layer in shown]
         changes += [(layer.colorbar, _SCALE_OF_COLOURS) for layer in _scales(shown)]
         self._before = _Before(
             order=tuple(viewer.layers),
@@ -118,7 +137,7 @@ class SideBySide:
         for overlay, new in changes:
             _set(overlay, new)
         grid.stride = len(panes[0])
-        grid.shape = _shape_of_grid(viewer, shown[0], len(panes))
+        grid.shape = shape
         grid.spacing = _SPACING
         grid.enabled = True
         bar.gridded = bar.visible
@@ -277,11 +296,24 @@ def _reorder(viewer: ViewerModel, first: Sequence[Layer]) -> None:
             viewer.layers.move(index, place)
 
 
-def _caption_of(layer: Layer) -> dict[str, Any]:
+def _caption_size(
+    viewer: ViewerModel, panes: Sequence[Sequence[Layer]], shape: tuple[int, int]
+) -> float:
+    """Return the size in points in which captions fit into the panes, one below the other."""
+    height, width = (size / n for size, n in zip(viewer.canvas.size, shape, strict=True))
+    longest = max(len(layer.name) for pane in panes for layer in pane)
+    fits = min(
+        (width - _CAPTION_PADDING) / longest / _CAPTION_LETTER,
+        (height * _CAPTION_PART / len(panes[0]) - _CAPTION_PADDING) / _CAPTION_LINE,
+    )
+    return float(min(_CAPTION_SIZE, max(_SMALLEST_CAPTION, fits)))
+
+
+def _caption_of(layer: Layer, size: float) -> dict[str, Any]:
     """Return what names a layer: a caption and, as all channels of a pane have one, a legend."""
     return {
         "color": _colour_of(layer),
-        "font_size": _CAPTION_SIZE,
+        "font_size": size,
         "box": True,
         "box_color": _CAPTION_GROUND,
         "visible": True,
@@ -307,8 +339,11 @@ def _set(overlay: Any, values: Mapping[str, Any]) -> None:
 
 
 def _colour_of(layer: Layer) -> Any:
-    """Return a colour for the caption: the brightest of the layer's colormap."""
-    return layer.colormap.map([1.0])[0]
+    """Return a colour for the caption: the brightest of the layer's colormap, and not too dark."""
+    colour = np.asarray(layer.colormap.map([1.0])[0], float)
+    luminance = float(colour[:3] @ _LUMINANCE)
+    white = max(0.0, (_LEAST_LUMINANCE - luminance) / (1 - luminance or 1.0))
+    return (*(colour[:3] + white * (1 - colour[:3])), 1.0)
 
 
 def _has_unit(layer: Layer) -> bool:
