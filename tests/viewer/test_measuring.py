@@ -204,6 +204,18 @@ def test_a_measurement_of_nothing_is_refused(viewer: ViewerModel):
         run_measurement(layers_of(viewer, x=broken[:1], y=broken[1:]))
 
 
+def test_translated_images_that_the_run_knows_are_told(request_of, viewer: ViewerModel):
+    source = group_layers(viewer.layers)[0]
+    images = tuple(FieldImages(source))
+    said = ["The run was trained on all of these images.", "Something else."]
+    made = NewTranslation(images, images, "untreated", "treated", provenance={"warnings": said})
+    add_translation(viewer, source.parts[0], made)
+    (groups,) = translations(viewer.layers).values()
+    told = run_measurement(request_of("translocation", **groups)).warnings()
+    assert "translated: The run was trained on all of these images." in told
+    assert not any("Something else" in text for text in told)
+
+
 def test_inversions_that_failed_are_told(request_of, viewer: ViewerModel):
     source = group_layers(viewer.layers)[0]
     images = tuple(FieldImages(source))

@@ -26,6 +26,20 @@ def translated(experiment_folder: Path, open_in, viewer: ViewerModel) -> str:
     return add_translation(viewer, group.layers, new)
 
 
+def test_what_the_model_was_given_is_no_empty_picture_of_a_change(
+    viewer: ViewerModel, experiment_folder: Path, open_in
+):
+    open_in(experiment_folder)
+    group = find_group(group_layers(viewer.layers), "untreated")
+    images = list(FieldImages(group))
+    provenance = {"reference_channels": ["DNA"]}
+    new = NewTranslation(images, images, "untreated", "treated", provenance=provenance)
+    translation = add_translation(viewer, group.layers, new)
+    figure = TranslationFigure.of(viewer, translation, images=1, single_channels=True).draw()
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts.count("reference\nchannel") == 1
+
+
 def names_of(viewer: ViewerModel) -> tuple[str, ...]:
     return find_group(group_layers(viewer.layers), "untreated").infos[0][0].images
 

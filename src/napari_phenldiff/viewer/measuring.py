@@ -13,6 +13,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
+from napari_phenldiff.jobs.translation_files import TRAINED_ON
 from napari_phenldiff.measurement.figures.gallery import GalleryCrops, changed_images, crop_changes
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.statistics.units import Units, units_of, wells_by_pattern
@@ -93,6 +94,8 @@ class Measured:
         The layers that were measured, and the identity of what they held; see `is_open`.
     wells : str or None
         What is counted, as it was asked for.
+    told : tuple of str
+        What else may be wrong with the translated images, as it was said when they were made.
     """
 
     source: str
@@ -106,6 +109,7 @@ class Measured:
     labels: Mapping[str, str] = field(default_factory=dict)
     taken_from: tuple[tuple[weakref.ref[Any], int | None], ...] = ()
     wells: str | None = None
+    told: tuple[str, ...] = ()
 
     def of_layers(self, groups: Iterable[LayerGroup]) -> Measured:
         """Return the same, which knows the layers that it was taken from."""
@@ -148,7 +152,7 @@ class Measured:
     def warnings(self) -> tuple[str, ...]:
         """Say what could not be measured, and what may be wrong with the images."""
         outcome = self.measurement.outcome
-        return () if outcome is None else outcome.warnings()
+        return (*(() if outcome is None else outcome.warnings()), *self.told)
 
     def image_at(self, row: int) -> tuple[MeasuredGroup, Lot, int]:
         """Return group, lot and place in it of a row of the table of images.
@@ -222,10 +226,13 @@ def run_measurement(
     )
     assert measurement.outcome is not None
     measurement.outcome.check()
+    told: tuple[str, ...] = ()
     if request.translated is not None:
         record = request.translated.infos[0][0].provenance.get("record", {})
         made = (image.get("residual") for image in record.get("images", ()))
         measurement.outcome.add_residuals(TRANSLATED, made)
+        said = map(str, request.translated.infos[0][0].provenance.get("warnings") or ())
+        told = tuple(f"{TRANSLATED}: {text}" for text in said if text.startswith(TRAINED_ON))
     groups = [
         MeasuredGroup(
             name,
@@ -244,6 +251,7 @@ def run_measurement(
         request.strength(),
         labels={name: str(layer.name) for name, layer in (request.labels or {}).items()},
         wells=request.wells,
+        told=told,
     )
     return _with_gallery(measured, images)
 

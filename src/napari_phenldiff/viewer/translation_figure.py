@@ -44,6 +44,8 @@ class TranslationFigure:
         Whether the channels are shown one by one too.
     strength : float or None
         At which the images are shown; None if it is not the same for all of them.
+    reference_channels : tuple of str
+        Channels that the model was given and did not change.
     """
 
     groups: Mapping[str, LayerGroup]
@@ -54,6 +56,7 @@ class TranslationFigure:
     insets: tuple[Inset, ...] = ()
     single_channels: bool = False
     strength: float | None = 1.0
+    reference_channels: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -116,6 +119,7 @@ class TranslationFigure:
             tuple(_insets(viewer.layers, translated, names)),
             single_channels,
             _strength(info.provenance, [info.images.index(name) for name in names]),
+            tuple(map(str, info.provenance.get("reference_channels") or ())),
         )
 
     def draw(self) -> Figure:
@@ -147,6 +151,7 @@ class TranslationFigure:
                 single_channels=self.single_channels,
                 insets=self.insets,
                 colors=channel_rgb(self.groups["real"].channel_names),
+                reference_channels=self.reference_channels,
             )
 
     def save(self, path: Path) -> Path:
