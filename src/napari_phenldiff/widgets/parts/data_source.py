@@ -173,7 +173,7 @@ class DataSource(QObject):
             "it. The choice is written into the labels of the axes.",
         )
         form.row(
-            "Depth",
+            "z planes",
             self.depth,
             "What is made of the z planes: the model sees images of one plane.",
         )

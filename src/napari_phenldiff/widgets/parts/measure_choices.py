@@ -71,7 +71,7 @@ class MeasureChoices(QObject):
             "Translated images, measured in the same way together with their reconstructions. "
             "Thresholds come from the real images alone.",
         )
-        form.row("Depth", self.planes, "What is measured of the z planes.")
+        form.row("z planes", self.planes, "What is measured of the z planes.")
         for name in _KEPT:
             getattr(self, name).currentIndexChanged.connect(self.changed)
             getattr(self, name).activated.connect(self.chosen)
