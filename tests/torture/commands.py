@@ -331,6 +331,9 @@ class Workshop:
             case "translate" | "translate, from the start of the interpreter":
                 line = ["translate", self._fake_run, self._data, "--out", out]
                 return Command(out, line, nursery=None if "," in name else self._stand_in)
+            case "translate --workers 2":
+                line = ["translate", self._fake_run, self._data, "--out", out, "--workers", 2]
+                return Command(out, line)
             case "figure":
                 line = ["figure", self._fake_result, "--out", out / "f.png"]
                 return Command(out, line, nursery=self._stand_in)
@@ -357,6 +360,10 @@ class Workshop:
             case "train of a tiny base":
                 line = [*self._tiny(out), "--steps", 6, "--checkpoint-every", 2]
                 return Command(out, line, ["train", "--resume", out], nursery=self._real)
+            case "train --processes 2 of a tiny base":
+                line = [*self._tiny(out), "--steps", 6, "--checkpoint-every", 2]
+                again = ["train", "--resume", out, "--processes", 2]
+                return Command(out, [*line, "--processes", 2], again, nursery=self._real)
             case "translate by a tiny base":
                 line = ["translate", self._real_run, self._data, "--out", out]
                 line += ["--inference-steps", 2]

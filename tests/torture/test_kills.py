@@ -33,6 +33,8 @@ _LONG = {
     "pretrain": 8,
     "train of a tiny base": 20,
     "translate by a tiny base": 20,
+    "translate --workers 2": 8,
+    "train --processes 2 of a tiny base": 20,
 }
 """What takes longer, and so is tried once for so many tries of another fault."""
 
