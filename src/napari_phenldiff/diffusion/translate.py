@@ -43,7 +43,7 @@ from napari_phenldiff.runs.folder import Run
 
 __all__ = ["Cancelled", "Translation", "Translator"]
 
-_AT_ONCE = 64
+_AT_ONCE = 16
 """Tiles of lost detail that are looked at together."""
 
 
