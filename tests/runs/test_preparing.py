@@ -234,9 +234,10 @@ def held_out(prepared: Prepared, wells: Mapping[str, Sequence[str]]) -> list[int
     ("wells", "fields", "settings", "expected"),
     [
         # as many as a verdict needs, where that leaves enough
-        ((15, 15), 2, {}, [6, 6]),
-        ((14, 15), 2, {}, [1, 6]),
-        ((24, 40), 2, {}, [6, 6]),
+        ((8, 8), 3, {}, [4, 4]),
+        ((7, 8), 3, {}, [1, 1]),
+        ((24, 45), 2, {}, [4, 4]),
+        ((45, 24), 2, {}, [4, 4]),
         # as many as are asked for
         ((8, 8), 3, {"held_out_wells": 6}, [6, 6]),
         ((2, 3), 10, {"held_out_wells": 1}, [1, 1]),

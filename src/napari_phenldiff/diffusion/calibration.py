@@ -98,6 +98,11 @@ def calibrating(
     first = unknown[:1].unflatten(1, (-1, coefficients))[:, asked].flatten(1, 2)
     structure = describe_structure(first.cpu(), coefficients).shape[1] if coefficients >= 3 else 0
     judge = _TrialScorer(described(unknown), *real, structure=structure)
+
+    def local_means(latents: torch.Tensor) -> torch.Tensor:
+        return latents.unflatten(1, (-1, coefficients))[:, asked, 0].flatten(2).cpu().double()
+
+    laid_out = local_means(unknown)
     inversion = translator.invert(unknown, config)
     n, channels, height, width = unknown.shape
     noise = field_noise([(0, 0)] * n, (channels, height, width), factor=1, seed=config.seed)
@@ -106,11 +111,12 @@ def calibrating(
         freed = translator.apply_freedom(
             inversion, noise.to(unknown.device), config.model_copy(update={"freedom": freedom})
         )
-        back = described(translator.generate(freed, config, strength=0.0))
+        reconstructed = translator.generate(freed, config, strength=0.0)
+        back, layout = described(reconstructed), _agreement(laid_out, local_means(reconstructed))
         for guidance in guidances:
             guided = config.model_copy(update={"guidance": guidance})
             there = described(translator.generate(freed, guided, strength=1.0))
-            yield judge(back, there, guidance, freedom)
+            yield judge(back, there, guidance, freedom, layout)
 
     yield 0
     tried: list[Trial] = []
@@ -132,6 +138,18 @@ def calibrating(
     return Calibration(source=config.source, target=config.target, images=n, trials=tuple(tried))
 
 
+def _agreement(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Return the correlation of maps ``(N, C, P)`` over places, mean over images and channels.
+
+    Maps that are the same everywhere, such as those of empty channels, have no say.
+    """
+    first, second = (x - x.mean(-1, keepdim=True) for x in (first, second))
+    sizes = first.norm(dim=-1) * second.norm(dim=-1)
+    says = first.norm(dim=-1) > 1e-3 * first.shape[-1] ** 0.5
+    found = (first * second).sum(-1) / sizes.clamp_min(1e-12)
+    return float(found[says].mean()) if says.any() else 1.0
+
+
 class _TrialScorer:
     """Scores trials by distances between descriptors, in units of their spread in a condition.
 
@@ -148,9 +166,10 @@ class _TrialScorer:
     ) -> None:
         spread = (0.5 * (sources.var(0) + targets.var(0))).sqrt()
         self._spread = spread.clamp_min(0.05 * spread.mean().clamp_min(1e-6))
+        self._unknown = unknown / self._spread
         self._sources, self._targets = sources / self._spread, targets / self._spread
         self._apart = self._distance(self._sources, self._targets)
-        self._typical = self._distance(unknown / self._spread, self._sources)
+        self._typical = self._distance(self._unknown, self._sources)
         self._line = self._targets.mean(0) - self._sources.mean(0)
         self._structure = slice(len(spread) - structure, None)
         of_structure = self._line[self._structure]
@@ -159,10 +178,17 @@ class _TrialScorer:
         )
 
     def __call__(
-        self, back: torch.Tensor, there: torch.Tensor, guidance: float, freedom: float
+        self,
+        back: torch.Tensor,
+        there: torch.Tensor,
+        guidance: float,
+        freedom: float,
+        layout: float,
     ) -> Trial:
         back, there = back / self._spread, there / self._spread
         change = there.mean(0) - back.mean(0)
+        moved = back.mean(0) - self._unknown.mean(0)
+        of = self._structure if self._structure_differs else slice(None)
         return Trial(
             guidance=guidance,
             freedom=freedom,
@@ -174,6 +200,8 @@ class _TrialScorer:
             structure=self._effect(change[self._structure], self._line[self._structure])
             if self._structure_differs
             else None,
+            layout=layout,
+            drift=self._effect(moved[of], self._line[of]),
         )
 
     def _effect(self, change: torch.Tensor, line: torch.Tensor) -> float:

@@ -55,7 +55,7 @@ class Measured:
         """Compare the same images before and after."""
         values = self.values(before), self.values(after)
         a, b = self.by_well([image.name for image in before], *values)
-        return Effect.from_comparison(compare(a, b, paired=True), "Wilcoxon signed-rank")
+        return Effect.from_comparison(compare(a, b, paired=True))
 
     def by_well(
         self, names: Sequence[str], before: np.ndarray, after: np.ndarray

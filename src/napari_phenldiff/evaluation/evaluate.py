@@ -454,7 +454,7 @@ def _group_names(translation: TranslationConfig) -> dict[str, str]:
 def _paired(before: np.ndarray, after: np.ndarray) -> Effect:
     from napari_phenldiff.measurement.statistics.compare import compare
 
-    return Effect.from_comparison(compare(before, after, paired=True), "Wilcoxon signed-rank")
+    return Effect.from_comparison(compare(before, after, paired=True))
 
 
 def _recovered(row: Mapping[str, Any], real: Effect, rules: Rules) -> Recovered:

@@ -50,7 +50,7 @@ class Effect:
     no_p_value: str = ""
 
     @classmethod
-    def from_comparison(cls, found: Comparison, test: str = "") -> Effect:
+    def from_comparison(cls, found: Comparison) -> Effect:
         """Make an effect of a `Comparison` of one measurement."""
         # A single well gives no information about how wells vary.
         several = min(found.n_a, found.n_b) > 1
@@ -62,7 +62,7 @@ class Effect:
             found.min_p_value if several else math.nan,
             found.n_a,
             found.n_b,
-            test,
+            found.test,
             no_p_value="" if several else "There is only one to go by, so there is no p-value.",
         )
 

@@ -14,6 +14,8 @@ from napari_phenldiff.runs.records import read_model, write_model
 _NAME = "calibration.json"
 _CLOSE = 0.025
 """Errors of pictures that differ by less count as equal, since there are few images."""
+_SAME_LAYOUT, _SAME_STRUCTURE = 0.9, 0.15
+"""Least layout and largest drift of reconstructed images that still show the same scene."""
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -37,6 +39,12 @@ class Trial(BaseModel):
     structure : float, optional
         The same in descriptors that do not depend on brightness alone; None if these hardly differ
         between source and target, and in runs of older versions.
+    layout : float, optional
+        Correlation of the local means of reconstructed images with those of the images that they
+        were made of, mean over images and channels. None in runs of older versions.
+    drift : float, optional
+        How far reconstructed images have gone from these images to the target, as `structure` (or
+        as `effect` where that is None). None in runs of older versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +55,18 @@ class Trial(BaseModel):
     to_source: _Finite
     effect: _Finite
     structure: _Finite | None = None
+    layout: _Finite | None = None
+    drift: _Finite | None = None
+
+    @property
+    def same_scene(self) -> bool:
+        """Whether reconstructed images still show what the images show that they were made of.
+
+        True where that is not known.
+        """
+        if self.layout is None or self.drift is None:
+            return True
+        return self.layout >= _SAME_LAYOUT and abs(self.drift) <= _SAME_STRUCTURE
 
     @property
     def picture_error(self) -> float:
@@ -92,14 +112,20 @@ class Calibration(BaseModel):
         Of the trials with the least freedom the one with the best score gives the guidance, which
         sets the size of the effect. Freedom is for structures that would not be drawn without it:
         with that guidance it is chosen by the pictures alone, and of those that are about as good
-        the least is taken.
+        the least is taken. A freedom with which reconstructed images show another scene, or the
+        target's structure, is none that could be chosen: nobody could tell then what the treatment
+        has done to these cells.
         """
         least = min(trial.freedom for trial in self.trials)
         guided = min(
             (trial for trial in self.trials if trial.freedom == least),
             key=lambda trial: (trial.score, trial.guidance),
         )
-        freed = [trial for trial in self.trials if trial.guidance == guided.guidance]
+        freed = [
+            trial
+            for trial in self.trials
+            if trial.guidance == guided.guidance and (trial.same_scene or trial is guided)
+        ]
         best = min(trial.picture_error for trial in freed)
         close = [trial for trial in freed if trial.picture_error <= best + _CLOSE]
         return min(close, key=lambda trial: trial.freedom)

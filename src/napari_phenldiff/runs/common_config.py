@@ -40,10 +40,10 @@ class CommonTraining(BaseModel):
         Literal["auto"] | Annotated[int, Field(ge=0)], Shown("Wells held out", advanced=True)
     ] = "auto"
     """Wells of each condition of which no image is trained on, so that the run can be judged by
-    them; 0 for none. A verdict by wells needs 6 of each condition: no test of fewer can give p
-    below 0.05. ``auto`` holds out 6 where each condition has at least 15 wells, fewer wells where
-    it has fewer (one in ten, at least one), and none where wells are not known, a condition has
-    less than 3 wells or 20 images, or a number of validation images is given."""
+    them; 0 for none. A verdict by wells needs 4 of each condition: no test of fewer can give p
+    below 0.05. ``auto`` holds out 4 where that is no more than half of the images of each
+    condition, otherwise 1, and one in ten if that is more; none where wells are not known, a
+    condition has less than 3 wells or 20 images, or a number of validation images is given."""
 
     steps: Annotated[int, Field(ge=1), Shown(step=50)] = 300
     """Optimisation steps. More learn the phenotype better, until the model starts to memorise the

@@ -7,9 +7,8 @@ for the same images.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import order_by_name
@@ -26,11 +25,11 @@ _MOST_VALIDATION, _FEWEST_VALIDATION = 8, 2
 _ENOUGH = 20
 """With this many images in every condition, a tenth of them is set aside for validation."""
 
-_FEWEST_WELLS, _MOST_HELD_OUT = 3, 0.4
-"""With this many wells in every condition, whole wells are set aside, but no larger part of them,
-nor of the images, than this, unless more are asked for."""
+_FEWEST_WELLS, _MOST_HELD_OUT = 3, 0.5
+"""With this many wells in every condition, whole wells are set aside, but no larger part of a
+condition's images than this, unless more are asked for."""
 
-WELLS_OF_A_VERDICT = 6
+WELLS_OF_A_VERDICT = 4
 """Wells of a condition that the rank tests of an evaluation need to give p below 0.05."""
 
 
@@ -160,30 +159,55 @@ def _whole_wells(
         )
     ):
         return experiment, None
-    for name in images:
-        _check_wells(name, wells.get(name), asked)
+    known = {name: list(names) for name, names in wells.items()}
+    if asked != "auto":
+        for name in images:
+            _check_wells(name, known.get(name), asked)
+        return _without(experiment, known, _held(known, asked, config.seed), config)
+    for number in (WELLS_OF_A_VERDICT, 1):
+        held = _held(known, number, config.seed, part=0.1)
+        if all(
+            sum(well in held for well in names) <= _MOST_HELD_OUT * len(names)
+            for names in known.values()
+        ):
+            return _without(experiment, known, held, config)
+    return experiment, None
+
+
+def _held(
+    known: Mapping[str, Sequence[str]], number: int, seed: int, part: float = 0.0
+) -> set[str]:
+    """Choose so many wells of each condition at random, or this part of them if that is more."""
     held: set[str] = set()
-    for name, names in wells.items():
+    for name, names in known.items():
         ordered = sorted(set(names))
-        order = order_by_name(name, len(ordered), config.seed)
-        number = _held_out(len(ordered), asked) - len(held & set(ordered))
-        held |= set([well for k in order if (well := ordered[k]) not in held][: max(number, 0)])
-    kept: dict[str, list[Image]] = {}
-    watched: dict[str, Sequence[Image]] = {}
+        order = order_by_name(name, len(ordered), seed)
+        missing = max(number, int(part * len(ordered))) - len(held & set(ordered))
+        held |= set([well for k in order if (well := ordered[k]) not in held][: max(missing, 0)])
+    return held
+
+
+def _without(
+    experiment: Experiment,
+    known: Mapping[str, Sequence[str]],
+    held: set[str],
+    config: CommonTraining,
+) -> tuple[Experiment, _HeldOut]:
+    """Return an experiment without some wells, and these, some of whose images are watched."""
     most = config.validation_images
     most = _MOST_VALIDATION if most == "auto" else most
-    for name, group in images.items():
-        out = [image for image, well in zip(group, wells[name], strict=True) if well in held]
-        if asked == "auto" and len(out) > _MOST_HELD_OUT * len(group):
-            return experiment, None
-        kept[name] = [
-            image for image, well in zip(group, wells[name], strict=True) if well not in held
-        ]
+    kept: dict[str, list[Image]] = {}
+    watched: dict[str, Sequence[Image]] = {}
+    for condition in experiment.conditions:
+        name = condition.name
+        images = list(zip(condition.images, known[name], strict=True))
+        kept[name] = [image for image, well in images if well not in held]
         if len(kept[name]) < 2:
             raise InputError(
                 f"Holding out {count(len(held), 'well')} leaves {name} with fewer than two "
                 "images to train on; hold out fewer wells, or give more images."
             )
+        out = [image for image, well in images if well in held]
         watched[name] = _draw(name, out, min(most, len(out)), config.seed)
     whole = replace(
         Experiment.from_images(kept), left_out=experiment.left_out, remarks=experiment.remarks
@@ -192,18 +216,7 @@ def _whole_wells(
     return whole, _HeldOut(tuple(sorted(held)), some)
 
 
-def _held_out(wells: int, asked: int | Literal["auto"]) -> int:
-    """Return how many of a condition's wells are held out."""
-    if asked != "auto":
-        return asked
-    if wells * _MOST_HELD_OUT >= WELLS_OF_A_VERDICT:
-        return WELLS_OF_A_VERDICT
-    return max(1, wells // 10)
-
-
-def _check_wells(condition: str, wells: Sequence[str] | None, asked: int | Literal["auto"]) -> None:
-    if asked == "auto":
-        return
+def _check_wells(condition: str, wells: Sequence[str] | None, asked: int) -> None:
     if wells is None:
         raise InputError(
             f"{count(asked, 'well')} of each condition shall be held out, but the wells of "

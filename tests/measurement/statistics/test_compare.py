@@ -78,10 +78,32 @@ def test_small_groups_with_ties_are_tested_exactly():
 
 
 def test_least_possible_p_of_pairs():
-    assert min_p_value(5, 5, paired=True) == 2 / 32
-    assert compare(np.arange(5), np.arange(5) + 1.0, paired=True).p_value == pytest.approx(2 / 32)
+    assert min_p_value(6, 6, paired=True) == 2 / 64
+    made = compare(np.arange(6), np.arange(6) + 1.0, paired=True)
+    assert (made.test, made.p_value) == ("Wilcoxon signed-rank", pytest.approx(2 / 64))
     assert min_p_value(1, 1) == 1
     assert math.isnan(min_p_value(0, 3))
+
+
+@pytest.mark.parametrize(("pairs", "least"), [(3, 2 / 20), (4, 2 / 70), (5, 2 / 252)])
+def test_few_pairs_are_tested_as_two_groups(pairs, least):
+    before = np.arange(pairs, dtype=float)
+    assert min_p_value(pairs, pairs, paired=True) == pytest.approx(least)
+    apart = compare(before, before + pairs, paired=True)
+    assert (apart.test, apart.p_value) == ("Mann-Whitney U", pytest.approx(least))
+    # A change that is smaller than what pairs differ by is not found with so few.
+    assert compare(before, before + 0.5, paired=True).p_value > 0.3
+
+
+def test_few_pairs_that_do_not_change_are_seldom_found_to():
+    rng = np.random.default_rng(0)
+    for pairs in (4, 5):
+        found = 0
+        for _ in range(400):
+            own = rng.normal(size=pairs)  # what both of a pair share
+            a, b = (own + 0.5 * rng.normal(size=pairs) for _ in range(2))
+            found += compare(a, b, paired=True, n_resamples=0).p_value < 0.05
+        assert found <= 0.05 * 400
 
 
 @pytest.mark.parametrize("paired", [False, True])

@@ -74,10 +74,11 @@ def four_groups(
 
     Each large dot is an image, or a well, with the median of its group as a line; cells lie small
     behind them. Tests and effects are of images, or wells. Above the pairs stand the shift
-    (Hodges-Lehmann) and the p-value of Mann-Whitney's test, of Wilcoxon's for translated against
-    reconstructed, which show the same cells, corrected for the number of measurements as in
-    `effects`; in the title, which part of the real shift translation recovers. Where all images of
-    a condition come from one well or field there is no p-value, and the figure says why.
+    (Hodges-Lehmann) and the p-value of Mann-Whitney's test, of Wilcoxon's for six and
+    more pairs of translated against reconstructed, which show the same cells, corrected for the
+    number of measurements as in `effects`; in the title, which part of the real shift translation
+    recovers. Where all images of a condition come from one well or field there is no p-value, and
+    the figure says why.
 
     Parameters
     ----------
@@ -193,9 +194,8 @@ def four_groups(
 
 def _tests(real: Tested, made: Tested | None) -> str:
     """Name what the p-values are of."""
-    names = [f"p: {named_test(real.test, real.correction)}"]
-    if made is not None and made.test != real.test:
-        names.append(f"of pairs {named_test(made.test, made.correction)}")
+    tests = [named_test(x.found.test, x.correction) for x in (real, made) if x is not None]
+    names = [f"p: {tests[0]}", *(f"of pairs {name}" for name in tests[1:] if name != tests[0])]
     return "; ".join(names)
 
 

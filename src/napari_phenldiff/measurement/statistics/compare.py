@@ -24,6 +24,8 @@ from napari_phenldiff.measurement.statistics.intervals import (
 
 # With fewer, the exact distribution matters, and ties rule out SciPy's tables of it.
 _SMALL = 8
+# With fewer pairs the signed-rank test cannot give p below 0.05, whatever the images show.
+_FEWEST_PAIRS = 6
 # Pairs of images of two groups up to which the test is exact in the absence of ties.
 _EXACT = 625
 # Permutations at a time: memory stays small for thousands of images.
@@ -40,8 +42,10 @@ class Comparison:
         Numbers of images that could be measured; of pairs, if paired.
     median_a, median_b : float
     paired : bool
+    test : str
+        ``"Mann-Whitney U"``, or ``"Wilcoxon signed-rank"`` of six and more pairs.
     p_value : float
-        Two-sided; Mann-Whitney U test, or Wilcoxon's signed-rank test if paired.
+        Two-sided, of that test.
     min_p_value : float
         The smallest p that so many images can give: the test is blind where it is above 0.05.
     shift, shift_low, shift_high : float
@@ -55,7 +59,10 @@ class Comparison:
 
     Notes
     -----
-    What cannot be computed is NaN. Intervals need two images per group. They are those of
+    What cannot be computed is NaN. Five pairs or fewer are tested as two groups, since the
+    signed-rank test cannot give p below 0.05 then: Mann and Whitney's test can from four pairs on.
+    The values of a pair resemble each other, which makes it conservative: it then only finds
+    changes by which the groups come apart. Intervals need two images per group. They are those of
     `statistics.intervals`, not of the bootstrap, which covers the truth too seldom with few images;
     ``docs/notes/intervals.md`` has the figures.
     """
@@ -65,6 +72,7 @@ class Comparison:
     median_a: float
     median_b: float
     paired: bool
+    test: str
     p_value: float
     min_p_value: float
     shift: float
@@ -112,6 +120,7 @@ def compare(
     else:
         a, b = a[~np.isnan(a)], b[~np.isnan(b)]
     samples: tuple[np.ndarray, ...] = (b - a,) if paired else (a, b)
+    by_signs = _by_signs(a.size, paired=paired)
     shift = delta = math.nan
     shift_ends = delta_ends = (math.nan, math.nan)
     if all(sample.size for sample in samples):
@@ -127,7 +136,8 @@ def compare(
         median_a=float(np.median(a)) if a.size else math.nan,
         median_b=float(np.median(b)) if b.size else math.nan,
         paired=paired,
-        p_value=_signed_rank(b - a) if paired else _rank_sum(a, b, seed),
+        test="Wilcoxon signed-rank" if by_signs else "Mann-Whitney U",
+        p_value=_signed_rank(b - a) if by_signs else _rank_sum(a, b, seed),
         min_p_value=min_p_value(a.size, b.size, paired=paired),
         shift=shift,
         shift_low=shift_ends[0],
@@ -140,14 +150,14 @@ def compare(
 
 
 def min_p_value(n_a: int, n_b: int, *, paired: bool = False) -> float:
-    """Smallest two-sided p-value that a rank test of so many images can give.
+    """Smallest two-sided p-value that the test of so many images can give, see `Comparison`.
 
     Parameters
     ----------
     n_a, n_b : int
         Numbers of images; of pairs, if paired (both the same).
     paired : bool
-        Wilcoxon's signed-rank test instead of Mann and Whitney's.
+        Whether they are pairs.
 
     Returns
     -------
@@ -156,8 +166,12 @@ def min_p_value(n_a: int, n_b: int, *, paired: bool = False) -> float:
     """
     if not n_a or not n_b:
         return math.nan
-    orders = 2**n_a if paired else math.comb(n_a + n_b, n_a)
+    orders = 2**n_a if _by_signs(n_a, paired=paired) else math.comb(n_a + n_b, n_a)
     return min(1.0, 2 / orders)
+
+
+def _by_signs(n: int, *, paired: bool) -> bool:
+    return paired and n >= _FEWEST_PAIRS
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

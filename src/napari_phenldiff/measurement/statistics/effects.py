@@ -76,9 +76,8 @@ class Tested:
         then, and tell of these alone.
     a, b : numpy.ndarray of shape (N,), (M,)
         What was compared: one value per well, field or image.
-    test, correction : str
-        ``"Mann-Whitney U"`` or ``"Wilcoxon signed-rank"``, and ``"Holm over 4 measurements"`` or
-        ``"none"``.
+    correction : str
+        ``"Holm over 4 measurements"`` or ``"none"``.
     counted : str
         ``"wells"``, ``"fields"`` or ``"images"``.
     no_p_value : str
@@ -88,7 +87,6 @@ class Tested:
     found: Comparison
     a: np.ndarray
     b: np.ndarray
-    test: str
     correction: str
     counted: str
     no_p_value: str = ""
@@ -97,7 +95,7 @@ class Tested:
         """Give the columns of a table that say what the p-value is, and of what."""
         return {
             "p_value": self.found.p_value,
-            "test": self.test,
+            "test": self.found.test,
             "correction": self.correction,
             "least_p_value": self.found.min_p_value,
             "note": self.no_p_value,
@@ -337,7 +335,6 @@ def _tested(
     seed: int,
 ) -> Tested:
     a, b = _values(measurement, groups, column, units, summary)
-    test = "Wilcoxon signed-rank" if groups.paired else "Mann-Whitney U"
     # One resample: intervals are computed, and the permutation test is not used.
     found = compare(a, b, paired=groups.paired, seed=seed, n_resamples=1)
     n_units = found.n_a, found.n_b
@@ -361,7 +358,7 @@ def _tested(
                 cliffs_delta_low=ends[0],
                 cliffs_delta_high=ends[1],
             )
-    return Tested(found, a, b, test, "none", units.counted, why)
+    return Tested(found, a, b, "none", units.counted, why)
 
 
 def _values(
