@@ -209,12 +209,7 @@ class Translator(LatentTranslator):
             start, end = end, end + len(grid)
             detail = dial = None
             if seen is not None:
-                whole = seen.take(number)
-                lost = scaling.apply(image.data)
-                lost -= whole
-                if config.freedom:
-                    lost = self._unstructured(lost, grid, config)
-                detail = Detail(lost, whole, config.detail)
+                detail = self._detail(image, grid, seen.take(number), config)
             if keep:
                 dial = Dial(
                     self,
@@ -226,7 +221,7 @@ class Translator(LatentTranslator):
                     translated=np.concatenate([part[0] for part in kept])[start:end],
                     detail=detail,
                 )
-            yield Translation(
+            translation = Translation(
                 name=image.name,
                 translated=self._restore(image, translated.take(number), config, detail),
                 reconstructed=self._restore(image, reconstructed.take(number), config, detail),
@@ -236,6 +231,20 @@ class Translator(LatentTranslator):
                 seconds=seconds,
                 dial=dial,
             )
+            # What a large field was made with is not held while it is measured and written.
+            del detail, dial
+            yield translation
+            del translation
+
+    def _detail(
+        self, image: Image, grid: TileGrid, seen: np.ndarray, config: TranslationConfig
+    ) -> Detail:
+        """Return what the autoencoder loses of an image, of which it has `seen` the rest."""
+        lost = self.scaling.of(config.source).apply(image.data)
+        lost -= seen
+        if config.freedom:
+            lost = self._unstructured(lost, grid, config)
+        return Detail(lost, seen, config.detail)
 
     def _noise(self, batch: Batch, config: TranslationConfig) -> list[FieldNoise]:
         """Draw the noise of each field of a batch."""
