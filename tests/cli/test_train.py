@@ -82,7 +82,7 @@ def test_how_many_wells_a_verdict_needs_is_said_at_once(tmp_path, fake_diffusion
     rng = np.random.default_rng(3)
     for name, row in zip(("untreated", "treated"), "BC", strict=True):
         for well in range(6):
-            for field in range(3):
+            for field in range(4):
                 file = tmp_path / "data" / name / f"{row}{well + 1:02d}_f{field}.tif"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 tifffile.imwrite(file, rng.integers(0, 255, (16, 16), np.uint8))
@@ -96,7 +96,7 @@ def test_how_many_wells_a_verdict_needs_is_said_at_once(tmp_path, fake_diffusion
     )
     assert code == 0
     assert "cannot tell" not in said + told
-    assert len(Run.open(tmp_path / "four").trained_images) == 12
+    assert len(Run.open(tmp_path / "four").trained_images) == 16
 
 
 def test_it_is_said_at_once_that_nothing_stays_to_judge_with(
