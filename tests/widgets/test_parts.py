@@ -66,7 +66,8 @@ def test_a_folder_can_be_typed_or_dropped(qtbot, tmp_path: Path, home: Path, dro
     assert field.edit.toolTip() == str(home / "runs" / "one")
 
 
-def test_fields_lie_below_their_labels_where_there_is_no_room_beside_them(qtbot):
+@pytest.mark.parametrize("styled", ["QWidget", "QLabel"])  # napari's style is about some widgets
+def test_fields_lie_below_their_labels_where_there_is_no_room_beside_them(qtbot, styled: str):
     panel = Panel()
     qtbot.addWidget(panel)
     form, box = panel.section("Images"), choice_box()
@@ -75,7 +76,7 @@ def test_fields_lie_below_their_labels_where_there_is_no_room_beside_them(qtbot)
     panel.show()
     qtbot.waitUntil(lambda: box.geometry().left() > label.geometry().right() - 1)
 
-    panel.setStyleSheet("QWidget { font-size: 16pt; }")
+    panel.setStyleSheet(f"{styled} {{ font-size: 16pt; }}")
     qtbot.waitUntil(lambda: box.geometry().top() >= label.geometry().bottom())
     assert box.width() > form.width() - 20
 

@@ -34,6 +34,9 @@ _LONGEST_WORD = "Reconstructed"
 _OF_FONT = (QEvent.Type.Polish, QEvent.Type.FontChange, QEvent.Type.StyleChange)
 """Events after which a widget may have another font."""
 
+_OF_ROOM = (QEvent.Type.Resize, QEvent.Type.LayoutRequest, *_OF_FONT)
+"""Events after which a row may have more or less room, also since a label has another font."""
+
 _LONG_ENTRY = "treated (200 images)    "
 """About as wide as what most fields hold, with the arrow of a list."""
 
@@ -291,13 +294,15 @@ class Form(QWidget):
     def event(self, event: QEvent | None) -> bool:
         """Follow the width of the dock, and the font, which comes from the style of the viewer."""
         done = super().event(event)
-        if event is not None and event.type() in (QEvent.Type.Resize, *_OF_FONT):
+        if event is not None and event.type() in _OF_ROOM:
             self._wrap()
         return done
 
     def _wrap(self) -> None:
         """Put fields below their labels where there is no room beside them, in a large font say."""
-        metrics = self.fontMetrics()
+        # The style of the viewer gives a font to labels and fields, and none to what holds them.
+        labels = self.findChildren(_RowLabel)
+        metrics = (labels[0] if labels else self).fontMetrics()
         label = max(_LABEL_WIDTH, metrics.horizontalAdvance(_LONGEST_WORD))
         long = self.width() - label < metrics.horizontalAdvance(_LONG_ENTRY)
         if long != self._long:
