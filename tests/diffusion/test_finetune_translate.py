@@ -345,7 +345,7 @@ def test_unknown_condition_and_wrong_channels_are_told(tiny_base, tmp_path, expe
     with pytest.raises(InputError, match="no condition 'drug'"):
         list(translator.translate([image], EXACT.model_copy(update={"target": "drug"})))
     grey = Image(image.data[:1], ("DNA",), None, "grey")
-    with pytest.raises(InputError, match="1 channels"):
+    with pytest.raises(InputError, match="1 channel, "):
         list(translator.translate([grey], EXACT))
 
 
@@ -396,7 +396,7 @@ def test_where_nothing_separates_conditions_nothing_is_done(
         np.testing.assert_array_equal(result.reconstructed.data, image.data)
         assert result.residual == 0
     one = replace(images[0], data=images[0].data[:1], channel_names=("DNA",))
-    with pytest.raises(InputError, match="channels"):
+    with pytest.raises(InputError, match="1 channel, "):
         list(translator.translate([one], EXACT))
 
 
