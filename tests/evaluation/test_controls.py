@@ -123,9 +123,11 @@ def test_choice_leaves_out_what_was_trained_on_and_is_even_over_wells(experiment
     assert len({well_of(i.name, WELL) for i in chosen.sources}) == 4
     assert chosen.real_source[:4] == chosen.sources
     assert (len(chosen.real_source), len(chosen.real_target)) == (8, 8)
+    assert {image.sha256 for image in chosen.more_source} == trained
+    assert chosen.measured == ((*chosen.real_source, *chosen.more_source), chosen.real_target)
     again = choose(experiment, trained, 4, wells=WELL)
     assert [i.name for i in again.sources] == [i.name for i in chosen.sources]
-    with pytest.raises(InputError, match="too few"):
+    with pytest.raises(InputError, match="take at least 2"):
         choose(experiment, (), 1)
     with pytest.raises(InputError, match="same name"):
         choose(experiment, (), 4, paired=True)

@@ -385,6 +385,22 @@ def test_the_wells_that_names_tell_are_counted(model, honest, data, fast, seed):
     assert {row["n_before"] for row in alone.effects if row["effect"] == "translated"} == {N}
 
 
+def test_four_wells_of_eight_that_were_not_trained_on_are_enough(model, honest, data, fast):
+    named = renamed(data, {"control": 8, "scattered": 8})
+    trained = [image for image in named.images if int(image.name[1:3]) < 6]
+    judged = replace(model(honest), trained=frozenset(image.sha256 for image in trained))
+    found = evaluate(judged, named, TRANSLATION, CONFIG, "golgi")
+    m = found.metrics
+    rows = {row["effect"]: row for row in m.effects if row["measurement"] == m.measurement}
+    # All wells tell how far the conditions differ, and new ones what a translation does.
+    assert (rows["real"]["n_before"], rows["real"]["n_after"]) == (8, 8)
+    assert rows["translated"]["n_before"] == 4
+    assert not {image.name for image in found.chosen.sources} & {image.name for image in trained}
+    assert max(rows[effect]["p_value"] for effect in ("real", "translated")) < 0.05
+    assert {f.rule: f.outcome for f in m.verdict.findings}["Number of images"] == "for"
+    assert any("12 and 12 were measured all the same" in note for note in m.notes)
+
+
 def test_cells_that_vanish_are_counted(model, counterparts, data, fast):
     def emptied(image, config, number):
         if config.source == config.target:

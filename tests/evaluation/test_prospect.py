@@ -29,6 +29,13 @@ def test_that_one_cannot_tell_is_known_beforehand(names, pattern, told):
     assert bool(said) == bool(told)
 
 
+def test_wells_that_were_trained_on_tell_how_far_the_conditions_differ():
+    real = {"a": wells("B", 8), "b": wells("C", 8)}
+    assert not why_cannot_tell(real, translated=wells("B", 4))
+    assert "3 wells of a, before and after" in why_cannot_tell(real, translated=wells("B", 3))
+    assert "all images of a" in why_cannot_tell(real, translated=wells("B", 1))
+
+
 def test_a_training_holds_out_as_many_wells_as_a_verdict_needs():
     def said(n: int) -> str:
         return why_cannot_tell({"a": wells("B", n), "b": wells("C", n)})

@@ -41,6 +41,10 @@ class Chosen:
         Images that the run was trained on: among those chosen, and left out because of that.
     calibrated_on, aside : int
         The same for images that guidance and freedom were chosen on.
+    more_source, more_target : tuple of Image
+        Real images that the run was trained on. How far the conditions differ does not depend on
+        what a run has seen, so these are measured as well, and used for nothing else: more wells
+        are left to train on then.
     """
 
     sources: tuple[Image, ...]
@@ -51,6 +55,13 @@ class Chosen:
     left_out: int
     calibrated_on: int = 0
     aside: int = 0
+    more_source: tuple[Image, ...] = ()
+    more_target: tuple[Image, ...] = ()
+
+    @property
+    def measured(self) -> tuple[tuple[Image, ...], tuple[Image, ...]]:
+        """All real images of source and target that are measured, those that are judged first."""
+        return (*self.real_source, *self.more_source), (*self.real_target, *self.more_target)
 
 
 def choose(
@@ -97,6 +108,7 @@ def choose(
     if n_images < 2:
         raise InputError(f"{count(n_images, 'image')} cannot be evaluated with: take at least 2.")
     groups: list[list[Image]] = []
+    more: list[tuple[Image, ...]] = []
     left_out = known = aside = 0
     for condition in experiment.conditions[:2]:
         seen = [image.sha256 in trained for image in condition.images]
@@ -119,6 +131,9 @@ def choose(
             aside += len(usable) - len(others)
             usable = others
         groups.append(_evenly(usable, wells, seed))
+        old_ones = [image for image, old in zip(condition.images, seen, strict=True) if old]
+        some = () if with_trained or paired else _evenly(old_ones, wells, seed)[:n_images]
+        more.append(tuple(some))
     source, target = groups
     counterparts: tuple[Image, ...] | None = None
     if paired:
@@ -141,6 +156,8 @@ def choose(
         counterparts,
         0,
         left_out,
+        more_source=more[0],
+        more_target=more[1],
     )
     if with_trained:
         for image in (*chosen.real_source, *chosen.real_target):
@@ -203,6 +220,7 @@ def as_bright_as_source(
     return replace(
         chosen,
         real_target=shown(chosen.real_target),
+        more_target=shown(chosen.more_target),
         counterparts=None if counterparts is None else shown(counterparts),
     )
 

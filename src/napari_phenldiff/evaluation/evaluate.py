@@ -220,6 +220,12 @@ def evaluate(
             if chosen.left_out == 1
             else f"{chosen.left_out} images were left out: the run was trained on them."
         )
+    if chosen.more_source or chosen.more_target:
+        notes.append(
+            f"Of these, {len(chosen.more_source)} and {len(chosen.more_target)} were measured all "
+            "the same, as real images: how far the conditions differ does not depend on what the "
+            "run has seen."
+        )
     if chosen.aside:
         notes.append(
             f"{count(chosen.aside, 'image')} left out: guidance and freedom were chosen with them."
@@ -264,11 +270,12 @@ def evaluate(
 
     course.stage("measuring")
     names = _group_names(translation)
+    real_source, real_target = chosen.measured
     measurement = measure(
         profile,
         {
-            names["source"]: chosen.real_source,
-            names["target"]: chosen.real_target,
+            names["source"]: real_source,
+            names["target"]: real_target,
             names["reconstructed"]: reconstructed,
             names["translated"]: translated,
             names["null"]: null,

@@ -15,18 +15,22 @@ def why_cannot_tell(
     names: Mapping[str, Iterable[str]],
     wells: Wells | None = None,
     parts: Mapping[str, str] | None = None,
+    *,
+    translated: Iterable[str] | None = None,
 ) -> str:
     """Say why the verdict can only be *cannot tell*, whatever the images show.
 
     Parameters
     ----------
     names : mapping of str to iterable of str
-        Of the images of each condition that can be judged with.
+        Of the real images of each condition that can be measured.
     wells : str or mapping of str to str, optional
         Pattern that finds the well in the names, see `wells_by_pattern`, or the well of each name;
         by default what the names tell.
     parts : mapping of str to str, optional
         What images are a part of, see `units_of_names`.
+    translated : iterable of str, optional
+        Names of the source images that can be translated; by default all of the first condition.
 
     Returns
     -------
@@ -34,20 +38,22 @@ def why_cannot_tell(
         A sentence; empty if another verdict is possible.
     """
     groups = {condition: list(group) for condition, group in names.items()}
+    shown = list(groups[next(iter(groups))] if translated is None else translated)
     counted = "wells"
     if wells is None:
         units = units_of_names([name for group in groups.values() for name in group], parts)
         wells, counted = units.wells, units.counted
     if wells is None or wells == EACH_IMAGE:
         numbers = {condition: len(group) for condition, group in groups.items()}
-        counted = "images"
+        counted, pairs = "images", len(shown)
     else:
+        pairs = len({well_of(name, wells) for name in shown})
         numbers = {
             condition: len({well_of(name, wells) for name in group})
             for condition, group in groups.items()
         }
     one = counted[:-1]
-    for condition, number in numbers.items():
+    for condition, number in [*numbers.items(), (next(iter(numbers)), pairs)]:
         if number == 1:
             return (
                 f"The verdict can only be that one cannot tell: all images of {condition} to judge "
@@ -60,8 +66,8 @@ def why_cannot_tell(
     said = ""
     if not min_p_value(first, second) < Rules().alpha:
         said = f"{count(first, one)} and {second}"
-    elif not min_p_value(first, first, paired=True) < Rules().alpha:
-        said = f"{count(first, one)} of {next(iter(numbers))}, before and after"
+    elif not min_p_value(pairs, pairs, paired=True) < Rules().alpha:
+        said = f"{count(pairs, one)} of {next(iter(numbers))}, before and after"
     if said:
         return (
             f"The verdict can only be that one cannot tell: no test of so few ({said}) can give p "

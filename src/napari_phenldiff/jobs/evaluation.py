@@ -247,11 +247,12 @@ def _prospect(run: Run, experiment: Experiment, config: EvaluationConfig) -> str
         wells=told if config.wells is None else config.wells,
         seed=config.seed,
     )
-    real = dict(zip(experiment.names, (chosen.real_source, chosen.real_target), strict=False))
+    real = dict(zip(experiment.names, chosen.measured, strict=False))
     return why_cannot_tell(
         {name: [image.name for image in group] for name, group in real.items()},
         config.wells,
         {image.name: image.part_of for image in experiment.images if image.part_of is not None},
+        translated=[image.name for image in chosen.sources],
     )
 
 

@@ -298,7 +298,12 @@ def _about_judging(experiment: Experiment, training: Experiment) -> tuple[str, .
         number = "No image" if not any(left[name] for name in few) else "Only one image"
         return (f"{number} of {which} stays to evaluate with: {advice}), or give others then",)
     parts = {image.name: image.part_of for image in experiment.images if image.part_of is not None}
-    why = why_cannot_tell({name: left[name] for name in experiment.names[:2]}, parts=parts)
+    pair = experiment.conditions[:2]
+    why = why_cannot_tell(
+        {condition.name: [image.name for image in condition.images] for condition in pair},
+        parts=parts,
+        translated=left[pair[0].name],
+    )
     if not why:
         return ()
     return (
