@@ -163,7 +163,9 @@ def test_the_death_of_one_ends_all_and_the_run_goes_on(images, tiny_base, tmp_pa
     _, err = process.communicate(timeout=240)
     assert process.returncode == 1
     assert all_gone(members)
-    assert err.count("\n") == 1, err
+    # The one that is left may be asked to end before it notices that it is alone.
+    told = [line for line in err.splitlines() if line and "Ending after this step" not in line]
+    assert len(told) == 1, err
     assert f"Process {rank + 1} of 2 was ended (by signal 9)" in err
     assert f"phenldiff train --resume {run} --processes 2" in err
     opened = Run.open(run)
@@ -190,14 +192,19 @@ def test_the_death_of_one_ends_all_and_the_run_goes_on(images, tiny_base, tmp_pa
 
 
 @pytest.mark.slow
-def test_processes_do_not_outlive_who_has_started_them(images, tiny_base, tmp_path, start):
-    run = tmp_path / "run"
+def test_processes_do_not_outlive_who_has_started_them(
+    images, tiny_base, tmp_path, start, monkeypatch
+):
+    run, scratch = tmp_path / "run", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     process = start(*command(images, tiny_base, run, "--processes", 2, steps=2000))
     wait_for_step(run, 2, process)
     members = trainers(process)
     process.kill()
     assert all_gone(members)
     assert Run.open(run).state == "stopped"
+    assert not list(scratch.glob("phenldiff_*"))
 
 
 def test_what_several_processes_cannot_do_is_refused(images, tiny_base, tmp_path, monkeypatch):

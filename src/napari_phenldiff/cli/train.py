@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from napari_phenldiff.jobs import training
 from napari_phenldiff.jobs.interruption import Interruption
 from napari_phenldiff.jobs.taking_part import (
     LAUNCHER,
+    SCRATCH,
     end_with_the_launcher,
     take_part,
     takes_part,
@@ -159,7 +161,9 @@ def _launch(args: argparse.Namespace) -> int:
     folder = args.resume or args.out or Path("RUN")
     os.environ[LAUNCHER] = str(os.getpid())
     resume = f"phenldiff train --resume {folder} --processes {args.processes}"
-    return launch(args.processes, args.given, resume=resume)
+    with tempfile.TemporaryDirectory(prefix="phenldiff_") as scratch:
+        os.environ[SCRATCH] = scratch
+        return launch(args.processes, args.given, resume=resume, scratch=Path(scratch))
 
 
 def _take_part(args: argparse.Namespace) -> int:

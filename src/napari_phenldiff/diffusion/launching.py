@@ -7,8 +7,8 @@ import os
 import secrets
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from napari_phenldiff.errors import LostProcess
 from napari_phenldiff.runs.threads import usable_cores
@@ -18,7 +18,7 @@ _SECONDS_TO_SAVE = 600
 """Of processes that are asked to end: they end their step and save."""
 
 
-def launch(processes: int, arguments: Sequence[str], *, resume: str) -> int:
+def launch(processes: int, arguments: Sequence[str], *, resume: str, scratch: Path) -> int:
     """Carry out a command in several processes, which share its batches.
 
     Parameters
@@ -29,6 +29,8 @@ def launch(processes: int, arguments: Sequence[str], *, resume: str) -> int:
         The command, without ``phenldiff``.
     resume : str
         The command that goes on with the training, for the message.
+    scratch : Path
+        Folder for logs that nobody reads.
 
     Returns
     -------
@@ -48,33 +50,32 @@ def launch(processes: int, arguments: Sequence[str], *, resume: str) -> int:
     # What it logs of processes that end is told in a sentence here.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL + 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
-    with tempfile.TemporaryDirectory(prefix="phenldiff_") as scratch:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            run_id=secrets.token_hex(8),
-            max_restarts=0,
-            monitor_interval=0.1,
-            logs_specs=DefaultLogsSpecs(log_dir=scratch),
-            shutdown_timeout=_SECONDS_TO_SAVE,
-        )
-        try:
-            elastic_launch(config, sys.executable)("-m", _MODULE, *arguments)
-        except ChildFailedError as error:
-            # Those that lost it end by themselves, or are asked to.
-            ended = error.failures.values()
-            killed = [one for one in ended if one.exitcode < 0 and one.exitcode != -signal.SIGTERM]
-            if not killed:
-                return max(one.exitcode for one in ended) or 1  # it has told why
-            first = killed[0]
-            raise LostProcess(
-                f"Process {first.local_rank + 1} of {processes} was ended (by signal "
-                f"{-first.exitcode}), perhaps for want of memory, and with it the others: what was "
-                f"saved before is kept; go on with `{resume}`."
-            ) from None
-        except SignalException as error:
-            return 128 + int(error.sigval)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=secrets.token_hex(8),
+        max_restarts=0,
+        monitor_interval=0.1,
+        logs_specs=DefaultLogsSpecs(log_dir=str(scratch)),
+        shutdown_timeout=_SECONDS_TO_SAVE,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", _MODULE, *arguments)
+    except ChildFailedError as error:
+        # Those that lost it end by themselves, or are asked to.
+        ended = error.failures.values()
+        killed = [one for one in ended if one.exitcode < 0 and one.exitcode != -signal.SIGTERM]
+        if not killed:
+            return max(one.exitcode for one in ended) or 1  # it has told why
+        first = killed[0]
+        raise LostProcess(
+            f"Process {first.local_rank + 1} of {processes} was ended (by signal "
+            f"{-first.exitcode}), perhaps for want of memory, and with it the others: what was "
+            f"saved before is kept; go on with `{resume}`."
+        ) from None
+    except SignalException as error:
+        return 128 + int(error.sigval)
     return 0

@@ -21,6 +21,9 @@ from napari_phenldiff.runs.folder import Run
 LAUNCHER = "PHENLDIFF_LAUNCHER"
 """Environment variable with the id of the process that has started this one, as one of several."""
 
+SCRATCH = "PHENLDIFF_LAUNCHER_SCRATCH"
+"""Environment variable with the temporary folder of that process."""
+
 _COPIED = ("config.json", "images.json", "base_at.txt")
 _LOOK_SECONDS = 1.0
 
@@ -106,7 +109,10 @@ def _own_copy(run: Run) -> Iterator[Run]:
 
 
 def end_with_the_launcher() -> None:
-    """Stop this process, as by SIGTERM, when the one that has started it is gone."""
+    """Stop this process, as by SIGTERM, when the one that has started it is gone.
+
+    What that one has left in its temporary folder is removed.
+    """
     launcher = os.environ.get(LAUNCHER, "")
     if not launcher.isdecimal():
         return
@@ -114,6 +120,8 @@ def end_with_the_launcher() -> None:
     def watch() -> None:
         while os.getppid() == int(launcher):
             time.sleep(_LOOK_SECONDS)
+        if SCRATCH in os.environ:
+            shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="phenldiff-launcher", daemon=True).start()
