@@ -139,7 +139,7 @@ def test_what_cannot_be_translated_is_told(method, make_run, experiment):
     with pytest.raises(InputError, match="no condition 'other'"):
         list(translator.translate([image], TranslationConfig(source="untreated", target="other")))
     alone = replace(image, data=image.data[:1], channel_names=image.channel_names[:1])
-    with pytest.raises(InputError, match="has 1 channels"):
+    with pytest.raises(InputError, match="has 1 channel,"):
         list(translator.translate([alone], THERE))
     (run.adapter_path / "weights.safetensors").write_bytes(b"x" * 99)
     run.save_adapter({"weights.safetensors": b"x" * 99, "adapter.json": b"{}"})

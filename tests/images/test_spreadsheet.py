@@ -168,7 +168,7 @@ def test_files_on_the_network_are_told(tmp_path):
 def test_a_column_of_conditions_can_be_named(tmp_path):
     images(tmp_path, "a.tif", "b.tif")
     table = write(tmp_path / "t.csv", "Serum,file\nlow,a.tif\nhigh,b.tif")
-    with pytest.raises(InputError, match=r"--condition-column, one of \"Serum\", \"file\""):
+    with pytest.raises(InputError, match=r"--condition-column\), one of \"Serum\", \"file\""):
         Dataset.find(table)
     found = Dataset.find(table, Arrangement(condition_columns=("serum",)))
     assert found.names == ("low", "high")

@@ -40,6 +40,8 @@ def forecast(trained: str, wells: str = "A1 A2 A3 A4", **changes: Any) -> Evalua
         conditions=("untreated", "treated"),
         config=TrainingConfig(conditions=("untreated", "treated")),
         calibration=None,
+        channel_names=("DNA", "marker"),
+        reference_channels=(),
     )
     conditions = [condition("untreated", wells), condition("treated", wells)]
     made = EvaluationForecast(run, conditions, 24, 3, trained_too=False, settings={})

@@ -79,7 +79,9 @@ def test_a_choice_is_kept_by_its_name_when_its_number_of_images_changes(
     assert dock.data.target.currentText() == "b (4 images)"
 
 
-def test_any_path_can_be_typed(open_dock, viewer: ViewerModel):
+def test_any_path_can_be_typed(open_dock, viewer: ViewerModel, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
     dock = open_dock(viewer)
     dock.data.kind.setCurrentText(FOLDER)
 

@@ -85,6 +85,7 @@ def test_six_clicks_lead_from_open_images_to_a_verdict(
         "untreated",
         "treated",
     )
+    qtbot.waitUntil(lambda: latest_translation(viewer.layers) is not None)
     (made,) = group_layers(viewer.layers, "translated")
     assert made.n_images == 4
 
@@ -131,6 +132,7 @@ def test_the_next_dock_can_be_set_up_before_it_starts(
     translating.guidance.setValue(2.5)
     mouse.click(translating.job_foot.button)
     until_ended(translating)
+    qtbot.waitUntil(lambda: latest_translation(viewer.layers) is not None)
     (made,) = group_layers(viewer.layers, "translated")
     assert made.infos[0][0].provenance["guidance"] == 2.5
 

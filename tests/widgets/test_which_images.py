@@ -188,7 +188,7 @@ def test_a_pattern_tells_conditions_and_what_is_wrong_with_it_is_told(
 def test_a_table_has_columns_and_a_root(dock: FineTuneWidget, table: Path, tmp_path: Path):
     data = dock.data
     data.folder.set_path(table)
-    assert "--condition-column" in data.summary.text()
+    assert "is called like a condition" in data.summary.text()
     assert not data.files.pattern.isVisibleTo(data.files.pattern.parentWidget())
 
     tick(data.files.columns, "what")

@@ -61,6 +61,7 @@ class GrowingTranslation:
         self._real, self._new, self._later = real, new, later
         self._stack: TranslatedStack = new.stack
         self._identity = ""
+        self._begun = False
         self._there = self._shown = 0
         self._told: Mapping[str, Any] | None = None
         self._going = False
@@ -108,7 +109,10 @@ class GrowingTranslation:
         if self._going:
             return
         self._going = True
-        steps = self._steps()
+        # At once, and not in the first step, which comes later: all images may be there by then.
+        self._identity = self._identity or uuid4().hex
+        turns.begin(self._viewer)
+        steps = self._steps(self._viewer)
         if self._later is None:
             for _ in steps:
                 pass
@@ -132,27 +136,27 @@ class GrowingTranslation:
 
         self._later(work)
 
-    def _steps(self) -> Iterator[None]:
+    def _steps(self, viewer: ViewerModel) -> Iterator[None]:
         """Add or change a layer in each step, until all that is there is shown."""
-        if not self._identity:
-            yield from self._begin()
-        while self._shown < self._there or self._told is not None:
-            yield from self._extend()
-        self._going = False
+        try:
+            if not self._begun:
+                yield from self._begin(viewer)
+            while self._shown < self._there or self._told is not None:
+                yield from self._extend()
+        finally:
+            self._going = False
+            turns.end(viewer)
 
-    def _begin(self) -> Iterator[None]:
-        self._identity, self._shown = uuid4().hex, self._there
-        self._new = named_apart(self._viewer.layers, self._new)
+    def _begin(self, viewer: ViewerModel) -> Iterator[None]:
+        self._begun, self._shown = True, self._there
+        self._new = named_apart(viewer.layers, self._new)
         new = self._first(self._there)
-        viewer = self._viewer
-        turns.begin(viewer)
         try:
             yield from adding_steps(viewer, self._real, new, self._identity, ())
         except Exception:
-            self._identity = ""  # whoever finishes this tries again, and tells why it fails
+            # Whoever finishes this tries again, and tells why it fails.
+            self._identity, self._begun = "", False
             raise
-        finally:
-            turns.end(viewer)
 
     def _first(self, count: int) -> NewTranslation:
         return replace(self._new, count=count, provenance=_first_of(self._new.provenance, count))
