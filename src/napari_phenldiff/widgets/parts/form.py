@@ -34,9 +34,6 @@ _LONGEST_WORD = "Reconstructed"
 _OF_FONT = (QEvent.Type.Polish, QEvent.Type.FontChange, QEvent.Type.StyleChange)
 """Events after which a widget may have another font."""
 
-_OF_ROOM = (QEvent.Type.Resize, QEvent.Type.LayoutRequest, *_OF_FONT)
-"""Events after which a row may have more or less room, also since a label has another font."""
-
 _LONG_ENTRY = "treated (200 images)    "
 """About as wide as what most fields hold, with the arrow of a list."""
 
@@ -265,6 +262,7 @@ class Form(QWidget):
         self._layout.setVerticalSpacing(4)
         self._layout.setHorizontalSpacing(8)
         self._long = False
+        self._label: QLabel | None = None
         self._layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self._layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
@@ -273,6 +271,7 @@ class Form(QWidget):
         # Qt shows a text without markup in one line, however long it is
         tooltip = textwrap.fill(tooltip, _TOOLTIP_COLUMNS, break_on_hyphens=False)
         label = _RowLabel(text)
+        self._label = self._label or label
         label.setToolTip(tooltip)
         label.setBuddy(field)
         field.setToolTip(tooltip)
@@ -294,15 +293,14 @@ class Form(QWidget):
     def event(self, event: QEvent | None) -> bool:
         """Follow the width of the dock, and the font, which comes from the style of the viewer."""
         done = super().event(event)
-        if event is not None and event.type() in _OF_ROOM:
-            self._wrap()
+        if event is not None and event.type() in (QEvent.Type.Resize, *_OF_FONT):
+            self.wrap()
         return done
 
-    def _wrap(self) -> None:
+    def wrap(self) -> None:
         """Put fields below their labels where there is no room beside them, in a large font say."""
         # The style of the viewer gives a font to labels and fields, and none to what holds them.
-        labels = self.findChildren(_RowLabel)
-        metrics = (labels[0] if labels else self).fontMetrics()
+        metrics = (self._label or self).fontMetrics()
         label = max(_LABEL_WIDTH, metrics.horizontalAdvance(_LONGEST_WORD))
         long = self.width() - label < metrics.horizontalAdvance(_LONG_ENTRY)
         if long != self._long:
@@ -324,6 +322,7 @@ class Form(QWidget):
 
     def clear(self) -> None:
         """Remove all rows."""
+        self._label = None
         while self._layout.rowCount():
             self._layout.removeRow(0)
 
@@ -344,6 +343,9 @@ class _RowLabel(QLabel):
             width = max(_LABEL_WIDTH, wanted)
             if width != self.minimumWidth():
                 self.setFixedWidth(width)
+            form = self.parentWidget()
+            if isinstance(form, Form):
+                form.wrap()  # which has no font of its own from the style
         return done
 
 
