@@ -51,14 +51,15 @@ def add_settings(
         add_setting(_group(parser, "advanced") if advanced else plain, setting)
 
 
-def add_setting(parser: argparse._ActionsContainer, setting: Setting) -> None:
-    """Add the option of a setting."""
+def add_setting(parser: argparse._ActionsContainer, setting: Setting, **how: Any) -> None:
+    """Add the option of a setting; with `how`, it is read as argparse is told by that."""
     kind, metavar = _reading(setting)
-    how: dict[str, Any] = (
-        {"action": argparse.BooleanOptionalAction}
-        if setting.kinds == (bool,)
-        else {"type": kind, "metavar": metavar}
-    )
+    if not how:
+        how = (
+            {"action": argparse.BooleanOptionalAction}
+            if setting.kinds == (bool,)
+            else {"type": kind, "metavar": metavar}
+        )
     parser.add_argument(
         setting.option, dest=setting.name, help=_help(setting), default=argparse.SUPPRESS, **how
     )

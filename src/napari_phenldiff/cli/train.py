@@ -114,15 +114,8 @@ def add_parser(commands: Any) -> None:
     options.add_settings(
         parser, TrainingConfig, leave_out=("conditions", "control", "method", "prompts")
     )
-    parser.add_argument(
-        settings_in(TrainingConfig)["prompts"].option,
-        dest="prompts",
-        action="append",
-        default=argparse.SUPPRESS,
-        metavar="NAME=TEXT",
-        help="text that the tokens of a condition start from, as the base's text encoder reads it; "
-        "may be given for several conditions (default: none)",
-    )
+    prompts = settings_in(TrainingConfig)["prompts"]
+    options.add_setting(parser, prompts, action="append", metavar="NAME=TEXT")
     group = parser.add_argument_group(
         "controls, for `phenldiff evaluate`",
         "Train a run whose conditions do not differ, on the images of the run that is evaluated.",

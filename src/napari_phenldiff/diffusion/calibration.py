@@ -89,18 +89,21 @@ def calibrating(
         raise ValueError("the autoencoder mixes image channels")
     asked = [i for i, given in enumerate(translator.given_channels(coefficients)) if not given]
 
+    def asked_of(latents: torch.Tensor) -> torch.Tensor:
+        """Return the channels that are not given, ``(N, C, coefficients, Y, X)``."""
+        return latents.unflatten(1, (-1, coefficients))[:, asked].cpu()
+
     def described(latents: torch.Tensor) -> torch.Tensor:
-        planes = latents.unflatten(1, (-1, coefficients))[:, asked].flatten(1, 2)
-        return describe_all(planes.cpu(), coefficients).double()
+        return describe_all(asked_of(latents).flatten(1, 2), coefficients).double()
 
     unknown = unknown[:MOST_TILES]
     real = [torch.cat([described(some) for some in in_batches(one)]) for one in (sources, targets)]
-    first = unknown[:1].unflatten(1, (-1, coefficients))[:, asked].flatten(1, 2)
-    structure = describe_structure(first.cpu(), coefficients).shape[1] if coefficients >= 3 else 0
+    first = asked_of(unknown[:1]).flatten(1, 2)
+    structure = describe_structure(first, coefficients).shape[1] if coefficients >= 3 else 0
     judge = _TrialScorer(described(unknown), *real, structure=structure)
 
     def local_means(latents: torch.Tensor) -> torch.Tensor:
-        return latents.unflatten(1, (-1, coefficients))[:, asked, 0].flatten(2).cpu().double()
+        return asked_of(latents)[:, :, 0].flatten(2).double()
 
     laid_out = local_means(unknown)
     inversion = translator.invert(unknown, config)

@@ -55,7 +55,7 @@ class Measured:
         """Compare the same images before and after."""
         values = self.values(before), self.values(after)
         a, b = self.by_well([image.name for image in before], *values)
-        return Effect.from_comparison(compare(a, b, paired=True))
+        return paired_effect(a, b)
 
     def by_well(
         self, names: Sequence[str], before: np.ndarray, after: np.ndarray
@@ -71,6 +71,11 @@ class Measured:
         ]
         table = np.array(pairs, float).reshape(-1, 2)
         return table[:, 0], table[:, 1]
+
+
+def paired_effect(before: np.ndarray, after: np.ndarray) -> Effect:
+    """Compare values ``(N,)`` of the same images, or wells, before and after."""
+    return Effect.from_comparison(compare(before, after, paired=True))
 
 
 def null_config(config: TranslationConfig) -> TranslationConfig:

@@ -17,6 +17,7 @@ from napari_phenldiff.evaluation.controls import (
     control_effect,
     is_reconstruction,
     null_config,
+    paired_effect,
 )
 from napari_phenldiff.evaluation.cycle import (
     Translated,
@@ -313,7 +314,7 @@ def evaluate(
         table.loc[row & (table["note"] == ""), "note"] = recovered.reason
     # The images to be translated are the first of the real ones.
     real = measurement.values(names["source"])[: len(sources)]
-    null_effect = _paired(
+    null_effect = paired_effect(
         *measured.by_well([i.name for i in sources], real, measurement.values(names["null"]))
     )
     false: dict[str, tuple[Effect, ...]] = {}
@@ -456,12 +457,6 @@ def _group_names(translation: TranslationConfig) -> dict[str, str]:
             name = f"{name} (model)"
         names[kind] = name
     return names
-
-
-def _paired(before: np.ndarray, after: np.ndarray) -> Effect:
-    from napari_phenldiff.measurement.statistics.compare import compare
-
-    return Effect.from_comparison(compare(before, after, paired=True))
 
 
 def _recovered(row: Mapping[str, Any], real: Effect, rules: Rules) -> Recovered:

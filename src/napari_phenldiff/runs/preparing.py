@@ -159,18 +159,17 @@ def _whole_wells(
         )
     ):
         return experiment, None
-    known = {name: list(names) for name, names in wells.items()}
     if asked != "auto":
         for name in images:
-            _check_wells(name, known.get(name), asked)
-        return _without(experiment, known, _held(known, asked, config.seed), config)
+            _check_wells(name, wells.get(name), asked)
+        return _without(experiment, wells, _held(wells, asked, config.seed), config)
     for number in (WELLS_OF_A_VERDICT, 1):
-        held = _held(known, number, config.seed, part=0.1)
+        held = _held(wells, number, config.seed, part=0.1)
         if all(
             sum(well in held for well in names) <= _MOST_HELD_OUT * len(names)
-            for names in known.values()
+            for names in wells.values()
         ):
-            return _without(experiment, known, held, config)
+            return _without(experiment, wells, held, config)
     return experiment, None
 
 

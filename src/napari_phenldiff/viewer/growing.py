@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,15 +17,13 @@ from napari_phenldiff.viewer.results import (
     made_before,
     named_apart,
 )
-from napari_phenldiff.viewer.turns import Later, turns
+from napari_phenldiff.viewer.turns import Later, in_turns
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
     from napari_phenldiff.viewer.translated_stack import TranslatedStack
-
-_log = logging.getLogger(__name__)
 
 
 class GrowingTranslation:
@@ -111,30 +108,7 @@ class GrowingTranslation:
         self._going = True
         # At once, and not in the first step, which comes later: all images may be there by then.
         self._identity = self._identity or uuid4().hex
-        turns.begin(self._viewer)
-        steps = self._steps(self._viewer)
-        if self._later is None:
-            for _ in steps:
-                pass
-        else:
-            self._turn(steps)
-
-    def _turn(self, steps: Iterator[None]) -> None:
-        assert self._later is not None
-
-        def work() -> None:
-            try:
-                next(steps)
-            except StopIteration:
-                pass
-            except Exception:
-                # Layers or the viewer may be gone by now, and nobody catches what a timer raises.
-                self._going = False
-                _log.exception("translated images could not be shown")
-            else:
-                self._turn(steps)
-
-        self._later(work)
+        in_turns(self._viewer, self._steps(self._viewer), self._later)
 
     def _steps(self, viewer: ViewerModel) -> Iterator[None]:
         """Add or change a layer in each step, until all that is there is shown."""
@@ -145,7 +119,6 @@ class GrowingTranslation:
                 yield from self._extend()
         finally:
             self._going = False
-            turns.end(viewer)
 
     def _begin(self, viewer: ViewerModel) -> Iterator[None]:
         self._begun, self._shown = True, self._there

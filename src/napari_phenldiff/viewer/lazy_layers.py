@@ -11,6 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -177,40 +178,60 @@ class ImageStack:
 
     def layer_data(self, channel: int) -> da.Array:
         """Return the images of a channel, to be read one by one."""
-        import dask.array
-
         name = f"images-{self._key}-{channel}"
-        array = dask.array.from_array(
-            _Channel(self, channel),
-            chunks=(1, *self.shape[1:]),
-            name=name,
-            asarray=False,
-            fancy=False,
-            meta=np.empty((0,) * len(self.shape), self.first.data.dtype),
-        )
+        dtype = self.first.data.dtype
+        array = read_one_by_one(name, self.shape, dtype, partial(self._channel, channel))
         _STACKS[name] = self
         return array
 
+    def _channel(self, channel: int, place: int) -> np.ndarray:
+        """Return one channel of one image, with its z planes if there are several."""
+        planes = [plane.data[channel] for plane in self.planes(place)]
+        return np.stack(planes) if len(planes) > 1 else planes[0]
 
-class _Channel:
+
+def read_one_by_one(
+    name: str, shape: tuple[int, ...], dtype: np.dtype[Any], read: Callable[[int], np.ndarray]
+) -> da.Array:
+    """Return an array whose images are read when they are looked at.
+
+    Parameters
+    ----------
+    name : str
+        Of the array, as no other one is called.
+    shape : tuple of int
+        The first axis is that of the images.
+    dtype : numpy.dtype
+    read : callable
+        Returns the image at a place.
+    """
+    import dask.array
+
+    return dask.array.from_array(
+        _Images(shape, dtype, read),
+        chunks=(1, *shape[1:]),
+        name=name,
+        asarray=False,
+        fancy=False,
+        meta=np.empty((0,) * len(shape), dtype),
+    )
+
+
+class _Images:
     """What dask takes the chunks from."""
 
-    def __init__(self, stack: ImageStack, channel: int) -> None:
-        self._stack, self._channel = stack, channel
-        self.shape = stack.shape
-        self.ndim = len(self.shape)
-        self.dtype = stack.first.data.dtype
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], read: Callable[[int], np.ndarray]
+    ) -> None:
+        self.shape, self.ndim, self.dtype = shape, len(shape), dtype
+        self._read = read
 
     def __getitem__(self, key: Any) -> np.ndarray:
         first, *rest = key if isinstance(key, tuple) else (key,)
         if isinstance(first, slice):
-            places = range(*first.indices(len(self._stack)))
-            return np.stack([self._image(place) for place in places])[(slice(None), *rest)]
-        return self._image(int(first))[tuple(rest)]
-
-    def _image(self, place: int) -> np.ndarray:
-        planes = [plane.data[self._channel] for plane in self._stack.planes(place)]
-        return np.stack(planes) if len(planes) > 1 else planes[0]
+            places = range(*first.indices(self.shape[0]))
+            return np.stack([self._read(place) for place in places])[(slice(None), *rest)]
+        return self._read(int(first))[tuple(rest)]
 
 
 _STACKS: WeakValueDictionary[str, ImageStack] = WeakValueDictionary()

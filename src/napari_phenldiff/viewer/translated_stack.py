@@ -12,6 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -192,36 +193,12 @@ class TranslatedStack:
         """
         if not self.is_lazy:
             return self._arrays[role][channel, :count]
-        import dask.array
-
-        return dask.array.from_array(
-            _Planes(self, role, channel, count),
-            chunks=(1, *self.first.shape),
-            name=f"translated-{self._key}-{role}-{channel}-{count}",
-            asarray=False,
-            fancy=False,
-            meta=np.empty((0, 0, 0), self._dtype(role)),
+        return lazy_layers.read_one_by_one(
+            f"translated-{self._key}-{role}-{channel}-{count}",
+            (count, *self.first.shape),
+            self._dtype(role),
+            partial(self.plane, role, channel),
         )
-
-
-class _Planes:
-    """What dask takes the chunks from."""
-
-    def __init__(self, stack: TranslatedStack, role: Role, channel: int, count: int) -> None:
-        self._stack, self._role, self._channel = stack, role, channel
-        self.shape = (count, *stack.first.shape)
-        self.ndim = 3
-        self.dtype = stack._dtype(role)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        first, *rest = key if isinstance(key, tuple) else (key,)
-        if isinstance(first, slice):
-            places = range(*first.indices(self.shape[0]))
-            return np.stack([self._plane(place) for place in places])[(slice(None), *rest)]
-        return self._plane(int(first))[tuple(rest)]
-
-    def _plane(self, place: int) -> np.ndarray:
-        return self._stack.plane(self._role, self._channel, place)
 
 
 def _keep(path: Path, kept: Path) -> None:

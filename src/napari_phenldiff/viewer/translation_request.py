@@ -261,15 +261,20 @@ def read_output(request: TranslationRequest, names: list[str], out: Path) -> Tra
         kinds[kind] = tuple(
             replace(image, name=image.name.partition("_")[2], path=None) for image in images
         )
-    fewer = request.field is None and len(names) < request.group.n_images
-    shown = request.group.one_layer_per_channel and not fewer
-    originals = () if shown else tuple(request.images())
+    originals = tuple(request.images()) if _lacks_real_layers(request, names) else ()
     return TranslationResult(
         kinds["translated"],
         kinds["reconstructed"],
         originals,
         provenance_of(request, names) | record_of(out),
     )
+
+
+def _lacks_real_layers(request: TranslationRequest, names: Sequence[str]) -> bool:
+    """Whether no layers show just these images, channel by channel."""
+    assert request.group is not None
+    fewer = request.field is None and len(names) < request.group.n_images
+    return fewer or not request.group.one_layer_per_channel
 
 
 def provenance_of(request: TranslationRequest, names: list[str]) -> dict[str, Any]:
@@ -325,7 +330,7 @@ def translation_to_come(request: TranslationRequest, names: list[str], out: Path
     """
     assert request.group is not None
     folders: dict[Role, Path] = {kind: out / kind for kind in ("reconstructed", "translated")}
-    if not request.group.one_layer_per_channel or len(names) < request.group.n_images:
+    if _lacks_real_layers(request, names):
         folders["original"] = out / IMAGES_NAME
     sites, places = request.group.infos[0][0].sites, [_place_of(name) for name in names]
     return NewTranslation(
