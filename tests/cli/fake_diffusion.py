@@ -2,8 +2,8 @@
 
 "Training" counts to the number of steps and keeps the count; "translating" turns each image into
 its negative. The environment variable FAKE_DIFFUSION makes it fail on purpose, hang, or take its
-time (``slow``). Run as a script, this is ``phenldiff`` with the stand-in in place, for tests that
-need a real process.
+time (``slow``, or ``wait u2 u3`` for the images named). Run as a script, this is ``phenldiff`` with
+the stand-in in place, for tests that need a real process.
 """
 
 from __future__ import annotations
@@ -136,6 +136,10 @@ class Translator:
                 _fail(how)
             if how == "slow":
                 time.sleep(0.2)
+            if how.startswith("wait") and image.name in how.split():
+                waiting = time.monotonic()
+                while not self.should_stop() and time.monotonic() - waiting < 5:
+                    time.sleep(0.02)
             if how.startswith("die") and image.name == how.removeprefix("die "):
                 os._exit(9)
             if self.should_stop():

@@ -436,7 +436,8 @@ def test_what_was_done_before_a_failure_is_kept_and_accounted_for(
     assert "not enough memory" in last.message
 
 
-def test_ctrl_c_leaves_whole_files_and_an_account(data, trained, tmp_path, start):
+def test_ctrl_c_leaves_whole_files_and_an_account(data, trained, tmp_path, start, monkeypatch):
+    monkeypatch.setenv("FAKE_DIFFUSION", "wait u2")  # so that it is not done before the signal
     out = tmp_path / "out"
     process = start("translate", trained, data, *NAMES, "--out", out)
     deadline = time.monotonic() + 30
@@ -537,13 +538,15 @@ def test_a_killed_translation_goes_on_where_it_was(
     assert not (out / "images.jsonl").exists()
 
 
-def test_a_stopped_translation_goes_on_too(data, trained, tmp_path, start, phenldiff):
+def test_a_stopped_translation_goes_on_too(data, trained, tmp_path, start, monkeypatch, phenldiff):
+    monkeypatch.setenv("FAKE_DIFFUSION", "wait u2")  # so that it is not done before the signal
     out = tmp_path / "out"
     process = start("translate", trained, data, *NAMES, "--out", out)
     wait_for(out / "translated" / "u0.tif")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143
+    monkeypatch.delenv("FAKE_DIFFUSION")
     code, said, _ = phenldiff("translate", trained, data, *NAMES, "--out", out)
     assert code == 0
     assert "were done before" in said
