@@ -7,7 +7,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_phenldiff.viewer.turns import add_quietly, adding, in_turns, turns
+from napari_phenldiff.viewer.turns import add_quietly, adding, in_turns, remove_layers, turns
 
 
 def test_layers_come_one_in_a_turn_and_the_selection_stays(viewer: ViewerModel):
@@ -81,3 +81,18 @@ def test_a_collector_that_is_off_stays_off(viewer: ViewerModel):
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("collect", "passes"), [(True, 1), (False, 0)])
+def test_layers_are_removed_with_one_pass_of_the_collector_or_none(
+    viewer: ViewerModel, collect, passes
+):
+    layers = [viewer.add_image(np.zeros((4, 4)), name=name) for name in "abc"]
+    elsewhere = Image(np.zeros((4, 4)))
+    frozen: list[bool] = []
+    viewer.layers.events.removed.connect(lambda: frozen.append(gc.get_freeze_count() > 0))
+    remove_layers(viewer, [*layers, elsewhere], collect=collect)
+    assert not viewer.layers
+    assert len(frozen) == 3
+    assert frozen.count(False) == passes, "napari's pass finds nothing in what is frozen"
+    assert gc.get_freeze_count() == 0

@@ -21,6 +21,7 @@ from napari_phenldiff.viewer.given_labels import NOT_GIVEN_METADATA_KEY
 from napari_phenldiff.viewer.image_places import FieldImages, Lot
 from napari_phenldiff.viewer.measuring import MeasuringRequest
 from napari_phenldiff.viewer.threshold_cache import thresholds
+from napari_phenldiff.viewer.turns import remove_layers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -233,7 +234,7 @@ def show_preview(viewer: ViewerModel, preview: ObjectPreview, new: Labels | None
     layer = preview_layer(viewer)
     data = preview.lot.like_layer(preview.labels[None])
     if layer is not None and layer.ndim != data.ndim:
-        viewer.layers.remove(layer)
+        remove_layers(viewer, [layer], collect=False)
         layer = None
     if layer is None:
         selected = set(viewer.layers.selection)
@@ -251,7 +252,7 @@ def remove_preview(viewer: ViewerModel) -> None:
     """Remove the layer with the preview, if there is one."""
     layer = preview_layer(viewer)
     if layer is not None:
-        viewer.layers.remove(layer)
+        remove_layers(viewer, [layer], collect=False)
 
 
 def _colours() -> Any:

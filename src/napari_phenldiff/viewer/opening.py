@@ -27,6 +27,7 @@ from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.layer_info import LayerInfo
 from napari_phenldiff.viewer.reader import PathOrPaths
 from napari_phenldiff.viewer.shown_name import tell_names
+from napari_phenldiff.viewer.turns import remove_layers
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -101,9 +102,8 @@ def _read_with_folder(files: list[Path], viewer: Any) -> list[LayerDataTuple]:
     known = [file for layers in before.values() for file in _files(layers[0])]
     wanted = list(dict.fromkeys([*known, *files]))
     made = _read(wanted)
-    for layers in before.values():
-        for layer in layers:
-            viewer.layers.remove(layer)
+    if viewer is not None:
+        remove_layers(viewer, [layer for layers in before.values() for layer in layers])
     identity = uuid.uuid4().hex
     for data, arguments, _ in made:
         entry = arguments["metadata"][LAYER_METADATA_KEY]

@@ -24,7 +24,7 @@ from napari_phenldiff.viewer.colors import channel_colormaps
 from napari_phenldiff.viewer.layer_data import spatial_arguments
 from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
 from napari_phenldiff.viewer.results import LINKED_ATTRIBUTES
-from napari_phenldiff.viewer.turns import Later, undisturbed
+from napari_phenldiff.viewer.turns import Later, remove_layers, undisturbed
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -104,8 +104,7 @@ class PreviewLayers:
         self._wanted = wanted
         viewer = self._viewer()
         if viewer is not None and not wanted:
-            for layer in self.layers:
-                viewer.layers.remove(layer)
+            remove_layers(viewer, self.layers)
         self._layers.clear()
         self._waiting.clear()
         if wanted:

@@ -29,7 +29,7 @@ from napari_phenldiff.viewer.layer_data import Limits, display_limits, layer_arg
 from napari_phenldiff.viewer.layer_groups import LayerInfo, Role, is_plain_image
 from napari_phenldiff.viewer.preferences import preferences
 from napari_phenldiff.viewer.translated_stack import TranslatedStack
-from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns
+from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns, remove_layers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -188,9 +188,9 @@ def adding_steps(
     before: Sequence[Layer],
 ) -> Iterator[None]:
     """Remove or add a layer in each step; see `add_translation`."""
-    for layer in before:
+    for number, layer in enumerate(before, 1):
         if layer in viewer.layers:
-            viewer.layers.remove(layer)
+            remove_layers(viewer, [layer], collect=number == len(before))
             yield
     channels = new.channel_names
     # Of the layer as it lies now: it may have been moved since the images were taken.

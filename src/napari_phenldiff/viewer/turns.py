@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -106,6 +106,43 @@ def add_quietly(viewer: ViewerModel, layer: Layer) -> Iterator[None]:
     if shown:
         yield
         layer.visible = True
+
+
+def remove_layers(viewer: ViewerModel, layers: Iterable[Layer], *, collect: bool = True) -> None:
+    """Remove layers, with one pass of the garbage collector, or with none, in place of one each.
+
+    napari calls it whenever a layer is removed, and a pass over all that a window holds takes a
+    tenth of a second or two.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Whose layers they are.
+    layers : iterable of napari layers
+        Which; those that the viewer does not have are passed over.
+    collect : bool
+        False for what is small: its memory may wait for the next pass.
+    """
+    there = [layer for layer in layers if layer in viewer.layers]
+    kept = there[-1:] if collect else []
+    with _frozen():
+        for layer in there[: len(there) - len(kept)]:
+            viewer.layers.remove(layer)
+    for layer in kept:
+        viewer.layers.remove(layer)
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """Let the garbage collector find nothing to look at."""
+    ours = not gc.get_freeze_count()
+    if ours:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if ours:
+            gc.unfreeze()
 
 
 @contextmanager
