@@ -204,7 +204,7 @@ def test_processes_do_not_outlive_who_has_started_them(
     process.kill()
     assert all_gone(members)
     assert Run.open(run).state == "stopped"
-    assert not list(scratch.glob("phenldiff_*"))
+    assert not list(scratch.glob("phenldiff-*"))
 
 
 def test_what_several_processes_cannot_do_is_refused(images, tiny_base, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from napari_phenldiff.jobs.session_host import serve
 from napari_phenldiff.runs.events import Event, Failed, append_event
 from napari_phenldiff.runs.failures import explain
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.scratch import join_scratch
 
 
 def add_parser(commands: Any) -> None:
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
+    join_scratch(args.request.parent)  # napari may be closed before this ends
     return carry_out(read_request(args.request), args.request.parent)
 
 

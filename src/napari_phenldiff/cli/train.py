@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from napari_phenldiff.jobs.training import new_run, train_new
 from napari_phenldiff.runs.baseline_config import CONFIGS, AnyTrainingConfig, PhenDiffConfig
 from napari_phenldiff.runs.config import TrainingConfig, validated
 from napari_phenldiff.runs.folder import Run, check_output_folder
+from napari_phenldiff.runs.scratch import scratch
 from napari_phenldiff.settings import option_of, settings_in
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ def _launch(args: argparse.Namespace) -> int:
     folder = args.resume or args.out or Path("RUN")
     os.environ[LAUNCHER] = str(os.getpid())
     resume = f"phenldiff train --resume {folder} --processes {args.processes}"
-    with tempfile.TemporaryDirectory(prefix="phenldiff_") as scratch:
-        os.environ[SCRATCH] = scratch
-        return launch(args.processes, args.given, resume=resume, scratch=Path(scratch))
+    with scratch("processes") as aside:
+        os.environ[SCRATCH] = str(aside)
+        return launch(args.processes, args.given, resume=resume, scratch=aside)
 
 
 def _take_part(args: argparse.Namespace) -> int:

@@ -5,8 +5,6 @@ This is the part that needs no Qt: a generator of events, to be iterated in a th
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from napari_phenldiff.jobs.telling import ShouldStop, never
 from napari_phenldiff.runs import lock
 from napari_phenldiff.runs.contents import LOCK_NAME
 from napari_phenldiff.runs.events import Event, Failed, Finished, Loading
+from napari_phenldiff.runs.scratch import make_scratch, remove_scratch
 
 PATIENCE = 30.0
 """Seconds that a process has for ending after its last event."""
@@ -130,7 +129,7 @@ class BackgroundJob:
             Ends the watching, not the process, when it returns True: the process goes on when the
             viewer is closed, and its results are found again.
         """
-        aside = Path(tempfile.mkdtemp(prefix="phenldiff-job-"))
+        aside = make_scratch("job")
         try:
             if preparing:
                 yield Loading(preparing)
@@ -148,7 +147,7 @@ class BackgroundJob:
             yield from self._followed(events, asked.start, should_stop)
         finally:
             if self._process is None or self._process.poll() is not None:
-                shutil.rmtree(aside, ignore_errors=True)
+                remove_scratch(aside)
 
     def join(
         self, events: Path, *, start: int = 0, should_stop: ShouldStop = never

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.telling import ShouldStop, never
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.scratch import scratch
 
 LAUNCHER = "PHENLDIFF_LAUNCHER"
 """Environment variable with the id of the process that has started this one, as one of several."""
@@ -95,8 +95,8 @@ def take_part(
 @contextmanager
 def _own_copy(run: Run) -> Iterator[Run]:
     """Give a copy of what a training reads of its run, into which it may write what it likes."""
-    with tempfile.TemporaryDirectory(prefix="phenldiff_") as scratch:
-        folder = Path(scratch) / run.path.name
+    with scratch("copy") as aside:
+        folder = aside / run.path.name
         folder.mkdir()
         for name in _COPIED:
             if (run.path / name).is_file():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from napari_phenldiff.jobs.background import Launch, launcher
 from napari_phenldiff.jobs.requests import REQUEST_NAME, SessionRequest
 from napari_phenldiff.jobs.session import Session
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.runs.scratch import make_scratch, remove_scratch
 from napari_phenldiff.viewer.preferences import Preferences, preferences
 
 _MAX_KEPT = 3
@@ -88,7 +87,7 @@ class ViewerSession:
         self._kept.clear()
         if self._session is not None:
             self._session.close()
-            shutil.rmtree(self._session.folder, ignore_errors=True)
+            remove_scratch(self._session.folder)
             self._session = None
 
 
@@ -98,7 +97,7 @@ def _key(run: Run, wishes: Preferences, base_at: Path | None) -> tuple[Any, ...]
 
 
 def _new_session(run: Path, wishes: Preferences, base_at: Path | None) -> Session:
-    folder = Path(tempfile.mkdtemp(prefix="phenldiff-session-"))
+    folder = make_scratch("session")
     request = SessionRequest(
         run=run,
         folder=folder,

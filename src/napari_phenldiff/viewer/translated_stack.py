@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_image
+from napari_phenldiff.runs.scratch import make_scratch, remove_scratch
 from napari_phenldiff.viewer import lazy_layers
 from napari_phenldiff.viewer.differences import difference
 from napari_phenldiff.viewer.layer_data import Limits, display_limits
@@ -140,9 +140,9 @@ class TranslatedStack:
         shapes = (self.first.n_channels, len(self.files), *self.first.shape)
         size = sum(int(np.prod(shapes)) * self._dtype(role).itemsize for role in roles)
         if len(self.files) > lazy_layers.MOST_FILES or size > lazy_layers.MOST_BYTES:
-            self._kept = Path(tempfile.mkdtemp(prefix="phenldiff-translated-"))
+            self._kept = make_scratch("translated")
             # The layers hold this, and the files are of no use without them.
-            weakref.finalize(self, shutil.rmtree, self._kept, ignore_errors=True)
+            weakref.finalize(self, remove_scratch, self._kept)
             for role in self._folders:
                 (self._kept / role).mkdir()
         else:
