@@ -55,6 +55,13 @@ def test_what_one_image_clips_is_counted_over_all():
     assert surveyed(*reversed(rows)) == (told,)
 
 
+def test_what_a_model_left_as_it_was_is_no_copy():
+    names = ("x", "reconstructed", "translated")
+    assert surveyed(*((name, image(name)) for name in names)) == ()
+    (told,) = surveyed(*((name, image(name)) for name in (*names, "y")))
+    assert told == "1 image is in more than one condition."
+
+
 def test_facts_come_from_other_processes():
     images = [("x", image("a", top=255)), ("y", image("b", top=255))]
     facts = [(name, pickle.loads(pickle.dumps(ImageFacts.of(one)))) for name, one in images]

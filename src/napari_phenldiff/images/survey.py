@@ -25,6 +25,10 @@ _MUCH_CLIPPED = 0.003
 """Fraction of the pixels of a channel; "enhance contrast" in ImageJ clips 0.0035."""
 
 
+MADE = ("reconstructed", "translated")
+"""The groups of images that a model makes: the names of their folders, and of their layers."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What a survey takes note of in one image.
@@ -159,7 +163,8 @@ class Survey:
         return found
 
     def _about_copies(self) -> list[str]:
-        shared = sum(len(names) > 1 for names in self._homes.values())
+        # What a model leaves as it was, an empty tile for one, is a copy with good reason.
+        shared = sum(len(names.difference(MADE)) > 1 for names in self._homes.values())
         if not shared:
             return []
         verb = "is" if shared == 1 else "are"

@@ -10,11 +10,8 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import composed, quoted
+from napari_phenldiff.images.survey import MADE
 from napari_phenldiff.jobs.inputs import ImageFiles
-
-MADE = ("reconstructed", "translated")
-"""What a model makes: the names of the folders, and the kinds in the files themselves."""
-
 
 ROLES = ("source", "target", *MADE)
 """What a group of images can be in a comparison."""

@@ -19,6 +19,7 @@ from napari_phenldiff.images.omezarr_write import (
     write_plate,
 )
 from napari_phenldiff.images.places import well_named
+from napari_phenldiff.images.survey import MADE
 from napari_phenldiff.jobs.translation_files import FileToTranslate
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ Format = Literal["tiff", "ome-zarr"]
 """TIFFs called like their sources, or one plate of OME-Zarr for each kind."""
 
 FORMATS: tuple[Format, ...] = get_args(Format)
-
-KINDS = ("reconstructed", "translated")
-"""What is made of an image, and the folders that it is written into."""
 
 
 class Output(Protocol):
@@ -84,7 +82,7 @@ class TiffFolders:
 
     def begin(self) -> None:
         """Remove what a killed process has left half written."""
-        for kind in (*KINDS, "."):
+        for kind in (*MADE, "."):
             remove_leftovers(self.folder / kind)
 
     def write(
@@ -101,7 +99,7 @@ class TiffFolders:
 
     def holds(self, file: FileToTranslate) -> bool:
         """Whether the TIFFs of a file are there."""
-        return all((self.folder / kind / file.output_name).is_file() for kind in KINDS)
+        return all((self.folder / kind / file.output_name).is_file() for kind in MADE)
 
     def end(self) -> None:
         """Remove what workers that were ended have left half written."""
@@ -191,7 +189,7 @@ class ZarrPlates:
     def begin(self) -> None:
         """Remove what a killed process has left half written."""
         remove_leftovers(self.folder)
-        for kind in KINDS:
+        for kind in MADE:
             for inner in (".", *{place.well for place in self.places.values()}):
                 remove_leftovers(self.plate(kind) / inner)
 
@@ -214,12 +212,12 @@ class ZarrPlates:
     def holds(self, file: FileToTranslate) -> bool:
         """Whether the fields of a file are there."""
         place = self.places[file.output_name]
-        return all(has_field(self.plate(kind), place) for kind in KINDS)
+        return all(has_field(self.plate(kind), place) for kind in MADE)
 
     def end(self) -> None:
         """Make plates of the fields that are there."""
         self.begin()
-        for kind in KINDS:
+        for kind in MADE:
             name = f"{self.name} {kind}"
             write_plate(self.plate(kind), name, self.places.values())
 

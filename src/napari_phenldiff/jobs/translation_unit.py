@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.survey import MADE
 from napari_phenldiff.jobs.cell_count import NucleiCounter
 from napari_phenldiff.jobs.translation_files import FailedFile, FileToTranslate, Unit
-from napari_phenldiff.jobs.translation_output import KINDS, Output
+from napari_phenldiff.jobs.translation_output import Output
 from napari_phenldiff.runs.config import TranslationConfig
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _written(recipe: Recipe, file: FileToTranslate, translations: list[Translati
         "source_sha256": hashes,
         "residuals": [_finite(t.residual) for t in translations],
     }
-    for kind in KINDS:
+    for kind in MADE:
         planes = [getattr(translation, kind) for translation in translations]
         recipe.output.write(kind, file, planes, {"kind": kind, **provenance})
     counter = recipe.counter

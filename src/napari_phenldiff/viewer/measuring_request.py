@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.survey import MADE
 from napari_phenldiff.images.wells import check_wells
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.profiles.channels import with_channels
@@ -22,7 +23,7 @@ from napari_phenldiff.viewer.given_labels import GivenByLayers, LabelsSnapshot
 from napari_phenldiff.viewer.image_places import FieldImages, parts_of
 from napari_phenldiff.viewer.layer_groups import LayerGroup
 
-RECONSTRUCTED, TRANSLATED = "reconstructed", "translated"
+RECONSTRUCTED, TRANSLATED = MADE
 """Names of the groups that the model made, in tables and figures."""
 
 
