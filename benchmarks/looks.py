@@ -72,9 +72,11 @@ def lead_through(viewer: napari.Viewer, run: Path) -> None:
     for title in TITLES[1:]:
         before, dock = dock, None
         before.next.go.click()
-        spin(20, lambda title=title: panel(viewer, title) is not None)
+        spin(120, lambda title=title: panel(viewer, title) is not None)
         dock = panel(viewer, title)
-        spin(20, lambda dock=dock: dock.job_foot.job is not None)
+        spin(120, lambda dock=dock: dock.job_foot.job is not None)
+        if dock.job_foot.job is None:
+            raise SystemExit(f"{title} does not start: {dock.job_foot.message.text()}")
         wait_for(dock.job_foot.job, viewer)
         spin(5, before.next.go.isVisible)
 
