@@ -170,8 +170,10 @@ def test_on_a_terminal_there_is_a_bar(capsys, monkeypatch):
 def test_the_end_is_told(capsys):
     report(Progress(1, 2, "a"), Finished(2))
     report(Step(3, 9, 0.5), Finished(3, stopped=True))
+    report(Step(300, 300, 0.5), Progress(4, 6, "guidance", unit="trial"), Finished(300))
     report(Failed("told by the command"))
     text = capsys.readouterr().out
     assert "Finished after 2 images." in text
     assert "Stopped after 3 steps." in text
+    assert "Finished after 300 steps." in text
     assert "told by the command" not in text

@@ -50,6 +50,7 @@ class Reporter:
     def __init__(self) -> None:
         self._bar: Any = None
         self._what = ""
+        self._trained = False
         self._last_line = -SECONDS_BETWEEN_LINES
 
     def __enter__(self) -> Reporter:
@@ -77,13 +78,16 @@ class Reporter:
             case Warned(message):
                 self._write(f"warning: {message}")
             case Step(step, total, loss, left):
+                self._trained = True
                 self._advance("step", step, total, f"loss {loss:.4f}", left)
             case Progress(done, total, message, left, unit, part):
                 self._advance(unit, done, total, message, left, part)
             case Finished(step, stopped):
                 self.__exit__(None, None, None)
                 how = "Stopped" if stopped else "Finished"
-                say(f"{how} after {count(step, self._what)}." if self._what else f"{how}.")
+                # What comes after the last step, such as trials of a guidance, is not counted.
+                what = "step" if self._trained else self._what
+                say(f"{how} after {count(step, what)}." if what else f"{how}.")
             case Failed():
                 self.__exit__(None, None, None)
 
