@@ -1,7 +1,7 @@
 """Pictures of all docks in both themes, in two sizes of the window, and with a large font.
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/looks.py DATA --out DIR
-        [--images 8] [--only dark-1280,light-1600]
+        [--images 24] [--only dark-1280,light-1600]
 
 DATA is a folder with a sub-folder of TIFFs per condition, of which a few images are opened. The
 docks are led through the guided way with the stand-in of the tests in place of the model, so the
@@ -169,7 +169,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=8, help="of each condition")
+    parser.add_argument("--images", type=int, default=24, help="of each condition")
     parser.add_argument("--only", default="", help="looks, such as dark-1280,light-1280-font16")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -365,7 +365,7 @@ def test_many_warnings_leave_room_for_the_rest(qtbot):
     label.setText("one line")
     qtbot.waitUntil(lambda: 0 < capped.height() < 2 * capped.fontMetrics().lineSpacing() + 4)
     label.setText("\n".join(["a line"] * 30))
-    most = 4 * label.fontMetrics().lineSpacing()
+    most = 4 * label.fontMetrics().lineSpacing() + 4  # what a theme may draw around it
     qtbot.waitUntil(lambda: capped.height() == most)
     label.setVisible(False)
     qtbot.waitUntil(lambda: capped.height() <= 1)
@@ -375,6 +375,27 @@ def test_many_warnings_leave_room_for_the_rest(qtbot):
     qtbot.addWidget(empty)
     empty.show()
     assert empty.maximumHeight() == 0
+
+
+def test_sentences_grow_into_the_room_that_the_form_leaves(qtbot):
+    panel = Panel()
+    qtbot.addWidget(panel)
+    form = panel.section("Form")
+    form.row("Row", QSpinBox(), "A value.")
+    first, second = note("\n".join(["a line"] * 12)), note("\n".join(["a line"] * 12))
+    areas = [Capped(first), Capped(second)]
+    for area in areas:
+        panel.foot.addWidget(area)
+    panel.resize(400, 200)
+    panel.show()
+    line = first.fontMetrics().lineSpacing()
+    qtbot.waitUntil(lambda: [area.height() for area in areas] == [4 * line + 4] * 2)
+    panel.resize(400, 1000)
+    qtbot.waitUntil(lambda: [area.height() for area in areas] == [12 * line + 4] * 2)
+    second.setText("\n".join(["a line"] * 20))
+    qtbot.waitUntil(lambda: areas[1].height() == 20 * line + 4)
+    panel.resize(400, 200)
+    qtbot.waitUntil(lambda: [area.height() for area in areas] == [4 * line + 4] * 2)
 
 
 def test_what_is_counted_is_called_as_the_work_calls_it(qtbot):

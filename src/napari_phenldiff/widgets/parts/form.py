@@ -92,6 +92,9 @@ class Panel(QWidget):
         scroll.setMinimumHeight(_LEAST_OF_FORM)
         self._foot = foot = _Foot()
         self.foot = foot.rows
+        for inside in (body, foot.widget()):
+            assert inside is not None
+            inside.installEventFilter(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -104,6 +107,29 @@ class Panel(QWidget):
         """Wide enough for the names of most conditions and files."""
         letters = self.fontMetrics().horizontalAdvance(_LONGEST_WORD + _LONG_ENTRY + "   ")
         return QSize(min(max(_LABEL_WIDTH + 280, letters), _WIDEST), 640)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Give what the form leaves to the sentences of the foot."""
+        super().resizeEvent(event)
+        self._share_room()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow form and foot."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._share_room()
+        return super().eventFilter(watched, event)
+
+    def _share_room(self) -> None:
+        """Let sentences that are cut grow into the room that would stay empty below the form."""
+        seen = self._scroll.viewport()
+        assert seen is not None
+        wanted = self.body.totalHeightForWidth(seen.width()), self.body.totalSizeHint().height()
+        form = max(*wanted, _LEAST_OF_FORM)
+        cut = [one for one in self._foot.findChildren(Capped) if not one.isHidden()]
+        foot = self._foot.sizeHint().height() - sum(one.extra for one in cut)
+        room = max(0, self.height() - form - foot)
+        for one in cut:
+            room -= one.take(room)
 
     def focusNextPrevChild(self, forward: bool) -> bool:
         """Go from top to bottom, also through rows that were added later than those below."""
@@ -389,11 +415,17 @@ class Capped(_FittedArea):
     ----------
     lines : int
         The limit, in lines of its font.
+
+    Attributes
+    ----------
+    extra : int
+        Pixels over the limit that there is room for, see `take`.
     """
 
     def __init__(self, *widgets: QWidget, lines: int = 4) -> None:
         super().__init__()
         self._lines, self._widgets = lines, widgets
+        self.extra = 0
         inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -420,14 +452,27 @@ class Capped(_FittedArea):
         assert layout is not None
         # Of no height it would still show the arrows of its bar.
         self.setVisible(not all(one.isHidden() for one in self._widgets))
-        limit = self._lines * max(one.fontMetrics().lineSpacing() for one in self._widgets)
         whole = max(0, layout.totalHeightForWidth(viewport.width()))
         # Said, because a wrapped text asks for the height that it would have in a narrow place.
         if inside.minimumHeight() != max(whole, 1):
             inside.setMinimumHeight(max(whole, 1))
-        height = min(whole, limit)
+            self.updateGeometry()  # so that the dock shares out its room anew
+        height = min(whole, self._limit() + self.extra) + (_FRAME if whole else 0)
         if (height, height) != (self.minimumHeight(), self.maximumHeight()):
             self.setFixedHeight(height)
+
+    def _limit(self) -> int:
+        return self._lines * max(one.fontMetrics().lineSpacing() for one in self._widgets)
+
+    def take(self, room: int) -> int:
+        """Grow by at most `room` pixels over the limit, and return by how many."""
+        inside = self.widget()
+        lacking = 0 if inside is None else inside.minimumHeight() - self._limit()
+        extra = max(0, min(room, lacking))
+        if extra != self.extra:
+            self.extra = extra
+            self._fit()
+        return extra
 
 
 def _bring_into_view(widget: QWidget) -> None:
