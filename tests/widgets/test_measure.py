@@ -20,6 +20,7 @@ from napari_phenldiff.viewer.object_preview import preview_layer
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.samples import golgi_scatter
 from napari_phenldiff.viewer.shown_strength import show_at
+from napari_phenldiff.viewer.turns import turns
 from napari_phenldiff.widgets.measure_dock import MeasureWidget
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
@@ -279,6 +280,20 @@ def test_figures_of_pairs_effects_and_changes(
     model.theme = "light"
     qtbot.waitUntil(lambda: page.view.figure is not seen[-1], timeout=20_000)
     assert sum(page.view.figure.get_facecolor()[:3]) > 2
+
+
+def test_a_figure_waits_for_the_layers_that_are_added(qtbot, dock: MeasureWidget, until_ended):
+    page = dock.results.figures
+    dock.start()
+    until_ended(dock)
+    qtbot.waitUntil(lambda: page.view.figure is not None, timeout=20_000)
+    before = page.view.figure
+    turns.begin(dock.viewer)
+    page.choose("effects")
+    qtbot.wait(500)
+    assert page.view.figure is before
+    turns.end(dock.viewer)
+    qtbot.waitUntil(lambda: page.view.figure is not before, timeout=20_000)
 
 
 def test_what_cannot_be_drawn_says_why(qtbot, dock: MeasureWidget, until_ended):

@@ -27,6 +27,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.kinds import FIGURES, FigureKind
 from napari_phenldiff.viewer.measured_figures import Figures
 from napari_phenldiff.viewer.measuring import Measured
+from napari_phenldiff.viewer.turns import adding, turns
 from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.figure_window import FigureWindow
 from napari_phenldiff.widgets.parts.form import note
@@ -73,6 +74,7 @@ class FigurePage(QWidget):
         self._viewer = viewer
         self._figures: Figures | None = None
         self._asked = 0
+        self._waits = False
         self.kind: FigureKind = "groups"
         self.view = FigureView()
         self.buttons: dict[FigureKind, QPushButton] = {}
@@ -101,6 +103,7 @@ class FigurePage(QWidget):
         layout.addWidget(self.as_shown)
         layout.addWidget(self.said)
         listen(self, viewer.events.theme, self._on_theme)
+        turns.ended.connect(self._on_added)
 
     def _make_buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -139,16 +142,28 @@ class FigurePage(QWidget):
         self.draw()
 
     def draw(self) -> None:
-        """Draw the chosen figure in the colours of the viewer's theme, in a thread."""
+        """Draw the chosen figure in the colours of the viewer's theme, in a thread.
+
+        While layers are added it waits for them: a thread that computes would make each of them
+        take several times as long.
+        """
         figures, kind = self._figures, self.kind
         if figures is None:
             return
         self._asked += 1
-        asked, dark = self._asked, is_dark(self._viewer)
         self.view.say("Drawing …")
+        self._waits = adding(self._viewer)
+        if self._waits:
+            return
+        asked, dark = self._asked, is_dark(self._viewer)
         worker = create_worker(lambda: _drawn(figures, kind, dark=dark), _start_thread=False)
         worker.returned.connect(lambda figure: self._show(figure, kind, asked))
         worker.start()
+
+    def _on_added(self, viewer: object) -> None:
+        """Draw what has waited."""
+        if isalive(self) and viewer is self._viewer and self._waits:
+            self.draw()
 
     def _show(self, figure: Figure | str, kind: FigureKind, asked: int) -> None:
         if not isalive(self) or asked != self._asked:
