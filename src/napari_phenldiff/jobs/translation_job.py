@@ -232,18 +232,22 @@ class TranslationJob:
         work = partial(translate_in_worker, RunToLoad.of(self.run, device), self._recipe())
         text = f"Translating {count(self._total - self._done, 'image')}"
         tell(Loading(f"{text} with {count(workers.number, 'worker')}"))
-        started, before = time.monotonic(), self._done
-        for outcome in as_done(work, self._units, workers, stopped):
+        started = before = 0.0
+        for number, outcome in enumerate(as_done(work, self._units, workers, stopped), 1):
             unit, found = outcome.job, outcome.result
             if found is None:
                 reason = str(outcome.error)
                 found = [FailedFile(file.source, reason) for file in _left_of(unit)]
             self._take(list(self._noted(iter(found))))
+            if number <= workers.number:
+                # Each worker loads the model first, which tells nothing of the images to come.
+                started, before = time.monotonic(), self._done
+            left = None
             if self._done > before:
                 each = (time.monotonic() - started) / (self._done - before)
                 left = each * (self._total - self._done)
-                name = unit.files[-1].source.name
-                tell(Progress(self._done, self._total, name, left))
+            if self._done:
+                tell(Progress(self._done, self._total, unit.files[-1].source.name, left))
         if not stopped():
             self._conclude(tell)
 
