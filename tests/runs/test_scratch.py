@@ -97,3 +97,25 @@ def test_what_was_made_just_now_or_by_others_stays(temporary):
     remove_scratch(make_scratch("job"))
     assert sorted(temporary.iterdir()) == sorted([Path(told), others])
     assert [path.name for path in others.iterdir()] == ["run"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="there are no owners of files")
+def test_what_another_user_has_put_there_is_not_touched(temporary, monkeypatch):
+    process, told = holder()
+    end(process)
+    folder = Path(told)
+    grow_old(folder)
+    elsewhere = temporary.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "in-use-1").write_text("mine")
+    grow_old(elsewhere)
+    (temporary / "phenldiff-job-link").symlink_to(elsewhere)
+    monkeypatch.setattr("os.getuid", lambda: folder.stat().st_uid + 1)
+    remove_scratch(make_scratch("job"))
+    assert (folder / "request.json").exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    remove_scratch(make_scratch("job"))
+    assert not folder.exists()
+    assert (elsewhere / "in-use-1").read_text() == "mine"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -81,10 +82,19 @@ def remove_abandoned() -> None:
     """Remove the folders that no process holds any more."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
         try:
-            if time.time() - folder.stat().st_mtime > _NEW and not _is_held(folder):
+            if _is_ours(folder.lstat()) and not _is_held(folder):
                 shutil.rmtree(folder, ignore_errors=True)
         except (NotImplementedError, OSError):
-            continue  # another user's, or without locks, or gone meanwhile
+            continue  # without locks, or gone meanwhile
+
+
+def _is_ours(told: os.stat_result) -> bool:
+    """Tell whether a path is a folder of this user, and not quite new.
+
+    Others may put what they like where temporary files are: a link, say, to a file to be emptied.
+    """
+    own = not hasattr(os, "getuid") or told.st_uid == os.getuid()
+    return own and stat.S_ISDIR(told.st_mode) and time.time() - told.st_mtime > _NEW
 
 
 def _is_held(folder: Path) -> bool:
