@@ -195,7 +195,7 @@ def four_groups(
 def _tests(real: Tested, made: Tested | None) -> str:
     """Name what the p-values are of."""
     tests = [named_test(x.found.test, x.correction) for x in (real, made) if x is not None]
-    names = [f"p: {tests[0]}", *(f"of pairs {name}" for name in tests[1:] if name != tests[0])]
+    names = [f"p: {tests[0]}", *(f"translated: {name}" for name in tests[1:] if name != tests[0])]
     return "; ".join(names)
 
 
