@@ -225,3 +225,38 @@ def test_numbers_of_processes_that_make_no_sense(images, tiny_base, tmp_path, ph
     assert (code, "give at least 1" in err) == (2, True)
     assert "PHENLDIFF_LAUNCHER" not in os.environ
     assert not out.exists()
+
+
+_STUCK = """
+import os, signal, subprocess, sys, time
+if len(sys.argv) == 1:
+    child = subprocess.Popen(
+        [sys.executable, sys.argv[0], "child"],
+        env=os.environ | {"PHENLDIFF_LAUNCHER": str(os.getpid())},
+    )
+    time.sleep(600)
+from napari_phenldiff.jobs import taking_part
+from napari_phenldiff.runs.scratch import make_scratch
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as if it waited for another process
+taking_part._GRACE_SECONDS = 1
+taking_part.end_with_the_launcher()
+make_scratch("copy")
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_that_hears_no_signal_ends_with_its_launcher(tmp_path, monkeypatch):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    (tmp_path / "stuck.py").write_text(_STUCK)
+    launcher = subprocess.Popen(
+        [sys.executable, str(tmp_path / "stuck.py")], stdout=subprocess.PIPE, text=True
+    )
+    stuck = psutil.Process(int(launcher.stdout.readline()))
+    launcher.kill()
+    launcher.wait()
+    psutil.wait_procs([stuck], timeout=60)
+    assert not stuck.is_running()
+    assert list((tmp_path / "scratch").iterdir()) == []
+    launcher.stdout.close()

@@ -16,7 +16,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.telling import ShouldStop, never
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.folder import Run
-from napari_phenldiff.runs.scratch import scratch
+from napari_phenldiff.runs.scratch import remove_own_scratch, scratch
 
 LAUNCHER = "PHENLDIFF_LAUNCHER"
 """Environment variable with the id of the process that has started this one, as one of several."""
@@ -26,6 +26,7 @@ SCRATCH = "PHENLDIFF_LAUNCHER_SCRATCH"
 
 _COPIED = ("config.json", "images.json", "base_at.txt")
 _LOOK_SECONDS = 1.0
+_GRACE_SECONDS = 10.0
 
 
 def takes_part() -> bool:
@@ -111,7 +112,8 @@ def _own_copy(run: Run) -> Iterator[Run]:
 def end_with_the_launcher() -> None:
     """Stop this process, as by SIGTERM, when the one that has started it is gone.
 
-    What that one has left in its temporary folder is removed.
+    What that one has left in its temporary folder is removed. A process that waits for another one
+    within a step hears no signal: after some seconds it ends all the same, as if it were killed.
     """
     launcher = os.environ.get(LAUNCHER, "")
     if not launcher.isdecimal():
@@ -123,5 +125,8 @@ def end_with_the_launcher() -> None:
         if SCRATCH in os.environ:
             shutil.rmtree(os.environ[SCRATCH], ignore_errors=True)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE_SECONDS)
+        remove_own_scratch()
+        os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, name="phenldiff-launcher", daemon=True).start()

@@ -68,6 +68,12 @@ def remove_scratch(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_own_scratch() -> None:
+    """Delete all folders of this process, for an end after which nothing else is done."""
+    for folder in list(_held):
+        remove_scratch(folder)
+
+
 @contextmanager
 def scratch(what: str) -> Iterator[Path]:
     """Give an empty folder, see `make_scratch`, and delete it afterwards."""
