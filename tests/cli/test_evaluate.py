@@ -8,6 +8,7 @@ import pytest
 
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.jobs.requests import EvaluateRequest, write_request
+from napari_phenldiff.runs.calibration import Calibration, Trial
 from napari_phenldiff.runs.events import Failed, Finished, Loading, Progress, read_events
 
 NAMES = ("--profile", "area", "--channel", "marker")
@@ -75,6 +76,17 @@ def test_settings_of_a_measurement_and_control_runs(data, trained, tmp_path, phe
     assert metrics["provenance"]["translation"]["seed"] == 1
     assert [len(metrics["controls"][k]) for k in ("shuffled", "half_split")] == [1, 1]
     assert [cycle["what"] for cycle in metrics["cycle"]] == ["reconstructed"]
+
+
+def test_the_settings_that_a_run_has_chosen_are_reported(data, trained, tmp_path, phenldiff):
+    trial = Trial(guidance=2.2, freedom=0.3, to_target=0, to_source=0, effect=1)
+    chosen = Calibration(source="untreated", target="treated", images=8, trials=(trial,))
+    chosen.write(trained)
+    out = tmp_path / "out"
+    few = ("--images", 2, "--no-cycle")
+    assert phenldiff("evaluate", trained, data, *NAMES, "--out", out, *few)[0] == 0
+    applied = json.loads((out / "metrics.json").read_text())["provenance"]["translation"]
+    assert (applied["guidance"], applied["freedom"]) == (2.2, 0.3)
 
 
 def without(metrics: dict) -> dict:

@@ -464,8 +464,9 @@ def test_naming_one_condition_names_the_other(data, trained, tmp_path, phenldiff
         ((), ("untreated", "treated")),
     ):
         out = tmp_path / "-".join(["out", *flag])
-        code, _, said = phenldiff("translate", trained, data, *flag, "--out", out)
+        code, told, said = phenldiff("translate", trained, data, *flag, "--out", out)
         assert code == 0, said
+        assert ("From treated to untreated: the other way" in told) == (expected[0] == "treated")
         settings = json.loads((out / "translation.json").read_text())["settings"]
         assert (settings["source"], settings["target"]) == expected
 

@@ -13,8 +13,11 @@ from napari_phenldiff.diffusion.calibration import (
 from napari_phenldiff.diffusion.finetune import _told
 from napari_phenldiff.diffusion.schedule import Inversion
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.simulate import simulate_images
+from napari_phenldiff.jobs.training import resume, train
 from napari_phenldiff.runs.calibration import Calibration, Trial, calibrated, read_calibration
-from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig
+from napari_phenldiff.runs.events import Event, Finished, Progress
 
 CONFIG = TranslationConfig(source="a", target="b")
 
@@ -68,7 +71,10 @@ def test_each_trial_is_told(model, n):
     model = model or Freed()
     shift = 2.2 if n == MOST_TRIALS else 2.0
     told = list(
-        _told(calibrating(model, latents(0.0, 10), latents(0.0, 40), latents(shift, 40), CONFIG))
+        _told(
+            calibrating(model, latents(0.0, 10), latents(0.0, 40), latents(shift, 40), CONFIG),
+            lambda: False,
+        )
     )
     assert [event.done for event in told] == list(range(n + 1))
     assert {event.total for event in told} == {MOST_TRIALS}
@@ -223,3 +229,29 @@ def test_a_calibration_is_kept_in_the_run_and_a_damaged_one_is_told(tmp_path):
     (tmp_path / "calibration.json").write_text("{")
     with pytest.raises(InputError, match=r"calibration\.json is damaged"):
         read_calibration(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_training_that_is_stopped_while_it_chooses_goes_on_from_there(tmp_path):
+    images = {
+        name: simulate_images("translocation", role, 20, size=128, first=first)
+        for name, role, first in (("untreated", "source", 0), ("treated", "target", 20))
+    }
+    config = TrainingConfig(
+        conditions=("untreated", "treated"),
+        steps=2,
+        preview_every=0,
+        validation_images=8,
+        reference_channels=(),
+    )
+    seen: list[Event] = []
+
+    def chosen() -> bool:
+        return any(isinstance(e, Progress) and e.unit == "trial" and e.done for e in seen)
+
+    run = train(images, config, tmp_path / "run", on_event=seen.append, should_stop=chosen)
+    assert (run.state, run.calibration) == ("stopped", None)
+    assert seen[-1] == Finished(2, stopped=True, time=seen[-1].time)
+    run = resume(run.path)
+    assert run.state == "finished"
+    assert run.calibration is not None

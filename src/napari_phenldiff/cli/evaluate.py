@@ -64,10 +64,14 @@ def add_parser(commands: Any) -> None:
         "--out", type=Path, metavar="DIR", required=True, help="new folder for the results"
     )
     parser.add_argument(
-        "--source", metavar="NAME", help="condition to translate from (default: the run's)"
+        "--source",
+        metavar="NAME",
+        help="condition to translate from (default: the run's; of two, the other)",
     )
     parser.add_argument(
-        "--target", metavar="NAME", help="condition to translate to (default: the run's)"
+        "--target",
+        metavar="NAME",
+        help="condition to translate to (default: the run's; of two, the other)",
     )
     for kind, text in (
         ("shuffled", "run that was trained on permuted conditions"),

@@ -152,7 +152,9 @@ def finetune(
         preview=partial(monitor.preview, run) if processes.rank == 0 else no_events,
     ):
         if isinstance(event, Finished) and not event.stopped:
-            yield from monitor.calibrate(run)
+            chosen = yield from monitor.calibrate(run, should_stop)
+            if not chosen:  # resuming goes on from here
+                event = Finished(event.step, stopped=True)
         yield event
 
 
@@ -223,12 +225,15 @@ class _TrainingMonitor:
         with self._training.average.applied():
             yield from write_previews(self._translator(run), self._examples, run, step)
 
-    def calibrate(self, run: Run) -> Iterator[Event]:
-        """Choose guidance and freedom, if there are enough validation images."""
+    def calibrate(self, run: Run, should_stop: Callable[[], bool]) -> Generator[Event, None, bool]:
+        """Choose guidance and freedom, if there are enough validation images.
+
+        Returns whether it was not stopped.
+        """
         training = self._training
         few = not self._unseen or len(self._unseen[0]) < _FEWEST_CALIBRATED
         if few or training.base.coefficients is None:
-            return
+            return True
         yield Loading("Choosing guidance and freedom")
         source, target = training.config.conditions[:2]
         config = TranslationConfig(source=source, target=target, seed=training.config.seed)
@@ -237,10 +242,13 @@ class _TrainingMonitor:
         with training.average.applied():
             unknown = self._unseen[0].to(device)
             found = yield from _told(
-                calibrating(self._translator(run), unknown, sources, targets, config)
+                calibrating(self._translator(run), unknown, sources, targets, config), should_stop
             )
+        if found is None:
+            return False
         found.write(run.path)
         yield Noted(found.in_words())
+        return True
 
     def _translator(self, run: Run) -> Translator:
         training = self._training
@@ -254,10 +262,14 @@ class _TrainingMonitor:
         )
 
 
-def _told(trials: Generator[int, None, Calibration]) -> Generator[Event, None, Calibration]:
-    """Tell how many trials are done; there may be fewer than the most."""
+def _told(
+    trials: Generator[int, None, Calibration], should_stop: Callable[[], bool]
+) -> Generator[Event, None, Calibration | None]:
+    """Tell how many trials are done; there may be fewer than the most. None if it was stopped."""
     since = time.monotonic()
     while True:
+        if should_stop():
+            return None
         try:
             done = next(trials)
         except StopIteration as end:

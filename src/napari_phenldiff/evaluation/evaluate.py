@@ -52,6 +52,7 @@ from napari_phenldiff.measurement.statistics.units import (
     wells_by_pattern,
 )
 from napari_phenldiff.measurement.tables.measurement import Measurement
+from napari_phenldiff.runs.calibration import Calibration, calibrated
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.residuals import warning_about_residuals
 from napari_phenldiff.settings import in_message
@@ -75,6 +76,8 @@ class Model:
         Hashes of the images it was trained on.
     calibrated : frozenset of str
         Hashes of those that its guidance and freedom were chosen on.
+    calibration : Calibration or None
+        What was chosen.
     reference_channels : tuple of str
     training : callable
         Gives the images that were trained on.
@@ -89,6 +92,7 @@ class Model:
     training: Callable[[], Experiment] | None = None
     provenance: dict[str, Any] | None = None
     calibrated: frozenset[str] = frozenset()
+    calibration: Calibration | None = None
 
     @classmethod
     def of_run(cls, run: Run, translator: Translating) -> Model:
@@ -106,6 +110,7 @@ class Model:
                 "trained_with": run.versions,
             },
             run.calibrated_images,
+            run.calibration,
         )
 
 
@@ -191,6 +196,8 @@ def evaluate(
     """
     started = time.monotonic()
     notes: list[str] = list(warnings)
+    # What the translator would do by itself, said so that it is reported.
+    translation = calibrated(translation, model.calibration)
     data = experiment.select((translation.source, translation.target))
     if config.wells is not None:
         check_wells((image.name for image in data.images), config.wells)

@@ -49,6 +49,16 @@ def direction(run: Run, source: str | None, target: str | None) -> tuple[str, st
     return found["source"], found["target"]
 
 
+def other_way_round(run: Run, source: str, target: str) -> str | None:
+    """Say that a translation goes the other way than the run names its conditions, if it does.
+
+    Whoever names a target that is the run's source may have meant another thing.
+    """
+    if (source, target) != (run.conditions[1], run.conditions[0]):
+        return None
+    return f"From {source} to {target}: the other way round than the run was trained for"
+
+
 def check_folder(run: Run, given: Path, source: str, *, named: bool) -> None:
     """Refuse images of a folder that is called like another condition than the source.
 

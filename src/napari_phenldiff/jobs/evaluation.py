@@ -15,7 +15,7 @@ from napari_phenldiff.images.checks import check_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import make_folder_atomic
 from napari_phenldiff.images.wells import check_wells
-from napari_phenldiff.jobs.directions import direction
+from napari_phenldiff.jobs.directions import direction, other_way_round
 from napari_phenldiff.jobs.inputs import Images, dataset_of, experiment_of
 from napari_phenldiff.jobs.shared_translator import SharedTranslator
 from napari_phenldiff.jobs.telling import OnEvent, ignore
@@ -138,6 +138,9 @@ def evaluate(
         raise InputError(f"{opened.path} has no result yet (its state is: {opened.state}).")
     check_output_folder(Path(out))
     translation = _translation(opened, translation)
+    reverse = other_way_round(opened, translation.source, translation.target)
+    if reverse is not None:
+        on_event(Noted(reverse))
     before = None
     if translated is not None:
         asked = identity_of(opened, settings_of_run(opened, translation), z)

@@ -16,7 +16,7 @@ from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.sources import count_files
 from napari_phenldiff.jobs import journal
 from napari_phenldiff.jobs.cell_count import CellCount
-from napari_phenldiff.jobs.directions import direction
+from napari_phenldiff.jobs.directions import direction, other_way_round
 from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
 from napari_phenldiff.jobs.translation_files import FailedFile, base_warnings, check_files
 from napari_phenldiff.jobs.translation_job import TranslationJob
@@ -195,6 +195,9 @@ def check_translation(
         found = Dataset.find(images, conditions=[config.source])
     sources = found.sources
     on_event(Noted(found.summary(left_out=False).removesuffix(".")))
+    reverse = other_way_round(run, config.source, config.target)
+    if reverse is not None:
+        on_event(Noted(reverse))
     if run.reference_channels:
         names = ", ".join(run.reference_channels)
         on_event(Noted(f"Reference channels, left as they are: {names}"))

@@ -280,7 +280,7 @@ def test_a_row_holds_everything_from_real_to_real(make_cells):
 def test_a_long_title_is_wrapped_where_the_figure_is_narrow(measurement, monkeypatch):
     from napari_phenldiff.measurement.figures import four_groups as module
 
-    told = "recovery not defined: no effect between the real conditions"
+    told = "recovery not defined: the real conditions are not shown to differ"
     monkeypatch.setattr(module, "recovery_text", lambda recovered: told)
     groups = {"source": "untreated", "target": "treated"}
     made = {"reconstructed": "reconstructed", "translated": "translated"}

@@ -66,7 +66,7 @@ def test_rows_are_what_compare_and_recovery_give(measurement):
     found = recovery(values["a"], values["b"], values["tb"], reconstructed=values["ra"])
     assert (made["recovery"], made["recovery_low"]) == (found.value, found.low)
     nothing = table[(table["measurement"] == "perimeter_px") & (table["effect"] == "translated")]
-    assert nothing["note"].item() == "no effect between the real conditions"
+    assert nothing["note"].item() == "the real conditions are not shown to differ"
 
 
 def test_a_comparison_has_one_p_value_with_its_test_and_correction(measurement):

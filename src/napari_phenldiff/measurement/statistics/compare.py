@@ -345,7 +345,7 @@ def recovery(
     real, made = shift(source, target), shift(before, after)
     real_ends, made_ends = shift_interval(source, target), shift_interval(before, after)
     if real_ends[0] <= 0 <= real_ends[1]:
-        reason = "no effect between the real conditions"
+        reason = "the real conditions are not shown to differ"
         return Recovery(math.nan, math.nan, math.nan, made, real, reason)
     if reconstructed is None:
         correlation = _common(source, target, after)
