@@ -235,3 +235,48 @@ def test_given_latents_are_not_noised_and_not_asked_for(kind):
     wrong_where_given = torch.where(given, target + 5, target)
     assert noise_loss(wrong_where_given, target, given) == 0
     assert noise_loss(target + 1, target, given) == pytest.approx(1)
+
+
+def wells_that_differ(
+    rng: np.random.Generator, shift: float, first: float = 0.0
+) -> tuple[list, list, list]:
+    """Latents of 2 channels, images and wells: each well has its own grain in channel 0."""
+    latents, images, wells = [], [], []
+    for condition in range(2):
+        tiles, own = [], []
+        for well in range(3):
+            z = rng.normal(0, 1, (24, 2 * C, 16, 16))
+            spread = rng.normal(0, 0.13, (1, C - 1, 1, 1)) + rng.normal(0, 0.2, (24, C - 1, 1, 1))
+            z[:, 1:C] *= np.exp(spread + first * condition)
+            z[:, C + 1 :] *= np.exp(shift * condition)
+            z[:, ::C] = np.abs(z[:, ::C]) * 3
+            tiles.append(z)
+            own += [well] * len(z)
+        latents.append(torch.from_numpy(np.concatenate(tiles).astype(np.float32)))
+        images.append(np.arange(72))
+        wells.append(np.array(own))
+    return latents, images, wells
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_channel_in_which_wells_differ_as_much_as_conditions_is_a_reference(seed):
+    latents, images, wells = wells_that_differ(np.random.default_rng(seed), shift=0.5)
+    found = separation(latents, images, coefficients=C, channels=2, wells=wells)
+    assert found.channels[1] > 0.95
+    assert found.references == (True, False)
+    blind = separation(latents, images, coefficients=C, channels=2)
+    assert (blind.wells, blind.wells_structure) == ((), ())
+
+
+def test_a_channel_in_which_conditions_differ_more_than_wells_is_none():
+    latents, images, wells = wells_that_differ(np.random.default_rng(1), shift=0.5, first=0.5)
+    found = separation(latents, images, coefficients=C, channels=2, wells=wells)
+    assert found.wells[0] > 0.7
+    assert found.references == (False, False)
+
+
+def test_one_well_of_a_condition_tells_nothing_of_wells():
+    latents, images, wells = wells_that_differ(np.random.default_rng(0), shift=0.5)
+    wells[0][:] = 0
+    found = separation(latents, images, coefficients=C, channels=2, wells=wells)
+    assert found.wells == ()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +23,11 @@ _CLEAR_STRUCTURE = 0.8
 unclear."""
 _FEWEST_OF_WELL = 4
 """Fewest images of a well from which its background and foreground are estimated."""
+_MOST_MIXED = 19
+"""Ways in which wells of two conditions are mixed: as many as a p-value of 0.05 takes."""
+_MARGIN = 1.25
+"""How many times as far apart (d') as mixed wells conditions have to be: of 3 and 3 wells there
+are 9 mixtures, so a channel that does not differ has one chance in ten to be above all of them."""
 _FOLDS, _REPEATS, _RIDGE = 5, 4, 0.25
 _FEWEST = 8
 """Fewest images per condition; with fewer, the conditions are taken to be separated."""
@@ -49,6 +54,9 @@ class Separation:
         that it fills, whichever separates more. Empty if unknown.
     arrangement : float
         By the spatial correlation of channels, independent of their brightness.
+    wells, wells_structure : tuple of float
+        The highest of `channels` and of `structure` between two groups of wells in which both
+        conditions are mixed; empty where wells are not known, or a condition has one only.
     """
 
     channels: tuple[float, ...] = ()
@@ -56,6 +64,8 @@ class Separation:
     limit: float = _THRESHOLD
     structure: tuple[float, ...] = ()
     arrangement: float = 0.5
+    wells: tuple[float, ...] = ()
+    wells_structure: tuple[float, ...] = ()
 
     @property
     def found(self) -> bool:
@@ -68,9 +78,11 @@ class Separation:
 
         It does if it separates less than `limit`, or less than half as far as the best channel (in
         standard deviations, d'), which is 0.79 at most. The second rule is needed because wells
-        differ in every channel, which 100 images of a few wells are enough to show.
+        differ in every channel, which 100 images of a few wells are enough to show. Where wells are
+        known, a channel is a reference too if the conditions do not differ in it clearly more than
+        mixed wells do, as in a permutation test by wells.
         """
-        return self._differ_little(self.channels)
+        return self._differ_little(self.channels, self.wells)
 
     @property
     def brightness_alone(self) -> tuple[bool, ...]:
@@ -83,10 +95,11 @@ class Separation:
         if not self.structure or self._by_structure < max(self.limit, _CLEAR_STRUCTURE):
             return (False,) * len(self.channels)
         carrier = int(np.argmax(self.structure))
-        little = self._differ_little(self.structure)
-        return tuple(
-            little[k] and not self.references[k] and k != carrier for k in range(len(self.channels))
-        )
+        little = self._differ_little(self.structure, self.wells_structure)
+        # Whether wells differ as much is asked of the structure only: a stain that is brighter in
+        # one condition tells it to the network, if by chance.
+        same = self._differ_little(self.channels)
+        return tuple(little[k] and not same[k] and k != carrier for k in range(len(self.channels)))
 
     @property
     def only_brightness(self) -> bool:
@@ -103,18 +116,29 @@ class Separation:
 
     def normalised(self, which: Sequence[bool]) -> Separation:
         """Return the separation after normalising the brightness of the channels in `which`."""
-        values = (
-            structure if is_normalised else value
-            for value, structure, is_normalised in zip(
-                self.channels, self.structure, which, strict=True
-            )
-        )
-        return replace(self, channels=tuple(values)) if any(which) and self.structure else self
+        if not any(which) or not self.structure:
+            return self
 
-    def _differ_little(self, values: Sequence[float]) -> tuple[bool, ...]:
+        def counted(values: Sequence[float], structures: Sequence[float]) -> tuple[float, ...]:
+            chosen = zip(values, structures, which, strict=True)
+            return tuple(s if is_normalised else v for v, s, is_normalised in chosen)
+
+        return replace(
+            self,
+            channels=counted(self.channels, self.structure),
+            wells=counted(self.wells, self.wells_structure) if self.wells else (),
+        )
+
+    def _differ_little(
+        self, values: Sequence[float], mixed: Sequence[float] = ()
+    ) -> tuple[bool, ...]:
         best = min(max(values, default=0.5), _CLEAR)
         halfway = float(norm.cdf(norm.ppf(best) / 2))
-        return tuple(value < max(self.limit, halfway) for value in values)
+        limits = [max(self.limit, halfway)] * len(values)
+        if mixed:
+            by_chance = (float(norm.cdf(_MARGIN * norm.ppf(min(x, _CLEAR)))) for x in mixed)
+            limits = [max(pair) for pair in zip(limits, by_chance, strict=True)]
+        return tuple(value < limit for value, limit in zip(values, limits, strict=True))
 
 
 class Latents(Protocol):
@@ -150,17 +174,17 @@ def separation(
         ``(N,)`` for each condition: the well of each tile. Gain and offset are then estimated per
         well, and otherwise per condition.
     """
+    by_image = None
+    if wells is not None:
+        by_image = [_per_image(w[:, None], i)[:, 0] for w, i in zip(wells, images, strict=True)]
 
-    def structure(channel: int) -> float:
+    def structure(channel: int) -> tuple[float, float]:
         part = channel * coefficients, (channel + 1) * coefficients
         described = [
             describe_structure(_part(z, *part), index, None if wells is None else wells[k])
             for k, (z, index) in enumerate(zip(latents, images, strict=True))
         ]
-        return max(
-            max(_separation(a.shape, b.shape), _separation_by_one(a.occupied, b.occupied))
-            for a, b in combinations(described, 2)
-        )
+        return _best_pair([one.table() for one in described], by_image, _by_structure)
 
     def arrangement(one: int, other: int) -> float:
         a, b = ((k * coefficients, (k + 1) * coefficients) for k in (one, other))
@@ -172,21 +196,65 @@ def separation(
         ]
         return max(_separation(*pair) for pair in combinations(described, 2))
 
-    def best(first: int, last: int) -> float:
+    def best(first: int, last: int, wells: Sequence[np.ndarray] | None) -> tuple[float, float]:
         part = first * coefficients, last * coefficients
         described = [
             _per_image(_described(_part(z, *part), coefficients), index)
             for z, index in zip(latents, images, strict=True)
         ]
-        return max(_separation(a, b) for a, b in combinations(described, 2))
+        return _best_pair(described, wells, _separation)
 
+    alone = [best(channel, channel + 1, by_image) for channel in range(channels)]
+    shapes = [structure(channel) for channel in range(channels)]
+    mixed = not np.isnan([value for _, value in alone]).any()
     return Separation(
-        tuple(best(channel, channel + 1) for channel in range(channels)),
-        best(0, channels),
+        tuple(value for value, _ in alone),
+        best(0, channels, None)[0],
         highest_without_phenotype([len(np.unique(index)) for index in images]),
-        tuple(structure(channel) for channel in range(channels)),
+        tuple(value for value, _ in shapes),
         max((arrangement(*pair) for pair in combinations(range(channels), 2)), default=0.5),
+        tuple(value for _, value in alone) if mixed else (),
+        tuple(value for _, value in shapes) if mixed else (),
     )
+
+
+def _best_pair(
+    described: Sequence[np.ndarray],
+    wells: Sequence[np.ndarray] | None,
+    measure: Callable[[np.ndarray, np.ndarray], float],
+) -> tuple[float, float]:
+    """Return the separation of the pair that is separated best, and that of its mixed wells."""
+    pairs = list(combinations(range(len(described)), 2))
+    values = [measure(described[a], described[b]) for a, b in pairs]
+    a, b = pairs[int(np.argmax(values))]
+    if wells is None:
+        return max(values), np.nan
+    found = [
+        measure(*two) for two in _mixed_wells((described[a], described[b]), (wells[a], wells[b]))
+    ]
+    return max(values), max(found, default=np.nan)
+
+
+def _mixed_wells(
+    described: tuple[np.ndarray, np.ndarray], wells: tuple[np.ndarray, np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Exchange half of the wells of two conditions, in a few of the ways there are.
+
+    Nothing is exchanged, and nothing given, if a condition has one well only.
+    """
+    names = [np.unique(own) for own in wells]
+    n = min(len(own) for own in names) // 2
+    if not n:
+        return
+    ways = list(product(*(combinations(own, n) for own in names)))
+    rng = np.random.default_rng(0)
+    for k in rng.permutation(len(ways))[:_MOST_MIXED]:
+        gone = [np.isin(own, way) for own, way in zip(wells, ways[k], strict=True)]
+        (first, second), (here, there) = described, gone
+        yield (
+            np.concatenate([first[~here], second[there]]),
+            np.concatenate([second[~there], first[here]]),
+        )
 
 
 def tile_wells(
@@ -272,6 +340,13 @@ def _separation(first: np.ndarray, second: np.ndarray) -> float:
         # areas within folds, since scores of different folds have different offsets
         found.append(np.mean([_area(score[fold == k], y[fold == k]) for k in range(_FOLDS)]))
     return float(np.mean(found))
+
+
+def _by_structure(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the separation by rows of `Structure.table`: by shape, or by what is occupied."""
+    shapes = (table[~np.isnan(table[:, 0]), :-1] for table in (first, second))
+    by_shape = _separation(*shapes)
+    return max(by_shape, _separation_by_one(first[:, -1], second[:, -1]))
 
 
 def _separation_by_one(first: np.ndarray, second: np.ndarray) -> float:

@@ -35,10 +35,20 @@ class Structure:
     occupied : numpy.ndarray of shape (N,)
         Fraction of each image that is brighter than half the foreground; it grows with the number
         of cells.
+    known : numpy.ndarray of shape (N,), bool
+        Which images are not empty.
     """
 
     shape: np.ndarray
     occupied: np.ndarray
+    known: np.ndarray
+
+    def table(self) -> np.ndarray:
+        """Return ``(N, D + 1)``: shape, NaN for empty images, and the fraction occupied."""
+        table = np.full((len(self.occupied), self.shape.shape[1] + 1), np.nan)
+        table[self.known, :-1] = self.shape
+        table[:, -1] = self.occupied
+        return table
 
 
 def describe_structure(
@@ -82,13 +92,14 @@ def describe_structure(
     sums = np.stack([np.stack(columns, 1)[images == n].sum(0) for n in numbers])
     occupied = np.array([(mean[images == n] > 0.5).mean() for n in numbers])
     total = sums[:, 0]
-    known = sums[total > _EMPTY * np.median(total)]
-    first, second, third, finer = known[:, :1], known[:, 1:2], known[:, 2:3], known[:, 3:]
+    known = total > _EMPTY * np.median(total)
+    told = sums[known]
+    first, second, third, finer = told[:, :1], told[:, 1:2], told[:, 2:3], told[:, 3:]
     ratios = finer / first
     floor = np.full(ratios.shape[1], _FLOOR)
     floor[-len(_LAGS) :] = _LAG_FLOOR
     shape = np.log(np.concatenate([ratios + floor, third * second / first**2], 1))
-    return Structure(shape, occupied)
+    return Structure(shape, occupied, known)
 
 
 def describe_arrangement(
