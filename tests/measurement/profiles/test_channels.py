@@ -113,3 +113,15 @@ def test_a_condition_without_the_channel_says_so():
     found = measure("area", groups, area_settings(channel="GFP"))
     assert found.images["area_px"].notna().tolist() == [True, False]
     assert 'no channel "GFP"' in found.images["reason"][1]
+
+
+def test_nuclei_and_marker_of_one_channel_are_refused():
+    images = {"a": [squares(("DAPI", "GFP"), "1")]}
+    settings = TranslocationSettings(marker_channel="DAPI")
+    with pytest.raises(InputError, match=r"DAPI is both the nuclei channel and the marker channel"):
+        measure("translocation", images, settings)
+
+
+def test_one_channel_is_too_few_for_two():
+    with pytest.raises(InputError, match=r"one channel, DAPI: .* needs a marker channel beside"):
+        measure("translocation", {"a": [squares(("DAPI",), "1")]})

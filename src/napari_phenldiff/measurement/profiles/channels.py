@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from napari_phenldiff.errors import InputError
@@ -70,7 +70,7 @@ def with_channels(
     Raises
     ------
     InputError
-        If no name tells which channel is meant.
+        If no name tells which channel is meant, or one is named as two.
     """
     error: InputError | None = None
     for names in channel_names:
@@ -82,6 +82,7 @@ def with_channels(
         except InputError as raised:
             error = error or raised
             continue
+        _check_different(profile, chosen)
         return settings.model_copy(update=chosen)
     if error is not None and _undecided(settings):
         raise error
@@ -106,6 +107,20 @@ def _undecided(settings: Settings) -> bool:
     return any(getattr(settings, field) == AUTO for field in channel_fields(settings))
 
 
+def _check_different(profile: Profile[Any], chosen: Mapping[str, Channel | None]) -> None:
+    """Refuse nuclei and what is measured in and around them from one channel.
+
+    A ratio of a channel to itself would be a number, too.
+    """
+    nuclei = chosen.get("nuclei_channel")
+    for field, channel in chosen.items():
+        if channel is not None and channel == nuclei and field != "nuclei_channel":
+            raise InputError(
+                f"{channel} is both the nuclei channel and the {field.replace('_', ' ')} of the "
+                f"profile {profile.name}: choose another one ({option_of(field)} NAME)."
+            )
+
+
 def _settled(
     profile: Profile[Any], settings: Settings, field: str, names: Sequence[str]
 ) -> Channel | None:
@@ -119,6 +134,11 @@ def _settled(
         suggested = suggested_channel(profile, field, names)
         if suggested is None:
             what = field.replace("_", " ")
+            if len(names) == 1 and len(channel_fields(settings)) > 1:
+                raise InputError(
+                    f"The images have one channel, {names[0]}: the profile {profile.name} needs a "
+                    f"{what} beside the nuclei. Choose another profile, such as area."
+                )
             raise InputError(
                 f"The names of the channels, {quoted(names)}, do not tell which one is the {what} "
                 f"of the profile {profile.name}: choose it ({option_of(field)} NAME)."
