@@ -12,6 +12,7 @@ from napari_phenldiff.diffusion.references import (
 )
 from napari_phenldiff.diffusion.separation import (
     Separation,
+    _mixed_wells,
     highest_without_phenotype,
     separation,
 )
@@ -273,6 +274,14 @@ def test_a_channel_in_which_conditions_differ_more_than_wells_is_none():
     found = separation(latents, images, coefficients=C, channels=2, wells=wells)
     assert found.wells[0] > 0.7
     assert found.references == (False, False)
+
+
+def test_wells_of_whole_plates_are_mixed_in_some_ways_only():
+    described = (np.zeros((192, 3)), np.ones((192, 3)))
+    wells = (np.repeat(np.arange(48), 4),) * 2
+    found = list(_mixed_wells(described, wells))
+    assert len(found) == 19
+    assert all(first.mean() == second.mean() == 0.5 for first, second in found)
 
 
 def test_one_well_of_a_condition_tells_nothing_of_wells():

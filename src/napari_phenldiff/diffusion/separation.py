@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -25,6 +26,8 @@ _FEWEST_OF_WELL = 4
 """Fewest images of a well from which its background and foreground are estimated."""
 _MOST_MIXED = 19
 """Ways in which wells of two conditions are mixed: as many as a p-value of 0.05 takes."""
+_MANY_WAYS = 5000
+"""More ways than this to mix wells are not listed; some are drawn."""
 _MARGIN = 1.25
 """How many times as far apart (d') as mixed wells conditions have to be: of 3 and 3 wells there
 are 9 mixtures, so a channel that does not differ has one chance in ten to be above all of them."""
@@ -246,10 +249,16 @@ def _mixed_wells(
     n = min(len(own) for own in names) // 2
     if not n:
         return
-    ways = list(product(*(combinations(own, n) for own in names)))
     rng = np.random.default_rng(0)
-    for k in rng.permutation(len(ways))[:_MOST_MIXED]:
-        gone = [np.isin(own, way) for own, way in zip(wells, ways[k], strict=True)]
+    if math.prod(math.comb(len(own), n) for own in names) > _MANY_WAYS:
+        ways = [
+            tuple(rng.choice(own, n, replace=False) for own in names) for _ in range(_MOST_MIXED)
+        ]
+    else:
+        all_ways = list(product(*(combinations(own, n) for own in names)))
+        ways = [all_ways[k] for k in rng.permutation(len(all_ways))[:_MOST_MIXED]]
+    for way in ways:
+        gone = [np.isin(own, some) for own, some in zip(wells, way, strict=True)]
         (first, second), (here, there) = described, gone
         yield (
             np.concatenate([first[~here], second[there]]),
