@@ -63,16 +63,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True, help="new folder for the results"
     )
-    parser.add_argument(
-        "--source",
-        metavar="NAME",
-        help="condition to translate from (default: the run's; of two, the other)",
-    )
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        help="condition to translate to (default: the run's; of two, the other)",
-    )
+    options.add_direction(parser)
     for kind, text in (
         ("shuffled", "run that was trained on permuted conditions"),
         ("half-split", "run that was trained on two halves of one condition"),

@@ -37,16 +37,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.zip", help="new file for the package"
     )
-    parser.add_argument(
-        "--source",
-        metavar="NAME",
-        help="condition to translate from (default: the run's; of two, the other)",
-    )
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        help="condition to translate to (default: the run's; of two, the other)",
-    )
+    options.add_direction(parser)
     parser.add_argument(
         "--image",
         type=Path,

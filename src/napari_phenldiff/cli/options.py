@@ -149,6 +149,16 @@ def add_z(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_direction(parser: argparse._ActionsContainer) -> None:
+    """Add options for the conditions of a translation by a run, see `jobs.directions`."""
+    for option, where in (("--source", "from"), ("--target", "to")):
+        parser.add_argument(
+            option,
+            metavar="NAME",
+            help=f"condition to translate {where} (default: the run's; of two, the other)",
+        )
+
+
 def add_workers(parser: argparse._ActionsContainer, what: str) -> None:
     """Add ``--workers`` and ``--scheduler``, of which one may be given.
 

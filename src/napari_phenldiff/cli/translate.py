@@ -64,16 +64,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of `phenldiff train`")
     parser.add_argument("input", type=Path, metavar="INPUT", help="TIFF or folder")
-    parser.add_argument(
-        "--source",
-        metavar="NAME",
-        help="condition of the images (default: the run's; of two, the other)",
-    )
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        help="condition to show them in (default: the run's; of two, the other)",
-    )
+    options.add_direction(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True, help="folder for the results"
     )

@@ -187,7 +187,7 @@ def separation(
             describe_structure(_part(z, *part), index, None if wells is None else wells[k])
             for k, (z, index) in enumerate(zip(latents, images, strict=True))
         ]
-        return _best_pair([one.table() for one in described], by_image, _by_structure)
+        return _best_pair([one.table() for one in described], by_image, _separation_by_structure)
 
     def arrangement(one: int, other: int) -> float:
         a, b = ((k * coefficients, (k + 1) * coefficients) for k in (one, other))
@@ -351,7 +351,7 @@ def _separation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.mean(found))
 
 
-def _by_structure(first: np.ndarray, second: np.ndarray) -> float:
+def _separation_by_structure(first: np.ndarray, second: np.ndarray) -> float:
     """Return the separation by rows of `Structure.table`: by shape, or by what is occupied."""
     shapes = (table[~np.isnan(table[:, 0]), :-1] for table in (first, second))
     by_shape = _separation(*shapes)

@@ -188,10 +188,10 @@ def adding_steps(
     before: Sequence[Layer],
 ) -> Iterator[None]:
     """Remove or add a layer in each step; see `add_translation`."""
-    for number, layer in enumerate(before, 1):
-        if layer in viewer.layers:
-            remove_layers(viewer, [layer], collect=number == len(before))
-            yield
+    there = [layer for layer in before if layer in viewer.layers]
+    for layer in there:
+        remove_layers(viewer, [layer], collect=layer is there[-1])
+        yield
     channels = new.channel_names
     # Of the layer as it lies now: it may have been moved since the images were taken.
     lot = Lot.of(real[0], LayerInfo.of(real[0]))
