@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,17 @@ def test_renamed_and_foreign_layers_are_kept(measured: Measured, viewer: ViewerM
     rows = ObjectRows(again, viewer.layers)
     assert kept not in rows.layers
     assert len(rows.layers) == 3
+
+
+def test_objects_of_before_go_with_one_pass_of_the_collector(
+    measured: Measured, viewer: ViewerModel
+):
+    frozen: list[bool] = []
+    viewer.layers.events.removed.connect(lambda: frozen.append(gc.get_freeze_count() > 0))
+    before = len(viewer.layers)
+    measure_in(viewer)
+    assert len(viewer.layers) == before
+    assert frozen == [True, True, False]
 
 
 def test_objects_lie_on_their_images_wherever_these_are(viewer: ViewerModel):

@@ -100,6 +100,25 @@ def test_previews_lie_beside_the_other_layers_and_disturb_nothing(viewer: Viewer
     assert list(real.contrast_limits) == [0, 200]
 
 
+@pytest.mark.parametrize("given_up", [False, True])
+def test_no_pass_of_the_collector_falls_into_the_adding(
+    viewer: ViewerModel, run: Run, given_up: bool
+):
+    later: list = []
+    previews = PreviewLayers(viewer, run.path, later.append)
+    for _ in range(2):
+        previews.show(preview(run, 50))
+    collecting = []
+    while later:
+        collecting.append(gc.isenabled())
+        later.pop(0)()
+        if given_up:
+            previews.set_wanted(False)
+    assert not any(collecting)
+    assert gc.isenabled()
+    assert len(viewer.layers) == (2 if given_up else 6)
+
+
 def test_an_active_layer_stays_active(viewer: ViewerModel, run: Run):
     viewer.layers.selection.active = viewer.layers[0]
     PreviewLayers(viewer, run.path).show(preview(run, 50))

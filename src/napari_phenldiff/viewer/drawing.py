@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_phenldiff.viewer.collector import collector
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -15,6 +17,15 @@ DRAWING = threading.Lock()
 
 DOTS = 100.0
 """Dots per inch of figures on a screen with one dot per pixel."""
+
+
+def load_matplotlib() -> None:
+    """Import what draws figures; call it in a thread, before a figure has to be shown.
+
+    The collector waits meanwhile: a pass would be due in the middle of so large an import.
+    """
+    with collector.paused():
+        import matplotlib.backends.backend_agg  # noqa: F401
 
 
 def pixels_of(figure: Figure, size: tuple[int, int], ratio: float = 1.0) -> np.ndarray:

@@ -20,7 +20,7 @@ from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.layer_groups import LayerInfo
 from napari_phenldiff.viewer.measuring import TRANSLATED, Measured, MeasuredGroup, MeasuringRequest
 from napari_phenldiff.viewer.side_by_side import side_by_side
-from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns
+from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns, remove_layers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,14 +235,18 @@ def add_objects(
 
 
 def _adding(viewer: ViewerModel, layers: Sequence[Labels], keep: Sequence[Any]) -> Iterator[None]:
-    """Add a layer in each step."""
+    """Add a layer in each step, after those that they replace were removed in one."""
+    there = [layer for layer in viewer.layers if layer not in keep]
+    replaced = []
     for layer in layers:
-        replaced = (x for x in viewer.layers if _is_former(x, layer.name) and x not in keep)
-        old = next(replaced, None)
+        old = next((x for x in there if _is_former(x, layer.name)), None)
         if old is not None:
             layer.visible = old.visible
-            viewer.layers.remove(old)
-            yield
+            replaced.append(old)
+    if replaced:
+        remove_layers(viewer, replaced)
+        yield
+    for layer in layers:
         layer.events.paint.connect(_remember_paint)
         yield from add_quietly(viewer, layer)
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from napari_phenldiff.images.tiff import read_image
 from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.runs.events import Preview
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.viewer.collector import collector
 from napari_phenldiff.viewer.colors import channel_colormaps
 from napari_phenldiff.viewer.layer_data import spatial_arguments
 from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
@@ -73,6 +73,7 @@ class PreviewLayers:
         self._latest: dict[str, Preview] = {}
         self._layers: dict[_Place, ImageLayer] = {}
         self._wanted = True
+        self._paused = False
         viewer.events.reset_view.connect(self._on_reset_view)
 
     @property
@@ -161,10 +162,10 @@ class PreviewLayers:
         origin = _free_corner(viewer, self.layers)
         several = len(run.conditions) > 2
         idle = not self._waiting
-        if self._later is not None and not self._layers:
-            # A pass over all that napari holds takes a tenth of a second. So many objects come with
-            # a layer that one would be due in the middle of adding one.
-            self._waiting.append(_collect_garbage)
+        if self._later is not None and not self._paused:
+            # So many objects come with a layer that a pass would be due while one is added.
+            self._paused = True
+            collector.pause()
         for index, plane in enumerate(image.data):
             kind = ("real", "translated")[index // len(names)]
             channel = names[index % len(names)]
@@ -208,6 +209,9 @@ class PreviewLayers:
             if self._later is not None and self._waiting:
                 self._later(self._work)
                 return
+        if self._paused:
+            self._paused = False
+            collector.resume()
 
     def _put(self, place: _Place, plane: np.ndarray, arguments: dict[str, Any]) -> None:
         viewer = self._viewer()
@@ -233,10 +237,6 @@ class PreviewLayers:
 
 def _is_preview(layer: Layer) -> bool:
     return is_plain_image(layer) and LayerInfo.of(layer).role == "preview"
-
-
-def _collect_garbage() -> None:
-    gc.collect()
 
 
 def _reveal(layer: ImageLayer) -> None:

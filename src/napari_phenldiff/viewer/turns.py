@@ -6,7 +6,6 @@ first time. Many at once would block the window for as long as it takes to notic
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from psygnal import Signal
+
+from napari_phenldiff.viewer.collector import collector, nothing_to_look_at
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,7 +33,6 @@ class Turns:
 
     def __init__(self) -> None:
         self.going: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-        self._paused = False
 
     def begin(self, viewer: Any) -> None:
         """Keep the garbage collector from passing over all that napari holds meanwhile.
@@ -40,17 +40,13 @@ class Turns:
         A pass takes a tenth of a second, and so many objects come with a layer that one would be
         due in the middle of adding one, which takes as long.
         """
-        if gc.isenabled():
-            self._paused = True
-            gc.disable()
+        collector.pause()
         self.going[viewer] = self.going.get(viewer, 0) + 1
 
     def end(self, viewer: Any) -> None:
         """Count one adding less."""
         self.going[viewer] -= 1
-        if self._paused and not any(self.going.values()):
-            self._paused = False
-            gc.enable()
+        collector.resume()
         if not self.going[viewer]:
             self.ended.emit(viewer)
 
@@ -125,24 +121,11 @@ def remove_layers(viewer: ViewerModel, layers: Iterable[Layer], *, collect: bool
     """
     there = [layer for layer in layers if layer in viewer.layers]
     kept = there[-1:] if collect else []
-    with _frozen():
+    with nothing_to_look_at():
         for layer in there[: len(there) - len(kept)]:
             viewer.layers.remove(layer)
     for layer in kept:
         viewer.layers.remove(layer)
-
-
-@contextmanager
-def _frozen() -> Iterator[None]:
-    """Let the garbage collector find nothing to look at."""
-    ours = not gc.get_freeze_count()
-    if ours:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if ours:
-            gc.unfreeze()
 
 
 @contextmanager

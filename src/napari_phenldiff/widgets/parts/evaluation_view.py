@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.wording import OUTCOMES, cautions, headline
+from napari_phenldiff.viewer.drawing import load_matplotlib
 from napari_phenldiff.viewer.evaluations import ANSWERS, MARKS, FoundEvaluation
 from napari_phenldiff.widgets.parts.figure_view import FigureView
 from napari_phenldiff.widgets.parts.form import note
@@ -198,9 +199,7 @@ def _table(rows: Iterable[tuple[str, ...]]) -> str:
 def _drawn(found: FoundEvaluation, *, dark: bool) -> Figure | str:
     """Draw the figure, or say why there is none."""
     try:
-        # Imported here, so that showing the figure does not have to wait for it.
-        import matplotlib.backends.backend_agg  # noqa: F401
-
+        load_matplotlib()
         return found.draw(theme="dark" if dark else "light")
     except InputError as error:
         return str(error)

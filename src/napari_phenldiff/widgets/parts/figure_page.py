@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.kinds import FIGURES, FigureKind
+from napari_phenldiff.viewer.drawing import load_matplotlib
 from napari_phenldiff.viewer.measured_figures import Figures
 from napari_phenldiff.viewer.measuring import Measured
 from napari_phenldiff.viewer.turns import adding, turns
@@ -258,9 +259,7 @@ def _saved(figures: Figures, kind: FigureKind, path: Path, theme: ThemeName) -> 
 def _drawn(figures: Figures, kind: FigureKind, *, dark: bool, narrow: bool = True) -> Figure | str:
     """Draw a figure, or say why there is none."""
     try:
-        # Imported here, so that showing the figure does not have to wait for it.
-        import matplotlib.backends.backend_agg  # noqa: F401
-
+        load_matplotlib()
         return figures.draw(kind, theme="dark" if dark else "light", narrow=narrow)
     except InputError as error:
         return str(error)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QCheckBox, QLabel, QSpinBox, QWidget
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.viewer.drawing import load_matplotlib
 from napari_phenldiff.viewer.side_by_side import chosen_translation
 from napari_phenldiff.viewer.translation_figure import TranslationFigure
 from napari_phenldiff.widgets.parts.figure_page import FORMATS, words_of
@@ -74,9 +75,7 @@ class TranslationFigureWindow(FigureWindow):
         if isinstance(what, str):
             return what
         try:
-            # Imported here, so that showing the figure does not have to wait for it.
-            import matplotlib.backends.backend_agg  # noqa: F401
-
+            load_matplotlib()
             return what.draw()
         except InputError as error:
             return str(error)
