@@ -66,6 +66,19 @@ def test_the_guidance_is_chosen_that_shows_the_real_effect(best):
     assert found.images == 8
 
 
+def test_distances_are_told_beside_that_of_as_many_real_images():
+    given = latents(0.0, 10), latents(0.0, 40), latents(2.0, 40)
+    found = calibrate(Pretended(2.0, 3.0), *given, CONFIG)
+    # Eight images are never as their whole condition, and real ones no more than translated ones.
+    assert found.untranslated == pytest.approx(1, abs=0.4)
+    assert 0.05 < found.real < 0.6 * found.untranslated
+    assert found.chosen.to_target == pytest.approx(found.real, abs=0.15)
+    assert f"(as many real ones: {found.real:.2f})" in found.in_words()
+    few = calibrate(Pretended(2.0, 3.0), *given[:2], latents(2.0, 3), CONFIG)
+    assert few.real is None
+    assert "distance" not in few.in_words()
+
+
 @pytest.mark.parametrize(("model", "n"), [(Pretended(2.0, 3.0), 4), (None, MOST_TRIALS)])
 def test_each_trial_is_told(model, n):
     model = model or Freed()

@@ -138,7 +138,14 @@ def calibrating(
         for freedom in FREEDOMS[1:]:
             if freedom != _FIRST_FREEDOM:
                 yield from trying((best.guidance,), freedom)
-    return Calibration(source=config.source, target=config.target, images=n, trials=tuple(tried))
+    return Calibration(
+        source=config.source,
+        target=config.target,
+        images=n,
+        trials=tuple(tried),
+        untranslated=judge.untranslated,
+        real=judge.real(n),
+    )
 
 
 def _agreement(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -206,6 +213,25 @@ class _TrialScorer:
             layout=layout,
             drift=self._effect(moved[of], self._line[of]),
         )
+
+    @property
+    def untranslated(self) -> float:
+        """Distance to the target of the images that are translated, as `Trial.to_target`."""
+        return self._distance(self._unknown, self._targets) / self._apart
+
+    def real(self, n: int) -> float | None:
+        """Distance of `n` real target images to the others, the same; mean over all such groups.
+
+        Halves are compared where there are fewer than two groups, and nothing below four images.
+        """
+        if len(self._targets) < 4:
+            return None
+        parts = self._targets.tensor_split(max(2, len(self._targets) // n))
+        found = [
+            self._distance(part, torch.cat([*parts[:i], *parts[i + 1 :]]))
+            for i, part in enumerate(parts)
+        ]
+        return sum(found) / len(found) / self._apart
 
     def _effect(self, change: torch.Tensor, line: torch.Tensor) -> float:
         """Return how far a change goes along a line, as a fraction of its length."""

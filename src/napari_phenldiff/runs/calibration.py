@@ -29,7 +29,7 @@ class Trial(BaseModel):
         As in `TranslationConfig`.
     to_target : float
         Distance of translated images to real target images, as a fraction of the distance of real
-        source images to them; 0 if they cannot be distinguished.
+        source images to them. It is not 0 for real target images either, see `Calibration.real`.
     to_source : float
         How much further reconstructed images are from the real source images than the images that
         they were made of, as a fraction of the same distance.
@@ -96,6 +96,9 @@ class Calibration(BaseModel):
         Number of held-out tiles that were translated.
     trials : tuple of Trial
         All trials, at least one.
+    untranslated, real : float, optional
+        What `Trial.to_target` is for these tiles themselves, and for as many real tiles of the
+        target: so few are never as their whole condition. None in runs of older versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,6 +107,8 @@ class Calibration(BaseModel):
     target: str
     images: Annotated[int, Field(ge=1)]
     trials: Annotated[tuple[Trial, ...], Field(min_length=1)]
+    untranslated: _Finite | None = None
+    real: _Finite | None = None
 
     @property
     def chosen(self) -> Trial:
@@ -133,11 +138,16 @@ class Calibration(BaseModel):
     def in_words(self) -> str:
         """Describe the chosen settings and their scores for the user."""
         chosen = self.chosen
-        return (
+        told = (
             f"Guidance {chosen.guidance:g} and freedom {chosen.freedom:g} suit this run: on "
             f"{count(self.images, 'tile')} that were kept aside, the change is {chosen.effect:.2f} "
-            f"of the real one, and {chosen.to_target:.0%} of the distance to "
-            f"{self.target} is left"
+            "of the real one"
+        )
+        if self.untranslated is None or self.real is None:
+            return told
+        return (
+            f"{told}, and their distance to {self.target} goes from {self.untranslated:.2f} to "
+            f"{chosen.to_target:.2f} (as many real ones: {self.real:.2f})"
         )
 
     def write(self, run: Path) -> None:
