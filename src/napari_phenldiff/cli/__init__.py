@@ -21,6 +21,7 @@ from napari_phenldiff.cli import (
     export,
     fetch,
     figure,
+    images,
     job,
     measure,
     merge,
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _take_any_text()
     args = _parser().parse_args(argv)
     args.given = list(sys.argv[1:] if argv is None else argv)
-    if argv is None and args.command not in (measure.run, simulate.run):
+    if argv is None and args.command not in (images.run, measure.run, simulate.run):
         # In a process of its own, and before anything loads torch.
         share_cores()
     if argv is None:
@@ -120,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"phenldiff {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
-        *(train, translate, figure, measure, evaluate, benchmark, merge, export),
+        *(images, train, translate, figure, measure, evaluate, benchmark, merge, export),
         *(simulate, pretrain, fetch, demo, device, job),
     ):
         module.add_parser(commands)
