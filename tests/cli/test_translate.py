@@ -545,8 +545,9 @@ def test_a_stopped_translation_goes_on_too(data, trained, tmp_path, start, monke
     process = start("translate", trained, data, *NAMES, "--out", out)
     wait_for(out / "translated" / "u0.tif")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=60)
     assert process.returncode == 143
+    assert f"in {out}; the same command goes on there." in told
     monkeypatch.delenv("FAKE_DIFFUSION")
     code, said, _ = phenldiff("translate", trained, data, *NAMES, "--out", out)
     assert code == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.jobs.directions import check_folder, direction
 from napari_phenldiff.jobs.inputs import find_images
 from napari_phenldiff.jobs.interruption import Interruption
@@ -139,7 +140,10 @@ def translate(
     message = "Ending after this image ... (once more ends at once)"
     with Interruption(message) as interruption, Reporter() as report:
         done = carry_out(job, should_stop=lambda: bool(interruption), on_event=report, **where)
-    say(f"The results are in {done.folder}.")
+    if interruption and not done.complete:
+        say(f"{count(len(done.images), 'image')} in {done.folder}; the same command goes on there.")
+    else:
+        say(f"The results are in {done.folder}.")
     if done.failure is not None and not interruption:
         raise InputError(done.failure)
     return 0 if done.complete else interruption.exit_code
