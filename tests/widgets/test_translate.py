@@ -96,6 +96,20 @@ def test_the_source_is_the_condition_of_the_images(dock: TranslateWidget):
     assert dock.target.currentText() == "untreated"
 
 
+def test_aimed_at_a_run_it_goes_the_way_of_the_run_whatever_is_shown(
+    dock: TranslateWidget, model: ViewerModel, run_folder: Path
+):
+    for layer in model.layers:
+        layer.visible = layer.name.startswith("treated")
+    dock.images.setCurrentIndex(dock.images.findText("treated (4 images)"))
+    dock.aim(run_folder)
+    assert dock.images.currentText() == "untreated (4 images)"
+    assert (dock.source.currentText(), dock.target.currentText()) == ("untreated", "treated")
+    model.add_image(np.zeros((16, 16)), name="another")
+    assert dock.images.currentText() == "untreated (4 images)"
+    assert dock.source.currentText() == "untreated"
+
+
 def test_why_it_cannot_start_stands_beside_the_button(
     qtbot, dock: TranslateWidget, model: ViewerModel, run_folder: Path, tmp_path: Path
 ):

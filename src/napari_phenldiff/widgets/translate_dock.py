@@ -329,6 +329,7 @@ class TranslateWidget(DropPanel):
         self._chosen, self._proposed = "", None
         self.run_choice.aim(run)
         self._on_run()
+        self._choose_source()
         self.fields.setCurrentText(ALL_FIELDS)
         job = self.job_foot.job
         if start and not (job is not None and job.state.live) and self.validation_error() is None:
@@ -413,6 +414,17 @@ class TranslateWidget(DropPanel):
                 with self._by_itself():
                     self.images.setCurrentIndex(groups.index(first or wanted[0]))
         self._propose_direction()
+
+    def _choose_source(self) -> None:
+        """Choose the images that the run goes from, whatever the canvas shows."""
+        run = self.run_choice.run()
+        groups = [self.images.itemData(index) for index in range(self.images.count())]
+        wanted = next((g for g in groups if run and _condition(g) == run.conditions[0]), None)
+        if wanted is not None:
+            self._chosen = wanted.name
+            with self._by_itself():
+                self.images.setCurrentIndex(groups.index(wanted))
+            self._propose_direction()
 
     def _propose_direction(self) -> None:
         """Take the condition of the images as the source, and the way that the run goes.
