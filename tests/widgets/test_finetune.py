@@ -333,6 +333,28 @@ def stopped(qtbot, model: ViewerModel, child, until_ended, home: Path) -> FineTu
     return dock
 
 
+def test_a_run_keeps_its_folder_while_layers_come_and_go(
+    qtbot, model: ViewerModel, child, until_ended, home: Path
+):
+    dock = FineTuneWidget(model)
+    qtbot.addWidget(dock)
+    dock.show()
+    child.plan(steps=1000, delay=0.02)
+    dock.start()
+    run = dock.job_foot.job.path
+    qtbot.waitUntil(lambda: dock.job_foot.job.done >= 2)
+    measured = model.add_labels(np.zeros((4, 16, 16), int), name="treated: objects")
+    assert dock.out.path() == run
+    dock.job_foot.button.click()
+    assert until_ended(dock).state is JobState.STOPPED
+    model.layers.remove(measured)
+    model.add_image(np.zeros((4, 16, 16)), name="other: marker")
+    qtbot.waitUntil(lambda: dock.job_foot.button.text() == "Resume")
+    assert dock.out.path() == run
+    dock.data.choose("treated", "untreated")
+    assert dock.out.path().name == "treated-to-untreated-001"
+
+
 def test_a_new_run_is_one_click_away_after_a_stop(stopped: FineTuneWidget, child, until_ended):
     first = stopped.out.path()
     assert first.name == "untreated-to-treated-001"

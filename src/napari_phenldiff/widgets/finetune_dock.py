@@ -186,8 +186,7 @@ class FineTuneWidget(DropPanel):
         """Leave the run that has stopped, and have the button start a new one."""
         self.runs.table.clearSelection()
         self._show(None)
-        self.out.set_path(self._suggested)
-        self._on_conditions()
+        self._suggest_anew()
 
     def _on_next(self, start: bool) -> None:
         job = self.job_foot.job
@@ -295,8 +294,7 @@ class FineTuneWidget(DropPanel):
         run = self.runs.current()
         if run is None:
             self._show(latest)
-            self.out.set_path(self._suggested)
-            self._on_conditions()
+            self._suggest_anew()
             return
         same = latest is not None and latest.path == run.path
         try:
@@ -311,12 +309,36 @@ class FineTuneWidget(DropPanel):
         self.refresh()
 
     def _on_conditions(self) -> None:
-        """Suggest a run folder named after the conditions, unless the user has named one."""
+        """Follow other images, for which another folder is suggested unless a run goes on in it."""
+        if self.out.path() == self._suggested and not self._holds_its_run():
+            self._suggest()
+        self._show_channels()
+
+    def _holds_its_run(self) -> bool:
+        """Whether the folder is that of a run that is under way, or can be resumed."""
+        job = self.job_foot.job
+        if job is not None and job.state.live:
+            return True
+        run = self._run_to_go_on_with()
+        chosen = [choice.name for choice in self.data.choices() if choice is not None]
+        return run is not None and chosen == list(run.conditions[:2])
+
+    def _suggest_anew(self) -> None:
+        """Suggest a folder for a new run, in place of whatever folder there is."""
+        self._suggest()
+        self._show_channels()
+
+    def _suggest(self) -> None:
+        """Suggest a run folder named after the conditions."""
         source, target = self.data.choices()
-        if self.out.path() == self._suggested and source is not None and target is not None:
+        if source is not None and target is not None:
             parent = preferences().runs_folder
             self._suggested = suggest_run_folder(parent, source.name, target.name)
-            self.out.set_path(self._suggested)
+        self.out.set_path(self._suggested)
+
+    def _show_channels(self) -> None:
+        """Show the channels of the conditions, and what the buttons do now."""
+        source, _ = self.data.choices()
         match = self.data.match()
         if match is not None:
             self.settings.set_channels(match.names)
