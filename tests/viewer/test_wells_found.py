@@ -34,14 +34,24 @@ def named(*names: str) -> dict[str, str | None]:
             ),
         ),
         (
+            named("B02_f1", "B02_f2"),
+            named("C02_f1", "C02_f2"),
+            "image",
+            (
+                "⚠ Each image is counted, as asked, though their names tell 2 wells: images of one "
+                "well are less independent than that, and p-values and intervals too good. "
+                "(2 of untreated, 2 of treated)"
+            ),
+        ),
+        (
             named("first", "second"),
             named("third"),
             None,
             "No name tells a well: each image counts (2 of untreated, 1 of treated).",
         ),
         (
-            named("B02_f1", "B02_f2"),
-            named("C02_f1"),
+            named("first", "second"),
+            named("third"),
             "image",
             "Each image counts (2 of untreated, 1 of treated).",
         ),

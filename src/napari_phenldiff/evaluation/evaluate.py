@@ -41,7 +41,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.naming import count, some_of
-from napari_phenldiff.images.wells import check_wells, well_of
+from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.statistics.effects import effects
@@ -480,6 +480,9 @@ def _warn_about_wells(
 ) -> None:
     """Tell if images come from wells that were trained on, or if wells are not known."""
     if units.wells is None:
+        if pattern == EACH_IMAGE:
+            judged = units_of_images((*chosen.real_source, *chosen.real_target), each=True)
+            notes += [judged.caution] if judged.caution else []
         if pattern is None:
             notes.append(
                 f"{NO_WELLS}. Where several come from one well they are less independent than "

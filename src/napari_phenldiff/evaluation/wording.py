@@ -22,13 +22,14 @@ OUTCOMES: dict[str, str] = {
 
 ONE_WELL = "All images of a condition come from one well or field"
 NO_WELLS = "Each image is counted, since the names of the images tell no wells"
+EACH = "Each image is counted, as asked"
 TRAINED_WELLS = "Other images of"
 """How notes begin that say how far images count as repeats."""
 
 
 def cautions(metrics: Metrics) -> tuple[str, ...]:
     """Return the notes that say how far images count as repeats: they belong to the verdict."""
-    begins = (ONE_WELL, NO_WELLS, TRAINED_WELLS)
+    begins = (ONE_WELL, NO_WELLS, EACH, TRAINED_WELLS)
     return tuple(note for note in metrics.notes if note.startswith(begins))
 
 

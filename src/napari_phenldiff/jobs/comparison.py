@@ -15,7 +15,7 @@ from napari_phenldiff.jobs.inputs import ImageFiles
 from napari_phenldiff.jobs.roles import find_roles
 from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.measurement.figures.kinds import FigureKind, draw_comparison
-from napari_phenldiff.runs.events import Noted
+from napari_phenldiff.runs.events import Noted, Warned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -178,6 +178,8 @@ def _tell_what_is_counted(
     if units.counted != "images":
         n_each = f"{real.found.n_a} and {real.found.n_b}"
         on_event(Noted(f"counted: {units.counted} ({n_each}), not images"))
+    if units.caution:
+        on_event(Warned(units.caution))
     if real.no_p_value:
         measured = [
             int(np.isfinite(measurement.values(names[role])).sum()) for role in ("source", "target")

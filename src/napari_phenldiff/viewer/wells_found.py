@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of
-from napari_phenldiff.measurement.statistics.units import Units, units_of_names
+from napari_phenldiff.measurement.statistics.units import Units, each_image, units_of_names
 
 _MOST_NAMED = 8
 """Wells that are named; of more, the first ones are."""
@@ -45,6 +45,8 @@ def wells_in_words(conditions: Mapping[str, Images], wells: str | None) -> str:
         found[condition] = sorted(set(map(_plain, named)))
     each = ", ".join(f"{len(names)} of {condition}" for condition, names in found.items())
     if units.counted == "images":
+        if units.caution:
+            return f"⚠ {units.caution} ({each})"
         why = "" if wells is not None else "No name tells a well: "
         return f"{why}{'each' if why else 'Each'} image counts ({each})."
     every = sorted({name for names in found.values() for name in names})
@@ -56,11 +58,11 @@ def wells_in_words(conditions: Mapping[str, Images], wells: str | None) -> str:
 
 
 def _units(images: Images, wells: str | None) -> Units:
+    parts = {name: part for name, part in images.items() if part is not None}
     if wells is None:
-        parts = {name: part for name, part in images.items() if part is not None}
         return units_of_names(images, parts)
     if wells == EACH_IMAGE:
-        return Units()
+        return each_image(images, parts)
     check_wells(images, wells)
     return Units({name: well_of(name, wells) for name in images}, "wells")
 

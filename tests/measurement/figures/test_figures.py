@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
 from napari_phenldiff.measurement.figures.four_groups import four_groups
 from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
 from napari_phenldiff.measurement.figures.style import THEMES, composite, in_lines
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.statistics.compare import Recovery, compare, p_text, recovery_text
+from napari_phenldiff.measurement.statistics.effects import effects
 
 
 @pytest.fixture
@@ -80,6 +82,17 @@ def test_wells_are_counted_and_not_their_images(measurement):
     for word in ("real\nuntreated\nn = 3", "translated\nto treated\nn = 2", "dots: wells"):
         assert word in said
     assert "dots: images" in texts(four_groups(measurement, **groups))
+
+
+def test_images_that_are_counted_although_wells_are_known_are_told(measurement):
+    names = [f"B0{i % 2 + 1}_f{i}" for i in range(len(measurement.images))]
+    wells = replace(measurement, images=measurement.images.assign(image=names))
+    groups = {"source": "untreated", "target": "treated", "wells": "image"}
+    for figure in (
+        four_groups(wells, **groups),
+        effect_sizes(effects(wells, **groups)),
+    ):
+        assert "though their names tell 2 wells" in " ".join(texts(figure).split())
 
 
 def test_ticks_that_are_added_later_are_themed(measurement):

@@ -52,6 +52,18 @@ def test_what_is_there_in_two_units_counts_once(measurement):
     assert sorted(result_columns(both)) == ["area_fraction", "area_px", "perimeter_px"]
 
 
+def test_images_that_are_counted_although_wells_are_known_carry_a_caution(measurement):
+    table = effects(measurement, **GROUPS, wells="image")
+    assert (table["counted"] == "images").all()
+    real = table[table["effect"] == "real"]
+    assert real["note"].str.contains("though their names tell 4 wells").all()
+    assert not effects(measurement, **GROUPS)["note"].str.contains("as asked").any()
+    images = measurement.images.assign(image=[f"cell {i}" for i in range(len(measurement.images))])
+    both = {"source": GROUPS["source"], "target": GROUPS["target"]}
+    unknown = effects(replace(measurement, images=images), **both, wells="image")
+    assert not unknown["note"].str.contains("as asked").any()
+
+
 def test_rows_are_what_compare_and_recovery_give(measurement):
     table = effects(measurement, **GROUPS, wells="image")
     assert list(table["effect"]) == ["real", "translated"] * 3

@@ -223,7 +223,9 @@ def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, nar
         said = f"p > 0.05 ({named_test(str(first['test']), str(first['correction']))})"
         marks.append(mark("o", colors.target, colors.target, said, 0.45))
         least = tested["least_p_value"].min()
-        if least > 0.05:
+        if first["note"]:
+            title = textwrap.fill(str(first["note"]), 48 if narrow else 88)
+        elif least > 0.05:
             title = f"p can't be below {number_text(least)} with so few {first['counted']}"
     figure.legend(
         handles=marks,

@@ -183,7 +183,7 @@ def four_groups(
         if why and units.counted != shown.counted:
             below += f", n: {units.counted}"
         width = min(int(16 + 17 * len(groups)), NARROW_LETTERS if narrow else 1000)
-        said = why or _tests(real, made)
+        said = why or " ".join(filter(None, (_tests(real, made) + ".", units.caution)))
         figure.supxlabel(
             "\n".join((*textwrap.wrap(below, width), *textwrap.wrap(said, width))),
             fontsize=7.5,

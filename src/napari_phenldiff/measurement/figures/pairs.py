@@ -142,7 +142,8 @@ def paired_lines(
             axes.tick_params(color=colors.faint, labelcolor=colors.text, labelsize=8)
             axes.tick_params(axis="x", length=0)
         said = f"lines: the same {shown.counted} (n = {a.size}), thick: medians"
-        why = tested.no_p_value or f"p: {named_test(tested.found.test, tested.correction)}"
+        test = f"p: {named_test(tested.found.test, tested.correction)}"
+        why = tested.no_p_value or ". ".join(filter(None, (test, tested.caution)))
         figure.supxlabel(
             "\n".join((said, *textwrap.wrap(why, NARROW_LETTERS if narrow else 76))),
             fontsize=7.5,

@@ -82,6 +82,8 @@ class Tested:
         ``"wells"``, ``"fields"`` or ``"images"``.
     no_p_value : str
         Why there is no p-value, in a sentence; empty if there is one.
+    caution : str
+        See `Units`.
     """
 
     found: Comparison
@@ -90,6 +92,7 @@ class Tested:
     correction: str
     counted: str
     no_p_value: str = ""
+    caution: str = ""
 
     def p_columns(self) -> dict[str, Any]:
         """Give the columns of a table that say what the p-value is, and of what."""
@@ -98,7 +101,7 @@ class Tested:
             "test": self.found.test,
             "correction": self.correction,
             "least_p_value": self.found.min_p_value,
-            "note": self.no_p_value,
+            "note": self.no_p_value or self.caution,
         }
 
 
@@ -358,7 +361,7 @@ def _tested(
                 cliffs_delta_low=ends[0],
                 cliffs_delta_high=ends[1],
             )
-    return Tested(found, a, b, "none", units.counted, why)
+    return Tested(found, a, b, "none", units.counted, why, units.caution)
 
 
 def _values(
@@ -457,7 +460,7 @@ def effects(
         the ``test``, with the ``correction`` for the number of measurements, ``least_p_value``
         (the least that so many can give, corrected alike), and for the translated effect
         ``recovery`` with ``recovery_low``, ``recovery_high``. ``note`` says why there is no
-        p-value, or no recovery.
+        p-value, or no recovery, or that p-values are too good, see `Units`.
 
     Raises
     ------
@@ -483,7 +486,7 @@ def effects(
                 "recovery": found.value,
                 "recovery_low": found.low,
                 "recovery_high": found.high,
-                "note": row["note"] or found.reason,
+                "note": made[column].no_p_value or found.reason or made[column].caution,
             }
             rows.append(row)
     table = pd.DataFrame(rows)

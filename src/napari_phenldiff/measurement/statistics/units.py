@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.images.naming import count, quoted
 from napari_phenldiff.images.places import Place, place_of
 from napari_phenldiff.images.wells import EACH_IMAGE, Wells, check_wells, well_of
 from napari_phenldiff.measurement.tables.measurement import Measurement
@@ -42,10 +42,13 @@ class Units:
         is counted.
     counted : {"wells", "fields", "stacks", "images"}
         What that is.
+    caution : str
+        A sentence where images are counted although wells or fields are known; else empty.
     """
 
     wells: Wells | None = None
     counted: str = "images"
+    caution: str = ""
 
     @property
     def one(self) -> str:
@@ -66,21 +69,30 @@ def units_of(measurement: Measurement, wells: Wells | Units | None = None) -> Un
     """
     if isinstance(wells, Units):
         return wells
-    if wells is not None:
-        return Units() if wells == EACH_IMAGE else Units(wells, "wells")
+    if wells is not None and wells != EACH_IMAGE:
+        return Units(wells, "wells")
     images = measurement.images
     parts: dict[str, str] = {}
     if "part_of" in images:
         known = images[images["part_of"].notna()]
         parts = dict(zip(known["image"].astype(str), known["part_of"].astype(str), strict=True))
-    return units_of_names(images["image"].astype(str).unique(), parts)
+    names = images["image"].astype(str).unique()
+    return units_of_names(names, parts) if wells is None else each_image(names, parts)
 
 
-def units_of_images(images: Iterable[Image]) -> Units:
-    """Say what is counted of images, by their names and by what they are parts of."""
+def units_of_images(images: Iterable[Image], *, each: bool = False) -> Units:
+    """Say what is counted of images, by their names and by what they are parts of.
+
+    Parameters
+    ----------
+    images : iterable of Image
+    each : bool
+        Whether each is counted, whatever the names tell, see `each_image`.
+    """
     images = list(images)
     parts = {image.name: image.part_of for image in images if image.part_of is not None}
-    return units_of_names([image.name for image in images], parts)
+    count_them = each_image if each else units_of_names
+    return count_them([image.name for image in images], parts)
 
 
 def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None) -> Units:
@@ -106,6 +118,25 @@ def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None)
     wells = {name: place.name or "the same" for name, place in places.items()}
     kind = next(kind for kind in ("field", "stack", "well") if kind in kinds)
     return Units(wells, f"{kind}s")
+
+
+def each_image(names: Iterable[str], parts: Mapping[str, str] | None = None) -> Units:
+    """Count each image, with a caution if that is more than their names tell.
+
+    Parameters
+    ----------
+    names, parts
+        As for `units_of_names`.
+    """
+    told = units_of_names(names, parts)
+    if not isinstance(told.wells, Mapping):
+        return Units()
+    n = len(set(told.wells.values()))
+    return Units(
+        caution="Each image is counted, as asked, though their names tell "
+        f"{count(n, told.one)}: images of one {told.one} are less independent than that, and "
+        "p-values and intervals too good."
+    )
 
 
 def _place(name: str, part_of: str | None, unsure: bool) -> Place:
