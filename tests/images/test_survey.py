@@ -74,3 +74,24 @@ def test_an_experiment_tells_the_same_and_that_images_are_few():
     told = Experiment.from_images(images).warnings()
     assert set(surveyed(("x", images["x"][0]), ("y", images["y"][0]))) < set(told)
     assert sum("only 1 image" in text for text in told) == 2
+
+
+@pytest.mark.parametrize(
+    ("plates", "told"),
+    [
+        ({"dmso": ("P1", "P2"), "drug": ("P2", "P3")}, False),
+        ({"dmso": ("P1",), "drug": ("P2", "P3")}, True),
+        ({"dmso": ("P1",), "drug": ("P2", None)}, False),
+        ({"dmso": ("P1",), "translated": ("P2",)}, False),
+    ],
+)
+def test_conditions_on_plates_of_their_own_are_told(plates, told):
+    survey = Survey()
+    for condition, names in plates.items():
+        for i, plate in enumerate(names):
+            facts = ImageFacts("unknown", "uint8", f"{condition}{i}".encode(), {}, 100, plate)
+            survey.add(condition, facts)
+    found = [text for text in survey.warnings() if text.startswith("No plate has images of both")]
+    assert bool(found) == told
+    if told:
+        assert '(dmso: "P1"; drug: "P2", "P3")' in found[0]

@@ -205,6 +205,30 @@ def test_a_well_that_was_in_both_conditions_is_held_out_of_both():
     assert len(watched["treated"]) == 1
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("number", "left"), [(1, (1, 2)), (2, (1, 1))])
+def test_wells_are_held_out_of_all_plates_in_turn(number, left, seed):
+    """Otherwise a condition could be trained on one plate and the other on another."""
+    rng = np.random.default_rng(1)
+
+    def image(repeat: int, well: str, field: int) -> Image:
+        data = rng.integers(0, 200, (2, 8, 8)).astype(np.float32)
+        return Image(data, ("DNA", "marker"), None, f"rep{repeat}_{well}_y{field}_x0")
+
+    wells = {"untreated": ("C03", "D03"), "treated": ("A03", "B03")}
+    images = {
+        condition: [image(r, well, f) for r in (10, 11) for well in names for f in range(4)]
+        for condition, names in wells.items()
+    }
+    prepared = prepare(Experiment.from_images(images), config(held_out_wells=number, seed=seed))
+    kept = []
+    for condition in prepared.training.conditions:
+        trained = {image.name.split("_y")[0] for image in condition.images}
+        kept.append([sum(well.startswith(f"rep{r}") for well in trained) for r in (10, 11)])
+    assert tuple(sorted(kept[0])) == left
+    assert kept[0] == kept[1]
+
+
 @pytest.mark.parametrize(
     ("wells", "fields"),
     [

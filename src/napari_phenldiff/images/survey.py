@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
 from napari_phenldiff.images.checks import warning_about_number
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.naming import count, quoted
 
 _FULL_SCALES = frozenset(
     (2**bits - 1) << shift for bits in range(8, 17) for shift in (0, 16 - bits)
@@ -43,6 +44,8 @@ class ImageFacts:
         By channel, the highest value and how many pixels have it.
     n_pixels : int
         Pixels of a channel.
+    plate : str or None
+        The plate that it is of, where a folder or a table tells.
     """
 
     pixel_size: str
@@ -50,6 +53,7 @@ class ImageFacts:
     digest: bytes
     highest: Mapping[str, tuple[float, int]]
     n_pixels: int
+    plate: str | None = None
 
     @classmethod
     def of(cls, image: Image) -> ImageFacts:
@@ -64,6 +68,7 @@ class ImageFacts:
             bytes.fromhex(image.sha256)[:16],
             highest,
             image.shape[0] * image.shape[1],
+            None if image.site is None else image.site.plate,
         )
 
 
@@ -103,6 +108,7 @@ class Survey:
     _dtypes: set[str] = field(default_factory=set)
     _homes: dict[bytes, set[str]] = field(default_factory=dict)
     _clipping: dict[str, _Clipping] = field(default_factory=dict)
+    _plates: dict[str, set[str | None]] = field(default_factory=dict)
 
     def add(self, condition: str, image: Image | ImageFacts) -> None:
         """Take note of an image of a condition, or of the facts about one."""
@@ -111,6 +117,7 @@ class Survey:
         self._sizes.add(facts.pixel_size)
         self._dtypes.add(facts.dtype)
         self._homes.setdefault(facts.digest, set()).add(condition)
+        self._plates.setdefault(condition, set()).add(facts.plate)
         for name, (top, number) in facts.highest.items():
             self._clipping.setdefault(name, _Clipping()).add(top, number, facts.n_pixels)
 
@@ -126,7 +133,8 @@ class Survey:
         -------
         tuple of str
             Sentences for the user: different pixel sizes or data types, few images to learn from,
-            clipped intensities, an image that is in two conditions. Empty if all is well.
+            clipped intensities, an image that is in two conditions, conditions on plates of their
+            own. Empty if all is well.
         """
         few = (warning_about_number(*item) for item in self._numbers.items() if to_learn)
         return (
@@ -134,6 +142,7 @@ class Survey:
             *(text for text in few if text is not None),
             *self._about_clipping(),
             *self._about_copies(),
+            *self._about_plates(),
         )
 
     def _about_kinds(self) -> list[str]:
@@ -169,3 +178,21 @@ class Survey:
             return []
         verb = "is" if shared == 1 else "are"
         return [f"{count(shared, 'image').capitalize()} {verb} in more than one condition."]
+
+    def _about_plates(self) -> list[str]:
+        """Tell if plates and conditions are confounded, where all plates are known."""
+        plates = {name: found for name, found in self._plates.items() if name not in MADE}
+        if any(None in found for found in plates.values()):
+            return []
+        for first, second in combinations(plates, 2):
+            if plates[first].isdisjoint(plates[second]):
+                listed = "; ".join(
+                    f"{name}: {quoted(sorted(map(str, plates[name])), limit=3)}"
+                    for name in (first, second)
+                )
+                told = (
+                    f"No plate has images of both {first} and {second} ({listed}): what differs "
+                    "between plates cannot be told from what differs between the conditions."
+                )
+                return [told]
+        return []

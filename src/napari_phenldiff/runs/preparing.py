@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import order_by_name
@@ -176,14 +177,32 @@ def _whole_wells(
 def _held(
     known: Mapping[str, Sequence[str]], number: int, seed: int, part: float = 0.0
 ) -> set[str]:
-    """Choose so many wells of each condition at random, or this part of them if that is more."""
+    """Choose so many wells of each condition at random, or this part of them if that is more.
+
+    They are taken from all plates in turn, from the same ones in every condition: otherwise one
+    condition could be trained on one plate and the other on another, and what differs between
+    plates would be learned as the effect.
+    """
     held: set[str] = set()
+    plates = {name: set(map(_plate_of, names)) for name, names in known.items()}
+    every = sorted(set().union(*plates.values()))
+    drawn = [every[k] for k in order_by_name("plates", len(every), seed)]
+    drawn.sort(key=lambda plate: not all(plate in some for some in plates.values()))
     for name, names in known.items():
         ordered = sorted(set(names))
-        order = order_by_name(name, len(ordered), seed)
         missing = max(number, int(part * len(ordered))) - len(held & set(ordered))
-        held |= set([well for k in order if (well := ordered[k]) not in held][: max(missing, 0)])
+        queues: dict[str, list[str]] = {plate: [] for plate in drawn}
+        for k in order_by_name(name, len(ordered), seed):
+            if ordered[k] not in held:
+                queues[_plate_of(ordered[k])].append(ordered[k])
+        in_turn = [well for turn in zip_longest(*queues.values()) for well in turn if well]
+        held |= set(in_turn[: max(missing, 0)])
     return held
+
+
+def _plate_of(well: str) -> str:
+    """Return what stands before a well in its name: its plate or repeat, if there are several."""
+    return well.rpartition(" ")[0]
 
 
 def _without(
