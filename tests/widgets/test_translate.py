@@ -854,3 +854,28 @@ def test_channels_that_the_run_does_not_know_are_left_out(
     real = {str(layer.unique_id): layer for layer in model.layers}
     linked = [LayerInfo.of(real[LayerInfo.of(layer).real_layer or ""]).channel for layer in made]
     assert linked == ["DNA", "marker"]
+
+
+def test_images_of_a_condition_that_the_run_does_not_know_keep_its_name(
+    qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
+):
+    rng = np.random.default_rng(3)
+    group = [Image(rng.random((2, 16, 16)), ("DNA", "marker"), None, f"k{i}") for i in range(2)]
+    for data, arguments, _ in experiment_layers({"kinase": group}):
+        model.add_image(data, **arguments)
+    assert "⚠" not in dock.job_foot.forecast.text()
+    qtbot.waitUntil(lambda: dock.images.findText("kinase (2 images)") >= 0)
+    dock.images.setCurrentIndex(dock.images.findText("kinase (2 images)"))
+    assert dock.validation_error() is None
+    said = dock.job_foot.forecast.text()
+    assert said.startswith("⚠ The run does not know kinase: these images are translated as if they")
+    assert "were of untreated." in said
+    dock.job_foot.button.click()
+    assert until_ended(dock).state is JobState.FINISHED
+    (made,) = group_layers(model.layers, "translated")
+    assert made.infos[0][0].provenance["source"] == "kinase"
+    assert made.infos[0][0].provenance["taken_for"] == "untreated"
+    dock.images.setCurrentIndex(dock.images.findText("treated (4 images)"))
+    dock.source.setCurrentText("untreated")
+    dock.target.setCurrentText("treated")
+    assert dock.job_foot.forecast.text().startswith("⚠ treated is not untreated: these images")

@@ -241,9 +241,9 @@ def _described(
     names = new.names
     count = len(names)
     provenance = {
+        **new.provenance,
         "source": new.source,
         "target": new.target,
-        **new.provenance,
         "strengths": [0.0 if role in ("original", "reconstructed") else new.strength] * count,
     }
     title = title_of(role, new.target, provenance["strengths"], str(provenance.get("named", "")))

@@ -145,6 +145,21 @@ class TranslationRequest:
             )
         return None
 
+    @property
+    def condition(self) -> str:
+        """The condition that the images are of, whatever they are taken for."""
+        return self.source if self.group is None else self.group.infos[0][0].condition
+
+    @property
+    def caution(self) -> str:
+        """What is said before images are translated as if they were of another condition."""
+        if self.run is None or self.group is None or self.condition == self.source:
+            return ""
+        of = f"{self.condition} is not {self.source}"
+        if self.condition not in Run.open(self.run).conditions:
+            of = f"The run does not know {self.condition}"
+        return f"{of}: these images are translated as if they were of {self.source}."
+
     def config(self) -> TranslationConfig:
         """Return the validated configuration."""
         return TranslationConfig(source=self.source, target=self.target, **self.settings)
@@ -299,6 +314,7 @@ def provenance_of(request: TranslationRequest, names: list[str]) -> dict[str, An
         "source_images": image_names(names),
         "source_files": _source_files(request, names),
         "region": None if request.region is None else request.region.as_dict(),
+        "taken_for": request.source,
         **settings_of_run(run, request.config()).model_dump(),
     }
 
@@ -336,7 +352,7 @@ def translation_to_come(request: TranslationRequest, names: list[str], out: Path
     return NewTranslation(
         (),
         (),
-        source=request.source,
+        source=request.condition,
         target=request.target,
         strength=request.config().strength,
         provenance=provenance_of(request, names),

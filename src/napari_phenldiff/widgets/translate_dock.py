@@ -251,10 +251,14 @@ class TranslateWidget(DropPanel):
         self.strength.refresh()
 
     def _forecast(self, run: Run) -> str:
-        """Say how long the translation will take, as soon as the speed of the machine is known."""
+        """Say what is odd about it, and how long it will take once the machine's speed is known."""
+        asked = self.request()
+        caution = f"⚠ {asked.caution}" if asked.caution else ""
+        return "\n".join(filter(None, (caution, self._time(run, asked))))
+
+    def _time(self, run: Run, asked: TranslationRequest) -> str:
         wishes = preferences()
         hardware = estimate.KNOWN.get((wishes.device, wishes.precision))
-        asked = self.request()
         if not isinstance(hardware, Hardware) or asked.group is None:
             return ""
         shape, images = asked.group.sizes[0], 1

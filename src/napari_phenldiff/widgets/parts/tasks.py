@@ -300,7 +300,7 @@ def _add(
         NewTranslation(
             images.translated,
             images.reconstructed,
-            source=request.source,
+            source=request.condition,
             target=request.target,
             strength=request.config().strength,
             provenance=images.provenance,
