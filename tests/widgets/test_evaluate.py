@@ -218,10 +218,20 @@ def test_a_dock_that_is_opened_again_shows_what_goes_on(
     qtbot, dock, model, child, until_ended, run_folder: Path
 ):
     child.plan(steps=20, delay=0.05)
+    dock.profile.setCurrentIndex(dock.profile.findData("translocation"))
+    dock.choices.images.setValue(7)
+    dock.choices.wells.setText("image")
     dock.start()
     again = EvaluateWidget(model)
     qtbot.addWidget(again)
-    again.run_field.set_path(run_folder)
+    assert again.run_choice.path() == run_folder
+    asked = again.request()
+    assert (asked.profile, asked.evaluation["images"], asked.evaluation["wells"]) == (
+        "translocation",
+        7,
+        "image",
+    )
+    assert "Translocation" in again.job_foot.status.text()
     assert again.job_foot.job is dock.job_foot.job is jobs.latest("evaluate", model)
     until_ended(again)
     assert again.view.verdict.text() == "✓ Supported"

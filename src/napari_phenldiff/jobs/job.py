@@ -101,6 +101,8 @@ class Job:
         What the job leaves for `ended`.
     begun : float
         When it was asked for, in seconds since the epoch.
+    asked : object
+        What was asked for, for a dock that is opened meanwhile.
     """
 
     kind: str
@@ -123,6 +125,7 @@ class Job:
     can_kill: bool = True
     result: Any = None
     begun: float = field(default_factory=time.time)
+    asked: Any = None
 
     _preparing: str = field(default="", init=False, repr=False)
     changed: ClassVar[Signal] = Signal()

@@ -80,7 +80,10 @@ class EvaluateWidget(DropPanel):
         self.job_foot.start_requested.connect(self.start)
         self.job_foot.ended.connect(self._on_ended)
         self._on_run()
-        self.job_foot.set_job(jobs.latest("evaluate", viewer))
+        job = jobs.latest("evaluate", viewer)
+        self.job_foot.set_job(job)
+        if job is not None and job.state.live and isinstance(job.asked, EvaluationRequest):
+            self._show_asked(job.asked)
 
     def _add_measurement(self) -> None:
         self.profile = ProfileChoice()
@@ -189,6 +192,14 @@ class EvaluateWidget(DropPanel):
             return
         self.profile.keep()
         self.job_foot.set_job(job)
+
+    def _show_asked(self, asked: EvaluationRequest) -> None:
+        """Fill in what an evaluation that is under way was asked for."""
+        if asked.run is None:
+            return
+        settings = {} if asked.settings is None else asked.settings.model_dump()
+        self.aim(asked.run, asked.profile, settings)
+        self.choices.fill(asked.evaluation)
 
     def aim(
         self, run: Path, profile: str, settings: dict[str, Any], *, start: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,12 @@ class EvaluationChoices(QObject):
     def values(self) -> dict[str, Any]:
         """Return what is filled in, by the names of `EvaluationConfig`."""
         return {**self.rows.values(), "wells": self.wells.value(), "keep": self._keep()}
+
+    def fill(self, values: Mapping[str, Any]) -> None:
+        """Show values, by the names of `EvaluationConfig`; the channels to keep stay."""
+        own = ("wells", "keep")
+        self.rows.fill({name: value for name, value in values.items() if name not in own})
+        self.wells.setText(values.get("wells") or "")
 
     def set_run(self, run: Run | None) -> None:
         """List the channels of a run; those that it keeps by itself are ticked."""

@@ -21,6 +21,7 @@ from napari_phenldiff.jobs.process import follow
 from napari_phenldiff.jobs.registry import so_far
 from napari_phenldiff.jobs.requests import ResumeRequest
 from napari_phenldiff.jobs.session import EVENTS_NAME, IMAGES_NAME, TranslateRequest
+from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.runs.events import Event, Finished, Loading, Progress
 from napari_phenldiff.runs.folder import Run, is_run
 from napari_phenldiff.viewer.evaluation_request import EvaluationRequest
@@ -152,8 +153,8 @@ def start_evaluation(viewer: Viewer, request: EvaluationRequest) -> Job:
         raise InputError(error or "Choose a run.")
     # It has nothing to save on its way, and writes its results all at once.
     work = BackgroundJob(launch())
-    title = f"Evaluating {request.run.name}"
-    job = Job("evaluate", title, on_stop=work.stop, path=request.out)
+    title = f"Evaluating {request.run.name} by {PROFILES[request.profile].title}"
+    job = Job("evaluate", title, on_stop=work.stop, path=request.out, asked=request)
     # A GPU has hardly room for a second model beside the one that translates.
     session_of(viewer).free_memory()
     taken = request.snapshot()
