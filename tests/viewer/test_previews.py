@@ -119,6 +119,20 @@ def test_no_pass_of_the_collector_falls_into_the_adding(
     assert len(viewer.layers) == (2 if given_up else 6)
 
 
+def test_previews_make_room_for_images_that_are_opened_later(run: Run):
+    viewer = ViewerModel()
+    previews = PreviewLayers(viewer, run.path)
+    previews.show(preview(run, 50))
+    before = [np.subtract(x.translate, viewer.layers[0].translate) for x in viewer.layers]
+    images = viewer.add_image(np.zeros((3, 40, 60)), name="dmso: GFP")
+    assert all(x.extent.world[0, 1] > images.extent.world[1, -1] for x in previews.layers)
+    after = [np.subtract(x.translate, previews.layers[0].translate) for x in previews.layers]
+    np.testing.assert_allclose(before, after)
+    again = viewer.add_image(np.zeros((3, 40, 60)), name="drug: GFP")
+    viewer.add_labels(np.zeros((3, 40, 60), int), name="objects")
+    assert all(x.extent.world[0, 1] > again.extent.world[1, -1] for x in previews.layers)
+
+
 def test_an_active_layer_stays_active(viewer: ViewerModel, run: Run):
     viewer.layers.selection.active = viewer.layers[0]
     PreviewLayers(viewer, run.path).show(preview(run, 50))

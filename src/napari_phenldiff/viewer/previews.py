@@ -75,6 +75,7 @@ class PreviewLayers:
         self._wanted = True
         self._paused = False
         viewer.events.reset_view.connect(self._on_reset_view)
+        viewer.layers.events.inserted.connect(self._on_inserted, position="last")
 
     @property
     def wanted(self) -> bool:
@@ -142,7 +143,20 @@ class PreviewLayers:
         middle = viewer.layers.extent.world[:, axes].mean(axis=0)
         pixel = max(float(np.max(layer.extent.step[-2:])) for layer in viewer.layers)
         if np.allclose(tuple(event.center)[-2:], middle, rtol=0, atol=pixel):
-            viewer.fit_to_view(layers=others)
+            # fitting is told as well, and looks the same where both lie in one place
+            with viewer.events.reset_view.blocker(self._on_reset_view):
+                viewer.fit_to_view(layers=others)
+
+    def _on_inserted(self, event: Any) -> None:
+        """Make room for images that are opened where the previews are."""
+        viewer, own = self._viewer(), self.layers
+        if viewer is None or not own or _is_preview(event.value) or event.value.ndim < 2:
+            return
+        (low, high), (new_low, new_high) = _extent(own), _extent([event.value])
+        if np.all(new_low < high) and np.all(low < new_high):
+            corner = np.asarray(_free_corner(viewer, own))
+            for layer in own:
+                layer.translate = np.asarray(layer.translate) + corner - low
 
     def _show(self, event: Preview) -> None:
         viewer = self._viewer()
