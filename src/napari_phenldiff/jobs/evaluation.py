@@ -26,6 +26,7 @@ from napari_phenldiff.jobs.trained_channels import (
     trained_of,
 )
 from napari_phenldiff.jobs.translated_before import TranslationsBefore
+from napari_phenldiff.jobs.translation_files import unfinished
 from napari_phenldiff.jobs.translation_job import identity_of
 from napari_phenldiff.jobs.translation_unit import RunToLoad
 from napari_phenldiff.measurement.statistics.units import units_of_images
@@ -166,6 +167,7 @@ def evaluate(
     first = experiment.images[0]
     if other_names(opened, first.path or Path(first.name), first):
         on_event(Noted(OTHER_NAMES.format(", ".join(opened.channel_names))))
+    told += [text] if (text := unfinished(opened)) else []
     warnings = (*experiment.left_out, *told, *_about_images(opened, experiment))
     for text in warnings:
         on_event(Warned(text))

@@ -195,7 +195,7 @@ class _Host:
         self, request: TranslateRequest, folder: Path, tell: Callable[[Event], None]
     ) -> int:
         from napari_phenldiff.jobs.cell_count import CellCount
-        from napari_phenldiff.jobs.translation_files import base_warnings, check_files
+        from napari_phenldiff.jobs.translation_files import check_files, run_warnings
         from napari_phenldiff.jobs.translation_job import TranslationJob
         from napari_phenldiff.runs.events import Warned
         from napari_phenldiff.runs.translation_settings import settings_of_run
@@ -206,7 +206,7 @@ class _Host:
         files, warnings = check_files(
             self._run, _sent(folder), config.source, cells, keep_bytes=_IMAGES_BYTES
         )
-        warnings += base_warnings(self._run)
+        warnings += run_warnings(self._run)
         for text in warnings:
             tell(Warned(text))
         translator = self._load(tell)

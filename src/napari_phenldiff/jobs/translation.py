@@ -18,7 +18,7 @@ from napari_phenldiff.jobs import journal
 from napari_phenldiff.jobs.cell_count import CellCount
 from napari_phenldiff.jobs.directions import direction, other_way_round
 from napari_phenldiff.jobs.telling import OnEvent, ShouldStop, ignore, never
-from napari_phenldiff.jobs.translation_files import FailedFile, base_warnings, check_files
+from napari_phenldiff.jobs.translation_files import FailedFile, check_files, run_warnings
 from napari_phenldiff.jobs.translation_job import TranslationJob
 from napari_phenldiff.jobs.translation_output import Format, ZarrPlates
 from napari_phenldiff.runs import lock
@@ -226,7 +226,7 @@ def check_translation(
         ZarrPlates.of_files(out.resolve(), files, run.scaling) if format == "ome-zarr" else None
     )
     job = TranslationJob(run, config, files, out.resolve(), z, cells, failures, output)
-    job.warnings += [*warnings, *base_warnings(run)]
+    job.warnings += [*warnings, *run_warnings(run)]
     journal.done_files(job.out, job.identity())
     return job
 

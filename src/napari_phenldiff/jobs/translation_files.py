@@ -305,8 +305,20 @@ _NO_BASE_WEIGHTS = (
 )
 
 
-def base_warnings(run: Run) -> list[str]:
-    """Tell if a run does not say which weights its base model had."""
-    if run.base_weights is not None or run.config.method != "phenldiff":
-        return []
-    return [_NO_BASE_WEIGHTS]
+def run_warnings(run: Run) -> list[str]:
+    """Tell if a run was not trained to its end, or not on a base model that is known."""
+    told = [text] if (text := unfinished(run)) else []
+    if run.base_weights is None and run.config.method == "phenldiff":
+        told.append(_NO_BASE_WEIGHTS)
+    return told
+
+
+def unfinished(run: Run) -> str:
+    """Return a sentence about a run that was not trained to its end; else an empty one."""
+    done = run.latest_checkpoint()
+    if done is None or run.state == "finished":
+        return ""
+    return (
+        f"The run was not trained to its end ({done[0]:,} of {run.config.steps:,} steps): what it "
+        "shows may be a part of what it would show, or something else."
+    )
