@@ -126,8 +126,8 @@ class JobFoot(QWidget):
             self.bar,
             self.status,
             self.details,
-            Capped(self.about_curve, self.notes, self.warnings),
-            Capped(self.forecast, lines=5),
+            # What matters first comes first: two areas would each hide half of it in a low window.
+            Capped(self.forecast, self.warnings, self.notes, self.about_curve, lines=7),
             self.button,
             self.message,
         ):
