@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.job import JobState, jobs
 from napari_phenldiff.jobs.requests import ResumeRequest, TrainRequest
 from napari_phenldiff.runs import contents
 from napari_phenldiff.runs.events import Step
 from napari_phenldiff.runs.folder import Run
+from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.widgets.finetune_dock import BASE_FOLDER, HUB, FineTuneWidget
 from napari_phenldiff.widgets.parts import tasks
 from napari_phenldiff.widgets.parts.data_source import FOLDER
@@ -515,3 +517,26 @@ def test_napari_says_on_closing_that_a_training_goes_on(dock: FineTuneWidget, ch
     assert names == [
         "Fine-tuning untreated → treated (goes on when napari is closed; Fine-tune shows it again)"
     ]
+
+
+def test_that_no_verdict_will_be_possible_is_told_before_the_start(qtbot, home: Path):
+    rng = np.random.default_rng(0)
+    model = ViewerModel()
+
+    def images(names: list[str]) -> list[Image]:
+        return [Image(rng.random((1, 16, 16)), ("marker",), None, name) for name in names]
+
+    tiles = [f"y{y:04d}_x{x:04d}" for y in (0, 128) for x in (0, 128)]
+    for data, arguments, _ in experiment_layers({"a": images(tiles), "b": images(tiles)}):
+        model.add_image(data, **arguments)
+    dock = FineTuneWidget(model)
+    qtbot.addWidget(dock)
+    told = "⚠ With these images: The verdict can only be that one cannot tell: all images of a"
+    assert told in dock.job_foot.forecast.text()
+    several = [f"B{i:02d}_f1" for i in range(1, 9)]
+    more = {"c": images(several), "d": images([name.replace("B", "C") for name in several])}
+    for data, arguments, _ in experiment_layers(more):
+        model.add_image(data, **arguments)
+    qtbot.waitUntil(lambda: dock.data.source.count() > 2)
+    dock.data.choose("c", "d")
+    assert "cannot tell" not in dock.job_foot.forecast.text()

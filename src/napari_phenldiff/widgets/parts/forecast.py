@@ -9,6 +9,7 @@ import psutil  # type: ignore[import-untyped]
 from pydantic import ValidationError
 from qtpy.QtCore import QObject, Signal
 
+from napari_phenldiff.evaluation.prospect import why_cannot_tell
 from napari_phenldiff.images.checks import warning_about_number
 from napari_phenldiff.jobs import estimate
 from napari_phenldiff.jobs.registry import RunRegistry
@@ -64,7 +65,7 @@ class Forecast(QObject):
             lines += [told.text, *([f"⚠ {told.warning}"] if told.warning else [])]
         if not resuming:
             lines += [f"⚠ {text}" for text in warnings_about_copies(request.conditions)]
-            lines += [f"⚠ {text}" for text in _about_numbers(request)]
+            lines += [f"⚠ {text}" for text in (*_about_numbers(request), *_about_judging(request))]
         return "\n".join(lines)
 
     def ask_again(self) -> None:
@@ -120,3 +121,17 @@ def _about_numbers(request: TrainingRequest) -> list[str]:
         for c in request.conditions
     )
     return [text for text in told if text is not None]
+
+
+def _about_judging(request: TrainingRequest) -> list[str]:
+    """Say if no verdict will be possible, even if no image were trained on."""
+    pair = request.conditions[:2]
+    if len(pair) < 2 or request.folder is not None:
+        return []
+    images = [choice.images() for choice in pair]
+    parts = {name: part for group in images for name, part in group.items() if part is not None}
+    names = {choice.name: list(group) for choice, group in zip(pair, images, strict=True)}
+    if len(names) < 2 or not all(names.values()):
+        return []
+    why = why_cannot_tell(names, parts=parts)
+    return [f"With these images: {why}"] if why else []
