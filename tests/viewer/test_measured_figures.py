@@ -73,18 +73,16 @@ def test_what_there_is_no_figure_of_says_why(measured: Measured, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-def test_real_images_of_the_same_names_are_pairs(measured: Measured, tmp_path: Path):
+def test_real_images_of_the_same_names_are_no_pairs(measured: Measured, tmp_path: Path):
     images = measured.measurement.images
     images["image"] = images["image"].str[-1]
-    assert Figures(measured).why_not("pairs") == ""
-    path = save_figure(measured, tmp_path / "pairs.csv", kind="pairs")
-    table = pd.read_csv(path, dtype={"image": str})
-    pairs = table[table["what"] == "pair"]
-    assert list(pairs["image"]) == list("01234")
-    np.testing.assert_allclose(pairs["change"], pairs["after"] - pairs["before"])
-    shift = table[table["what"] == "shift of pairs"].iloc[0]
-    assert shift["n"] == 5
-    assert shift["low"] <= shift["value"] <= shift["high"]
+    figures = Figures(measured)
+    assert "Pairs need a translation" in figures.why_not("pairs")
+    assert "different cells" in figures.why_not("pairs")
+    with pytest.raises(InputError, match="different cells"):
+        figures.draw("pairs", theme="light")
+    with pytest.raises(InputError, match="different cells"):
+        figures.save("pairs", tmp_path / "pairs.csv")
 
 
 def test_effects_are_worked_out_once(measured: Measured, tmp_path: Path, monkeypatch):

@@ -97,8 +97,15 @@ def check_comparison(
             "--column-names."
         )
     roles = find_roles(asked, groups, real)
-    if "translated" not in roles and any(kind == "gallery" for kind, _ in config.figures):
+    kinds = {kind for kind, _ in config.figures}
+    if "translated" not in roles and "gallery" in kinds:
         raise InputError("A gallery shows translated images: name their group with --translated.")
+    if "translated" not in roles and not config.paired and "pairs" in kinds:
+        raise InputError(
+            "Pairs show images and what a model made of them: name their group with --translated. "
+            "Real images of two conditions show different cells, even where they have the same "
+            "names; if these show the same fields, say so with --paired."
+        )
     return roles
 
 

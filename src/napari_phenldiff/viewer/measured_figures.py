@@ -171,18 +171,19 @@ class Figures:
         from napari_phenldiff.measurement.statistics.units import matched, unit_values
 
         pairs = pair_ends(**self._names)
+        if not pairs["made"]:
+            # Tiles of two wells have the same names, and hold other cells.
+            return (
+                "Pairs need a translation: choose one and measure again. Real images of two "
+                "conditions show different cells, even where they have the same names."
+            )
         before, after = (
             unit_values(self.measured.measurement, pairs[end]) for end in ("before", "after")
         )
         try:
-            matched(before, after, by_place=pairs["made"])
+            matched(before, after, by_place=True)
         except InputError as error:
-            if pairs["made"]:
-                return str(error)
-            return (
-                "Pairs need a translation, or two conditions of the same fields with the same "
-                f"names. {error}"
-            )
+            return str(error)
         return ""
 
 

@@ -44,7 +44,8 @@ def pair_ends(
     dict
         ``before``, ``after`` and ``made`` for `paired_lines` and `paired_values`: from
         reconstructed, or real source images, to translated ones; without a translation from source
-        to target.
+        to target, which are pairs only where the user says that they show the same fields: tiles
+        of two wells have the same names, and hold other cells.
     """
     if translated is None:
         return {"before": source, "after": target, "made": False}
