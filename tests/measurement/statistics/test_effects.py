@@ -118,6 +118,37 @@ def test_a_comparison_has_one_p_value_with_its_test_and_correction(measurement):
     )
 
 
+def test_one_quantity_in_two_columns_is_one_measurement(measurement):
+    images = measurement.images
+    of_one_size = replace(measurement, images=images.assign(area_fraction=images["area_px"] / 1e6))
+    table = effects(of_one_size, **GROUPS)
+    real = table[table["effect"] == "real"].set_index("measurement")
+    assert set(real["correction"]) == {"Holm over 2 measurements"}
+    assert set(real["least_p_value"]) == {2 * 2 / 70}
+    assert real["p_value"]["area_fraction"] == real["p_value"]["area_px"] == 2 * 2 / 70
+    made = table[table["effect"] == "translated"].set_index("measurement")
+    assert list(made["correction"]) == ["none", "none", "Holm over 2 measurements"]
+    # The part that is free is the same quantity as well.
+    free = images.assign(area_fraction=1 - images["area_px"] / 1e6)
+    table = effects(replace(measurement, images=free), **GROUPS)
+    assert table["correction"][0] == "Holm over 2 measurements"
+    # The same order alone is not enough, nor are values that one of them lacks.
+    bent = images.assign(area_fraction=np.log(images["area_px"].astype(float)))
+    lacking = images.assign(area_fraction=images["area_px"] / 1e6)
+    lacking.loc[0, "area_fraction"] = np.nan
+    for other in (bent, lacking):
+        table = effects(replace(measurement, images=other), **GROUPS)
+        assert table["correction"][0] == "Holm over 3 measurements"
+
+
+def test_two_columns_of_two_values_are_two_measurements(measurement):
+    images = measurement.images
+    of_b = images["condition"] == "b"
+    images = images.assign(area_fraction=of_b * 0.5, area_px=of_b * 7)
+    table = effects(replace(measurement, images=images), source="a", target="b")
+    assert set(table["correction"]) == {"Holm over 3 measurements"}
+
+
 def test_wells_that_the_names_tell_are_counted_by_default(measurement):
     wells = wells_by_pattern(measurement, r"^[A-H]\d+")
     assert effects(measurement, **GROUPS).equals(effects(measurement, **GROUPS, wells=wells))

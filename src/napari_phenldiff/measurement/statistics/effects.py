@@ -201,7 +201,11 @@ def compare_groups(
     -------
     dict of str to Tested
         By column. P-values are corrected, after Holm, for the number of measurements, whichever of
-        them are looked at afterwards; that of the main measurement of made images is not.
+        them are looked at afterwards; that of the main measurement of made images is not. Columns
+        that hold one quantity in two units or as a part of the same whole, such as the area in
+        pixels and as a fraction of fields of one size, are one measurement: that it differs is one
+        hypothesis, true or false of all of them, so there is no more to be found by chance in two
+        of them than in one (Shaffer, 1986, J. Am. Stat. Assoc. 81:826).
 
     Raises
     ------
@@ -211,25 +215,56 @@ def compare_groups(
     units = units_of(measurement) if units is None else units
     names = dict.fromkeys((*result_columns(measurement), *(columns or ())))
     found = {name: _tested(measurement, groups, name, units, summary, seed) for name in names}
-    n = sum(not math.isnan(tested.found.p_value) for tested in found.values())
+    measured = [name for name, tested in found.items() if not math.isnan(tested.found.p_value)]
+    same = _same_quantities(measurement, groups, measured)
+    n = len(same)
     if n < 2:
         return found
-    corrected = holm([tested.found.p_value for tested in found.values()])
-    asked = measurement.main_column if groups.made else None
-    return {
-        name: tested
-        if name == asked
-        else replace(
-            tested,
-            found=replace(
-                tested.found,
-                p_value=float(p),
-                min_p_value=min(1.0, n * tested.found.min_p_value),
-            ),
-            correction=f"Holm over {n} measurements",
-        )
-        for (name, tested), p in zip(found.items(), corrected, strict=True)
-    }
+    # Medians of wells are rounded in either unit: of p-values that should be equal, the largest.
+    corrected = holm([max(found[name].found.p_value for name in one) for one in same])
+    for one, p in zip(same, corrected, strict=True):
+        if groups.made and measurement.main_column in one:
+            continue
+        for name in one:
+            least = min(1.0, n * found[name].found.min_p_value)
+            found[name] = replace(
+                found[name],
+                found=replace(found[name].found, p_value=float(p), min_p_value=least),
+                correction=f"Holm over {n} measurements",
+            )
+    return found
+
+
+def _same_quantities(
+    measurement: Measurement, groups: Groups, columns: Sequence[str]
+) -> list[list[str]]:
+    """Put columns together of which each is a linear function of the other in all images.
+
+    Any other function that keeps the order might do so by chance in a few images.
+    """
+    found: list[tuple[np.ndarray, list[str]]] = []
+    for column in columns:
+        ends = [measurement.values(name, column) for name in (groups.before, groups.after)]
+        values = np.concatenate(ends)
+        for others, names in found:
+            if _linear(values, others):
+                names.append(column)
+                break
+        else:
+            found.append((values, [column]))
+    return [names for _, names in found]
+
+
+def _linear(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether values are a linear function of others; never of so few that any are."""
+    known = np.isfinite(a)
+    if not np.array_equal(known, np.isfinite(b)):
+        return False
+    a, b = a[known], b[known]
+    if min(np.unique(a).size, np.unique(b).size) < 3:
+        return False
+    a, b = ((x - x.mean()) / x.std() for x in (a, b))
+    return any(np.allclose(a, sign * b, rtol=0, atol=1e-9) for sign in (1, -1))
 
 
 def compare_in(
