@@ -169,8 +169,17 @@ def settings_in(model: type[BaseModel]) -> dict[str, Setting]:
     return {name: _setting(name, info) for name, info in model.model_fields.items()}
 
 
-def in_message(model: type[BaseModel], name: str) -> str:
+def in_message(model: type[BaseModel], name: str, *, off: bool = False) -> str:
     """Return a setting as messages name it, for whoever reads them in a dock or a terminal.
+
+    Parameters
+    ----------
+    model : type
+        Its configuration.
+    name : str
+        Of the field.
+    off : bool
+        Whether the message says to switch it off, for which it has an option of its own.
 
     Examples
     --------
@@ -179,7 +188,8 @@ def in_message(model: type[BaseModel], name: str) -> str:
     '“Images it knows” (--trained-too)'
     """
     setting = settings_in(model)[name]
-    return f"“{setting.label}” ({setting.option})"
+    option = option_of(f"no_{name}") if off else setting.option
+    return f"“{setting.label}” ({option})"
 
 
 _OPTION = re.compile(r"\s*\(--[a-z][^()]*\)")

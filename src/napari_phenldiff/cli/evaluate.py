@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_phenldiff.cli import options
-from napari_phenldiff.cli.measure import PROFILE_NAMES, settings_from
+from napari_phenldiff.cli.measure import PROFILE_NAMES, add_exclude_border, settings_from
 from napari_phenldiff.cli.progress import Reporter, say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.config import EvaluationConfig
@@ -114,6 +114,7 @@ def add_measurement(parser: argparse.ArgumentParser, *, required: bool = True) -
             else f"the {name}".replace("_", " "),
             default=argparse.SUPPRESS,
         )
+    add_exclude_border(group)
     group.add_argument(
         "--settings", type=Path, metavar="FILE", help="TABLE_settings.json of a measurement"
     )
@@ -192,8 +193,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
     find_profile(args.profile)
     if args.settings is None:
         return settings_from(args.profile, vars(args))
-    if set(_CHANNELS) & set(vars(args)):
-        raise InputError("--settings says all there is to say; leave out the channels.")
+    if {*_CHANNELS, "exclude_border"} & set(vars(args)):
+        raise InputError("--settings says all there is to say; leave out other settings.")
     profile, settings, _ = read_settings(args.settings)
     if profile != args.profile:
         raise InputError(f"{args.settings} is for the profile {profile}, not {args.profile}.")

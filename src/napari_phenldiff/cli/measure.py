@@ -74,7 +74,10 @@ _SEGMENTATION_OPTIONS = {
     "min_size": "drop objects of fewer pixels",
     "max_hole": "fill holes of up to this many pixels",
 }
-_SETTINGS = {*_CHANNEL_OPTIONS, *_THRESHOLD_OPTIONS, *_SEGMENTATION_OPTIONS, "split", "dimmest"}
+_SETTINGS = {
+    *(*_CHANNEL_OPTIONS, *_THRESHOLD_OPTIONS, *_SEGMENTATION_OPTIONS),
+    *("split", "dimmest", "exclude_border"),
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -167,6 +170,7 @@ def add_parser(commands: Any) -> None:
         default=absent,
         help="cut touching nuclei apart where they are narrow (watershed)",
     )
+    add_exclude_border(group)
     scope = group.add_mutually_exclusive_group()
     for scope_name in ("image", "experiment"):
         scope.add_argument(
@@ -179,6 +183,17 @@ def add_parser(commands: Any) -> None:
         )
     add_options(parser)
     parser.set_defaults(command=run)
+
+
+def add_exclude_border(group: Any) -> None:
+    """Add the option that says whether nuclei are measured that the border cuts."""
+    group.add_argument(
+        "--exclude-border",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="leave nuclei that the border of the image cuts out of what is measured of them "
+        "(cells; default: yes)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -255,7 +270,7 @@ def settings_from(profile: str, given: Mapping[str, Any]) -> Settings:
 
     kind = find_profile(profile).settings_type
     values = kind().model_dump()
-    for name in _CHANNEL_OPTIONS:
+    for name in (*_CHANNEL_OPTIONS, "exclude_border"):
         if name in given:
             if name not in values:
                 raise InputError(f"The profile {profile} has no {option_of(name)}.")

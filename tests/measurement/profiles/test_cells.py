@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.images import simulate
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
@@ -19,6 +20,7 @@ from napari_phenldiff.measurement.profiles.cells import (
 )
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
+from napari_phenldiff.settings import without_options
 
 NUCLEI = ((40, 40), (40, 110), (100, 75))
 BODIES = SegmentationSettings(threshold=ThresholdSettings(method=30.0))
@@ -88,7 +90,7 @@ def test_the_border_cuts_no_nucleus_that_is_measured():
     assert every.images.n_measured[0] == len(every.cells) == 4
     alone = measure("cells", {"a": [field(nuclei=((2, 75),))]})
     assert (alone.images.n_cells[0], alone.images.n_measured[0]) == (1, 0)
-    assert alone.images.reason[0] == "no whole nucleus"
+    assert alone.images.reason[0] == "no whole nucleus, since all touch the border"
     assert math.isnan(alone.values("a")[0])
 
 
@@ -198,3 +200,30 @@ def test_specks_that_are_measured_since_all_nuclei_are_cut_are_told():
     assert "--min-size" in told
     larger = CellsSettings(nuclei=SegmentationSettings(min_size=200))
     assert "no whole nucleus" in measure("cells", {"a": [specks, field()]}, larger).images.reason[0]
+
+
+def test_that_most_images_have_no_whole_nucleus_is_told_first():
+    cut = field(nuclei=((0, 0), (139, 149), (139, 0)), axes=(40, 40))
+    groups = {"a": [replace(cut, name=f"a{i}") for i in range(3)] + [field()], "b": [field()]}
+    found = measure("cells", groups)
+    assert found.outcome is not None
+    told = found.outcome.warnings()
+    assert told[0] == (
+        "a: in 3 of 4 images the nuclei touch the border and are left out, so that nothing is "
+        "measured, or only what is small. To measure them as well, untick “Exclude border” "
+        "(--no-exclude-border), or give larger fields."
+    )
+    assert "--no-" not in without_options(told[0])
+    assert not [text for text in told if "could not be measured" in text]
+    every = measure("cells", groups, CellsSettings(exclude_border=False))
+    assert every.outcome is not None
+    assert not [text for text in every.outcome.warnings() if "border" in text]
+    # Where it is not most of them, the default does what it should.
+    few = measure("cells", {"a": [cut, field(), replace(field(), name="c")]})
+    assert few.outcome is not None
+    (said,) = few.outcome.about_lacking()
+    assert said.startswith("a: 1 of 3 images could not be measured (the first is field): no whole")
+    alone = measure("cells", {"a": [cut]})
+    assert alone.outcome is not None
+    with pytest.raises(InputError, match="untick “Exclude border”"):
+        alone.outcome.check()

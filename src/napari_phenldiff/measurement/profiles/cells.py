@@ -36,6 +36,9 @@ _SHAPE = ("eccentricity", "solidity", "axis_major_length_px", "axis_minor_length
 SPECKS = "what is whole is far smaller than the nuclei that the border cuts"
 """Reason of an image in which specks are measured, since all nuclei are cut by the border."""
 
+NO_WHOLE = "no whole nucleus"
+"""How the reason begins where the border of the image cuts all nuclei."""
+
 _MUCH_SMALLER = 5
 """Part of the area of a nucleus, cut as it is, that a speck has at most."""
 
@@ -128,7 +131,9 @@ class Cells(Profile[CellsSettings]):
         if _are_specks(objects, whole):
             reasons.append(SPECKS)
         if not whole.size:
-            reasons.insert(0, "no whole nucleus" if n_cells else "no nucleus")
+            reasons.insert(
+                0, f"{NO_WHOLE}, since all touch the border" if n_cells else "no nucleus"
+            )
         values: dict[str, Any] = {"n_cells": n_cells, "n_measured": whole.size}
         for name, column in cells.items():
             known = column[np.isfinite(column)]

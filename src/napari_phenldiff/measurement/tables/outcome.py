@@ -11,7 +11,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.survey import ImageFacts, Survey
-from napari_phenldiff.measurement.profiles.cells import SPECKS
+from napari_phenldiff.measurement.profiles.cells import NO_WHOLE, SPECKS, CellsSettings
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.runs.residuals import warning_about_residuals
 from napari_phenldiff.settings import in_message
@@ -23,7 +23,24 @@ class _Lacking:
 
     n_images: int = 0
     n_lacking: int = 0
+    n_cut: int = 0
+    """Of those that lack a value, the images whose nuclei are all left out at the border."""
+
+    n_specks: int = 0
+    """Images in which specks were measured in place of the nuclei that are left out."""
+
     example: tuple[str, str] = ("", "")
+
+    @property
+    def left_out_at_border(self) -> bool:
+        """Whether most images are measured without the nuclei that are in them."""
+        return 2 * (self.n_cut + self.n_specks) > self.n_images
+
+
+_TO_MEASURE_THEM = (
+    f"To measure them as well, untick {in_message(CellsSettings, 'exclude_border', off=True)}, or "
+    "give larger fields."
+)
 
 
 @dataclass(slots=True)
@@ -39,7 +56,6 @@ class Outcome:
     main_column: str
     _lacking: dict[str, _Lacking] = field(default_factory=dict)
     _survey: Survey = field(default_factory=Survey)
-    _specks: int = 0
     _residuals: dict[str, list[float | None]] = field(default_factory=dict)
 
     def add(self, values: Mapping[str, Any], image: Image | ImageFacts) -> None:
@@ -56,12 +72,14 @@ class Outcome:
         self._survey.add(condition, image)
         found = self._lacking.setdefault(condition, _Lacking())
         found.n_images += 1
-        self._specks += SPECKS in str(values.get("reason") or "")
+        reason = str(values.get("reason") or "")
+        found.n_specks += SPECKS in reason
         value = values.get(self.main_column)
         if value is None or math.isnan(value):
             found.n_lacking += 1
+            found.n_cut += NO_WHOLE in reason
             if not found.example[1]:
-                found.example = str(values["image"]), str(values.get("reason") or "")
+                found.example = str(values["image"]), reason
 
     def check(self) -> None:
         """Refuse a measurement in which nothing could be measured.
@@ -75,38 +93,48 @@ class Outcome:
             return
         total = sum(found.n_images for found in self._lacking.values())
         for found in self._lacking.values():
+            advice = f" {_TO_MEASURE_THEM}" if found.left_out_at_border else ""
             raise InputError(
-                f"Nothing could be measured in {count(total, 'image')}{_because(found)}"
+                f"Nothing could be measured in {count(total, 'image')}{_because(found)}{advice}"
             )
 
     def warnings(self) -> tuple[str, ...]:
         """Say what may be wrong, and what could not be measured, in sentences for the user."""
         return (
-            *self._survey.warnings(),
             *self.about_lacking(),
+            *self._survey.warnings(),
             *self._about_specks(),
             *self._about_residuals(),
         )
 
     def _about_specks(self) -> list[str]:
         """Say that specks were measured in place of nuclei."""
-        if not self._specks:
+        others = [found for found in self._lacking.values() if not found.left_out_at_border]
+        specks = sum(found.n_specks for found in others)
+        if not specks:
             return []
-        total = sum(found.n_images for found in self._lacking.values())
+        total = sum(found.n_images for found in others)
         told = (
-            f"In {self._specks} of {count(total, 'image')} the nuclei are cut by the border, and "
+            f"In {specks} of {count(total, 'image')} the nuclei are cut by the border, and "
             "what is measured in their place is far smaller, probably specks: leave them out with "
             f"a larger {in_message(SegmentationSettings, 'min_size')}, or give larger fields."
         )
         return [told]
 
     def about_lacking(self) -> list[str]:
-        """Say what could not be measured, and why."""
-        return [
+        """Say what could not be measured, and why; first where that makes the numbers useless."""
+        told = [
+            f"{condition}: in {found.n_cut + found.n_specks} of {count(found.n_images, 'image')} "
+            "the nuclei touch the border and are left out, so that nothing is measured, or only "
+            f"what is small. {_TO_MEASURE_THEM}"
+            for condition, found in self._lacking.items()
+            if found.left_out_at_border
+        ]
+        return told + [
             f"{condition}: {found.n_lacking} of {count(found.n_images, 'image')} could not be "
             f"measured{_because(found)}"
             for condition, found in self._lacking.items()
-            if found.n_lacking
+            if found.n_lacking > (found.n_cut if found.left_out_at_border else 0)
         ]
 
     def add_residuals(self, condition: str, residuals: Iterable[float | None]) -> None:
