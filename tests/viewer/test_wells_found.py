@@ -50,6 +50,24 @@ def named(*names: str) -> dict[str, str | None]:
             "No name tells a well: each image counts (2 of untreated, 1 of treated).",
         ),
         (
+            named("y0000_x0000", "y0000_x0128"),
+            named("y0000_x0000", "y0000_x0128"),
+            None,
+            (
+                "2 fields: one of untreated and one of treated, whose names no image tells (1 of "
+                "untreated, 1 of treated). From one field of a condition there is no p-value."
+            ),
+        ),
+        (
+            named("y0000_x0000", "y0000_x0128", "scan2_y0000_x0128"),
+            named("scan3_y0000_x0000", "scan4_y0000_x0128"),
+            None,
+            (
+                "4 fields: scan2, scan3, scan4, one of untreated, whose name no image tells (2 of "
+                "untreated, 2 of treated)."
+            ),
+        ),
+        (
             named("first", "second"),
             named("third"),
             "image",

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of
-from napari_phenldiff.measurement.statistics.units import Units, each_image, units_of_names
+from napari_phenldiff.measurement.statistics.units import (
+    UNNAMED,
+    Units,
+    each_image,
+    units_of_names,
+)
 
 _MOST_NAMED = 8
 """Wells that are named; of more, the first ones are."""
@@ -49,9 +54,14 @@ def wells_in_words(conditions: Mapping[str, Images], wells: str | None) -> str:
             return f"⚠ {units.caution} ({each})"
         why = "" if wells is not None else "No name tells a well: "
         return f"{why}{'each' if why else 'Each'} image counts ({each})."
-    every = sorted({name for names in found.values() for name in names})
-    more = ", ..." if len(every) > _MOST_NAMED else ""
-    text = f"{count(len(every), units.one)}: {', '.join(every[:_MOST_NAMED])}{more} ({each})."
+    every = sorted({name for names in found.values() for name in names} - {UNNAMED})
+    listed = [*every[:_MOST_NAMED], *(["..."] if len(every) > _MOST_NAMED else [])]
+    # Tiles of the same names in two conditions are not of one field.
+    unnamed = [f"one of {condition}" for condition, names in found.items() if UNNAMED in names]
+    if unnamed:
+        whose = "whose name" if len(unnamed) == 1 else "whose names"
+        listed.append(f"{' and '.join(unnamed)}, {whose} no image tells")
+    text = f"{count(len(every) + len(unnamed), units.one)}: {', '.join(listed)} ({each})."
     if min(map(len, found.values())) < 2:
         text += f" From one {units.one} of a condition there is no p-value."
     return text

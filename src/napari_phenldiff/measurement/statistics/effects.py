@@ -24,6 +24,7 @@ from napari_phenldiff.measurement.statistics.compare import (
 )
 from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delta_interval
 from napari_phenldiff.measurement.statistics.units import (
+    UNNAMED,
     Summary,
     Units,
     matched,
@@ -440,7 +441,7 @@ def _why_not(
                 "no p-value."
             )
         unit = unit_values(measurement, name, column, wells=units.wells).dropna().index[0]
-        which = f"one {units.one}" + ("" if unit == "the same" else f" ({unit})")
+        which = f"one {units.one}" + ("" if unit == UNNAMED else f" ({unit})")
         return (
             f"All {images} images of {name} come from {which}, which does not tell how "
             f"{units.counted} vary, so there is no p-value."

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 Summary = Literal["mean", "median"]
 
 
+UNNAMED = "the same"
+"""Stands for the well or field of images whose names tell tiles and no more.
+
+Those of one condition count as one; it is not that of another condition.
+"""
+
 _LONE, _PADDED = re.compile(r"[tz]\d+", re.I), re.compile(r"[tz]0\d+", re.I)
 
 
@@ -115,7 +121,7 @@ def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None)
     kinds = {place.kind for place in places.values()}
     if kinds <= {"image"}:
         return Units()
-    wells = {name: place.name or "the same" for name, place in places.items()}
+    wells = {name: place.name or UNNAMED for name, place in places.items()}
     kind = next(kind for kind in ("field", "stack", "well") if kind in kinds)
     return Units(wells, f"{kind}s")
 
