@@ -422,6 +422,24 @@ def test_cells_that_vanish_are_counted(model, counterparts, data, fast):
     assert m.verdict.answer == "not supported"
 
 
+def test_what_is_found_in_a_reference_that_is_copied_is_no_evidence(model, honest, data, fast):
+    k = data.channel_names.index("DNA")
+
+    def copying(image, config, number):
+        made = honest(image, config, number).data.copy()
+        made[k] = image.data[k]
+        return replace(image, data=made)
+
+    m = evaluate(model(copying), data, TRANSLATION, CONFIG, "golgi").metrics
+    assert m.identity.given == ("DNA",)
+    outcomes = {f.rule: f.outcome for f in m.verdict.findings}
+    assert outcomes["What should not change"] == "by construction"
+    assert outcomes["Cells lost or invented"] == "by construction"
+    assert m.verdict.answer == "supported"
+    not_named = evaluate(model(copying, ()), data, TRANSLATION, CONFIG, "golgi").metrics
+    assert not_named.identity.given == ()
+
+
 def test_a_stain_of_another_day_is_no_difference(model, honest, data, fast):
     """Real target images are shown in the brightness that translated ones have."""
     k = data.channel_names.index("DNA")

@@ -89,6 +89,21 @@ def test_what_is_not_known_is_not_claimed(change, rule):
     assert outcome(verdict, rule) == "open"
 
 
+def test_what_is_so_by_construction_is_no_evidence():
+    cells = Cells("DNA", 70, 70, 70, 0.0, NOTHING, 1.0)
+    given = replace(EVIDENCE, nuclei_kept=None, correlation_kept=None, cells=cells, given=("DNA",))
+    verdict = judge(given)
+    assert verdict.answer == "supported"
+    for rule in ("What should not change", "Cells lost or invented"):
+        assert outcome(verdict, rule) == "by construction"
+        (text,) = (f.text for f in verdict.findings if f.rule == rule)
+        assert "DNA is a reference channel" in text
+    # Another channel that should stay is judged, and cells in another channel are counted.
+    other = replace(given, correlation_kept=0.2, cells=replace(cells, channel="nuclei"))
+    assert outcome(judge(other), "What should not change") == "against"
+    assert outcome(judge(other), "Cells lost or invented") == "for"
+
+
 def test_a_significant_test_alone_is_not_enough():
     # an interval that holds 0 beside a small p: the two do not agree
     assert judge(replace(EVIDENCE, real=replace(GOOD, low=-0.1))).answer == "cannot tell"

@@ -103,3 +103,13 @@ def test_steps_within_a_batch_are_told_and_the_first_image_comes_alone(
     (two,) = (e for e in progress if e.done + e.part == 2.0 and e.part)
     assert two.message == "2 images at once, step 5 of 10"
     assert two.seconds_left == pytest.approx(7.5)
+
+
+def test_that_no_cell_is_lost_in_a_reference_channel_is_so_by_construction():
+    counted = {"before": 70, "after": 70, "lost": 0, "invented": 0}
+    for references, told in ((("DNA",), True), ((), False)):
+        cells = CellCount(("DNA", "actin"), references)
+        cells.add_counted(counted)
+        text = cells.event().message
+        assert text.startswith("Of 70 nuclei in DNA, 0 are lost in the translation and 0 invented")
+        assert ("by construction: DNA is a reference channel" in text) is told

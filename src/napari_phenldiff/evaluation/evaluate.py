@@ -340,7 +340,13 @@ def evaluate(
 
     course.stage("looking at what should not change")
     identity, nuclei_kept, correlation_kept = measure_identity(
-        chosen, reconstructed, translated, kept, notes, wells
+        chosen,
+        reconstructed,
+        translated,
+        kept,
+        notes,
+        wells,
+        [name for name in channels if name in model.reference_channels],
     )
     course.stage("measuring structure")
     structure = structure_and_layout(
@@ -384,6 +390,7 @@ def evaluate(
             structure=() if structure is None else structure.measures,
             classifier=seen.classified,
             cells=identity.cells,
+            given=identity.given,
         ),
         rules,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_phenldiff.measurement.statistics.compare import Comparison
 
 Answer = Literal["supported", "not supported", "cannot tell"]
-Outcome = Literal["for", "against", "open", "not tried"]
+Outcome = Literal["for", "against", "open", "not tried", "by construction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,9 @@ class Evidence:
         What a classifier takes them for.
     cells : Cells, optional
         How many cells are lost and invented.
+    given : tuple of str
+        Reference channels, which are given to the model and copied into its images: what is found
+        in them is so by construction, and no evidence.
     """
 
     real: Effect
@@ -187,6 +190,7 @@ class Evidence:
     structure: tuple[StructureMeasure, ...] = ()
     classifier: Classified | None = None
     cells: Cells | None = None
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,7 @@ class Finding:
     ----------
     rule : str
         Its name.
-    outcome : {"for", "against", "open", "not tried"}
+    outcome : {"for", "against", "open", "not tried", "by construction"}
     text : str
         In words, with the numbers.
     """

@@ -301,6 +301,8 @@ class Identity(Kept):
     nuclei_distance_px: Spread | None
     own_source: Number
     cells: Cells | None = None
+    given: tuple[str, ...] = ()
+    """Reference channels: as they are by construction."""
 
 
 def measure_identity(
@@ -310,6 +312,7 @@ def measure_identity(
     keep: Sequence[str],
     notes: list[str],
     wells: Wells | None = None,
+    references: Sequence[str] = (),
 ) -> tuple[Identity, float | None, float | None]:
     """Measure what should not change.
 
@@ -317,7 +320,8 @@ def measure_identity(
     -------
     found : Identity
     nuclei_kept, correlation_kept : float or None
-        What the verdict goes by: of channels that should stay, if there are any.
+        What the verdict goes by: of channels that should stay, if there are any. Reference
+        channels that are as they were are none of them, since that is so by construction.
     """
     names = chosen.sources[0].channel_names
     inside = correlations(reconstructed, translated)
@@ -339,7 +343,9 @@ def measure_identity(
             kept = Spread.of([match.kept for match in found])
             overlap = Spread.of([match.overlap for match in found])
             distance = Spread.of([match.distance for match in found])
-    medians = [Spread.of(inside[:, names.index(name)]).median for name in keep]
+    given = tuple(name for name in references if _unchanged(reconstructed, translated, name))
+    asked = [name for name in keep if name not in given]
+    medians = [Spread.of(inside[:, names.index(name)]).median for name in asked]
     if not keep:
         notes.append(
             "No channel is known that should stay as it is; name some with "
@@ -355,11 +361,21 @@ def measure_identity(
         nuclei_distance_px=distance,
         own_source=own_source(chosen.sources, translated),
         cells=cells,
+        given=given,
     )
-    judged = kept.median if kept is not None and nuclei in keep else None
+    judged = kept.median if kept is not None and nuclei in asked else None
     known = [value for value in medians if not math.isnan(value)]
-    correlation = (min(known) if known else math.nan) if keep else None
+    correlation = (min(known) if known else math.nan) if asked else None
     return part, judged, correlation
+
+
+def _unchanged(before: Sequence[Image], after: Sequence[Image], channel: str) -> bool:
+    """Whether a channel is the same in all pairs of images, to the last bit."""
+    pairs = [
+        [image.data[image.channel_names.index(channel)] for image in pair]
+        for pair in zip(before, after, strict=True)
+    ]
+    return all(np.array_equal(one, other) for one, other in pairs)
 
 
 def count_cells(

@@ -7,7 +7,7 @@ functions of numbers alone: what was measured is `Evidence`, where the limits ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from napari_phenldiff.evaluation.classifier import Rate
 from napari_phenldiff.evaluation.evidence import Effect, Evidence, Finding, Outcome, Rules, Verdict
@@ -209,6 +209,8 @@ def _identity(e: Evidence, rules: Rules) -> Finding:
         ("is the correlation before and after", e.correlation_kept, rules.correlation_kept),
     ]
     known = [(name, value, limit) for name, value, limit in kept if value is not None]
+    if not known and e.given:
+        return Finding(rule, "by construction", f"{_given(e.given)}.")
     if not known:
         return Finding(rule, "not tried", "No channel is known that should stay as it is.")
     measured = [(name, value) for name, value, _ in known if not math.isnan(value)]
@@ -231,6 +233,8 @@ def _cells(e: Evidence, rules: Rules) -> Finding:
         f"Of {c.n_before} cells {c.lost:.0%} are lost in the translation, and {c.invented:.0%} as "
         "many invented"
     )
+    if c.channel in e.given:
+        return Finding(rule, "by construction", f"{text}: {_given([c.channel])}.")
     fewer, more = sorted((c.lost, c.invented))
     if more <= rules.cells_changed:
         return Finding(rule, "for", f"{text}.")
@@ -244,6 +248,14 @@ def _cells(e: Evidence, rules: Rules) -> Finding:
         if c.real.low <= c.per_image <= c.real.high:
             return Finding(rule, "open", f"{text}, which may be the phenotype: {real}.")
     return Finding(rule, "against", f"{text}, and that is not the phenotype: {real}.")
+
+
+def _given(channels: Sequence[str]) -> str:
+    """Say why nothing in these channels is evidence."""
+    named = " and ".join(channels)
+    if len(channels) == 1:
+        return f"{named} is a reference channel, given to the model and left as it is"
+    return f"{named} are reference channels, given to the model and left as they are"
 
 
 def _own_source(e: Evidence, rules: Rules) -> Finding:

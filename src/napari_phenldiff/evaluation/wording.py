@@ -16,6 +16,7 @@ OUTCOMES: dict[str, str] = {
     "against": "against it",
     "open": "open",
     "not tried": "not tried",
+    "by construction": "by construction, so no evidence",
 }
 """What a rule said of the claim."""
 

@@ -202,7 +202,7 @@ class _Host:
 
         tell(Loading("Checking the images"))
         config = settings_of_run(self._run, request.config)
-        cells = CellCount(self._run.channel_names)
+        cells = CellCount(self._run.channel_names, self._run.reference_channels)
         files, warnings = check_files(
             self._run, _sent(folder), config.source, cells, keep_bytes=_IMAGES_BYTES
         )

@@ -205,7 +205,7 @@ def check_translation(
         names = ", ".join(run.normalised_channels)
         on_event(Noted(f"Normalised channels, as bright as they are: {names}"))
     on_event(Loading(f"Checking {count_files(sources)}"))
-    cells = CellCount(run.channel_names)
+    cells = CellCount(run.channel_names, run.reference_channels)
     failures: list[FailedFile] = []
     notes: list[str] = []
     files, warnings = check_files(

@@ -29,7 +29,7 @@ _FOLDER, _METRICS, _MEASURED, _REPORT = (
     "evaluations", "metrics.json", "measured.csv", "report.html",
 )  # fmt: skip
 
-MARKS = {"for": "✓", "against": "✗", "open": "?", "not tried": "–"}
+MARKS = {"for": "✓", "against": "✗", "open": "?", "not tried": "–", "by construction": "–"}
 """What a rule said, as a sign beside it."""
 
 ANSWERS = {"supported": "for", "not supported": "against", "cannot tell": "open"}
