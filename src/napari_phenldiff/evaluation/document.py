@@ -27,6 +27,7 @@ from napari_phenldiff.evaluation.wording import (
 from napari_phenldiff.measurement.figures.style import ThemeName
 from napari_phenldiff.measurement.statistics.compare import number_text
 from napari_phenldiff.measurement.statistics.effects import named_test
+from napari_phenldiff.measurement.tables.measurement import column_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +141,7 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
         )
 
     def draw_effects(theme: ThemeName) -> Figure:
-        return effect_sizes(table, theme=theme)
+        return effect_sizes(table, theme=theme, label=lambda name: column_text(measurement, name))
 
     yield Section(
         "Measured",
@@ -160,7 +161,7 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
         ),
         _table(
             {
-                "measurement": column_words(str(row["measurement"])),
+                "measurement": column_text(measurement, str(row["measurement"])),
                 "effect": row["effect"],
                 "n": f"{row['n_before']}, {row['n_after']}",
                 "shift (95 %)": interval_text(row["shift"], row["shift_low"], row["shift_high"]),

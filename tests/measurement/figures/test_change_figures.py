@@ -21,6 +21,7 @@ from napari_phenldiff.measurement.figures.gallery import (
 from napari_phenldiff.measurement.figures.pairs import paired_lines
 from napari_phenldiff.measurement.figures.style import THEMES
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
+from napari_phenldiff.measurement.profiles.cells import Cells
 from napari_phenldiff.measurement.statistics.effects import effects
 from napari_phenldiff.measurement.tables.measurement import Measurement, column_text, image_table
 
@@ -210,3 +211,8 @@ def test_columns_in_words(measurement):
     assert column_text(measurement, "perimeter_px") == "perimeter (px)"
     assert column_text(measurement, "area_um2") == "area (µm²)"
     assert column_text(measurement, "area_fraction") == Area.axis_label
+    cells = replace(measurement, profile=Cells())
+    assert column_text(cells, "n_cells") == "number of nuclei"
+    assert column_text(cells, "n_measured") == "number of nuclei that are measured"
+    assert column_text(cells, "intensity_mean_f_actin") == "mean intensity of f actin in the nuclei"
+    assert column_text(cells, "n_branch_points") == "number of branch points"

@@ -33,6 +33,9 @@ CYTOPLASM = SegmentationSettings(
 _SHAPE = ("eccentricity", "solidity", "axis_major_length_px", "axis_minor_length_px")
 
 
+INTENSITY = "intensity_mean_"
+"""How the columns of the brightness in the nuclei begin."""
+
 SPECKS = "what is whole is far smaller than the nuclei that the border cuts"
 """Reason of an image in which specks are measured, since all nuclei are cut by the border."""
 
@@ -82,6 +85,7 @@ class Cells(Profile[CellsSettings]):
     title = "Nuclei and cells"
     main_column = "area_px"
     axis_label = "area of a nucleus (px)"
+    column_texts: Mapping[str, str] = {"n_measured": "number of nuclei that are measured"}
     columns = with_micrometres(
         {
             "threshold": "float64",
@@ -159,9 +163,9 @@ def channel_columns(channel_names: Sequence[str]) -> tuple[str, ...]:
     """
     plain = [re.sub(r"[\W_]+", "_", name.casefold()).strip("_") for name in channel_names]
     return tuple(
-        f"intensity_mean_{name}"
+        f"{INTENSITY}{name}"
         if name and plain.count(name) == 1
-        else f"intensity_mean_{name}_{index}".replace("__", "_")
+        else f"{INTENSITY}{name}_{index}".replace("__", "_")
         for index, name in enumerate(plain)
     )
 

@@ -238,6 +238,7 @@ class Golgi(Profile[GolgiSettings]):
     title = "Golgi apparatus"
     main_column = "half_compactness"
     axis_label = "compactness of the Golgi's brightest half per cell (1: a disc)"
+    column_texts: Mapping[str, str] = {"n_measured": "number of cells with Golgi"}
     columns = with_micrometres(
         {
             "threshold": "float64",

@@ -81,6 +81,11 @@ class Neurons(Profile[NeuronsSettings]):
     title = "Neurons and neurites"
     main_column = "area_fraction"
     axis_label = "area occupied by neurons (fraction of the field)"
+    column_texts: Mapping[str, str] = {
+        "marker_mean": "mean of the marker within neurons",
+        "marker_background": "background of the marker in the image",
+        "marker_above_background": "mean of the marker within neurons, above background",
+    }
     columns = with_micrometres(
         {
             "threshold": "float64",

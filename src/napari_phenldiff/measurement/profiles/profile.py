@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -112,6 +113,8 @@ class Profile(ABC, Generic[S]):
         What is cut out, the part that is measured first: the names of the settings that hold its
         channel and how that is done. ``nuclei`` are objects with a label each, all others areas.
         Where the channel is None it is left out.
+    column_texts : dict of str to str
+        Columns in words, where their names alone do not say what they are of.
     shown : tuple of str
         The structures that the channel to measure may show, in the words of `images.stains`, by
         which it is found among several that are no nuclear stain.
@@ -125,6 +128,7 @@ class Profile(ABC, Generic[S]):
     cell_columns: tuple[str, ...] = ()
     settings_type: type[S]
     parts: Mapping[str, tuple[str, str]]
+    column_texts: Mapping[str, str] = MappingProxyType({})
     shown: tuple[Structure, ...] = ()
 
     def segmented(self, settings: S) -> dict[str, tuple[Channel, SegmentationSettings]]:

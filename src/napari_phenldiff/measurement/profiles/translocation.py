@@ -65,6 +65,7 @@ class Translocation(Profile[TranslocationSettings]):
     title = "Translocation into the nucleus"
     main_column = "log2_ratio"
     axis_label = "nucleus / ring ratio (log2)"
+    column_texts: Mapping[str, str] = {"n_measured": "number of cells with a ratio"}
     columns: Mapping[str, str] = {
         "threshold": "float64",
         "n_cells": "Int64",

@@ -18,6 +18,7 @@ from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.places import SITE_COLUMNS
 from napari_phenldiff.measurement.profiles import find_profile
+from napari_phenldiff.measurement.profiles.cells import INTENSITY
 from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.tables.csv_files import (
@@ -302,6 +303,15 @@ def column_text(measurement: Measurement, column: str) -> str:
     """Name a column on an axis."""
     if column == measurement.main_column:
         return measurement.profile.axis_label
+    if column in measurement.profile.column_texts:
+        return measurement.profile.column_texts[column]
+    if column == "n_cells":
+        return "number of nuclei"
+    # It is as bright there as it is, however little of the image that is.
+    if column.startswith(INTENSITY):
+        return f"mean intensity of {column.removeprefix(INTENSITY).replace('_', ' ')} in the nuclei"
+    if column.startswith("n_"):
+        column = f"number_of_{column.removeprefix('n_')}"
     words = column.split("_")
     units = {"px": "px", "um": "µm", "px2": "px²", "um2": "µm²"}
     if len(words) > 1 and words[-1] in units:
