@@ -296,6 +296,20 @@ def test_a_figure_waits_for_the_layers_that_are_added(qtbot, dock: MeasureWidget
     qtbot.waitUntil(lambda: page.view.figure is not before, timeout=20_000)
 
 
+def test_a_figure_goes_when_another_measurement_comes(qtbot, dock: MeasureWidget, until_ended):
+    page = dock.results.figures
+    dock.start()
+    measured = until_ended(dock).result
+    qtbot.waitUntil(lambda: page.view.figure is not None, timeout=20_000)
+    before = page.view.figure
+    page.show_measured(measured)
+    assert page.view.figure is None
+    assert page.view._words.text() == "Drawing …"
+    assert not page.view._words.isHidden()
+    qtbot.waitUntil(lambda: page.view.figure is not None, timeout=20_000)
+    assert page.view.figure is not before
+
+
 def test_what_cannot_be_drawn_says_why(qtbot, dock: MeasureWidget, until_ended):
     page = dock.results.figures
     page.kind = "gallery"

@@ -126,6 +126,8 @@ class FigurePage(QWidget):
 
     def show_measured(self, measured: Measured) -> None:
         """Show the figures of a measurement, of the same kind as before if there is one."""
+        # The figure of another measurement must not stand under the heading of this one.
+        self.view.clear()
         self._figures = Figures(measured)
         for kind, button in self.buttons.items():
             why_not = self._figures.why_not(kind)
