@@ -38,7 +38,7 @@ def named(*names: str) -> dict[str, str | None]:
             named("C02_f1", "C02_f2"),
             "image",
             (
-                "⚠ Each image is counted, as asked, though their names tell 2 wells: images of one "
+                "⚠ Each image is counted, as asked, though their names tell wells: images of one "
                 "well are less independent than that, and p-values and intervals too good. "
                 "(2 of untreated, 2 of treated)"
             ),

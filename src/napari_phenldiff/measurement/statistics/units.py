@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.naming import count, quoted
+from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.places import Place, place_of
 from napari_phenldiff.images.wells import EACH_IMAGE, Wells, check_wells, well_of
 from napari_phenldiff.measurement.tables.measurement import Measurement
@@ -137,11 +137,9 @@ def each_image(names: Iterable[str], parts: Mapping[str, str] | None = None) -> 
     told = units_of_names(names, parts)
     if not isinstance(told.wells, Mapping):
         return Units()
-    n = len(set(told.wells.values()))
     return Units(
-        caution="Each image is counted, as asked, though their names tell "
-        f"{count(n, told.one)}: images of one {told.one} are less independent than that, and "
-        "p-values and intervals too good."
+        caution=f"Each image is counted, as asked, though their names tell {told.counted}: images "
+        f"of one {told.one} are less independent than that, and p-values and intervals too good."
     )
 
 
