@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_phenldiff.jobs.job import Job
 from napari_phenldiff.measurement.profiles import PROFILES
-from napari_phenldiff.runs.events import Finished, Progress
+from napari_phenldiff.runs.events import Finished, Progress, Warned
 from napari_phenldiff.settings import SETTINGS
 from napari_phenldiff.viewer.turns import in_turns
 from napari_phenldiff.widgets.evaluate_dock import EvaluateWidget
@@ -406,6 +406,18 @@ def test_what_is_counted_is_called_as_the_work_calls_it(qtbot):
     job.apply(Progress(3, 40, "unet.safetensors", unit="MB"))
     foot.refresh()
     assert "MB 3 of 40" in foot.status.text()
+
+
+def test_the_first_of_many_warnings_is_shown_as_well(qtbot):
+    foot = JobFoot(ViewerModel(), "Start", "Stop", "image")
+    qtbot.addWidget(foot)
+    job = Job("measure", "Measuring")
+    foot.set_job(job)
+    for number in range(12):
+        job.apply(Warned(f"number {number}"))
+    foot.refresh()
+    shown = foot.warnings.text().splitlines()
+    assert shown == [f"⚠ number {number}" for number in (0, 1, 2, 3, 8, 9, 10, 11)]
 
 
 def test_docks_name_fields_and_no_options_of_the_command_line(qtbot):

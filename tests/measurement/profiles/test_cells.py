@@ -209,7 +209,7 @@ def test_that_most_images_have_no_whole_nucleus_is_told_first():
     assert found.outcome is not None
     told = found.outcome.warnings()
     assert told[0] == (
-        "a: in 3 of 4 images the nuclei touch the border and are left out, so that nothing is "
+        "In 3 of 4 images of a the nuclei touch the border and are left out, so that nothing is "
         "measured, or only what is small. To measure them as well, untick “Exclude border” "
         "(--no-exclude-border), or give larger fields."
     )

@@ -123,19 +123,27 @@ class Outcome:
 
     def about_lacking(self) -> list[str]:
         """Say what could not be measured, and why; first where that makes the numbers useless."""
-        told = [
-            f"{condition}: in {found.n_cut + found.n_specks} of {count(found.n_images, 'image')} "
-            "the nuclei touch the border and are left out, so that nothing is measured, or only "
-            f"what is small. {_TO_MEASURE_THEM}"
-            for condition, found in self._lacking.items()
-            if found.left_out_at_border
-        ]
-        return told + [
+        return self._about_border() + [
             f"{condition}: {found.n_lacking} of {count(found.n_images, 'image')} could not be "
             f"measured{_because(found)}"
             for condition, found in self._lacking.items()
             if found.n_lacking > (found.n_cut if found.left_out_at_border else 0)
         ]
+
+    def _about_border(self) -> list[str]:
+        """Say in which conditions most images are measured without their nuclei."""
+        each = [
+            f"{found.n_cut + found.n_specks} of {count(found.n_images, 'image')} of {condition}"
+            for condition, found in self._lacking.items()
+            if found.left_out_at_border
+        ]
+        if not each:
+            return []
+        told = (
+            f"In {' and '.join(each)} the nuclei touch the border and are left out, so that "
+            f"nothing is measured, or only what is small. {_TO_MEASURE_THEM}"
+        )
+        return [told]
 
     def add_residuals(self, condition: str, residuals: Iterable[float | None]) -> None:
         """Take note of how exactly the images of a condition were inverted."""

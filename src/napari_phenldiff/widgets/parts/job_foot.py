@@ -315,8 +315,10 @@ def _place(job: Job) -> str:
 
 
 def _marked(warnings: list[str]) -> list[str]:
-    """Return the last few warnings as lines that stand out without colour."""
-    return [f"⚠ {text}" for text in warnings[-4:]]
+    """Return the first and the last warnings as lines that stand out without colour."""
+    # What came first is about the images, and what came last about what became of them.
+    shown = [*warnings[:4], *warnings[4:][-4:]]
+    return [f"⚠ {text}" for text in shown]
 
 
 def _capital(text: str) -> str:
