@@ -213,6 +213,14 @@ def test_the_threshold_given_is_that_of_what_is_measured():
     assert settings_from("cells", {"method": 7.0}).nuclei.threshold.method == 7.0
 
 
+def test_nuclei_at_the_border_can_be_measured(tmp_path, phenldiff):
+    assert settings_from("cells", {}).exclude_border
+    assert not settings_from("cells", {"exclude_border": False}).exclude_border
+    out = ("--no-exclude-border", "--out", tmp_path / "t.csv")
+    code, _, said = phenldiff("measure", "area", tmp_path, *out)
+    assert (code, "area has no --exclude-border" in said) == (2, True)
+
+
 def test_dim_structures_can_be_left_out():
     assert settings_from("neurons", {}).segmentation.dimmest == 0.5
     assert settings_from("neurons", {"dimmest": 1.0}).segmentation.dimmest == 1.0
