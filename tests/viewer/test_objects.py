@@ -11,6 +11,7 @@ from napari.layers import Labels
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.measurement.profiles.area import AreaSettings
+from napari_phenldiff.viewer.flip import flip
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import group_layers
 from napari_phenldiff.viewer.measuring import (
@@ -31,7 +32,11 @@ from napari_phenldiff.viewer.objects import (
 from napari_phenldiff.viewer.reader import experiment_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
 from napari_phenldiff.viewer.shown_strength import show_at
-from napari_phenldiff.viewer.side_by_side import side_by_side
+from napari_phenldiff.viewer.side_by_side import (
+    latest_translation,
+    side_by_side,
+    translation_panes,
+)
 
 # What napari lets scikit-image warn of when it makes the first colours for labels.
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB:UserWarning")
@@ -134,6 +139,81 @@ def test_an_image_is_shown_with_the_channels_that_are_looked_at(
     assert viewer.dims.current_step[0] == 0
     with pytest.raises(IndexError):
         show_image(viewer, measured, 6)
+
+
+@pytest.fixture
+def some_translated(viewer: ViewerModel) -> ViewerModel:
+    """Four images and four of another condition, measured; then the second is translated."""
+    pairs = list(simulate_pairs("translocation", 8, size=64))
+    conditions = {
+        "untreated": [pair.source for pair in pairs[:4]],
+        "treated": [pair.target for pair in pairs[4:]],
+    }
+    for data, arguments, _ in experiment_layers(conditions):
+        viewer.add_image(data, **arguments)
+    viewer.dims.set_point(0, 1)
+    measure_in(viewer)
+    images = conditions["untreated"][1:2]
+    real = [viewer.layers["untreated: DNA"], viewer.layers["untreated: marker"]]
+    add_translation(viewer, real, NewTranslation(images, images, "untreated", "treated", field=1))
+    return viewer
+
+
+def objects_shown(viewer: ViewerModel) -> list[str]:
+    return [x.name for x in viewer.layers if isinstance(x, Labels) and x.visible]
+
+
+def test_objects_go_when_their_images_are_covered_or_hidden_and_come_back_with_them(
+    some_translated: ViewerModel,
+):
+    viewer = some_translated
+    assert objects_shown(viewer) == [], "a translated image lies over the image"
+    viewer.dims.set_point(0, 3)
+    assert objects_shown(viewer) == ["untreated: objects"], "this one was not translated"
+    viewer.dims.set_point(0, 1)
+    assert objects_shown(viewer) == []
+    flip(viewer)
+    assert objects_shown(viewer) == ["untreated: objects"]
+
+    for layer in viewer.layers:
+        if layer.name.startswith(("treated: DNA", "untreated: DNA", "untreated: marker")):
+            layer.visible = layer.name == "treated: DNA"
+    assert objects_shown(viewer) == []
+    viewer.layers["untreated: marker"].visible = True
+    assert objects_shown(viewer) == ["untreated: objects"]
+
+
+def test_objects_that_the_user_hides_or_shows_stay_so(some_translated: ViewerModel):
+    viewer = some_translated
+    viewer.layers["untreated: objects"].visible = True
+    assert objects_shown(viewer) == ["untreated: objects"]
+    viewer.dims.set_point(0, 3)
+    viewer.layers["untreated: objects"].visible = False
+    viewer.dims.set_point(0, 1)
+    viewer.dims.set_point(0, 3)
+    assert objects_shown(viewer) == []
+
+
+def test_comparing_leaves_the_objects_as_they_were(some_translated: ViewerModel):
+    viewer = some_translated
+    translation = latest_translation(viewer.layers)
+    for place, expected in ((1, []), (3, ["untreated: objects"])):
+        viewer.dims.set_point(0, place)
+        side_by_side(viewer).on(translation_panes(viewer.layers, translation))
+        assert objects_shown(viewer) == []
+        side_by_side(viewer).off()
+        assert objects_shown(viewer) == expected
+    viewer.dims.set_point(0, 1)
+    viewer.dims.set_point(0, 3)
+    assert objects_shown(viewer) == ["untreated: objects"]
+
+
+def test_objects_measured_again_are_shown_with_their_images_alone(some_translated: ViewerModel):
+    viewer = some_translated
+    measure_in(viewer)
+    assert objects_shown(viewer) == []
+    viewer.dims.set_point(0, 3)
+    assert objects_shown(viewer) == ["untreated: objects"]
 
 
 def test_renamed_and_foreign_layers_are_kept(measured: Measured, viewer: ViewerModel):

@@ -155,12 +155,16 @@ def test_a_measurement_made_again_takes_the_place_of_the_first(
 ):
     dock.start()
     until_ended(dock)
+    for channel in ("DNA", "marker"):
+        model.layers[f"treated: {channel}"].visible = True
     labels_in(model)["treated: objects"].visible = True
+    labels_in(model)["untreated: objects"].visible = False
     dock.start()
     until_ended(dock)
 
     assert len(labels_in(model)) == 2
     assert labels_in(model)["treated: objects"].visible
+    assert not labels_in(model)["untreated: objects"].visible
 
 
 def test_table_and_csv_hold_one_row_per_image(

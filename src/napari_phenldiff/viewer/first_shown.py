@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
 
-from napari_phenldiff.images.layer_axes import LayerAxes
 from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY
 from napari_phenldiff.viewer.geometry import Geometry, indices_shown
 from napari_phenldiff.viewer.layer_groups import is_plain_image
+from napari_phenldiff.viewer.seen import is_at_sliders, lengths_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
 
 _WATCHED: WeakSet[Any] = WeakSet()
 
@@ -40,10 +39,10 @@ def keep_something_shown(viewer: ViewerModel) -> None:
 def show_something(viewer: ViewerModel) -> None:
     """Move the sliders to an image of a visible layer, if they show none of any visible layer."""
     visible = [layer for layer in viewer.layers if layer.visible and is_plain_image(layer)]
-    if not visible or any(_is_shown(viewer, layer) for layer in visible):
+    if not visible or any(is_at_sliders(viewer, layer) for layer in visible):
         return
     layer = visible[0]
-    geometry, lengths = Geometry.of(layer), _lengths(layer)
+    geometry, lengths = Geometry.of(layer), lengths_of(layer)
     shown = indices_shown(viewer, geometry)
     axes = [axis for axis, index in enumerate(shown) if index is not None]
     place = [
@@ -53,17 +52,3 @@ def show_something(viewer: ViewerModel) -> None:
     n_axes = viewer.dims.ndim
     for axis, point in zip(axes, geometry.to_points(place, axes, viewer.dims.units), strict=True):
         viewer.dims.set_point(n_axes - len(lengths) + axis, float(point))
-
-
-def _is_shown(viewer: ViewerModel, layer: Layer) -> bool:
-    shown = indices_shown(viewer, Geometry.of(layer))
-    return all(
-        index is None or 0 <= index < length
-        for index, length in zip(shown, _lengths(layer), strict=True)
-    )
-
-
-def _lengths(layer: Layer) -> tuple[int, ...]:
-    axes = LayerAxes.of(layer)
-    assert axes is not None
-    return axes.shape[: len(axes.kinds) + 2]

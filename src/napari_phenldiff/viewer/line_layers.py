@@ -57,6 +57,7 @@ def line_layers(measured: Measured, visible: Sequence[str] = ()) -> list[LayerDa
                     MEASUREMENT_METADATA_KEY: {
                         "identity": measured.identity,
                         "condition": group.name,
+                        "group": group.group,
                         "lot": index,
                         "shows": LINES,
                     },

@@ -57,10 +57,17 @@ class MeasuredGroup:
 
     def layers_in(self, layers: Any) -> tuple[Layer, ...]:
         """Return the image layers of the group that are still among some layers."""
-        for found in group_layers(layers, "real", "reconstructed", "translated"):
-            if _identity(found) == self.group:
-                return found.layers
-        return ()
+        return tuple(layer for part in parts_of_group(self.group, layers) for layer in part)
+
+
+def parts_of_group(
+    identity: tuple[str, str, str | None], layers: Any
+) -> tuple[tuple[Layer, ...], ...]:
+    """Return the image layers of a group (`MeasuredGroup.group`), lot by lot, as far as open."""
+    for found in group_layers(layers, "real", "reconstructed", "translated"):
+        if _identity(found) == tuple(identity):
+            return found.parts
+    return ()
 
 
 def _identity(group: LayerGroup) -> tuple[str, str, str | None]:

@@ -18,7 +18,14 @@ from napari_phenldiff.viewer.geometry import Geometry
 from napari_phenldiff.viewer.image_places import move_sliders
 from napari_phenldiff.viewer.layer_data import LayerDataTuple
 from napari_phenldiff.viewer.layer_groups import LayerInfo
-from napari_phenldiff.viewer.measuring import TRANSLATED, Measured, MeasuredGroup, MeasuringRequest
+from napari_phenldiff.viewer.measuring import (
+    TRANSLATED,
+    Measured,
+    MeasuredGroup,
+    MeasuringRequest,
+    parts_of_group,
+)
+from napari_phenldiff.viewer.objects_seen import objects_seen
 from napari_phenldiff.viewer.side_by_side import side_by_side
 from napari_phenldiff.viewer.turns import Later, add_quietly, in_turns, remove_layers
 
@@ -30,10 +37,11 @@ if TYPE_CHECKING:
 MEASUREMENT_METADATA_KEY = "napari-phenldiff-measurement"
 """Key of a labels layer's metadata with the measurement that it belongs to.
 
-``identity`` of the measurement, ``condition`` (name of the group), ``lot`` (which of its lots),
-``profile``, ``settings``, ``thresholds``, ``labels`` (layers used in place of thresholds),
-``images``, ``strength`` and ``translation`` of the images, and ``offsets``: what is added to the
-numbers of the table of cells in each of them.
+``identity`` of the measurement, ``condition`` (name of the group), ``group`` (condition, role and
+translation of its image layers), ``lot`` (which of its lots), ``profile``, ``settings``,
+``thresholds``, ``labels`` (layers used in place of thresholds), ``images``, ``strength`` and
+``translation`` of the images, and ``offsets``: what is added to the numbers of the table of cells
+in each of them.
 """
 
 LINES = "centre lines"
@@ -95,6 +103,7 @@ def _lot(
             MEASUREMENT_METADATA_KEY: {
                 "identity": measured.identity,
                 "condition": group.name,
+                "group": group.group,
                 "lot": index,
                 "profile": measurement.profile.name,
                 "settings": measurement.settings.model_dump(mode="json"),
@@ -228,8 +237,9 @@ def add_objects(
 
     A layer that the user has renamed or painted in is kept, and so are those of ``keep``, which the
     measurement took its objects from: what is new lies beside them. The one that is shown is active
-    afterwards, so that napari's own table of features shows its objects. In a window they are added
-    one at a time, see `in_turns`.
+    afterwards, so that napari's own table of features shows its objects. They are shown and hidden
+    with their images from then on, see `ObjectsSeen`. In a window they are added one at a time, see
+    `in_turns`.
     """
     in_turns(viewer, _adding(viewer, layers, [*keep]), later)
 
@@ -241,7 +251,7 @@ def _adding(viewer: ViewerModel, layers: Sequence[Labels], keep: Sequence[Any]) 
     for layer in layers:
         old = next((x for x in there if _is_former(x, layer.name)), None)
         if old is not None:
-            layer.visible = old.visible
+            layer.visible = objects_seen(viewer).is_wanted(old)
             replaced.append(old)
     if replaced:
         remove_layers(viewer, replaced)
@@ -250,10 +260,18 @@ def _adding(viewer: ViewerModel, layers: Sequence[Labels], keep: Sequence[Any]) 
         layer.events.paint.connect(_remember_paint)
         yield from add_quietly(viewer, layer)
         yield
+    objects_seen(viewer).follow({x: _images_of(x, viewer.layers) for x in layers})
     shown = [layer for layer in layers if layer.visible]
     wanted = shown[0] if shown else layers[0]
     if wanted in viewer.layers:
         viewer.layers.selection.active = wanted
+
+
+def _images_of(layer: Labels, layers: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the layers of the images that the objects of a measurement were found in."""
+    entry = measurement_of(layer) or {}
+    parts = parts_of_group(entry["group"], layers) if "group" in entry else ()
+    return parts[entry["lot"]] if entry.get("lot", 0) < len(parts) else ()
 
 
 _NUMBER = re.compile(r" \[\d+\]$")

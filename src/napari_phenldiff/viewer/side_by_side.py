@@ -84,6 +84,7 @@ class SideBySide:
         # The viewer owns its switch, see `side_by_side`, and must not be kept alive by it.
         self._viewer_ref = ref(viewer)
         self._before: _Before | None = None
+        self._switching = False
 
     @property
     def _viewer(self) -> ViewerModel:
@@ -95,6 +96,11 @@ class SideBySide:
     def is_on(self) -> bool:
         """Whether the panes are shown."""
         return self._before is not None
+
+    @property
+    def decides(self) -> bool:
+        """Whether what is visible is no choice of the user: panes are shown, come or go."""
+        return self.is_on or self._switching
 
     def on(self, panes: Sequence[Sequence[Layer]]) -> None:
         """Show one pane per group of layers, row by row, and hide all other layers.
@@ -156,6 +162,15 @@ class SideBySide:
     def _restore(self, *, reorder: bool) -> None:
         if self._before is None:
             return
+        self._switching = True
+        try:
+            self._take_back(reorder=reorder)
+        finally:
+            self._switching = False
+        self.switched.emit(False)
+
+    def _take_back(self, *, reorder: bool) -> None:
+        assert self._before is not None
         before, self._before = self._before, None
         viewer = self._viewer
         grid = viewer.canvas.grid
@@ -175,7 +190,6 @@ class SideBySide:
         if reorder:
             _reorder(viewer, [layer for layer in before.order if layer in viewer.layers])
         viewer.scene.camera.center, viewer.scene.camera.zoom = before.camera
-        self.switched.emit(False)
 
     def _on_layers_changed(self, event: Any = None) -> None:
         # Layers are not reordered here: code that adds or removes several relies on their order.

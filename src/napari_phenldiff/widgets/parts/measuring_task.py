@@ -43,7 +43,7 @@ def start_measuring(viewer: Viewer, request: MeasuringRequest) -> Job:
     cancelled: list[bool] = []
     job = Job("measure", "Measuring", on_stop=lambda: cancelled.append(True))
     taken = request.snapshot()
-    shown = _on_top(viewer, request)
+    shown = _visible(viewer, request)
     outdated = outdated_labels(request)
     progress = [(0, 0, "")]
 
@@ -104,11 +104,13 @@ def _show_objects(
     return measured.without_pixels()
 
 
-def _on_top(viewer: Viewer, request: MeasuringRequest) -> list[str]:
-    """Return the name of the group that is seen: the one with the topmost visible layer."""
-    for layer in reversed(viewer.layers):
-        if layer.visible:
-            for name, group in request.groups().items():
-                if layer in group.layers:
-                    return [name]
-    return []
+def _visible(viewer: Viewer, request: MeasuringRequest) -> list[str]:
+    """Return the names of the groups with visible layers.
+
+    Where one of them lies over another, the objects of the lower one wait until it is seen.
+    """
+    return [
+        name
+        for name, group in request.groups().items()
+        if any(layer.visible for layer in group.layers)
+    ]
