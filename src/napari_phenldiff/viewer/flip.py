@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary, ref
 
 from napari_phenldiff.viewer.layer_groups import LayerInfo, is_plain_image
+from napari_phenldiff.viewer.shown_name import say
 from napari_phenldiff.viewer.side_by_side import (
     chosen_translation,
     side_by_side,
@@ -76,7 +77,6 @@ class _Said:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = ref(viewer)
         self._seen: list[Layer] = []
-        self._words = ""
         viewer.layers.events.connect(self._on_event)
         viewer.layers.events.removed.connect(self._on_event)
         viewer.layers.events.inserted.connect(self._on_event)
@@ -91,22 +91,18 @@ class _Said:
         viewer = self._viewer()
         if viewer is None:
             return
-        self._words, self._seen = words, [layer for layer in seen if layer.visible]
-        overlay = viewer.canvas.overlays.text
-        # The images may be dark where the theme is light.
-        overlay.text, overlay.visible, overlay.box = words, True, True
+        self._seen = [layer for layer in seen if layer.visible]
+        say(viewer, words)
 
     def _on_event(self, event: Any) -> None:
         """Take the words away when other images are seen than those that were flipped to."""
         viewer = self._viewer()
-        if viewer is None or not self._words or event.type not in _CHANGES:
+        if viewer is None or not self._seen or event.type not in _CHANGES:
             return
         shown = [layer for layer in viewer.layers if is_plain_image(layer) and layer.visible]
         if set(shown) != set(self._seen):
-            overlay = viewer.canvas.overlays.text
-            if overlay.text == self._words:
-                overlay.text, overlay.visible, overlay.box = "", False, False
-            self._words, self._seen = "", []
+            say(viewer, "")
+            self._seen = []
 
 
 _CHANGES = ("visible", "removed", "inserted")
