@@ -256,6 +256,27 @@ def test_compare_shows_five_panes_and_goes_back(
     assert [layer.name for layer in model.layers] == order
 
 
+def test_comparing_leaves_images_and_direction_as_they_were(
+    qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
+):
+    for layer in model.layers:
+        layer.visible = layer.name.startswith("treated")
+    qtbot.waitUntil(lambda: dock.source.currentText() == "treated")
+    dock.start()
+    until_ended(dock)
+    qtbot.waitUntil(dock.compare.isEnabled)
+
+    def chosen() -> list[str]:
+        return [box.currentText() for box in (dock.images, dock.source, dock.target)]
+
+    before = chosen()
+    assert before[1:] == ["treated", "untreated"]
+    for _ in range(2):
+        dock.compare.click()
+        qtbot.wait(20)
+        assert chosen() == before
+
+
 def test_a_second_translation_while_comparing_is_added_to_the_plain_view(
     qtbot, dock: TranslateWidget, model: ViewerModel, child, until_ended
 ):

@@ -403,8 +403,12 @@ class TranslateWidget(DropPanel):
     def _propose(self) -> None:
         """Choose the images that the canvas shows, or else those that the run goes from.
 
-        What the user has chosen stays for as long as it is there.
+        What the user has chosen stays for as long as it is there. While panes are side by side, or
+        come and go, it is not the user's doing what is visible: all stays as it is.
         """
+        if side_by_side(self.viewer).decides and self.images.currentData() is not None:
+            self._propose_direction()
+            return
         groups = [self.images.itemData(index) for index in range(self.images.count())]
         if self._chosen not in [group.name for group in groups]:
             self._chosen = ""
