@@ -8,6 +8,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.sources import choose_channels
 from napari_phenldiff.viewer.image_places import FieldImages
 from napari_phenldiff.viewer.layer_groups import find_group, group_layers
 from napari_phenldiff.viewer.results import NewTranslation, add_translation
@@ -106,3 +107,47 @@ def test_the_strength_that_is_shown_stands_in_the_heading(viewer: ViewerModel, t
     assert "translated\nto treated × 1.8" in titles(one.draw())
     two = TranslationFigure.of(viewer, translated, images=2)
     assert "translated\nto treated × various" in titles(two.draw())
+
+
+def names_at_the_right(figure) -> list[str]:
+    return [
+        axes.get_ylabel()
+        for axes in figure.axes
+        if axes.yaxis.get_label_position() == "right" and axes.get_ylabel().startswith("treated")
+    ]
+
+
+def test_the_real_target_is_the_one_beside_it_in_a_comparison_and_named(
+    viewer: ViewerModel, translated: str
+):
+    viewer.dims.set_current_step(0, 1)
+    what = TranslationFigure.of(viewer, translated, images=3)
+    targets = find_group(group_layers(viewer.layers), "treated").infos[0][0].images
+    assert [targets[place] for place in what.targets] == ["treated_1", "treated_2", "treated_0"]
+    assert names_at_the_right(what.draw()) == ["treated_1", "treated_2", "treated_0"]
+    single = TranslationFigure.of(viewer, translated, images=1, single_channels=True)
+    assert names_at_the_right(single.draw()) == ["treated_1"]
+
+
+@pytest.mark.parametrize("name", ["→ treated: marker", "reconstructed: DNA", "untreated: DNA"])
+def test_a_layer_that_was_removed_is_named(viewer: ViewerModel, translated: str, name: str):
+    viewer.layers.remove(name)
+    with pytest.raises(InputError, match=f'The layer "{name}" was removed: translate again'):
+        TranslationFigure.of(viewer, translated)
+
+
+def test_differences_may_be_removed(viewer: ViewerModel, translated: str):
+    viewer.layers.remove("difference: DNA")
+    assert TranslationFigure.of(viewer, translated, images=1).draw()
+
+
+def test_real_images_may_have_more_channels_than_were_translated(
+    viewer: ViewerModel, experiment_folder: Path, open_in
+):
+    open_in(experiment_folder)
+    group = find_group(group_layers(viewer.layers), "untreated")
+    images = [choose_channels(image, ["marker"]) for image in FieldImages(group)]
+    new = NewTranslation(images, images, "untreated", "treated")
+    translation = add_translation(viewer, [group.layers[1]], new)
+    figure = TranslationFigure.of(viewer, translation, images=1).draw()
+    assert "real\ntreated" in titles(figure)

@@ -15,6 +15,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
 from napari_phenldiff.images.layers import images_from_layers, stacks_of
 from napari_phenldiff.images.naming import count, file_safe
+from napari_phenldiff.images.sources import choose_channels
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.viewer.geometry import Geometry, axes_displayed, indices_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup, LayerInfo, LayerSnapshot
@@ -356,6 +357,13 @@ def move_sliders(viewer: ViewerModel, lot: Lot, place: int) -> None:
     for axis, point in lot.slider(place, viewer.dims.units).items():
         if -axis <= n_axes:
             viewer.dims.set_point(n_axes + axis, point)
+
+
+def of_channels(image: Image, names: Sequence[str]) -> Image:
+    """Return an image with these channels alone, where it has more: what was made has fewer."""
+    if image.n_channels <= len(names) or not set(names) <= set(image.channel_names):
+        return image
+    return choose_channels(image, names)
 
 
 def geometry_of(layer: Any) -> Geometry:

@@ -15,8 +15,9 @@ from napari_phenldiff.jobs.translation_figure import check_suffix, write_figure
 from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
 from napari_phenldiff.viewer.colors import channel_rgb
 from napari_phenldiff.viewer.drawing import DRAWING
-from napari_phenldiff.viewer.image_places import FieldImages, image_shown
+from napari_phenldiff.viewer.image_places import FieldImages, image_shown, of_channels
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
+from napari_phenldiff.viewer.removed_layers import removed_layers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +47,8 @@ class TranslationFigure:
         At which the images are shown; None if it is not the same for all of them.
     reference_channels : tuple of str
         Channels that the model was given and did not change.
+    targets : tuple of int
+        For each of the images, the place of the real image of the target that is shown beside it.
     """
 
     groups: Mapping[str, LayerGroup]
@@ -57,6 +60,7 @@ class TranslationFigure:
     single_channels: bool = False
     strength: float | None = 1.0
     reference_channels: tuple[str, ...] = ()
+    targets: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -103,13 +107,21 @@ class TranslationFigure:
         )
         if real is None:
             raise InputError(f"The real images of {source} are gone; open them to compare.")
+        removed = removed_layers(viewer.layers, translation, differences=False)
+        if removed:
+            raise InputError(removed)
         groups = {"real": real, "translated": translated}
         if made["reconstructed"] is not None:
             groups["reconstructed"] = made["reconstructed"]
         other = next((g for g in reals if g.name == target), None)
+        targets: tuple[int, ...] = ()
+        start = _place_shown(viewer, translated)
+        names = (*info.images[start:], *info.images[:start])[:images]
         if other is not None and other.channel_names == real.channel_names:
             groups["target"] = other
-        names = _from_shown(viewer, translated, info.images)[:images]
+            # What stands beside it when the slider shows it, as in a comparison.
+            first = _place_shown(viewer, other) - start
+            targets = tuple((first + info.images.index(name)) % other.n_images for name in names)
         return cls(
             {kind: group.snapshot() for kind, group in groups.items()},
             names,
@@ -120,6 +132,7 @@ class TranslationFigure:
             single_channels,
             _strength(info.provenance, [info.images.index(name) for name in names]),
             tuple(map(str, info.provenance.get("reference_channels") or ())),
+            targets,
         )
 
     def draw(self) -> Figure:
@@ -135,13 +148,16 @@ class TranslationFigure:
             for kind, group in self.groups.items()
             if kind != "target"
         }
+        names = shown["translated"][0].channel_names
         targets = None
         if "target" in self.groups:
             found = FieldImages(self.groups["target"])
-            targets = [found.at(k % len(found)) for k in range(len(self.names))]
+            targets = [of_channels(found.at(place), names) for place in self.targets]
+        known = self.groups["real"].channel_names
+        colors = dict(zip(known, channel_rgb(known), strict=True))
         with DRAWING:
             return translation_panel(
-                [self._part(image) for image in shown["real"]],
+                [self._part(of_channels(image, names)) for image in shown["real"]],
                 shown["translated"],
                 reconstructed=shown.get("reconstructed"),
                 targets=targets,
@@ -150,7 +166,7 @@ class TranslationFigure:
                 strength=self.strength,
                 single_channels=self.single_channels,
                 insets=self.insets,
-                colors=channel_rgb(self.groups["real"].channel_names),
+                colors=[colors[name] for name in names if name in colors] or None,
                 reference_channels=self.reference_channels,
             )
 
@@ -187,13 +203,12 @@ def _strength(provenance: Mapping[str, Any], places: Iterable[int]) -> float | N
     return found.pop() if len(found) == 1 else None
 
 
-def _from_shown(viewer: ViewerModel, group: LayerGroup, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the images, the one that is seen first, and then those after it."""
+def _place_shown(viewer: ViewerModel, group: LayerGroup) -> int:
+    """Return the place of the image that is seen; the first one, if none is."""
     try:
-        start = image_shown(viewer, group)
+        return image_shown(viewer, group)
     except InputError:
-        start = 0
-    return (*names[start:], *names[:start])
+        return 0
 
 
 def _insets(layers: Iterable[Layer], group: LayerGroup, names: tuple[str, ...]) -> Iterable[Inset]:

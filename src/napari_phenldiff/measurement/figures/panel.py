@@ -99,7 +99,8 @@ def translation_panel(
     above them; brightness is the same for all columns and rows, from the real images. Then comes
     the signed change of each channel in its own grey values, one scale per channel: translated less
     reconstructed (both went through the autoencoder, so its error cancels), or less real if there
-    are no reconstructions. The last column are real images of the target condition.
+    are no reconstructions. The last column are real images of the target condition, named at
+    the right.
 
     Parameters
     ----------
@@ -187,6 +188,7 @@ def translation_panel(
             real[0].shape,
             legend=n_channels > 1,
             bars_right=single_channels,
+            names_right=targets is not None,
         )
         figure = Figure(figsize=layout.size)
         for line, (row, channel) in enumerate(lines):
@@ -227,6 +229,11 @@ def translation_panel(
                 if place == 0:
                     said = short_name(real[row].name if channel is None else names[channel])
                     axes.set_ylabel(said, fontsize=7)
+                if channel is None and targets is not None and column.images is targets:
+                    # Other cells, called otherwise than those of the row.
+                    axes.yaxis.set_label_position("right")
+                    said = short_name(targets[row].name)
+                    axes.set_ylabel(said, fontsize=7, rotation=270, va="bottom")
                 if line == 0 or (line == 1 and column.is_change and single_channels):
                     axes.set_title(column.title, fontsize=9)
                 if place == 0 and line == len(lines) - 1:
@@ -289,14 +296,17 @@ class _Layout:
     shape: tuple[int, int]
     legend: bool
     bars_right: bool = False
+    names_right: bool = False
 
     width = 1.55
     left, gap, titles, margin = 0.28, 0.05, 0.42, 0.08
 
     @property
     def right(self) -> float:
-        """Room on the right, for the colour bars of single channels."""
-        return 0.62 if self.bars_right else self.margin
+        """Room on the right, for the colour bars of single channels, or names of real targets."""
+        if self.bars_right:
+            return 0.62
+        return self.left if self.names_right else self.margin
 
     @property
     def bottom(self) -> float:
