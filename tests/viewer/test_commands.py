@@ -44,6 +44,17 @@ def test_compare_shows_the_translation_on_top_and_takes_it_back(viewer):
     assert list(viewer.layers) == order
 
 
+def test_a_channel_that_cannot_be_compared_any_more_is_told(viewer, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(commands, "show_info", said.append)
+    viewer.layers.remove("→ washed: marker")
+
+    commands.compare(viewer)
+
+    assert side_by_side(viewer).is_on
+    assert said == ['The layer "→ washed: marker" was removed: translate again.']
+
+
 def test_compare_shows_the_translation_that_is_selected(viewer):
     viewer.layers.selection = {layer for layer in viewer.layers if "→ treated" in layer.name}
 

@@ -110,6 +110,19 @@ def test_the_latest_translation_comes_first(request_of, viewer: ViewerModel, add
     assert list(translations(viewer.layers)) == ["second", "first"]
 
 
+def test_a_gallery_says_which_layer_it_lacks(request_of, viewer: ViewerModel, add_translated):
+    source = group_layers(viewer.layers)[0]
+    images = list(FieldImages(source))
+    add_translated(viewer, images, images)
+    viewer.layers.remove("reconstructed: DNA")
+    request = request_of(
+        "area", settings=AreaSettings(channel="marker"), **translations(viewer.layers)["t1"]
+    )
+    measured = run_measurement(request.snapshot())
+    assert measured.gallery is None
+    assert measured.no_gallery == 'The layer "reconstructed: DNA" was removed: translate again.'
+
+
 def test_what_is_wrong_is_told(request_of, viewer: ViewerModel):
     request = request_of("area")
     twice = MeasuringRequest("area", request.source, request.source)

@@ -11,6 +11,7 @@ from app_model import Application
 from napari.utils.notifications import show_info
 
 from napari_phenldiff.viewer.flip import flip
+from napari_phenldiff.viewer.removed_layers import removed_layers
 from napari_phenldiff.viewer.side_by_side import (
     chosen_translation,
     comparison_panes,
@@ -63,10 +64,18 @@ def compare(viewer: Viewer) -> None:
         return
     translation = chosen_translation(viewer)
     panes = comparison_panes(viewer.layers, translation) if translation else []
-    if panes:
+    if translation and panes:
         switch.on(panes)
+        tell_what_is_missing(viewer, translation)
     else:
         show_info("There is nothing to compare yet; translate images first.")
+
+
+def tell_what_is_missing(viewer: Viewer, translation: str) -> None:
+    """Say in a notification why a comparison has fewer channels than were translated, if it has."""
+    removed = removed_layers(viewer.layers, translation)
+    if removed:
+        show_info(removed)
 
 
 def flip_images(viewer: Viewer) -> None:

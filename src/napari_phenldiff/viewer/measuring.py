@@ -18,11 +18,12 @@ from napari_phenldiff.measurement.figures.gallery import GalleryCrops, changed_i
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.statistics.units import Units, units_of, wells_by_pattern
 from napari_phenldiff.measurement.tables.measurement import Measurement
-from napari_phenldiff.viewer.image_places import FieldImages, Lot
+from napari_phenldiff.viewer.image_places import FieldImages, Lot, of_channels
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
 from napari_phenldiff.viewer.measuring_request import RECONSTRUCTED as RECONSTRUCTED
 from napari_phenldiff.viewer.measuring_request import TRANSLATED as TRANSLATED
 from napari_phenldiff.viewer.measuring_request import MeasuringRequest as MeasuringRequest
+from napari_phenldiff.viewer.removed_layers import removed_of
 from napari_phenldiff.viewer.threshold_cache import thresholds
 
 if TYPE_CHECKING:
@@ -260,7 +261,8 @@ def run_measurement(
         wells=request.wells,
         told=told,
     )
-    return _with_gallery(measured, images)
+    removed = removed_of((request.reconstructed, request.translated))
+    return replace(measured, no_gallery=removed) if removed else _with_gallery(measured, images)
 
 
 def _with_gallery(measured: Measured, images: Mapping[str, FieldImages]) -> Measured:
@@ -275,9 +277,10 @@ def _with_gallery(measured: Measured, images: Mapping[str, FieldImages]) -> Meas
         def picked(role: str) -> list[Image]:
             return images[roles[role]].named(shown)
 
+        translated = picked("translated")
         crops = crop_changes(
-            picked("source"),
-            picked("translated"),
+            [of_channels(image, translated[0].channel_names) for image in picked("source")],
+            translated,
             reconstructed=None if roles["reconstructed"] is None else picked("reconstructed"),
             captions=list(shown.values()),
             source=measured.source,

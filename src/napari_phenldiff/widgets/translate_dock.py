@@ -19,6 +19,7 @@ from napari_phenldiff.runs.folder import Run
 from napari_phenldiff.runs.hardware import Hardware
 from napari_phenldiff.runs.translation_settings import settings_of_run
 from napari_phenldiff.settings import settings_in
+from napari_phenldiff.viewer.commands import tell_what_is_missing
 from napari_phenldiff.viewer.flip import FLIP_KEY, bind_flip, flip
 from napari_phenldiff.viewer.image_places import image_shown
 from napari_phenldiff.viewer.layer_groups import LayerGroup, group_layers
@@ -353,7 +354,9 @@ class TranslateWidget(DropPanel):
         switch = side_by_side(self.viewer)
         panes = self._panes()
         if checked and panes:
+            translation = latest_translation(self.viewer.layers)
             switch.on(panes)
+            tell_what_is_missing(self.viewer, translation or "")
         else:
             switch.off()
         self._refresh_comparison()
