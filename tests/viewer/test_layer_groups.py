@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.utils.colormaps import ensure_colormap
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.channel_colors import COLORS
+from napari_phenldiff.images.channel_colors import COLORS, channel_rgb
 from napari_phenldiff.images.control_names import suggest_pair
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import read_tiff, write_stack
@@ -273,6 +273,21 @@ def test_channels_get_colours_that_stay_apart():
     many = channel_colormaps([f"channel {i}" for i in range(9)])
     assert len(set(many[:7])) == 7
     assert len(many) == 9
+
+
+@pytest.mark.parametrize(
+    ("names", "colours"),
+    [
+        (["red", "green", "blue"], ("red", "green", "blue")),
+        (["Red channel", "GFP", "blue"], ("red", "green", "blue")),
+        (["GFP", "green"], ("magenta", "green")),
+        (["infrared", "green"], ("magenta", "green")),
+        (["red"], ("gray",)),
+    ],
+)
+def test_a_channel_called_like_a_colour_has_it(names, colours):
+    assert channel_colormaps(names) == colours
+    assert len(channel_rgb(names)) == len(names)
 
 
 def test_figures_have_the_colours_of_the_viewer():

@@ -20,6 +20,20 @@ COLORS: dict[str, tuple[float, float, float]] = {
 brightest. Additive overlays of the first ones stay apart, also for most people with a colour vision
 deficiency."""
 
+_BY_NAME: dict[str, tuple[float, float, float]] = {
+    "red": (1.0, 0.0, 0.0),
+    "green": COLORS["green"],
+    "blue": (0.0, 0.0, 1.0),
+    "cyan": COLORS["cyan"],
+    "magenta": COLORS["magenta"],
+    "yellow": COLORS["yellow"],
+    "gray": COLORS["gray"],
+}
+"""Colours of channels that are called so, as those of an image in red, green and blue: another one
+would say what is not true."""
+
+_COLOUR_NAME = re.compile(rf"(?:channel[ _])?({'|'.join(_BY_NAME)}|grey)(?:[ _]channel)?", re.I)
+
 # Stains and labels by the colour that microscopists know them in. The first match wins, so names of
 # stains stand before names of dyes ("tubulin (FITC)" is tubulin).
 _STRUCTURES: tuple[tuple[tuple[Structure, ...], str], ...] = (
@@ -49,15 +63,17 @@ def channel_colors(
     Returns
     -------
     tuple of str
-        Names of `COLORS`, or what the user wants. A single channel is gray otherwise: a colour
-        would only cost brightness there.
+        Names of `COLORS`, what the channel is called if that is a colour, or what the user wants. A
+        single channel is gray otherwise: a colour would only cost brightness there.
     """
     wanted = [
         next((c for part, c in own if part.lower() in name.lower()), None) for name in channel_names
     ]
     if len(channel_names) == 1:
         return (wanted[0] or "gray",)
-    chosen: list[str | None] = list(wanted)
+    chosen: list[str | None] = [
+        colour or _color_called(name) for colour, name in zip(wanted, channel_names, strict=True)
+    ]
     for index, name in enumerate(channel_names):
         if chosen[index] is None:
             colour = _usual_color(name)
@@ -68,7 +84,14 @@ def channel_colors(
 
 def channel_rgb(channel_names: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
     """Return red, green and blue of the colour of each channel, between 0 and 1."""
-    return tuple(COLORS[name] for name in channel_colors(channel_names))
+    known = {**COLORS, **_BY_NAME}
+    return tuple(known[name] for name in channel_colors(channel_names))
+
+
+def _color_called(name: str) -> str | None:
+    """Return the colour that a channel is called, if it is called like one and nothing else."""
+    found = _COLOUR_NAME.fullmatch(name.strip())
+    return None if found is None else found[1].lower().replace("grey", "gray")
 
 
 def _usual_color(name: str) -> str | None:
