@@ -134,7 +134,7 @@ def test_channels_are_put_into_one_order_before(request_: EvaluationRequest, tmp
     [
         ({"run": None}, "Choose a run"),
         ({"run": Path("nowhere")}, "nowhere is not a run"),
-        ({"source": None}, "Choose two conditions"),
+        ({"source": None}, "A second condition is missing beside treated"),
         ({"evaluation": {"wells": "["}}, "not a regular expression"),
         ({"name": ""}, "Name the evaluation"),
         ({"name": "a/b"}, "leave out"),

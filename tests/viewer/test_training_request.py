@@ -82,7 +82,8 @@ def test_what_is_wrong_is_told_before_it_starts(from_layers: TrainingRequest, tm
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
 
-    assert "two conditions" in error_with(target=None)
+    assert "second condition is missing beside untreated" in error_with(target=None)
+    assert "two conditions" in error_with(source=None, target=None)
     assert "same condition" in error_with(target=source)
     assert "one image" in error_with(source=replace(source, n_images=1))
     assert "has the channels DNA, GFP" in error_with(

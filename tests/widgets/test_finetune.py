@@ -53,6 +53,30 @@ def test_a_run_folder_is_suggested_until_one_is_named(qtbot, model: ViewerModel,
     assert dock.out.path() == home / "mine"
 
 
+def test_the_second_condition_to_come_is_the_target(qtbot, home: Path, open_simulated):
+    everything = ViewerModel()
+    open_simulated(everything)
+    model = ViewerModel()
+    made = FineTuneWidget(model)
+    qtbot.addWidget(made)
+    made.show()
+
+    def add(condition: str) -> None:
+        for layer in everything.layers:
+            if layer.name.startswith(condition):
+                model.add_image(layer.data, name=layer.name, metadata=layer.metadata)
+
+    add("treated")
+    qtbot.waitUntil(lambda: made.data.source.count() == 1)
+    message = made.job_foot.message.text()
+    assert message.startswith("A second condition is missing beside treated: drop a folder")
+    assert "both" not in made.data.summary.text() + made.job_foot.warnings.text()
+    add("untreated")
+    qtbot.waitUntil(lambda: made.data.source.count() == 2)
+    assert [choice.name for choice in made.data.choices()] == ["untreated", "treated"]
+    assert made.out.path().name == "untreated-to-treated-001"
+
+
 def test_why_it_cannot_start_stands_beside_the_button(qtbot, dock: FineTuneWidget, model):
     dock.data.target.setCurrentIndex(dock.data.source.currentIndex())
 
@@ -62,7 +86,7 @@ def test_why_it_cannot_start_stands_beside_the_button(qtbot, dock: FineTuneWidge
 
     model.layers.clear()
     qtbot.waitUntil(lambda: dock.data.source.count() == 0)
-    assert "among the open layers" in dock.job_foot.message.text()
+    assert "Open images of two conditions" in dock.job_foot.message.text()
     assert "Drop TIFFs" in dock.data.summary.text()
 
 

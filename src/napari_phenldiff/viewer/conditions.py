@@ -131,6 +131,40 @@ def error_about_copies(chosen: Sequence[ConditionChoice]) -> str | None:
     return None
 
 
+def why_no_pair(
+    source: ConditionChoice | LayerGroup | None,
+    target: ConditionChoice | LayerGroup | None,
+    folder: Path | None = None,
+) -> str | None:
+    """Return why two conditions are no source and target; None if they are.
+
+    Parameters
+    ----------
+    source, target : ConditionChoice, LayerGroup or None
+        What is chosen.
+    folder : Path, optional
+        Where the conditions are, if not among the open layers.
+    """
+    one = source or target
+    if source is not None and target is not None:
+        if source.name != target.name:
+            return None
+        return "Source and target are the same condition; choose two different ones."
+    if folder is not None and one is None:
+        return "Choose a folder with two conditions, each in a sub-folder of its own."
+    if folder is not None and one is not None:
+        return (
+            f"A second condition is missing beside {one.name}: put its images into a sub-folder "
+            "of its own."
+        )
+    if one is None:
+        return "Open images of two conditions: drop TIFFs or folders of them on the viewer."
+    return (
+        f"A second condition is missing beside {one.name}: drop a folder with its images on the "
+        "viewer."
+    )
+
+
 def warnings_about_copies(chosen: Sequence[ConditionChoice]) -> list[str]:
     """Tell of the images that are in two conditions."""
     told = []

@@ -25,6 +25,7 @@ from napari_phenldiff.settings import in_message
 from napari_phenldiff.viewer.conditions import (
     ConditionChoice,
     needs_matching,
+    why_no_pair,
     with_channels_of,
 )
 from napari_phenldiff.viewer.evaluations import folder_of
@@ -120,12 +121,10 @@ class EvaluationRequest:
         if error is not None or self.run is None:
             return error
         run = Run.open(self.run)
-        if self.source is None or self.target is None:
-            where = "in this folder" if self.folder else "among the open layers"
-            return f"Choose two conditions; there are not enough {where} yet."
-        if self.source.name == self.target.name:
-            return "Source and target are the same condition; choose two different ones."
-        for choice in (self.source, self.target):
+        error = why_no_pair(self.source, self.target, self.folder)
+        if error is not None:
+            return error
+        for choice in self.conditions:
             error = self._condition_error(choice, run) or self._trained_error(choice, run)
             if error is not None:
                 return error

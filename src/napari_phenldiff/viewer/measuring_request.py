@@ -19,6 +19,7 @@ from napari_phenldiff.measurement.segmentation.segmenters import (
     with_segmenter,
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
+from napari_phenldiff.viewer.conditions import why_no_pair
 from napari_phenldiff.viewer.given_labels import GivenByLayers, LabelsSnapshot
 from napari_phenldiff.viewer.image_places import FieldImages, parts_of
 from napari_phenldiff.viewer.layer_groups import LayerGroup
@@ -124,10 +125,9 @@ class MeasuringRequest:
 
     def validation_error(self) -> str | None:
         """Return why this can't be measured, if it can't; None if it looks right."""
-        if self.source is None or self.target is None:
-            return "Open images of two conditions: drop TIFFs or folders of them on the viewer."
-        if self.source.name == self.target.name:
-            return "Source and target are the same condition; choose two different ones."
+        error = why_no_pair(self.source, self.target)
+        if error is not None or self.source is None or self.target is None:
+            return error
         ours, theirs = self.source.channel_names, self.target.channel_names
         if ours != theirs:
             return (

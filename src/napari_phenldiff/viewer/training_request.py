@@ -24,6 +24,7 @@ from napari_phenldiff.viewer.conditions import (
     conditions_in_folder,
     error_about_copies,
     needs_matching,
+    why_no_pair,
     with_channels_of,
 )
 from napari_phenldiff.viewer.image_places import FieldImages
@@ -96,11 +97,9 @@ class TrainingRequest:
         Only what is known without reading images is looked at, so this may be called on every
         keystroke. What comes to light later ends the job with a sentence of its own.
         """
-        if self.source is None or self.target is None:
-            where = "in this folder" if self.folder else "among the open layers"
-            return f"Choose two conditions; there are not enough {where} yet."
-        if self.source.name == self.target.name:
-            return "Source and target are the same condition; choose two different ones."
+        error = why_no_pair(self.source, self.target, self.folder)
+        if error is not None:
+            return error
         error = self._condition_error() or self._channel_error() or self._reference_error()
         if error is not None:
             return error

@@ -87,14 +87,30 @@ def ticked_choices(checks: QListWidget) -> list[Any]:
 def fill_pair(source: QComboBox, target: QComboBox, choices: Choices) -> None:
     """Fill the lists for source and target; a control is suggested as the source.
 
-    The suggestion is made when there is nothing chosen that could be kept.
+    The suggestion is made when there is nothing chosen that could be kept. With one condition alone
+    there is no target, so that the second one to come is suggested.
     """
     texts = [text for text, _ in choices]
     keys = [_key(text, data) for text, data in choices]
     kept = _chosen(source) in keys and _chosen(target) in keys
-    for combo in (source, target):
-        fill_choices(combo, choices)
+    fill_choices(source, choices)
+    if len(choices) == 1 and not kept:
+        _fill_unchosen(target, choices)
+        return
+    fill_choices(target, choices)
     pair = suggest_pair(texts)
     if pair is not None and not kept:
         source.setCurrentIndex(pair[0])
         target.setCurrentIndex(pair[1])
+
+
+def _fill_unchosen(combo: QComboBox, choices: Choices) -> None:
+    """Replace the entries of a list, with none of them chosen."""
+    before = combo.currentIndex()
+    with signals_blocked(combo):
+        combo.clear()
+        for text, data in choices:
+            combo.addItem(text, data)
+        combo.setCurrentIndex(-1)
+    if before != -1:
+        combo.currentIndexChanged.emit(-1)
