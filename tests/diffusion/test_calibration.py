@@ -155,6 +155,8 @@ def test_a_freedom_that_brings_the_structure_of_the_target_is_not_chosen():
     drifted = Trial(**drawn, freedom=0.7, to_target=0.2, layout=0.93, drift=0.33)
     found = Calibration(source="a", target="b", images=8, trials=(kept, freed, drifted))
     assert found.chosen == freed
+    elsewhere = drifted.model_copy(update={"layout": 0.91, "drift": 0.05})
+    assert found.model_copy(update={"trials": (kept, freed, elsewhere)}).chosen == freed
     # of a run of an older version it is not known
     others = tuple(t.model_copy(update={"layout": None, "drift": None}) for t in found.trials)
     assert found.model_copy(update={"trials": others}).chosen.freedom == 0.7

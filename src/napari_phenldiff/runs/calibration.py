@@ -14,7 +14,7 @@ from napari_phenldiff.runs.records import read_model, write_model
 _NAME = "calibration.json"
 _CLOSE = 0.025
 """Errors of pictures that differ by less count as equal, since there are few images."""
-_SAME_LAYOUT, _SAME_STRUCTURE = 0.9, 0.15
+_SAME_LAYOUT, _SAME_STRUCTURE = 0.93, 0.15
 """Least layout and largest drift of reconstructed images that still show the same scene."""
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
