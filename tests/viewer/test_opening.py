@@ -146,18 +146,33 @@ def test_stacks_are_conditions_of_their_own(viewer: ViewerModel, open_files: Ope
     }
 
 
-def test_a_damaged_file_is_told_by_name(viewer: ViewerModel, open_files: Open, tmp_path: Path):
+def test_a_damaged_file_is_told_by_name(
+    viewer: ViewerModel, open_files: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    said: list[str] = []
+    monkeypatch.setattr(opening, "show_error", said.append)
     bad = tmp_path / "drug" / "well_2.tif"
     good = cells(tmp_path / "drug", "well_1")
     bad.write_bytes(b"II*\0nonsense")
 
-    with pytest.raises(InputError, match=r"well_2\.tif"):
-        open_files(good, bad)
+    open_files(good, bad)
     open_files(good)
-    with pytest.raises(InputError, match=r"well_2\.tif"):
-        open_files(bad)
+    open_files(bad)
 
     assert groups(viewer) == {"well_1": ["well_1"]}
+    assert len(said) == 2, "once for each time that files are opened"
+    for text in said:
+        assert text.startswith("well_2.tif: The file ends within page 1")
+        assert text.endswith(f" It is in {bad.parent}.")
+
+
+def test_a_script_without_a_viewer_gets_the_error(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(opening.napari, "current_viewer", lambda: None)
+    (tmp_path / "bad.tif").write_bytes(b"II*\0nonsense")
+    read = opening.get_reader(tmp_path / "bad.tif")
+    assert read is not None
+    with pytest.raises(InputError, match=r"bad\.tif"):
+        read(tmp_path / "bad.tif")
 
 
 def test_folders_that_are_opened_together_share_their_contrast(

@@ -8,6 +8,7 @@ opened later joins the files of its folder that are open already.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +19,12 @@ from weakref import WeakKeyDictionary
 
 import napari
 from napari.utils import progress
+from napari.utils.notifications import show_error
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.layer_metadata import LAYER_METADATA_KEY, entry_in
 from napari_phenldiff.images.spreadsheet import is_table
+from napari_phenldiff.images.tiff import IMAGE_SUFFIXES
 from napari_phenldiff.viewer import reader
 from napari_phenldiff.viewer.first_shown import keep_something_shown
 from napari_phenldiff.viewer.layer_data import LayerDataTuple
@@ -56,7 +60,38 @@ def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerDataTuple
 
     napari calls this (see ``napari.yaml``).
     """
-    return None if reader.get_reader(path) is None else read_layers
+    return None if reader.get_reader(path) is None else _read_or_tell
+
+
+def _read_or_tell(path: PathOrPaths) -> list[LayerDataTuple]:
+    """Read for napari: in a window, why something can't be read is told as a sentence.
+
+    Of an exception napari would show the first words, and print hundreds of lines of its own code.
+    """
+    try:
+        return read_layers(path)
+    except InputError as error:
+        if napari.current_viewer() is None:
+            raise
+        show_error(_file_first(str(error)))
+        return _NO_LAYERS
+
+
+_SUFFIXES = "|".join(map(re.escape, IMAGE_SUFFIXES))
+_FILE_AT_START = re.compile(
+    rf"(?P<folder>.+?[/\\])(?P<name>[^/\\]+?(?:{_SUFFIXES}))(?=:? )", re.IGNORECASE
+)
+
+
+def _file_first(text: str) -> str:
+    """Begin with the name of a file and what is wrong, and end with the folder that it is in.
+
+    Where there is little room, the beginning is what is read.
+    """
+    found = _FILE_AT_START.match(text)
+    if found is None or not Path(found["folder"]).is_dir():
+        return text
+    return f"{found['name']}{text[found.end() :]} It is in {Path(found['folder'])}."
 
 
 def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
@@ -85,10 +120,9 @@ def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
             return _NO_LAYERS
         paths = [entry for entry in map(Path, go.entries) if _kind(entry) == kind]
         paths = [entry for entry in paths if reader.get_reader(entry) is not None]
-    layers = _read_with_folder(paths, viewer) if _is_file(paths[0]) else _read(paths)
     if go is not None:
-        go.done.add(kind)
-    return layers
+        go.done.add(kind)  # also if it fails: once is enough to say why
+    return _read_with_folder(paths, viewer) if _is_file(paths[0]) else _read(paths)
 
 
 def _read(paths: Iterable[Path]) -> list[LayerDataTuple]:
