@@ -64,7 +64,7 @@ def test_a_failure_is_told_in_its_own_words():
     assert job.seconds_left is None
 
 
-@pytest.mark.parametrize("last", [Failed("killed"), Finished(2, stopped=True)])
+@pytest.mark.parametrize("last", [Failed("killed\nstep 0/34"), Finished(2, stopped=True)])
 def test_who_asked_for_the_end_is_not_told_of_a_failure(last):
     asked: list[bool] = []
     job = Job("train", "Fine-tuning", on_stop=lambda: asked.append(True))
@@ -77,6 +77,7 @@ def test_who_asked_for_the_end_is_not_told_of_a_failure(last):
     job.apply(last)
 
     assert job.state is JobState.STOPPED
+    assert not job.message
     assert len(asked) == 2
     job.stop()
     assert len(asked) == 2

@@ -177,8 +177,11 @@ class Job:
                 self.previewed.emit(event)
             case Failed(message=message):
                 # Who asked for the end is not told that the work has failed.
-                stopped = self.state is JobState.STOPPING
-                self._end(JobState.STOPPED if stopped else JobState.FAILED, message)
+                # Nor what the process printed last, of which the message holds the end.
+                if self.state is JobState.STOPPING:
+                    self._end(JobState.STOPPED, "")
+                else:
+                    self._end(JobState.FAILED, message)
                 return
             case Finished(step=step, stopped=stopped):
                 self.done = max(self.done, step)

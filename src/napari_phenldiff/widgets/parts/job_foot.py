@@ -261,7 +261,7 @@ class JobFoot(QWidget):
             case JobState.STOPPING:
                 return f"{job.title}\nStopping …{place}"
             case JobState.STOPPED:
-                where = f" after {count}" if job.total else ""
+                where = f" after {count}" if job.done else ""
                 return f"{job.title}: stopped{where}.{place}"
             case JobState.FAILED:
                 return f"{job.title} has failed. {message}"
