@@ -103,6 +103,18 @@ def test_ticks_that_are_added_later_are_themed(measurement):
     assert {tick.label1.get_color() for tick in ticks} == {THEMES["dark"].text}
 
 
+def test_the_name_of_the_vertical_axis_has_lines_that_fit(measurement):
+    long = "intensity_beside_and_around_the_nuclei_of_cells_um"
+    measurement.images[long] = measurement.images[measurement.main_column]
+    label = (
+        four_groups(measurement, source="untreated", target="treated", column=long)
+        .axes[0]
+        .get_ylabel()
+    )
+    assert label.replace("\n", " ") == "intensity beside and around the nuclei of cells (µm)"
+    assert max(map(len, label.splitlines())) <= 26
+
+
 def test_two_and_three_groups_and_another_column(measurement):
     pair = four_groups(measurement, source="untreated", target="treated", column="ratio")
     assert pair.axes[0].get_ylabel() == "ratio"

@@ -16,6 +16,7 @@ from napari_phenldiff.measurement.figures.style import (
     ThemeName,
     in_lines,
     themed,
+    up_an_axis,
 )
 from napari_phenldiff.measurement.statistics.compare import (
     Comparison,
@@ -347,7 +348,7 @@ def _dress(
     axes.tick_params(axis="x", length=0, labelsize=7)
     axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_ylabel(column_text(measurement, column))
+    axes.set_ylabel(up_an_axis(column_text(measurement, column)))
 
 
 _COLUMNS = {

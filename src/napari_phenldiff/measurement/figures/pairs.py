@@ -16,6 +16,7 @@ from napari_phenldiff.measurement.figures.style import (
     ThemeName,
     in_lines,
     themed,
+    up_an_axis,
 )
 from napari_phenldiff.measurement.statistics.compare import Comparison, p_text, signed_text
 from napari_phenldiff.measurement.statistics.effects import Groups, Tested, compare_in, named_test
@@ -135,7 +136,7 @@ def paired_lines(
             left.plot([0, 1], medians, color=colors.text, linewidth=2.2, zorder=4)
         left.set_xticks([0, 1], [in_lines(before, 14), in_lines(after, 14)])
         left.set_xlim(-0.25, 1.25)
-        left.set_ylabel(column_text(measurement, column))
+        left.set_ylabel(up_an_axis(column_text(measurement, column)))
         _draw_changes(right, b - a, tested.found, paints[1], colors, seed)
         for axes in (left, right):
             axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)

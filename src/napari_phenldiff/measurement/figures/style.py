@@ -212,6 +212,17 @@ def short_name(name: str, limit: int = 22) -> str:
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
+def up_an_axis(text: str) -> str:
+    """Break the name of a vertical axis into lines that fit beside it in a dock.
+
+    Examples
+    --------
+    >>> up_an_axis("share of light in the brightest tenth").splitlines()
+    ['share of light in the', 'brightest tenth']
+    """
+    return "\n".join(in_lines(line, 26) for line in text.splitlines())
+
+
 def in_lines(text: str, limit: int = 10) -> str:
     """Break a text into lines for a narrow place, at spaces and at what joins words in names.
 
