@@ -49,7 +49,7 @@ _LEAST_LUMINANCE = 0.45
 _SCALE_OF_COLOURS = {
     "visible": True,
     "position": "bottom_left",  # captions are above, the scale bar is at the right
-    "size": (10.0, 70.0),
+    "size": (10.0, 95.0),  # for the seven numbers that a scale may have
     "font_size": _CAPTION_SIZE,
     "color": (1.0, 1.0, 1.0, 1.0),
     "box": True,
