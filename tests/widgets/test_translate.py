@@ -815,7 +815,7 @@ def test_only_what_was_not_trained_on_is_translated(
     dock.fields.setCurrentText(ALL_FIELDS)
     assert dock.unseen.isVisibleTo(dock)
     dock.unseen.setChecked(True)
-    assert dock.job_foot.button.text() == "Translate new images"
+    assert dock.job_foot.button.text() == "Translate 2 new images"
 
     dock.job_foot.button.click()
     job = until_ended(dock)

@@ -151,6 +151,22 @@ class TranslationRequest:
         return self.source if self.group is None else self.group.infos[0][0].condition
 
     @property
+    def n_images(self) -> int:
+        """How many images are asked for; those that were trained on are told by their names."""
+        if self.group is None:
+            return 0
+        if self.field is not None:
+            return 1
+        if not self.unseen or self.run is None:
+            return self.group.n_images
+        trained = {
+            record.name
+            for record in Run.open(self.run).images
+            if record.condition == self.condition and not record.validation
+        }
+        return sum(name not in trained for lot in self.group.infos for name in lot[0].images)
+
+    @property
     def caution(self) -> str:
         """What is said before images are translated as if they were of another condition."""
         if self.run is None or self.group is None or self.condition == self.source:

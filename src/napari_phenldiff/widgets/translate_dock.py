@@ -12,6 +12,7 @@ from qtpy.compat import isalive
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QPushButton
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.jobs import estimate
 from napari_phenldiff.jobs.job import jobs
 from napari_phenldiff.runs.config import TranslationConfig
@@ -229,20 +230,13 @@ class TranslateWidget(DropPanel):
 
     def refresh(self) -> None:
         """Say what the buttons do now, and why they can't if they can't."""
-        group = self.images.currentData()
-        stacked = group is not None and group.n_images > 1
-        count = group.n_images if stacked and self._wants_all() else 1
-        self._image_form.show_row(self.unseen, count > 1)
+        error = self.validation_error()
+        self._image_form.show_row(self.unseen, self._several())
         self.job_foot.set_start(
-            "Translate"
-            if count == 1
-            else "Translate new images"
-            if self.unseen.isChecked()
-            else f"Translate {count} images",
+            self._start_text(error),
             "Translate in a background process and add the result as layers",
         )
         self._unclear = self._why_unclear()
-        error = self.validation_error()
         self.job_foot.set_error(error)
         self.job_foot.set_asked(self._key())
         run = None if error else self.run_choice.run()
@@ -250,6 +244,18 @@ class TranslateWidget(DropPanel):
         self.job_foot.set_forecast("" if run is None else self._forecast(run))
         self._refresh_comparison()
         self.strength.refresh()
+
+    def _several(self) -> bool:
+        group = self.images.currentData()
+        return group is not None and group.n_images > 1 and self._wants_all()
+
+    def _start_text(self, error: str | None) -> str:
+        if not self._several():
+            return "Translate"
+        unseen = self.unseen.isChecked()
+        if unseen and error:
+            return "Translate new images"
+        return f"Translate {count(self.request().n_images, 'new image' if unseen else 'image')}"
 
     def _forecast(self, run: Run) -> str:
         """Say what is odd about it, and how long it will take once the machine's speed is known."""
@@ -267,7 +273,7 @@ class TranslateWidget(DropPanel):
             rows, columns = asked.region.slices
             shape = (rows.stop - rows.start, columns.stop - columns.start)
         elif self._wants_all():
-            images = asked.group.n_images
+            images = asked.n_images
         config = settings_of_run(run, asked.config())
         time = estimate.translation_time(shape, images, config, run, hardware)
         return f"About {time} on {hardware.name}." if time else ""
