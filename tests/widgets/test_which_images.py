@@ -266,7 +266,9 @@ def test_measure_says_which_wells_it_found_and_counts_what_is_chosen(qtbot):
     assert run_measurement(dock.request()).units().counted == "wells"
 
     wells.kind.setCurrentText("each image")
-    assert wells.words.text() == "Each image counts (4 of mock, 4 of drug)."
+    told = wells.words.text()
+    assert told.startswith("⚠ Each image is counted, as asked, though their names tell wells")
+    assert told.endswith("(4 of mock, 4 of drug)")
     assert run_measurement(dock.request()).units().counted == "images"
 
     wells.kind.setCurrentText("by a pattern")
