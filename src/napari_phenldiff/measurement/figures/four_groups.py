@@ -345,7 +345,8 @@ def _dress(
     # Set here and not only by the theme's defaults: a larger canvas adds ticks later.
     axes.tick_params(color=colors.faint, labelcolor=colors.text, labelsize=8.5)
     # small enough for "reconstructed" beside "translated" in a dock
-    axes.tick_params(axis="x", length=0, labelsize=7)
+    # Four names are side by side in a dock.
+    axes.tick_params(axis="x", length=0, labelsize=6.2 if len(groups) > 3 else 7)
     axes.grid(axis="y", color=colors.faint, alpha=0.2, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_ylabel(up_an_axis(column_text(measurement, column)))
