@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +190,23 @@ def test_the_death_of_one_ends_all_and_the_run_goes_on(images, tiny_base, tmp_pa
     assert last.stopped
     assert opened.latest_checkpoint()[0] == last.step
     assert list(run.rglob("*.part")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [PHENLDIFF, TORCHRUN], ids=["--processes", "torchrun"])
+def test_a_finished_run_keeps_no_process_waiting_and_can_be_trained_longer(
+    alone, tmp_path, start, by
+):
+    run = tmp_path / "run"
+    shutil.copytree(alone, run)
+    steps = Run.open(run).config.steps
+    several = ("--processes", 2) if by is PHENLDIFF else ()
+    out, err = start("train", "--resume", run, *several, by=by).communicate(timeout=120)
+    assert "is finished; there is nothing to resume" in out, err
+    longer = start("train", "--resume", run, "--steps", steps + 2, *several, by=by)
+    _, err = longer.communicate(timeout=240)
+    assert longer.returncode == 0, err
+    assert Run.open(run).latest_checkpoint()[0] == steps + 2
 
 
 @pytest.mark.slow

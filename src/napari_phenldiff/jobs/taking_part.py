@@ -59,7 +59,11 @@ def check_shared(config: AnyTrainingConfig) -> None:
 
 
 def take_part(
-    path: str | os.PathLike[str], *, device: str = "auto", should_stop: ShouldStop = never
+    path: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    steps: int | None = None,
+    should_stop: ShouldStop = never,
 ) -> Run:
     """Do this process's share of each batch of a training, and write nothing.
 
@@ -69,6 +73,8 @@ def take_part(
         The run, which the first process makes and trains meanwhile; waits until it begins.
     device : str
         ``"auto"`` or a torch device.
+    steps : int, optional
+        Steps in all, if the run is trained longer than it was.
     should_stop : callable
         Asked after every step; all processes stop when one of them is asked to.
 
@@ -82,6 +88,8 @@ def take_part(
     processes = Processes.start(device)
     run = Run.open(path)
     with _own_copy(run) as own:
+        if steps is not None:
+            own.plan_steps(steps)
         for _ in train(
             run.load_experiment(),
             own,

@@ -217,13 +217,15 @@ def resume(
     'finished'
     """
     opened = run if isinstance(run, Run) else Run.open(run, base_at=base_at)
+    if steps is None and opened.state == "finished":
+        return opened  # in every process: one that took part would wait for the others
     if takes_part():
-        return take_part(opened.path, device=opened.config.device, should_stop=should_stop)
+        return take_part(
+            opened.path, device=opened.config.device, steps=steps, should_stop=should_stop
+        )
     check_shared(opened.config)
     if steps is not None:
         _check_longer(opened, steps)
-    elif opened.state == "finished":
-        return opened
     return train_run(
         opened,
         lambda: (opened.load_experiment(), opened.load_validation()),
