@@ -13,8 +13,8 @@ from napari_phenldiff.cli import options
 from napari_phenldiff.cli.progress import say
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.images.places import place_of
 from napari_phenldiff.images.survey import Survey
+from napari_phenldiff.images.wells import wells_named
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.image import Image
@@ -55,8 +55,9 @@ class _Seen:
         self.survey.add(condition, image)
         self.channels[image.channel_names] += 1
         for name, plane in zip(image.channel_names, image.data, strict=True):
-            low, high = self.brightness.get(name, (float(plane.min()), float(plane.max())))
-            self.brightness[name] = min(low, float(plane.min())), max(high, float(plane.max()))
+            least, most = float(plane.min()), float(plane.max())
+            low, high = self.brightness.get(name, (least, most))
+            self.brightness[name] = min(low, least), max(high, most)
 
     def warnings(self) -> tuple[str, ...]:
         """Return what may be wrong, in sentences."""
@@ -96,10 +97,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _wells(names: Sequence[str]) -> str:
     """List the wells, or cultures, that images come from, where all their names tell."""
-    places = [place_of(name) for name in names]
-    if not places or not all(place.kind == "well" for place in places):
+    wells = list(dict.fromkeys(wells_named(names) or ()))
+    if not wells:
         return ""
-    wells = list(dict.fromkeys(place.name for place in places))
     more = len(wells) - _MOST_LISTED
     listed = ", ".join(wells[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
     return f" of {count(len(wells), 'well')} ({listed})"

@@ -165,13 +165,13 @@ def _take_part(args: argparse.Namespace) -> int:
     if path is None:
         return 2
     device = getattr(args, "device", "auto")
-    # Of a new run its configuration tells them.
-    steps = vars(args).get("steps") if args.resume is not None else None
     with Interruption("") as interruption:
         try:
-            if args.resume is not None and _has_nothing_left(Run.open(args.resume), steps):
-                return 0  # the first process says so, and would be waited for in vain
-            take_part(path, device=device, steps=steps, should_stop=lambda: bool(interruption))
+            if args.resume is not None:
+                steps = vars(args).get("steps")
+                training.resume(path, steps=steps, should_stop=lambda: bool(interruption))
+            else:
+                take_part(path, device=device, should_stop=lambda: bool(interruption))
         except InputError:
             return 2
     return interruption.exit_code
@@ -225,15 +225,10 @@ def train(
 def resume(path: Path, *, steps: int | None = None, base_at: Path | None = None) -> int:
     """Go on with a run from its last checkpoint, or from the start; return the exit code."""
     run = Run.open(path, base_at=base_at)
-    if _has_nothing_left(run, steps):
+    if run.state == "finished" and steps is None:
         say(f"{path} is finished; there is nothing to resume. --steps trains it longer.")
         return 0
     return show_training(partial(training.resume, run, steps=steps))
-
-
-def _has_nothing_left(run: Run, steps: int | None) -> bool:
-    """Whether a run that is to be resumed is finished, and not to be trained longer."""
-    return run.state == "finished" and steps is None
 
 
 def show_training(work: Callable[..., Run]) -> int:

@@ -49,7 +49,18 @@ def known_wells(images: Iterable[Image]) -> list[str] | None:
     list of str or None
         In their order, with the plate where one is known.
     """
-    places = [place_of(image.part_of or image.name) for image in images]
+    return wells_named([image.part_of or image.name for image in images])
+
+
+def wells_named(names: Iterable[str]) -> list[str] | None:
+    """Name the well, culture or animal of each image by its name, or by what it is a part of.
+
+    Returns
+    -------
+    list of str or None
+        In their order; None if a name tells none.
+    """
+    places = [place_of(name) for name in names]
     if not all(place.kind == "well" for place in places):
         return None
     return [place.name for place in places]
