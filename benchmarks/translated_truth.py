@@ -1,7 +1,7 @@
 """Compare translations with the true counterparts of simulated cells.
 
     python benchmarks/translated_truth.py --out DIR [--phenotypes NAME ...] [--steps 1000]
-        [--images 100] [--test-images 24] [--seed 0]
+        [--images 100] [--test-images 24] [--base bundled] [--seed 0]
 
 For each phenotype that can be simulated: fine-tune with the defaults of `phenldiff train` on images
 of different cells in each condition, as in an experiment; translate other cells, whose true
@@ -62,7 +62,10 @@ def judged(name: str, args: argparse.Namespace) -> Metrics:
     run = folder / "run"
     if not is_run(run):
         config = TrainingConfig(
-            conditions=(kind.source, kind.target), steps=args.steps, seed=args.seed
+            conditions=(kind.source, kind.target),
+            base=args.base,
+            steps=args.steps,
+            seed=args.seed,
         )
         train(folder / "data", config, run)
     if Run.open(run).state != "finished":
@@ -105,6 +108,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=TrainingConfig.model_fields["steps"].default)
     parser.add_argument("--images", type=int, default=100, help="per condition, to train on")
     parser.add_argument("--test-images", type=int, default=24)
+    parser.add_argument("--base", default="bundled")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     lines = [row(name, judged(name, args)) for name in args.phenotypes]

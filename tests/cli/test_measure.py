@@ -313,3 +313,36 @@ def test_two_workers_write_the_same_table(discs, tmp_path, phenldiff):
     assert one.read_bytes() == two.read_bytes()
     code, _, err = phenldiff("measure", "area", discs, "--workers", 0, "--out", two)
     assert (code, "at least 1" in err) == (2, True)
+
+
+def test_a_file_that_no_measurement_made_is_never_replaced(discs, tmp_path, phenldiff):
+    measured = ("measure", "area", discs, "--channel", "actin")
+    measured += ("--source", "small", "--target", "large")
+    table, effects, figure = (tmp_path / name for name in ("t.csv", "e.csv", "g.png"))
+    for precious, what in (
+        (table, ()),
+        (tmp_path / "t_cells.csv", ()),
+        (effects, ("--effects", effects)),
+        (figure, ("--figure", f"groups={figure}")),
+    ):
+        precious.write_text("my own", encoding="utf-8")
+        code, _, said = phenldiff(*measured, "--out", table, *what)
+        assert code == 2
+        assert f"{precious} exists" in said
+        assert "name a new file" in said
+        assert precious.read_text(encoding="utf-8") == "my own"
+        assert [path.name for path in tmp_path.glob("*.*")] == [precious.name]
+        precious.unlink()
+
+    everything = (*measured, "--out", table, "--effects", effects, "--figure", f"groups={figure}")
+    assert phenldiff(*everything)[0] == 0
+    first = table.read_bytes()
+    # the same again, with another threshold, replaces what it wrote
+    assert phenldiff(*everything, "--threshold", "150")[0] == 0
+    assert table.read_bytes() != first
+    # but not what took the place of the effects meanwhile
+    effects.write_text("my own", encoding="utf-8")
+    code, _, said = phenldiff(*everything)
+    assert code == 2
+    assert f"{effects} exists" in said
+    assert effects.read_text(encoding="utf-8") == "my own"

@@ -40,7 +40,8 @@ condition, a table that lists images, an OME-Zarr, or NAME=INPUT to give the ima
 
 TABLE.csv gets one row per image. TABLE_cells.csv gets one row per cell, if the profile has cells,
 and TABLE_settings.json all settings and thresholds, to be used again with --settings. An image
-that cannot be measured gets a row without values that says why.
+that cannot be measured gets a row without values that says why. Tables of an earlier measurement
+are replaced; a file that is none is not.
 
 Thresholds are found once for all images that --fit-on names (by default those that no model has
 made) and are the same for all, because otherwise neither conditions nor real and translated images
@@ -228,6 +229,7 @@ def run(args: argparse.Namespace) -> int:
         {role: getattr(args, role) for role in ROLES},
         groups,
         real,
+        args.out,
         column_names=args.column_names,
     )
     with Reporter() as report:

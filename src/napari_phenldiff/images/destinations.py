@@ -99,6 +99,28 @@ def check_output_file(path: str | os.PathLike[str], *endings: str) -> None:
         raise InputError(why)
 
 
+def check_nothing_is_lost(path: str | os.PathLike[str], what: str) -> None:
+    """Refuse a file that exists, of which nothing tells that an earlier command made it.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    what : str
+        What will be written, for example ``the table``.
+
+    Raises
+    ------
+    InputError
+        If there is a file, folder or link.
+    """
+    if os.path.lexists(path):
+        raise InputError(
+            f"{path} exists, and nothing beside it tells that it is from an earlier measurement; "
+            f"name a new file for {what}, so that this one is not lost."
+        )
+
+
 def _why_not_there(place: Path, error: OSError | ValueError) -> str | None:
     """Return what the error tells of a place, None if it only is not there yet."""
     if isinstance(error, ValueError):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.destinations import check_output_file
+from napari_phenldiff.images.destinations import check_nothing_is_lost, check_output_file
 from napari_phenldiff.jobs.inputs import ImageFiles
+from napari_phenldiff.jobs.measuring import is_measured
 from napari_phenldiff.jobs.roles import find_roles
 from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.measurement.figures.kinds import FigureKind, draw_comparison
@@ -58,6 +59,7 @@ def check_comparison(
     asked: Mapping[str, str | None],
     groups: Mapping[str, ImageFiles],
     real: tuple[str, ...],
+    table: Path,
     *,
     column_names: str = "scikit-image",
 ) -> dict[str, str]:
@@ -72,6 +74,9 @@ def check_comparison(
         What is measured.
     real : tuple of str
         Names of the groups that no model has made.
+    table : pathlib.Path
+        The table to measure into. Where an earlier measurement has written it, its effects and
+        figures are replaced as it is.
     column_names : str
         What columns are called in the tables.
 
@@ -84,13 +89,17 @@ def check_comparison(
     ------
     InputError
         If tables with CellProfiler's column names are to be compared, nothing says which group is
-        what, or a figure has nothing to show.
+        what, a figure has nothing to show, or a file would be lost.
     """
     if not config.figures and config.effects is None:
         return {}
     for path in (config.effects, *(path for _, path in config.figures)):
         if path is not None:
             check_output_file(path)
+            if not is_measured(table):
+                check_nothing_is_lost(path, "effects and figures")
+    if config.effects is not None and not _holds_effects(config.effects):
+        check_nothing_is_lost(config.effects, "the effects")
     if column_names != "scikit-image":
         raise InputError(
             "Figures and effects are made from columns with the names of scikit-image: leave out "
@@ -173,6 +182,18 @@ def compare_conditions(
             figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
         written.append(path)
     return written
+
+
+def _holds_effects(path: Path) -> bool:
+    """Tell whether a file begins as a table of effects."""
+    from napari_phenldiff.measurement.statistics.effects import FIRST_COLUMNS
+
+    begins = ",".join(FIRST_COLUMNS)
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(len(begins)) == begins
+    except OSError:
+        return False
 
 
 def _tell_what_is_counted(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_phenldiff.images.destinations import check_output_file
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import check_nothing_is_lost, check_output_file
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.jobs.inputs import ImageFiles, find_groups
 from napari_phenldiff.jobs.telling import OnEvent, ignore
@@ -19,7 +20,7 @@ from napari_phenldiff.measurement.segmentation.segment import Segmenter
 from napari_phenldiff.measurement.segmentation.segmenters import GivenLabels
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.tables.csv_files import ColumnNames
-from napari_phenldiff.measurement.tables.measurement import Measurement
+from napari_phenldiff.measurement.tables.measurement import Measurement, read_settings
 from napari_phenldiff.runs.cluster import workers_at
 from napari_phenldiff.runs.events import Progress, Warned
 
@@ -144,9 +145,13 @@ def measure_into(
     Raises
     ------
     InputError
-        If the table cannot be written, or nothing can be measured.
+        If the table cannot be written, a file of its name is none of a measurement, or nothing
+        can be measured.
     """
     check_output_file(out, f"_cells{out.suffix}", "_settings.json")
+    if not is_measured(out):
+        for table in (out, out.with_name(f"{out.stem}_cells{out.suffix}")):
+            check_nothing_is_lost(table, "the table")
     total = sum(len(files.sources) for files in groups.values())
     with workers_at(workers, scheduler) as where:
         result = measure_files(
@@ -167,6 +172,15 @@ def measure_into(
     for text in (*left_out, *result.warnings):
         on_event(Warned(text))
     return result
+
+
+def is_measured(table: Path) -> bool:
+    """Tell whether the settings of a measurement lie beside a table, so that it may be replaced."""
+    try:
+        read_settings(table.with_name(f"{table.stem}_settings.json"))
+    except InputError:
+        return False
+    return True
 
 
 def _read(groups: Groups, z: int | Projection | None) -> dict[str, Iterable[Image]]:

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 _NOT_RESULTS = ("threshold", "total_px", "total_um2", "label")
 
 
+FIRST_COLUMNS = ("measurement", "effect", "compared_with")
+"""What a table of effects begins with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Groups:
     """Which two groups are compared, and how.
