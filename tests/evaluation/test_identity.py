@@ -79,6 +79,13 @@ def test_own_source_tells_a_translation_from_any_cells():
     assert own_source(sources, [sources[0]] * 8) < 0.6
     assert own_source(sources, [image(np.zeros((2, 16, 16)))] * 8) == 0.5
     assert math.isnan(own_source(sources[:1], changed[:1]))
+    # a channel that was given says nothing about the one that was drawn
+    given = [image(np.stack([s.data[0], o.data[1]])) for s, o in zip(sources, others, strict=True)]
+    first, second = sources[0].channel_names
+    assert own_source(sources, given) == 1
+    assert own_source(sources, given, [first]) == pytest.approx(0.5, abs=0.25)
+    assert own_source(sources, given, [second]) == 1
+    assert math.isnan(own_source(sources, given, [first, second]))
 
 
 def test_nuclei_are_cut_out_alike():

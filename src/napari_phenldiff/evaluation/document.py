@@ -259,7 +259,9 @@ def _identity(m: Metrics) -> Section:
     return Section(
         "What should not change",
         f"{i.own_source:.0%} of other source images are less like a translated image than its own "
-        "(chance: 50 %).",
+        "in what the model has drawn (chance: 50 %)."
+        if i.own_source is not None and not math.isnan(i.own_source)
+        else "",
         table=_table(rows),
     )
 

@@ -259,28 +259,36 @@ def kept_nuclei(
     ]
 
 
-def own_source(sources: Sequence[Image], translated: Sequence[Image]) -> float:
+def own_source(
+    sources: Sequence[Image], translated: Sequence[Image], given: Sequence[str] = ()
+) -> float:
     """Tell how often a translated image is more like its own source than like another one.
 
-    By the correlation over all channels, each less its mean and at unit variance. Needs no channel
-    that stays as it is, and is 0.5 for a model that draws some cells of the target condition.
+    By the correlation over all channels that a model has drawn, each less its mean and at unit
+    variance. Is 0.5 for a model that draws some cells of the target condition.
 
     Parameters
     ----------
     sources, translated : sequence of Image
         The same images in the same order, of one shape.
+    given : sequence of str, optional
+        Channels that were given to the model and left as they are. Their pixels are those of the
+        source, whatever the model draws in the others, so they have no say.
 
     Returns
     -------
     float
-        Over all pairs of a translated image and another source; NaN for less than two images, or
-        of different shapes.
+        Over all pairs of a translated image and another source; NaN for less than two images, of
+        different shapes, or where all channels are given.
     """
     if len(sources) != len(translated):
         raise ValueError(f"{len(sources)} source and {len(translated)} translated images")
     if len(sources) < 2 or len({image.data.shape for image in (*sources, *translated)}) > 1:
         return math.nan
-    a, b = (np.stack([_standard(image.data) for image in x]) for x in (sources, translated))
+    drawn = [i for i, name in enumerate(sources[0].channel_names) if name not in given]
+    if not drawn:
+        return math.nan
+    a, b = (np.stack([_standard(image.data[drawn]) for image in x]) for x in (sources, translated))
     similar = b @ a.T
     own = np.diag(similar)[:, None]
     others = ~np.eye(len(similar), dtype=bool)
@@ -359,7 +367,7 @@ def measure_identity(
         nuclei_kept=kept,
         nuclei_overlap=overlap,
         nuclei_distance_px=distance,
-        own_source=own_source(chosen.sources, translated),
+        own_source=own_source(chosen.sources, translated, given),
         cells=cells,
         given=given,
     )

@@ -263,7 +263,8 @@ def _own_source(e: Evidence, rules: Rules) -> Finding:
     if e.own_source is None or math.isnan(e.own_source):
         return Finding(rule, "open", "Whether the cells are the same is not known.")
     text = (
-        f"{e.own_source:.0%} of other source images are less like a translated image than its own"
+        f"{e.own_source:.0%} of other source images are less like a translated image than its own "
+        "in what the model has drawn"
     )
     if e.own_source < rules.own_source:
         return Finding(rule, "against", f"Only {text}: it may show any cells.")
