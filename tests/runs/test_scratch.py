@@ -49,7 +49,8 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def grow_old(folder: Path) -> None:
     hour_ago = time.time() - 3600
-    os.utime(folder, (hour_ago, hour_ago))
+    for path in (folder, *folder.glob("in-use-*")):
+        os.utime(path, (hour_ago, hour_ago))
 
 
 def test_a_folder_is_gone_afterwards(temporary):
@@ -67,6 +68,16 @@ def test_what_a_killed_process_left_goes_with_the_next(temporary):
     assert (folder / "request.json").exists(), "its process lives"
     end(process)
     grow_old(folder)
+    with scratch("session") as other:
+        assert list(temporary.iterdir()) == [other]
+
+
+def test_a_folder_that_was_in_use_a_moment_ago_goes_with_its_process(temporary):
+    process, told = holder()
+    folder = Path(told)
+    grow_old(folder)
+    (folder / "result").write_text("written just now")
+    end(process)
     with scratch("session") as other:
         assert list(temporary.iterdir()) == [other]
 
@@ -89,13 +100,17 @@ def test_a_folder_stays_for_a_process_that_joined_it(temporary):
 def test_what_was_made_just_now_or_by_others_stays(temporary):
     process, told = holder()
     end(process)
+    unheld = temporary / "phenldiff-job-unheld"
+    unheld.mkdir()
+    for path in Path(told).glob("in-use-*"):
+        path.touch()
     others = temporary / "phenldiff-my-runs"
     others.mkdir()
     (others / "run").mkdir()
     grow_old(others)
     join_scratch(others)
     remove_scratch(make_scratch("job"))
-    assert sorted(temporary.iterdir()) == sorted([Path(told), others])
+    assert sorted(temporary.iterdir()) == sorted([Path(told), unheld, others])
     assert [path.name for path in others.iterdir()] == ["run"]
 
 

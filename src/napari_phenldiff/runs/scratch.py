@@ -21,7 +21,9 @@ from filelock import FileLock, Timeout
 _PREFIX = "phenldiff-"
 _IN_USE = "in-use-"
 _NEW = 60.0
-"""Seconds during which a folder is left alone: whoever made it may not hold its lock yet."""
+"""Seconds during which a folder without a lock is left alone: whoever made it will hold one."""
+_TAKEN = 5.0
+"""Seconds from making the file of a lock to holding it, at most."""
 
 _held: dict[Path, FileLock] = {}
 
@@ -95,23 +97,33 @@ def remove_abandoned() -> None:
 
 
 def _is_ours(told: os.stat_result) -> bool:
-    """Tell whether a path is a folder of this user, and not quite new.
+    """Tell whether a path is a folder of this user.
 
     Others may put what they like where temporary files are: a link, say, to a file to be emptied.
     """
     own = not hasattr(os, "getuid") or told.st_uid == os.getuid()
-    return own and stat.S_ISDIR(told.st_mode) and time.time() - told.st_mtime > _NEW
+    return own and stat.S_ISDIR(told.st_mode)
 
 
 def _is_held(folder: Path) -> bool:
-    """Tell whether somebody holds a folder; what was not made here counts as held."""
+    """Tell whether somebody holds a folder, or is about to; what was not made here counts as held.
+
+    How long ago a lock was made counts, not how long ago the folder was changed: one that was in
+    use a moment ago is nobody's as soon as its process has gone.
+    """
     files = list(folder.glob(f"{_IN_USE}*"))
     if not files:
-        return any(folder.iterdir())
+        return _is_younger(folder, _NEW) or any(folder.iterdir())
     return not all(map(_is_free, files))
 
 
+def _is_younger(path: Path, seconds: float) -> bool:
+    return time.time() - path.lstat().st_mtime <= seconds
+
+
 def _is_free(file: Path) -> bool:
+    if _is_younger(file, _TAKEN):
+        return False
     try:
         with FileLock(file, timeout=0, thread_local=False):
             return True
