@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -322,6 +323,18 @@ def test_a_finished_run_is_left_alone(trained, phenldiff):
     assert code == 0
     assert "nothing to resume" in out
     assert Run.open(trained).events()[0] == before
+
+
+def test_the_lock_of_one_that_was_killed_at_its_very_end_goes(trained, phenldiff):
+    lock = trained / "run.lock"
+    held = (
+        "import os, sys; from pathlib import Path; from napari_phenldiff.runs.lock import hold\n"
+        "with hold(Path(sys.argv[1]), what='run'): os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", held, lock], check=False)
+    assert lock.exists()
+    assert phenldiff("train", "--resume", trained)[0] == 0
+    assert not lock.exists()
 
 
 def test_only_runs_are_resumed_and_only_with_their_own_options(data, trained, phenldiff):

@@ -226,6 +226,7 @@ def resume(path: Path, *, steps: int | None = None, base_at: Path | None = None)
     """Go on with a run from its last checkpoint, or from the start; return the exit code."""
     run = Run.open(path, base_at=base_at)
     if run.state == "finished" and steps is None:
+        training.resume(run)
         say(f"{path} is finished; there is nothing to resume. --steps trains it longer.")
         return 0
     return show_training(partial(training.resume, run, steps=steps))

@@ -218,6 +218,7 @@ def resume(
     """
     opened = run if isinstance(run, Run) else Run.open(run, base_at=base_at)
     if steps is None and opened.state == "finished":
+        opened.remove_dead_lock()  # of one that was killed once all was written
         return opened  # in every process: one that took part would wait for the others
     if takes_part():
         return take_part(

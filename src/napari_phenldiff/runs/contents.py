@@ -94,6 +94,10 @@ class RunContents:
     def _lock_path(self) -> Path:
         return self.path / LOCK_NAME
 
+    def remove_dead_lock(self) -> None:
+        """Remove the lock that a killed process has left, where there is nothing more to do."""
+        lock.remove_if_dead(self._lock_path, what=f"run {self.path}")
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the lock of this run inside the context.

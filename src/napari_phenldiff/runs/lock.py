@@ -208,6 +208,20 @@ def hold(path: Path, *, what: str) -> Iterator[Held]:
             path.unlink(missing_ok=True)
 
 
+def remove_if_dead(path: Path, *, what: str) -> None:
+    """Remove a lock whose process is known to be gone, where nothing is to be held.
+
+    Parameters
+    ----------
+    path, what
+        As in `hold`.
+    """
+    found = holder(path)
+    if found is not None and found.can_be_looked_up and not found.alive:
+        with suppress(InputError, OSError):  # somebody holds it by now, or it cannot be removed
+            _remove_stale(path, found, what)
+
+
 def _heard_again(path: Path, silent: Holder) -> bool:
     """Wait for a heartbeat of a holder that cannot be looked up.
 
