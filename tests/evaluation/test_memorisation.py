@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation.memorisation import agreement, nearest_training
+from napari_phenldiff.evaluation.choice import Chosen
+from napari_phenldiff.evaluation.memorisation import agreement, find_copies, nearest_training
+from napari_phenldiff.images.experiment import Experiment
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.intensity import IntensityScaling
 
 
 def noise(n, shape=(2, 12, 12), seed=0):
@@ -115,3 +119,34 @@ def test_what_cannot_be_compared():
         nearest_training(noise(1)[0], noise(1))
     with pytest.raises(ValueError, match="shapes"):
         agreement(noise(1), noise(2))
+
+
+def fields(n, seed, like=None):
+    """Images of their own, or those of `like` with some noise of a camera."""
+    rng = np.random.default_rng(seed)
+    planes = rng.integers(0, 200, (n, 1, 32, 32)) if like is None else like
+    noisy = planes + rng.integers(0, 4, planes.shape) * (like is not None)
+    return noisy.astype(np.uint8)
+
+
+def images(planes):
+    return tuple(Image(p, ("GFP",), None, f"i{k}") for k, p in enumerate(planes))
+
+
+@pytest.mark.parametrize("leaked", [0, 1, 3])
+def test_real_images_that_were_trained_on_under_another_name_hide_no_copies(leaked):
+    trained, source = fields(12, 0), fields(12, 1)
+    held = np.concatenate([fields(leaked, 3, trained[:leaked]), fields(12 - leaked, 2)])
+    experiment = Experiment.from_images({"a": images(source), "b": images(trained)})
+    scaling = IntensityScaling.fit([*images(source), *images(trained)])
+    chosen = Chosen(images(source), images(source), images(held), None, 0, 0)
+    notes: list[str] = []
+
+    def copies_of(planes):
+        found = find_copies(lambda: experiment, "b", chosen, images(planes), scaling, notes)
+        return found.copies
+
+    assert copies_of(fields(12, 4, trained)) == pytest.approx(1 - leaked / 12)
+    assert len(notes) == bool(leaked)
+    assert all(f"{leaked} tile" in text for text in notes)
+    assert copies_of(fields(12, 5)) == 0

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.grouping import Grouped, group_files
 from napari_phenldiff.images.tiff import files_left_out, tiff_files
@@ -165,3 +166,31 @@ def test_an_experiment_of_single_channels_is_put_together_and_says_so(tmp_path):
     assert experiment.channel_names == ("w1", "w2")
     assert [image.name for image in experiment.images] == ["f0", "f0"]
     assert "4 files are 2 images of 2 channels (w1, w2), by their names" in experiment.summary()
+
+
+@pytest.mark.parametrize("where", ["ZStep_0/", ""])
+def test_the_projection_beside_a_stack_is_none_of_its_planes(tmp_path, where):
+    wells = ("A01", "A02", "B01")
+    for plane in range(1, 4):
+        fill(tmp_path / f"ZStep_{plane}", *(f"P_{w}_s1_w{c}.tif" for w in wells for c in (1, 2)))
+    fill(tmp_path / where, *(f"P_{w}_s1_w2.tif" for w in wells))
+    found = group_files(tmp_path, sorted(tmp_path.rglob("*.tif")))
+    assert [len(planes) for group in found.groups for planes in group.files] == [3] * 6
+    (told,) = found.left_out
+    assert f'"{where}P_A01_s1_w2.tif"' in told
+    assert "projections of the planes beside" in told
+
+
+def test_a_projection_alone_is_an_image(tmp_path):
+    fill(tmp_path / "ZStep_0", *(f"P_{w}_s1_w{c}.tif" for w in ("A01", "A02") for c in (1, 2)))
+    found = group_files(tmp_path, sorted(tmp_path.rglob("*.tif")))
+    assert [len(planes) for group in found.groups for planes in group.files] == [1] * 4
+    assert found.left_out == ()
+
+
+def test_stacks_of_different_depth_are_told(tmp_path):
+    for condition, depth in (("ctrl", 2), ("drug", 3)):
+        for plane in range(1, depth + 1):
+            fill(tmp_path / condition, *(f"P_{w}_s1_z{plane}_w1.tif" for w in ("A01", "A02")))
+    assert "2 to 3 z planes" in Dataset.find(tmp_path).summary()
+    assert "· 3 z planes" in Dataset.find(tmp_path / "drug").summary()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,3 +96,29 @@ def test_conditions_on_plates_of_their_own_are_told(plates, told):
     assert bool(found) == told
     if told:
         assert '(dmso: "P1"; drug: "P2", "P3")' in found[0]
+
+
+def test_copies_under_other_names_are_told():
+    one, other, third = (image(name, seed=k) for k, name in enumerate(("f0", "f1", "f2")))
+    copy = replace(one, name="f0 - Copy")
+    assert surveyed(("x", one), ("x", other), ("y", third)) == ()
+    (told,) = surveyed(("x", one), ("x", other), ("x", copy), ("y", third))
+    assert told.startswith('1 image of x is a copy of another one ("f0", "f0 - Copy")')
+    # what a model draws, and fields without anything, may be the same with good reason
+    assert surveyed(("translated", one), ("translated", copy), ("x", other)) == ()
+    blank = [replace(one, name=name, data=np.zeros_like(one.data)) for name in "ab"]
+    assert surveyed(*(("x", empty) for empty in blank)) == ()
+
+
+@pytest.mark.parametrize("pixel_size", [None, (0.5, 0.5)])
+def test_conditions_of_other_sizes_are_told(pixel_size):
+    def sized(side, seed):
+        pixels = np.random.default_rng(seed).integers(0, 100, (1, side, side), np.uint8)
+        return Image(pixels, ("c",), pixel_size, f"{side}_{seed}")
+
+    mixed = [("x", sized(32, 0)), ("x", sized(40, 1)), ("y", sized(32, 2)), ("y", sized(40, 3))]
+    assert surveyed(*mixed) == ()
+    (told,) = surveyed(*(("x", sized(64, k)) for k in range(3)), ("y", sized(32, 9)))
+    assert "Images of x have 64 × 64 px, those of y 32 × 32: numbers and areas per image" in told
+    assert ("binned" in told) == (pixel_size is None)
+    assert surveyed(("x", sized(64, 0)), ("translated", sized(32, 1))) == ()

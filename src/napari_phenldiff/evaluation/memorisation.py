@@ -24,10 +24,13 @@ from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.naming import count
 
 AS_GOOD_AS_A_COPY = 0.95
-"""Centred cosine similarity with a training image from which on an image is its copy, provided
-that no real image that was not trained on is as similar to one."""
+"""Centred cosine similarity with a training image from which on an image is its copy.
+
+Of real images that were not trained on some may be as similar to one: as many of the translated
+ones are not counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +186,11 @@ def _views(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 class Memorisation(Kept):
-    """Similarity with the nearest training image, see `NearestTraining`."""
+    """Similarity with the nearest training image, see `NearestTraining`.
+
+    `copies` is the fraction of translated tiles that are as good as copies, less that of real tiles
+    that were not trained on.
+    """
 
     n_training: int
     copies: Number
@@ -223,13 +230,21 @@ def find_copies(
         for group in (images, translated, chosen.real_target)
     )
     found, real = nearest_training(made, known), nearest_training(other, known)
-    limit = max(AS_GOOD_AS_A_COPY, float(real.centred.max()))
-    if chosen.trained_on:
-        # training images are copies of themselves and tell nothing
-        limit = AS_GOOD_AS_A_COPY
+    copies = float((found.centred > AS_GOOD_AS_A_COPY).mean())
+    # Training images are copies of themselves and tell nothing.
+    if not chosen.trained_on:
+        alike = int((real.centred > AS_GOOD_AS_A_COPY).sum())
+        copies = max(0.0, copies - alike / len(real.centred))
+        if alike:
+            notes.append(
+                f"{count(alike, 'tile').capitalize()} of {len(real.centred)} of real images that "
+                f"the run was not trained on {'is' if alike == 1 else 'are'} as good as copies of "
+                "training images, too: if the same images are there under other names, leave them "
+                "out; otherwise such tiles look alike by themselves."
+            )
     return Memorisation(
         n_training=found.n_training,
-        copies=float((found.centred > limit).mean()),
+        copies=copies,
         translated=Spread.of(found.centred),
         held_out=Spread.of(real.centred),
         translated_raw=Spread.of(found.raw),

@@ -276,6 +276,15 @@ def _grouped(
                 f"{before} and {file.name} are both {_part_in_words(part)} of one image, by their "
                 f"names ({naming.program}): remove one of them, or rename it."
             )
+    projections = _take_out_projections(images)
+    if projections:
+        what = (
+            "its name is a projection" if len(projections) == 1 else "their names are projections"
+        )
+        left_out.append(
+            f"Left out of {root.name}: {quoted(projections, limit=3)}, which by {what} of the "
+            "planes beside."
+        )
     whole, broken = _whole_images(images)
     if len(broken) > len(whole):
         raise InputError(
@@ -295,6 +304,25 @@ def _grouped(
         _told(groups, naming),
         tuple(left_out),
     )
+
+
+def _take_out_projections(images: Mapping[_Key, dict[tuple[str, str], Path]]) -> list[str]:
+    """Take out what is no plane of a stack but made of it, and return the names.
+
+    That is a file without a plane beside others of the same channel with one, and what MetaXpress
+    writes into ``ZStep_0`` beside ``ZStep_1`` and so on.
+    """
+    taken = []
+    for parts in images.values():
+        stacks = {
+            channel: {z for c, z in parts if c == channel and z} for channel, _ in list(parts)
+        }
+        for (channel, z), file in list(parts.items()):
+            first = file.parent.name == "ZStep_0" and len(stacks[channel]) > 1
+            if stacks[channel] and (not z or first):
+                del parts[channel, z]
+                taken.append(f"{file.parent.name}/{file.name}" if first else file.name)
+    return taken
 
 
 def _groups_of(

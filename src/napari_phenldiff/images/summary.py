@@ -35,8 +35,8 @@ class Summary:
         Heights and widths that there are.
     dtypes, pixel_sizes : tuple of str
         In words.
-    n_planes : int
-        Largest number of z planes.
+    n_planes : tuple of int
+        Numbers of z planes that there are.
     remarks, left_out : tuple of str
         What was grouped or chosen, and what was left out, in sentences.
     """
@@ -48,7 +48,7 @@ class Summary:
     sizes: tuple[tuple[int, int], ...] = ()
     dtypes: tuple[str, ...] = ()
     pixel_sizes: tuple[str, ...] = ()
-    n_planes: int = 1
+    n_planes: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -77,7 +77,7 @@ class Summary:
             sizes=tuple(dict.fromkeys(peek.size for peek in peeks)),
             dtypes=tuple(dict.fromkeys(peek.dtype for peek in peeks)),
             pixel_sizes=tuple(dict.fromkeys(_pixels(peek.pixel_size) for peek in peeks)),
-            n_planes=max((peek.n_planes for peek in peeks), default=1),
+            n_planes=tuple(sorted({peek.n_planes for peek in peeks})),
             remarks=dataset.remarks,
             left_out=dataset.left_out,
         )
@@ -126,8 +126,9 @@ class Summary:
         elif self.sizes:
             parts.append(f"{len(self.sizes)} sizes")
         parts += [_depths(self.dtypes)] if self.dtypes else []
-        if self.n_planes > 1:
-            parts.append(f"{self.n_planes} z planes")
+        if max(self.n_planes, default=1) > 1:
+            least, most = self.n_planes[0], self.n_planes[-1]
+            parts.append(f"{most} z planes" if least == most else f"{least} to {most} z planes")
         if self.pixel_sizes:
             parts.append(f"pixel size {' and '.join(self.pixel_sizes)}")
         line = " · ".join(parts)

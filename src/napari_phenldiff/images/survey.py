@@ -7,6 +7,7 @@ one at a time, or from other processes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -25,6 +26,9 @@ _FULL_SCALES = frozenset(
 _MUCH_CLIPPED = 0.003
 """Fraction of the pixels of a channel; "enhance contrast" in ImageJ clips 0.0035."""
 
+
+_MUCH_LARGER = 1.1
+"""Times as many pixels."""
 
 MADE = ("reconstructed", "translated")
 """The groups of images that a model makes: the names of their folders, and of their layers."""
@@ -46,6 +50,12 @@ class ImageFacts:
         Pixels of a channel.
     plate : str or None
         The plate that it is of, where a folder or a table tells.
+    name : str
+        Of the image.
+    shape : tuple of int
+        ``(y, x)`` in pixels; (0, 0) if it is not known.
+    blank : bool
+        Whether each channel has one value everywhere.
     """
 
     pixel_size: str
@@ -54,6 +64,9 @@ class ImageFacts:
     highest: Mapping[str, tuple[float, int]]
     n_pixels: int
     plate: str | None = None
+    name: str = ""
+    shape: tuple[int, int] = (0, 0)
+    blank: bool = False
 
     @classmethod
     def of(cls, image: Image) -> ImageFacts:
@@ -69,6 +82,9 @@ class ImageFacts:
             highest,
             image.shape[0] * image.shape[1],
             None if image.site is None else image.site.plate,
+            image.name,
+            image.shape,
+            all(plane.min() == plane.max() for plane in image.data),
         )
 
 
@@ -106,7 +122,8 @@ class Survey:
     _numbers: dict[str, int] = field(default_factory=dict)
     _sizes: set[str] = field(default_factory=set)
     _dtypes: set[str] = field(default_factory=set)
-    _homes: dict[bytes, set[str]] = field(default_factory=dict)
+    _homes: dict[bytes, dict[str, list[str]]] = field(default_factory=dict)
+    _shapes: dict[str, Counter[tuple[int, int]]] = field(default_factory=dict)
     _clipping: dict[str, _Clipping] = field(default_factory=dict)
     _plates: dict[str, set[str | None]] = field(default_factory=dict)
 
@@ -116,7 +133,10 @@ class Survey:
         self._numbers[condition] = self._numbers.get(condition, 0) + 1
         self._sizes.add(facts.pixel_size)
         self._dtypes.add(facts.dtype)
-        self._homes.setdefault(facts.digest, set()).add(condition)
+        if not facts.blank:
+            homes = self._homes.setdefault(facts.digest, {})
+            homes.setdefault(condition, []).append(facts.name)
+        self._shapes.setdefault(condition, Counter())[facts.shape] += 1
         self._plates.setdefault(condition, set()).add(facts.plate)
         for name, (top, number) in facts.highest.items():
             self._clipping.setdefault(name, _Clipping()).add(top, number, facts.n_pixels)
@@ -133,12 +153,13 @@ class Survey:
         -------
         tuple of str
             Sentences for the user: different pixel sizes or data types, few images to learn from,
-            clipped intensities, an image that is in two conditions, conditions on plates of their
-            own. Empty if all is well.
+            clipped intensities, an image that is there twice, conditions of other sizes or on
+            plates of their own. Empty if all is well.
         """
         few = (warning_about_number(*item) for item in self._numbers.items() if to_learn)
         return (
             *self._about_kinds(),
+            *self._about_shapes(),
             *(text for text in few if text is not None),
             *self._about_clipping(),
             *self._about_copies(),
@@ -171,13 +192,47 @@ class Survey:
                 )
         return found
 
-    def _about_copies(self) -> list[str]:
-        # What a model leaves as it was, an empty tile for one, is a copy with good reason.
-        shared = sum(len(names.difference(MADE)) > 1 for names in self._homes.values())
-        if not shared:
+    def _about_shapes(self) -> list[str]:
+        """Tell if images of one condition are larger than those of another, as most of them are."""
+        usual = {
+            name: shapes.most_common(1)[0][0]
+            for name, shapes in self._shapes.items()
+            if name not in MADE
+        }
+        pixels = {name: height * width for name, (height, width) in usual.items()}
+        if not pixels or min(pixels.values()) * _MUCH_LARGER >= max(pixels.values()):
             return []
-        verb = "is" if shared == 1 else "are"
-        return [f"{count(shared, 'image').capitalize()} {verb} in more than one condition."]
+        largest, smallest = max(pixels, key=pixels.__getitem__), min(pixels, key=pixels.__getitem__)
+        (height, width), (low, narrow) = usual[largest], usual[smallest]
+        told = (
+            f"Images of {largest} have {width} × {height} px, those of {smallest} "
+            f"{narrow} × {low}: numbers and areas per image cannot be compared"
+        )
+        if "unknown" in self._sizes and height % low == width % narrow == 0:
+            return [f"{told}, and if they were binned, nothing in pixels can be."]
+        return [f"{told}."]
+
+    def _about_copies(self) -> list[str]:
+        found = []
+        # What a model leaves as it was, an empty tile for one, is a copy with good reason.
+        shared = sum(len(homes.keys() - set(MADE)) > 1 for homes in self._homes.values())
+        if shared:
+            verb = "is" if shared == 1 else "are"
+            found.append(
+                f"{count(shared, 'image').capitalize()} {verb} in more than one condition."
+            )
+        for condition in [name for name in self._numbers if name not in MADE]:
+            same = [homes[condition] for homes in self._homes.values() if condition in homes]
+            copies = sum(len(names) - 1 for names in same)
+            if copies:
+                example = next(names for names in same if len(names) > 1)
+                found.append(
+                    f"{count(copies, 'image').capitalize()} of {condition} "
+                    f"{'is a copy' if copies == 1 else 'are copies'} of another one ("
+                    f"{quoted(example[:2])}): there are fewer images than are counted, so take "
+                    "copies out."
+                )
+        return found
 
     def _about_plates(self) -> list[str]:
         """Tell if plates and conditions are confounded, where all plates are known."""
