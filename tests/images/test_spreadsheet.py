@@ -216,3 +216,22 @@ def test_a_layout_sorts_the_files_of_a_plate(tmp_path):
     write(layout, "well,condition\nH12,mock")
     with pytest.raises(InputError, match="condition of none of the 3 images"):
         Dataset.find(tmp_path / "plate", Arrangement(layout=layout))
+
+
+@pytest.mark.parametrize(
+    ("column", "conditions", "told"),
+    [
+        ("treatment", ("treatment", "dose"), "those of treatment and dose"),
+        ("Perturbation", ("Perturbation", "dose"), "those of Perturbation and dose"),
+        ("condition", ("condition",), 'dose differs within "drug": to take doses apart'),
+        ("group", ("group",), 'dose differs within "drug": to take doses apart'),
+    ],
+)
+def test_doses_are_conditions_of_their_own_or_told(tmp_path, column, conditions, told):
+    text = f"{column},dose,file\nDMSO,0,a.tif\ndrug,1,b.tif\ndrug,10,c.tif"
+    sheet = read_spreadsheet(write(tmp_path / "t.csv", text))
+    found, said = find_columns(sheet)
+    assert found.conditions == conditions
+    assert told in said
+    _, said = find_columns(sheet, [column])
+    assert "differs" not in said

@@ -63,6 +63,15 @@ def test_what_a_model_left_as_it_was_is_no_copy():
     assert told == "1 image is in more than one condition."
 
 
+def test_pixels_are_told_as_width_and_height():
+    sizes, stretched = surveyed(
+        ("x", image("a", pixel_size=(0.65, 0.325))), ("y", image("b", seed=1, pixel_size=(1, 1)))
+    )
+    assert "0.325 × 0.65 µm" in sizes
+    assert "Pixels are not square (0.325 × 0.65 µm)" in stretched
+    assert surveyed(("x", image("a", pixel_size=(0.65, 0.6501)))) == ()
+
+
 def test_facts_come_from_other_processes():
     images = [("x", image("a", top=255)), ("y", image("b", top=255))]
     facts = [(name, pickle.loads(pickle.dumps(ImageFacts.of(one)))) for name, one in images]

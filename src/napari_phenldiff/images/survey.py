@@ -7,6 +7,7 @@ one at a time, or from other processes.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,8 @@ class ImageFacts:
         ``(y, x)`` in pixels; (0, 0) if it is not known.
     blank : bool
         Whether each channel has one value everywhere.
+    square : bool
+        Whether pixels are as high as they are wide, as far as it is known.
     """
 
     pixel_size: str
@@ -67,11 +70,13 @@ class ImageFacts:
     name: str = ""
     shape: tuple[int, int] = (0, 0)
     blank: bool = False
+    square: bool = True
 
     @classmethod
     def of(cls, image: Image) -> ImageFacts:
         """Look at an image."""
         highest = {}
+        size = image.pixel_size
         for name, plane in zip(image.channel_names, image.data, strict=True):
             top = plane.max()
             highest[name] = (float(top), int((plane == top).sum()) if top in _FULL_SCALES else 0)
@@ -85,6 +90,7 @@ class ImageFacts:
             image.name,
             image.shape,
             all(plane.min() == plane.max() for plane in image.data),
+            size is None or math.isclose(*size, rel_tol=0.01),
         )
 
 
@@ -94,9 +100,9 @@ def facts_of(image: Image) -> ImageFacts:
 
 
 def pixel_size_in_words(image: Image) -> str:
-    """Tell the size of the pixels, equal where programs only round differently."""
+    """Tell width and height of the pixels, equal where programs only round differently."""
     size = image.pixel_size
-    return "unknown" if size is None else f"{size[0]:.3g} × {size[1]:.3g} µm"
+    return "unknown" if size is None else f"{size[1]:.3g} × {size[0]:.3g} µm"
 
 
 @dataclass(slots=True)
@@ -121,6 +127,7 @@ class Survey:
 
     _numbers: dict[str, int] = field(default_factory=dict)
     _sizes: set[str] = field(default_factory=set)
+    _stretched: set[str] = field(default_factory=set)
     _dtypes: set[str] = field(default_factory=set)
     _homes: dict[bytes, dict[str, list[str]]] = field(default_factory=dict)
     _shapes: dict[str, Counter[tuple[int, int]]] = field(default_factory=dict)
@@ -133,6 +140,8 @@ class Survey:
         self._numbers[condition] = self._numbers.get(condition, 0) + 1
         self._sizes.add(facts.pixel_size)
         self._dtypes.add(facts.dtype)
+        if not facts.square:
+            self._stretched.add(facts.pixel_size)
         if not facts.blank:
             homes = self._homes.setdefault(facts.digest, {})
             homes.setdefault(condition, []).append(facts.name)
@@ -172,6 +181,12 @@ class Survey:
             found.append(
                 f"The pixel sizes differ between images ({', '.join(sorted(self._sizes))}): "
                 "make sure that cells have the same size in all of them."
+            )
+        if self._stretched:
+            found.append(
+                f"Pixels are not square ({', '.join(sorted(self._stretched))}): areas in µm² are "
+                "right, but shapes and distances are those of stretched cells; scale the images so "
+                "that pixels are square."
             )
         if len(self._dtypes) > 1:
             found.append(

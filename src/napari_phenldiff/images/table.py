@@ -52,6 +52,8 @@ _CONDITION_COLUMNS = (
     ("sirna", "gene", "gene_symbol", "guide", "target"),
     ("group", "class", "label", "phenotype", "moa"),
 )
+_OF_A_SUBSTANCE = ("treatment", "perturbation", "compound", "broad_sample")
+"""What conditions are called that have another dose beside, if it differs."""
 _DOSE_COLUMNS = ("concentration", "conc", "dose", "mmoles_per_liter", "concentration_um")
 _IMAGE_NAME = re.compile(r".\.(tiff?|btf|tf[28]|lsm|stk|flex|png|zarr|nd2|czi|lif)$", re.I)
 
@@ -170,6 +172,14 @@ def find_columns(
         if folder is not None:
             folders[name] = folder
     told = f"{sheet.path.name}: conditions are those of {' and '.join(names)}"
+    dose = _dose_column(sheet)
+    if not given and dose is not None and dose not in names:
+        several = _of_several_doses(sheet, names[0], dose)
+        if several:
+            told += (
+                f" ({dose} differs within {quoted(several, limit=3)}: to take doses apart, name "
+                "both columns with --condition-column)"
+            )
     listed = [f"{name} of {column}" for name, column in files.items() if name]
     if listed:
         told += f"; channels are {', '.join(listed)}"
@@ -187,18 +197,27 @@ def _condition_columns(sheet: Spreadsheet) -> tuple[str, ...]:
             column = plain.get(candidate)
             if column is None or not any(line[column] for line in sheet.lines):
                 continue
-            dose = next((plain[name] for name in _DOSE_COLUMNS if name in plain), None)
-            if candidates[0] == "compound" and dose is not None:
-                doses: dict[str, set[str]] = {}
-                for line in sheet.lines:
-                    doses.setdefault(line[column], set()).add(line[dose])
-                if any(len(values) > 1 for values in doses.values()):
-                    return (column, dose)
+            dose = _dose_column(sheet)
+            if candidates[0] in _OF_A_SUBSTANCE and dose and _of_several_doses(sheet, column, dose):
+                return (column, dose)
             return (column,)
     raise InputError(
         f"{sheet.path} has no column that is called like a condition (condition, treatment, "
         f"compound ...): name it (--condition-column), one of {quoted(sheet.columns)}."
     )
+
+
+def _dose_column(sheet: Spreadsheet) -> str | None:
+    plain = {_plain(column): column for column in reversed(sheet.columns)}
+    return next((plain[name] for name in _DOSE_COLUMNS if name in plain), None)
+
+
+def _of_several_doses(sheet: Spreadsheet, column: str, dose: str) -> list[str]:
+    """Return the values of a column that have several doses."""
+    doses: dict[str, set[str]] = {}
+    for line in sheet.lines:
+        doses.setdefault(line[column], set()).add(line[dose])
+    return [name for name, values in doses.items() if len(values) > 1]
 
 
 def _plain(column: str) -> str:

@@ -163,14 +163,17 @@ def _walsh_means(differences: np.ndarray) -> np.ndarray:
 
 
 def _welch_interval(a: np.ndarray, b: np.ndarray) -> Interval:
-    """Interval of the difference of means; of the mean of b, if a is a single 0."""
+    """Interval of the difference of means; of the mean of b, if a is a single 0.
+
+    NaN where all values are the same: so few that do not differ say nothing of how others would.
+    """
     from scipy.stats import t
 
     parts = [x.var(ddof=1) / x.size for x in (a, b) if x.size > 1]
     variance = sum(parts)
     shifted = float(b.mean() - a.mean())
     if not variance:
-        return shifted, shifted
+        return math.nan, math.nan
     sizes = [x.size for x in (a, b) if x.size > 1]
     freedom = variance**2 / sum(p**2 / (n - 1) for p, n in zip(parts, sizes, strict=True))
     low, high = t.interval(LEVEL, freedom, loc=shifted, scale=math.sqrt(variance))
