@@ -294,6 +294,7 @@ def evaluate(
     assert measurement.outcome is not None
     measurement.outcome.check()
     notes += measurement.outcome.about_lacking()
+    notes += measurement.outcome.about_numbers()
     not_exact = warning_about_residuals(getattr(m, "residual", None) for m in made)
     if not_exact is not None:
         notes.append(not_exact)

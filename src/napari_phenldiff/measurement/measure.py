@@ -227,13 +227,17 @@ def measure_image(
     """
     settings = with_channels(profile, settings, [image.channel_names])
     complete = complete_thresholds(profile, image, settings, thresholds)
-    segmentation: SegmentationSettings = getattr(settings, objects_field(settings))
+    field = objects_field(settings)
+    segmentation: SegmentationSettings = getattr(settings, field)
     if segmentation.segmenter is None:
         result = profile.measure(image, settings, complete)
     else:
         numbering = Numbering(segmentation.segmenter)
         result = profile.measure(image, with_segmenter(settings, numbering), complete)
         result = _under_own_numbers(result, numbering)
+        if field == "nuclei":  # an area is the same in however many pieces
+            reason = "; ".join(filter(None, (result.reason, numbering.doubt)))
+            result = replace(result, reason=reason)
     # Thresholds are infinite where a segmenter cuts objects out: they are left out of the table.
     values = {name: value for name, value in result.values.items() if not _endless(value)}
     return result if len(values) == len(result.values) else replace(result, values=values)

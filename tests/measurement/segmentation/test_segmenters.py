@@ -16,6 +16,7 @@ from napari_phenldiff.measurement.segmentation.segmenters import (
     with_segmenter,
 )
 
+AREA = PROFILES["area"].settings_type(channel=0)
 CHANNELS = {"golgi": {"channel": 1, "nuclei_channel": 0}, "neurons": {"nuclei_channel": 0}}
 
 
@@ -134,12 +135,11 @@ def test_labels_of_the_images_in_one_file(make_cells, tmp_path):
     write_stack(tmp_path / "s.tif", images)
     labels = boxes(np.zeros((128, 128)))
     first = as_image(labels, "x")
-    write_stack(tmp_path / "labels" / "s.tif", [first, as_image(np.minimum(labels, 7), "x")])
+    write_stack(tmp_path / "labels" / "s.tif", [first, as_image(np.where(labels == 7, 7, 0), "x")])
     found = measure_files(
         "cells", {"a": [tmp_path / "s.tif"]}, tmp_path / "t.csv", label_folder=tmp_path / "labels"
     )
-    # In the second image both boxes have one number.
-    assert list(found.main_values["a"]) == [175, 350]
+    assert list(found.main_values["a"]) == [175, 200]
     assert LabelFolder(tmp_path / "labels").folder == tmp_path / "labels"
 
 
@@ -168,3 +168,44 @@ def test_objects_keep_the_numbers_that_they_came_with(profile, seed, make_cells)
     for row in found.cells.itertuples():
         assert (row.y, row.x) == pytest.approx(places[row.label])
     assert set(np.unique(seen[0])) - {0} == set(found.cells["label"])
+
+
+@pytest.mark.parametrize("number", [1, 7, 255])
+def test_the_pieces_of_a_mask_are_objects_and_that_is_told_once(number, make_cells):
+    def mask(plane):
+        return ((boxes(plane) > 0) * number).astype(np.uint8)
+
+    groups = {"a": [make_cells(2.0)], "b": [make_cells(2.0, seed=1)]}
+    found = measure("cells", groups, segmenter=mask)
+    assert list(found.images.n_cells) == [2, 2]
+    assert list(found.values("a")) == [175]
+    told = [text for text in found.outcome.warnings() if "mask" in text]
+    assert len(told) == 1
+    assert "2 of 2 images" in told[0]
+    assert all("one number for all objects" in reason for reason in found.images.reason)
+    # The area of all of them is the same.
+    area = measure("area", {"a": groups["a"]}, AREA, segmenter=mask)
+    assert list(area.values("a")) == [350 / 128**2]
+    assert area.images.reason[0] == ""
+
+
+def test_a_speck_beside_the_only_object_is_no_mask(make_cells):
+    def one(plane):
+        labels = np.where(boxes(plane) == 7, 1, 0)
+        labels[100, 100] = 1
+        return labels
+
+    found = measure("cells", {"a": [make_cells(2.0)]}, segmenter=one)
+    assert (found.images.n_cells[0], found.images.reason[0]) == (1, "")
+    speck = measure("cells", {"a": [make_cells(2.0)]}, segmenter=lambda p: one(p) * 255)
+    assert speck.images.n_cells[0] == 2
+
+
+def test_labels_that_are_kinds_of_pixels_are_told(make_cells):
+    def kinds(plane):
+        labels = boxes(plane) > 0
+        return np.where(labels, 2, 0) + np.where(np.roll(labels, 30, axis=1), 1, 0)
+
+    found = measure("cells", {"a": [make_cells(2.0)]}, segmenter=kinds)
+    assert any("1 of 1 image most labels" in text for text in found.outcome.warnings())
+    assert "far apart" in found.images.reason[0]

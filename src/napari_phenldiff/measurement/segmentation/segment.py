@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -32,6 +33,9 @@ Segmenter = Callable[[np.ndarray], np.ndarray]
 _SATURATED = 0.25
 _FEWEST_LEVELS = 16
 _SMALLEST_SIDE = 3
+_MASK_VALUE = 255
+# Part of the largest piece of a label below which another piece of it is a speck.
+_SPECK = 0.2
 # Sums of squares of larger values overflow.
 _LARGEST = 1e100
 
@@ -266,10 +270,69 @@ def _given(plane: np.ndarray, segmenter: Segmenter) -> np.ndarray:
         return components(found)
     if found.min() < 0:
         raise InputError("The labels hold negative numbers: give 0 where there is no object.")
+    mask = as_mask(found)
+    if mask is not None:
+        return components(mask)
     # The numbers may be large and have gaps.
     numbers, places = np.unique(found, return_inverse=True)
     first = 0 if numbers[0] == 0 else 1
     return (places.reshape(found.shape) + first).astype(np.int32)
+
+
+def as_mask(labels: np.ndarray) -> np.ndarray | None:
+    """Give labels as a mask if that is what they are: one number for all objects, which lie apart.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X)
+        Whole numbers; 0 is background.
+
+    Returns
+    -------
+    numpy.ndarray of shape (Y, X), bool, or None
+        None for labels with a number for each object.
+    """
+    top = labels.max()
+    mask = labels > 0
+    if top <= 0 or (labels[mask] != top).any():
+        return None
+    sizes = np.sort(np.bincount(components(mask).ravel())[1:])
+    if sizes.size < 2:
+        return None
+    # The highest value of a file is no number of an object. Under another number, a speck
+    # beside the only object of an image is no second one.
+    whole = labels.dtype.kind in "iu" and top == np.iinfo(labels.dtype).max
+    return mask if whole or top == _MASK_VALUE or sizes[-2] >= _SPECK * sizes[-1] else None
+
+
+def are_in_pieces(labels: np.ndarray) -> bool:
+    """Tell whether most labels consist of several pieces that lie far apart, as no object does.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X)
+        Whole numbers; 0 is background.
+    """
+    from scipy import ndimage as ndi
+    from skimage.measure import label
+
+    numbers, places = np.unique(labels, return_inverse=True)
+    # Connected pixels of the same number.
+    pieces = label(places.reshape(labels.shape) + 1, connectivity=2, background=0)
+    own = np.zeros(pieces.max() + 1, int)
+    own[pieces.ravel()] = places.ravel()
+    sizes = np.bincount(pieces.ravel())
+    objects = np.flatnonzero(numbers > 0)
+    owned = np.bincount(own[1:], minlength=numbers.size)
+    apart = 0
+    for number in objects[owned[objects] > 1]:
+        of_it = np.flatnonzero(own == number)
+        second, first = of_it[np.argsort(sizes[of_it])][-2:]
+        if sizes[second] < _SPECK * sizes[first]:
+            continue
+        centres = ndi.center_of_mass(pieces > 0, pieces, [first, second])
+        apart += math.dist(*centres) > 2 * math.sqrt(4 / math.pi * sizes[first])
+    return 2 * apart > objects.size
 
 
 def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:

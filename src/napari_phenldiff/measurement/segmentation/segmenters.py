@@ -12,12 +12,23 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.label_files import find_labels, read_labels
-from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, Segmenter
+from napari_phenldiff.measurement.segmentation.segment import (
+    SegmentationSettings,
+    Segmenter,
+    are_in_pieces,
+    as_mask,
+)
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
 S = TypeVar("S", bound=Settings)
 GivenLabels = Callable[[str, Image], np.ndarray]
 """From the name of a condition and an image to its objects: (Y, X), whole numbers, 0 is none."""
+
+MASK = "the labels have one number for all objects, so each separate piece is taken for one"
+"""Reason of an image of which the labels are a mask, whose pieces are measured."""
+
+IN_PIECES = "most labels consist of pieces that lie far apart"
+"""Reason of an image of which the labels may be kinds of pixels in place of objects."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +62,23 @@ class Numbering:
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
         self._own: np.ndarray | None = None
+        self._doubt = ""
+
+    @property
+    def doubt(self) -> str:
+        """What may be wrong with the labels of the last plane, if they are of objects."""
+        return self._doubt
 
     def __call__(self, plane: np.ndarray) -> np.ndarray:
         """Return the objects of a plane."""
         found = np.asarray(self._segmenter(plane))
+        self._doubt = ""
+        if found.dtype.kind in "iuf" and found.shape == plane.shape:
+            mask = as_mask(found)
+            if mask is not None:
+                self._doubt, found = MASK, mask
+            elif are_in_pieces(found):
+                self._doubt = IN_PIECES
         # A mask has no numbers.
         self._own = None if found.dtype.kind == "b" else np.unique(found[found > 0])
         return found

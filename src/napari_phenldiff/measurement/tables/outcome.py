@@ -13,6 +13,7 @@ from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.survey import ImageFacts, Survey
 from napari_phenldiff.measurement.profiles.cells import NO_WHOLE, SPECKS, CellsSettings
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
+from napari_phenldiff.measurement.segmentation.segmenters import IN_PIECES, MASK
 from napari_phenldiff.runs.residuals import warning_about_residuals
 from napari_phenldiff.settings import in_message
 
@@ -28,6 +29,12 @@ class _Lacking:
 
     n_specks: int = 0
     """Images in which specks were measured in place of the nuclei that are left out."""
+
+    n_masks: int = 0
+    """Images whose labels are masks."""
+
+    n_in_pieces: int = 0
+    """Images whose labels lie in pieces."""
 
     example: tuple[str, str] = ("", "")
 
@@ -74,6 +81,8 @@ class Outcome:
         found.n_images += 1
         reason = str(values.get("reason") or "")
         found.n_specks += SPECKS in reason
+        found.n_masks += MASK in reason
+        found.n_in_pieces += IN_PIECES in reason
         value = values.get(self.main_column)
         if value is None or math.isnan(value):
             found.n_lacking += 1
@@ -103,9 +112,33 @@ class Outcome:
         return (
             *self.about_lacking(),
             *self._survey.warnings(),
-            *self._about_specks(),
+            *self.about_numbers(),
             *self._about_residuals(),
         )
+
+    def about_numbers(self) -> list[str]:
+        """Say what was measured that may be something else than is meant."""
+        return [*self._about_specks(), *self._about_labels()]
+
+    def _about_labels(self) -> list[str]:
+        """Say that labels are a mask, or no objects."""
+        total = sum(found.n_images for found in self._lacking.values())
+        masks = sum(found.n_masks for found in self._lacking.values())
+        pieces = sum(found.n_in_pieces for found in self._lacking.values())
+        told = []
+        if masks:
+            told.append(
+                f"The labels of {masks} of {count(total, 'image')} have one number for all "
+                "objects, as a mask has: each separate piece was taken for an object. Objects that "
+                "touch are one then: give labels with a number for each."
+            )
+        if pieces:
+            told.append(
+                f"In {pieces} of {count(total, 'image')} most labels consist of pieces that lie "
+                "far apart, which are measured as one object: they may be kinds of pixels. Give "
+                "labels with a number for each object."
+            )
+        return told
 
     def _about_specks(self) -> list[str]:
         """Say that specks were measured in place of nuclei."""
