@@ -141,6 +141,12 @@ def measure_files(
     workers = workers if workers is not None else Workers()
     # A worker may have another working directory. Links stay: images are called like them.
     files = {name: [as_source(path).absolute() for path in paths] for name, paths in groups.items()}
+    if labels is not None:
+        labels.check(
+            (name, source.name, source.path)
+            for name, sources in files.items()
+            for source in sources
+        )
     every = list(chain.from_iterable(files.values()))
     read = partial(_read, z, vary_by_file(islice(_channel_names(every), _LOOKED_AT)))
     channels = (image.channel_names for source in every for image in _readable(read, source))

@@ -29,6 +29,7 @@ from napari_phenldiff.measurement.segmentation.segmenters import (
     NOTHING_YET,
     Given,
     GivenLabels,
+    LabelFolder,
     Numbering,
     objects_field,
     with_segmenter,
@@ -102,6 +103,10 @@ def measure(
         name: list(images) if isinstance(images, Iterator) else images
         for name, images in groups.items()
     }
+    if isinstance(given_labels, LabelFolder):
+        given_labels.check(
+            (name, image.name, image.path) for name, images in groups.items() for image in images
+        )
     names = (image.channel_names for images in groups.values() for image in images)
     with closing(names):  # lets go of the image that was looked at
         settings = with_channels(chosen, settings, names)

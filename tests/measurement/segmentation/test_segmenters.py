@@ -5,7 +5,7 @@ import pytest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.tiff import write_stack, write_tiff
+from napari_phenldiff.images.tiff import read_tiff, write_stack, write_tiff
 from napari_phenldiff.measurement.batch import measure_files
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import PROFILES
@@ -117,6 +117,32 @@ def test_labels_in_a_folder_per_condition(files, tmp_path):
     renamed = {"x": files["b"]}
     found = measure_files("cells", renamed, out, label_folder=tmp_path / "labels")
     assert list(found.main_values["x"]) == [200, 200]
+
+
+def test_one_file_of_labels_is_not_used_for_two_conditions(files, make_cells, tmp_path):
+    labels, out = tmp_path / "labels", tmp_path / "t.csv"
+    for number in range(2):
+        write_tiff(labels / f"{number}.tif", as_image(boxes(np.zeros((128, 128))), f"{number}"))
+    with pytest.raises(InputError, match=r"0\.tif .* of a and another one of b.*sub-folder"):
+        measure_files("cells", files, out, label_folder=labels)
+    assert not out.exists()
+    images = {name: [read_tiff(path)[0] for path in paths] for name, paths in files.items()}
+    with pytest.raises(InputError, match="sub-folder"):
+        measure("cells", images, given_labels=LabelFolder(labels))
+    # The same image in two groups, and what a model made of it, have its labels.
+    for kind in ("translated", "reconstructed"):
+        made = tmp_path / "result" / kind / "0.tif"
+        write_tiff(made, make_cells(1.0), provenance={"kind": kind})
+        files[kind] = files[f"my {kind}"] = [made]
+    del files["b"]
+    files = {"my translated": files.pop("my translated"), **files, "again": files["a"]}
+    found = measure_files("cells", files, out, label_folder=labels)
+    assert [float(x) for values in found.main_values.values() for x in values] == [175] * 8
+    # Two folders of one condition.
+    two = tmp_path / "more" / "0.tif"
+    write_tiff(two, make_cells(1.0))
+    with pytest.raises(InputError, match="different names"):
+        measure_files("cells", {"a": [*files["a"], two]}, out, label_folder=labels)
 
 
 def test_an_image_without_labels_has_a_reason(files, tmp_path):

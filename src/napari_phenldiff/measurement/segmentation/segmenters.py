@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,8 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.label_files import find_labels, read_labels
+from napari_phenldiff.images.survey import MADE
+from napari_phenldiff.images.tiff import read_provenance
 from napari_phenldiff.measurement.segmentation.segment import (
     SegmentationSettings,
     Segmenter,
@@ -130,23 +132,78 @@ class LabelFolder:
         InputError
             If there are none, or the file holds something else.
         """
-        stems = [image.name]
-        folders = [self.folder / condition]
-        if image.path is not None:
-            # A file may hold several images, whose names have a number each.
-            stems.append(image.path.stem)
-            folders.append(self.folder / image.path.resolve().parent.name)
-        for folder in (*folders, self.folder):
-            for stem in dict.fromkeys(stems):
-                path = find_labels(folder, stem)
-                if path is not None:
-                    found = {labels.name: labels for labels in read_labels(path, stem)}
-                    if image.name in found:
-                        return _plane(found[image.name], path)
+        for path, stem in self._files(condition, image.name, image.path):
+            found = {labels.name: labels for labels in read_labels(path, stem)}
+            if image.name in found:
+                return _plane(found[image.name], path)
         raise InputError(
             f'There are no labels called "{image.name}" in {self.folder}: give a TIFF or PNG of '
             "that name, or with an ending as Cellpose, StarDist and CellProfiler give it."
         )
+
+    def _files(self, condition: str, name: str, path: Path | None) -> Iterator[tuple[Path, str]]:
+        """Find the files that may hold the labels of an image, and what they call it."""
+        stems = [name]
+        folders = [self.folder / condition]
+        if path is not None:
+            # A file may hold several images, whose names have a number each.
+            stems.append(path.stem)
+            folders.append(self.folder / path.resolve().parent.name)
+        for folder in (*folders, self.folder):
+            for stem in dict.fromkeys(stems):
+                found = find_labels(folder, stem)
+                if found is not None:
+                    yield found, stem
+
+    def check(self, images: Iterable[tuple[str, str, Path | None]]) -> None:
+        """Refuse labels that would serve different images of one name.
+
+        Parameters
+        ----------
+        images : iterable of (str, str, pathlib.Path or None)
+            Condition, name and file of each image. What a model made of an image may be measured
+            with the labels of that image.
+
+        Raises
+        ------
+        InputError
+            If a file of labels would be used for two files of images, or for images of two
+            conditions whose files are not known.
+        """
+        served: dict[Path, tuple[str, Path | None]] = {}
+        for condition, name, path in images:
+            try:
+                labels, _ = next(self._files(condition, name, path), (None, ""))
+            except InputError:
+                continue  # the reason of this image, when it is measured
+            if labels is None or condition in MADE:
+                continue
+            first, of_first = served.setdefault(labels, (condition, path))
+            same = first == condition if path is None or of_first is None else path == of_first
+            if same or _is_made(path):
+                continue
+            if _is_made(of_first):
+                served[labels] = condition, path
+                continue
+            if path is not None and of_first is not None and path.resolve() == of_first.resolve():
+                continue
+            what = f"an image of {first} and another one of {condition}"
+            advice = (
+                f"put the labels of each condition into a sub-folder of {self.folder} that is "
+                "called like the condition"
+            )
+            if first == condition:
+                what = f"{of_first} and {path}"
+                advice = "give these images different names, and their labels the same names"
+            raise InputError(f"{labels} would be used as the labels of {what}: {advice}.")
+
+
+def _is_made(path: Path | None) -> bool:
+    """Tell whether an image in a file is one that a model made."""
+    try:
+        return path is not None and "kind" in (read_provenance(path) or {})
+    except InputError:
+        return False  # measuring it tells what is wrong with it
 
 
 def _plane(labels: Image, path: Path) -> np.ndarray:
