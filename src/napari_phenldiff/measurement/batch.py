@@ -151,7 +151,8 @@ def measure_files(
     read = partial(_read, z, vary_by_file(islice(_channel_names(every), _LOOKED_AT)))
     channels = (image.channel_names for source in every for image in _readable(read, source))
     settings = with_channels(chosen, settings, channels)
-    main_column = chosen.suited(settings).main_column
+    suited = chosen.suited(settings)
+    main_column = suited.main_column
     known = dict(thresholds or {})
     if any(name not in known for name in fitted_parts(chosen, settings)):
         fitted = chain.from_iterable(files[name] for name in fit_on or files)
@@ -162,7 +163,7 @@ def measure_files(
     first = ["image", "condition"]
     main_values: dict[str, list[float]] = {}
     done, lacking, error, channel = 0, 0, None, ""
-    outcome = Outcome(main_column)
+    outcome = Outcome(suited)
     with ExitStack() as stack:
         images = stack.enter_context(Spool([*first, *chosen.columns], ["reason"]))
         cells = stack.enter_context(Spool([*first, *chosen.cell_columns]))

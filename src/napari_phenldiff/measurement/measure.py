@@ -118,7 +118,7 @@ def measure(
     rows: list[dict[str, Any]] = []
     cells: list[dict[str, Any]] = []
     lacking: list[InputError] = []
-    outcome = Outcome(chosen.suited(settings).main_column)
+    outcome = Outcome(chosen.suited(settings))
     for condition, images in groups.items():
         for image in images:
             row = measure_row(chosen, condition, image, settings, known, given_labels)

@@ -6,8 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_phenldiff.measurement.figures.four_groups import four_groups
 from napari_phenldiff.measurement.measure import labels, measure
 from napari_phenldiff.measurement.profiles.translocation import TranslocationSettings, ring_labels
+from napari_phenldiff.measurement.statistics.effects import Groups, compare_groups
+from napari_phenldiff.measurement.tables.measurement import read_measurement
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.73, 1.0, 3.0, 6.6])
@@ -69,6 +72,70 @@ def test_marker_without_signal_is_told(make_cells):
     assert (row.n_cells, row.n_measured) == (4, 0)
     assert math.isnan(row.ratio)
     assert "signal" in row.reason
+
+
+def fields_without_background(make_cells, n, only_nucleus, only_ring):
+    """Fields whose background was subtracted; some cells have all of the marker on one side."""
+    fields = []
+    for number in range(n):
+        image = make_cells(0.5, noise=0, name=f"{number}")
+        data = image.data.copy()
+        data[1] -= 5
+        quarters = [np.s_[y : y + 64, x : x + 64] for y in (0, 64) for x in (0, 64)]
+        for k, place in enumerate(quarters):
+            marker, nucleus = data[1][place], data[0][place] > 60
+            if k < only_nucleus:
+                marker[...] = np.where(nucleus, 40, 0)
+            elif k < only_nucleus + only_ring:
+                marker[nucleus] = 0
+        fields.append(replace(image, data=data))
+    return fields
+
+
+def test_cells_that_moved_fully_are_not_lost(make_cells, tmp_path):
+    groups = {
+        "none": fields_without_background(make_cells, 3, 0, 0),
+        "some": fields_without_background(make_cells, 3, 1, 1),
+        "most": fields_without_background(make_cells, 3, 3, 0),
+        "empty": fields_without_background(make_cells, 3, 0, 3),
+    }
+    found = measure("translocation", groups)
+    table = found.images.groupby("condition").first()
+    assert list(found.images.n_measured) == [4] * 12
+    assert table.fraction_translocated.to_dict() == {
+        "none": 0,
+        "some": 0.25,
+        "most": 0.75,
+        "empty": 0,
+    }
+    assert table.log2_ratio["none"] == table.log2_ratio["some"] == pytest.approx(-1)
+    assert math.isnan(table.ratio["most"])
+    assert table.ratio["empty"] == 0
+    assert table.log2_ratio[["most", "empty"]].isna().all()
+    assert "no signal in the ring" in table.reason["most"]
+    assert "no signal in the nucleus" in table.reason["empty"]
+    told = " ".join(found.outcome.warnings())
+    assert "most: 3 of 3 images could not be measured" in told
+    assert "fraction_translocated" in told
+    assert "have no ratio" not in told
+    # Infinite ratios of cells are in the tables, and nothing that reads these minds.
+    assert found.cells is not None
+    assert np.isinf(found.cells.ratio).sum() == 3 + 9
+    again = read_measurement(found.write(tmp_path / "t.csv")[-1])
+    np.testing.assert_allclose(again.cells.log2_ratio, found.cells.log2_ratio)
+    four_groups(again, source="none", target="some")
+    assert len(compare_groups(again, Groups("none", "some")))
+
+
+def test_many_cells_without_a_ratio_are_told(make_cells):
+    fields = fields_without_background(make_cells, 3, 0, 0)
+    for image in fields:
+        image.data[1][:64, :64] = 0
+    found = measure("translocation", {"a": fields})
+    assert list(found.images.n_measured) == [3] * 3
+    told = [text for text in found.outcome.warnings() if "no ratio" in text]
+    assert len(told) == 1
+    assert "a: 3 of 12 cells (25%) have no ratio" in told[0]
 
 
 def test_rings_are_shared_and_hold_no_nucleus():

@@ -296,12 +296,13 @@ def _limit(
 
 
 def _cells_of(measurement: Measurement, name: str, column: str) -> np.ndarray:
-    """Values of the cells of a group; none if the profile has no cells or no such column."""
+    """Finite values of the cells of a group; none if the profile has no cells or no such column."""
     cells = measurement.cells
     if cells is None or column not in cells:
         return np.empty(0)
     values = cells.loc[cells["condition"] == name, column].to_numpy(dtype=np.float64)
-    return values[~np.isnan(values)]
+    # A ratio may be infinite, which has no place on an axis.
+    return values[np.isfinite(values)]
 
 
 def _bracket(

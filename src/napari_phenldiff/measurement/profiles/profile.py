@@ -118,6 +118,8 @@ class Profile(ABC, Generic[S]):
     shown : tuple of str
         The structures that the channel to measure may show, in the words of `images.stains`, by
         which it is found among several that are no nuclear stain.
+    watched : tuple of str
+        The columns of the table of images that `doubts` looks at.
     """
 
     name: str
@@ -130,6 +132,7 @@ class Profile(ABC, Generic[S]):
     parts: Mapping[str, tuple[str, str]]
     column_texts: Mapping[str, str] = MappingProxyType({})
     shown: tuple[Structure, ...] = ()
+    watched: tuple[str, ...] = ()
 
     def segmented(self, settings: S) -> dict[str, tuple[Channel, SegmentationSettings]]:
         """Name what is cut out, and from which channel, so that thresholds can be fitted."""
@@ -262,6 +265,21 @@ class Profile(ABC, Generic[S]):
     def suited(self, settings: S) -> Profile[S]:
         """Give the profile with the main column that is measured with these settings."""
         return self
+
+    def doubts(self, seen: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
+        """Say what may be wrong with the numbers, which only all images together tell.
+
+        Parameters
+        ----------
+        seen : mapping of str to mapping of str to numpy.ndarray of shape (N,), float64
+            By condition, the columns `watched` of its images; NaN where a value is missing.
+
+        Returns
+        -------
+        list of str
+            Sentences for the user.
+        """
+        return []
 
     def surroundings(self, objects: np.ndarray, settings: S) -> np.ndarray | None:
         """Give what is measured around the objects, to be looked at.

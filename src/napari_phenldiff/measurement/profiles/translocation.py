@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.profiles.profile import (
     AUTO,
     NUCLEI,
@@ -21,6 +22,14 @@ from napari_phenldiff.measurement.profiles.profile import (
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.settings import Shown
+
+_NO_LOGARITHM = (
+    "half of the cells or more have no signal in the {}, so that their median ratio is {} and has "
+    "no logarithm: compare fraction_translocated, since what is left are the images in which fewer "
+    "cells have moved"
+)
+_MANY_WITHOUT = 0.05
+"""Part of the cells of a condition that may be without a ratio before it is said."""
 
 
 class TranslocationSettings(Settings):
@@ -54,11 +63,13 @@ class Translocation(Profile[TranslocationSettings]):
     """Ratio of a marker in the nucleus to a ring of cytoplasm around it.
 
     For each cell, ``ratio`` = (mean in the nucleus - background) / (mean in the ring -
-    background). The ring is shared out between neighbouring nuclei and holds no pixel of any. For
-    each image, ``ratio`` is the median over its cells and ``fraction_translocated`` the fraction
-    of cells with a ratio above `TranslocationSettings.translocated_above`; ``n_cells`` counts the
-    nuclei, ``n_measured`` those with signal in nucleus and ring, on which the ratio rests.
-    Effects are compared in ``log2_ratio``, where twice and half are equally far from 1.
+    background). It is infinite where only the nucleus is brighter than the background, 0 where
+    only the ring is, and missing where neither is or there is no ring. The ring is shared out
+    between neighbouring nuclei and holds no pixel of any. For each image, ``ratio`` is the median
+    over its cells and ``fraction_translocated`` the fraction of cells with a ratio above
+    `TranslocationSettings.translocated_above`; ``n_cells`` counts the nuclei, ``n_measured`` those
+    with a ratio. Effects are compared in ``log2_ratio``, where twice and half are equally far from
+    1; an image whose median is 0 or infinite has none, and a reason.
     """
 
     name = "translocation"
@@ -77,6 +88,7 @@ class Translocation(Profile[TranslocationSettings]):
         "ring_mean": "float64",
         "background": "float64",
     }
+    watched = ("n_cells", "n_measured")
     cell_columns = (
         "label",
         "y",
@@ -107,19 +119,42 @@ class Translocation(Profile[TranslocationSettings]):
         values: dict[str, Any] = {"n_cells": len(cells["label"]), "background": background}
         if not values["n_cells"]:
             return ImageResult(values, cells, "no nucleus", objects)
-        measured = np.isfinite(cells["ratio"])
+        measured = ~np.isnan(cells["ratio"])
         values["n_measured"] = int(measured.sum())
         if not measured.any():
-            reason = "no cell has signal in its nucleus and ring"
+            reason = "no cell has signal in its nucleus or ring"
             return ImageResult(values, cells, reason, objects)
         ratios = cells["ratio"][measured]
         values |= {
             name: float(np.median(cells[name][measured]))
             for name in ("nucleus_mean", "ring_mean", "ratio")
         }
-        values["log2_ratio"] = math.log2(values["ratio"])
         values["fraction_translocated"] = float(np.mean(ratios > settings.translocated_above))
-        return ImageResult(values, cells, objects=objects)
+        reason = ""
+        if values["ratio"] == 0:
+            reason = _NO_LOGARITHM.format("nucleus", "0")
+        elif math.isinf(values["ratio"]):
+            reason = _NO_LOGARITHM.format("ring", "infinite")
+            del values["ratio"]
+        else:
+            values["log2_ratio"] = math.log2(values["ratio"])
+        return ImageResult(values, cells, reason, objects)
+
+    def doubts(self, seen: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
+        """Say in which conditions many cells have no ratio; see `Profile.doubts`."""
+        told = []
+        for condition, columns in seen.items():
+            known = np.isfinite(columns["n_cells"])
+            cells = int(columns["n_cells"][known].sum())
+            lacking = cells - int(np.nansum(columns["n_measured"]))
+            if lacking > _MANY_WITHOUT * cells:
+                told.append(
+                    f"{condition}: {lacking} of {count(cells, 'cell')} ({lacking / cells:.0%}) "
+                    "have no ratio, since neither nucleus nor ring is brighter than the "
+                    "background, or there is no room for a ring: they are in no median and no "
+                    "fraction."
+                )
+        return told
 
     def surroundings(self, objects: np.ndarray, settings: TranslocationSettings) -> np.ndarray:
         """Give the rings; see `Profile.surroundings`."""
@@ -150,7 +185,7 @@ def ring_labels(labels: np.ndarray, width: int, gap: int) -> np.ndarray:
 def _measure_cells(
     marker: np.ndarray, labels: np.ndarray, background: float, settings: TranslocationSettings
 ) -> dict[str, np.ndarray]:
-    """Measure each nucleus of an image; a ratio is NaN where nucleus or ring has no signal."""
+    """Measure each nucleus of an image; a ratio is NaN where nucleus and ring have no signal."""
     from scipy import ndimage as ndi
 
     numbers = np.arange(1, labels.max() + 1)
@@ -165,8 +200,15 @@ def _measure_cells(
     ring = np.full(numbers.size, np.nan)
     ring[has_ring] = ndi.mean(values, rings, numbers[has_ring])
     ratio = np.full(numbers.size, np.nan)
-    measured = (nucleus > background) & (ring > background)
+    in_nucleus, in_ring = nucleus > background, ring > background
+    measured = in_nucleus & in_ring
     ratio[measured] = (nucleus[measured] - background) / (ring[measured] - background)
+    # Where the background is 0, as in images that it was subtracted from, these are the cells of
+    # which the marker has moved most.
+    ratio[in_nucleus & ~in_ring & has_ring] = math.inf
+    ratio[~in_nucleus & in_ring] = 0
+    with np.errstate(divide="ignore"):
+        log2_ratio = np.log2(ratio)
     return {
         "label": numbers,
         "y": centres[:, 0],
@@ -175,5 +217,5 @@ def _measure_cells(
         "nucleus_mean": nucleus,
         "ring_mean": ring,
         "ratio": ratio,
-        "log2_ratio": np.log2(ratio),
+        "log2_ratio": log2_ratio,
     }

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.survey import ImageFacts, Survey
 from napari_phenldiff.measurement.profiles.cells import NO_WHOLE, SPECKS, CellsSettings
+from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.segmenters import IN_PIECES, MASK
 from napari_phenldiff.runs.residuals import warning_about_residuals
@@ -56,11 +59,12 @@ class Outcome:
 
     Parameters
     ----------
-    main_column : str
-        The column that an image needs a value in to count as measured.
+    profile : Profile
+        What was measured; an image needs a value in its main column to count as measured.
     """
 
-    main_column: str
+    profile: Profile[Any]
+    _watched: dict[str, list[list[float]]] = field(default_factory=dict)
     _lacking: dict[str, _Lacking] = field(default_factory=dict)
     _survey: Survey = field(default_factory=Survey)
     _residuals: dict[str, list[float | None]] = field(default_factory=dict)
@@ -83,7 +87,11 @@ class Outcome:
         found.n_specks += SPECKS in reason
         found.n_masks += MASK in reason
         found.n_in_pieces += IN_PIECES in reason
-        value = values.get(self.main_column)
+        value = values.get(self.profile.main_column)
+        seen = [values.get(name) for name in self.profile.watched]
+        self._watched.setdefault(condition, []).append(
+            [math.nan if one is None else float(one) for one in seen]
+        )
         if value is None or math.isnan(value):
             found.n_lacking += 1
             found.n_cut += NO_WHOLE in reason
@@ -118,7 +126,12 @@ class Outcome:
 
     def about_numbers(self) -> list[str]:
         """Say what was measured that may be something else than is meant."""
-        return [*self._about_specks(), *self._about_labels()]
+        names = self.profile.watched
+        seen = {
+            condition: dict(zip(names, np.array(rows).T, strict=True))
+            for condition, rows in self._watched.items()
+        }
+        return [*self._about_specks(), *self._about_labels(), *self.profile.doubts(seen)]
 
     def _about_labels(self) -> list[str]:
         """Say that labels are a mask, or no objects."""
