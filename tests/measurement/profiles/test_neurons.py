@@ -53,6 +53,17 @@ def test_lengths_in_micrometres_only_for_square_pixels():
     assert found.neurite_length_um.isna().all()
 
 
+def test_a_background_that_is_part_of_the_neurons_is_told():
+    settings = NeuronsSettings(marker_channel="a-syn")
+    full = field(marker=40.0)
+    full.data[1] = np.minimum(full.data[1] + 30, 50)
+    groups = {"a": [field(marker=40.0)] * 3, "b": [full] * 3}
+    found = measure("neurons", groups, settings)
+    told = [text for text in found.outcome.warnings() if "as bright as the neurons" in text]
+    assert len(told) == 1
+    assert "3 of 3 images of b" in told[0]
+
+
 def test_marker_in_the_neurons():
     settings = NeuronsSettings(marker_channel="a-syn")
     groups = {"a": [field(marker=40.0)], "b": [field(marker=60.0)]}

@@ -138,6 +138,26 @@ def test_many_cells_without_a_ratio_are_told(make_cells):
     assert "a: 3 of 12 cells (25%) have no ratio" in told[0]
 
 
+def test_a_background_that_is_cytoplasm_is_told(make_cells):
+    def confluent(image):
+        data = image.data.copy()
+        data[1] = np.where(data[1] < 15, data[1] + 20, data[1])
+        return replace(image, data=data)
+
+    sparse = [make_cells(1.5, seed=seed, name=f"{seed}") for seed in range(4)]
+    dense = [confluent(image) for image in sparse]
+    told = measure("translocation", {"a": sparse, "b": [*dense, sparse[0]]}).outcome.warnings()
+    about = [text for text in told if "background" in text]
+    assert len(about) == 1
+    assert "In 4 of 5 images of b the background" in about[0]
+    assert "background_percentile" in about[0]
+    # Neither where all have empty space, nor where the marker has left the rings.
+    groups = {"a": [make_cells(0.5, seed=s) for s in range(4)], "b": sparse}
+    for image in sparse:
+        image.data[1][image.data[1] < 27] = 6 + image.data[0][image.data[1] < 27] / 20
+    assert not any("gaps" in text for text in measure("translocation", groups).outcome.warnings())
+
+
 def test_rings_are_shared_and_hold_no_nucleus():
     nuclei = np.zeros((30, 40), int)
     nuclei[10:20, 5:15] = 1

@@ -15,6 +15,7 @@ from napari_phenldiff.measurement.profiles.profile import (
     Channel,
     ImageResult,
     Profile,
+    doubts_about_background,
     measurable_plane,
     occupied,
     with_micrometres,
@@ -109,6 +110,7 @@ class Neurons(Profile[NeuronsSettings]):
         "nuclei": ("nuclei_channel", "nuclei"),
     }
     shown = ("neurites", "microtubules")
+    watched = ("marker_background", "marker_mean")
 
     def measure_part(
         self,
@@ -140,6 +142,12 @@ class Neurons(Profile[NeuronsSettings]):
             values |= brightness
             reasons.append(reason)
         return ImageResult(values, reason="; ".join(filter(None, reasons)), objects=objects)
+
+    def doubts(self, seen: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
+        """Say where the marker has no background; see `Profile.doubts`."""
+        mean = {name: columns["marker_mean"] for name, columns in seen.items()}
+        background = {name: columns["marker_background"] for name, columns in seen.items()}
+        return doubts_about_background(background, mean, mean, "the neurons")
 
     def lines(self, objects: np.ndarray, settings: NeuronsSettings) -> np.ndarray:
         """Give the centre lines that are measured; see `Profile.lines`."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.stains import Structure
 from napari_phenldiff.measurement.segmentation.segment import (
     SegmentationSettings,
@@ -25,6 +26,9 @@ from napari_phenldiff.measurement.segmentation.thresholds import Settings, Thres
 
 Channel = int | str
 
+
+_MUCH_ABOVE = 0.2
+"""Part of the brightness of cells by which a background is doubtfully far above others."""
 
 AUTO = "auto"
 """In place of a channel: the one that its name suggests, see `suggested_channel`."""
@@ -373,6 +377,53 @@ def channel_index(image: Image, channel: Channel) -> int:
         If the image has no such channel, or several of that name.
     """
     return find_channel(image.channel_names, channel, where=f'Image "{image.name}" has')
+
+
+def doubts_about_background(
+    background: Mapping[str, np.ndarray],
+    dim: Mapping[str, np.ndarray],
+    bright: Mapping[str, np.ndarray],
+    where: str,
+) -> list[str]:
+    """Say in which images what was taken for background is probably part of the cells.
+
+    A percentile of an image is its background only where enough of it is empty. In a confluent
+    field it is cytoplasm, which shows beside images of the same experiment that are not.
+
+    Parameters
+    ----------
+    background, dim, bright : mapping of str to numpy.ndarray of shape (N,)
+        By condition, what was taken for background of each image, and how bright the dimmer and
+        the brighter one of its measured parts are, in grey values; NaN where there is none.
+    where : str
+        What is dimmer, in words.
+    """
+    every = np.concatenate([np.empty(0), *background.values()])
+    every = every[np.isfinite(every)]
+    if not every.size:
+        return []
+    # Some of the lowest, since a single image may be black.
+    lowest = float(np.percentile(every, 10, method="nearest"))
+    told = []
+    for condition, level in background.items():
+        above = level - lowest
+        # More than is left of the dim part, which a marker that has left it explains as well;
+        # then it is little beside the bright one.
+        doubtful = (above > dim[condition] - level) & (
+            above > _MUCH_ABOVE * (bright[condition] - lowest)
+        )
+        n_doubtful = int(np.count_nonzero(doubtful))
+        if n_doubtful:
+            told.append(
+                f"In {n_doubtful} of {count(level.size, 'image')} of {condition} the background of "
+                f"the marker (median {np.median(level[doubtful]):.4g}) is nearly as bright as "
+                f"{where}, while it is {lowest:.4g} in others: it was probably taken from cells "
+                "that leave no gaps (or these images were taken differently), so what is measured "
+                "above it cannot be compared. Lower the background percentile "
+                "(background_percentile in the settings) if there are small gaps, or use fields "
+                "with more empty space."
+            )
+    return told
 
 
 def measurable_plane(image: Image, channel: Channel) -> tuple[np.ndarray, str]:

@@ -17,6 +17,7 @@ from napari_phenldiff.measurement.profiles.profile import (
     Channel,
     ImageResult,
     Profile,
+    doubts_about_background,
     measurable_plane,
 )
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
@@ -88,7 +89,7 @@ class Translocation(Profile[TranslocationSettings]):
         "ring_mean": "float64",
         "background": "float64",
     }
-    watched = ("n_cells", "n_measured")
+    watched = ("n_cells", "n_measured", "background", "ring_mean", "nucleus_mean")
     cell_columns = (
         "label",
         "y",
@@ -141,7 +142,7 @@ class Translocation(Profile[TranslocationSettings]):
         return ImageResult(values, cells, reason, objects)
 
     def doubts(self, seen: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
-        """Say in which conditions many cells have no ratio; see `Profile.doubts`."""
+        """Say where cells have no ratio, or no background; see `Profile.doubts`."""
         told = []
         for condition, columns in seen.items():
             known = np.isfinite(columns["n_cells"])
@@ -154,7 +155,13 @@ class Translocation(Profile[TranslocationSettings]):
                     "background, or there is no room for a ring: they are in no median and no "
                     "fraction."
                 )
-        return told
+        ring = {name: columns["ring_mean"] for name, columns in seen.items()}
+        return told + doubts_about_background(
+            {name: columns["background"] for name, columns in seen.items()},
+            ring,
+            {name: np.fmax(ring[name], columns["nucleus_mean"]) for name, columns in seen.items()},
+            "the rings around nuclei",
+        )
 
     def surroundings(self, objects: np.ndarray, settings: TranslocationSettings) -> np.ndarray:
         """Give the rings; see `Profile.surroundings`."""
