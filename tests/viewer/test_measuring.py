@@ -201,6 +201,18 @@ def test_what_differs_between_images_is_told_as_on_the_command_line(viewer: View
     assert told.startswith("The data types differ between images (uint16, uint8)")
 
 
+def test_a_hot_pixel_that_decides_the_threshold_is_told_each_time(viewer: ViewerModel):
+    images = [noisy(name, seed) for seed, name in enumerate("ab")]
+    for image in images:
+        image.data[..., :8] += 300
+    images[1].data[0, 20, 20] = 65_535
+    request = layers_of(viewer, x=images[:1], y=images[1:])
+    for _ in range(2):
+        told = [text for text in run_measurement(request).warnings() if "decide it" in text]
+        assert len(told) == 1
+        assert "is in b" in told[0]
+
+
 def test_images_that_could_not_be_measured_are_told(viewer: ViewerModel):
     broken = noisy("c", 2)
     broken.data[:] = 7

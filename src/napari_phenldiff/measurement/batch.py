@@ -154,16 +154,17 @@ def measure_files(
     suited = chosen.suited(settings)
     main_column = suited.main_column
     known = dict(thresholds or {})
+    doubts: list[str] = []
     if any(name not in known for name in fitted_parts(chosen, settings)):
         fitted = chain.from_iterable(files[name] for name in fit_on or files)
-        known = _fit(chosen, settings, fitted, read, workers) | known
+        known = _fit(chosen, settings, fitted, read, workers, doubts.append) | known
 
     jobs = ((name, source) for name, sources in files.items() for source in sources)
     rows_of = partial(_measure_file, profile, settings, known, read, labels)
     first = ["image", "condition"]
     main_values: dict[str, list[float]] = {}
     done, lacking, error, channel = 0, 0, None, ""
-    outcome = Outcome(suited)
+    outcome = Outcome(suited, doubts)
     with ExitStack() as stack:
         images = stack.enter_context(Spool([*first, *chosen.columns], ["reason"]))
         cells = stack.enter_context(Spool([*first, *chosen.cell_columns]))
@@ -252,6 +253,7 @@ def _fit(
     sources: Iterable[ImageSource],
     read: _Read,
     workers: Workers,
+    on_doubt: Callable[[str], None],
 ) -> dict[str, float]:
     fit = ThresholdFit(profile, settings)
     if fit.parts:
@@ -260,7 +262,7 @@ def _fit(
         for samples in in_order(partial(_sample_file, fit.parts, read), jobs, workers):
             for sample in samples:
                 fit.add(sample)
-    return fit.thresholds()
+    return fit.thresholds(on_doubt)
 
 
 def _sample_file(

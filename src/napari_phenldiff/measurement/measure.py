@@ -111,14 +111,15 @@ def measure(
     with closing(names):  # lets go of the image that was looked at
         settings = with_channels(chosen, settings, names)
     known = dict(thresholds or {})
+    doubts: list[str] = []
     if any(name not in known for name in fitted_parts(chosen, settings)):
         fitting = (image for name in fit_on or groups for image in groups[name])
-        known = fit_thresholds(chosen, fitting, settings) | known
+        known = fit_thresholds(chosen, fitting, settings, doubts.append) | known
 
     rows: list[dict[str, Any]] = []
     cells: list[dict[str, Any]] = []
     lacking: list[InputError] = []
-    outcome = Outcome(chosen.suited(settings))
+    outcome = Outcome(chosen.suited(settings), doubts)
     for condition, images in groups.items():
         for image in images:
             row = measure_row(chosen, condition, image, settings, known, given_labels)
@@ -231,7 +232,8 @@ def measure_image(
         If the image lacks a channel that the settings name.
     """
     settings = with_channels(profile, settings, [image.channel_names])
-    complete = complete_thresholds(profile, image, settings, thresholds)
+    doubts: list[str] = []
+    complete = complete_thresholds(profile, image, settings, thresholds, doubts.append)
     field = objects_field(settings)
     segmentation: SegmentationSettings = getattr(settings, field)
     if segmentation.segmenter is None:
@@ -241,8 +243,10 @@ def measure_image(
         result = profile.measure(image, with_segmenter(settings, numbering), complete)
         result = _under_own_numbers(result, numbering)
         if field == "nuclei":  # an area is the same in however many pieces
-            reason = "; ".join(filter(None, (result.reason, numbering.doubt)))
-            result = replace(result, reason=reason)
+            doubts.append(numbering.doubt)
+    if any(doubts):
+        reason = "; ".join(dict.fromkeys(filter(None, (result.reason, *doubts))))
+        result = replace(result, reason=reason)
     # Thresholds are infinite where a segmenter cuts objects out: they are left out of the table.
     values = {name: value for name, value in result.values.items() if not _endless(value)}
     return result if len(values) == len(result.values) else replace(result, values=values)

@@ -234,6 +234,7 @@ def run_measurement(
     )
     assert measurement.outcome is not None
     measurement.outcome.check()
+    measurement.outcome.doubts.extend(thresholds.doubts(request))
     told: tuple[str, ...] = ()
     if request.translated is not None:
         record = request.translated.infos[0][0].provenance.get("record", {})

@@ -18,13 +18,14 @@ _MOST = 32
 """Fits that are remembered; one is a few numbers."""
 
 _Reference = weakref.ref[Any] | Callable[[], Any]
+_Fit = tuple[list[_Reference], dict[str, float], list[str]]
 
 
 class ThresholdCache:
     """Remembers thresholds by all that they depend on: profile, settings and real images."""
 
     def __init__(self) -> None:
-        self._fits: OrderedDict[Hashable, tuple[list[_Reference], dict[str, float]]] = OrderedDict()
+        self._fits: OrderedDict[Hashable, _Fit] = OrderedDict()
 
     def known(self, request: MeasuringRequest) -> dict[str, float] | None:
         """Return the thresholds for what is asked for, None if they have not been fitted yet.
@@ -82,12 +83,23 @@ class ThresholdCache:
 
         on_image(0, total)
         settings = request.chosen_settings()
-        fitted = fit_thresholds(find_profile(request.profile), counted(), settings)
+        doubts: list[str] = []
+        profile = find_profile(request.profile)
+        fitted = fit_thresholds(profile, counted(), settings, doubts.append)
         references = [_reference(data) for data in self._data(request)]
-        self._fits[self._key(request)] = references, fitted
+        self._fits[self._key(request)] = references, fitted, doubts
         while len(self._fits) > _MOST:
             self._fits.popitem(last=False)
         return fitted | dict(request.thresholds or {})
+
+    def doubts(self, request: MeasuringRequest) -> tuple[str, ...]:
+        """Say what may be wrong with the thresholds that `fit` has found."""
+        given = request.thresholds or {}
+        profile = find_profile(request.profile)
+        if all(name in given for name, _ in threshold_basis(profile, request.chosen_settings())):
+            return ()
+        found = self._fits.get(self._key(request))
+        return () if found is None else tuple(found[2])
 
     @staticmethod
     def _data(request: MeasuringRequest) -> list[Any]:

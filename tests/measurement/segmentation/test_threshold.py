@@ -13,6 +13,7 @@ from napari_phenldiff.measurement.segmentation.segment import SegmentationSettin
 from napari_phenldiff.measurement.segmentation.thresholds import (
     GreyLevels,
     ThresholdSettings,
+    decided_by_few,
     fit_threshold,
     level_of,
     smoothed,
@@ -218,3 +219,34 @@ def test_adaptive_threshold_is_not_for_numbers_nor_for_large_windows():
     flat[:8, :8] = 1
     level = level_of(flat, ThresholdSettings(adaptive_window=16), 0.5)
     assert level[40, 40] == pytest.approx(0.7 * 0.5)
+
+
+@pytest.mark.parametrize("n_hot", [1, 3])
+@pytest.mark.parametrize("kind", ["whole numbers", "floats"])
+def test_a_few_pixels_that_decide_the_threshold_are_counted(n_hot, kind):
+    values = two_peaks(60_000)
+    values = np.concatenate([np.round(values) if kind == "whole numbers" else values])
+    settings = ThresholdSettings()
+    right = fit_threshold(values, settings)
+    assert decided_by_few(values, settings, right) is None
+    hot = values.copy()
+    hot[:n_hot] = 65_535
+    wrong = fit_threshold(hot, settings)
+    few = decided_by_few(hot, settings, wrong)
+    assert (few.number, few.of, few.found) == (n_hot, 60_000, wrong)
+    assert few.without == pytest.approx(right, rel=0.05)
+    assert wrong > 1.5 * right
+    # As counted levels.
+    assert decided_by_few(GreyLevels.of(hot), settings, wrong) == few
+    # Not where there are many of them, nor where the threshold is a number.
+    hot[:300] = 65_535
+    assert decided_by_few(hot, settings, fit_threshold(hot, settings)) is None
+    given = ThresholdSettings(method=50.0)
+    assert decided_by_few(hot, given, 50.0) is None
+
+
+def test_a_few_pixels_that_are_far_brighter_may_decide_nothing():
+    settings = ThresholdSettings(method="minimum-cross-entropy")
+    values = two_peaks(60_000)
+    values[0] = 300
+    assert decided_by_few(values, settings, fit_threshold(values, settings)) is None

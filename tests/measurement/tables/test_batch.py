@@ -18,6 +18,8 @@ from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import PROFILES, fitting
 from napari_phenldiff.measurement.profiles.area import AreaSettings
 from napari_phenldiff.measurement.profiles.fitting import PixelPool, PixelSample
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
+from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
 from napari_phenldiff.runs.cluster import scheduler_workers
 from napari_phenldiff.runs.workers import Workers, in_order, local_workers
 
@@ -253,3 +255,34 @@ def test_images_are_called_like_links_to_them(fields, tmp_path):
         pytest.skip("no links on this system")
     found = measure_files("area", {"a": [link]}, tmp_path / "t.csv")
     assert list(pd.read_csv(found.written[-1]).image) == ["B03_field7"]
+
+
+@pytest.mark.parametrize("scope", ["experiment", "image"])
+def test_a_hot_pixel_that_decides_the_threshold_is_told(scope, tmp_path):
+    rng = np.random.default_rng(0)
+    files, images = {"a": [], "b": []}, {"a": [], "b": []}
+    for condition in files:
+        for number in range(3):
+            plane = rng.normal(110, 8, (128, 128))
+            plane[32:64, 32:64] += 90
+            plane = plane.astype(np.uint16)
+            if (condition, number) == ("b", 1):
+                plane[3, 3] = 65_535
+            path = tmp_path / condition / f"{number}.tif"
+            write_tiff(path, Image(plane[None], ("stain",), None, f"{number}"))
+            files[condition].append(path)
+            images[condition] += read_tiff(path)
+    threshold = ThresholdSettings(scope=scope)
+    settings = AreaSettings(channel=0, segmentation=SegmentationSettings(threshold=threshold))
+    here = measure_files("area", files, tmp_path / "t.csv", settings)
+    there = measure("area", images, settings)
+    told = [text for text in here.warnings if "decide" in text]
+    assert told == [text for text in there.outcome.warnings() if "decide" in text]
+    assert len(told) == 1
+    words = ("b/1.tif", "brightest one of 98304 pixels", "65535")
+    assert all(word in told[0] for word in words if scope == "experiment")
+    reasons = list(there.images.reason)
+    assert [bool(reason) for reason in reasons] == [scope == "image" and k == 4 for k in range(6)]
+    # A threshold that is given is decided by nothing.
+    given = measure("area", images, settings, thresholds={"area": 150.0})
+    assert not any("decide" in text for text in given.outcome.warnings())

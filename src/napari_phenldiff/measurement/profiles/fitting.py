@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -18,8 +18,10 @@ from napari_phenldiff.measurement.profiles.profile import Channel, Profile, meas
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, grey_levels
 from napari_phenldiff.measurement.segmentation.thresholds import (
     _MOST_LEVELS,
+    FewPixels,
     GreyLevels,
     Settings,
+    decided_by_few,
     fit_threshold,
 )
 
@@ -39,11 +41,14 @@ class PixelSample:
         Number of pixels of the image.
     counts : numpy.ndarray of shape (N,), float64, optional
         How often each value occurs, if they were counted. Such a sample is whole.
+    where : str
+        The image, in words.
     """
 
     values: np.ndarray
     size: int
     counts: np.ndarray | None = None
+    where: str = ""
 
     @classmethod
     def of(cls, values: np.ndarray | GreyLevels, fraction: float = 1.0) -> PixelSample:
@@ -63,7 +68,7 @@ class PixelSample:
             # At random, since every n-th pixel could always lie in the same columns.
             rng = np.random.default_rng(zlib.crc32(values.tobytes()))
             values = values[rng.permutation(self.size)[:kept]]
-        return PixelSample(values[:kept].copy(), self.size)
+        return PixelSample(values[:kept].copy(), self.size, where=self.where)
 
 
 class PixelPool:
@@ -86,6 +91,12 @@ class PixelPool:
         self._samples: list[PixelSample] = []
         self._count = 0
         self._fraction = 1.0
+        self._brightest = -math.inf, ""
+
+    @property
+    def brightest(self) -> tuple[float, str]:
+        """The highest value that was added, and the image that it is in, in words."""
+        return self._brightest
 
     @property
     def fraction(self) -> float:
@@ -95,6 +106,9 @@ class PixelPool:
     def add(self, values: np.ndarray | GreyLevels | PixelSample) -> None:
         """Add the pixels of an image, or a sample of at least `fraction` of them."""
         sample = values if isinstance(values, PixelSample) else PixelSample.of(values)
+        top = float(sample.values.max(initial=-math.inf))
+        if top > self._brightest[0]:
+            self._brightest = top, sample.where
         if sample.counts is not None:
             self._counted.append(sample)
             self._count_of_counted += sample.values.size
@@ -132,7 +146,10 @@ def _together(samples: list[PixelSample]) -> GreyLevels:
 
 
 def fit_thresholds(
-    profile: Profile[Any], images: Iterable[Image], settings: Settings
+    profile: Profile[Any],
+    images: Iterable[Image],
+    settings: Settings,
+    on_doubt: Callable[[str], None] | None = None,
 ) -> dict[str, float]:
     """Find the thresholds for a whole experiment.
 
@@ -143,6 +160,8 @@ def fit_thresholds(
         Gone through once. Images that cannot be measured are left out.
     settings : Settings
         Settings of the profile.
+    on_doubt : callable, optional
+        Told in a sentence what may be wrong with a threshold.
 
     Returns
     -------
@@ -156,7 +175,7 @@ def fit_thresholds(
     fit = ThresholdFit(profile, settings)
     for image in chain(first, images) if fit.parts else ():
         fit.add(draw_samples(image, fit.parts, fit.fractions))
-    return fit.thresholds()
+    return fit.thresholds(on_doubt)
 
 
 class ThresholdFit:
@@ -189,12 +208,33 @@ class ThresholdFit:
         for name, sample in samples.items():
             self._pools[name].add(sample)
 
-    def thresholds(self) -> dict[str, float]:
-        """Find the thresholds; NaN where none can be found."""
-        return {
-            name: fit_threshold(self._pools[name].levels, segmentation.threshold)
-            for name, (_, segmentation) in self._all.items()
-        }
+    def thresholds(self, on_doubt: Callable[[str], None] | None = None) -> dict[str, float]:
+        """Find the thresholds; NaN where none can be found.
+
+        Parameters
+        ----------
+        on_doubt : callable, optional
+            Told in a sentence what may be wrong with a threshold.
+        """
+        found = {}
+        for name, (_, segmentation) in self._all.items():
+            levels = self._pools[name].levels
+            found[name] = fit_threshold(levels, segmentation.threshold)
+            few = on_doubt and decided_by_few(levels, segmentation.threshold, found[name])
+            if on_doubt and few:
+                on_doubt(_in_words(name, few, self._pools[name].brightest))
+        return found
+
+
+def _in_words(name: str, few: FewPixels, brightest: tuple[float, str]) -> str:
+    top, where = brightest
+    them = "the brightest one" if few.number == 1 else f"the {few.number} brightest"
+    return (
+        f"The threshold of the {name} is {few.found:.4g}, but {few.without:.4g} without {them} of "
+        f"{few.of} pixels (the brightest, {top:.6g}, is in {where or 'an image without a name'}): "
+        "so few decide it for all images. Give the threshold as a number, or remove these pixels, "
+        "if they are hot pixels or dirt."
+    )
 
 
 def draw_samples(
@@ -217,10 +257,12 @@ def draw_samples(
         Without the parts that cannot be measured in this image.
     """
     drawn = {}
+    # With its folder, since images of two conditions may have the same name.
+    where = "/".join(image.path.parts[-2:]) if image.path is not None else image.name
     for name, (channel, segmentation) in parts.items():
         values = _measurable_pixels(image, channel, segmentation)
         if values is not None:
-            drawn[name] = PixelSample.of(values, fractions[name])
+            drawn[name] = replace(PixelSample.of(values, fractions[name]), where=where)
     return drawn
 
 
@@ -254,12 +296,21 @@ def fitted_parts(
     }
 
 
+FEW_PIXELS = "so few pixels decide the threshold that they may be hot ones"
+"""Reason of an image whose own threshold a few of its pixels decide."""
+
+
 def complete_thresholds(
-    profile: Profile[Any], image: Image, settings: Settings, thresholds: Mapping[str, float]
+    profile: Profile[Any],
+    image: Image,
+    settings: Settings,
+    thresholds: Mapping[str, float],
+    on_doubt: Callable[[str], None] | None = None,
 ) -> dict[str, float]:
     """Add the thresholds that are found in each image to those of the experiment.
 
-    Infinite where there is none since something else cuts the objects out.
+    Infinite where there is none since something else cuts the objects out. `on_doubt` is told
+    `FEW_PIXELS` where these decide a threshold.
 
     Raises
     ------
@@ -273,10 +324,10 @@ def complete_thresholds(
             complete[name] = math.inf
         elif name not in complete:
             values = _measurable_pixels(image, channel, segmentation)
-            empty = np.empty(0)
-            complete[name] = fit_threshold(
-                empty if values is None else values, segmentation.threshold
-            )
+            values = np.empty(0) if values is None else values
+            complete[name] = fit_threshold(values, segmentation.threshold)
+            if on_doubt and decided_by_few(values, segmentation.threshold, complete[name]):
+                on_doubt(FEW_PIXELS)
     return complete
 
 

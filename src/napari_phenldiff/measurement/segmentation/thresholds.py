@@ -17,6 +17,13 @@ from pydantic import BaseModel, Field, FiniteFloat
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.settings import SETTINGS, Shown
 
+# So small a part of the pixels should not decide a threshold.
+_FEW = 1e-4
+# Times the range of the other pixels: only then are these looked at.
+_LONG_TAIL = 1.2
+# Part of the threshold, above the lowest value, by which another one is told.
+_DIFFERENT = 0.1
+
 # Integers of up to 16 bit are counted in a histogram, in one pass over the pixels.
 _MOST_LEVELS = 2**16
 
@@ -139,6 +146,87 @@ def fit_threshold(values: np.ndarray | GreyLevels, settings: ThresholdSettings) 
         return math.nan
     logs, bounds = stretched
     return float(from_logarithm(find(logs, counts, settings.method), bounds))
+
+
+@dataclass(frozen=True, slots=True)
+class FewPixels:
+    """The brightest pixels, if so few of them decide a threshold.
+
+    Parameters
+    ----------
+    number, of : int
+        How many they are, and of how many pixels.
+    found, without : float
+        The threshold, and what it would be if they were as bright as the brightest of the others.
+    """
+
+    number: int
+    of: int
+    found: float
+    without: float
+
+
+def decided_by_few(
+    values: np.ndarray | GreyLevels, settings: ThresholdSettings, found: float
+) -> FewPixels | None:
+    """Tell whether a ten-thousandth of the pixels decides a threshold, such as one hot pixel.
+
+    Most methods divide the range of the values into equal bins, of which few are left for all
+    other pixels where a single one is far brighter.
+
+    Parameters
+    ----------
+    values, settings
+        As for `fit_threshold`.
+    found : float
+        What it gave.
+
+    Returns
+    -------
+    FewPixels or None
+        None if they do not, or the threshold is a number.
+    """
+    if isinstance(settings.method, float | int) or math.isnan(found):
+        return None
+    if not isinstance(values, GreyLevels):
+        values = np.ravel(values).astype(np.float64, copy=False)
+        place = values.size - 1 - int(max(_FEW * values.size, 1))
+        # Seldom more is needed, and counting takes longer than finding the threshold.
+        if place < 0 or not _has_long_tail(
+            values.min(), np.partition(values, place)[place], values.max()
+        ):
+            return None
+    levels = values if isinstance(values, GreyLevels) else GreyLevels.of(values)
+    above = levels.counts[::-1].cumsum()[::-1] - levels.counts
+    last = len(levels.values) - 1
+    cut = int(np.argmax(above <= max(_FEW * levels.counts.sum(), 1)))
+    lowest = levels.values[0]
+    if not _has_long_tail(lowest, levels.values[cut], levels.values[last]):
+        return None
+
+    def clipped(at: int) -> float:
+        rest = GreyLevels(levels.values[: at + 1], levels.counts[: at + 1].copy())
+        rest.counts[-1] += above[at]
+        return fit_threshold(rest, settings)
+
+    without = clipped(cut)
+    most = _DIFFERENT * (without - lowest)
+    if math.isnan(without) or abs(found - without) <= most:
+        return None
+    # How many of them make most of the difference.
+    low, high = cut, last
+    while high - low > 1:
+        middle = (low + high) // 2
+        if abs(clipped(middle) - without) <= most / 4:
+            low = middle
+        else:
+            high = middle
+    number, of = round(above[low]), round(levels.counts.sum())
+    return FewPixels(max(number, 1), of, found, clipped(low))
+
+
+def _has_long_tail(lowest: float, cut: float, highest: float) -> bool:
+    return bool(highest - lowest > _LONG_TAIL * (cut - lowest))
 
 
 def smoothed(prepared: np.ndarray, smoothing: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.survey import ImageFacts, Survey
 from napari_phenldiff.measurement.profiles.cells import NO_WHOLE, SPECKS, CellsSettings
+from napari_phenldiff.measurement.profiles.fitting import FEW_PIXELS
 from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.segmenters import IN_PIECES, MASK
@@ -35,6 +36,9 @@ class _Lacking:
 
     n_masks: int = 0
     """Images whose labels are masks."""
+
+    n_few_pixels: int = 0
+    """Images of which a few pixels decide the threshold."""
 
     n_in_pieces: int = 0
     """Images whose labels lie in pieces."""
@@ -61,9 +65,12 @@ class Outcome:
     ----------
     profile : Profile
         What was measured; an image needs a value in its main column to count as measured.
+    doubts : list of str
+        What may be wrong with the thresholds of the experiment, in sentences.
     """
 
     profile: Profile[Any]
+    doubts: list[str] = field(default_factory=list)
     _watched: dict[str, list[list[float]]] = field(default_factory=dict)
     _lacking: dict[str, _Lacking] = field(default_factory=dict)
     _survey: Survey = field(default_factory=Survey)
@@ -85,6 +92,7 @@ class Outcome:
         found.n_images += 1
         reason = str(values.get("reason") or "")
         found.n_specks += SPECKS in reason
+        found.n_few_pixels += FEW_PIXELS in reason
         found.n_masks += MASK in reason
         found.n_in_pieces += IN_PIECES in reason
         value = values.get(self.profile.main_column)
@@ -131,7 +139,24 @@ class Outcome:
             condition: dict(zip(names, np.array(rows).T, strict=True))
             for condition, rows in self._watched.items()
         }
-        return [*self._about_specks(), *self._about_labels(), *self.profile.doubts(seen)]
+        return [
+            *self.doubts,
+            *self._about_thresholds(),
+            *self._about_specks(),
+            *self._about_labels(),
+            *self.profile.doubts(seen),
+        ]
+
+    def _about_thresholds(self) -> list[str]:
+        """Say in how many images a few pixels decide the threshold that is found in each."""
+        few = sum(found.n_few_pixels for found in self._lacking.values())
+        total = sum(found.n_images for found in self._lacking.values())
+        told = (
+            f"In {few} of {count(total, 'image')} a few pixels decide the threshold, which is "
+            "found in each: give it as a number, or remove these pixels, if they are hot pixels "
+            "or dirt. The column reason says which images."
+        )
+        return [told] if few else []
 
     def _about_labels(self) -> list[str]:
         """Say that labels are a mask, or no objects."""
