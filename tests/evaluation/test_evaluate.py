@@ -385,6 +385,26 @@ def test_the_wells_that_names_tell_are_counted(model, honest, data, fast, seed):
     assert {row["n_before"] for row in alone.effects if row["effect"] == "translated"} == {N}
 
 
+def test_images_of_one_name_are_of_the_wells_of_their_conditions(model, honest, data, fast):
+    wells = {"control": 3, "scattered": 8}
+    groups = {}
+    for letter, condition in zip("BE", data.conditions, strict=True):
+        groups[condition.name] = [
+            replace(
+                image, name=f"img{i}", part_of=f"well {letter}{2 + i % wells[condition.name]:02d}"
+            )
+            for i, image in enumerate(condition.images)
+        ]
+    m = evaluate(
+        model(honest), Experiment.from_images(groups), TRANSLATION, CONFIG, "golgi"
+    ).metrics
+    rows = {row["effect"]: row for row in m.effects if row["measurement"] == m.measurement}
+    assert (rows["real"]["n_before"], rows["real"]["n_after"]) == (3, 8)
+    assert rows["translated"]["n_before"] == m.controls.null.n_before == 3
+    values = m.structure.measures[0].values
+    assert (len(values["source"]), len(values["target"])) == (3, 8)
+
+
 def test_four_wells_of_eight_that_were_not_trained_on_are_enough(model, honest, data, fast):
     named = renamed(data, {"control": 8, "scattered": 8})
     trained = [image for image in named.images if int(image.name[1:3]) < 6]

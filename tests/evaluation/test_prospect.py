@@ -36,6 +36,15 @@ def test_wells_that_were_trained_on_tell_how_far_the_conditions_differ():
     assert "all images of a" in why_cannot_tell(real, translated=wells("B", 1))
 
 
+def test_images_of_one_name_are_of_other_wells_in_another_condition():
+    names = [f"img{i}" for i in range(12)]
+    own = {name: f"well B{1 + i // 2:02d}" for i, name in enumerate(names)}
+    for one, other in (("a", "b"), ("b", "a")):
+        parts = {one: dict.fromkeys(names, "well A01"), other: own}
+        said = why_cannot_tell({"a": names, "b": names}, parts=parts)
+        assert f"all images of {one} to judge with come from one well" in said
+
+
 def test_a_training_holds_out_as_many_wells_as_a_verdict_needs():
     def said(n: int) -> str:
         return why_cannot_tell({"a": wells("B", n), "b": wells("C", n)})

@@ -34,6 +34,15 @@ def named(*names: str) -> dict[str, str | None]:
             ),
         ),
         (
+            {"a": "well B02", "b": "well B02"},
+            {"a": "well C02", "b": "well C03"},
+            None,
+            (
+                "3 wells: B02, C02, C03 (1 of untreated, 2 of treated). From one well of a "
+                "condition there is no p-value."
+            ),
+        ),
+        (
             named("B02_f1", "B02_f2"),
             named("C02_f1", "C02_f2"),
             "image",

@@ -24,7 +24,7 @@ from napari_phenldiff.evaluation.features import extract_features
 from napari_phenldiff.evaluation.wording import ONE_WELL
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
-from napari_phenldiff.images.wells import Wells, well_of
+from napari_phenldiff.images.wells import Wells, well_of_image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +59,8 @@ def compare_appearance(
     for name, images in sets.items():
         cut, names = cut_tiles(images, side)
         tiles[name] = np.stack([scaling.apply(tile) for tile in cut])
-        groups[name] = [well_of(image, wells) for image in names]
+        of = {image.name: well_of_image(image, wells) for image in images}
+        groups[name] = [of[image] for image in names]
     if any(len(set(groups[name])) < 2 for name in ("source", "target")):
         notes.append(
             f"{ONE_WELL}: the classifier and the floor of the distances share their images out "

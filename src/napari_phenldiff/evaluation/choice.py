@@ -13,7 +13,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.naming import count, some_of
-from napari_phenldiff.images.wells import Wells, well_of
+from napari_phenldiff.images.wells import Wells, well_of_image
 from napari_phenldiff.measurement.statistics.units import units_of_images
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.settings import in_message
@@ -238,7 +238,7 @@ def trained_wells(training: Callable[[], Experiment], wells: Wells | None) -> se
     try:
         images = training().images
         found = wells if wells is not None else units_of_images(images).wells
-        return {well_of(image.name, found) for image in images}
+        return {well_of_image(image, found) for image in images}
     except InputError:
         return set()
 
@@ -250,7 +250,7 @@ def _evenly(images: Sequence[Image], wells: Wells | None, seed: int) -> list[Ima
     seen: dict[str, int] = {}
     turns = []
     for image in mixed:
-        well = well_of(image.name, wells) if wells else ""
+        well = well_of_image(image, wells) if wells else ""
         turns.append(seen.get(well, 0) if wells else 0)
         seen[well] = seen.get(well, 0) + 1
     return [mixed[i] for i in np.argsort(turns, kind="stable")]

@@ -15,7 +15,7 @@ import numpy as np
 from napari_phenldiff.evaluation.cycle import Translating
 from napari_phenldiff.evaluation.evidence import Effect
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.wells import Wells, well_of
+from napari_phenldiff.images.wells import Wells, well_of_image
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.statistics.compare import compare
 from napari_phenldiff.runs.config import TranslationConfig
@@ -54,16 +54,16 @@ class Measured:
     def change(self, before: Sequence[Image], after: Sequence[Image]) -> Effect:
         """Compare the same images before and after."""
         values = self.values(before), self.values(after)
-        a, b = self.by_well([image.name for image in before], *values)
+        a, b = self.by_well(before, *values)
         return paired_effect(a, b)
 
     def by_well(
-        self, names: Sequence[str], before: np.ndarray, after: np.ndarray
+        self, images: Sequence[Image], before: np.ndarray, after: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Give one value per well: medians over images that are known before and after."""
         if self.wells is None:
             return before, after
-        wells = np.array([well_of(name, self.wells) for name in names])
+        wells = np.array([well_of_image(image, self.wells) for image in images])
         known = np.isfinite(before) & np.isfinite(after)
         pairs = [
             (np.median(before[known & (wells == well)]), np.median(after[known & (wells == well)]))

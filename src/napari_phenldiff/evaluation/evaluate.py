@@ -41,7 +41,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.naming import count, some_of
-from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of
+from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of_image
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.statistics.effects import effects
@@ -322,9 +322,7 @@ def evaluate(
         table.loc[row & (table["note"] == ""), "note"] = recovered.reason
     # The images to be translated are the first of the real ones.
     real = measurement.values(names["source"])[: len(sources)]
-    null_effect = paired_effect(
-        *measured.by_well([i.name for i in sources], real, measurement.values(names["null"]))
-    )
+    null_effect = paired_effect(*measured.by_well(sources, real, measurement.values(names["null"])))
     false: dict[str, tuple[Effect, ...]] = {}
     for kind, given in (("shuffled", shuffled), ("half_split", half_split)):
         found = []
@@ -453,9 +451,16 @@ def evaluate(
 
 
 def _named(made: Sequence[Image], sources: Sequence[Image]) -> list[Image]:
-    """Give what was made the names and the pixel size of its sources."""
+    """Give what was made the names, the pixel size and the wells of its sources."""
     return [
-        replace(image, name=source.name, pixel_size=source.pixel_size, path=None)
+        replace(
+            image,
+            name=source.name,
+            pixel_size=source.pixel_size,
+            path=None,
+            part_of=source.part_of,
+            site=source.site,
+        )
         for image, source in zip(made, sources, strict=True)
     ]
 
@@ -508,7 +513,7 @@ def _warn_about_wells(
     known = trained_wells(model.training, pattern)
     assert not isinstance(units.wells, str)
     used = {
-        well_of(image.name, units.wells) for image in (*chosen.real_source, *chosen.real_target)
+        well_of_image(image, units.wells) for image in (*chosen.real_source, *chosen.real_target)
     }
     if known & used:
         notes.append(

@@ -16,7 +16,7 @@ from napari_phenldiff.evaluation.evidence import Cells, Effect
 from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.stains import nuclei_channel
-from napari_phenldiff.images.wells import Wells, well_of
+from napari_phenldiff.images.wells import Wells, well_of_image
 from napari_phenldiff.settings import in_message
 
 if TYPE_CHECKING:
@@ -396,7 +396,7 @@ def count_cells(
     real = []
     for images in (chosen.real_source, chosen.real_target):
         numbers = np.array([nuclei_in(image, channel, thresholds).max() for image in images], float)
-        names = np.array([well_of(image.name, wells) for image in images])
+        names = np.array([well_of_image(image, wells) for image in images])
         groups = range(len(images)) if wells is None else dict.fromkeys(names)
         index = np.arange(len(images)) if wells is None else names
         real.append(np.array([numbers[index == group].mean() for group in groups]))

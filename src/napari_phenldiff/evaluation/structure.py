@@ -21,7 +21,7 @@ from napari_phenldiff.evaluation.choice import Chosen
 from napari_phenldiff.evaluation.classifier import share_out
 from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.wells import Wells, well_of
+from napari_phenldiff.images.wells import Wells, well_of_image
 from napari_phenldiff.measurement.statistics.compare import compare, holm, recovery
 from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delta_interval
 from napari_phenldiff.measurement.structure import (
@@ -363,8 +363,8 @@ def structure_and_layout(
             chosen.real_target,
             reconstructed,
             translated,
-            [well_of(image.name, wells) for image in chosen.real_source],
-            [well_of(image.name, wells) for image in chosen.real_target],
+            [well_of_image(image, wells) for image in chosen.real_source],
+            [well_of_image(image, wells) for image in chosen.real_target],
             keep,
             seed=seed,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
@@ -14,8 +15,11 @@ _WELL = re.compile(r"(?<![A-Za-z0-9])([A-P])(0{0,2}[1-9]|0?1[0-9]|0?2[0-4])(?![A
 
 EACH_IMAGE = "image"
 """In place of wells: each image counts."""
-Wells = str | Mapping[str, str]
-"""What names the well of an image: a pattern, or the wells by the names of the images."""
+Named = str | tuple[str, str | None]
+"""An image: its name, or its name with what it is a part of, where the name is not enough."""
+Wells = str | Mapping[str, str] | Mapping[Named, str]
+"""What names the well of an image: a pattern, or the wells by the names of the images, with what
+they are parts of where images of several conditions have the same name."""
 
 
 def wells_in(names: Sequence[str]) -> list[str] | None:
@@ -95,7 +99,7 @@ def check_wells(names: Iterable[str], pattern: str) -> None:
             )
 
 
-def well_of(name: str, wells: Wells | None) -> str:
+def well_of(name: str, wells: Wells | None, part_of: str | None = None) -> str:
     """Return the well of an image; where it is not known, its name.
 
     Parameters
@@ -105,11 +109,27 @@ def well_of(name: str, wells: Wells | None) -> str:
     wells : str or mapping of str to str or None
         Pattern that finds it in the name (``"image"``: each image is one), or the well of each
         name.
+    part_of : str, optional
+        What the image is a part of, if something tells: images of two conditions may have the same
+        name, and be of other wells.
     """
     if isinstance(wells, Mapping):
-        return wells.get(name, name)
+        return wells_by(wells, name, part_of) or name
     pattern = None if wells == EACH_IMAGE else wells
     found = None if pattern is None else re.search(pattern, name)
     if found is None:
         return name
     return "".join(part or "" for part in found.groups()) or found.group()
+
+
+def well_of_image(image: Image, wells: Wells | None) -> str:
+    """Return the well of an image, as `well_of` does of its name and of what it is a part of."""
+    return well_of(image.name, wells, image.part_of)
+
+
+def wells_by(
+    wells: Mapping[str, str] | Mapping[Named, str], name: str, part_of: str | None
+) -> str | None:
+    """Look up the well of an image; None where it is not known."""
+    by: Mapping[Any, str] = wells
+    return by.get((name, part_of), by.get(name))

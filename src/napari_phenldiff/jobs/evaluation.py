@@ -256,7 +256,7 @@ def _prospect(run: Run, experiment: Experiment, config: EvaluationConfig) -> str
     return why_cannot_tell(
         {name: [image.name for image in group] for name, group in real.items()},
         config.wells,
-        {image.name: image.part_of for image in experiment.images if image.part_of is not None},
+        {name: {i.name: i.part_of for i in group} for name, group in real.items()},
         translated=[image.name for image in chosen.sources],
     )
 

@@ -300,11 +300,13 @@ def _about_judging(experiment: Experiment, training: Experiment) -> tuple[str, .
         which = " and ".join(few)
         number = "No image" if not any(left[name] for name in few) else "Only one image"
         return (f"{number} of {which} stays to evaluate with: {advice}), or give others then",)
-    parts = {image.name: image.part_of for image in experiment.images if image.part_of is not None}
     pair = experiment.conditions[:2]
     why = why_cannot_tell(
         {condition.name: [image.name for image in condition.images] for condition in pair},
-        parts=parts,
+        parts={
+            condition.name: {image.name: image.part_of for image in condition.images}
+            for condition in pair
+        },
         translated=left[pair[0].name],
     )
     if not why:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import count
@@ -10,8 +10,7 @@ from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of
 from napari_phenldiff.measurement.statistics.units import (
     UNNAMED,
     Units,
-    each_image,
-    units_of_names,
+    units_of_named,
 )
 
 _MOST_NAMED = 8
@@ -37,7 +36,7 @@ def wells_in_words(conditions: Mapping[str, Images], wells: str | None) -> str:
     str
         Empty without images; what is wrong with a pattern.
     """
-    images = {name: part for group in conditions.values() for name, part in group.items()}
+    images = [one for group in conditions.values() for one in group.items()]
     if not images:
         return ""
     try:
@@ -46,7 +45,7 @@ def wells_in_words(conditions: Mapping[str, Images], wells: str | None) -> str:
         return str(error)
     found: dict[str, list[str]] = {}
     for condition, group in conditions.items():
-        named = (units.wells[name] if isinstance(units.wells, Mapping) else name for name in group)
+        named = (well_of(name, units.wells, part) for name, part in group.items())
         found[condition] = sorted(set(map(_plain, named)))
     each = ", ".join(f"{len(names)} of {condition}" for condition, names in found.items())
     if units.counted == "images":
@@ -67,14 +66,12 @@ def wells_in_words(conditions: Mapping[str, Images], wells: str | None) -> str:
     return text
 
 
-def _units(images: Images, wells: str | None) -> Units:
-    parts = {name: part for name, part in images.items() if part is not None}
-    if wells is None:
-        return units_of_names(images, parts)
-    if wells == EACH_IMAGE:
-        return each_image(images, parts)
-    check_wells(images, wells)
-    return Units({name: well_of(name, wells) for name in images}, "wells")
+def _units(images: Sequence[tuple[str, str | None]], wells: str | None) -> Units:
+    if wells is None or wells == EACH_IMAGE:
+        return units_of_named(images, each=wells is not None)
+    names = [name for name, _ in images]
+    check_wells(names, wells)
+    return Units({name: well_of(name, wells) for name in names}, "wells")
 
 
 def _plain(name: str) -> str:

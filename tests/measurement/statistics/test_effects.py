@@ -9,7 +9,12 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
 from napari_phenldiff.measurement.statistics.compare import compare, holm, recovery
 from napari_phenldiff.measurement.statistics.effects import effects, result_columns
-from napari_phenldiff.measurement.statistics.units import matched, unit_values, wells_by_pattern
+from napari_phenldiff.measurement.statistics.units import (
+    matched,
+    unit_values,
+    units_of,
+    wells_by_pattern,
+)
 from napari_phenldiff.measurement.tables.measurement import Measurement, image_table
 
 GROUPS = {"source": "a", "target": "b", "reconstructed": "ra", "translated": "tb"}
@@ -175,6 +180,34 @@ def test_images_of_one_well_have_no_p_value_but_a_sentence(measurement, lonely):
     assert made["recovery"] == pytest.approx(0.7, abs=0.1)
     assert np.isnan(made["recovery_low"])
     assert "one well" in made["note"]
+
+
+@pytest.mark.parametrize("lonely", ["a", "b"])
+def test_images_of_one_name_are_of_the_well_of_their_own_condition(measurement, lonely):
+    images = measurement.images
+    images = images.assign(image=[f"img{i}" for i in images.groupby("condition").cumcount()])
+    other = "b" if lonely == "a" else "a"
+    of = {"a": "a", "ra": "a", "tb": "a", "b": "b"}
+    images["part_of"] = [
+        "well A01" if of[condition] == lonely else f"well B{1 + int(image[3:]) // 2:02d}"
+        for condition, image in zip(images["condition"], images["image"], strict=True)
+    ]
+    told = replace(measurement, images=images)
+    n = {lonely: 1, other: 6}
+    table = effects(told, **GROUPS)
+    real, made = (table[table["effect"] == name].iloc[0] for name in ("real", "translated"))
+    assert (real["counted"], real["n_before"], real["n_after"]) == ("wells", n["a"], n["b"])
+    assert f"All 12 images of {lonely} come from one well (A01)" in real["note"]
+    assert np.isnan(real["p_value"])
+    assert made["n_before"] == n["a"]
+    # Of the same fields, those after are of the wells of those before.
+    paired = effects(told, source="a", target="b", paired=True).iloc[0]
+    assert (paired["n_before"], paired["n_after"]) == (n["a"], n["a"])
+    # Where those that were made name no well, and those of their names are of several.
+    images.loc[images["condition"].isin(["ra", "tb"]), "part_of"] = None
+    lost = effects(told, **GROUPS)
+    assert lost[lost["effect"] == "translated"]["p_value"].isna().all()
+    assert units_of(told).caution.startswith('Images of several wells are called "img0"')
 
 
 def test_one_image_of_several_that_could_be_measured_is_not_called_the_only_one(measurement):

@@ -23,7 +23,7 @@ from napari_phenldiff.measurement.statistics.effects import Groups, Tested, comp
 from napari_phenldiff.measurement.statistics.units import (
     Summary,
     Units,
-    matched,
+    before_and_after,
     unit_values,
     units_of,
 )
@@ -246,9 +246,8 @@ def paired_values(
 
     column = column or measurement.main_column
     tested, shown = _compared(measurement, before, after, made, column, wells, "median", seed)
-    first, second = matched(
-        *(unit_values(measurement, name, column, wells=shown.wells) for name in (before, after)),
-        by_place=made,
+    first, second = before_and_after(
+        measurement, before, after, column, wells=shown.wells, by_place=made
     )
     a, b = first.to_numpy(np.float64), second.to_numpy(np.float64)
     pairs = pd.DataFrame(

@@ -27,7 +27,7 @@ from napari_phenldiff.measurement.statistics.units import (
     UNNAMED,
     Summary,
     Units,
-    matched,
+    before_and_after,
     unit_values,
     units_of,
 )
@@ -407,12 +407,21 @@ def _tested(
 def _values(
     measurement: Measurement, groups: Groups, column: str, units: Units, summary: Summary
 ) -> tuple[np.ndarray, np.ndarray]:
-    before, after = (
-        unit_values(measurement, name, column, wells=units.wells, summary=summary)
-        for name in (groups.before, groups.after)
-    )
+    names = groups.before, groups.after
     if groups.paired:
-        before, after = matched(before, after, by_place=groups.by_place)
+        before, after = before_and_after(
+            measurement,
+            *names,
+            column,
+            wells=units.wells,
+            summary=summary,
+            by_place=groups.by_place,
+        )
+    else:
+        before, after = (
+            unit_values(measurement, name, column, wells=units.wells, summary=summary)
+            for name in names
+        )
     return before.to_numpy(np.float64), after.to_numpy(np.float64)
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.places import Place, place_of
-from napari_phenldiff.images.wells import EACH_IMAGE, Wells, check_wells, well_of
+from napari_phenldiff.images.wells import EACH_IMAGE, Named, Wells, check_wells, well_of, wells_by
 from napari_phenldiff.measurement.tables.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -34,6 +34,15 @@ UNNAMED = "the same"
 Those of one condition count as one; it is not that of another condition.
 """
 
+_CAUTION = (
+    "Each image is counted, as asked, though their names tell {0}: images of one {1} are less "
+    "independent than that, and p-values and intervals too good."
+)
+_LOST = (
+    "Images of several {1}s are called {0}, and nothing tells of which of them those are that "
+    "name no {1} themselves, so these count as one {1}: name the {1} of each in a table."
+)
+
 _LONE, _PADDED = re.compile(r"[tz]\d+", re.I), re.compile(r"[tz]0\d+", re.I)
 
 
@@ -44,12 +53,13 @@ class Units:
     Attributes
     ----------
     wells : str or mapping of str to str or None
-        Column that names what is counted, or its name for each image's name; None where each image
-        is counted.
+        Column that names what is counted, or its name for each image's name, see `well_of`; None
+        where each image is counted.
     counted : {"wells", "fields", "stacks", "images"}
         What that is.
     caution : str
-        A sentence where images are counted although wells or fields are known; else empty.
+        A sentence where images are counted although wells or fields are known, or it is not known
+        of which wells some are; else empty.
     """
 
     wells: Wells | None = None
@@ -77,13 +87,7 @@ def units_of(measurement: Measurement, wells: Wells | Units | None = None) -> Un
         return wells
     if wells is not None and wells != EACH_IMAGE:
         return Units(wells, "wells")
-    images = measurement.images
-    parts: dict[str, str] = {}
-    if "part_of" in images:
-        known = images[images["part_of"].notna()]
-        parts = dict(zip(known["image"].astype(str), known["part_of"].astype(str), strict=True))
-    names = images["image"].astype(str).unique()
-    return units_of_names(names, parts) if wells is None else each_image(names, parts)
+    return units_of_named(_named_in(measurement.images), each=wells is not None)
 
 
 def units_of_images(images: Iterable[Image], *, each: bool = False) -> Units:
@@ -93,12 +97,9 @@ def units_of_images(images: Iterable[Image], *, each: bool = False) -> Units:
     ----------
     images : iterable of Image
     each : bool
-        Whether each is counted, whatever the names tell, see `each_image`.
+        Whether each is counted, whatever the names tell, with a caution if that is more.
     """
-    images = list(images)
-    parts = {image.name: image.part_of for image in images if image.part_of is not None}
-    count_them = each_image if each else units_of_names
-    return count_them([image.name for image in images], parts)
+    return units_of_named([(image.name, image.part_of) for image in images], each=each)
 
 
 def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None) -> Units:
@@ -111,36 +112,62 @@ def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None)
         For images that are a part of something, a stack or what a table names, its name.
     """
     parts = parts or {}
-    names = list(dict.fromkeys(names))
-    # A letter and a digit that all names share ("A1" everywhere) do not name wells.
-    unsure = len({place_of(parts.get(name, name)).name for name in names}) > 1
-    places = {name: _place(name, parts.get(name), unsure) for name in names}
-    # Times and planes are counted with leading zeros; t1 to t12 may be treated images as well.
-    if not any(_PADDED.fullmatch(name) for name in names):
-        places |= {name: Place(name, "image") for name in names if _LONE.fullmatch(name)}
-    kinds = {place.kind for place in places.values()}
-    if kinds <= {"image"}:
-        return Units()
-    wells = {name: place.name or UNNAMED for name, place in places.items()}
-    kind = next(kind for kind in ("field", "stack", "well") if kind in kinds)
-    return Units(wells, f"{kind}s")
+    return units_of_named((name, parts.get(name)) for name in names)
 
 
-def each_image(names: Iterable[str], parts: Mapping[str, str] | None = None) -> Units:
-    """Count each image, with a caution if that is more than their names tell.
+def units_of_named(images: Iterable[tuple[str, str | None]], *, each: bool = False) -> Units:
+    """Say what is counted of images, by their names with what each is a part of.
 
     Parameters
     ----------
-    names, parts
-        As for `units_of_names`.
+    images : iterable of (str, str or None)
+        Those of several conditions may have the same name, and be parts of something else.
+    each : bool
+        Whether each is counted, whatever the names tell, with a caution if that is more.
     """
-    told = units_of_names(names, parts)
-    if not isinstance(told.wells, Mapping):
+    found = list(dict.fromkeys(images))
+    parts: dict[str, list[str]] = {}
+    for name, part in found:
+        if part is not None:
+            parts.setdefault(name, []).append(part)
+    # What says nothing itself is of the same well as what it was made of: that with its name.
+    alone = {name for name, part in found if part is None}
+    lost = sorted(name for name in alone if len(parts.get(name, ())) > 1)
+    known = [
+        (name, parts[name][0] if part is None and name in parts else part) for name, part in found
+    ]
+    # A letter and a digit that all names share ("A1" everywhere) do not name wells.
+    unsure = len({place_of(part or name).name for name, part in known}) > 1
+    places = {(name, part): _place(name, part, unsure) for name, part in known}
+    # Times and planes are counted with leading zeros; t1 to t12 may be treated images as well.
+    if not any(_PADDED.fullmatch(name) for name, _ in known):
+        places |= {one: Place(one[0], "image") for one in known if _LONE.fullmatch(one[0])}
+    kinds = {place.kind for place in places.values()}
+    if kinds <= {"image"}:
         return Units()
-    return Units(
-        caution=f"Each image is counted, as asked, though their names tell {told.counted}: images "
-        f"of one {told.one} are less independent than that, and p-values and intervals too good."
-    )
+    kind = next(kind for kind in ("field", "stack", "well") if kind in kinds)
+    if each:
+        return Units(caution=_CAUTION.format(f"{kind}s", kind))
+    wells: dict[Named, str] = {}
+    for (name, part), place in places.items():
+        several = len(parts.get(name, ())) > 1
+        wells[(name, part) if several else name] = place.name or UNNAMED
+    if not lost:
+        return Units(wells, f"{kind}s")
+    # Which of them it was made of nothing tells; more than one might be too many.
+    wells |= dict.fromkeys(lost, UNNAMED)
+    return Units(wells, f"{kind}s", _LOST.format(quoted(lost, limit=3), kind))
+
+
+def _named_in(images: pd.DataFrame) -> list[tuple[str, str | None]]:
+    """Name each row of a table of images, with what it is a part of."""
+    names = images["image"].astype(str)
+    if "part_of" not in images:
+        return [(name, None) for name in names]
+    parts = images["part_of"].astype(object).where(images["part_of"].notna(), None)
+    return [
+        (name, None if part is None else str(part)) for name, part in zip(names, parts, strict=True)
+    ]
 
 
 def _place(name: str, part_of: str | None, unsure: bool) -> Place:
@@ -198,7 +225,8 @@ def unit_values(
             )
         named = images[wells]
     else:
-        named = images["image"].map(wells)
+        found = [wells_by(wells, *one) for one in _named_in(images)]
+        named = pd.Series(found, index=images.index, dtype=object)
     if named.isna().any():
         lost = images.loc[named.isna(), "image"].iloc[0]
         raise InputError(f'Image "{lost}" of {condition} has no well: name one for each image.')
@@ -272,6 +300,45 @@ def matched(
         f"No image is there both before and after: {before.index[0]} and {after.index[0]}, for "
         "example, have different names."
     )
+
+
+def before_and_after(
+    measurement: Measurement,
+    before: str,
+    after: str,
+    column: str | None = None,
+    *,
+    wells: Wells | None = None,
+    summary: Summary = "median",
+    by_place: bool = False,
+) -> tuple[pd.Series, pd.Series]:
+    """Give the values of images, or wells, before and after, in the same order.
+
+    Parameters
+    ----------
+    measurement, column, wells, summary
+        As for `unit_values`.
+    before, after : str
+        Conditions. An image of the same name after shows the same place as before, so it counts
+        for the same well, even if that is called something else after.
+    by_place : bool
+        As for `matched`.
+
+    Raises
+    ------
+    InputError
+        As `unit_values` and `matched` do.
+    """
+    first = unit_values(measurement, before, column, wells=wells, summary=summary)
+    if isinstance(wells, Mapping):
+        images = measurement.images
+        rows = {name: images[images["condition"] == name] for name in (before, after)}
+        same = {one[0]: wells_by(wells, *one) for one in _named_in(rows[before])}
+        again = {one: same[one[0]] for one in _named_in(rows[after]) if one[0] in same}
+        by: dict[Any, Any] = {**wells, **again}
+        wells = by
+    second = unit_values(measurement, after, column, wells=wells, summary=summary)
+    return matched(first, second, by_place=by_place)
 
 
 def known(values: pd.Series) -> np.ndarray:

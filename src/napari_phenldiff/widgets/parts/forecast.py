@@ -128,10 +128,8 @@ def _about_judging(request: TrainingRequest) -> list[str]:
     pair = request.conditions[:2]
     if len(pair) < 2 or request.folder is not None:
         return []
-    images = [choice.images() for choice in pair]
-    parts = {name: part for group in images for name, part in group.items() if part is not None}
-    names = {choice.name: list(group) for choice, group in zip(pair, images, strict=True)}
-    if len(names) < 2 or not all(names.values()):
+    images = {choice.name: choice.images() for choice in pair}
+    if len(images) < 2 or not all(images.values()):
         return []
-    why = why_cannot_tell(names, parts=parts)
+    why = why_cannot_tell(images, parts=images)
     return [f"With these images: {why}"] if why else []
