@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.evaluation.choice import trained_wells
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.tiff import write_tiff
+from napari_phenldiff.images.wells import well_of_image
+from napari_phenldiff.measurement.statistics.units import units_of_images
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Failed, Finished, Loading, Step
 from napari_phenldiff.runs.folder import Run, is_run
@@ -184,6 +188,38 @@ def test_images_without_a_file_are_written_into_the_run(tmp_path: Path, experime
     for ours, theirs in zip(again.images, in_memory.images, strict=True):
         assert ours.name == theirs.name
         np.testing.assert_array_equal(ours.data, theirs.data)
+
+
+def test_wells_that_nothing_but_a_table_names_are_known_again(tmp_path, experiment, config):
+    told = Experiment.from_images(
+        {
+            condition.name: [
+                replace(
+                    image,
+                    # Of one condition files of their own, of the other images in the run.
+                    path=None if condition.name == "treated" else image.path,
+                    part_of=site.part_of,
+                    site=site,
+                )
+                for i, image in enumerate(condition.images)
+                for site in [Site("one", f"{condition.name[0].upper()}0{1 + i % 2}", str(i))]
+            ]
+            for condition in experiment.conditions
+        }
+    )
+    scaling = IntensityScaling.fit(told.images)
+    made = Run.from_experiment(tmp_path / "run", config, experiment=told, scaling=scaling)
+    again = Run.open(made.path).load_experiment()
+    assert [(i.part_of, i.site) for i in again.images] == [(i.part_of, i.site) for i in told.images]
+    judged = {well_of_image(image, units_of_images(told.images).wells) for image in told.images}
+    assert trained_wells(Run.open(made.path).load_experiment, None) == judged
+    # Runs of earlier versions do not know; they can still be read.
+    where = made.path / "images.json"
+    records = json.loads(where.read_text())
+    for record in records["images"]:
+        del record["part_of"], record["site"]
+    where.write_text(json.dumps(records))
+    assert Run.open(made.path).load_experiment().digest() == told.digest()
 
 
 def test_planes_of_a_stack_are_found_again(tmp_path: Path, config):

@@ -5,7 +5,7 @@ that follows it (the widgets, a second terminal, another machine on the same dis
 
     RUN/
       config.json       configuration, intensity scaling, channel names, versions
-      images.json       the training images: condition, name, hash of the pixels, path
+      images.json       the training images: condition, name, hash of the pixels, path, and place
       images/           images that have no file of their own, written when the run was created
       events.jsonl      one event per line, appended during the training
       run.lock          present while a process trains

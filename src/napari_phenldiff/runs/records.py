@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.destinations import is_regular_file
@@ -20,6 +20,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image, as_storable, is_storable
 from napari_phenldiff.images.image_in_file import changed, in_files
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.tiff import read_tiff
 from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.config import Model, validated
@@ -40,6 +41,10 @@ class ImageRecord(BaseModel):
         Its file: absolute, or relative to the run folder.
     validation : bool
         Whether it is a validation image, which is not trained on.
+    part_of : str, optional
+        What it is one of several images of, as `Image` has it.
+    site : dict of str to str, optional
+        Its plate, well and field, as far as they are known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +54,24 @@ class ImageRecord(BaseModel):
     sha256: str
     path: str | None = None
     validation: bool = False
+    part_of: str | None = None
+    site: dict[str, str] | None = None
+
+    @model_serializer(mode="wrap")
+    def _only_known(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out places where none are known, as in runs of versions without them."""
+        unknown = {name for name in ("part_of", "site") if getattr(self, name) is None}
+        return {name: value for name, value in write(self).items() if name not in unknown}
+
+    def restored(self, image: Image, channel_names: tuple[str, ...]) -> Image:
+        """Give an image that was read from its file back what stood beside its pixels."""
+        return replace(
+            image,
+            name=self.name,
+            channel_names=channel_names,
+            part_of=self.part_of or image.part_of,
+            site=Site.told_by(self.site) or image.site,
+        )
 
 
 class BaseWeights(BaseModel):
@@ -145,6 +168,8 @@ def record_images(
                     sha256=image.sha256,
                     path=where,
                     validation=validation,
+                    part_of=image.part_of,
+                    site=None if image.site is None else image.site.columns() or None,
                 )
             )
     return records, stored
@@ -202,8 +227,8 @@ def read_experiment(
                     f"{path} has changed since this run was trained on it; put the old file back, "
                     "or start a new run."
                 )
-            rename = partial(replace, name=record.name, channel_names=channel_names)
-            found[record.condition, record.name] = changed(by_hash[record.sha256], rename)
+            restored = partial(record.restored, channel_names=channel_names)
+            found[record.condition, record.name] = changed(by_hash[record.sha256], restored)
     groups: dict[str, list[Image]] = {name: [] for name in conditions}
     for record in records:
         groups.setdefault(record.condition, []).append(found[record.condition, record.name])
