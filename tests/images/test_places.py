@@ -10,7 +10,8 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import stacks_of
 from napari_phenldiff.images.places import Place, place_of
 from napari_phenldiff.images.tiff import read_image, read_tiff, write_stack, write_tiff
-from napari_phenldiff.measurement.statistics.units import units_of_images
+from napari_phenldiff.images.wells import known_wells
+from napari_phenldiff.measurement.statistics.units import units_of_images, units_of_names
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,15 @@ from napari_phenldiff.measurement.statistics.units import units_of_images
         ("wellA01_2", "A01"),
         ("mouse_2_3", "mouse2"),
         ("dish3-004", "dish3"),
+        ("r02c03_f01", "r02c03"),
+        ("20240115_143037_A01_f0", "20240115 A01"),
+        ("20240115T143037_A01_f0", "20240115 A01"),
+        ("exp_20240115_A01_f0", "exp 20240115 A01"),
+        ("Scene1_A01", "A01"),
+        ("Acq12_A01", "A01"),
+        # A position, and a plate whose wells have fields.
+        ("Exp-Scene-2-P2-A1", "Exp A1"),
+        ("P2_A01_1", "P2 A01"),
     ],
 )
 def test_wells_are_read_as_microscopes_and_people_write_them(name, well):
@@ -60,6 +70,38 @@ def test_parts_of_a_field_belong_together(name, field):
 )  # fmt: skip
 def test_what_a_name_does_not_tell_is_not_guessed(name):
     assert place_of(name) == Place(name, "image")
+
+
+@pytest.mark.parametrize(
+    ("names", "wells"),
+    [
+        # Times, or numbers of files; but not the barcodes of plates.
+        ([f"1{'AB'.index(w)}{i:02d}37_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
+        ([f"{code}_A0{i}" for code in (1000231, 1000232) for i in range(1, 5)], 8),
+        ([f"{well}_{i}" for well in ("a01", "a02", "b01", "b02") for i in range(4)], 4),
+        # Channels, positions and fields; a gene; numbered images.
+        ([f"{a}{n:02d}_{i}" for a in "cp" for n in (1, 2) for i in range(2)], 0),
+        ([f"a20_{i}" for i in range(4)], 0),
+        (["cells_a01", "cells"], 0),
+    ],
+)
+def test_all_names_together_tell_how_wells_are_written(names, wells):
+    units = units_of_names(names)
+    assert len(set((units.wells or {}).values())) == wells
+    assert known_wells(Image(np.ones((1, 2, 2)), ("a",), None, n) for n in names) == (
+        list(units.wells.values()) if wells else None
+    )
+
+
+@pytest.mark.parametrize("stem", ["A01", "A01_1"])
+def test_equal_wells_of_plates_in_folders_are_different_wells(stem, image, tmp_path):
+    for condition in "ab":
+        for plate in ("P1", "P2", "P3"):
+            (tmp_path / condition / plate).mkdir(parents=True)
+            write_tiff(tmp_path / condition / plate / f"{stem}.tif", image)
+    units = units_of_images(Experiment.open(tmp_path)["a"].images)
+    assert units.counted == "wells"
+    assert len(set(units.wells.values())) == 3
 
 
 def test_a_letter_with_one_digit_may_be_a_channel():
@@ -119,7 +161,5 @@ def test_wells_that_a_table_names_are_counted(image, tmp_path, column):
 
 
 def test_a_lone_letter_with_a_number_is_a_time_if_it_is_written_so():
-    from napari_phenldiff.measurement.statistics.units import units_of_names
-
     assert units_of_names([f"t{i:02d}" for i in range(12)]).counted == "fields"
     assert units_of_names([f"{c}{i}" for c in "tu" for i in range(12)]).counted == "images"

@@ -12,7 +12,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.exports import NAMINGS, Named, Naming
 from napari_phenldiff.images.naming import count, file_safe, quoted
 from napari_phenldiff.images.peek import Peek
-from napari_phenldiff.images.places import NOWHERE, Site
+from napari_phenldiff.images.places import NOWHERE, Site, with_well_of
 from napari_phenldiff.images.sources import peek_file
 
 _Key = tuple[str, str | None]
@@ -220,7 +220,7 @@ def _single(
         one = None if named is None else named[index]
         plate = _plate(folders[file])
         site = NOWHERE if one is None else one.site
-        site = replace(site, plate=site.plate or plate)
+        site = with_well_of(replace(site, plate=site.plate or plate), file.stem)
         name = file.stem
         if folders[file]:
             name = file_safe("_".join([*folders[file], name]))
@@ -350,7 +350,7 @@ def _groups_of(
         name = file_safe("_".join(filter(None, [*inside, stem])) or _last(one.image) or root.name)
         # A folder of one image is no plate.
         plates = inside[:-1] if one.image.endswith("/") else inside
-        site = replace(one.site, plate=one.site.plate or _plate(plates))
+        site = with_well_of(replace(one.site, plate=one.site.plate or _plate(plates)), stem)
         names = tuple(channels) if channels != [""] else ()
         groups.append(FileGroup(name, grid, names, site, one.condition))
     return groups

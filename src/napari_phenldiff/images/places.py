@@ -8,8 +8,8 @@ ways that microscopes and people write them; what they do not tell is not guesse
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["well", "field", "stack", "image"]
@@ -19,7 +19,7 @@ _BETWEEN = re.compile(r"[\s_\-.,;+()\[\]/\\]+")
 # The ways of microscopes, the surest first. What is found is the well.
 _WELLS = (
     re.compile(r"(?<![a-z])well[ _-]?([a-p]{1,2}[ _-]?\d{1,3}|\d{1,4})(?!\d)", re.I),
-    re.compile(r"(?<![a-z0-9])(r\d{2}c\d{2})(?=f\d)", re.I),
+    re.compile(r"(?<![a-z0-9])(r\d{2}c\d{2})(?=[ _-]?f\d)", re.I),
     re.compile(r"(?<![A-Za-z0-9])(W\d{4,5})(?=F\d{4})"),
     re.compile(r"(?<![A-Za-z0-9])([A-P] ?- ?\d{1,2})(?= ?\()"),
     # With a second digit, before one without.
@@ -29,6 +29,15 @@ _WELLS = (
     re.compile(r"(?<![A-Za-z0-9])([CDFGHMP][1-9])(?=[\W_]|$)"),
 )
 _UNSURE = _WELLS[-1]
+# Only where all names of a set are of that kind, see `Habits`.
+_SMALL = re.compile(r"(?<![A-Za-z0-9])([a-p](?:0[1-9]|1\d|2[0-4]))(?=[\W_]|$)")
+_OTHERWISE = frozenset("cdfghimp")
+"""Small letters that stand before the number of a channel, a day, a field, a mouse and the like."""
+# When an image was taken: no part of a well's name, where the day may be.
+_DAY = re.compile(r"20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
+_TIME = re.compile(r"(?:[01]\d|2[0-3])\d{4}(?:\d{3})?")
+_LONG_NUMBER = re.compile(r"\d{6,}")
+_PLATE = re.compile(r"P\d{1,3}")
 # Parts of a field, and times, planes and channels of it.
 _PART = re.compile(
     r"([zt]\d+|tp\d+|(?:row|col|column)\d*|r\d+c\d+|(?:tile|crop|patch|cut|roi|window)s?\d*"
@@ -40,7 +49,8 @@ _COORDINATE = re.compile(r"[xy]-?\d+", re.I)
 _CHANNEL = re.compile(r"(?:w|wv|ch|channel)\d+", re.I)
 # Parts of a well; without a well, each field counts.
 _FIELD = re.compile(
-    r"(?:f|s|p|fld|fov|field|site|pos|position|xy|series|img|image|im|pic|scan|view|file)s?\d*"
+    r"(?:f|s|p|fld|fov|field|site|pos|position|xy|series|img|image|im|pic|scan|view|file"
+    r"|scene|acq|acquisition|snap|capture|shot)s?\d*"
     r"|\d{1,5}",
     re.I,
 )
@@ -50,6 +60,8 @@ _REPEAT = re.compile(
     r"|animal|donor|patient|fish|embryo|larva|worm)\d*[a-z]?",
     re.I,
 )
+_LEAST_NAMES, _NEARLY = 4, 0.9
+"""How many names, and which part of all, are different where a number counts images."""
 _CULTURE = re.compile(
     r"(rep|repl|replicate|dish|slide|coverslip|culture|mouse|animal|donor|patient|fish|embryo"
     r"|larva|worm)(\d*)[a-z]?",
@@ -119,7 +131,32 @@ class Place:
     kind: Kind
 
 
-def place_of(name: str, *, unsure: bool = True) -> Place:
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How the names of a set of images are written, which one of them alone does not tell.
+
+    Attributes
+    ----------
+    small : bool
+        Whether wells are written in small letters.
+    counters : frozenset of str
+        Long numbers before the well that are another in nearly every name: times, or counters.
+    """
+
+    small: bool = False
+    counters: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Habits:
+        """Look at the names of all images that are counted together."""
+        names = list(dict.fromkeys(names))
+        return cls(_in_small_letters(names), _counters(names))
+
+
+NO_HABITS = Habits()
+
+
+def place_of(name: str, *, unsure: bool = True, habits: Habits = NO_HABITS) -> Place:
     """Read from the name of an image which well or field it is of.
 
     Parameters
@@ -128,6 +165,8 @@ def place_of(name: str, *, unsure: bool = True) -> Place:
         Name of an image, without suffix.
     unsure : bool
         Whether a letter with one digit (C1, P3), which may be something else, is a well.
+    habits : Habits
+        Of the set that it is of.
 
     Returns
     -------
@@ -138,11 +177,14 @@ def place_of(name: str, *, unsure: bool = True) -> Place:
     for expression in _WELLS:
         found = None if expression is _UNSURE and not unsure else expression.search(name)
         if found is not None:
-            before, after = name[: found.start()], name[found.end() :]
-            kept = [t for t in _tokens(before) if not _PART.fullmatch(t) and not _is_field(t)]
-            kept.append(found.group(1))
-            kept += _repeats(_tokens(after))
-            return Place(" ".join(kept), "well")
+            after = _tokens(name[found.end() :])
+            kept = _before(_tokens(name[: found.start()]), after, habits)
+            return Place(" ".join([*kept, found.group(1), *_repeats(after)]), "well")
+    small = _SMALL.search(name) if habits.small else None
+    if small is not None:
+        after = _tokens(name[small.end() :])
+        kept = _before(_tokens(name[: small.start()]), after, habits)
+        return Place(" ".join([*kept, small.group(1).upper(), *_repeats(after)]), "well")
     tokens = _tokens(name)
     cultures = _repeats(tokens, _CULTURE)
     if cultures:
@@ -159,8 +201,58 @@ def well_named(name: str) -> str | None:
     return None
 
 
+def with_well_of(site: Site, stem: str) -> Site:
+    """Name the well of a file in a folder such as P1, which is a position in names of images.
+
+    Otherwise the equal wells of such plates would be one.
+    """
+    if site.plate is None or site.well is not None or not _PLATE.fullmatch(site.plate):
+        return site
+    place = place_of(stem, unsure=False)
+    return replace(site, well=place.name) if place.name == well_named(stem) else site
+
+
 def _tokens(text: str) -> list[str]:
     return [token for token in _BETWEEN.split(text) if token and token not in _SUFFIXES]
+
+
+def _before(tokens: list[str], after: list[str], habits: Habits) -> list[str]:
+    """Leave out what does not name a well's plate of what stands before the well."""
+    # P1 is a position, unless another token counts the fields.
+    if len(tokens) == 1 and _PLATE.fullmatch(tokens[0]) and any(map(_is_field, after)):
+        return tokens
+    kept: list[str] = []
+    for token in tokens:
+        timed = kept and _DAY.fullmatch(kept[-1]) and _TIME.fullmatch(token)
+        if timed or token in habits.counters or _PART.fullmatch(token) or _is_field(token):
+            continue
+        day, time = token[:8], token[8:].lstrip("Tt")
+        both = _DAY.fullmatch(day) and _TIME.fullmatch(time)
+        kept.append(day if both else token)
+    return kept
+
+
+def _in_small_letters(names: list[str]) -> bool:
+    """Whether each name has one well in small letters, and nothing else that it could be."""
+    if any(place_of(name).kind == "well" for name in names):
+        return False
+    found = [_SMALL.findall(name) for name in names]
+    if not found or not all(len(wells) == 1 for wells in found):
+        return False
+    wells = {one for (one,) in found}
+    return len(wells) > 1 and not {well[0] for well in wells} <= _OTHERWISE
+
+
+def _counters(names: list[str]) -> frozenset[str]:
+    """Find long numbers before wells that are another in nearly every name."""
+    by_place: dict[int, list[str]] = {}
+    for name in names:
+        found = next((m for e in _WELLS if (m := e.search(name)) is not None), None)
+        for k, token in enumerate(_tokens(name[: found.start()]) if found is not None else ()):
+            if _LONG_NUMBER.fullmatch(token):
+                by_place.setdefault(k, []).append(token)
+    least = max(_LEAST_NAMES, _NEARLY * len(names))
+    return frozenset().union(*(found for found in by_place.values() if len(set(found)) >= least))
 
 
 def _is_field(token: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.images.places import Site, place_of
+from napari_phenldiff.images.places import Habits, Site, place_of
 
 if TYPE_CHECKING:
     from napari_phenldiff.images.dataset import Dataset
@@ -153,10 +153,15 @@ def _places(images: Iterable[tuple[str, Site | None, str]]) -> tuple[int, int]:
     wells: set[tuple[str, str]] = set()
     plates: set[str] = set()
     all_known = True
-    for condition, site, name in images:
+    told = [
+        (condition, site, site.part_of if site is not None and site.part_of else name)
+        for condition, site, name in images
+    ]
+    habits = Habits.of(name for _, _, name in told)
+    for condition, site, name in told:
         if site is not None and site.plate is not None:
             plates.add(site.plate)
-        place = place_of(site.part_of if site is not None and site.part_of else name)
+        place = place_of(name, habits=habits)
         all_known = all_known and place.kind == "well"
         wells.add((condition, place.name))
     return len(wells) if all_known else 0, len(plates)

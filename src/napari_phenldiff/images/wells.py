@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.places import place_of
+from napari_phenldiff.images.places import Habits, place_of
 
 _WELL = re.compile(r"(?<![A-Za-z0-9])([A-P])(0{0,2}[1-9]|0?1[0-9]|0?2[0-4])(?![A-Za-z0-9])")
 """Row and column on a plate of up to 384 wells, such as B02 or B002."""
@@ -64,7 +64,9 @@ def wells_named(names: Iterable[str]) -> list[str] | None:
     list of str or None
         In their order; None if a name tells none.
     """
-    places = [place_of(name) for name in names]
+    names = list(names)
+    habits = Habits.of(names)
+    places = [place_of(name, habits=habits) for name in names]
     if not all(place.kind == "well" for place in places):
         return None
     return [place.name for place in places]

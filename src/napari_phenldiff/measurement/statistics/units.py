@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
-from napari_phenldiff.images.places import Place, place_of
+from napari_phenldiff.images.places import Habits, Place, place_of
 from napari_phenldiff.images.wells import EACH_IMAGE, Named, Wells, check_wells, well_of, wells_by
 from napari_phenldiff.measurement.tables.measurement import Measurement
 
@@ -137,8 +137,9 @@ def units_of_named(images: Iterable[tuple[str, str | None]], *, each: bool = Fal
         (name, parts[name][0] if part is None and name in parts else part) for name, part in found
     ]
     # A letter and a digit that all names share ("A1" everywhere) do not name wells.
-    unsure = len({place_of(part or name).name for name, part in known}) > 1
-    places = {(name, part): _place(name, part, unsure) for name, part in known}
+    habits = Habits.of(part or name for name, part in known)
+    unsure = len({place_of(part or name, habits=habits).name for name, part in known}) > 1
+    places = {(name, part): _place(name, part, unsure, habits) for name, part in known}
     # Times and planes are counted with leading zeros; t1 to t12 may be treated images as well.
     if not any(_PADDED.fullmatch(name) for name, _ in known):
         places |= {one: Place(one[0], "image") for one in known if _LONE.fullmatch(one[0])}
@@ -170,10 +171,10 @@ def _named_in(images: pd.DataFrame) -> list[tuple[str, str | None]]:
     ]
 
 
-def _place(name: str, part_of: str | None, unsure: bool) -> Place:
+def _place(name: str, part_of: str | None, unsure: bool, habits: Habits) -> Place:
     if part_of is None:
-        return place_of(name, unsure=unsure)
-    found = place_of(part_of, unsure=unsure)
+        return place_of(name, unsure=unsure, habits=habits)
+    found = place_of(part_of, unsure=unsure, habits=habits)
     return found if found.kind == "well" else Place(found.name, "stack")
 
 
