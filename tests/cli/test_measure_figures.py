@@ -117,6 +117,11 @@ def test_wells_in_the_names_are_counted_and_one_well_gives_no_p_value(discs, tmp
     assert set(table["n_before"]) == set(table["n_after"]) == {3}
     assert set(table["counted"]) == {"wells"}
 
+    code, out, _ = phenldiff(*command, "--wells", "image")
+    assert code == 0
+    assert "counted: images (6 and 6)" in out
+    assert "not images" not in out
+
     for i, path in enumerate(sorted(Path(discs[1]).iterdir())):
         path.rename(path.with_name(f"E04_y{i:03d}_x000.tif"))
     code, out, _ = phenldiff(*command, f"--figure=groups={tmp_path / 'groups.png'}")

@@ -14,10 +14,12 @@ from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.document import write_document
 from napari_phenldiff.evaluation.evaluate import Model, evaluate
 from napari_phenldiff.evaluation.schema import read_metrics
+from napari_phenldiff.evaluation.wording import cautions
 from napari_phenldiff.images.brightness import with_common_brightness
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.intensity import IntensityScaling
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.runs.config import TranslationConfig
 
@@ -403,6 +405,22 @@ def test_images_of_one_name_are_of_the_wells_of_their_conditions(model, honest, 
     assert rows["translated"]["n_before"] == m.controls.null.n_before == 3
     values = m.structure.measures[0].values
     assert (len(values["source"]), len(values["target"])) == (3, 8)
+
+
+def test_images_of_several_days_are_told_beside_the_verdict(model, honest, data, fast):
+    days = Experiment.from_images(
+        {
+            condition.name: [
+                replace(image, site=Site(plate=f"day {i % 3}"))
+                for i, image in enumerate(condition.images)
+            ]
+            for condition in data.conditions
+        }
+    )
+    m = evaluate(model(honest), days, TRANSLATION, CONFIG, "golgi").metrics
+    assert m.counted == "images"
+    (told,) = cautions(m)
+    assert 'they are of 3 plates or days ("day ' in told
 
 
 def test_four_wells_of_eight_that_were_not_trained_on_are_enough(model, honest, data, fast):

@@ -300,6 +300,8 @@ def evaluate(
         notes.append(not_exact)
     if config.wells is not None:
         units = units_of(measurement, wells_by_pattern(measurement, config.wells))
+    elif units.wells is None:
+        units = units_of(measurement)  # with a caution, if there are several plates
     table = effects(
         measurement,
         source=names["source"],
@@ -319,7 +321,7 @@ def evaluate(
         # The tables say no more than the verdict.
         row = (table["measurement"] == main) & (table["effect"] == "translated")
         table.loc[row, ["recovery", "recovery_low", "recovery_high"]] = np.nan
-        table.loc[row & (table["note"] == ""), "note"] = recovered.reason
+        table.loc[row & table["note"].isin(["", units.caution]), "note"] = recovered.reason
     # The images to be translated are the first of the real ones.
     real = measurement.values(names["source"])[: len(sources)]
     null_effect = paired_effect(*measured.by_well(sources, real, measurement.values(names["null"])))
@@ -498,7 +500,8 @@ def _warn_about_wells(
             notes += [judged.caution] if judged.caution else []
         if pattern is None:
             notes.append(
-                f"{NO_WELLS}. Where several come from one well they are less independent than "
+                units.caution
+                or f"{NO_WELLS}. Where several come from one well they are less independent than "
                 "that, and p-values and intervals too good: name the wells with "
                 f"{in_message(EvaluationConfig, 'wells')}."
             )

@@ -203,9 +203,9 @@ def _tell_what_is_counted(
     from napari_phenldiff.measurement.statistics.effects import Groups, compare_in
 
     real = compare_in(measurement, Groups(names["source"], names["target"]), units=units)
-    if units.counted != "images":
-        n_each = f"{real.found.n_a} and {real.found.n_b}"
-        on_event(Noted(f"counted: {units.counted} ({n_each}), not images"))
+    n_each = f"{real.found.n_a} and {real.found.n_b}"
+    others = "" if units.counted == "images" else ", not images"
+    on_event(Noted(f"counted: {units.counted} ({n_each}){others}"))
     if units.caution:
         on_event(Warned(units.caution))
     if real.no_p_value:

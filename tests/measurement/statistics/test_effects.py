@@ -182,6 +182,25 @@ def test_images_of_one_well_have_no_p_value_but_a_sentence(measurement, lonely):
     assert "one well" in made["note"]
 
 
+def test_images_of_several_plates_or_days_carry_a_caution_if_no_well_is_known(measurement):
+    images = measurement.images
+    images = images.assign(image=[f"img {i}" for i in range(len(images))], plate="2024-01-15")
+    one = effects(replace(measurement, images=images), **GROUPS)
+    assert not one["note"].str.contains("plates or days").any()
+    number = images.groupby("condition").cumcount()
+    images.loc[number >= 6, "plate"] = "2024-01-22"
+    several = effects(replace(measurement, images=images), **GROUPS)
+    assert (several["counted"] == "images").all()
+    told = 'of 2 plates or days ("2024-01-15", "2024-01-22"): images of one plate or day'
+    assert several[several["effect"] == "real"]["note"].str.contains(told, regex=False).all()
+    # One image of each is no less independent.
+    each = replace(measurement, images=images.assign(plate=[f"p{n}" for n in number]))
+    assert not effects(each, **GROUPS)["note"].str.contains("plates or days").any()
+    wells = images.assign(part_of=[f"well A{n:02d}" for n in number])
+    counted = effects(replace(measurement, images=wells), **GROUPS)
+    assert not counted["note"].str.contains("plates or days").any()
+
+
 @pytest.mark.parametrize("lonely", ["a", "b"])
 def test_images_of_one_name_are_of_the_well_of_their_own_condition(measurement, lonely):
     images = measurement.images

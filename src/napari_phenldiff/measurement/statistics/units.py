@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -37,6 +37,11 @@ Those of one condition count as one; it is not that of another condition.
 _CAUTION = (
     "Each image is counted, as asked, though their names tell {0}: images of one {1} are less "
     "independent than that, and p-values and intervals too good."
+)
+_PLATES = (
+    "Each image is counted, since the names of the images tell no wells, though they are of {0} "
+    "plates or days ({1}): images of one plate or day are less independent than that, and p-values "
+    "and intervals too good. If these are what was repeated, say that they are the wells."
 )
 _LOST = (
     "Images of several {1}s are called {0}, and nothing tells of which of them those are that "
@@ -87,7 +92,10 @@ def units_of(measurement: Measurement, wells: Wells | Units | None = None) -> Un
         return wells
     if wells is not None and wells != EACH_IMAGE:
         return Units(wells, "wells")
-    return units_of_named(_named_in(measurement.images), each=wells is not None)
+    units = units_of_named(_named_in(measurement.images), each=wells is not None)
+    if units.wells is None and wells is None:
+        return replace(units, caution=_about_plates(measurement.images))
+    return units
 
 
 def units_of_images(images: Iterable[Image], *, each: bool = False) -> Units:
@@ -158,6 +166,20 @@ def units_of_named(images: Iterable[tuple[str, str | None]], *, each: bool = Fal
     # Which of them it was made of nothing tells; more than one might be too many.
     wells |= dict.fromkeys(lost, UNNAMED)
     return Units(wells, f"{kind}s", _LOST.format(quoted(lost, limit=3), kind))
+
+
+def _about_plates(images: pd.DataFrame) -> str:
+    """Say that images are counted of which several are of one plate, or of one day; else nothing.
+
+    Where all are of one plate, it does not tell any of them apart.
+    """
+    if "plate" not in images:
+        return ""
+    known = images[images["plate"].notna()]
+    plates = [str(name) for name in known["plate"].unique()]
+    if len(plates) < 2 or not known.duplicated(["condition", "plate"]).any():
+        return ""
+    return _PLATES.format(len(plates), quoted(plates, limit=3))
 
 
 def _named_in(images: pd.DataFrame) -> list[tuple[str, str | None]]:
