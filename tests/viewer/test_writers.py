@@ -133,6 +133,19 @@ def test_measurements_are_a_table_with_its_settings_beside_it(tmp_path: Path):
     )
 
 
+def test_settings_are_not_replaced_where_the_table_cannot_be(tmp_path: Path, monkeypatch):
+    write_measurements(str(tmp_path / "t.csv"), [measured()])
+    before = (tmp_path / "t_settings.json").read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    with pytest.raises(OSError, match="No space"):
+        write_measurements(str(tmp_path / "t.csv"), [measured(thresholds={"area": 1})])
+    assert (tmp_path / "t_settings.json").read_bytes() == before
+
+
 def test_measurements_of_others_are_written_without_settings(tmp_path: Path):
     features = pd.DataFrame({"size": [0, 7]})
     layer = (np.zeros((4, 5), int), {"name": "cells", "features": features}, "labels")

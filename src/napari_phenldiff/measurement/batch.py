@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.channel_names import vary_by_file
+from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.sources import ImageSource, as_source
@@ -190,15 +191,23 @@ def measure_files(
             raise error
         outcome.check()
         path = Path(out)
+        cells_path = path.with_name(f"{path.stem}_cells{path.suffix}")
         written = [path.with_name(f"{path.stem}_settings.json")]
-        write_settings(written[0], profile, settings, known)
-        if chosen.cell_columns:
-            written.append(path.with_name(f"{path.stem}_cells{path.suffix}"))
-            names = renaming(column_names, cells.columns, channel, cells=True)
-            cells.write(written[-1], partial(cell_table, chosen), names)
+        for spool in (images, cells):
+            spool.flush()
+        # All are complete before the first has its name, so that the files are of one measurement
+        # whatever fails; the table has it last.
+        with ExitStack() as writing:
+            names = renaming(column_names, images.columns, channel)
+            temporary = writing.enter_context(write_atomic(path))
+            images.write(temporary, partial(image_table, chosen), names)
+            if chosen.cell_columns:
+                written.append(cells_path)
+                names = renaming(column_names, cells.columns, channel, cells=True)
+                temporary = writing.enter_context(write_atomic(cells_path))
+                cells.write(temporary, partial(cell_table, chosen), names)
+            write_settings(written[0], profile, settings, known)
         written.append(path)
-        names = renaming(column_names, images.columns, channel)
-        images.write(path, partial(image_table, chosen), names)
     return BatchResult(
         main_column=main_column,
         main_values={name: np.array(values, float) for name, values in main_values.items()},

@@ -160,14 +160,15 @@ def write_measurements(path: str, layers: list[LayerDataTuple]) -> list[str]:
             "The layers come from measurements with different settings: save them one at a time."
         )
     written = [str(target)]
-    if measurements:
-        profile, settings, thresholds = _made_with(measurements[0])
-        beside = target.with_name(f"{target.stem}_settings.json")
-        model = find_profile(profile).settings_type.model_validate(settings)
-        write_settings(beside, profile, model, thresholds)
-        written.append(str(beside))
     with write_atomic(target) as temporary:
         write_csv(pd.concat(tables, ignore_index=True), temporary)
+        # Both are complete before the first has its name.
+        if measurements:
+            profile, settings, thresholds = _made_with(measurements[0])
+            beside = target.with_name(f"{target.stem}_settings.json")
+            model = find_profile(profile).settings_type.model_validate(settings)
+            write_settings(beside, profile, model, thresholds)
+            written.append(str(beside))
     return written
 
 

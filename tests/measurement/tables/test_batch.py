@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import sys
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.simulate import simulate_pairs
 from napari_phenldiff.images.tiff import read_tiff, write_stack, write_tiff
+from napari_phenldiff.measurement import batch
 from napari_phenldiff.measurement.batch import measure_files
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import PROFILES, fitting
@@ -21,6 +25,7 @@ from napari_phenldiff.measurement.profiles.fitting import PixelPool, PixelSample
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
 from napari_phenldiff.measurement.segmentation.thresholds import ThresholdSettings
 from napari_phenldiff.runs.cluster import scheduler_workers
+from napari_phenldiff.runs.failures import explain
 from napari_phenldiff.runs.workers import Workers, in_order, local_workers
 
 
@@ -151,6 +156,41 @@ def test_wrong_input_is_told(fields, tmp_path):
         measure_files("area", fields, tmp_path / "t.csv", label_folder=tmp_path / "none")
     with pytest.raises(InputError, match="at least 1"), local_workers(0):
         pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fails", ["image_table", "cell_table", "write_settings"])
+def test_the_files_are_of_one_measurement_whatever_cannot_be_written(
+    fails, fields, tmp_path, monkeypatch
+):
+    files = {"untreated": fields["untreated"][:2]}
+    written = measure_files("translocation", files, tmp_path / "t.csv").written
+    before = bytes_of(written)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(batch, fails, full)
+    more = {"untreated": fields["untreated"][2:]}
+    with pytest.raises(OSError, match="No space") as caught:
+        measure_files("translocation", more, tmp_path / "t.csv")
+    assert bytes_of(written) == before
+    assert sorted(tmp_path.iterdir()) == sorted(written)
+    if fails != "write_settings":
+        cells = "_cells" if fails == "cell_table" else ""
+        assert caught.value.filename == str(tmp_path / f"t{cells}.csv")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a disk that is always full")
+def test_a_full_folder_for_temporary_files_is_told_before_a_table_is_begun(
+    fields, tmp_path, monkeypatch
+):
+    full = Path("/dev/full")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda mode, **how: full.open(mode))
+    with pytest.raises(OSError, match="No space") as caught:
+        measure_files("area", fields, tmp_path / "t.csv")
+    assert caught.value.filename == tempfile.gettempdir()
+    assert f"while writing {tempfile.gettempdir()}" in explain(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

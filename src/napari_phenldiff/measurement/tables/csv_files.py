@@ -7,13 +7,12 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
-
-from napari_phenldiff.images.files import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +52,9 @@ class Spool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        # What could not be written has been told, and nobody needs the rest.
+        with suppress(OSError):
+            self._file.close()
 
     @property
     def columns(self) -> list[str]:
@@ -71,7 +72,13 @@ class Spool:
                 value = value.tolist()
             plain[name] = value
         # Floats are written with all their digits.
-        self._file.write(json.dumps(plain) + "\n")
+        with _in_temporary_folder():
+            self._file.write(json.dumps(plain) + "\n")
+
+    def flush(self) -> None:
+        """Write what is still in memory, so that a full disk is told before a table is begun."""
+        with _in_temporary_folder():
+            self._file.flush()
 
     def write(
         self, path: Path, frame: Callable[[list[dict[str, Any]]], pd.DataFrame], rename: Any = None
@@ -81,17 +88,14 @@ class Spool:
         Parameters
         ----------
         path : pathlib.Path
-            A CSV; it is complete or absent.
+            A new CSV; `write_atomic` gives one that becomes complete or is removed.
         frame : callable
             Makes a table of some records.
         rename : callable or mapping, optional
             From the names of columns to those in the file.
         """
         names = self.columns
-        with (
-            write_atomic(path) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as out,
-        ):
+        with path.open("w", encoding="utf-8", newline="") as out:
             header = True
             for records in self._read():
                 table = frame(records).reindex(columns=names)
@@ -104,7 +108,8 @@ class Spool:
 
     def _read(self) -> Iterator[list[dict[str, Any]]]:
         """Read the records in their order; at least once, if none at all."""
-        self._file.seek(0)
+        with _in_temporary_folder():
+            self._file.seek(0)
         some: list[dict[str, Any]] = []
         some_read = False
         for line in self._file:
@@ -114,6 +119,17 @@ class Spool:
                 some, some_read = [], True
         if some or not some_read:
             yield some
+
+
+@contextmanager
+def _in_temporary_folder() -> Iterator[None]:
+    """Name the folder for temporary files in errors there; the file itself has no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = tempfile.gettempdir()
+        raise
 
 
 # What a spreadsheet takes for the beginning of a formula.

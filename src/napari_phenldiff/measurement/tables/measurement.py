@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,14 +128,16 @@ class Measurement:
         """
         path = Path(path)
         written = [path.with_name(f"{path.stem}_settings.json")]
-        write_settings(written[0], self.profile.name, self.settings, self.thresholds)
-        if self.cells is not None:
-            written.append(path.with_name(f"{path.stem}_cells{path.suffix}"))
-            with write_atomic(written[-1]) as temporary:
-                write_csv(self._renamed(self.cells, column_names), temporary)
-        written.append(path)
-        with write_atomic(path) as temporary:
+        # All are complete before the first has its name, as in `measure_files`.
+        with ExitStack() as writing:
+            temporary = writing.enter_context(write_atomic(path))
             write_csv(self._renamed(self.images, column_names), temporary)
+            if self.cells is not None:
+                written.append(path.with_name(f"{path.stem}_cells{path.suffix}"))
+                temporary = writing.enter_context(write_atomic(written[-1]))
+                write_csv(self._renamed(self.cells, column_names), temporary)
+            write_settings(written[0], self.profile.name, self.settings, self.thresholds)
+        written.append(path)
         return tuple(written)
 
     def _renamed(self, table: pd.DataFrame, column_names: ColumnNames) -> pd.DataFrame:
