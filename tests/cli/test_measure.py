@@ -346,3 +346,75 @@ def test_a_file_that_no_measurement_made_is_never_replaced(discs, tmp_path, phen
     assert code == 2
     assert f"{effects} exists" in said
     assert effects.read_text(encoding="utf-8") == "my own"
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (("--effects", "t.csv"), "as the table and again as the effects"),
+        (("--effects", "t_cells.csv"), "as the table of cells and again as the effects"),
+        (("--effects", "e.csv", "--figure", "groups=t_settings.json"), "is not KIND=FILE"),
+        (
+            ("--figure", "groups=f.png", "--figure", "effects=sub/../f.png"),
+            "as figure 1 (groups) and again as figure 2 (effects)",
+        ),
+        (("--effects", "e.tif"), "e.tif is called like an image"),
+        (("--out", "t.PNG"), "t.PNG is called like an image"),
+    ],
+)
+def test_outputs_that_are_one_file_are_refused(
+    discs, tmp_path, phenldiff, monkeypatch, capsys, what, told
+):
+    monkeypatch.chdir(tmp_path)
+    measured = ("measure", "area", discs, "--channel", "actin", "--out", "t.csv", *what)
+    measured += ("--source", "small", "--target", "large")
+    if "KIND" in told:  # by the parser
+        with pytest.raises(SystemExit, match="2"):
+            phenldiff(*measured)
+        said = capsys.readouterr().err
+    else:
+        code, _, said = phenldiff(*measured)
+        assert code == 2
+    assert told in said
+    assert [path.name for path in tmp_path.iterdir()] == ["discs"]
+
+
+def test_nothing_that_is_read_is_replaced(discs, tmp_path, phenldiff, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = tmp_path / "labels"
+    for path in discs.rglob("*.tif"):
+        mask = (disc(path.stem, 8).data[:1] > 100).astype(np.uint8)
+        write_tiff(labels / path.parent.name / path.name, Image(mask, ("labels",), None, path.stem))
+    shutil.copy(next(labels.rglob("*.tif")), labels / "mask.png")
+    images = pd.DataFrame({"condition": "small", "path": sorted(map(str, discs.rglob("*.tif")))})
+    images.loc[:2, "condition"] = "large"
+    # after a measurement its files may be replaced, and these look as if they were of one
+    common = ("--channel", "actin", "--source", "small", "--target", "large")
+    measured = ("measure", "area", discs, *common, "--out", "t.csv")
+    assert phenldiff(*measured, "--effects", "e.csv")[0] == 0
+    own = ("--settings", "t_settings.json", "--out", "t.csv")
+    assert phenldiff("measure", "area", discs, *own)[0] == 0
+    twice = ("--settings", "e.csv", "--effects", "e.csv")
+    images.to_csv("t.csv", index=False)
+    shutil.copy("t_settings.json", "e.csv")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    for given, read in (
+        (("measure", "area", "t.csv", *common, "--out", "t.csv"), "t.csv"),
+        (("measure", "area", "x=t.csv", *common, "--out", "t.csv"), "t.csv"),
+        ((*measured, "--labels", labels, "--figure", f"groups={labels / 'mask.png'}"), "mask.png"),
+        (
+            ("measure", "area", discs, *common[2:], *own[2:], *twice),
+            "e.csv",
+        ),
+    ):
+        code, _, said = phenldiff(*given)
+        assert code == 2, said
+        assert f"{read} is one of the files that are read; name another one for" in said
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_settings_that_are_of_no_measurement_are_not_replaced(discs, tmp_path, phenldiff):
+    (tmp_path / "t_settings.json").write_text("my own", encoding="utf-8")
+    code, _, said = phenldiff("measure", "area", discs, "--out", tmp_path / "t.csv")
+    assert (code, "t_settings.json exists" in said) == (2, True)
+    assert (tmp_path / "t_settings.json").read_text(encoding="utf-8") == "my own"

@@ -199,13 +199,20 @@ def add_exclude_border(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    from napari_phenldiff.jobs.comparison import check_comparison, compare_conditions
+    from napari_phenldiff.jobs.comparison import (
+        check_comparison,
+        check_inputs_stay,
+        check_outputs,
+        compare_conditions,
+    )
     from napari_phenldiff.jobs.measuring import measure_into
     from napari_phenldiff.measurement.profiles import find_profile
     from napari_phenldiff.measurement.profiles.channels import channels_in_words
     from napari_phenldiff.measurement.tables.measurement import read_settings
 
     find_profile(args.profile)
+    comparison = comparison_of(args)
+    check_outputs(comparison, args.out)
     thresholds: dict[str, float] | None = None
     if args.settings is None:
         settings = settings_from(args.profile, vars(args))
@@ -216,14 +223,18 @@ def run(args: argparse.Namespace) -> int:
         profile, settings, thresholds = read_settings(args.settings)
         if profile != args.profile:
             raise InputError(f"{args.settings} is for the profile {profile}, not {args.profile}.")
-    groups = find_groups(args.inputs, z=args.z, arrangement=options.arrangement(args))
+    arrangement = options.arrangement(args)
+    groups = find_groups(args.inputs, z=args.z, arrangement=arrangement)
+    # An input may be a table that lists images; it may have a name before it.
+    lists = [Path(text) for given in args.inputs for text in (given, given.partition("=")[2])]
+    lists += [arrangement.layout] if arrangement.layout is not None else []
+    check_inputs_stay(comparison, args.out, groups, args.settings, args.labels, lists)
     # Those of which the user says what they are come in that order; folders have none.
     named = [composed(name) for name in (args.source, args.target) if name is not None]
     first = [name for name in named if name in groups]
     groups = {name: groups[name] for name in dict.fromkeys((*first, *groups))}
     say(summary_of(groups))
     real = real_groups(groups)
-    comparison = comparison_of(args)
     roles = check_comparison(
         comparison,
         {role: getattr(args, role) for role in ROLES},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -119,6 +120,67 @@ def check_nothing_is_lost(path: str | os.PathLike[str], what: str) -> None:
             f"{path} exists, and nothing beside it tells that it is from an earlier measurement; "
             f"name a new file for {what}, so that this one is not lost."
         )
+
+
+def check_apart(written: Mapping[str, Path]) -> None:
+    """Refuse files to write of which one would take the place of another.
+
+    Parameters
+    ----------
+    written : mapping of str to pathlib.Path
+        By what they are, for example ``the table``, the files.
+
+    Raises
+    ------
+    InputError
+        If two are the same file.
+    """
+    seen: dict[object, str] = {}
+    for what, path in written.items():
+        places = [os.path.normcase(os.path.realpath(path)), _identity(path)]
+        for place in filter(None, places):
+            if place in seen:
+                raise InputError(
+                    f"{path} would be written as {seen[place]} and again as {what}; name another "
+                    "file for one of them."
+                )
+        seen.update(dict.fromkeys(places, what))
+
+
+def check_not_read(written: Mapping[str, Path], read: Iterable[Path]) -> None:
+    """Refuse files to write that are read as well, and would be lost.
+
+    Parameters
+    ----------
+    written : mapping of str to pathlib.Path
+        By what they are, for example ``the table``, the files.
+    read : iterable of pathlib.Path
+        Files that are read. It is not gone through if there is none of the files to write yet.
+
+    Raises
+    ------
+    InputError
+        If a file to write is one of them.
+    """
+    there = {_identity(path): (what, path) for what, path in written.items()}
+    there.pop(None, None)
+    for one in read if there else ():
+        found = there.get(_identity(one))
+        if found is not None:
+            what, path = found
+            raise InputError(
+                f"{path} is one of the files that are read; name another one for {what}, so that "
+                "it is not lost."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what all names of a file have in common, None if there is no file."""
+    with suppress(OSError, ValueError):
+        found = path.stat()
+        if not stat.S_ISDIR(found.st_mode):
+            return found.st_dev, found.st_ino
+    return None
 
 
 def _why_not_there(place: Path, error: OSError | ValueError) -> str | None:

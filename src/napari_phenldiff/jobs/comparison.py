@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.destinations import check_nothing_is_lost, check_output_file
+from napari_phenldiff.images.destinations import (
+    check_apart,
+    check_not_read,
+    check_nothing_is_lost,
+    check_output_file,
+)
+from napari_phenldiff.images.formats import READERS
+from napari_phenldiff.images.tiff import IMAGE_SUFFIXES
 from napari_phenldiff.jobs.inputs import ImageFiles
-from napari_phenldiff.jobs.measuring import is_measured
+from napari_phenldiff.jobs.measuring import SETTINGS, files_of, is_measured
 from napari_phenldiff.jobs.roles import find_roles
 from napari_phenldiff.jobs.telling import OnEvent, ignore
 from napari_phenldiff.measurement.figures.kinds import FigureKind, draw_comparison
@@ -24,6 +32,9 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.image import Image
     from napari_phenldiff.measurement.statistics.units import Units
     from napari_phenldiff.measurement.tables.measurement import Measurement
+
+_OF_IMAGES = {*IMAGE_SUFFIXES, *READERS, *(".png", ".jpg", ".jpeg", ".svg", ".pdf", ".zarr")}
+"""How names of images and figures end."""
 
 _SHOWN = 6
 """Images in a gallery."""
@@ -52,6 +63,76 @@ class ComparisonConfig:
     paired: bool = False
     wells: str | None = None
     theme: Literal["light", "dark"] = "light"
+
+
+def check_outputs(config: ComparisonConfig, table: Path) -> None:
+    """Refuse, before anything is read, files to write that could not all be what they are for.
+
+    Parameters
+    ----------
+    config : ComparisonConfig
+    table : pathlib.Path
+        The table to measure into.
+
+    Raises
+    ------
+    InputError
+        If two are the same file, or a table is called like an image.
+    """
+    for path in filter(None, (table, config.effects)):
+        if path.suffix.lower() in _OF_IMAGES:
+            raise InputError(
+                f"{path} is called like an image, and a table is to be written; name a .csv."
+            )
+    check_apart(_outputs(config, table))
+
+
+def check_inputs_stay(
+    config: ComparisonConfig,
+    table: Path,
+    groups: Mapping[str, ImageFiles],
+    settings: Path | None = None,
+    labels: Path | None = None,
+    more: Iterable[Path] = (),
+) -> None:
+    """Refuse, before anything is measured, to replace what is read.
+
+    Parameters
+    ----------
+    config : ComparisonConfig
+    table : pathlib.Path
+        The table to measure into.
+    groups : mapping of str to ImageFiles
+        What is measured.
+    settings : pathlib.Path, optional
+        Settings to measure with. Those of the table itself may be: they are written as they are.
+    labels : pathlib.Path, optional
+        Folder of labels to measure with.
+    more : iterable of pathlib.Path
+        Files that say which images there are.
+
+    Raises
+    ------
+    InputError
+        If a file to write is one of these.
+    """
+    written = _outputs(config, table)
+    images = chain.from_iterable(files.paths for files in groups.values())
+    masks = labels.rglob("*") if labels is not None else ()
+    read = chain(images, more, (path for path in masks if path.suffix.lower() in _OF_IMAGES))
+    check_not_read(written, read)
+    if settings is not None:
+        check_not_read({w: path for w, path in written.items() if w != SETTINGS}, [settings])
+
+
+def _outputs(config: ComparisonConfig, table: Path) -> dict[str, Path]:
+    """Return all files to write, by what they are."""
+    written = files_of(table)
+    if config.effects is not None:
+        written["the effects"] = config.effects
+    for number, (kind, path) in enumerate(config.figures, start=1):
+        written[f"figure {number} ({kind})"] = path
+    return written
 
 
 def check_comparison(

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
 
 AnyPath = str | os.PathLike[str]
+SETTINGS = "the settings"
+"""What `files_of` calls the settings beside a table."""
+
 Groups = AnyPath | Mapping[str, AnyPath | Iterable[Image]]
 
 
@@ -150,8 +153,8 @@ def measure_into(
     """
     check_output_file(out, f"_cells{out.suffix}", "_settings.json")
     if not is_measured(out):
-        for table in (out, out.with_name(f"{out.stem}_cells{out.suffix}")):
-            check_nothing_is_lost(table, "the table")
+        for file in files_of(out).values():
+            check_nothing_is_lost(file, "the table")
     total = sum(len(files.sources) for files in groups.values())
     with workers_at(workers, scheduler) as where:
         result = measure_files(
@@ -172,6 +175,15 @@ def measure_into(
     for text in (*left_out, *result.warnings):
         on_event(Warned(text))
     return result
+
+
+def files_of(table: Path) -> dict[str, Path]:
+    """Return, by what they are, the files that a measurement writes for a table."""
+    return {
+        "the table": table,
+        "the table of cells": table.with_name(f"{table.stem}_cells{table.suffix}"),
+        SETTINGS: table.with_name(f"{table.stem}_settings.json"),
+    }
 
 
 def is_measured(table: Path) -> bool:
