@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,7 @@ def test_the_version(capsys):
 def test_neither_help_nor_a_refusal_loads_the_heavy_libraries(tmp_path):
     code = """
 import sys
+from pathlib import Path
 from napari_phenldiff.cli import main
 args = (["--help"], ["train", "x", "--source", "a", "--target", "b", "--out", "y"],
         ["translate", "x", "y", "--out", "z"], ["train", "--resume", "x"])
@@ -177,3 +180,71 @@ def test_the_end_is_told(capsys):
     assert "Stopped after 3 steps." in text
     assert "Finished after 300 steps." in text
     assert "told by the command" not in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell that closes files")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        ">&-",
+        "<&- >&- 2>&-",
+        pytest.param(
+            ">/dev/full",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="a disk that is always full"),
+        ),
+    ],
+)
+def test_what_cannot_be_said_ends_no_command(data, tmp_path, how, unbuffered):
+    out = tmp_path / "t.csv"
+    done = shell(f'measure area "{data}" --channel marker --out "{out}" {how}', unbuffered)
+    assert done.returncode == 0, done.stderr
+    assert out.is_file()
+    told = "phenldiff: standard output cannot be written (No space left on device); the work goes"
+    assert done.stderr.splitlines() == ([f"{told} on"] if "full" in how else [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a disk that is always full")
+@pytest.mark.parametrize("how", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", ["measure area nowhere --out t.csv", "dance"])
+def test_what_cannot_be_complained_about_keeps_its_exit_code(how, command):
+    assert shell(f"{command} {how}").returncode == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a disk that is always full")
+def test_training_goes_on_in_a_daemon(data, tmp_path):
+    out = tmp_path / "run"
+    command = f'train "{data}" --source untreated --target treated --out "{out}" --steps 5'
+    script = Path(__file__).with_name("fake_diffusion.py")
+    done = shell(f"{command} --images-per-condition 3 <&- >&- 2>&-", program=f'"{script}"')
+    assert done.returncode == 0
+    assert (out / "config.json").is_file()
+
+
+def shell(
+    command: str, unbuffered: str = "", program: str = "-m napari_phenldiff"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        f'"{sys.executable}" {program} {command}',
+        shell=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+
+
+def test_a_terminal_that_is_gone_ends_no_training(monkeypatch):
+    class Gone:
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, *text: str) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        flush = write
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    monkeypatch.setattr("sys.stderr", Gone())
+    report(Loading("Loading"), Step(1, 4, 0.5, 90), Warned("beware"), Step(4, 4, 0.25, 0))
+    report(Finished(4))

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from napari_phenldiff import __version__
 from napari_phenldiff.cli import (
@@ -30,6 +33,7 @@ from napari_phenldiff.cli import (
     train,
     translate,
 )
+from napari_phenldiff.cli.progress import complain
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.jobs.interruption import Ended, end_cleanly_on_signals
 from napari_phenldiff.runs.failures import explain, is_expected
@@ -74,7 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code, see ``phenldiff --help``.
     """
+    _open_what_is_closed()
     _take_any_text()
+    try:
+        return _carry_out(argv)
+    finally:
+        _leave_nothing_unwritten()
+
+
+def _carry_out(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     args.given = list(sys.argv[1:] if argv is None else argv)
     if argv is None and args.command not in (images.run, measure.run, simulate.run):
@@ -85,19 +97,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.command(args))
     except InputError as error:
-        _complain(str(error))
+        complain(str(error))
         return 2
     except Ended as ended:
-        _complain(f"{ended}; what was complete before is kept")
+        complain(f"{ended}; what was complete before is kept")
         return ended.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return 130
     except Exception as error:
         if not is_expected(error):
-            traceback.print_exc()
-        _complain(explain(error))
+            with suppress(OSError, ValueError):
+                traceback.print_exc()
+        complain(explain(error))
         return 1
+
+
+def _open_what_is_closed() -> None:
+    """Open standard input, output and error where they are closed, as a daemon may leave them.
+
+    Otherwise the next files that are opened would take their places, and get what is said.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)  # for workers
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _leave_nothing_unwritten() -> None:
+    """Drop what could not be written: Python would try again, and end with a code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 def _take_any_text() -> None:
@@ -126,7 +169,3 @@ def _parser() -> argparse.ArgumentParser:
     ):
         module.add_parser(commands)
     return parser
-
-
-def _complain(message: str) -> None:
-    sys.stderr.write(f"phenldiff: {message}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -25,10 +26,33 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(line: str) -> None:
-    """Write a line to standard output, at once, if anybody is still reading it."""
-    with suppress(BrokenPipeError):
+    """Write a line to standard output, at once, if it can be written.
+
+    What nobody can read ends no computation: the reader may be gone, or the disk full.
+    """
+    try:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except (OSError, ValueError) as error:
+        _complain_once(f"standard output cannot be written ({_why(error)}); the work goes on")
+
+
+def complain(text: str) -> None:
+    """Write what is wrong to standard error, at once, if it can be written."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"phenldiff: {text}\n")
+        sys.stderr.flush()
+
+
+@lru_cache(maxsize=1)
+def _complain_once(text: str) -> None:
+    complain(text)
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def duration(seconds: float) -> str:
@@ -62,9 +86,7 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._close()
 
     def __call__(self, event: Event) -> None:
         """Show one event. Failures are left to whoever ends the command."""
@@ -83,37 +105,44 @@ class Reporter:
             case Progress(done, total, message, left, unit, part):
                 self._advance(unit, done, total, message, left, part)
             case Finished(step, stopped):
-                self.__exit__(None, None, None)
+                self._close()
                 how = "Stopped" if stopped else "Finished"
                 # What comes after the last step, such as trials of a guidance, is not counted.
                 what = "step" if self._trained else self._what
                 say(f"{how} after {count(step, what)}." if what else f"{how}.")
             case Failed():
-                self.__exit__(None, None, None)
+                self._close()
 
     def _write(self, line: str) -> None:
         if self._bar is None:
             say(line)
         else:
-            self._bar.write(line)
+            with suppress(OSError, ValueError):
+                self._bar.write(line)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            with suppress(OSError, ValueError):
+                self._bar.close()
+            self._bar = None
 
     def _advance(
         self, what: str, done: int, total: int, note: str, left: float | None, part: float = 0.0
     ) -> None:
-        if what != self._what and self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        if what != self._what:
+            self._close()
         self._what = what
         remaining = "" if left is None else f"{duration(left)} left"
         if sys.stdout.isatty():
-            if self._bar is None:
-                from tqdm import tqdm
+            with suppress(OSError, ValueError):
+                if self._bar is None:
+                    from tqdm import tqdm
 
-                # The estimate comes with the event: it knows about warm-up and resumed steps.
-                form = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}"
-                self._bar = tqdm(total=total, desc=what, file=sys.stdout, bar_format=form)
-            self._bar.n = round(done + part, 1) if part else done
-            self._bar.set_postfix_str(", ".join(filter(None, (note, remaining))))
+                    # The estimate comes with the event: it knows about warm-up and resumed steps.
+                    form = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}"
+                    self._bar = tqdm(total=total, desc=what, file=sys.stdout, bar_format=form)
+                self._bar.n = round(done + part, 1) if part else done
+                self._bar.set_postfix_str(", ".join(filter(None, (note, remaining))))
             return
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES or done == total:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -63,7 +64,8 @@ class Interruption:
             raise KeyboardInterrupt if signum == signal.SIGINT else Ended(signum)
         self.signum = signum
         if self._message:
-            sys.stderr.write(f"\n{self._message}\n")
+            with suppress(OSError, ValueError):  # of a terminal that is gone
+                sys.stderr.write(f"\n{self._message}\n")
 
 
 class Ended(KeyboardInterrupt):
