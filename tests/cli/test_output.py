@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_phenldiff.evaluation.benchmark import table as benchmark_table
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.measurement.tables.csv_files import without_apostrophes, write_csv
@@ -56,6 +58,42 @@ def test_names_are_no_formulas_in_a_spreadsheet_and_come_back_as_they_were(tmp_p
             if name in ("condition", "group", "compared_with"):
                 assert not any(value[:1] in ("=", "+", "-", "@") for value in values)
     assert set(read_measurement(out).conditions) == set(ODD)
+
+
+ENDS_OF_LINES = ("c\rd", "\re\n", "f\r\ng", "h")
+
+
+def test_names_with_ends_of_lines_come_back_as_they_were(tmp_path):
+    table = pd.DataFrame({"name": ENDS_OF_LINES, "n\ro": range(4)})
+    write_csv(table, tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        by_csv = list(csv.reader(file))
+    assert [len(row) for row in by_csv] == [2] * 5
+    back = without_apostrophes(pd.read_csv(tmp_path / "t.csv"))
+    assert list(back) == list(table) == by_csv[0]
+    assert tuple(back["name"]) == ENDS_OF_LINES
+    # lines end as they always did
+    plain = (tmp_path / "t.csv").read_bytes().splitlines(keepends=True)[-1]
+    assert plain == f"h,3{os.linesep}".encode()
+
+
+def test_a_benchmark_with_ends_of_lines_in_names_is_a_table(tmp_path, monkeypatch):
+    lines = [{"method": "phenldiff", "channel": name, "seconds": 1.5} for name in ENDS_OF_LINES]
+    monkeypatch.setattr(benchmark_table, "rows", lambda methods: lines)
+    monkeypatch.setattr(benchmark_table, "markdown", lambda record, methods: "")
+    path, _ = benchmark_table.write_tables(tmp_path, None, {})
+    assert tuple(pd.read_csv(path)["channel"]) == ENDS_OF_LINES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names")
+def test_conditions_with_a_carriage_return_are_measured_and_compared(tmp_path, phenldiff):
+    folder = experiment(tmp_path / "data", "a", "c\rd")
+    measured = ("measure", "area", folder, "--channel", "DAPI", "--out", tmp_path / "t.csv")
+    measured += ("--effects", tmp_path / "e.csv", "--source", "a", "--target", "c\rd")
+    code, _, error = phenldiff(*measured)
+    assert code == 0, error
+    assert read_measurement(tmp_path / "t.csv").conditions == ("a", "c\rd")
+    assert len(pd.read_csv(tmp_path / "t.csv")) == 6
 
 
 def test_numbers_and_plain_words_are_left_as_they_are(tmp_path):

@@ -14,6 +14,7 @@ from napari_phenldiff.evaluation.benchmark.judging import MethodMetrics
 from napari_phenldiff.evaluation.distance_table import ALL_CHANNELS, REAL, TRANSLATED
 from napari_phenldiff.evaluation.schema import Recovered
 from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.measurement.tables.csv_files import Rows
 
 Cell = str | int | float
 Row = dict[str, Cell]
@@ -189,13 +190,13 @@ def write_tables(
     lines = rows(methods)
     names = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer = csv.DictWriter(Rows(text, "\n"), names, restval="", lineterminator=Rows.end)
     writer.writeheader()
     writer.writerows({k: _plain(v) for k, v in line.items()} for line in lines)
     files = out / "table.csv", out / "table.md"
     for path, content in zip(files, (text.getvalue(), markdown(record, methods)), strict=True):
         with write_atomic(path) as aside:
-            aside.write_text(content, encoding="utf-8")
+            aside.write_text(content, encoding="utf-8", newline="")
     return files
 
 

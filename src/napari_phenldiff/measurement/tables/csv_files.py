@@ -103,7 +103,7 @@ class Spool:
                 table = table.astype(dict.fromkeys(broken, "float64"))
                 if rename is not None:
                     table = table.rename(columns=rename)
-                write_csv(table, out, header=header, lineterminator=os.linesep)
+                write_csv(table, out, header=header)
                 header = False
 
     def _read(self) -> Iterator[list[dict[str, Any]]]:
@@ -147,12 +147,48 @@ def write_csv(table: pd.DataFrame, file: Path | IO[str], **how: Any) -> None:
     ----------
     table : pandas.DataFrame
     file : path or open file
+        A file opened with ``newline=""``.
     **how
-        As for `pandas.DataFrame.to_csv`, without the index.
+        As for `pandas.DataFrame.to_csv`, without the index and the ends of lines.
     """
+    if isinstance(file, Path):
+        with file.open("w", encoding="utf-8", newline="") as opened:
+            write_csv(table, opened, **how)
+        return
     words = table.select_dtypes(include=["object", "string"]).columns
     safe = {name: table[name].map(_no_formula) for name in words}
-    table.assign(**safe).to_csv(file, index=False, **how)
+    rows: Any = Rows(file)
+    table.assign(**safe).to_csv(rows, index=False, lineterminator=Rows.end, **how)
+
+
+class Rows:
+    """What a writer of CSV writes to, so that names with a carriage return are read as they are.
+
+    Python quotes, besides a line feed, only what ends its lines; but readers take a carriage return
+    alone for the end of one too. So the writer gets an end that has it, of which none is written.
+
+    Parameters
+    ----------
+    file : open file
+        Where the rows go, opened with ``newline=""``.
+    newline : str, optional
+        What ends a line there; by default as on this system.
+
+    Attributes
+    ----------
+    end : str
+        The end of lines to give to the writer.
+    """
+
+    end = "\r\n"
+
+    def __init__(self, file: IO[str], newline: str = os.linesep) -> None:
+        self._file = file
+        self._newline = newline
+
+    def write(self, row: str) -> int:
+        """Write a whole row."""
+        return self._file.write(row.removesuffix(self.end) + self._newline)
 
 
 def without_apostrophes(table: pd.DataFrame) -> pd.DataFrame:
