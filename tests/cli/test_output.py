@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_phenldiff.cli.progress import Reporter
 from napari_phenldiff.evaluation.benchmark import table as benchmark_table
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.measurement.tables.csv_files import without_apostrophes, write_csv
 from napari_phenldiff.measurement.tables.measurement import read_measurement
+from napari_phenldiff.runs.events import Loading, Progress, Warned
 
 ODD = ("=1+1|calc", "+drug $5 and $6", "-minus", "@at <script>")
 
@@ -94,6 +96,48 @@ def test_conditions_with_a_carriage_return_are_measured_and_compared(tmp_path, p
     assert code == 0, error
     assert read_measurement(tmp_path / "t.csv").conditions == ("a", "c\rd")
     assert len(pd.read_csv(tmp_path / "t.csv")) == 6
+
+
+CONTROLS = ("\x1b[31mred\x1b]0;title\x07", "\x9b2J", "\u202etreated", "\u2066a\u2069")
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(
+    tmp_path, phenldiff, capsys, monkeypatch
+):
+    name = "".join(CONTROLS)
+
+    def is_clean(text):
+        return not any(sign in text for sign in "\x1b\x07\x9b\u202e\u2066\u2069")
+
+    for bar in (False, True):
+        if bar:
+            monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+            # what a bar itself moves the cursor with
+            monkeypatch.setattr("tqdm.std._term_move_up", lambda: "")
+        with Reporter() as report:
+            report(Loading(name))
+            report(Progress(1, 2, name))
+            report(Warned(name))
+            report(Progress(2, 2, name))
+        said = capsys.readouterr().out
+        assert is_clean(said)
+        assert said.count(r"\x1b[31mred\x1b]0;title\x07\x9b2J\u202etreated\u2066a\u2069") >= 4
+
+    code, out, error = phenldiff("measure", "area", tmp_path / name, "--out", tmp_path / "t.csv")
+    assert code == 2
+    assert is_clean(out + error)
+    assert r"\x1b[31mred" in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names")
+def test_tables_keep_control_characters_of_names(tmp_path, phenldiff):
+    folder = experiment(tmp_path / "data", *CONTROLS)
+    out = tmp_path / "t.csv"
+    code, said, error = phenldiff("measure", "area", folder, "--channel", "DAPI", "--out", out)
+    assert code == 0, error
+    assert r"\x1b[31mred\x1b]0;title\x07: 3 images" in said
+    assert "\x1b" not in said
+    assert set(read_measurement(out).conditions) == set(CONTROLS)
 
 
 def test_numbers_and_plain_words_are_left_as_they_are(tmp_path):

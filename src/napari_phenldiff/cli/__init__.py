@@ -35,6 +35,7 @@ from napari_phenldiff.cli import (
 )
 from napari_phenldiff.cli.progress import complain
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import visible
 from napari_phenldiff.jobs.interruption import Ended, end_cleanly_on_signals
 from napari_phenldiff.runs.failures import explain, is_expected
 from napari_phenldiff.runs.threads import share_cores
@@ -108,7 +109,7 @@ def _carry_out(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if not is_expected(error):
             with suppress(OSError, ValueError):
-                traceback.print_exc()
+                sys.stderr.write(visible(traceback.format_exc()))
         complain(explain(error))
         return 1
 

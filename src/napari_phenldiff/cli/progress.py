@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
-from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.naming import count, visible
 from napari_phenldiff.runs.events import (
     Event,
     Failed,
@@ -31,7 +31,7 @@ def say(line: str) -> None:
     What nobody can read ends no computation: the reader may be gone, or the disk full.
     """
     try:
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{visible(line)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         pass
@@ -42,7 +42,7 @@ def say(line: str) -> None:
 def complain(text: str) -> None:
     """Write what is wrong to standard error, at once, if it can be written."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"phenldiff: {text}\n")
+        sys.stderr.write(f"phenldiff: {visible(text)}\n")
         sys.stderr.flush()
 
 
@@ -118,7 +118,7 @@ class Reporter:
             say(line)
         else:
             with suppress(OSError, ValueError):
-                self._bar.write(line)
+                self._bar.write(visible(line))
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -142,7 +142,7 @@ class Reporter:
                     form = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}"
                     self._bar = tqdm(total=total, desc=what, file=sys.stdout, bar_format=form)
                 self._bar.n = round(done + part, 1) if part else done
-                self._bar.set_postfix_str(", ".join(filter(None, (note, remaining))))
+                self._bar.set_postfix_str(visible(", ".join(filter(None, (note, remaining)))))
             return
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES or done == total:

@@ -24,6 +24,26 @@ def is_text(name: str) -> bool:
     return _SURROGATE.search(name) is None
 
 
+_CONTROLS = {
+    code: chr(code).encode("unicode_escape").decode("ascii")
+    for code in (
+        # C0 and C1, without tab and newline
+        *(c for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\t\n"),
+        # what turns the direction of the text that follows
+        *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+    )
+}
+
+
+def visible(text: str) -> str:
+    r"""Write the control characters of a text as escapes (``\x1b``), for a terminal or a log.
+
+    A name may be anything, and a terminal would carry out what is in it. Tabs and ends of lines
+    stay.
+    """
+    return text.translate(_CONTROLS)
+
+
 def default_channel_names(n_channels: int) -> tuple[str, ...]:
     """Name channels that came without: ``("channel 0", "channel 1", ...)``."""
     return tuple(f"channel {index}" for index in range(n_channels))
