@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_phenldiff.cli import simulate as command
 from napari_phenldiff.cli.simulate import PHENOTYPE_NAMES
 from napari_phenldiff.images.simulate import PHENOTYPES
 from napari_phenldiff.images.tiff import read_image, read_provenance
@@ -87,3 +88,21 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path, phenldiff, monkeypatch):
 
 def test_the_help_names_all_phenotypes():
     assert set(PHENOTYPE_NAMES) == set(PHENOTYPES)
+
+
+def test_a_folder_that_another_simulation_fills_meanwhile_is_refused(
+    tmp_path, phenldiff, monkeypatch
+):
+    args = ("simulate", "golgi", "--out", tmp_path / "s", "--images", 1, "--size", 32)
+    fields = command._fields
+
+    def twice(*given, **more):
+        monkeypatch.setattr(command, "_fields", fields)
+        assert phenldiff(*args)[0] == 0
+        return fields(*given, **more)
+
+    monkeypatch.setattr(command, "_fields", twice)
+    code, _, err = phenldiff(*args)
+    assert code == 2
+    assert f"{tmp_path / 's'} exists and is not empty; name a new folder for the output." in err
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]

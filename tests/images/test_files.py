@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import (
     append_line,
     make_folder_atomic,
@@ -71,6 +73,28 @@ def test_a_folder_is_whole_or_absent(tmp_path):
     with pytest.raises(FileNotFoundError), make_folder_atomic(tmp_path / "other") as aside:
         (aside / "missing" / "a").write_text("1")
     assert [path.name for path in tmp_path.iterdir()] == ["sub"]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_folder_that_another_process_fills_meanwhile_is_refused(tmp_path, before):
+    out = tmp_path / "new"
+    if before:
+        out.mkdir()
+    taken = f"{out} exists and is not empty; name a new folder for the output."
+
+    def fill(what: str) -> None:
+        with make_folder_atomic(out) as aside:
+            (aside / "a").write_text(what)
+            if what == "second":
+                fill("first")
+
+    with pytest.raises(InputError, match=re.escape(taken)):
+        fill("second")
+    assert (out / "a").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [out]
+    with pytest.raises(InputError, match="is a file"), make_folder_atomic(tmp_path / "f"):
+        (tmp_path / "f").write_text("mine")
+    assert (tmp_path / "f").read_text() == "mine"
 
 
 def test_an_empty_folder_is_filled(tmp_path):

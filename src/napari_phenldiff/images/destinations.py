@@ -63,6 +63,24 @@ def why_no_folder(path: str | os.PathLike[str]) -> str | None:
     return f"There is no {path.anchor or path}, so no folder can be made there; name another one."
 
 
+def check_unused_folder(path: Path) -> None:
+    """Refuse a folder with something in it, and a file.
+
+    Raises
+    ------
+    InputError
+        Naming which of the two it is.
+    """
+    kind = ""
+    with suppress(OSError):  # which making the folder tells
+        if path.is_dir():
+            kind = "exists and is not empty" if any(path.iterdir()) else ""
+        elif path.exists():
+            kind = "is a file"
+    if kind:
+        raise InputError(f"{path} {kind}; name a new folder for the output.")
+
+
 def why_no_file(path: str | os.PathLike[str], *endings: str) -> str | None:
     """Return why a file cannot be written, None if nothing speaks against it.
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_phenldiff.images.destinations import check_unused_folder
+
 _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 """How numpy tells of a full disk: without the number of the error."""
 
@@ -94,6 +96,11 @@ def make_folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     pathlib.Path
         Hidden folder beside it, to be filled. If the block raises, it is removed.
+
+    Raises
+    ------
+    InputError
+        If another process has filled the folder meanwhile.
     """
     path = Path(os.path.realpath(path))  # which does not fail in a loop of links
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +112,13 @@ def make_folder_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         (aside / _UNFINISHED).touch()
         yield aside
         (aside / _UNFINISHED).unlink()
-        if path.exists():
-            path.rmdir()
-        aside.rename(path)
+        try:
+            if path.exists():
+                path.rmdir()
+            aside.rename(path)
+        except OSError:
+            check_unused_folder(path)
+            raise
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, OSError) and error.filename is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.destinations import is_there, why_no_folder
+from napari_phenldiff.images.destinations import check_unused_folder, is_there, why_no_folder
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import make_folder_atomic, write_atomic
 from napari_phenldiff.images.image import Image
@@ -389,14 +389,7 @@ def is_run(path: str | os.PathLike[str]) -> bool:
 
 def check_output_folder(path: Path) -> None:
     """Raise `InputError` unless `path` is an empty folder, or does not exist and can be made."""
-    kind = ""
-    with suppress(OSError):  # of which the reason follows
-        if path.is_dir():
-            kind = "exists and is not empty" if any(path.iterdir()) else ""
-        elif path.exists():
-            kind = "is a file"
-    if kind:
-        raise InputError(f"{path} {kind}; name a new folder for the output.")
+    check_unused_folder(path)
     why = why_no_folder(path)
     if why is not None:
         raise InputError(why)
