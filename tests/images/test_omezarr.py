@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -121,3 +123,86 @@ def test_damaged_and_foreign_zarrs_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "broken.zarr" / ".zattrs").write_text("{")
     with pytest.raises(InputError, match=r"broken\.zarr cannot be read as OME-Zarr"):
         zarr_sources(tmp_path / "broken.zarr")
+
+
+def _with_array(path, told, chunks):
+    """Write an image of version 0.4 by hand: the metadata of its array, and its chunks."""
+    (path / "0").mkdir(parents=True)
+    (path / ".zgroup").write_text('{"zarr_format": 2}')
+    scales = {"version": "0.4", "axes": [{"name": name} for name in "cyx"]}
+    scales["datasets"] = [{"path": "0"}]
+    (path / ".zattrs").write_text(json.dumps({"multiscales": [scales]}))
+    told = {
+        "zarr_format": 2,
+        "shape": [1, 8, 8],
+        "chunks": [1, 8, 8],
+        "dtype": "<u2",
+        "compressor": None,
+        "filters": None,
+        "order": "C",
+        "fill_value": 0,
+        **told,
+    }
+    (path / "0" / ".zarray").write_text(json.dumps(told))
+    for name, contents in chunks.items():
+        (path / "0" / name).write_bytes(contents)
+    return path
+
+
+class _Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = str(mark)
+
+    def __reduce__(self):
+        return open, (self.mark, "w")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"dtype": "|O", "filters": [{"id": "vlen-utf8"}], "fill_value": ""}, "where an image has"),
+        ({"compressor": {"id": "pickle", "protocol": 4}}, "which is not read|cannot be read"),
+    ],
+)
+def test_no_code_in_an_array_is_run(tmp_path, monkeypatch, told, reason):
+    import numcodecs.pickles
+
+    # As versions before 0.16.6 do.
+    monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    mark = tmp_path / "mark"
+    told = {"compressor": {"id": "pickle", "protocol": 4}, **told}
+    path = _with_array(tmp_path / "e.zarr", told, {"0.0.0": pickle.dumps(_Evil(mark))})
+    (source,) = zarr_sources(path)
+    assert source.peek() is None
+    with pytest.raises(InputError, match=reason):
+        source.read()
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("where", ["compressor", "filters"])
+def test_only_known_codecs_are_read(tmp_path, where):
+    import numcodecs
+
+    data = np.arange(64, dtype="<u2")
+    for codec in (numcodecs.Base64(), numcodecs.LZMA(), numcodecs.Blosc()):
+        told = {where: [codec.get_config()] if where == "filters" else codec.get_config()}
+        name = codec.codec_id
+        path = _with_array(tmp_path / f"{name}.zarr", told, {"0.0.0": codec.encode(data)})
+        (source,) = zarr_sources(path)
+        if name == "base64":
+            with pytest.raises(InputError, match=r"base64\.zarr: It is packed with .*base64"):
+                source.read()
+        else:
+            np.testing.assert_array_equal(source.read()[0].data.ravel(), data)
+
+
+def test_shards_are_read(tmp_path):
+    group = zarr.open_group(str(tmp_path / "s.zarr"), mode="w", zarr_format=3)
+    data = np.arange(256, dtype=np.uint16).reshape(1, 16, 16)
+    group.create_array("0", data=data, chunks=(1, 4, 4), shards=(1, 8, 8))
+    scales = {"axes": [{"name": name} for name in "cyx"], "datasets": [{"path": "0"}]}
+    plates.put(group, "0.5", {"multiscales": [scales]})
+    (source,) = zarr_sources(tmp_path / "s.zarr")
+    np.testing.assert_array_equal(source.read()[0].data, data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection, reduce_z, to_ncyx
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.metadata import micrometres
-from napari_phenldiff.images.naming import default_channel_names, file_safe
+from napari_phenldiff.images.naming import default_channel_names, file_safe, quoted
 from napari_phenldiff.images.peek import Peek
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.sources import ImageSource
@@ -25,6 +25,13 @@ ZARR_MARKS = (".zgroup", ".zattrs", "zarr.json")
 _AXES = {"t": "N", "c": "C", "z": "Z", "y": "Y", "x": "X"}
 _OF_OLD = ("t", "c", "z", "y", "x")
 """Axes of images of versions before 0.4, which do not name them."""
+
+_CODECS = {
+    *("adler32", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian"),
+    *("fixedscaleoffset", "fletcher32", "gzip", "lz4", "lzma", "packbits", "quantize"),
+    *("sharding_indexed", "shuffle", "transpose", "zlib", "zstd"),
+}
+"""What numbers may be packed with. Others, such as pickle, run code that lies in the file."""
 
 
 def is_omezarr(path: Path) -> bool:
@@ -132,6 +139,7 @@ class _Opened:
             raise InputError("It has no multiscales, so that it is no image of OME-Zarr.")
         scale = scales[0]
         array = group[str(scale["datasets"][0]["path"])]
+        _check_kind(array)
         told = scale.get("axes") or _OF_OLD[-array.ndim :]
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in told]
         letters = "".join(_AXES.get(str(axis["name"]).lower(), "N") for axis in axes)
@@ -223,6 +231,36 @@ def _group(path: Path) -> Any:
             "It is an OME-Zarr, which needs the package zarr: pip install zarr."
         ) from error
     return zarr.open_group(str(path), mode="r")
+
+
+def _check_kind(array: Any) -> None:
+    """Refuse an array of anything but numbers, or packed in a way that may run code."""
+    if array.dtype.kind not in "buif":
+        raise InputError(f"It holds {array.dtype} values where an image has numbers.")
+    # From the metadata: unpacking a single chunk would be too late.
+    told = array.metadata.to_dict()
+    packed = [*(told.get("filters") or ()), told.get("compressor"), *(told.get("codecs") or ())]
+    unknown = sorted(set(_names_of_codecs(packed)) - _CODECS)
+    if unknown:
+        raise InputError(
+            f"It is packed with {quoted(unknown)}, which is not read, since some ways of packing "
+            "run code: save it with blosc, zstd or zlib."
+        )
+
+
+def _names_of_codecs(codecs: Iterable[Any]) -> Iterator[str]:
+    """Names of codecs, and of those within them, as either version of Zarr tells them."""
+    for codec in codecs:
+        if codec is None:
+            continue
+        if not isinstance(codec, Mapping):  # older versions of the library have made it already
+            yield str(getattr(codec, "codec_id", type(codec).__name__))
+            continue
+        yield str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+        settings = codec.get("configuration")
+        if isinstance(settings, Mapping):
+            for inner in ("codecs", "index_codecs"):
+                yield from _names_of_codecs(settings.get(inner) or ())
 
 
 def _attributes(group: Any) -> Mapping[str, Any]:
