@@ -206,3 +206,42 @@ def test_shards_are_read(tmp_path):
     plates.put(group, "0.5", {"multiscales": [scales]})
     (source,) = zarr_sources(tmp_path / "s.zarr")
     np.testing.assert_array_equal(source.read()[0].data, data)
+
+
+@VERSIONS
+def test_chunks_that_are_missing_are_told(tmp_path, version):
+    group = zarr.open_group(
+        str(tmp_path / "m.zarr"), mode="w", zarr_format=2 if version == "0.4" else 3
+    )
+    plates.write_image(group, plates.field("A", 0, side=32, depth=3), version)
+    (source,) = zarr_sources(tmp_path / "m.zarr")
+    assert source.read(z="max")[0].lacking is None
+    chunks = sorted(
+        path
+        for path in (tmp_path / "m.zarr" / "0").rglob("*")
+        if path.is_file() and path.name not in (".zarray", ".zattrs", "zarr.json")
+    )
+    assert len(chunks) == 6
+    chunks[0].unlink()
+    found = Dataset.find(tmp_path / "m.zarr").read(z="max")
+    told = f"{tmp_path / 'm.zarr'}: 1 of 6 chunks is not there and is read as 0; if the copy"
+    assert [text.startswith(told) for text in found.warnings()].count(True) == 1
+    assert source.read(z=1)[0].lacking is None  # which is not in the chunk
+    assert "1 of 2 chunks" in (source.read(z=0)[0].lacking or "")
+    chunks[3].unlink()  # of the other channel
+    assert "2 of 2 chunks" in (source.read(z=0)[0].lacking or "")
+    for path in chunks:
+        path.unlink(missing_ok=True)
+    with pytest.raises(InputError, match=r"m\.zarr: None of its 6 chunks is there"):
+        source.read(z=0)
+
+
+def test_missing_shards_are_told(tmp_path):
+    group = zarr.open_group(str(tmp_path / "s.zarr"), mode="w", zarr_format=3)
+    data = np.arange(1, 257, dtype=np.uint16).reshape(1, 16, 16)
+    group.create_array("0", data=data, chunks=(1, 4, 4), shards=(1, 8, 8))
+    scales = {"axes": [{"name": name} for name in "cyx"], "datasets": [{"path": "0"}]}
+    plates.put(group, "0.5", {"multiscales": [scales]})
+    (tmp_path / "s.zarr" / "0" / "c" / "0" / "0" / "1").unlink()
+    (source,) = zarr_sources(tmp_path / "s.zarr")
+    assert "s.zarr: 1 of 4 chunks is not there" in (source.read()[0].lacking or "")

@@ -115,3 +115,16 @@ def test_fields_that_are_not_there_are_not_named(tmp_path):
     assert sources[0].read()[0].pixel_size is None
     write_field(plate, here, [make(5)], windows=WINDOWS)
     np.testing.assert_array_equal(sources[0].read()[0].data, make(5).data)
+
+
+@pytest.mark.parametrize("empty", [1, 2])
+def test_black_channels_are_written_and_not_missing_afterwards(tmp_path, empty):
+    plate, place = tmp_path / "p.zarr", PlaceOnPlate(0, 0, "0")
+    image = make(0)
+    image.data[:empty] = 0
+    write_field(plate, place, [image], windows=WINDOWS)
+    write_plate(plate, "P1", [place])
+    (source,) = Dataset.find(plate).sources
+    (again,) = source.read()
+    assert again.lacking is None
+    np.testing.assert_array_equal(again.data, image.data)

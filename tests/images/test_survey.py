@@ -79,6 +79,14 @@ def test_facts_come_from_other_processes():
     assert "1 image is in more than one condition".lower() in surveyed(*images)[-1].lower()
 
 
+def test_what_files_lack_is_told():
+    lacking = [replace(image(f"a{k}", seed=k), lacking=f"{k}.zarr: parts") for k in range(5)]
+    told = surveyed(*(("x", one) for one in (*lacking[:2], lacking[0])))
+    assert told == ("0.zarr: parts", "1.zarr: parts")
+    *_, last = surveyed(*(("x", pickle.loads(pickle.dumps(one))) for one in lacking))
+    assert last == "Parts of the pixels are missing in 2 other places, too."
+
+
 def test_an_experiment_tells_the_same_and_that_images_are_few():
     images = {"x": [image("a", dtype=np.uint8)], "y": [image("b", seed=1)]}
     told = Experiment.from_images(images).warnings()

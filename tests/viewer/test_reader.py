@@ -320,3 +320,20 @@ def test_wells_of_a_table_reach_an_evaluation_of_the_layers(
     assert [image.site.well for image in again["drug"].images if image.site] == [
         "C02", "C02", "C03", "C03"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_what_is_missing_in_an_image_is_told(tmp_path, monkeypatch, depth):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(str(tmp_path / "m.zarr"), mode="w", zarr_format=2)
+    data = np.ones((depth, 8, 8), np.uint16)
+    group.create_array("0", data=data, chunks=(1, 4, 8))
+    axes = [{"name": name} for name in "zyx"]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]},
+    ]
+    (tmp_path / "m.zarr" / "0" / "0.0.0").unlink()
+    told = []
+    monkeypatch.setattr(reader, "show_info", told.append)
+    read_layers(str(tmp_path / "m.zarr"))
+    assert sum("m.zarr: 1 of 2 chunks is not there" in text for text in told) == 1

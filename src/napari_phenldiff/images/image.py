@@ -44,6 +44,9 @@ class Image:
     site : Site or None
         Plate, well and field, where something else than the name alone tells; they stand in every
         table that is written.
+    lacking : str or None
+        What of the pixels is not in the file, in a sentence; None if nothing is known to be
+        missing. A `Survey` passes it on.
 
     Raises
     ------
@@ -58,6 +61,7 @@ class Image:
     path: Path | None = None
     part_of: str | None = None
     site: Site | None = None
+    lacking: str | None = None
     _sha256: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:

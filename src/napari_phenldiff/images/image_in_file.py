@@ -130,7 +130,7 @@ class ImageInFile(Image):
     ) -> ImageInFile:
         """Make one of an image that was just read, and need not be kept."""
         made: ImageInFile = object.__new__(cls)
-        told = ("channel_names", "pixel_size", "name", "path", "part_of", "site")
+        told = ("channel_names", "pixel_size", "name", "path", "part_of", "site", "lacking")
         for name in told:
             object.__setattr__(made, name, getattr(image, name))
         object.__setattr__(made, "_sha256", image.sha256)
@@ -146,7 +146,7 @@ class ImageInFile(Image):
         # What reads it may exist in this process only.
         whole = self._image()
         told = (whole.channel_names, whole.pixel_size, whole.name, whole.path)
-        return Image, (whole.data, *told, whole.part_of, whole.site)
+        return Image, (whole.data, *told, whole.part_of, whole.site, whole.lacking)
 
     @property
     def data(self) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection, reduce_z, to_ncyx
+from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.metadata import micrometres
-from napari_phenldiff.images.naming import default_channel_names, file_safe, quoted
+from napari_phenldiff.images.naming import count, default_channel_names, file_safe, quoted
 from napari_phenldiff.images.peek import Peek
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.sources import ImageSource
@@ -93,18 +96,18 @@ class ZarrSource(ImageSource):
 
     def _images(self, opened: _Opened, z: int | Projection | None) -> list[Image]:
         axes = opened.axes
+        where: list[int | slice] = [slice(None)] * len(axes)
         if "Z" in axes:
             axis = axes.index("Z")
-            if isinstance(z, int) and 0 <= z < opened.array.shape[axis]:
-                # Only the chunks of this plane are read.
-                where = tuple(z if k == axis else slice(None) for k in range(len(axes)))
-                data = np.asarray(opened.array[where])
-            else:
-                if z is None and opened.array.shape[axis] > 1:
-                    reduce_z(np.empty((opened.array.shape[axis], 0)), 0, None)
-                data = reduce_z(np.asarray(opened.array[:]), axis, z)
-        else:
-            data = np.asarray(opened.array[:])
+            depth = opened.array.shape[axis]
+            if isinstance(z, int) and 0 <= z < depth:
+                where[axis] = z  # only the chunks of this plane are read
+            elif z is None and depth > 1:
+                reduce_z(np.empty((depth, 0)), 0, None)  # tells how many planes there are
+        lacking = opened.lacking(where)
+        data = np.asarray(opened.array[tuple(where)])
+        if data.ndim == len(axes) and "Z" in axes:
+            data = reduce_z(data, axes.index("Z"), z)
         data = np.ascontiguousarray(as_storable(to_ncyx(data, axes.replace("Z", ""))))
         names = (
             [self.name] if len(data) == 1 else [f"{self.name}_{k:04d}" for k in range(len(data))]
@@ -116,6 +119,7 @@ class ZarrSource(ImageSource):
                 opened.pixel_size,
                 name,
                 part_of=self.name if len(data) > 1 else None,
+                lacking=None if lacking is None else f"{self.group}: {lacking}",
             )
             for field, name in zip(data, names, strict=True)
         ]
@@ -129,6 +133,8 @@ class _Opened:
     axes: str
     channel_names: tuple[str, ...]
     pixel_size: tuple[float, float] | None
+    folder: Path
+    """Where the chunks are."""
 
     @classmethod
     def of(cls, path: Path) -> _Opened:
@@ -138,7 +144,8 @@ class _Opened:
         if not scales:
             raise InputError("It has no multiscales, so that it is no image of OME-Zarr.")
         scale = scales[0]
-        array = group[str(scale["datasets"][0]["path"])]
+        place = str(scale["datasets"][0]["path"])
+        array = group[place]
         _check_kind(array)
         told = scale.get("axes") or _OF_OLD[-array.ndim :]
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in told]
@@ -148,7 +155,53 @@ class _Opened:
         n_channels = int(
             np.prod([n for n, a in zip(array.shape, letters, strict=True) if a == "C"])
         )
-        return cls(array, letters, _channel_names(attributes, n_channels), _pixel_size(scale, axes))
+        names = _channel_names(attributes, n_channels)
+        return cls(array, letters, names, _pixel_size(scale, axes), path / place)
+
+    def lacking(self, where: Sequence[int | slice]) -> str | None:
+        """Tell which chunks of a part are not there; None if all are.
+
+        Zarr reads them as one value: they may have been left out since they hold nothing else, or
+        a copy may have been cut short, which looks the same.
+
+        Parameters
+        ----------
+        where : sequence of int or slice
+            The part: per axis an index, or all of it.
+
+        Raises
+        ------
+        InputError
+            If the image has no chunk at all.
+        """
+        steps = [range(-(-n // chunk)) for n, chunk in zip(*self._grid, strict=True)]
+        wanted = [
+            range(part // chunk, part // chunk + 1) if isinstance(part, int) else step
+            for part, step, chunk in zip(where, steps, self._grid[1], strict=True)
+        ]
+        n_all = math.prod(map(len, wanted))
+        n_there = sum(map(self._has_chunk, product(*wanted)))
+        if n_there == n_all:
+            return None
+        if not n_there and not any(map(self._has_chunk, product(*steps))):
+            raise InputError(
+                f"None of its {count(math.prod(map(len, steps)), 'chunk')} is there, so that it "
+                "would be read as black: copy it again."
+            )
+        value = self.array.fill_value
+        verb = "is" if n_all - n_there == 1 else "are"
+        return (
+            f"{n_all - n_there} of {count(n_all, 'chunk')} {verb} not there and {verb} read as "
+            f"{0 if value is None else value}; if the copy was cut short, copy it again."
+        )
+
+    @property
+    def _grid(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Lengths of the array, and of what has a file of its own, along each axis."""
+        return self.array.shape, self.array.shards or self.array.chunks
+
+    def _has_chunk(self, place: tuple[int, ...]) -> bool:
+        return is_regular_file(self.folder / self.array.metadata.encode_chunk_key(place))
 
 
 def zarr_sources(

@@ -117,7 +117,10 @@ def write_field(
         datasets = []
         for level, pixels in enumerate(_levels(data if len(images) > 1 else data[0])):
             chunks = (*[1] * (pixels.ndim - 2), *(min(n, _CHUNK) for n in pixels.shape[-2:]))
-            group.create_array(str(level), data=pixels, chunks=chunks)
+            # A chunk of zeros would be left out, and could not be told from one that was lost.
+            group.create_array(
+                str(level), data=pixels, chunks=chunks, config={"write_empty_chunks": True}
+            )
             size = first.pixel_size or (1.0, 1.0)
             scale = [1.0] * (pixels.ndim - 2) + [float(step) * 2**level for step in size]
             # The middle of the first of the smaller copy's pixels is that of four pixels.

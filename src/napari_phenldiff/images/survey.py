@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -27,6 +27,8 @@ _FULL_SCALES = frozenset(
 _MUCH_CLIPPED = 0.003
 """Fraction of the pixels of a channel; "enhance contrast" in ImageJ clips 0.0035."""
 
+_MOST_LACKING = 3
+"""Files whose missing parts are told one by one."""
 
 _MUCH_LARGER = 1.1
 """Times as many pixels."""
@@ -59,6 +61,8 @@ class ImageFacts:
         Whether each channel has one value everywhere.
     square : bool
         Whether pixels are as high as they are wide, as far as it is known.
+    lacking : str or None
+        What of its pixels is not in its file, in a sentence.
     """
 
     pixel_size: str
@@ -71,6 +75,7 @@ class ImageFacts:
     shape: tuple[int, int] = (0, 0)
     blank: bool = False
     square: bool = True
+    lacking: str | None = None
 
     @classmethod
     def of(cls, image: Image) -> ImageFacts:
@@ -91,12 +96,22 @@ class ImageFacts:
             image.shape,
             all(plane.min() == plane.max() for plane in image.data),
             size is None or math.isclose(*size, rel_tol=0.01),
+            image.lacking,
         )
 
 
 def facts_of(image: Image) -> ImageFacts:
     """Look at an image, see `Image.told`."""
     return ImageFacts.of(image)
+
+
+def lacking_in_words(told: Iterable[str | None]) -> list[str]:
+    """Tell what is not in the files of images, by what each `Image.lacking` says."""
+    found = list(dict.fromkeys(text for text in told if text is not None))
+    if len(found) <= _MOST_LACKING:
+        return found
+    others = count(len(found) - _MOST_LACKING, "other place")
+    return [*found[:_MOST_LACKING], f"Parts of the pixels are missing in {others}, too."]
 
 
 def pixel_size_in_words(image: Image) -> str:
@@ -133,6 +148,7 @@ class Survey:
     _shapes: dict[str, Counter[tuple[int, int]]] = field(default_factory=dict)
     _clipping: dict[str, _Clipping] = field(default_factory=dict)
     _plates: dict[str, set[str | None]] = field(default_factory=dict)
+    _lacking: dict[str, None] = field(default_factory=dict)
 
     def add(self, condition: str, image: Image | ImageFacts) -> None:
         """Take note of an image of a condition, or of the facts about one."""
@@ -147,6 +163,8 @@ class Survey:
             homes.setdefault(condition, []).append(facts.name)
         self._shapes.setdefault(condition, Counter())[facts.shape] += 1
         self._plates.setdefault(condition, set()).add(facts.plate)
+        if facts.lacking is not None:
+            self._lacking[facts.lacking] = None
         for name, (top, number) in facts.highest.items():
             self._clipping.setdefault(name, _Clipping()).add(top, number, facts.n_pixels)
 
@@ -161,12 +179,13 @@ class Survey:
         Returns
         -------
         tuple of str
-            Sentences for the user: different pixel sizes or data types, few images to learn from,
-            clipped intensities, an image that is there twice, conditions of other sizes or on
-            plates of their own. Empty if all is well.
+            Sentences for the user: pixels that are not in a file, different pixel sizes or data
+            types, few images to learn from, clipped intensities, an image that is there twice,
+            conditions of other sizes or on plates of their own. Empty if all is well.
         """
         few = (warning_about_number(*item) for item in self._numbers.items() if to_learn)
         return (
+            *lacking_in_words(self._lacking),
             *self._about_kinds(),
             *self._about_shapes(),
             *(text for text in few if text is not None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import fspath
 from pathlib import Path
@@ -18,6 +18,7 @@ from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.places import well_named
 from napari_phenldiff.images.sources import ImageSource
 from napari_phenldiff.images.spreadsheet import is_table
+from napari_phenldiff.images.survey import lacking_in_words
 from napari_phenldiff.images.table import lists_images
 from napari_phenldiff.images.tiff import is_image_file
 from napari_phenldiff.viewer.layer_data import (
@@ -111,17 +112,24 @@ def _layers_of(
             )
             return layers
     try:
-        return experiment_layers({name: _read(group) for name, group in sources.items()})
+        images = {name: _read(group) for name, group in sources.items()}
+        _tell_lacking(image for group in images.values() for image in group)
+        return experiment_layers(images)
     except InputError:
         # That there are planes is only looked for where images can't be read without knowing it.
         if not any(has_planes(source) for group in sources.values() for source in group):
             raise
-    return planes_layers(
-        {
-            name: [stack for source in group for stack in source.read_planes()]
-            for name, group in sources.items()
-        }
-    )
+    stacks = {
+        name: [stack for source in group for stack in source.read_planes()]
+        for name, group in sources.items()
+    }
+    _tell_lacking(plane for group in stacks.values() for stack in group for plane in stack)
+    return planes_layers(stacks)
+
+
+def _tell_lacking(images: Iterable[Image]) -> None:
+    for text in lacking_in_words(image.lacking for image in images):
+        show_info(text)
 
 
 def experiment_layers(conditions: dict[str, list[Image]]) -> list[LayerDataTuple]:
