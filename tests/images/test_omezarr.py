@@ -245,3 +245,20 @@ def test_missing_shards_are_told(tmp_path):
     (tmp_path / "s.zarr" / "0" / "c" / "0" / "0" / "1").unlink()
     (source,) = zarr_sources(tmp_path / "s.zarr")
     assert "s.zarr: 1 of 4 chunks is not there" in (source.read()[0].lacking or "")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"shape": [9, 2**20, 2**20], "chunks": [1, 8, 8]}, "It claims 9 × 1048576 × 1048576 pix"),
+        (
+            {"chunks": [1, 2**14, 2**14]},
+            r"A chunk of it takes 512 MiB, but all of it only 0\.0 MiB",
+        ),
+    ],
+)
+def test_what_takes_too_much_memory_is_refused(tmp_path, told, reason):
+    path = _with_array(tmp_path / "b.zarr", told, {"0.0.0": bytes(128)})
+    (source,) = zarr_sources(path)
+    with pytest.raises(InputError, match=rf"b\.zarr: {reason}"):
+        source.read()

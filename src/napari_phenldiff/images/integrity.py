@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tifffile
 
 from napari_phenldiff.errors import InputError
@@ -73,7 +75,7 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
             "Planes are missing: the file is incomplete or one of several that make up an image, "
             "which must be saved as a single file or lie in one folder, under their own names."
         )
-    _check_fits(series)
+    check_fits(series.shape, series.dtype)
     if series.is_multifile:
         for page in pages:
             _check_in_its_own_file(page)
@@ -100,14 +102,28 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
         )
 
 
-def _check_fits(series: tifffile.TiffPageSeries) -> None:
-    """Refuse what cannot be held in memory, or what a damaged header claims."""
+def check_fits(shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Refuse what cannot be held in memory, or what a damaged header claims.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of all pixels together.
+    dtype : numpy.dtype
+        Of a pixel.
+
+    Raises
+    ------
+    InputError
+        If they take more than the memory of this computer.
+    """
     import psutil  # type: ignore[import-untyped]
 
-    if series.nbytes > psutil.virtual_memory().total:
-        shape = " × ".join(str(length) for length in series.shape)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes > psutil.virtual_memory().total:
+        told = " × ".join(str(length) for length in shape)
         raise InputError(
-            f"It claims {shape} pixels of {series.dtype}, {series.nbytes / 2**30:,.0f} GiB, which "
+            f"It claims {told} pixels of {dtype}, {n_bytes / 2**30:,.0f} GiB, which "
             "is more than the memory of this computer: save it in pieces, or copy it again if it "
             "is not so large."
         )

@@ -15,6 +15,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import Projection, reduce_z, to_ncyx
 from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.image import Image, as_storable
+from napari_phenldiff.images.integrity import check_fits
 from napari_phenldiff.images.metadata import micrometres
 from napari_phenldiff.images.naming import count, default_channel_names, file_safe, quoted
 from napari_phenldiff.images.peek import Peek
@@ -28,6 +29,10 @@ ZARR_MARKS = (".zgroup", ".zattrs", "zarr.json")
 _AXES = {"t": "N", "c": "C", "z": "Z", "y": "Y", "x": "X"}
 _OF_OLD = ("t", "c", "z", "y", "x")
 """Axes of images of versions before 0.4, which do not name them."""
+
+_SMALL_CHUNK = 2**28
+_MUCH_LARGER = 4
+"""A chunk of more bytes than the first that is so many times larger than its array is refused."""
 
 _CODECS = {
     *("adler32", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian"),
@@ -147,6 +152,7 @@ class _Opened:
         place = str(scale["datasets"][0]["path"])
         array = group[place]
         _check_kind(array)
+        _check_size(array)
         told = scale.get("axes") or _OF_OLD[-array.ndim :]
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in told]
         letters = "".join(_AXES.get(str(axis["name"]).lower(), "N") for axis in axes)
@@ -298,6 +304,17 @@ def _check_kind(array: Any) -> None:
         raise InputError(
             f"It is packed with {quoted(unknown)}, which is not read, since some ways of packing "
             "run code: save it with blosc, zstd or zlib."
+        )
+
+
+def _check_size(array: Any) -> None:
+    """Refuse an array that does not fit into memory, or whose chunks are far larger than itself."""
+    check_fits(array.shape, array.dtype)
+    chunk = math.prod(array.shards or array.chunks) * array.dtype.itemsize
+    if chunk > max(_MUCH_LARGER * array.nbytes, _SMALL_CHUNK):
+        raise InputError(
+            f"A chunk of it takes {chunk / 2**20:,.0f} MiB, but all of it only "
+            f"{array.nbytes / 2**20:,.1f} MiB: it is damaged, or must be saved in smaller chunks."
         )
 
 
