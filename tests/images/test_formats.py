@@ -120,3 +120,9 @@ def test_png_is_read_where_there_is_nothing_else(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     with pytest.raises(InputError, match=r"a\.png cannot be read as a PNG"):
         Dataset.find(tmp_path / "a.png").read()
+    imwrite(tmp_path / "b.png", DATA[0, 0, 0])
+    claim = bytearray((tmp_path / "b.png").read_bytes())
+    claim[16:24] = (2**31 - 1).to_bytes(4, "big") * 2
+    (tmp_path / "b.png").write_bytes(claim)
+    with pytest.raises(InputError, match=r"b\.png: It claims 2147483647 × 2147483647 × 1 pixels"):
+        Dataset.find(tmp_path / "b.png").read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -79,6 +80,36 @@ def test_damaged_pixels(tmp_path, caplog):
     path.write_bytes(content)
     with caplog.at_level(logging.CRITICAL), pytest.raises(InputError, match="cannot be read"):
         read_tiff(path)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd", "lzma", "packbits"])
+def test_no_more_of_a_strip_is_unpacked_than_it_has_pixels(tmp_path, monkeypatch, compression):
+    path = tmp_path / "bomb.tif"
+    tifffile.imwrite(path, DATA[0], compression=compression, metadata=None, predictor=False)
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages.first
+        decode = tifffile.TIFF.DECOMPRESSORS[page.compression]
+        packed = tifffile.TIFF.COMPRESSORS[page.compression](bytes(1_000_000))
+        tags = {name: page.tags[name] for name in ("StripOffsets", "StripByteCounts")}
+        end = path.stat().st_size
+    content = bytearray(path.read_bytes()) + packed
+    for name, value in (("StripOffsets", end), ("StripByteCounts", len(packed))):
+        tag = tags[name]
+        size = 2 if tag.dtype == 3 else 4
+        content[tag.valueoffset : tag.valueoffset + size] = value.to_bytes(size, "little")
+    path.write_bytes(content)
+    lengths = []
+
+    def decoded(*given, **how):
+        found = decode(*given, **how)
+        lengths.append(len(found))
+        return found
+
+    codecs = type(tifffile.TIFF.DECOMPRESSORS)
+    monkeypatch.setattr(codecs, "__getitem__", lambda self, compression: decoded)
+    with contextlib.suppress(InputError):
+        assert read_tiff(path)[0].shape == DATA[0].shape
+    assert max(lengths, default=0) <= DATA[0].nbytes
 
 
 @pytest.mark.parametrize("content", [b"", b"II", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(1000)])

@@ -154,7 +154,8 @@ def _ends_early(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, page: A
         return False  # a tile is always whole
     rows = key.imagelength - (key.imagelength - 1) // key.rowsperstrip * key.rowsperstrip
     samples = key.samplesperpixel if key.planarconfig == 1 else 1
-    wanted = rows * -(-key.imagewidth * samples * key.bitspersample // 8)
+    row = -(-key.imagewidth * samples * key.bitspersample // 8)
+    wanted = rows * row
     start, length = page.dataoffsets[-1], page.databytecounts[-1]
     if key.compression == tifffile.COMPRESSION.NONE:
         return bool(length < wanted)
@@ -162,7 +163,16 @@ def _ends_early(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, page: A
     if compression not in _TO_BYTES:
         return False
     tif.filehandle.seek(start)
-    decoded = tifffile.TIFF.DECOMPRESSORS[compression](tif.filehandle.read(length))
+    packed = tif.filehandle.read(length)
+    # No more than a whole strip, to which some programs fill up the last: a few bytes may hold
+    # more than any memory.
+    most = min(key.rowsperstrip, key.imagelength) * row
+    try:
+        decoded = tifffile.TIFF.DECOMPRESSORS[compression](packed, out=most)
+    except MemoryError:
+        raise
+    except Exception:
+        return False  # there is more; of what is damaged, reading it tells
     return len(decoded) < wanted
 
 
