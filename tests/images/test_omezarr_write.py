@@ -128,3 +128,11 @@ def test_black_channels_are_written_and_not_missing_afterwards(tmp_path, empty):
     (again,) = source.read()
     assert again.lacking is None
     np.testing.assert_array_equal(again.data, image.data)
+
+
+def test_a_place_whose_name_looks_like_an_address(tmp_path):
+    plate, place = tmp_path / "a::b" / "p.zarr", PlaceOnPlate(0, 1, "0")
+    write_field(plate, place, [make(0)], windows=WINDOWS)
+    write_plate(plate, "P1", [place])
+    (source,) = Dataset.find(plate).sources
+    np.testing.assert_array_equal(source.read()[0].data, make(0).data)

@@ -285,11 +285,13 @@ def zarr_stem(path: Path) -> str:
 def _group(path: Path) -> Any:
     try:
         import zarr
+        from zarr.storage import LocalStore
     except ImportError as error:  # it may have been left out of a frozen application
         raise InputError(
             "It is an OME-Zarr, which needs the package zarr: pip install zarr."
         ) from error
-    return zarr.open_group(str(path), mode="r")
+    # Of a text, zarr would take "::" for the parts of an address.
+    return zarr.open_group(LocalStore(path, read_only=True), mode="r")
 
 
 def _check_kind(array: Any) -> None:

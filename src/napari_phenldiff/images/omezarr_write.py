@@ -95,6 +95,7 @@ def write_field(
         How the image was made, for `zarr_provenance`.
     """
     import zarr
+    from zarr.storage import LocalStore
 
     first = images[0]
     shapes = {(image.data.shape, image.data.dtype) for image in images}
@@ -113,7 +114,7 @@ def write_field(
     place_of_it = plate / place.path
     shutil.rmtree(place_of_it, ignore_errors=True)  # of an image that has changed meanwhile
     with make_folder_atomic(place_of_it) as aside:
-        group = zarr.open_group(str(aside), mode="a", zarr_format=2)
+        group = zarr.open_group(LocalStore(aside), mode="a", zarr_format=2)
         datasets = []
         for level, pixels in enumerate(_levels(data if len(images) > 1 else data[0])):
             chunks = (*[1] * (pixels.ndim - 2), *(min(n, _CHUNK) for n in pixels.shape[-2:]))
