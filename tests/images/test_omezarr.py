@@ -262,3 +262,22 @@ def test_what_takes_too_much_memory_is_refused(tmp_path, told, reason):
     (source,) = zarr_sources(path)
     with pytest.raises(InputError, match=rf"b\.zarr: {reason}"):
         source.read()
+
+
+@pytest.mark.parametrize(("absent", "told"), [("zarr", "zarr"), ("zarr.storage", "zarr")])
+def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch, absent, told):
+    plates.write_plate(tmp_path / "p.zarr")
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(InputError, match=rf"needs the package {told}: pip install {told}\."):
+        zarr_sources(tmp_path / "p.zarr")
+
+
+def test_a_package_that_zarr_needs_is_named(tmp_path, monkeypatch):
+    plates.write_plate(tmp_path / "p.zarr")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "zarr"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "donfig", None)
+    with pytest.raises(InputError, match=r"needs the package donfig: pip install donfig\."):
+        zarr_sources(tmp_path / "p.zarr")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "zarr"]:
+        monkeypatch.delitem(sys.modules, name)

@@ -287,8 +287,9 @@ def _group(path: Path) -> Any:
         import zarr
         from zarr.storage import LocalStore
     except ImportError as error:  # it may have been left out of a frozen application
+        missing = (error.name or "zarr").partition(".")[0]  # zarr, or what that needs itself
         raise InputError(
-            "It is an OME-Zarr, which needs the package zarr: pip install zarr."
+            f"It is an OME-Zarr, which needs the package {missing}: pip install {missing}."
         ) from error
     # Of a text, zarr would take "::" for the parts of an address.
     return zarr.open_group(LocalStore(path, read_only=True), mode="r")
