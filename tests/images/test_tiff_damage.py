@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 
@@ -125,6 +126,33 @@ def test_missing_files_and_folders(tmp_path):
         read_tiff(tmp_path / "gone.tif")
     with pytest.raises(InputError, match="is a folder"):
         read_tiff(tmp_path)
+
+
+def _write_naming(path, other):
+    """Write an OME-TIFF of two channels, the second of which is in another file."""
+    planes = "".join(
+        f'<TiffData IFD="0" FirstC="{k}" PlaneCount="1">'
+        f'<UUID FileName="{name}">urn:uuid:{k}</UUID></TiffData>'
+        for k, name in enumerate((path.name, other))
+    )
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        'UUID="urn:uuid:0"><Image ID="Image:0"><Pixels DimensionOrder="XYCZT" ID="Pixels:0" '
+        'SizeC="2" SizeT="1" SizeZ="1" SizeX="50" SizeY="40" Type="uint16">'
+        f'<Channel ID="C:0"/><Channel ID="C:1"/>{planes}</Pixels></Image></OME>'
+    )
+    tifffile.imwrite(path, DATA[0], description=xml, metadata=None)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.timeout(30)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p.tif")
+    with pytest.raises(InputError, match=r"p\.tif is no file"):
+        read_tiff(tmp_path / "p.tif")
+    _write_naming(tmp_path / "a.ome.tif", "p.tif")
+    with pytest.raises(InputError, match=r"a\.ome\.tif: It names p\.tif .* is no file"):
+        read_tiff(tmp_path / "a.ome.tif")
 
 
 def test_one_file_of_several(tmp_path):

@@ -21,6 +21,7 @@ from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.images.wells import well_of_image
 from napari_phenldiff.measurement.statistics.units import units_of_images
+from napari_phenldiff.runs.checkpoints import is_complete
 from napari_phenldiff.runs.config import TrainingConfig
 from napari_phenldiff.runs.events import Failed, Finished, Loading, Step
 from napari_phenldiff.runs.folder import Run, is_run
@@ -379,3 +380,27 @@ def test_two_images_with_equal_pixels_are_both_found_again(tmp_path: Path, confi
         tmp_path / "run", config, experiment=twins, scaling=IntensityScaling.fit(twins.images)
     )
     assert made.load_experiment().digest() == twins.digest()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["images.json", "events.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_told(run, name):
+    (run.path / name).unlink(missing_ok=True)
+    os.mkfifo(run.path / name)
+    with pytest.raises(InputError, match=rf"{name}.* no(t a regular)? file"):
+        _ = Run.open(run.path).images
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.timeout(60)
+def test_pipes_that_no_run_needs_are_passed_over(run):
+    for name in ("note.txt", "base_at.txt", "run.lock", "adapter/manifest.json"):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(run.path / name)
+        os.utime(run.path / name, (0, 0))
+    opened = Run.open(run.path)
+    assert (opened.note, opened.base) == ("", run.config.base)
+    assert not is_complete(run.path / "adapter")
+    with opened.lock():
+        assert (run.path / "run.lock").is_file()

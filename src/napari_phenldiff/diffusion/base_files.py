@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import read_small
 
 _MOST_SCALE = 1e4
 """Of latents, and how far they are shifted: those of any autoencoder are near 1."""
@@ -420,12 +420,7 @@ def _chosen_in(folder: Path, reference: str) -> ChosenWeights:
 
 def _read_json(path: Path, most_bytes: int) -> dict[str, Any]:
     """Read an object from a file that may come from anyone; ValueError if it holds none."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("it is not a regular file")
-    if found.st_size > most_bytes:
-        raise ValueError(f"it has {found.st_size:,} bytes")
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = json.loads(read_small(path, most_bytes=most_bytes))
     if not isinstance(values, dict):
         raise ValueError("it is not a configuration")
     return values

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,33 @@ from napari_phenldiff.images.destinations import check_unused_folder
 
 _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 """How numpy tells of a full disk: without the number of the error."""
+
+
+def read_small(path: str | os.PathLike[str], *, most_bytes: int, errors: str = "strict") -> str:
+    """Read a text file that may come from anyone: opening a pipe would wait for ever.
+
+    Parameters
+    ----------
+    path : path-like
+    most_bytes : int
+        No such file is larger.
+    errors : str
+        What becomes of bytes that are no text, as for `open`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is no regular file, is larger, or is no text.
+    """
+    path = Path(path)
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is not a regular file")
+    if found.st_size > most_bytes:
+        raise ValueError(f"it has {found.st_size:,} bytes")
+    return path.read_text(encoding="utf-8", errors=errors)
 
 
 def append_line(path: str | os.PathLike[str], line: str) -> None:

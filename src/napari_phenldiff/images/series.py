@@ -6,10 +6,13 @@ import logging
 import os
 import re
 from functools import lru_cache
+from pathlib import Path
+from xml.etree import ElementTree
 
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import is_regular_file, is_there
 from napari_phenldiff.images.naming import count
 
 _log = logging.getLogger(__name__)
@@ -26,16 +29,37 @@ def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
 
     Raises
     ------
+    InputError
+        If it names another file that cannot be a part of it.
     Exception
         Whatever tifffile raises where it is no TIFF.
     """
     tif = tifffile.TiffFile(path)
     xml = tif.ome_metadata if tif.is_ome else None
+    try:
+        _check_other_files(Path(path).parent, xml or "")  # before tifffile opens them
+    except InputError:
+        tif.close()
+        raise
     sound = None if xml is None else _NO_SAMPLES.sub("", xml)
     if sound == xml:
         return tif
     tif.close()
     return tifffile.TiffFile(path, omexml=sound)
+
+
+def _check_other_files(folder: Path, xml: str) -> None:
+    """Refuse an OME-TIFF whose description names a pipe or a device, which would be waited for."""
+    try:
+        root = ElementTree.fromstring(xml.encode())
+    except ElementTree.ParseError:
+        return  # so that tifffile follows no name, either
+    for uuid in root.iter():
+        name = uuid.attrib.get("FileName")
+        if name is None or uuid.text == root.attrib.get("UUID"):  # the file itself
+            continue
+        if is_there(folder / name) and not is_regular_file(folder / name):
+            raise InputError(f"It names {name} as a part of it, which is no file: copy it again.")
 
 
 def image_series(tif: tifffile.TiffFile) -> list[int]:

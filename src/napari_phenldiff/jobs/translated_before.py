@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import read_small
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.omezarr import ZarrSource
@@ -19,6 +20,8 @@ from napari_phenldiff.jobs.journal import difference
 from napari_phenldiff.jobs.translation_job import SUMMARY_NAME
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.settings import option_of
+
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +60,7 @@ class TranslationsBefore:
     def __init__(self, folder: Path, asked: dict[str, Any]) -> None:
         self._folder = folder
         try:
-            summary = json.loads((folder / SUMMARY_NAME).read_text("utf-8"))
+            summary = json.loads(read_small(folder / SUMMARY_NAME, most_bytes=_MOST_BYTES))
             made = {key: summary[key] for key in asked}
             lines = [(str(line["source_sha256"]), line) for line in summary["images"]]
             files = [str(line["file"]) for _, line in lines]

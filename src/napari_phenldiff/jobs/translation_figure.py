@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.destinations import check_output_file
-from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.images.files import read_small, write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.sources import ImageSource, as_source
 from napari_phenldiff.images.tiff import read_tiff
@@ -28,6 +28,7 @@ SUFFIXES = (".svg", ".png", ".pdf")
 """What a figure is written as; text stays text in SVG and PDF."""
 
 _DOTS_PER_INCH = 300
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def write_figure(figure: Figure, path: Path) -> None:
 def _record(folder: Path) -> dict[str, Any]:
     path = folder / "translation.json"
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(read_small(path, most_bytes=_MOST_BYTES))
         record["settings"]["target"], record["images"][0]["file"]
     except FileNotFoundError:
         raise InputError(

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from napari_phenldiff.images.files import read_small
+
 Content = bytes | Callable[[Path], object]
 """Content of a file: its bytes, or a function that takes a path and writes the file there."""
 
 MANIFEST = "manifest.json"
 _LEFTOVER = ".tmp-"
 _PREVIOUS = ".previous-"
+_MOST_BYTES = 2**24
 _STEP = re.compile(r"step_(\d{6,})")
 
 
@@ -70,7 +73,7 @@ def recover(target: Path) -> Path:
 def is_complete(folder: Path) -> bool:
     """Whether all files in the manifest of `folder` exist with their full size."""
     try:
-        sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        sizes = json.loads(read_small(folder / MANIFEST, most_bytes=_MOST_BYTES))
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, AttributeError, RecursionError):
         return False

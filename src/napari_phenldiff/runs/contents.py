@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from napari_phenldiff.images.files import sha256_of, write_atomic
+from napari_phenldiff.images.files import read_small, sha256_of, write_atomic
 from napari_phenldiff.runs import checkpoints, lock
 from napari_phenldiff.runs.events import (
     Event,
@@ -29,6 +29,7 @@ NOTE_NAME = "note.txt"
 
 _KEPT_CHECKPOINTS = 2
 
+_MOST_BYTES = 2**20
 _TAIL = 16 * 1024
 """Bytes at the end of a file of events in which its last steps are found."""
 
@@ -155,8 +156,9 @@ class RunContents:
     def note(self) -> str:
         """The user's note about this run, from ``note.txt``; "" without one."""
         try:
-            return (self.path / NOTE_NAME).read_text(encoding="utf-8", errors="replace").strip()
-        except OSError:
+            note = read_small(self.path / NOTE_NAME, most_bytes=_MOST_BYTES, errors="replace")
+            return note.strip()
+        except (OSError, ValueError):
             return ""
 
     @note.setter
@@ -227,7 +229,8 @@ class RunContents:
     def reference_channels(self) -> tuple[str, ...]:
         """Channels that a translation does not change; empty before there is an adapter."""
         try:
-            settings = json.loads((self.adapter_path / "adapter.json").read_text(encoding="utf-8"))
+            text = read_small(self.adapter_path / "adapter.json", most_bytes=_MOST_BYTES)
+            settings = json.loads(text)
             return tuple(str(name) for name in settings["reference_channels"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ()  # no adapter yet, or a damaged one, which loading it reports

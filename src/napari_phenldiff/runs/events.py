@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
+from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.files import append_line
 
 
@@ -201,6 +202,8 @@ def read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
     offset : int
         Offset for the next call.
     """
+    if not is_regular_file(path):
+        return [], start  # not there yet, or a pipe, which would be waited for
     try:
         with path.open("rb") as file:
             file.seek(start)

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.destinations import check_unused_folder, is_there, why_no_folder
+from napari_phenldiff.images.destinations import (
+    check_unused_folder,
+    is_regular_file,
+    is_there,
+    why_no_folder,
+)
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import make_folder_atomic, write_atomic
+from napari_phenldiff.images.files import make_folder_atomic, read_small, write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.survey import pixel_size_in_words
@@ -190,7 +195,8 @@ class Run(RunContents):
         Raises
         ------
         InputError
-            If it is not a run, its config.json is damaged, or there is nothing at `base_at`.
+            If it is not a run, its config.json is damaged, its events are no file, or there is
+            nothing at `base_at`.
         """
         path = Path(os.path.realpath(path))  # which does not fail in a loop of links
         if not is_run(path):
@@ -206,6 +212,10 @@ class Run(RunContents):
                 f"{path / 'config.json'} is damaged (scaling: {error}); train again."
             ) from error
         run = cls(path, record, scaling)
+        if is_there(run.events_path) and not is_regular_file(run.events_path):
+            raise InputError(
+                f"{run.events_path} is no file; remove it, or restore what the training wrote."
+            )
         if base_at is not None:
             run._base_at = Path(base_at).expanduser().resolve()
             if not is_there(run._base_at):
@@ -292,7 +302,7 @@ class Run(RunContents):
 
     def _remembered_base(self) -> Path | None:
         try:
-            place = Path((self.path / _BASE_AT).read_text(encoding="utf-8").strip())
+            place = Path(read_small(self.path / _BASE_AT, most_bytes=2**16).strip())
         except (OSError, ValueError):
             return None
         return place if is_there(place) else None

@@ -17,12 +17,15 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.files import read_small
 
 HEARTBEAT_SECONDS = 10.0
 """Interval at which the holder touches its lock file."""
 
 SILENCE_SECONDS = 120.0
 """A holder on another machine is taken to be dead after this time without a heartbeat."""
+
+_MOST_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,11 @@ def holder(path: Path) -> Holder | None:
     """Return the holder in the lock file `path`, dead or alive; None without a lock."""
     try:
         heard = path.stat().st_mtime
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_small(path, most_bytes=_MOST_BYTES, errors="replace")
     except FileNotFoundError:
         return None
+    except ValueError:
+        text = ""  # nothing that this package wrote
     try:
         v = json.loads(text)
         return Holder(

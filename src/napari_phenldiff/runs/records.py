@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.experiment import Experiment
-from napari_phenldiff.images.files import write_atomic
+from napari_phenldiff.images.files import read_small, write_atomic
 from napari_phenldiff.images.image import Image, as_storable, is_storable
 from napari_phenldiff.images.image_in_file import changed, in_files
 from napari_phenldiff.images.places import Site
@@ -26,6 +26,8 @@ from napari_phenldiff.runs.baseline_config import AnyTrainingConfig
 from napari_phenldiff.runs.config import Model, validated
 
 _PACKAGES = ("napari-phenldiff", "torch", "diffusers", "peft", "accelerate", "numpy", "tifffile")
+
+_MOST_BYTES = 2**28
 
 
 class ImageRecord(BaseModel):
@@ -261,7 +263,7 @@ def read_model(path: Path, model: type[Model]) -> Model:
         If the file cannot be read or is not valid.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_small(path, most_bytes=_MOST_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is damaged or cannot be read ({error}); restore it, or train again."
