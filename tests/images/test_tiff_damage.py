@@ -155,6 +155,24 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         read_tiff(tmp_path / "a.ome.tif")
 
 
+@pytest.mark.parametrize("how", ["absolute", "above", "below"])
+def test_no_file_of_another_folder_is_followed(tmp_path, how):
+    folder = tmp_path / "f"
+    (folder / "below").mkdir(parents=True)
+    for place in (tmp_path, folder / "below", folder):
+        tifffile.imwrite(place / "other.tif", DATA[1])
+    name = {
+        "absolute": str(tmp_path / "other.tif"),
+        "above": "../other.tif",
+        "below": "below/other.tif",
+    }[how]
+    _write_naming(folder / "a.ome.tif", name)
+    with pytest.raises(InputError, match=r"a\.ome\.tif: It names .*other\.tif .*in another folder"):
+        read_tiff(folder / "a.ome.tif")
+    _write_naming(folder / "a.ome.tif", "other.tif")
+    np.testing.assert_array_equal(read_tiff(folder / "a.ome.tif")[0].data, DATA[:2])
+
+
 def test_one_file_of_several(tmp_path):
     """An OME-TIFF that is spread over two files is read whole, or not at all."""
     first, second = tmp_path / "first.ome.tif", tmp_path / "second.ome.tif"

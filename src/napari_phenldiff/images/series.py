@@ -49,7 +49,12 @@ def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
 
 
 def _check_other_files(folder: Path, xml: str) -> None:
-    """Refuse an OME-TIFF whose description names a pipe or a device, which would be waited for."""
+    """Refuse an OME-TIFF whose description names what must not be opened as a part of it.
+
+    That is a pipe or a device, which would be waited for, and a file of another folder: whoever
+    made the file would choose what is read there. One that is not there is told later.
+    """
+    folder = folder.absolute()
     try:
         root = ElementTree.fromstring(xml.encode())
     except ElementTree.ParseError:
@@ -58,7 +63,14 @@ def _check_other_files(folder: Path, xml: str) -> None:
         name = uuid.attrib.get("FileName")
         if name is None or uuid.text == root.attrib.get("UUID"):  # the file itself
             continue
-        if is_there(folder / name) and not is_regular_file(folder / name):
+        if not is_there(folder / name):
+            continue
+        if (folder / name).parent != folder:
+            raise InputError(
+                f"It names {name} as a part of it, which is in another folder: files that make up "
+                "an image must lie in one folder, under their own names."
+            )
+        if not is_regular_file(folder / name):
             raise InputError(f"It names {name} as a part of it, which is no file: copy it again.")
 
 
