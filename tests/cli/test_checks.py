@@ -86,7 +86,7 @@ def test_pixel_sizes_and_data_types_that_differ(every):
         code, said = found[name]
         assert code == 0
         assert "The data types differ between images (int32, uint16)" in said, name
-        assert "The pixel sizes differ between images (0.1 × 0.1 µm, 0.5 × 0.25 µm)" in said, name
+        assert "The pixel sizes differ between images (0.1 × 0.1 µm, 0.25 × 0.5 µm)" in said, name
     assert "The data types differ" not in found["translate"][1]  # only the source is translated
 
 
