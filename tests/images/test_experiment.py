@@ -254,6 +254,6 @@ def test_warnings():
     )
     wide = image("w", seed=99, pixel_size=(0.3, 0.6))
     unknown = Image(wide.data.astype(np.uint16), wide.channel_names, None, "u")
-    sizes, dtypes, *_ = Experiment.from_images({"x": [wide], "y": [unknown]}).warnings()
-    assert "pixel sizes differ between images (0.3 × 0.6 µm, unknown)" in sizes
+    sizes, _, dtypes, *_ = Experiment.from_images({"x": [wide], "y": [unknown]}).warnings()
+    assert "pixel sizes differ between images (0.6 × 0.3 µm, unknown)" in sizes
     assert "data types differ between images (uint16, uint8)" in dtypes
