@@ -79,9 +79,15 @@ def test_a_translation_may_go_beyond_the_target_and_to_the_source_itself():
         (None, "everywhere", LORA_SCALE),
         ("bundled", "everywhere", LORA_SCALE),
         ("owner/name", "attention", 1),
+        ("stable_diffusion", "attention", 1),
+        ("pretrained", "everywhere", LORA_SCALE),
     ],
 )
-def test_lora_suits_the_base_unless_given(given, base, layers, scale):
+def test_lora_suits_the_base_unless_given(given, base, layers, scale, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for kind, part in (("stable_diffusion", "text_encoder"), ("pretrained", "conditioner")):
+        (tmp_path / kind / part).mkdir(parents=True)
+        (tmp_path / kind / part / "config.json").write_text("{}")
     values = {"conditions": ("a", "b"), **({"base": base} if base else {})}
     config = TrainingConfig(**values, **given)
     assert (config.strategy, config.learning_rate) == ("lora", LEARNING_RATES["lora"])

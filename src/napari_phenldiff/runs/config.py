@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.runs.common_config import CommonTraining, Name
 from napari_phenldiff.settings import SETTINGS, Choice, Shown
 
@@ -15,14 +17,22 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 LORA_SCALE = 8.0
-"""Default scale (alpha / rank) of LoRA's updates of the bundled base; with other bases it is 1.
-``docs/notes/strategies.md`` has the reasons."""
+"""Default scale (alpha / rank) of LoRA's updates of the bundled base, and of those that `pretrain`
+made; with other bases it is 1. ``docs/notes/strategies.md`` has the reasons."""
 
 PROMPT_TOKENS = 77
 """Tokens that the text encoders of Stable Diffusion make, of which the last ones only fill up."""
 
 LEARNING_RATES = {"lora": 1e-3, "svdiff": 1e-2, "attention": 1e-4, "full": 3e-4}
 """Default peak learning rate of each strategy; ``docs/notes/strategies.md`` has the reasons."""
+
+
+def _is_of_our_kind(base: str) -> bool:
+    """Whether a base is the bundled one, or as small: one that `pretrain` or `merge` has made.
+
+    What suits these does not suit Stable Diffusion, whose folders hold no conditioner.
+    """
+    return base == "bundled" or is_regular_file(Path(base, "conditioner", "config.json"))
 
 
 STRATEGIES = {
@@ -74,7 +84,7 @@ class TrainingConfig(CommonTraining):
         Shown(
             "LoRA alpha",
             advanced=True,
-            default="8 x rank with the bundled base, else rank",
+            default="8 x rank with the bundled base or one of pretrain, else rank",
             unset="automatic",
         ),
     ] = 14.0
@@ -85,7 +95,8 @@ class TrainingConfig(CommonTraining):
         Literal["attention", "everywhere"],
         Shown(
             advanced=True,
-            default="everywhere with SVDiff or bundled, else attention",
+            default="everywhere with SVDiff, or with the bundled base or one of pretrain; else "
+            "attention",
             in_docks=False,
         ),
     ] = "attention"
@@ -162,15 +173,15 @@ class TrainingConfig(CommonTraining):
         if strategy == "auto":
             strategy = "lora"
             values = {**values, "strategy": strategy}
-        bundled = values.get("base", "bundled") == "bundled"
-        everywhere = strategy == "svdiff" or (strategy == "lora" and bundled)
+        own = _is_of_our_kind(str(values.get("base", "bundled")))
+        everywhere = strategy == "svdiff" or (strategy == "lora" and own)
         rank = values.get("rank", cls.model_fields["rank"].default)
         defaults: dict[str, Any] = {
             "learning_rate": LEARNING_RATES.get(strategy, LEARNING_RATES["lora"]),
             "layers": "everywhere" if everywhere else "attention",
         }
         if isinstance(rank, int):  # what is none is refused by its field
-            defaults["lora_alpha"] = rank * (LORA_SCALE if bundled else 1.0)
+            defaults["lora_alpha"] = rank * (LORA_SCALE if own else 1.0)
         if values.get("prompts"):
             defaults["tokens_per_condition"] = PROMPT_TOKENS
         missing = {key: value for key, value in defaults.items() if values.get(key) is None}
