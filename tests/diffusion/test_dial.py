@@ -36,6 +36,8 @@ def translator(tiny_base: Path, experiment: Experiment, tmp_path: Path) -> Trans
     config = TrainingConfig(
         conditions=("untreated", "treated"),
         base=str(tiny_base),
+        layers="attention",
+        lora_alpha=14.0,
         steps=3,
         batch_size=4,
         learning_rate=0.05,

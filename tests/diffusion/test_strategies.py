@@ -39,6 +39,8 @@ QUICK = TranslationConfig(
 
 def make_run(folder: Path, experiment: Experiment, base: Path, strategy: str, **settings) -> Run:
     values = {"steps": 4, "batch_size": 4, "rank": 2, "checkpoint_every": 2, "warmup": 0} | settings
+    if strategy == "lora":
+        values = {"layers": "attention", "lora_alpha": 2.0} | values
     config = TrainingConfig(
         base=str(base),
         conditions=("untreated", "treated"),
