@@ -14,6 +14,8 @@ import tifffile
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.peek import peek_tiff
+from napari_phenldiff.images.png import peek_png, read_png
 from napari_phenldiff.images.tiff import read_tiff, write_tiff
 
 DATA = np.random.default_rng(0).integers(0, 60_000, (4, 40, 50)).astype(np.uint16)
@@ -150,6 +152,11 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "p.tif")
     with pytest.raises(InputError, match=r"p\.tif is no file"):
         read_tiff(tmp_path / "p.tif")
+    assert peek_tiff(tmp_path / "p.tif") is None
+    os.mkfifo(tmp_path / "p.png")
+    with pytest.raises(InputError, match=r"p\.png is no file"):
+        read_png(tmp_path / "p.png")
+    assert peek_png(tmp_path / "p.png") is None
     _write_naming(tmp_path / "a.ome.tif", "p.tif")
     with pytest.raises(InputError, match=r"a\.ome\.tif: It names p\.tif .* is no file"):
         read_tiff(tmp_path / "a.ome.tif")

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import without_equal_colors, without_opaque_alpha
+from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_fits
 from napari_phenldiff.images.naming import color_names, default_channel_names
@@ -74,6 +75,8 @@ def read_pixels(path: Path) -> np.ndarray:
 
     if not path.exists():
         raise InputError(f"{path} does not exist: check the name.")
+    if not is_regular_file(path):
+        raise InputError(f"{path} is no file, but a device or a pipe: name a PNG.")
     try:
         contents = path.read_bytes()
         _check_claim(contents)

@@ -30,10 +30,13 @@ def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
     Raises
     ------
     InputError
-        If it names another file that cannot be a part of it.
+        If it is a pipe or a device, which would be waited for, or names another file that cannot
+        be a part of it.
     Exception
         Whatever tifffile raises where it is no TIFF.
     """
+    if is_there(path) and not is_regular_file(path):
+        raise InputError(f"{path} is no file, but a folder, a device or a pipe: name a TIFF file.")
     tif = tifffile.TiffFile(path)
     xml = tif.ome_metadata if tif.is_ome else None
     try:
