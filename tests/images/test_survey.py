@@ -140,3 +140,7 @@ def test_conditions_of_other_sizes_are_told(pixel_size):
     assert "Images of x have 64 × 64 px, those of y 32 × 32: numbers and areas per image" in told
     assert ("binned" in told) == (pixel_size is None)
     assert surveyed(("x", sized(64, 0)), ("translated", sized(32, 1))) == ()
+    by_hand = [("x", sized(64 - k, k)) for k in range(4)] + [
+        ("y", sized(30 + k, k)) for k in range(4)
+    ]
+    assert surveyed(*by_hand) == ()

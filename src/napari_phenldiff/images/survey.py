@@ -227,14 +227,17 @@ class Survey:
         return found
 
     def _about_shapes(self) -> list[str]:
-        """Tell if images of one condition are larger than those of another, as most of them are."""
-        usual = {
-            name: shapes.most_common(1)[0][0]
-            for name, shapes in self._shapes.items()
-            if name not in MADE
-        }
+        """Tell if images of one condition are larger than those of another.
+
+        Only where most images of each have one size: cut by hand, each may have another.
+        """
+        usual = {}
+        for name, shapes in self._shapes.items():
+            ((shape, number),) = shapes.most_common(1)
+            if name not in MADE and all(shape) and 2 * number > self._numbers[name]:
+                usual[name] = shape
         pixels = {name: height * width for name, (height, width) in usual.items()}
-        if not pixels or min(pixels.values()) * _MUCH_LARGER >= max(pixels.values()):
+        if len(pixels) < 2 or min(pixels.values()) * _MUCH_LARGER >= max(pixels.values()):
             return []
         largest, smallest = max(pixels, key=pixels.__getitem__), min(pixels, key=pixels.__getitem__)
         (height, width), (low, narrow) = usual[largest], usual[smallest]
