@@ -335,11 +335,15 @@ def test_a_file_that_no_measurement_made_is_never_replaced(discs, tmp_path, phen
         precious.unlink()
 
     everything = (*measured, "--out", table, "--effects", effects, "--figure", f"groups={figure}")
+    effects.touch()  # as workflow systems make them
     assert phenldiff(*everything)[0] == 0
     first = table.read_bytes()
     # the same again, with another threshold, replaces what it wrote
     assert phenldiff(*everything, "--threshold", "150")[0] == 0
     assert table.read_bytes() != first
+    # as a spreadsheet saves it
+    effects.write_text(effects.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert phenldiff(*everything)[0] == 0
     # but not what took the place of the effects meanwhile
     effects.write_text("my own", encoding="utf-8")
     code, _, said = phenldiff(*everything)

@@ -126,7 +126,7 @@ def test_document(evaluation, tmp_path):
 def test_what_is_not_known_is_left_out_and_what_was_not_measured_is_told(evaluation, tmp_path):
     _, words = read(write_document(tmp_path / "r.html", evaluation))
     assert "Memorisation" not in words  # nothing is known of training images
-    assert "Not measured" in words
+    assert "What was noticed in measuring" in words
 
 
 def test_page_escapes_what_it_is_given(tmp_path):

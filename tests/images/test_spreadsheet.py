@@ -15,7 +15,7 @@ from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.layout import read_layout
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.spreadsheet import read_spreadsheet
-from napari_phenldiff.images.table import find_columns, lists_images
+from napari_phenldiff.images.table import find_columns, images_of_table, lists_images
 
 ROWS = [("compound", "dose"), ("Nocodazol µM", "1"), ("", ""), ("DMSO", "0")]
 
@@ -235,3 +235,20 @@ def test_doses_are_conditions_of_their_own_or_told(tmp_path, column, conditions,
     assert told in said
     _, said = find_columns(sheet, [column])
     assert "differs" not in said
+
+
+def test_doses_are_numbers_and_a_control_may_have_none(tmp_path):
+    for name in "abcd":
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((8, 8), np.uint8))
+    text = "treatment;dose;file\nDMSO;;a.tif\ndrug;1,5;b.tif\ndrug;10;c.tif\ndrug;10.0;d.tif"
+    found = images_of_table(write(tmp_path / "t.csv", text))
+    assert {name: len(group) for name, group in found.conditions.items()} == {
+        "DMSO": 1,
+        "drug_1,5": 1,
+        "drug_10": 2,
+    }
+    # one dose, written in two ways, is no other condition
+    text = "treatment;dose;file\nDMSO;0;a.tif\ndrug;10;c.tif\ndrug;10.0;d.tif"
+    assert set(images_of_table(write(tmp_path / "u.csv", text)).conditions) == {"DMSO", "drug"}
+    with pytest.raises(InputError, match="no condition in line 2: fill in the column treatment"):
+        images_of_table(write(tmp_path / "v.csv", "treatment;file\n;a.tif\ndrug;b.tif"))

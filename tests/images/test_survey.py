@@ -136,9 +136,14 @@ def test_conditions_of_other_sizes_are_told(pixel_size):
 
     mixed = [("x", sized(32, 0)), ("x", sized(40, 1)), ("y", sized(32, 2)), ("y", sized(40, 3))]
     assert surveyed(*mixed) == ()
-    (told,) = surveyed(*(("x", sized(64, k)) for k in range(3)), ("y", sized(32, 9)))
+    larger = [*(("x", sized(64, k)) for k in range(3)), ("y", sized(32, 9))]
+    (told,) = surveyed(*larger)
     assert "Images of x have 64 × 64 px, those of y 32 × 32: numbers and areas per image" in told
     assert ("binned" in told) == (pixel_size is None)
+    survey = Survey()
+    for condition, one in larger:
+        survey.add(condition, one)
+    assert "px" not in " ".join(survey.warnings(to_learn=True)), "tiles are trained on"
     assert surveyed(("x", sized(64, 0)), ("translated", sized(32, 1))) == ()
     by_hand = [("x", sized(64 - k, k)) for k in range(4)] + [
         ("y", sized(30 + k, k)) for k in range(4)

@@ -174,11 +174,11 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
     )
     missing = measurement.images[measurement.images["reason"] != ""]
     if len(missing):
+        lacking = int(measurement.images[measurement.main_column].isna().sum())
         counts = missing.groupby(["condition", "reason"], sort=False).size()
         yield Section(
-            "Not measured",
-            f"{len(missing)} of {len(measurement.images)} images are not in the figures above, or "
-            "not with all measurements.",
+            "What was noticed in measuring",
+            f"{lacking} of {len(measurement.images)} images are not in the figures above.",
             table=counts.rename("images").reset_index(),
         )
 

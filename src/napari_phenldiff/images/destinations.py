@@ -131,13 +131,20 @@ def check_nothing_is_lost(path: str | os.PathLike[str], what: str) -> None:
     Raises
     ------
     InputError
-        If there is a file, folder or link.
+        If there is a file that is not empty, a folder or a link.
     """
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not _is_empty_file(Path(path)):
         raise InputError(
             f"{path} exists, and nothing beside it tells that it is from an earlier measurement; "
             f"name a new file for {what}, so that this one is not lost."
         )
+
+
+def _is_empty_file(path: Path) -> bool:
+    """Whether a file was only made, as workflow systems do before the command that fills it."""
+    with suppress(OSError, ValueError):
+        return not path.is_symlink() and path.is_file() and path.stat().st_size == 0
+    return False
 
 
 def check_apart(written: Mapping[str, Path]) -> None:
@@ -196,7 +203,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """Return what all names of a file have in common, None if there is no file."""
     with suppress(OSError, ValueError):
         found = path.stat()
-        if not stat.S_ISDIR(found.st_mode):
+        # network drives of Windows may know no numbers of files
+        if not stat.S_ISDIR(found.st_mode) and found.st_ino:
             return found.st_dev, found.st_ino
     return None
 

@@ -187,7 +187,7 @@ class Survey:
         return (
             *lacking_in_words(self._lacking),
             *self._about_kinds(),
-            *self._about_shapes(),
+            *(() if to_learn else self._about_shapes()),
             *(text for text in few if text is not None),
             *self._about_clipping(),
             *self._about_copies(),

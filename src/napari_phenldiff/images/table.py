@@ -214,10 +214,18 @@ def _dose_column(sheet: Spreadsheet) -> str | None:
 
 def _of_several_doses(sheet: Spreadsheet, column: str, dose: str) -> list[str]:
     """Return the values of a column that have several doses."""
-    doses: dict[str, set[str]] = {}
+    doses: dict[str, set[object]] = {}
     for line in sheet.lines:
-        doses.setdefault(line[column], set()).add(line[dose])
+        doses.setdefault(line[column], set()).add(_as_number(line[dose]))
     return [name for name, values in doses.items() if len(values) > 1]
+
+
+def _as_number(text: str) -> object:
+    """Return what a text is as a number, with a decimal comma or point, else the text itself."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return text
 
 
 def _plain(column: str) -> str:
@@ -283,12 +291,23 @@ def _check_columns(sheet: Spreadsheet, columns: TableColumns) -> None:
 def _by_condition(sheet: Spreadsheet, columns: TableColumns) -> dict[str, list[Line]]:
     groups: dict[str, list[Line]] = {}
     written: dict[str, tuple[int, list[str]]] = {}
+    dose = _dose_column(sheet) if len(columns.conditions) > 1 else None
+    same_dose: dict[object, str] = {}
     for line in sheet.lines:
-        values = [line[_column(sheet, column)] for column in columns.conditions]
-        if not all(values):
-            raise InputError(
-                f"{sheet.path} names no condition in line {line.number}: fill in the column."
-            )
+        values = []
+        for column in columns.conditions:
+            value = line[_column(sheet, column)]
+            if column == dose:
+                # 10 and 10.0 are one dose, and a control may have none
+                value = same_dose.setdefault(_as_number(value), value)
+                values += [value] if value else []
+                continue
+            if not value:
+                raise InputError(
+                    f"{sheet.path} names no condition in line {line.number}: fill in the column "
+                    f"{column}."
+                )
+            values.append(value)
         name = composed(file_safe("_".join(values)))
         first, before = written.setdefault(name, (line.number, values))
         if [composed(value) for value in before] != [composed(value) for value in values]:

@@ -174,13 +174,14 @@ def check_comparison(
     """
     if not config.figures and config.effects is None:
         return {}
-    for path in (config.effects, *(path for _, path in config.figures)):
-        if path is not None:
-            check_output_file(path)
-            if not is_measured(table):
-                check_nothing_is_lost(path, "effects and figures")
-    if config.effects is not None and not _holds_effects(config.effects):
-        check_nothing_is_lost(config.effects, "the effects")
+    if config.effects is not None:
+        check_output_file(config.effects)
+        if not is_measured(table) or not _holds_effects(config.effects):
+            check_nothing_is_lost(config.effects, "the effects")
+    for _, path in config.figures:
+        check_output_file(path)
+        if not is_measured(table):
+            check_nothing_is_lost(path, "the figure")
     if column_names != "scikit-image":
         raise InputError(
             "Figures and effects are made from columns with the names of scikit-image: leave out "
@@ -271,7 +272,7 @@ def _holds_effects(path: Path) -> bool:
 
     begins = ",".join(FIRST_COLUMNS)
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
             return file.read(len(begins)) == begins
     except OSError:
         return False

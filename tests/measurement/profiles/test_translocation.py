@@ -8,6 +8,7 @@ import pytest
 
 from napari_phenldiff.measurement.figures.four_groups import four_groups
 from napari_phenldiff.measurement.measure import labels, measure
+from napari_phenldiff.measurement.profiles.profile import doubts_about_background
 from napari_phenldiff.measurement.profiles.translocation import TranslocationSettings, ring_labels
 from napari_phenldiff.measurement.statistics.effects import Groups, compare_groups
 from napari_phenldiff.measurement.tables.measurement import read_measurement
@@ -156,6 +157,27 @@ def test_a_background_that_is_cytoplasm_is_told(make_cells):
     for image in sparse:
         image.data[1][image.data[1] < 27] = 6 + image.data[0][image.data[1] < 27] / 20
     assert not any("gaps" in text for text in measure("translocation", groups).outcome.warnings())
+
+
+def test_a_control_without_stain_has_no_doubtful_background():
+    rng = np.random.default_rng(0)
+
+    def levels(ring, nucleus, n=30):
+        background = 100 + rng.normal(0, 1.5, n)
+        return background, background + ring, background + max(ring, nucleus)
+
+    def doubts(**conditions):
+        each = [
+            dict(zip(conditions, part, strict=True))
+            for part in zip(*conditions.values(), strict=True)
+        ]
+        return doubts_about_background(*each, "the rings around nuclei")
+
+    stained, weak = levels(200, 300), levels(4, 5)
+    assert doubts(untreated=stained, treated=levels(150, 600), no_antibody=levels(1.5, 2.5)) == []
+    assert doubts(a=weak, b=levels(4, 6)) == []
+    confluent = tuple(part + 150 for part in levels(50, 150))
+    assert len(doubts(untreated=stained, confluent=confluent)) == 1
 
 
 def test_rings_are_shared_and_hold_no_nucleus():

@@ -27,6 +27,8 @@ from napari_phenldiff.measurement.segmentation.thresholds import Settings, Thres
 Channel = int | str
 
 
+_BY_CHANCE = 0.2
+"""Part of the images of a condition whose background may be doubtful before it is said."""
 _MUCH_ABOVE = 0.2
 """Part of the brightness of cells by which a background is doubtfully far above others."""
 
@@ -404,16 +406,20 @@ def doubts_about_background(
         return []
     # Some of the lowest, since a single image may be black.
     lowest = float(np.percentile(every, 10, method="nearest"))
+    # Where nothing is stained, such as in a control without antibody, little is much of nothing.
+    usual = np.concatenate([np.empty(0), *bright.values()])
+    usual_bright = np.median(usual[np.isfinite(usual)]) if np.isfinite(usual).any() else np.nan
     told = []
     for condition, level in background.items():
         above = level - lowest
         # More than is left of the dim part, which a marker that has left it explains as well;
         # then it is little beside the bright one.
         doubtful = (above > dim[condition] - level) & (
-            above > _MUCH_ABOVE * (bright[condition] - lowest)
+            above > _MUCH_ABOVE * (np.fmax(bright[condition], usual_bright) - lowest)
         )
         n_doubtful = int(np.count_nonzero(doubtful))
-        if n_doubtful:
+        # one of many is chance
+        if n_doubtful >= min(2, level.size) and n_doubtful > _BY_CHANCE * level.size:
             told.append(
                 f"In {n_doubtful} of {count(level.size, 'image')} of {condition} the background of "
                 f"the marker (median {np.median(level[doubtful]):.4g}) is nearly as bright as "
