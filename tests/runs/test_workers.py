@@ -9,7 +9,13 @@ import pytest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.runs import workers as module
-from napari_phenldiff.runs.workers import Workers, as_done, in_order, worker_number
+from napari_phenldiff.runs.workers import (
+    Workers,
+    as_done,
+    in_order,
+    local_workers,
+    worker_number,
+)
 
 
 class Fragile(Executor):
@@ -125,3 +131,12 @@ def test_errors_of_jobs_and_of_the_cluster():
 
 def test_this_process_is_no_worker():
     assert worker_number() == 0
+
+
+def test_an_end_while_the_first_processes_are_made_stays_what_it_is(monkeypatch):
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "ProcessPoolExecutor", ended)
+    with pytest.raises(KeyboardInterrupt), local_workers(2):
+        pass

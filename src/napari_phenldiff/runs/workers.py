@@ -291,13 +291,15 @@ def local_workers(number: int) -> Iterator[Workers]:
         try:
             yield Workers(renew(), AHEAD * number, number, explained=_explained, renew=renew)
         except BaseException as error:
-            pools[0].shutdown(wait=False, cancel_futures=True)
-            if not isinstance(error, Exception):
-                # Who ends the command does not wait for the jobs that are worked on.
-                _end_processes(pools[0])
+            for pool in pools:  # none, if it comes while the first one is made
+                pool.shutdown(wait=False, cancel_futures=True)
+                if not isinstance(error, Exception):
+                    # Who ends the command does not wait for the jobs that are worked on.
+                    _end_processes(pool)
             raise
     finally:
-        pools[0].shutdown()
+        for pool in pools:
+            pool.shutdown()
 
 
 def _explained(error: BaseException) -> InputError | None:
