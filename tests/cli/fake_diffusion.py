@@ -138,7 +138,7 @@ class Translator:
                 time.sleep(0.2)
             if how.startswith("wait") and image.name in how.split():
                 waiting = time.monotonic()
-                while not self.should_stop() and time.monotonic() - waiting < 5:
+                while not self.should_stop() and time.monotonic() - waiting < 10:
                     time.sleep(0.02)
             if how.startswith("die") and image.name == how.removeprefix("die "):
                 os._exit(9)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.tiff import write_tiff
 from napari_phenldiff.measurement.measure import measure
@@ -104,6 +105,17 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     for condition in measured.conditions:
         np.testing.assert_array_equal(again.values(condition), measured.values(condition))
     assert again.settings == measured.settings
+
+
+@pytest.mark.parametrize("name", ["image", "condition"])
+def test_a_table_with_a_row_of_no_image_is_refused(discs, tmp_path, phenldiff, name):
+    table = tmp_path / "t.csv"
+    assert phenldiff("measure", "area", discs[0], "--out", table)[0] == 0
+    rows = pd.read_csv(table)
+    rows.loc[1, name] = None
+    rows.to_csv(table, index=False)
+    with pytest.raises(InputError, match=f"t.csv names no {name} in row 2"):
+        read_measurement(table)
 
 
 def test_wells_in_the_names_are_counted_and_one_well_gives_no_p_value(discs, tmp_path, phenldiff):

@@ -177,8 +177,8 @@ def find_columns(
         several = _of_several_doses(sheet, names[0], dose)
         if several:
             told += (
-                f" ({dose} differs within {quoted(several, limit=3)}: to take doses apart, name "
-                "both columns with --condition-column)"
+                f"; {dose} differs within {quoted(several, limit=3)}: to take doses apart, name "
+                "both columns (--condition-column)"
             )
     listed = [f"{name} of {column}" for name, column in files.items() if name]
     if listed:

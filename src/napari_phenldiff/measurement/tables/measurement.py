@@ -254,6 +254,13 @@ def _read(path: Path) -> pd.DataFrame:
         table = without_apostrophes(table)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a table: {error}.") from error
+    for name in ("image", "condition"):
+        lacking = table[name].isna() if name in table else np.zeros(0, bool)
+        if lacking.any():
+            raise InputError(
+                f"{path} names no {name} in row {int(lacking.argmax()) + 1}: it is damaged; "
+                "measure again."
+            )
     return table
 
 
