@@ -128,6 +128,20 @@ def test_a_full_disk_is_told_with_the_file(error, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), True),
+        (RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed"), True),
+        (ValueError("Error while serializing: I/O error: File too large (os error 27)"), True),
+        (ValueError("Error: I/O error: Permission denied (os error 13)"), False),
+    ],
+)
+@pytest.mark.skipif(errno.EFBIG != 27, reason="errors have other numbers")
+def test_libraries_that_tell_of_a_full_disk_in_words(error, full):
+    assert ("disk is full" in explain(error)) == full
+
+
 def test_no_permission_is_told_with_the_place():
     message = explain(PermissionError(13, "Permission denied", "/data/run"))
     assert message.startswith("/data/run: no permission")

@@ -18,8 +18,14 @@ _NO_PLACE = {
 
 _LOOP = "Symlink loop from "
 
-_TORCH_CANNOT_WRITE = "failed writing file"
-"""How torch tells of a full disk."""
+_CANNOT_WRITE = re.compile(
+    # torch, at a full disk and where it closes the file after that
+    r"failed writing file|inline_container\.cc.*unexpected pos \d+ vs \d+"
+    # safetensors
+    r"|I/O error: .*\(os error (" + "|".join(str(number) for number in sorted(_DISK_FULL)) + r")\)",
+    re.S,
+)
+"""How libraries that raise no OSError tell of a full disk."""
 
 _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")
 
@@ -45,7 +51,7 @@ def explain(error: BaseException) -> str:
         return f"{_name(error)}: no permission to read or write there; choose another place."
     if isinstance(error, OSError) and error.errno is not None and error.filename:
         return f"{_name(error)} {_what_of_a_place(error.errno, error.strerror or str(error))}"
-    if isinstance(error, RuntimeError) and _TORCH_CANNOT_WRITE in str(error):
+    if _CANNOT_WRITE.search(str(error)):
         return "The disk is full or a size limit was reached: make room and try again."
     if isinstance(error, RuntimeError) and str(error).startswith(_LOOP):  # pathlib's
         return f"{str(error).removeprefix(_LOOP)} is a link to itself; name another place."
