@@ -78,6 +78,33 @@ def test_what_a_name_does_not_tell_is_not_guessed(name):
         # Times, or numbers of files; but not the barcodes of plates.
         ([f"1{'AB'.index(w)}{i:02d}37_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
         ([f"{code}_A0{i}" for code in (1000231, 1000232) for i in range(1, 5)], 8),
+        ([f"20240115_1430{i:02d}_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
+        ([f"20240115T1{i}30{i:02d}_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
+        # Of one time for both channels, and of two plates of a day.
+        ([f"20240115_1430{i:02d}_A01_f{i}_ch{c}" for i in range(4) for c in range(2)], 1),
+        (
+            [
+                f"20240115_{h}30{i:02d}_A01_f{i}_ch{c}"
+                for h in (10, 14)
+                for i in (0, 1)
+                for c in (1, 2)
+            ],
+            1,
+        ),
+        # One image each of several days, donors and plates, also after the day.
+        ([f"2024{month:02d}05_A01_1" for month in range(1, 7)], 6),
+        ([f"2024{month:02d}05_A01_{month}" for month in range(1, 7)], 6),
+        ([f"2024{month:02d}05T143037_A01_{month}" for month in range(1, 7)], 6),
+        ([f"donor {number}_A01_1" for number in range(204510, 204516)], 6),
+        ([f"plate_{number}_A01_{number % 9}" for number in range(204510, 204516)], 6),
+        ([f"rep1_{number}_A01_{number % 9}" for number in range(204510, 204516)], 1),
+        ([f"donor_{number}_A01_{number % 9}" for number in range(204510, 204516)], 6),
+        ([f"{number}_B02" for number in range(204510, 204516)], 6),
+        ([f"20240101_11023{i}_A01" for i in (4, 5)], 2),
+        ([f"20240101T11023{i}_A01" for i in (4, 5)], 2),
+        ([f"20240101_11023{i}_A01_f{f}" for i in (4, 5) for f in (1, 2)], 2),
+        ([f"20240101_11023{i}_A01_z{z}" for i in (4, 5) for z in (1, 2)], 2),
+        ([f"20240101_11987{i}_A01_f1" for i in range(5)], 5),
         ([f"{well}_{i}" for well in ("a01", "a02", "b01", "b02") for i in range(4)], 4),
         # Channels, positions and fields; a gene; numbered images.
         ([f"{a}{n:02d}_{i}" for a in "cp" for n in (1, 2) for i in range(2)], 0),

@@ -35,7 +35,7 @@ _OTHERWISE = frozenset("cdfghimp")
 """Small letters that stand before the number of a channel, a day, a field, a mouse and the like."""
 # When an image was taken: no part of a well's name, where the day may be.
 _DAY = re.compile(r"20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
-_TIME = re.compile(r"(?:[01]\d|2[0-3])\d{4}(?:\d{3})?")
+_TIME = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d){2}(?:\d{3})?")
 _LONG_NUMBER = re.compile(r"\d{6,}")
 _PLATE = re.compile(r"P\d{1,3}")
 # Parts of a field, and times, planes and channels of it.
@@ -140,17 +140,22 @@ class Habits:
     small : bool
         Whether wells are written in small letters.
     counters : frozenset of str
-        Long numbers before the well that are another in nearly every name: times, or counters.
+        Long numbers before the well that count images, and so differ between those of one well.
+    times : bool
+        Whether what can be a time, after a day, is one; otherwise it may be the number of a plate.
     """
 
     small: bool = False
     counters: frozenset[str] = frozenset()
+    times: bool = True
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Habits:
         """Look at the names of all images that are counted together."""
         names = list(dict.fromkeys(names))
-        return cls(_in_small_letters(names), _counters(names))
+        habits = cls(_in_small_letters(names))
+        habits = replace(habits, times=_have_times(names, habits))
+        return replace(habits, counters=_counters(names, habits))
 
 
 NO_HABITS = Habits()
@@ -174,17 +179,12 @@ def place_of(name: str, *, unsure: bool = True, habits: Habits = NO_HABITS) -> P
         ``B07_field3_y128`` is of the well ``B07``, ``rep2_C003_x0`` of ``rep2 C003``,
         ``scan3_y000_x128`` of the field ``scan3``, and ``field_0003`` an image for itself.
     """
-    for expression in _WELLS:
-        found = None if expression is _UNSURE and not unsure else expression.search(name)
-        if found is not None:
-            after = _tokens(name[found.end() :])
-            kept = _before(_tokens(name[: found.start()]), after, habits)
-            return Place(" ".join([*kept, found.group(1), *_repeats(after)]), "well")
-    small = _SMALL.search(name) if habits.small else None
-    if small is not None:
-        after = _tokens(name[small.end() :])
-        kept = _before(_tokens(name[: small.start()]), after, habits)
-        return Place(" ".join([*kept, small.group(1).upper(), *_repeats(after)]), "well")
+    found = _well_in(name, unsure, habits)
+    if found is not None:
+        well = found.group(1).upper() if found.re is _SMALL else found.group(1)
+        after = _tokens(name[found.end() :])
+        kept = _before(_tokens(name[: found.start()]), after, habits)
+        return Place(" ".join([*kept, well, *_repeats(after)]), "well")
     tokens = _tokens(name)
     cultures = _repeats(tokens, _CULTURE)
     if cultures:
@@ -194,11 +194,8 @@ def place_of(name: str, *, unsure: bool = True, habits: Habits = NO_HABITS) -> P
 
 def well_named(name: str) -> str | None:
     """Return the well that stands in the name of an image, alone; None where there is none."""
-    for expression in _WELLS:
-        found = expression.search(name)
-        if found is not None:
-            return found.group(1)
-    return None
+    found = _well_in(name)
+    return None if found is None else found.group(1)
 
 
 def with_well_of(site: Site, stem: str) -> Site:
@@ -216,20 +213,44 @@ def _tokens(text: str) -> list[str]:
     return [token for token in _BETWEEN.split(text) if token and token not in _SUFFIXES]
 
 
+def _well_in(name: str, unsure: bool = True, habits: Habits = NO_HABITS) -> re.Match[str] | None:
+    for expression in _WELLS:
+        found = None if expression is _UNSURE and not unsure else expression.search(name)
+        if found is not None:
+            return found
+    return _SMALL.search(name) if habits.small else None
+
+
 def _before(tokens: list[str], after: list[str], habits: Habits) -> list[str]:
     """Leave out what does not name a well's plate of what stands before the well."""
     # P1 is a position, unless another token counts the fields.
     if len(tokens) == 1 and _PLATE.fullmatch(tokens[0]) and any(map(_is_field, after)):
         return tokens
     kept: list[str] = []
-    for token in tokens:
-        timed = kept and _DAY.fullmatch(kept[-1]) and _TIME.fullmatch(token)
-        if timed or token in habits.counters or _PART.fullmatch(token) or _is_field(token):
+    for k, token in enumerate(tokens):
+        timed = habits.times and _is_time(tokens, k)
+        counted = token in habits.counters and _may_count(tokens, k)
+        if timed or counted or _PART.fullmatch(token) or _is_field(token):
             continue
-        day, time = token[:8], token[8:].lstrip("Tt")
-        both = _DAY.fullmatch(day) and _TIME.fullmatch(time)
-        kept.append(day if both else token)
+        kept.append(token[:8] if habits.times and _is_day_with_time(token) else token)
     return kept
+
+
+def _is_time(tokens: list[str], k: int) -> bool:
+    return k > 0 and bool(_DAY.fullmatch(tokens[k - 1]) and _TIME.fullmatch(tokens[k]))
+
+
+def _is_day_with_time(token: str) -> bool:
+    return bool(_DAY.fullmatch(token[:8]) and _TIME.fullmatch(token[8:].lstrip("Tt")))
+
+
+def _may_count(tokens: list[str], k: int) -> bool:
+    """Whether a number may count images: it is no day, and not that of a plate or a donor."""
+    token, word = tokens[k], tokens[k - 1] if k else ""
+    named = word.isalpha() and (word.lower() == "plate" or _CULTURE.fullmatch(word))
+    if named or _DAY.fullmatch(token) or _is_day_with_time(token):
+        return False
+    return _LONG_NUMBER.fullmatch(token) is not None
 
 
 def _in_small_letters(names: list[str]) -> bool:
@@ -243,16 +264,86 @@ def _in_small_letters(names: list[str]) -> bool:
     return len(wells) > 1 and not {well[0] for well in wells} <= _OTHERWISE
 
 
-def _counters(names: list[str]) -> frozenset[str]:
-    """Find long numbers before wells that are another in nearly every name."""
-    by_place: dict[int, list[str]] = {}
+def _tokens_around_well(name: str, habits: Habits) -> tuple[list[str], list[str]]:
+    """Split a name into what stands before its well, and the well with what follows it."""
+    found = _well_in(name, habits=habits)
+    if found is None:
+        return [], []
+    return _tokens(name[: found.start()]), _tokens(name[found.start() :])
+
+
+def _counters(names: list[str], habits: Habits) -> frozenset[str]:
+    """Find long numbers before wells that are another in nearly every name, and count images.
+
+    Without these, wells have several images, with different names. Where names would be the same,
+    each number is that of a plate, of which the same field was taken.
+    """
+    numbers: dict[int, dict[str, str]] = {}
+    left: dict[int, list[tuple[str, ...]]] = {}
     for name in names:
-        found = next((m for e in _WELLS if (m := e.search(name)) is not None), None)
-        for k, token in enumerate(_tokens(name[: found.start()]) if found is not None else ()):
-            if _LONG_NUMBER.fullmatch(token):
-                by_place.setdefault(k, []).append(token)
+        before, rest = _tokens_around_well(name, habits)
+        for k, token in enumerate(before):
+            if _may_count(before, k):
+                numbers.setdefault(k, {})[name] = token
+                left.setdefault(k, []).append((*before[:k], *before[k + 1 :], *rest))
     least = max(_LEAST_NAMES, _NEARLY * len(names))
-    return frozenset().union(*(found for found in by_place.values() if len(set(found)) >= least))
+    counters: set[str] = set()
+    for k, by_name in numbers.items():
+        found = frozenset(by_name.values())
+        if len(found) < least or len(set(left[k])) < len(left[k]):
+            continue
+        wells = _by_well(by_name, replace(habits, counters=found))
+        if any(len({by_name[name] for name in well}) > 1 for well in wells):
+            counters |= found
+    return frozenset(counters)
+
+
+def _have_times(names: list[str], habits: Habits) -> bool:
+    """Whether what can be times after a day are times, and not numbers of plates.
+
+    A plate's number is in the names of all fields of a well, or of the only one. A time is in those
+    of one field, or of one plane, and a well has several of these.
+    """
+    times: dict[str, str] = {}
+    left: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        before, rest = _tokens_around_well(name, habits)
+        for k, token in enumerate(before):
+            if _is_time(before, k):
+                times[name], left[name] = token, (*before[:k], *before[k + 1 :], *rest)
+            elif _is_day_with_time(token):
+                times[name], left[name] = (
+                    token[8:],
+                    (*before[:k], token[:8], *before[k + 1 :], *rest),
+                )
+    if len(set(left.values())) == len(left):
+        return True
+    # Two plates of one day may have the same fields, each with a time of its own.
+    fields = {
+        name: tuple(token for token in tokens if not _PART.fullmatch(token))
+        for name, tokens in left.items()
+    }
+    return all(
+        len({times[name] for name in well}) == 1
+        or any(_tell_apart(times, images, well) for images in (fields, left))
+        for well in _by_well(times, habits)
+    )
+
+
+def _tell_apart(
+    times: Mapping[str, str], images: Mapping[str, tuple[str, ...]], well: list[str]
+) -> bool:
+    """Whether a well has several fields, or images, and each time is of one of them."""
+    pairs = {(times[name], images[name]) for name in well}
+    return len({image for _, image in pairs}) > 1 and len({time for time, _ in pairs}) == len(pairs)
+
+
+def _by_well(names: Iterable[str], habits: Habits) -> list[list[str]]:
+    """Put together the names that are of one well, by such habits."""
+    wells: dict[str, list[str]] = {}
+    for name in names:
+        wells.setdefault(place_of(name, habits=habits).name, []).append(name)
+    return list(wells.values())
 
 
 def _is_field(token: str) -> bool:
