@@ -108,6 +108,15 @@ def test_what_a_name_does_not_tell_is_not_guessed(name):
         ([f"{well}_{i}" for well in ("a01", "a02", "b01", "b02") for i in range(4)], 4),
         # Channels, positions and fields; a gene; numbered images.
         ([f"{a}{n:02d}_{i}" for a in "cp" for n in (1, 2) for i in range(2)], 0),
+        (["brain_e12_1", "brain_e12_2", "brain_e14_1"], 0),
+        (["e12_1", "e14_1", "p02_1", "p02_2"], 0),
+        (["ctrl_n01_1", "ctrl_n01_2", "ctrl_n02_1"], 0),
+        (["n01_1", "n02_1", "p01_1", "p02_1"], 0),
+        (["l01_1", "l01_2", "l02_1"], 0),
+        # Rows of a plate, the middle ones too.
+        (["a01_0", "b02_3"], 2),
+        (["a01_0", "a01_1", "a02_0"], 2),
+        ([f"{row}02_{i}" for row in "cdef" for i in range(2)], 4),
         ([f"a20_{i}" for i in range(4)], 0),
         (["cells_a01", "cells"], 0),
     ],

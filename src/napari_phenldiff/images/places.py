@@ -31,8 +31,11 @@ _WELLS = (
 _UNSURE = _WELLS[-1]
 # Only where all names of a set are of that kind, see `Habits`.
 _SMALL = re.compile(r"(?<![A-Za-z0-9])([a-p](?:0[1-9]|1\d|2[0-4]))(?=[\W_]|$)")
-_OTHERWISE = frozenset("cdfghimp")
-"""Small letters that stand before the number of a channel, a day, a field, a mouse and the like."""
+_OTHERWISE = frozenset("cdefghilmnp")
+"""Small letters that stand before the number of a channel, a day (of an embryo as well), a field, a
+larva, a mouse, a repeat (n) and the like."""
+_LEAST_ROWS = 3
+"""How many adjacent letters are rows of a plate, whatever each of them may stand for."""
 # When an image was taken: no part of a well's name, where the day may be.
 _DAY = re.compile(r"20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _TIME = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d){2}(?:\d{3})?")
@@ -261,7 +264,9 @@ def _in_small_letters(names: list[str]) -> bool:
     if not found or not all(len(wells) == 1 for wells in found):
         return False
     wells = {one for (one,) in found}
-    return len(wells) > 1 and not {well[0] for well in wells} <= _OTHERWISE
+    rows = {well[0] for well in wells}
+    adjacent = ord(max(rows)) - ord(min(rows)) + 1 == len(rows) >= _LEAST_ROWS
+    return len(wells) > 1 and (adjacent or not rows <= _OTHERWISE)
 
 
 def _tokens_around_well(name: str, habits: Habits) -> tuple[list[str], list[str]]:
