@@ -192,7 +192,9 @@ def test_images_of_several_plates_or_days_carry_a_caution_if_no_well_is_known(me
     several = effects(replace(measurement, images=images), **GROUPS)
     assert (several["counted"] == "images").all()
     told = 'of 2 plates or days ("2024-01-15", "2024-01-22"): images of one plate or day'
-    assert several[several["effect"] == "real"]["note"].str.contains(told, regex=False).all()
+    notes = several[several["effect"] == "real"]["note"]
+    assert notes.str.contains(told, regex=False).all()
+    assert notes.str.contains("“Wells” (--wells)", regex=False).all()
     # One image of each is no less independent.
     each = replace(measurement, images=images.assign(plate=[f"p{n}" for n in number]))
     assert not effects(each, **GROUPS)["note"].str.contains("plates or days").any()

@@ -41,7 +41,9 @@ _CAUTION = (
 _PLATES = (
     "Each image is counted, since the names of the images tell no wells, though they are of {0} "
     "plates or days ({1}): images of one plate or day are less independent than that, and p-values "
-    "and intervals too good. If these are what was repeated, say that they are the wells."
+    "and intervals too good. If these are what was repeated, name them as the wells: by a pattern "
+    'that finds them in the names of the images, with “Wells” (--wells), or in a column "well" of '
+    "a table."
 )
 _LOST = (
     "Images of several {1}s are called {0}, and nothing tells of which of them those are that "
