@@ -11,7 +11,7 @@ from napari_phenldiff.images.layers import stacks_of
 from napari_phenldiff.images.places import Place, place_of
 from napari_phenldiff.images.tiff import read_image, read_tiff, write_stack, write_tiff
 from napari_phenldiff.images.wells import known_wells
-from napari_phenldiff.measurement.statistics.units import units_of_images, units_of_names
+from napari_phenldiff.measurement.statistics.units import units_of_images, units_of_named
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_a_name_does_not_tell_is_not_guessed(name):
     ],
 )
 def test_all_names_together_tell_how_wells_are_written(names, wells):
-    units = units_of_names(names)
+    units = units_of_named((name, None) for name in names)
     assert len(set((units.wells or {}).values())) == wells
     assert known_wells(Image(np.ones((1, 2, 2)), ("a",), None, n) for n in names) == (
         list(units.wells.values()) if wells else None
@@ -197,5 +197,5 @@ def test_wells_that_a_table_names_are_counted(image, tmp_path, column):
 
 
 def test_a_lone_letter_with_a_number_is_a_time_if_it_is_written_so():
-    assert units_of_names([f"t{i:02d}" for i in range(12)]).counted == "fields"
-    assert units_of_names([f"{c}{i}" for c in "tu" for i in range(12)]).counted == "images"
+    assert units_of_named((f"t{i:02d}", None) for i in range(12)).counted == "fields"
+    assert units_of_named((f"{c}{i}", None) for c in "tu" for i in range(12)).counted == "images"

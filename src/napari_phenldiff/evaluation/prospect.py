@@ -28,7 +28,7 @@ def why_cannot_tell(
         Pattern that finds the well in the names, see `wells_by_pattern`, or the well of each name;
         by default what the names tell.
     parts : mapping of str to mapping, optional
-        By condition, what images are a part of, by their names, see `units_of_names`.
+        By condition, what images are a part of, by their names, see `units_of_named`.
     translated : iterable of str, optional
         Names of the source images that can be translated; by default all of the first condition.
 

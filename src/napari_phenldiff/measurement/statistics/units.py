@@ -112,19 +112,6 @@ def units_of_images(images: Iterable[Image], *, each: bool = False) -> Units:
     return units_of_named([(image.name, image.part_of) for image in images], each=each)
 
 
-def units_of_names(names: Iterable[str], parts: Mapping[str, str] | None = None) -> Units:
-    """Say what is counted of images with these names.
-
-    Parameters
-    ----------
-    names : iterable of str
-    parts : mapping of str to str, optional
-        For images that are a part of something, a stack or what a table names, its name.
-    """
-    parts = parts or {}
-    return units_of_named((name, parts.get(name)) for name in names)
-
-
 def units_of_named(images: Iterable[tuple[str, str | None]], *, each: bool = False) -> Units:
     """Say what is counted of images, by their names with what each is a part of.
 
