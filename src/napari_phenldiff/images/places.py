@@ -233,7 +233,8 @@ def _before(tokens: list[str], after: list[str], habits: Habits) -> list[str]:
     for k, token in enumerate(tokens):
         timed = habits.times and _is_time(tokens, k)
         counted = token in habits.counters and _may_count(tokens, k)
-        if timed or counted or _PART.fullmatch(token) or _is_field(token):
+        field = _is_field(token) and not _numbers_repeat(tokens, k)
+        if timed or counted or _PART.fullmatch(token) or field:
             continue
         kept.append(token[:8] if habits.times and _is_day_with_time(token) else token)
     return kept
@@ -249,11 +250,17 @@ def _is_day_with_time(token: str) -> bool:
 
 def _may_count(tokens: list[str], k: int) -> bool:
     """Whether a number may count images: it is no day, and not that of a plate or a donor."""
-    token, word = tokens[k], tokens[k - 1] if k else ""
-    named = word.isalpha() and (word.lower() == "plate" or _CULTURE.fullmatch(word))
-    if named or _DAY.fullmatch(token) or _is_day_with_time(token):
+    token = tokens[k]
+    if _DAY.fullmatch(token) or _is_day_with_time(token) or _numbers_repeat(tokens, k):
         return False
     return _LONG_NUMBER.fullmatch(token) is not None
+
+
+def _numbers_repeat(tokens: list[str], k: int) -> bool:
+    """Whether a number is that of a plate, a donor or the like, which stands before it."""
+    word = tokens[k - 1] if k else ""
+    told = word.isalpha() and (word.lower() == "plate" or _CULTURE.fullmatch(word) is not None)
+    return bool(told) and tokens[k].isdigit()
 
 
 def _in_small_letters(names: list[str]) -> bool:
