@@ -251,6 +251,7 @@ def test_missing_shards_are_told(tmp_path):
     ("told", "reason"),
     [
         ({"shape": [9, 2**20, 2**20], "chunks": [1, 8, 8]}, "It claims 9 × 1048576 × 1048576 pix"),
+        ({"chunks": [1, 2**24, 2**24]}, "It claims 1 × 16777216 × 16777216 pixels"),
         (
             {"chunks": [1, 2**14, 2**14]},
             r"A chunk of it takes 512 MiB, but all of it only 0\.0 MiB",
@@ -262,6 +263,24 @@ def test_what_takes_too_much_memory_is_refused(tmp_path, told, reason):
     (source,) = zarr_sources(path)
     with pytest.raises(InputError, match=rf"b\.zarr: {reason}"):
         source.read()
+
+
+def test_a_plane_is_read_of_what_does_not_fit_into_memory(tmp_path, monkeypatch):
+    import psutil
+
+    data = plates.field("A", 0, side=32, depth=3)
+    group = zarr.open_group(str(tmp_path / "l.zarr"), mode="w", zarr_format=2)
+    plates.write_image(group, data, "0.4")
+    (source,) = zarr_sources(tmp_path / "l.zarr")
+    memory = psutil.virtual_memory()._replace(total=data.nbytes - 1)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    assert source.peek() is not None
+    np.testing.assert_array_equal(source.read(z=1)[0].data, data[:, 1])
+    for read in (lambda: source.read(z="max"), source.read_planes):
+        with pytest.raises(InputError, match=r"l\.zarr: It claims 2 × 3 × 32 × 32 pixels"):
+            read()
+    with pytest.raises(InputError, match="is no z plane 3"):
+        source.read(z=3)
 
 
 @pytest.mark.parametrize(("absent", "told"), [("zarr", "zarr"), ("zarr.storage", "zarr")])

@@ -78,6 +78,7 @@ class ZarrSource(ImageSource):
             opened = _Opened.of(self.group)
             if "Z" not in opened.axes:
                 return [(image,) for image in self._images(opened, None)]
+            check_fits(opened.array.shape, opened.array.dtype)  # all planes are kept
             depth = opened.array.shape[opened.axes.index("Z")]
             planes = [self._images(opened, k) for k in range(depth)]
             return list(zip(*planes, strict=True))
@@ -107,8 +108,13 @@ class ZarrSource(ImageSource):
             depth = opened.array.shape[axis]
             if isinstance(z, int) and 0 <= z < depth:
                 where[axis] = z  # only the chunks of this plane are read
-            elif z is None and depth > 1:
-                reduce_z(np.empty((depth, 0)), 0, None)  # tells how many planes there are
+            elif isinstance(z, int) or (z is None and depth > 1):
+                reduce_z(np.empty((depth, 0)), 0, z)  # tells how many planes there are
+        shape = [
+            1 if isinstance(part, int) else length
+            for part, length in zip(where, opened.array.shape, strict=True)
+        ]
+        check_fits(shape, opened.array.dtype)
         lacking = opened.lacking(where)
         data = np.asarray(opened.array[tuple(where)])
         if data.ndim == len(axes) and "Z" in axes:
@@ -152,7 +158,7 @@ class _Opened:
         place = str(scale["datasets"][0]["path"])
         array = group[place]
         _check_kind(array)
-        _check_size(array)
+        _check_chunk(array)
         told = scale.get("axes") or _OF_OLD[-array.ndim :]
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in told]
         letters = "".join(_AXES.get(str(axis["name"]).lower(), "N") for axis in axes)
@@ -310,9 +316,12 @@ def _check_kind(array: Any) -> None:
         )
 
 
-def _check_size(array: Any) -> None:
-    """Refuse an array that does not fit into memory, or whose chunks are far larger than itself."""
-    check_fits(array.shape, array.dtype)
+def _check_chunk(array: Any) -> None:
+    """Refuse an array whose chunks do not fit into memory, or are far larger than itself.
+
+    A chunk is unpacked as a whole, whatever is read of it.
+    """
+    check_fits(array.chunks, array.dtype)
     chunk = math.prod(array.shards or array.chunks) * array.dtype.itemsize
     if chunk > max(_MUCH_LARGER * array.nbytes, _SMALL_CHUNK):
         raise InputError(
