@@ -232,8 +232,19 @@ def test_chunks_that_are_missing_are_told(tmp_path, version):
     assert "2 of 2 chunks" in (source.read(z=0)[0].lacking or "")
     for path in chunks:
         path.unlink(missing_ok=True)
-    with pytest.raises(InputError, match=r"m\.zarr: None of its 6 chunks is there"):
-        source.read(z=0)
+    assert "2 of 2 chunks are" in (source.read(z=0)[0].lacking or "")
+    assert not source.read(z="max")[0].data.any()
+
+
+def test_an_image_of_zeros_is_read(tmp_path):
+    group = zarr.open_group(str(tmp_path / "e.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", data=np.zeros((1, 16, 16), np.uint16), chunks=(1, 16, 16))
+    scales = {"axes": [{"name": name} for name in "cyx"], "datasets": [{"path": "0"}]}
+    plates.put(group, "0.4", {"multiscales": [scales]})
+    (image,) = Dataset.find(tmp_path / "e.zarr").sources[0].read()
+    assert image.data.shape == (1, 16, 16)
+    assert not image.data.any()
+    assert "e.zarr: 1 of 1 chunk is not there and is read as 0" in (image.lacking or "")
 
 
 def test_missing_shards_are_told(tmp_path):

@@ -180,11 +180,6 @@ class _Opened:
         ----------
         where : sequence of int or slice
             The part: per axis an index, or all of it.
-
-        Raises
-        ------
-        InputError
-            If the image has no chunk at all.
         """
         steps = [range(-(-n // chunk)) for n, chunk in zip(*self._grid, strict=True)]
         wanted = [
@@ -195,11 +190,6 @@ class _Opened:
         n_there = sum(map(self._has_chunk, product(*wanted)))
         if n_there == n_all:
             return None
-        if not n_there and not any(map(self._has_chunk, product(*steps))):
-            raise InputError(
-                f"None of its {count(math.prod(map(len, steps)), 'chunk')} is there, so that it "
-                "would be read as black: copy it again."
-            )
         value = self.array.fill_value
         verb = "is" if n_all - n_there == 1 else "are"
         return (
