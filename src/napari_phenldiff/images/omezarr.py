@@ -173,8 +173,8 @@ class _Opened:
     def lacking(self, where: Sequence[int | slice]) -> str | None:
         """Tell which chunks of a part are not there; None if all are.
 
-        Zarr reads them as one value: they may have been left out since they hold nothing else, or
-        a copy may have been cut short, which looks the same.
+        Zarr reads them as one value: mostly they have been left out since they hold nothing else,
+        but a copy that was cut short looks the same.
 
         Parameters
         ----------
@@ -190,11 +190,15 @@ class _Opened:
         n_there = sum(map(self._has_chunk, product(*wanted)))
         if n_there == n_all:
             return None
-        value = self.array.fill_value
-        verb = "is" if n_all - n_there == 1 else "are"
+        value = 0 if self.array.fill_value is None else self.array.fill_value
+        one = n_all - n_there == 1
+        verb = "is" if one else "are"
+        places = "this place" if one else "these places"
+        wrong = "should not be black" if value == 0 else f"should not be {value}"
         return (
             f"{n_all - n_there} of {count(n_all, 'chunk')} {verb} not there and {verb} read as "
-            f"{0 if value is None else value}; if the copy was cut short, copy it again."
+            f"{value}, as zarr leaves out what is {value} everywhere; if {places} {wrong}, copy "
+            "it again."
         )
 
     @property
