@@ -125,6 +125,51 @@ def test_damaged_and_foreign_zarrs_are_refused_in_a_sentence(tmp_path):
         zarr_sources(tmp_path / "broken.zarr")
 
 
+@pytest.mark.parametrize("told", ["/0", "0/", "//0", "\\\\0", "./0"])
+def test_a_slash_before_a_part_is_not_the_root_of_the_disk(tmp_path, told):
+    data = plates.field("A", 0, side=32)
+    group = zarr.open_group(str(tmp_path / "s.zarr"), mode="w", zarr_format=2)
+    plates.write_image(group, data, "0.4")
+    scales = dict(group.attrs["multiscales"][0])
+    group.attrs["multiscales"] = [{**scales, "datasets": [{"path": told}]}]
+    (image,) = zarr_sources(tmp_path / "s.zarr")[0].read()
+    np.testing.assert_array_equal(image.data, data[:, 0])
+    assert image.lacking is None
+
+
+def test_slashes_before_the_parts_of_a_plate(tmp_path):
+    plate = plates.write_plate(tmp_path / "p.zarr", "0.4")
+    names = [source.name for source in zarr_sources(plate)]
+    for path in plate.rglob(".zattrs"):
+        told = json.loads(path.read_text())
+        for kind, parts in (("plate", "wells"), ("well", "images")):
+            for part in told.get(kind, {}).get(parts, []):
+                part["path"] = "/" + part["path"]
+        path.write_text(json.dumps(told))
+    assert [source.name for source in zarr_sources(plate)] == names
+    assert zarr_sources(plate)[0].read()
+
+
+@pytest.mark.parametrize("told", ["../o.zarr/0", "..\\o.zarr\\0", "0/../../o.zarr/0"])
+def test_nothing_outside_of_the_folder_is_read(tmp_path, told):
+    for name in ("o", "s"):
+        group = zarr.open_group(str(tmp_path / f"{name}.zarr"), mode="w", zarr_format=2)
+        plates.write_image(group, plates.field("A", 0, side=32), "0.4")
+    group.attrs["multiscales"] = [{"datasets": [{"path": told}]}]
+    (source,) = zarr_sources(tmp_path / "s.zarr")
+    reason = r"s\.zarr: It names \.?.*o\.zarr.* which is not within its folder"
+    with pytest.raises(InputError, match=reason):
+        source.read()
+    group.attrs.clear()
+    group.attrs["well"] = {"images": [{"path": told.removesuffix("0").rstrip("/\\")}]}
+    with pytest.raises(InputError, match=reason):
+        zarr_sources(tmp_path / "s.zarr")
+    group.attrs.clear()
+    group.attrs["plate"] = {"wells": [{"path": told}]}
+    with pytest.raises(InputError, match=reason):
+        zarr_sources(tmp_path / "s.zarr")
+
+
 def _with_array(path, told, chunks):
     """Write an image of version 0.4 by hand: the metadata of its array, and its chunks."""
     (path / "0").mkdir(parents=True)

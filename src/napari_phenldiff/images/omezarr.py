@@ -155,7 +155,7 @@ class _Opened:
         if not scales:
             raise InputError("It has no multiscales, so that it is no image of OME-Zarr.")
         scale = scales[0]
-        place = str(scale["datasets"][0]["path"])
+        place = _within(path, scale["datasets"][0]["path"])
         array = group[place]
         _check_kind(array)
         _check_chunk(array)
@@ -245,7 +245,7 @@ def _sources(path: Path, alone: bool, plates: Collection[str]) -> list[ImageSour
         name = stem if name in plates else name
         found: list[ImageSource] = []
         for well in plate.get("wells", []):
-            place = str(well["path"])
+            place = _within(path, well["path"])
             told = "".join(part.zfill(2) if part.isdigit() else part for part in place.split("/"))
             found += _fields(path / place, told, name, alone)
         if not found:
@@ -266,7 +266,7 @@ def _fields(well: Path, told: str, plate: str | None, alone: bool) -> list[Image
     found: list[ImageSource] = []
     images = attributes.get("well", {}).get("images", [])
     for image in images:
-        place = str(image["path"])
+        place = _within(well, image["path"])
         parts = [] if alone or plate is None else [plate]
         name = "_".join([*parts, told, f"f{place}"])
         site = Site(plate, told, place)
@@ -293,6 +293,23 @@ def _group(path: Path) -> Any:
         ) from error
     # Of a text, zarr would take "::" for the parts of an address.
     return zarr.open_group(LocalStore(path, read_only=True), mode="r")
+
+
+def _within(folder: Path, told: Any) -> str:
+    """Return the path of a part of a folder, as zarr takes it: "/0" is not the root of the disk.
+
+    Raises
+    ------
+    InputError
+        If it leads out of the folder.
+    """
+    parts = [part for part in str(told).replace("\\", "/").split("/") if part not in ("", ".")]
+    if ".." in parts or not folder.joinpath(*parts).is_relative_to(folder):
+        raise InputError(
+            f"It names {told} as a part of it, which is not within its folder: copy it again, with "
+            "all its parts in it."
+        )
+    return "/".join(parts)
 
 
 def _check_kind(array: Any) -> None:
