@@ -243,6 +243,47 @@ def test_only_known_codecs_are_read(tmp_path, where):
             np.testing.assert_array_equal(source.read()[0].data.ravel(), data)
 
 
+def test_what_only_changes_numbers_is_read(tmp_path):
+    import imagecodecs.numcodecs
+    import numcodecs
+
+    data = np.arange(64, dtype="<u2")
+    wider = numcodecs.AsType(encode_dtype="<u4", decode_dtype="<u2")
+    told = {"filters": [wider.get_config()]}
+    path = _with_array(tmp_path / "a.zarr", told, {"0.0.0": wider.encode(data).tobytes()})
+    (source,) = zarr_sources(path)
+    np.testing.assert_array_equal(source.read()[0].data.ravel(), data)
+    zlib = imagecodecs.numcodecs.Zlib()
+    numcodecs.registry.codec_registry.pop(zlib.codec_id, None)
+    path = _with_array(
+        tmp_path / "i.zarr", {"compressor": zlib.get_config()}, {"0.0.0": zlib.encode(data)}
+    )
+    (source,) = zarr_sources(path)
+    np.testing.assert_array_equal(source.read()[0].data.ravel(), data)
+
+
+@pytest.mark.parametrize("name", ["pickle", "msgpack2", "json2", "vlen-bytes", "categorize", "own"])
+def test_what_may_run_code_or_is_unknown_is_named(tmp_path, name):
+    (source,) = zarr_sources(_with_array(tmp_path / "u.zarr", {"filters": [{"id": name}]}, {}))
+    with pytest.raises(InputError, match=rf"u\.zarr: It is packed with .*{name}.*: save it with"):
+        source.read()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_what_has_to_be_installed_to_unpack_is_named(tmp_path, version):
+    path = _with_array(tmp_path / "u.zarr", {"compressor": {"id": "imagecodecs_none"}}, {})
+    if version == 3:
+        group = zarr.open_group(str(tmp_path / "v.zarr"), mode="w", zarr_format=3)
+        path = tmp_path / "v.zarr"
+        plates.write_image(group, plates.field("A", 0, side=32), "0.5")
+        told = json.loads((path / "0" / "zarr.json").read_text())
+        told["codecs"] = [{"name": "bytes"}, {"name": "imagecodecs_none"}]
+        (path / "0" / "zarr.json").write_text(json.dumps(told))
+    (source,) = zarr_sources(path)
+    with pytest.raises(InputError, match=r"imagecodecs_none.*cannot be unpacked here: install"):
+        source.read()
+
+
 def test_shards_are_read(tmp_path):
     group = zarr.open_group(str(tmp_path / "s.zarr"), mode="w", zarr_format=3)
     data = np.arange(256, dtype=np.uint16).reshape(1, 16, 16)

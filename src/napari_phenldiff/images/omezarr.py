@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,11 +36,17 @@ _MUCH_LARGER = 4
 """A chunk of more bytes than the first that is so many times larger than its array is refused."""
 
 _CODECS = {
-    *("adler32", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian"),
-    *("fixedscaleoffset", "fletcher32", "gzip", "lz4", "lzma", "packbits", "quantize"),
-    *("sharding_indexed", "shuffle", "transpose", "zlib", "zstd"),
+    *("adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta"),
+    *("endian", "fixedscaleoffset", "fletcher32", "gzip", "jenkins_lookup3", "lz4", "lzma"),
+    *("packbits", "quantize", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd"),
 }
 """What numbers may be packed with. Others, such as pickle, run code that lies in the file."""
+
+_CODECS_TO_INSTALL = {"pcodec", "zfpy"}
+"""Such as need a package of their name."""
+
+_OF_IMAGECODECS = "imagecodecs_"
+"""What the names of its codecs begin with: all of them pack numbers."""
 
 
 def is_omezarr(path: Path) -> bool:
@@ -156,7 +163,7 @@ class _Opened:
             raise InputError("It has no multiscales, so that it is no image of OME-Zarr.")
         scale = scales[0]
         place = _within(path, scale["datasets"][0]["path"])
-        array = group[place]
+        array = _array(group, path, place)
         _check_kind(array)
         _check_chunk(array)
         told = scale.get("axes") or _OF_OLD[-array.ndim :]
@@ -317,9 +324,57 @@ def _check_kind(array: Any) -> None:
     if array.dtype.kind not in "buif":
         raise InputError(f"It holds {array.dtype} values where an image has numbers.")
     # From the metadata: unpacking a single chunk would be too late.
-    told = array.metadata.to_dict()
-    packed = [*(told.get("filters") or ()), told.get("compressor"), *(told.get("codecs") or ())]
-    unknown = sorted(set(_names_of_codecs(packed)) - _CODECS)
+    _check_codecs(_codecs_told(array.metadata.to_dict()))
+
+
+def _array(group: Any, folder: Path, place: str) -> Any:
+    """Open an array; tell what it is packed with if it is that which the library does not know."""
+    try:
+        return group[place]
+    except Exception:
+        codecs = _codecs_in(folder / place)
+        _check_codecs(codecs)
+        if any(name.startswith(_OF_IMAGECODECS) for name in codecs):
+            from imagecodecs.numcodecs import register_codecs
+
+            register_codecs(verbose=False)
+    try:
+        return group[place]
+    except ValueError as error:
+        others = sorted(codecs & _CODECS_TO_INSTALL)
+        others += sorted(name for name in codecs if name.startswith(_OF_IMAGECODECS))
+        if not others or "codec" not in str(error).lower():
+            raise
+        raise InputError(
+            f"It is packed with {quoted(others)}, which cannot be unpacked here: install what "
+            "does that, or save it with blosc, zstd or zlib."
+        ) from error
+
+
+def _codecs_in(folder: Path) -> set[str]:
+    """Names of the codecs of an array by the file that tells of it; none if it tells nothing."""
+    for name in (".zarray", "zarr.json"):
+        try:
+            told = json.loads((folder / name).read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(told, Mapping):
+            return _codecs_told(told)
+    return set()
+
+
+def _codecs_told(metadata: Mapping[str, Any]) -> set[str]:
+    several = [*(metadata.get("filters") or ()), *(metadata.get("codecs") or ())]
+    return set(_names_of_codecs([*several, metadata.get("compressor")]))
+
+
+def _check_codecs(names: Collection[str]) -> None:
+    """Refuse codecs that may run code."""
+    unknown = sorted(
+        name
+        for name in names
+        if name not in _CODECS | _CODECS_TO_INSTALL and not name.startswith(_OF_IMAGECODECS)
+    )
     if unknown:
         raise InputError(
             f"It is packed with {quoted(unknown)}, which is not read, since some ways of packing "
