@@ -164,7 +164,7 @@ class _Opened:
         scale = scales[0]
         place = _within(path, scale["datasets"][0]["path"])
         array = _array(group, path, place)
-        _check_kind(array)
+        _check_values(array)
         _check_chunk(array)
         told = scale.get("axes") or _OF_OLD[-array.ndim :]
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in told]
@@ -319,7 +319,7 @@ def _within(folder: Path, told: Any) -> str:
     return "/".join(parts)
 
 
-def _check_kind(array: Any) -> None:
+def _check_values(array: Any) -> None:
     """Refuse an array of anything but numbers, or packed in a way that may run code."""
     if array.dtype.kind not in "buif":
         raise InputError(f"It holds {array.dtype} values where an image has numbers.")
