@@ -36,7 +36,7 @@ def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
         Whatever tifffile raises where it is no TIFF.
     """
     if is_there(path) and not is_regular_file(path):
-        raise InputError(f"{path} is no file, but a folder, a device or a pipe: name a TIFF file.")
+        raise InputError("It is no file, but a device or a pipe: name a TIFF file.")
     tif = tifffile.TiffFile(path)
     xml = tif.ome_metadata if tif.is_ome else None
     try:

@@ -25,7 +25,7 @@ from napari_phenldiff.images.axes import (
     without_opaque_alpha,
 )
 from napari_phenldiff.images.companions import companions, left_out_in_words
-from napari_phenldiff.images.destinations import is_regular_file, is_there
+from napari_phenldiff.images.destinations import is_there
 from napari_phenldiff.images.files import sha256_of_array, write_atomic
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
@@ -338,8 +338,6 @@ def _open(path: Path) -> tifffile.TiffFile:
         raise InputError(f"{path} does not exist: check the name.")
     if path.is_dir():
         raise InputError(f"{path} is a folder where a TIFF file is needed: name a file in it.")
-    if not is_regular_file(path):
-        raise InputError(f"{path} is no file, but a device or a pipe: name a TIFF file.")
     try:
         return open_tiff(path)
     except InputError as error:
