@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.png import peek_png, read_png
@@ -162,7 +163,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         read_tiff(tmp_path / "a.ome.tif")
 
 
-@pytest.mark.parametrize("how", ["absolute", "above", "below"])
+@pytest.mark.parametrize("how", ["absolute", "above", "and back"])
 def test_no_file_of_another_folder_is_followed(tmp_path, how):
     folder = tmp_path / "f"
     (folder / "below").mkdir(parents=True)
@@ -171,13 +172,37 @@ def test_no_file_of_another_folder_is_followed(tmp_path, how):
     name = {
         "absolute": str(tmp_path / "other.tif"),
         "above": "../other.tif",
-        "below": "below/other.tif",
+        "and back": "below/../../other.tif",
     }[how]
     _write_naming(folder / "a.ome.tif", name)
     with pytest.raises(InputError, match=r"a\.ome\.tif: It names .*other\.tif .*in another folder"):
         read_tiff(folder / "a.ome.tif")
     _write_naming(folder / "a.ome.tif", "other.tif")
     np.testing.assert_array_equal(read_tiff(folder / "a.ome.tif")[0].data, DATA[:2])
+    _write_naming(folder / "a.ome.tif", "below/other.tif")  # which cannot lead out of it
+    np.testing.assert_array_equal(read_tiff(folder / "a.ome.tif")[0].data, DATA[:2])
+
+
+def test_a_set_with_a_part_in_a_folder_below_is_one_image(tmp_path):
+    (tmp_path / "data").mkdir()
+    names = ("a.ome.tif", "b.ome.tif", "data/c.ome.tif")
+    planes = "".join(
+        f'<TiffData IFD="0" FirstC="{k}" PlaneCount="1">'
+        f'<UUID FileName="{name}">urn:uuid:{k}</UUID></TiffData>'
+        for k, name in enumerate(names)
+    )
+    for k, name in enumerate(names):
+        xml = (
+            '<?xml version="1.0"?>'
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{k}"><Image ID="Image:0"><Pixels DimensionOrder="XYCZT" '
+            'ID="Pixels:0" SizeC="3" SizeT="1" SizeZ="1" SizeX="50" SizeY="40" Type="uint16">'
+            f'<Channel ID="C:0"/><Channel ID="C:1"/><Channel ID="C:2"/>{planes}'
+            "</Pixels></Image></OME>"
+        )
+        tifffile.imwrite(tmp_path / name, DATA[k], description=xml, metadata=None)
+    (source,) = Dataset.find(tmp_path).sources  # and not one for each file that is beside it
+    np.testing.assert_array_equal(source.read()[0].data, DATA[:3])
 
 
 def test_one_file_of_several(tmp_path):

@@ -54,8 +54,8 @@ def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
 def _check_other_files(folder: Path, xml: str) -> None:
     """Refuse an OME-TIFF whose description names what must not be opened as a part of it.
 
-    That is a pipe or a device, which would be waited for, and a file of another folder: whoever
-    made the file would choose what is read there. One that is not there is told later.
+    That is a pipe or a device, which would be waited for, and a file outside of the folder:
+    whoever made the file would choose what is read there. One that is not there is told later.
     """
     folder = folder.absolute()
     try:
@@ -66,14 +66,15 @@ def _check_other_files(folder: Path, xml: str) -> None:
         name = uuid.attrib.get("FileName")
         if name is None or uuid.text == root.attrib.get("UUID"):  # the file itself
             continue
-        if not is_there(folder / name):
+        part = folder / name
+        if not is_there(part):
             continue
-        if (folder / name).parent != folder:
+        if ".." in Path(name).parts or not part.is_relative_to(folder):
             raise InputError(
                 f"It names {name} as a part of it, which is in another folder: files that make up "
-                "an image must lie in one folder, under their own names."
+                "an image must lie in one folder, or in folders in it, under their own names."
             )
-        if not is_regular_file(folder / name):
+        if not is_regular_file(part):
             raise InputError(f"It names {name} as a part of it, which is no file: copy it again.")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import tifffile
 
+from napari_phenldiff.images.destinations import is_regular_file
+
 _FILE_NAME = re.compile(r'<(?:\w+:)?UUID[^>]*\bFileName="([^"]+)"')
 
 
@@ -44,14 +46,17 @@ def members_of_set(files: Sequence[Path]) -> list[tuple[Path, ...]]:
     for file in files:
         folders.setdefault(file.parent, []).append(file)
     found: list[tuple[Path, ...]] = []
-    for members in folders.values():
+    for folder, members in folders.items():
         if len(members) < 2 or not files_of_set(members[0]):
             continue
         left = list(members)
         while left:
-            told = files_of_set(left[0])
-            here = [file for file in left if file.name in told]
-            if len(here) == len(told) and len(here) > 1:
+            told = {(folder / name).absolute() for name in files_of_set(left[0])}
+            beside = {part.name for part in told if part.parent == folder.absolute()}
+            here = [file for file in left if file.name in beside]
+            # Others may be in folders below, where they are no images of their own.
+            below = [part for part in told if part.parent != folder.absolute()]
+            if len(here) == len(beside) > 1 and all(map(is_regular_file, below)):
                 found.append((left[0], *(file for file in here if file != left[0])))
                 left = [file for file in left if file not in here]
             else:
