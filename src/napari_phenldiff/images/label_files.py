@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +43,7 @@ def find_labels(folder: Path, stem: str) -> Path | None:
             return path
     if not folder.is_dir():
         return None
-    found = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in _SUFFIXES and _is_named_after(path.stem, stem)
-    ]
+    found = _named_after(folder, folder.stat().st_mtime_ns).get(stem, [])
     stems = {path.stem for path in found}
     if len(stems) > 1:
         raise InputError(
@@ -61,10 +58,22 @@ def find_labels(folder: Path, stem: str) -> Path | None:
     )
 
 
-def _is_named_after(name: str, stem: str) -> bool:
-    if name.startswith(stem):
-        return _ENDINGS.fullmatch(name[len(stem) :]) is not None
-    return name.endswith(stem) and _BEGINNINGS.fullmatch(name[: -len(stem)]) is not None
+@lru_cache(maxsize=64)
+def _named_after(folder: Path, changed: int) -> dict[str, list[Path]]:
+    """Sort the files of a folder by the images that they may be named after, once for all images.
+
+    `changed` is when the folder was changed, so that one that was is listed again.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in _SUFFIXES:
+            continue
+        name = path.stem
+        stems = [name[:k] for k in range(len(name)) if _ENDINGS.fullmatch(name, k)]
+        stems += [name[k:] for k in range(len(name)) if _BEGINNINGS.fullmatch(name, 0, k)]
+        for stem in dict.fromkeys(stems):
+            found.setdefault(stem, []).append(path)
+    return found
 
 
 def read_labels(path: Path, stem: str) -> list[Image]:

@@ -103,10 +103,7 @@ def measure(
         name: list(images) if isinstance(images, Iterator) else images
         for name, images in groups.items()
     }
-    if isinstance(given_labels, LabelFolder):
-        given_labels.check(
-            (name, image.name, image.path) for name, images in groups.items() for image in images
-        )
+    check = given_labels.checking() if isinstance(given_labels, LabelFolder) else None
     names = (image.channel_names for images in groups.values() for image in images)
     with closing(names):  # lets go of the image that was looked at
         settings = with_channels(chosen, settings, names)
@@ -122,6 +119,8 @@ def measure(
     outcome = Outcome(chosen.suited(settings), doubts)
     for condition, images in groups.items():
         for image in images:
+            if check is not None:
+                check(condition, image.name, image.path)
             row = measure_row(chosen, condition, image, settings, known, given_labels)
             rows.append(row.values)
             outcome.add(row.values, image)

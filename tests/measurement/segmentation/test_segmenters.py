@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from napari_phenldiff.images.tiff import read_tiff, write_stack, write_tiff
 from napari_phenldiff.measurement.batch import measure_files
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import PROFILES
-from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, are_in_pieces
 from napari_phenldiff.measurement.segmentation.segmenters import (
     LabelFolder,
     objects_field,
@@ -225,6 +228,41 @@ def test_a_speck_beside_the_only_object_is_no_mask(make_cells):
     assert (found.images.n_cells[0], found.images.reason[0]) == (1, "")
     speck = measure("cells", {"a": [make_cells(2.0)]}, segmenter=lambda p: one(p) * 255)
     assert speck.images.n_cells[0] == 2
+
+
+def test_two_lobes_are_one_object(make_cells):
+    def lobes(plane):
+        labels = np.zeros(plane.shape, np.uint8)
+        labels[30:50, 30:44] = labels[30:50, 46:58] = 1
+        return labels
+
+    found = measure("cells", {"a": [make_cells(2.0)]}, segmenter=lobes)
+    assert (found.images.n_cells[0], found.images.reason[0]) == (1, "")
+    assert measure("cells", {"a": [make_cells(2.0)]}, segmenter=lambda p: lobes(p) * 255).images[
+        "n_cells"
+    ].tolist() == [2]
+
+
+def test_many_labels_in_pieces_take_no_long():
+    labels = np.zeros((1024, 1024), np.int32)
+    for number, (row, column) in enumerate(np.ndindex(30, 30), start=1):
+        labels[row * 34 : row * 34 + 8, column * 34 : column * 34 + 8] = number
+        labels[row * 34 + 10 : row * 34 + 18, column * 34 : column * 34 + 8] = number
+    started = time.perf_counter()
+    assert not are_in_pieces(labels)
+    assert time.perf_counter() - started < 10
+
+
+def test_files_of_labels_are_listed_once(tmp_path, monkeypatch):
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for k in range(50):
+        (folder / f"i{k}_cp_masks.tif").touch()
+    listed = []
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    LabelFolder(folder).check(("a", f"i{k}", tmp_path / f"i{k}.tif") for k in range(50))
+    assert listed == [folder]
 
 
 def test_labels_that_are_kinds_of_pixels_are_told(make_cells):

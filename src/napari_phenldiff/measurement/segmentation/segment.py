@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -35,6 +34,8 @@ _FEWEST_LEVELS = 16
 _SMALLEST_SIDE = 3
 _MASK_VALUE = 255
 # Part of the largest piece of a label below which another piece of it is a speck.
+_MOST_LOBES = 2
+"""Pieces that a single object may have; more under one number are objects of their own."""
 _SPECK = 0.2
 # Sums of squares of larger values overflow.
 _LARGEST = 1e100
@@ -299,10 +300,13 @@ def as_mask(labels: np.ndarray) -> np.ndarray | None:
     sizes = np.sort(np.bincount(components(mask).ravel())[1:])
     if sizes.size < 2:
         return None
-    # The highest value of a file is no number of an object. Under another number, a speck
-    # beside the only object of an image is no second one.
-    whole = labels.dtype.kind in "iu" and top == np.iinfo(labels.dtype).max
-    return mask if whole or top == _MASK_VALUE or sizes[-2] >= _SPECK * sizes[-1] else None
+    # The highest value of a file is no number of an object. Under another number, the only object
+    # of an image may have a speck beside it, or two lobes; three pieces are several objects, and so
+    # are two that lie far apart.
+    if (labels.dtype.kind in "iu" and top == np.iinfo(labels.dtype).max) or top == _MASK_VALUE:
+        return mask
+    several = np.count_nonzero(sizes >= _SPECK * sizes[-1]) > _MOST_LOBES
+    return mask if several or are_in_pieces(labels) else None
 
 
 def are_in_pieces(labels: np.ndarray) -> bool:
@@ -313,26 +317,34 @@ def are_in_pieces(labels: np.ndarray) -> bool:
     labels : numpy.ndarray of shape (Y, X)
         Whole numbers; 0 is background.
     """
-    from scipy import ndimage as ndi
     from skimage.measure import label
 
-    numbers, places = np.unique(labels, return_inverse=True)
+    places = labels
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > labels.size:
+        places = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+        places += labels.min() > 0  # 0 stays what is no object
+    places = places.astype(np.int32)
     # Connected pixels of the same number.
-    pieces = label(places.reshape(labels.shape) + 1, connectivity=2, background=0)
-    own = np.zeros(pieces.max() + 1, int)
-    own[pieces.ravel()] = places.ravel()
-    sizes = np.bincount(pieces.ravel())
-    objects = np.flatnonzero(numbers > 0)
-    owned = np.bincount(own[1:], minlength=numbers.size)
-    apart = 0
-    for number in objects[owned[objects] > 1]:
-        of_it = np.flatnonzero(own == number)
-        second, first = of_it[np.argsort(sizes[of_it])][-2:]
-        if sizes[second] < _SPECK * sizes[first]:
-            continue
-        centres = ndi.center_of_mass(pieces > 0, pieces, [first, second])
-        apart += math.dist(*centres) > 2 * math.sqrt(4 / math.pi * sizes[first])
-    return 2 * apart > objects.size
+    pieces = label(places, connectivity=2, background=0).ravel()
+    sizes = np.bincount(pieces)
+    own = np.zeros(sizes.size, np.int32)
+    own[pieces] = places.ravel()
+    n_objects = np.count_nonzero(np.bincount(own[1:]))
+    if sizes.size - 1 == n_objects:
+        return False
+    y, x = (
+        np.bincount(pieces, place.ravel()) / np.maximum(sizes, 1)
+        for place in np.indices(places.shape)
+    )
+    # The pieces of an object one after the other, the largest first.
+    order = np.lexsort((-sizes[1:], own[1:])) + 1
+    first, second = order[:-1], order[1:]
+    leads = np.concatenate([[True], own[order][1:] != own[order][:-1]])[:-1]
+    pair = leads & (own[first] == own[second]) & (sizes[second] >= _SPECK * sizes[first])
+    first, second = first[pair], second[pair]
+    distances = np.hypot(y[first] - y[second], x[first] - x[second])
+    apart = np.count_nonzero(distances > 2 * np.sqrt(4 / np.pi * sizes[first]))
+    return bool(2 * apart > n_objects)
 
 
 def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:

@@ -170,32 +170,42 @@ class LabelFolder:
             If a file of labels would be used for two files of images, or for images of two
             conditions whose files are not known.
         """
+        check = self.checking()
+        for image in images:
+            check(*image)
+
+    def checking(self) -> Callable[[str, str, Path | None], None]:
+        """Return what does the same as `check` for one image after the other."""
         served: dict[Path, tuple[str, Path | None]] = {}
-        for condition, name, path in images:
+
+        def check(condition: str, name: str, path: Path | None) -> None:
             try:
                 labels, _ = next(self._files(condition, name, path), (None, ""))
             except InputError:
-                continue  # the reason of this image, when it is measured
+                return  # the reason of this image, when it is measured
             if labels is None or condition in MADE:
-                continue
+                return
             first, of_first = served.setdefault(labels, (condition, path))
             same = first == condition if path is None or of_first is None else path == of_first
             if same or _is_made(path):
-                continue
+                return
             if _is_made(of_first):
                 served[labels] = condition, path
-                continue
+                return
             if path is not None and of_first is not None and path.resolve() == of_first.resolve():
-                continue
+                return
             what = f"an image of {first} and another one of {condition}"
             advice = (
                 f"put the labels of each condition into a sub-folder of {self.folder} that is "
-                "called like the condition"
+                "called like the condition (the same labels in each, where they show the same "
+                "objects)"
             )
             if first == condition:
                 what = f"{of_first} and {path}"
                 advice = "give these images different names, and their labels the same names"
             raise InputError(f"{labels} would be used as the labels of {what}: {advice}.")
+
+        return check
 
 
 def _is_made(path: Path | None) -> bool:
