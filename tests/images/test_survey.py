@@ -85,7 +85,7 @@ def test_what_files_lack_is_told():
     told = surveyed(*(("x", one) for one in (*lacking[:2], again)))
     assert told == ("0.zarr: parts", "1.zarr: parts")
     *_, last = surveyed(*(("x", pickle.loads(pickle.dumps(one))) for one in lacking))
-    assert last == "Parts of the pixels are missing in 2 other places, too."
+    assert last == "The same is so in 2 other places."
 
 
 def test_an_experiment_tells_the_same_and_that_images_are_few():

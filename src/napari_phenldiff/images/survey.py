@@ -111,7 +111,7 @@ def lacking_in_words(told: Iterable[str | None]) -> list[str]:
     if len(found) <= _MOST_LACKING:
         return found
     others = count(len(found) - _MOST_LACKING, "other place")
-    return [*found[:_MOST_LACKING], f"Parts of the pixels are missing in {others}, too."]
+    return [*found[:_MOST_LACKING], f"The same is so in {others}."]
 
 
 def pixel_size_in_words(image: Image) -> str:

@@ -26,8 +26,8 @@ from napari_phenldiff.settings import Shown
 
 _NO_LOGARITHM = (
     "half of the cells or more have no signal in the {}, so that their median ratio is {} and has "
-    "no logarithm: compare fraction_translocated, since what is left are the images in which fewer "
-    "cells have moved"
+    "no logarithm: compare fraction_translocated if it differs, since what is left of log2_ratio "
+    "are the images in which fewer cells have moved"
 )
 _MANY_WITHOUT = 0.05
 """Part of the cells of a condition that may be without a ratio before it is said."""
