@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ class LocalHub:
         How many answers still to cut after `cut_after` bytes.
     busy : int
         How many requests still to answer with 503.
+    pause : float
+        Seconds that each eighth of a large file takes.
     ranges : bool
         Whether parts of a file are sent; otherwise all of it, whatever is asked for.
     leaked : bool
@@ -86,6 +89,7 @@ class LocalHub:
     cuts: int = 0
     cut_after: int = 1000
     busy: int = 0
+    pause: float = 0.0
     ranges: bool = True
     leaked: bool = False
     granted: set[str] = field(default_factory=set)
@@ -222,8 +226,15 @@ class _Answer(BaseHTTPRequestHandler):
         if length is not None and length > len(body):
             self.close_connection = True
         self.end_headers()
-        if not head:
+        if head:
+            return
+        if length is None or not self.hub.pause:
             self.wfile.write(body)
+            return
+        part = max(1, len(body) // 8)
+        for start in range(0, len(body), part):
+            time.sleep(self.hub.pause)
+            self.wfile.write(body[start : start + part])
 
 
 @contextmanager

@@ -16,9 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from zipfile import ZipFile, is_zipfile
 
 import numpy as np
@@ -119,6 +120,8 @@ class Command:
         The command line, and that which goes on where it was if that is another.
     nursery : Nursery, optional
         What starts it; without one, it is the stand-in in a new interpreter.
+    environment : dict of str to str, optional
+        What it is told beside its line.
     """
 
     def __init__(
@@ -128,9 +131,11 @@ class Command:
         again: Sequence[object] = (),
         *,
         nursery: Nursery | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.folder, self.args, self.again = folder, list(args), list(again or args)
         self.nursery = nursery
+        self.environment = environment or {}
         self.scratch = folder.parent / f"{folder.name}_scratch"
         self.scratch.mkdir(parents=True, exist_ok=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +148,7 @@ class Command:
             "FAKE_DIFFUSION": "slow",
             "TMPDIR": str(self.scratch),
             "OMP_NUM_THREADS": "1",
+            **self.environment,
         }
         line = [str(arg) for arg in args]
         if self.nursery is not None:
@@ -186,6 +192,8 @@ def result_of(folder: Path) -> dict[str, str]:
         if path.is_dir() or path.name == "events.jsonl" or steps & set(path.parents):
             continue
         name = path.relative_to(folder).as_posix()
+        if ".locks" in path.parts:  # of huggingface_hub, which leaves them
+            continue
         if path.suffix == ".json":
             told = json.dumps(_settled(json.loads(path.read_text(encoding="utf-8"))))
             told = told.replace(str(folder), "FOLDER")
@@ -219,6 +227,7 @@ def litter(command: Command) -> list[str]:
         path.relative_to(command.folder.parent).as_posix()
         for path in command.folder.parent.rglob("*")
         if (path.name.startswith(".") or path.name in ("run.lock", "images.jsonl"))
+        and path.name != ".locks"  # of huggingface_hub, which leaves them
     ]
     # torch keeps a cache there, on purpose
     scratch = [path.name for path in command.scratch.iterdir()]
@@ -247,17 +256,30 @@ class Workshop:
         Where they are made.
     tiny_base : callable
         Returns the folder of a tiny base.
+    local_hub : module
+        What makes a hub, see ``local_hub.py``.
     """
 
-    def __init__(self, folder: Path, tiny_base: Callable[[], Path]) -> None:
+    def __init__(self, folder: Path, tiny_base: Callable[[], Path], local_hub: ModuleType) -> None:
         self._folder = folder
         self._tiny_base = tiny_base
+        self._local_hub = local_hub
         self._nurseries: list[Nursery] = []
+        self._open = ExitStack()
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, and the hub."""
         for nursery in self._nurseries:
             nursery.end()
+        self._open.close()
+
+    @cached_property
+    def _hub(self) -> str:
+        """The address of a hub with one model, which takes its time to send it."""
+        hub = self._open.enter_context(self._local_hub.local_hub())
+        hub.add("lab/tiny", self._local_hub.as_on_a_hub(self._tiny_base(), self._folder / "hub"))
+        hub.pause = 0.2
+        return str(hub.endpoint)
 
     def _nursery(self, *kind: str) -> Nursery:
         self._nurseries.append(Nursery(*kind))
@@ -345,6 +367,10 @@ class Workshop:
                 line = ["benchmark", self._data, *_BOTH, *_AREA, "--out", out, "--steps", 40]
                 line += ["--methods", "phenldiff", "--images-per-condition", 8, "--test-images", 3]
                 return Command(out, line, nursery=self._stand_in)
+            case "fetch":
+                told = {"HF_HOME": str(out), "HF_ENDPOINT": self._hub, "HF_HUB_OFFLINE": "0"}
+                told |= {"HF_HUB_DISABLE_TELEMETRY": "1"}
+                return Command(out, ["fetch", "lab/tiny"], environment=told)
             case "merge":
                 line = ["merge", self._real_run, "--out", out]
                 return Command(out, line, nursery=self._real)

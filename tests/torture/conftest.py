@@ -32,17 +32,17 @@ _SEED = "PHENLDIFF_TORTURE_SEED"
 _REPORT = "PHENLDIFF_TORTURE_REPORT"
 
 
-def _load(name: str) -> ModuleType:
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"torture_{name}", path)
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"torture_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
-_COMMANDS = _load("commands")
+_COMMANDS = _load(Path(__file__).with_name("commands.py"))
 
 
 @dataclass
@@ -217,7 +217,9 @@ def workshop(
 ) -> Iterator[Any]:
     """What makes the commands; see there."""
     made = _COMMANDS.Workshop(
-        tmp_path_factory.mktemp("workshop"), lambda: request.getfixturevalue("tiny_base")
+        tmp_path_factory.mktemp("workshop"),
+        lambda: request.getfixturevalue("tiny_base"),
+        _load(Path(__file__).parents[1] / "local_hub.py"),
     )
     yield made
     made.close()

@@ -25,6 +25,7 @@ _ALWAYS = (
 _LONG = {
     "simulate": 4,
     "train, from the start of the interpreter": 8,
+    "fetch": 8,
     "figure": 8,
     "evaluate": 20,
     "benchmark": 20,
