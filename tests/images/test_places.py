@@ -38,6 +38,13 @@ from napari_phenldiff.measurement.statistics.units import units_of_images, units
         ("20240115_143037_A01_f0", "20240115 A01"),
         ("20240115T143037_A01_f0", "20240115 A01"),
         ("exp_20240115_A01_f0", "exp 20240115 A01"),
+        ("2024-01-15_A01_1", "20240115 A01"),
+        ("15.01.2024 A01 1", "20240115 A01"),
+        ("01-25-2024_A01_1", "20240125 A01"),
+        ("2024_01_15_plate2_A01_1", "20240115 plate2 A01"),
+        ("2024-01-15T14-30-37_A01_f0", "20240115 A01"),
+        ("2024-01-15_14-30-37_A01_f0", "20240115 A01"),
+        ("1-2-2024_A01_1", "A01"),
         ("Scene1_A01", "A01"),
         ("Acq12_A01", "A01"),
         # A position, and a plate whose wells have fields.
@@ -81,6 +88,17 @@ def test_what_a_name_does_not_tell_is_not_guessed(name):
         # Times, or numbers of files; but not the barcodes of plates.
         ([f"1{'AB'.index(w)}{i:02d}37_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
         ([f"{code}_A0{i}" for code in (1000231, 1000232) for i in range(1, 5)], 8),
+        # Counted on through two plates, which have the same fields.
+        (
+            [
+                f"{100001 + 8 * plate + 4 * 'AB'.index(w) + i}_{w}01_f{i}"
+                for plate in (0, 1)
+                for w in "AB"
+                for i in range(4)
+            ],
+            2,
+        ),
+        ([f"{100201 + 10 * i}_A0{1 + i % 2}" for i in range(8)], 8),
         ([f"20240115_1430{i:02d}_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
         ([f"20240115T1{i}30{i:02d}_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
         # Of one time for both channels, and of two plates of a day.

@@ -8,6 +8,7 @@ ways that microscopes and people write them; what they do not tell is not guesse
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -39,6 +40,13 @@ _LEAST_ROWS = 3
 # When an image was taken: no part of a well's name, where the day may be.
 _DAY = re.compile(r"20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _TIME = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d){2}(?:\d{3})?")
+# The same with signs between, as people write them, and with a time after a T.
+_DAY_APART = re.compile(
+    r"(?<!\d)(?:(?P<year>20\d{2})([-_.])(?P<month>0[1-9]|1[0-2])\2(?P<day>0[1-9]|[12]\d|3[01])"
+    r"|(?P<a>\d{2})([-_.])(?P<b>\d{2})\6(?P<last>20\d{2}))(?!\d)"
+    r"(?:T(\d{2})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d))?",
+    re.I,
+)
 _LONG_NUMBER = re.compile(r"\d{6,}")
 _PLATE = re.compile(r"P\d{1,3}")
 # Parts of a field, and times, planes and channels of it.
@@ -65,6 +73,8 @@ _REPEAT = re.compile(
 )
 _LEAST_NAMES, _NEARLY = 4, 0.9
 """How many names, and which part of all, are different where a number counts images."""
+_MOST_PLATES = 4
+"""Of so many plates, at most, images may be counted through by one number in their names."""
 _CULTURE = re.compile(
     r"(rep|repl|replicate|dish|slide|coverslip|culture|mouse|animal|donor|patient|fish|embryo"
     r"|larva|worm)(\d*)[a-z]?",
@@ -213,7 +223,23 @@ def with_well_of(site: Site, stem: str) -> Site:
 
 
 def _tokens(text: str) -> list[str]:
+    text = _DAY_APART.sub(_day_together, text)
     return [token for token in _BETWEEN.split(text) if token and token not in _SUFFIXES]
+
+
+def _day_together(found: re.Match[str]) -> str:
+    """Write a day with signs between (2024-01-05, 05.01.2024) as one number, year first."""
+    parts = found.groupdict()
+    orders = (
+        f"{parts['year']}{parts['month']}{parts['day']}",
+        f"{parts['last']}{parts['b']}{parts['a']}",
+        f"{parts['last']}{parts['a']}{parts['b']}",
+    )
+    day = next((order for order in orders if _DAY.fullmatch(order)), None)
+    if day is None:
+        return found[0]
+    time = "".join(found.groups()[-3:]) if found[9] else ""
+    return f"{day}T{time}" if time else day
 
 
 def _well_in(name: str, unsure: bool = True, habits: Habits = NO_HABITS) -> re.Match[str] | None:
@@ -287,8 +313,9 @@ def _tokens_around_well(name: str, habits: Habits) -> tuple[list[str], list[str]
 def _counters(names: list[str], habits: Habits) -> frozenset[str]:
     """Find long numbers before wells that are another in nearly every name, and count images.
 
-    Without these, wells have several images, with different names. Where names would be the same,
-    each number is that of a plate, of which the same field was taken.
+    Without these, wells have several images, with different names. Where many names would be the
+    same, each number is that of a plate, of which the same field was taken; where few are, images
+    are counted through some plates, which nothing else tells apart.
     """
     numbers: dict[int, dict[str, str]] = {}
     left: dict[int, list[tuple[str, ...]]] = {}
@@ -302,7 +329,8 @@ def _counters(names: list[str], habits: Habits) -> frozenset[str]:
     counters: set[str] = set()
     for k, by_name in numbers.items():
         found = frozenset(by_name.values())
-        if len(found) < least or len(set(left[k])) < len(left[k]):
+        most = max(Counter(left[k]).values())
+        if len(found) < least or most > min(len(set(left[k])), _MOST_PLATES):
             continue
         wells = _by_well(by_name, replace(habits, counters=found))
         if any(len({by_name[name] for name in well}) > 1 for well in wells):
