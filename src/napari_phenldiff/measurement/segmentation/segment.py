@@ -33,9 +33,9 @@ _SATURATED = 0.25
 _FEWEST_LEVELS = 16
 _SMALLEST_SIDE = 3
 _MASK_VALUE = 255
-# Part of the largest piece of a label below which another piece of it is a speck.
+# Pieces that a single object may have; more under one number are objects of their own.
 _MOST_LOBES = 2
-"""Pieces that a single object may have; more under one number are objects of their own."""
+# Part of the largest piece of a label below which another piece of it is a speck.
 _SPECK = 0.2
 # Sums of squares of larger values overflow.
 _LARGEST = 1e100
