@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage as ndi
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images import phenotypes
 from napari_phenldiff.images.simulate import (
     PHENOTYPES,
     get_phenotype,
@@ -121,3 +122,15 @@ def test_neurites_break_into_beads_where_they_were():
         whole, beaded = (image.data[0].astype(float) for image in (pair.source, pair.target))
         assert coherence(whole)[()] > coherence(beaded)[()] + 0.03
         assert layout_correlation(beaded[None], whole[None])[0] > 0.6
+
+
+@pytest.mark.parametrize("name", phenotypes.PHENOTYPES)
+def test_cells_are_drawn_in_the_part_of_a_field_that_they_are_in(name, monkeypatch):
+    """So a field of a camera takes seconds; what is left out is too dark to be seen."""
+    draw = phenotypes.PHENOTYPES[name].draw
+    in_parts = draw(np.random.default_rng(3), 300, 0.5)
+    monkeypatch.setattr(phenotypes, "_REACH", 1000.0)
+    whole = draw(np.random.default_rng(3), 300, 0.5)
+    np.testing.assert_allclose(in_parts.planes, whole.planes, atol=1e-9)
+    for kind, mask in whole.masks.items():
+        np.testing.assert_array_equal(in_parts.masks[kind], mask)

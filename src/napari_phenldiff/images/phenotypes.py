@@ -13,6 +13,11 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.structures import draw_beaded, random_lines
 
 _MARGIN = 24
+_REACH = 8.0
+"""Radii around the centre of a cell beyond which all of it is below 1e-10 of full scale."""
+
+Window = tuple[slice, slice]
+"""Rows and columns of a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,12 @@ def _cells(
     """Centres and shapes of cells that keep a distance from each other."""
     wanted = rng.poisson(((size + 2 * _MARGIN) / spacing) ** 2 * rng.uniform(0.5, 0.95))
     cells: list[dict[str, float]] = []
+    centres = np.empty((max(2, wanted), 2))
     for _ in range(max(2, wanted) * 8):
         y, x = rng.uniform(-_MARGIN, size + _MARGIN, 2)
-        if all(np.hypot(y - c["y"], x - c["x"]) > 0.72 * spacing for c in cells):
+        away = np.hypot(*(centres[: len(cells)] - (y, x)).T)
+        if (away > 0.72 * spacing).all():
+            centres[len(cells)] = y, x
             cells.append(
                 {
                     "y": y,
@@ -99,9 +107,19 @@ def _cells(
     return cells
 
 
-def _polar(cell: Mapping[str, float], size: int, rng: np.random.Generator) -> np.ndarray:
+def _around(cell: Mapping[str, float], size: int) -> Window:
+    """Return the part of a field that a cell may be seen in; its work does not grow with that."""
+    reach = int(np.ceil(_REACH * cell["radius"]))
+
+    def part(centre: float) -> slice:
+        return slice(max(0, int(centre) - reach), max(0, min(size, int(centre) + reach + 1)))
+
+    return part(cell["y"]), part(cell["x"])
+
+
+def _polar(cell: Mapping[str, float], window: Window, rng: np.random.Generator) -> np.ndarray:
     """Distance from the cell's centre in units of its wobbly elliptic outline ``(Y, X)``."""
-    y, x = np.mgrid[:size, :size].astype(float)
+    y, x = np.mgrid[window].astype(float)
     y, x = y - cell["y"], x - cell["x"]
     cos, sin = np.cos(cell["angle"]), np.sin(cell["angle"])
     u, v = cos * x + sin * y, (cos * y - sin * x) / cell["aspect"]
@@ -117,6 +135,11 @@ def _inside(distance: np.ndarray, limit: float, softness: float) -> np.ndarray:
     return special.expit((limit - distance) / softness)
 
 
+def _brighten(plane: np.ndarray, with_this: np.ndarray) -> None:
+    """Keep the brighter value of each pixel, in place."""
+    np.maximum(plane, with_this, out=plane)
+
+
 class _Nuclei:
     """Labels of nuclei `(Y, X)`, made from their distances one by one."""
 
@@ -125,12 +148,12 @@ class _Nuclei:
         self._nearest = np.ones((size, size))
         self._count = 0
 
-    def add(self, distance: np.ndarray) -> None:
-        """Add a nucleus, given the distance in units of its outline `(Y, X)`."""
-        own = distance < self._nearest
+    def add(self, distance: np.ndarray, window: Window) -> None:
+        """Add a nucleus, given the distance in units of its outline in a window `(Y, X)`."""
+        own = distance < self._nearest[window]
         self._count += 1
-        self.labels[own] = self._count
-        self._nearest[own] = distance[own]
+        self.labels[window][own] = self._count
+        self._nearest[window][own] = distance[own]
 
 
 def _draw_translocation(rng: np.random.Generator, size: int, dose: float) -> Drawing:
@@ -140,8 +163,9 @@ def _draw_translocation(rng: np.random.Generator, size: int, dose: float) -> Dra
     ratios = []
     for cell in _cells(rng, size, spacing=34, radius=(8.5, 11.5)):
         own = np.random.default_rng(int(cell["seed"]))
-        distance = _polar(cell, size, own)
-        nuclei.add(distance)
+        window = _around(cell, size)
+        distance = _polar(cell, window, own)
+        nuclei.add(distance, window)
         nucleus = _inside(distance, 1.0, 0.05)
         body = _inside(distance, own.uniform(1.9, 2.6), 0.12)
         # cells differ in where the marker is, and in how much of it the treatment moves
@@ -152,9 +176,9 @@ def _draw_translocation(rng: np.random.Generator, size: int, dose: float) -> Dra
         areas = nucleus.sum() + 1e-9, (body * (1 - nucleus)).sum() + 1e-9
         ratio = np.exp(log_ratio)
         cyto_level = amount * sum(areas) / (ratio * areas[0] + areas[1])
-        planes[0] = np.maximum(planes[0], 0.75 * cell["stain"] * nucleus * chromatin)
-        marker = cyto_level * cytosol * (body * (1 - nucleus) + ratio * nucleus)
-        planes[1] = np.maximum(planes[1], marker)
+        _brighten(planes[0][window], 0.75 * cell["stain"] * nucleus * chromatin[window])
+        marker = cyto_level * cytosol[window] * (body * (1 - nucleus) + ratio * nucleus)
+        _brighten(planes[1][window], marker)
         ratios.append(ratio)
     return Drawing(planes, {"ratio": float(np.median(ratios))}, {"nuclei": nuclei.labels})
 
@@ -165,13 +189,14 @@ def _draw_golgi(rng: np.random.Generator, size: int, dose: float) -> Drawing:
     pixels = np.arange(size, dtype=float)
     for cell in _cells(rng, size, spacing=40, radius=(8.5, 11.5)):
         own = np.random.default_rng(int(cell["seed"]))
-        distance = _polar(cell, size, own)
-        nuclei.add(distance)
+        window = _around(cell, size)
+        distance = _polar(cell, window, own)
+        nuclei.add(distance, window)
         nucleus = _inside(distance, 1.0, 0.05)
         body = _inside(distance, own.uniform(2.0, 2.7), 0.15)
-        planes[2] = np.maximum(planes[2], 0.75 * cell["stain"] * nucleus * chromatin)
-        tubulin = 0.4 * cell["stain"] * fibres * body * (1 - 0.7 * nucleus)
-        planes[1] = np.maximum(planes[1], tubulin)
+        _brighten(planes[2][window], 0.75 * cell["stain"] * nucleus * chromatin[window])
+        tubulin = 0.4 * cell["stain"] * fibres[window] * body * (1 - 0.7 * nucleus)
+        _brighten(planes[1][window], tubulin)
         side, stacks = own.uniform(0, 2 * np.pi), int(own.integers(14, 26))
         compactness = own.uniform(0.25, 0.5)
         for _ in range(stacks):
@@ -183,9 +208,13 @@ def _draw_golgi(rng: np.random.Generator, size: int, dose: float) -> Drawing:
             angle, reach = far if scattered else near
             angle, reach = angle + cell["angle"], reach * cell["radius"]
             # a round spot is the product of its two profiles, which are quick to make
-            rows = np.exp(-((pixels - cell["y"] - reach * np.sin(angle)) ** 2) / (2 * width**2))
-            columns = np.exp(-((pixels - cell["x"] - reach * np.cos(angle)) ** 2) / (2 * width**2))
-            planes[0] += np.outer(0.55 * cell["stain"] * strength * rows, columns) * body
+            y, x = cell["y"] + reach * np.sin(angle), cell["x"] + reach * np.cos(angle)
+            rows, columns = (
+                np.exp(-((pixels[part] - at) ** 2) / (2 * width**2))
+                for part, at in zip(window, (y, x), strict=True)
+            )
+            spot = np.outer(0.55 * cell["stain"] * strength * rows, columns) * body
+            planes[0][window] += spot
     planes[0] = 1.2 * (1 - np.exp(-planes[0] / 1.2))
     golgi = planes[0] > 0.2
     return Drawing(planes, {"area": float(golgi.sum())}, {"golgi": golgi, "nuclei": nuclei.labels})
@@ -197,13 +226,12 @@ def _draw_neurons(rng: np.random.Generator, size: int, dose: float) -> Drawing:
     field_density = np.exp(rng.normal(0, 0.3))
     for cell in _cells(rng, size, spacing=46, radius=(5.0, 7.5)):
         own = np.random.default_rng(int(cell["seed"]))
-        distance = _polar(cell, size, own)
-        nuclei.add(distance)
-        planes[1] = np.maximum(
-            planes[1], 0.75 * cell["stain"] * _inside(distance, 1.0, 0.06) * chromatin
-        )
-        soma = 0.6 * cell["stain"] * _inside(distance, 1.5, 0.1)
-        planes[0] = np.maximum(planes[0], soma)
+        window = _around(cell, size)
+        distance = _polar(cell, window, own)
+        nuclei.add(distance, window)
+        stained = 0.75 * cell["stain"] * _inside(distance, 1.0, 0.06) * chromatin[window]
+        _brighten(planes[1][window], stained)
+        _brighten(planes[0][window], 0.6 * cell["stain"] * _inside(distance, 1.5, 0.1))
         for _ in range(1 + own.poisson(3.0 * field_density)):
             length, keep = own.uniform(25, 80), own.uniform()
             start, curve = own.uniform(0, 2 * np.pi), own.normal(0, 0.12, 90).cumsum()
@@ -225,10 +253,11 @@ def _draw_beading(rng: np.random.Generator, size: int, dose: float) -> Drawing:
     planes, nuclei = np.zeros((2, size, size)), _Nuclei(size)
     chromatin = _texture(rng, size, 2.0)
     for cell in _cells(rng, size, spacing=46, radius=(6.0, 8.5)):
-        distance = _polar(cell, size, np.random.default_rng(int(cell["seed"])))
-        nuclei.add(distance)
-        stained = 0.75 * cell["stain"] * _inside(distance, 1.0, 0.06) * chromatin
-        planes[1] = np.maximum(planes[1], stained)
+        window = _around(cell, size)
+        distance = _polar(cell, window, np.random.default_rng(int(cell["seed"])))
+        nuclei.add(distance, window)
+        stained = 0.75 * cell["stain"] * _inside(distance, 1.0, 0.06) * chromatin[window]
+        _brighten(planes[1][window], stained)
     n = 4 + rng.poisson(14 * np.exp(rng.normal(0, 0.4)) * size / 128)
     lines = random_lines(rng, size, int(n), order=float(rng.uniform(0.5, 1)), bend=0.02)
     # how the neurites break must not depend on how many numbers the beads took
@@ -252,7 +281,7 @@ def _stroke(
         dy = np.arange(rows.start, rows.stop)[:, None] - y
         dx = np.arange(columns.start, columns.stop)[None] - x
         profile = value * np.exp(-(dy**2 + dx**2) / (2 * width**2))
-        np.maximum(plane[rows, columns], profile, out=plane[rows, columns])
+        _brighten(plane[rows, columns], profile)
 
 
 PHENOTYPES: Mapping[str, Phenotype] = {
