@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +80,10 @@ class ConditionChoice:
         files = [(str(Path(path).absolute()), name) for path, name in pairs if path is not None]
         times = Counter(path for path, _ in files)
         return frozenset((path, name if times[path] > 1 else "") for path, name in files)
+
+    def snapshot(self) -> ConditionChoice:
+        """Return the same choice with layers that another thread may read."""
+        return self if self.group is None else replace(self, group=self.group.snapshot())
 
     def label(self) -> str:
         """Return the name with the number of images, as it is shown in a list."""

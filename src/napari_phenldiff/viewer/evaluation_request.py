@@ -219,13 +219,8 @@ class EvaluationRequest:
 
     def snapshot(self) -> EvaluationRequest:
         """Return the same request with layers that another thread may read."""
-
-        def taken(choice: ConditionChoice | None) -> ConditionChoice | None:
-            if choice is None or choice.group is None:
-                return choice
-            return replace(choice, group=choice.group.snapshot())
-
-        return replace(self, source=taken(self.source), target=taken(self.target))
+        source, target = (choice and choice.snapshot() for choice in (self.source, self.target))
+        return replace(self, source=source, target=target)
 
     def prepare(self, aside: Path) -> EvaluateRequest:
         """Write down the images that no folder holds as they are, and return what is asked for.

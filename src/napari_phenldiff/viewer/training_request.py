@@ -203,14 +203,9 @@ class TrainingRequest:
 
     def snapshot(self) -> TrainingRequest:
         """Return the same request with layers that another thread may read."""
-
-        def taken(choice: ConditionChoice | None) -> ConditionChoice | None:
-            if choice is None or choice.group is None:
-                return choice
-            return replace(choice, group=choice.group.snapshot())
-
-        further = tuple(taken(choice) or choice for choice in self.further)
-        return replace(self, source=taken(self.source), target=taken(self.target), further=further)
+        further = tuple(choice.snapshot() for choice in self.further)
+        source, target = (choice and choice.snapshot() for choice in (self.source, self.target))
+        return replace(self, source=source, target=target, further=further)
 
     def prepare(self) -> tuple[str, ...]:
         """Write the images down as a run that another process trains.
