@@ -140,11 +140,7 @@ class Reporter:
 
                     # The estimate comes with the event: it knows about warm-up and resumed steps.
                     form = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}"
-                    # With a delay, nothing is written before it is made: one that is half made, as
-                    # the terminal is gone, complains in versions before 4.70.
-                    self._bar = tqdm(
-                        total=total, desc=what, file=sys.stdout, bar_format=form, delay=1e-9
-                    )
+                    self._bar = tqdm(total=total, desc=what, file=sys.stdout, bar_format=form)
                 self._bar.n = round(done + part, 1) if part else done
                 self._bar.set_postfix_str(visible(", ".join(filter(None, (note, remaining)))))
             return
