@@ -8,7 +8,7 @@ import pytest
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.layers import stacks_of
-from napari_phenldiff.images.places import Place, place_of
+from napari_phenldiff.images.places import Place, groups_in, place_of
 from napari_phenldiff.images.tiff import read_image, read_tiff, write_stack, write_tiff
 from napari_phenldiff.images.wells import known_wells
 from napari_phenldiff.measurement.statistics.units import units_of_images, units_of_named
@@ -45,6 +45,14 @@ from napari_phenldiff.measurement.statistics.units import units_of_images, units
         ("2024-01-15T14-30-37_A01_f0", "20240115 A01"),
         ("2024-01-15_14-30-37_A01_f0", "20240115 A01"),
         ("1-2-2024_A01_1", "A01"),
+        ("24h_A01_1", "A01"),
+        ("scan2_A01_s0", "A01"),
+        ("animal_A_1", "animalA"),
+        ("dish B 1", "dishB"),
+        ("Mouse#2_1", "Mouse2"),
+        ("mouse_id2_1", "mouseid2"),
+        ("biorep2_1", "biorep2"),
+        ("rat2_s1", "rat2"),
         ("Scene1_A01", "A01"),
         ("Acq12_A01", "A01"),
         # A position, and a plate whose wells have fields.
@@ -98,6 +106,9 @@ def test_what_a_name_does_not_tell_is_not_guessed(name):
             ],
             2,
         ),
+        # A well that is written in several ways, and what may be anything.
+        (["A1_f1", "A01_f2", "a01_f3", "B2_f1", "B02_f2"], 2),
+        (["A01_c01_1", "A01_c02_1"], 1),
         ([f"{100201 + 10 * i}_A0{1 + i % 2}" for i in range(8)], 8),
         ([f"20240115_1430{i:02d}_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
         ([f"20240115T1{i}30{i:02d}_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
@@ -159,6 +170,25 @@ def test_equal_wells_of_plates_in_folders_are_different_wells(stem, image, tmp_p
     units = units_of_images(Experiment.open(tmp_path)["a"].images)
     assert units.counted == "wells"
     assert len(set(units.wells.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        ([f"exp{k}_{i}" for k in (1, 2) for i in (1, 2)], ["exp1", "exp2"]),
+        ([f"2024010{k}_{i:03d}" for k in (1, 2) for i in (1, 2)], ["20240101", "20240102"]),
+        ([f"BR{k}_TR{i}" for k in (1, 2) for i in (1, 2)], ["BR1", "BR2"]),
+        ([f"{k}-{i}" for k in (1, 2) for i in (1, 2)], ["1", "2"]),
+        ([f"ctl{k}{a}" for k in (1, 2) for a in "abc"], ["ctl1", "ctl2"]),
+        ([f"batch{k}_img{i}" for k in (1, 2) for i in (1, 2)], ["batch1", "batch2"]),
+        ([f"field_{i:04d}" for i in range(9)], []),
+        ([f"ctl{i}" for i in range(9)], []),
+        (["exp1_1", "exp1_2", "exp2_1"], []),
+        (["one", "two"], []),
+    ],
+)
+def test_names_that_look_like_groups_of_images(names, groups):
+    assert groups_in(names) == groups
 
 
 def test_a_letter_with_one_digit_may_be_a_channel():

@@ -1,6 +1,6 @@
 import pytest
 
-from napari_phenldiff.images.wells import wells_in
+from napari_phenldiff.images.wells import well_of, wells_in
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,10 @@ from napari_phenldiff.images.wells import wells_in
 )
 def test_wells_are_read_from_names(names, wells):
     assert wells_in(names) == wells
+
+
+def test_the_groups_of_a_pattern_are_kept_apart():
+    pattern = r"exp(\d+)_culture(\d+)"
+    assert well_of("exp1_culture11_0", pattern) == "1 11"
+    assert well_of("exp11_culture1_0", pattern) == "11 1"
+    assert well_of("B07_1", r"^[A-H]\d+") == "B07"

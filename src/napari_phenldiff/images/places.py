@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["well", "field", "stack", "image"]
 
 _SUFFIXES = ("tif", "tiff", "ome")
-_BETWEEN = re.compile(r"[\s_\-.,;+()\[\]/\\]+")
+_BETWEEN = re.compile(r"[\s_\-.,;+#()\[\]/\\]+")
 # The ways of microscopes, the surest first. What is found is the well.
 _WELLS = (
     re.compile(r"(?<![a-z])well[ _-]?([a-p]{1,2}[ _-]?\d{1,3}|\d{1,4})(?!\d)", re.I),
@@ -32,6 +32,7 @@ _WELLS = (
 _UNSURE = _WELLS[-1]
 # Only where all names of a set are of that kind, see `Habits`.
 _SMALL = re.compile(r"(?<![A-Za-z0-9])([a-p](?:0[1-9]|1\d|2[0-4]))(?=[\W_]|$)")
+_ROW_AND_COLUMN = re.compile(r"([A-Pa-p]|A[A-F])0*(\d+)")
 _OTHERWISE = frozenset("cdefghilmnp")
 """Small letters that stand before the number of a channel, a day (of an embryo as well), a field, a
 larva, a mouse, a repeat (n) and the like."""
@@ -55,6 +56,12 @@ _PART = re.compile(
     r"|(?:time|timepoint|frame|plane|slice|stack)\d*|(?:w|wv|ch|channel)\d+|[xy]\d+[xy]\d+)",
     re.I,
 )
+# How long after something, or which time the same well was scanned.
+_MOMENT = re.compile(
+    r"\d+(?:[.,]\d+)?(?:h|hrs?|hours?|mins?|minutes?|s|secs?|d|days?|wks?|weeks?)"
+    r"|(?:re)?(?:scan|acq|acquisition)\d*",
+    re.I,
+)
 _TIME_LETTER = re.compile(r"t[a-z]")
 _COORDINATE = re.compile(r"[xy]-?\d+", re.I)
 _CHANNEL = re.compile(r"(?:w|wv|ch|channel)\d+", re.I)
@@ -71,15 +78,19 @@ _REPEAT = re.compile(
     r"|animal|donor|patient|fish|embryo|larva|worm)\d*[a-z]?",
     re.I,
 )
+# A name whose last part counts: a number, with a word before it or not, or a letter.
+_COUNTED = re.compile(r"(.*[^\s_\-.,#])(?:[\s_\-.,#]+(?:[A-Za-z]*\d+|[A-Za-z])|(?<=\d)[a-z])")
 _LEAST_NAMES, _NEARLY = 4, 0.9
 """How many names, and which part of all, are different where a number counts images."""
 _MOST_PLATES = 4
 """Of so many plates, at most, images may be counted through by one number in their names."""
 _CULTURE = re.compile(
-    r"(rep|repl|replicate|dish|slide|coverslip|culture|mouse|animal|donor|patient|fish|embryo"
-    r"|larva|worm)(\d*)[a-z]?",
+    r"((?:bio)?rep|repl|(?:bio)?replicate|dish|slide|coverslip|culture|organoid|spheroid|mouse|rat"
+    r"|rabbit|pig|animal|donor|patient|subject|fish|embryo|larva|worm)(\d*)[a-z]?",
     re.I,
 )
+_NUMBER = re.compile(r"(?:id|no|nr)?\d+|[A-Z]", re.I)
+"""What may follow that word, as a part of its own; a small letter alone may be anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +167,20 @@ class Habits:
         Long numbers before the well that count images, and so differ between those of one well.
     times : bool
         Whether what can be a time, after a day, is one; otherwise it may be the number of a plate.
+    spelled : mapping of str to str
+        Wells that are written in several ways (B1, B01, b01), and the one that stands for all.
     """
 
     small: bool = False
     counters: frozenset[str] = frozenset()
     times: bool = True
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Habits:
         """Look at the names of all images that are counted together."""
         names = list(dict.fromkeys(names))
-        habits = cls(_in_small_letters(names))
+        habits = cls(_in_small_letters(names), spelled=_spelled(names))
         habits = replace(habits, times=_have_times(names, habits))
         return replace(habits, counters=_counters(names, habits))
 
@@ -194,7 +208,8 @@ def place_of(name: str, *, unsure: bool = True, habits: Habits = NO_HABITS) -> P
     """
     found = _well_in(name, unsure, habits)
     if found is not None:
-        well = found.group(1).upper() if found.re is _SMALL else found.group(1)
+        well = found.group(1)
+        well = habits.spelled.get(well, well.upper() if found.re is _SMALL else well)
         after = _tokens(name[found.end() :])
         kept = _before(_tokens(name[: found.start()]), after, habits)
         return Place(" ".join([*kept, well, *_repeats(after)]), "well")
@@ -222,6 +237,35 @@ def with_well_of(site: Site, stem: str) -> Site:
     return replace(site, well=place.name) if place.name == well_named(stem) else site
 
 
+def groups_in(names: Iterable[str]) -> list[str]:
+    """Return what the names of images begin with, if they look like groups of several images each.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of images of one condition.
+
+    Returns
+    -------
+    list of str
+        ``["exp1", "exp2"]`` of ``exp1_1, exp1_2, exp2_1, exp2_2``; empty where there are no two
+        groups, or one of a single image.
+    """
+    begun: Counter[str] = Counter()
+    for name in names:
+        found = _COUNTED.fullmatch(name)
+        if found is None:
+            return []
+        begun[found[1]] += 1
+    return list(begun) if len(begun) > 1 and min(begun.values()) > 1 else []
+
+
+def is_moment(text: str) -> bool:
+    """Whether a text tells when an image was taken (``24h``, ``scan2``), and no plate."""
+    tokens = _tokens(text)
+    return bool(tokens) and all(map(_MOMENT.fullmatch, tokens))
+
+
 def _tokens(text: str) -> list[str]:
     text = _DAY_APART.sub(_day_together, text)
     return [token for token in _BETWEEN.split(text) if token and token not in _SUFFIXES]
@@ -247,7 +291,9 @@ def _well_in(name: str, unsure: bool = True, habits: Habits = NO_HABITS) -> re.M
         found = None if expression is _UNSURE and not unsure else expression.search(name)
         if found is not None:
             return found
-    return _SMALL.search(name) if habits.small else None
+    small = _SMALL.search(name)
+    known = small is not None and (habits.small or small.group(1) in habits.spelled)
+    return small if known else None
 
 
 def _before(tokens: list[str], after: list[str], habits: Habits) -> list[str]:
@@ -260,7 +306,7 @@ def _before(tokens: list[str], after: list[str], habits: Habits) -> list[str]:
         timed = habits.times and _is_time(tokens, k)
         counted = token in habits.counters and _may_count(tokens, k)
         field = _is_field(token) and not _numbers_repeat(tokens, k)
-        if timed or counted or _PART.fullmatch(token) or field:
+        if timed or counted or _PART.fullmatch(token) or _MOMENT.fullmatch(token) or field:
             continue
         kept.append(token[:8] if habits.times and _is_day_with_time(token) else token)
     return kept
@@ -300,6 +346,19 @@ def _in_small_letters(names: list[str]) -> bool:
     rows = {well[0] for well in wells}
     adjacent = ord(max(rows)) - ord(min(rows)) + 1 == len(rows) >= _LEAST_ROWS
     return len(wells) > 1 and (adjacent or not rows <= _OTHERWISE)
+
+
+def _spelled(names: list[str]) -> dict[str, str]:
+    """Find wells that are written in several ways, and choose one for each."""
+    ways: dict[tuple[str, int], set[str]] = {}
+    for name in names:
+        for found in (_well_in(name), _SMALL.search(name)):
+            parts = None if found is None else _ROW_AND_COLUMN.fullmatch(found.group(1))
+            if found is not None and parts is not None:
+                ways.setdefault((parts[1].upper(), int(parts[2])), set()).add(found.group(1))
+    # Small letters alone may be anything.
+    several = [ws for ws in ways.values() if len(ws) > 1 and not all(map(str.islower, ws))]
+    return {way: max(ways, key=lambda w: (w.isupper(), len(w))) for ways in several for way in ways}
 
 
 def _tokens_around_well(name: str, habits: Habits) -> tuple[list[str], list[str]]:
@@ -398,9 +457,14 @@ def _repeats(tokens: list[str], wanted: re.Pattern[str] = _REPEAT) -> list[str]:
             continue
         if any(sign.isdigit() for sign in token):
             kept.append(token)
-        elif i + 1 < len(tokens) and tokens[i + 1].isdigit():
+        elif i + 1 < len(tokens) and _numbers(tokens[i + 1]):
             kept.append(f"{token}{tokens[i + 1]}")
     return kept
+
+
+def _numbers(token: str) -> bool:
+    """Whether a token is the number, or letter, of the word before it."""
+    return _NUMBER.fullmatch(token) is not None and not (len(token) == 1 and token.islower())
 
 
 def _field(name: str, tokens: list[str]) -> Place:

@@ -121,7 +121,8 @@ def well_of(name: str, wells: Wells | None, part_of: str | None = None) -> str:
     found = None if pattern is None else re.search(pattern, name)
     if found is None:
         return name
-    return "".join(part or "" for part in found.groups()) or found.group()
+    # With something between, since 1 and 11 are not 11 and 1.
+    return " ".join(filter(None, found.groups())) or found.group()
 
 
 def well_of_image(image: Image, wells: Wells | None) -> str:

@@ -203,6 +203,39 @@ def test_images_of_several_plates_or_days_carry_a_caution_if_no_well_is_known(me
     assert not counted["note"].str.contains("plates or days").any()
 
 
+def test_images_whose_names_look_like_groups_carry_a_caution(measurement):
+    number = measurement.images.groupby("condition").cumcount()
+    both = {"source": "a", "target": "b"}
+    grouped = measurement.images.assign(image=[f"exp{n // 4}_{n % 4}" for n in number])
+    table = effects(replace(measurement, images=grouped), **both)
+    assert (table["counted"] == "images").all()
+    told = 'look like 3 groups of several images each ("exp0", "exp1"'
+    assert table["note"].str.contains(told, regex=False).all()
+    counted = measurement.images.assign(image=[f"field_{n:03d}" for n in number])
+    plain = effects(replace(measurement, images=counted), **both)
+    assert not plain["note"].str.contains("look like").any()
+
+
+def test_images_without_a_well_among_others_carry_a_caution(measurement):
+    number = measurement.images.groupby("condition").cumcount()
+    names = [f"B{1 + n // 4:02d}_s{n}" if n < 8 else f"extra_{n}" for n in number]
+    mixed = replace(measurement, images=measurement.images.assign(image=names))
+    units = units_of(mixed)
+    assert units.counted == "wells"
+    assert units.caution.startswith('The names of "extra_10", "extra_11"')
+    assert "each of them counts as one well" in units.caution
+
+
+def test_equal_wells_of_two_plates_are_two_wells_in_a_column_too(measurement):
+    number = measurement.images.groupby("condition").cumcount()
+    images = measurement.images.assign(
+        well=[f"B{1 + n % 6:02d}" for n in number], plate=[f"P{1 + n // 6}" for n in number]
+    )
+    found = unit_values(replace(measurement, images=images), "a", wells="well")
+    assert len(found) == 12
+    assert found.index[0] == "P1 B01"
+
+
 @pytest.mark.parametrize("lonely", ["a", "b"])
 def test_images_of_one_name_are_of_the_well_of_their_own_condition(measurement, lonely):
     images = measurement.images

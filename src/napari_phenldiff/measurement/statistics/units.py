@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
-from napari_phenldiff.images.places import Habits, Place, place_of
+from napari_phenldiff.images.places import Habits, Place, groups_in, place_of
 from napari_phenldiff.images.wells import EACH_IMAGE, Named, Wells, check_wells, well_of, wells_by
 from napari_phenldiff.measurement.tables.measurement import Measurement
 
@@ -41,13 +41,26 @@ _CAUTION = (
 _PLATES = (
     "Each image is counted, since the names of the images tell no wells, though they are of {0} "
     "plates or days ({1}): images of one plate or day are less independent than that, and p-values "
-    "and intervals too good. If these are what was repeated, name them as the wells: by a pattern "
-    'that finds them in the names of the images, with “Wells” (--wells), or in a column "well" of '
-    "a table."
+    "and intervals too good. "
+)
+_GROUPS = (
+    "Each image is counted, since the names of the images tell no wells, though they look like {0} "
+    "groups of several images each ({1}): images of one culture, animal or day are less "
+    "independent than that, and p-values and intervals too good. "
+)
+_NAME_THEM = (
+    "If these are what was repeated, name them as the wells: by a pattern that finds them in the "
+    'names of the images, with “Wells” (--wells), or in a column "well" of a table.'
 )
 _LOST = (
     "Images of several {1}s are called {0}, and nothing tells of which of them those are that "
     "name no {1} themselves, so these count as one {1}: name the {1} of each in a table."
+)
+
+_LOOSE = (
+    "The names of {0} tell no {1}, unlike those of the others: each of them counts as one {1}, "
+    "which is too many if they are of these. Name the {1} of each image, in a table or by a "
+    "pattern with “Wells” (--wells), or leave them out."
 )
 
 _LONE, _PADDED = re.compile(r"[tz]\d+", re.I), re.compile(r"[tz]0\d+", re.I)
@@ -96,7 +109,8 @@ def units_of(measurement: Measurement, wells: Wells | Units | None = None) -> Un
         return Units(wells, "wells")
     units = units_of_named(_named_in(measurement.images), each=wells is not None)
     if units.wells is None and wells is None:
-        return replace(units, caution=_about_plates(measurement.images))
+        images = measurement.images
+        return replace(units, caution=_about_plates(images) or _about_groups(images))
     return units
 
 
@@ -151,7 +165,9 @@ def units_of_named(images: Iterable[tuple[str, str | None]], *, each: bool = Fal
         several = len(parts.get(name, ())) > 1
         wells[(name, part) if several else name] = place.name or UNNAMED
     if not lost:
-        return Units(wells, f"{kind}s")
+        loose = sorted({name for (name, _), place in places.items() if place.kind == "image"})
+        caution = _LOOSE.format(quoted(loose, limit=3), kind) if loose else ""
+        return Units(wells, f"{kind}s", caution)
     # Which of them it was made of nothing tells; more than one might be too many.
     wells |= dict.fromkeys(lost, UNNAMED)
     return Units(wells, f"{kind}s", _LOST.format(quoted(lost, limit=3), kind))
@@ -168,7 +184,14 @@ def _about_plates(images: pd.DataFrame) -> str:
     plates = [str(name) for name in known["plate"].unique()]
     if len(plates) < 2 or not known.duplicated(["condition", "plate"]).any():
         return ""
-    return _PLATES.format(len(plates), quoted(plates, limit=3))
+    return _PLATES.format(len(plates), quoted(plates, limit=3)) + _NAME_THEM
+
+
+def _about_groups(images: pd.DataFrame) -> str:
+    """Say that images are counted whose names look like groups of several; else nothing."""
+    by_condition = images["image"].astype(str).groupby(images["condition"], sort=False)
+    groups = max((groups_in(names) for _, names in by_condition), key=len, default=[])
+    return _GROUPS.format(len(groups), quoted(groups, limit=3)) + _NAME_THEM if groups else ""
 
 
 def _named_in(images: pd.DataFrame) -> list[tuple[str, str | None]]:
@@ -236,6 +259,8 @@ def unit_values(
                 f"{quoted(list(images))}."
             )
         named = images[wells]
+        if wells == "well" and "plate" in images:  # plates have wells of the same names
+            named = images["plate"].astype("string").fillna("") + " " + named
     else:
         found = [wells_by(wells, *one) for one in _named_in(images)]
         named = pd.Series(found, index=images.index, dtype=object)
