@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.statistics import intervals
 from napari_phenldiff.measurement.statistics.intervals import (
     Interval,
@@ -112,9 +113,16 @@ def compare(
     Raises
     ------
     InputError
-        If paired groups differ in length.
+        If paired groups differ in length, or a value is infinite.
     """
     a, b = as_values(values_a), as_values(values_b)
+    endless = int(np.isinf(a).sum() + np.isinf(b).sum())
+    if endless:
+        # Between them there is no difference, and so no shift and no difference of means.
+        raise InputError(
+            f"{endless} of {count(a.size + b.size, 'value')} {'is' if endless == 1 else 'are'} "
+            "infinite, which cannot be compared: give NaN where there is no value."
+        )
     if paired:
         a, b = complete_pairs(a, b)
     else:
