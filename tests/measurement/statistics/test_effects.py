@@ -277,6 +277,31 @@ def test_the_same_fields_before_and_after(measurement):
     assert set(effects(fewer, **ends)["n_before"]) == {10}
 
 
+def test_what_has_no_partner_is_left_out_and_told(measurement):
+    ends = {"source": "a", "target": "b", "paired": True}
+    images = measurement.images
+    # Of the 12 images of each, three of a have no partner, and one of b.
+    fewer = replace(measurement, images=images.drop(index=[0, 13, 14, 15]))
+    table = effects(fewer, **ends, wells="image")
+    assert set(table["n_before"]) == set(table["n_after"]) == {8}
+    first = table["note"].iloc[0]
+    assert first.startswith(
+        "Left out, since they have no partner: 3 images of a "
+        '("A1_f1.tif", "A1_f2.tif", "B1_f0.tif") and 1 of b ("A1_f0.tif").'
+    )
+    assert "though their names tell wells" in first
+    # All wells are in both, with fewer images.
+    assert set(effects(fewer, **ends)["note"]) == {""}
+    lone = replace(measurement, images=images.drop(index=[0, 1, 2]))
+    (note,) = set(effects(lone, **ends)["note"])
+    assert note.startswith("Left out, since it has no partner: 1 well of b (")
+    one = images[(images["condition"] == "a") | (images["image"] == "A1_f0.tif")]
+    table = effects(replace(measurement, images=one), **ends, wells="image")
+    assert set(table["note"]) == {
+        "There is one pair of images, which does not tell how pairs vary, so there is no p-value."
+    }
+
+
 def test_pairs_that_are_none_are_told(measurement):
     a = unit_values(measurement, "a")
     other = a.set_axis([f"x{i}" for i in range(len(a))])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.statistics.compare import (
     Comparison,
@@ -88,7 +89,7 @@ class Tested:
     no_p_value : str
         Why there is no p-value, in a sentence; empty if there is one.
     caution : str
-        See `Units`.
+        What of pairs has no partner, and what `Units` say.
     """
 
     found: Comparison
@@ -378,6 +379,7 @@ def _tested(
     seed: int,
 ) -> Tested:
     a, b = _values(measurement, groups, column, units, summary)
+    alone = _without_partner(measurement, groups, column, units, a.index) if groups.paired else ""
     # One resample: intervals are computed, and the permutation test is not used.
     found = compare(a, b, paired=groups.paired, seed=seed, n_resamples=1)
     n_units = found.n_a, found.n_b
@@ -388,6 +390,7 @@ def _tested(
         found = replace(
             found, n_a=n_units[0], n_b=n_units[1], p_value=math.nan, min_p_value=math.nan
         )
+    a, b = a.to_numpy(np.float64), b.to_numpy(np.float64)
     if groups.paired:
         complete = np.isfinite(a) & np.isfinite(b)
         a, b = a[complete], b[complete]
@@ -401,15 +404,16 @@ def _tested(
                 cliffs_delta_low=ends[0],
                 cliffs_delta_high=ends[1],
             )
-    return Tested(found, a, b, "none", units.counted, why, units.caution)
+    caution = " ".join(filter(None, (alone, units.caution)))
+    return Tested(found, a, b, "none", units.counted, why, caution)
 
 
 def _values(
     measurement: Measurement, groups: Groups, column: str, units: Units, summary: Summary
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[pd.Series, pd.Series]:
     names = groups.before, groups.after
     if groups.paired:
-        before, after = before_and_after(
+        return before_and_after(
             measurement,
             *names,
             column,
@@ -417,12 +421,28 @@ def _values(
             summary=summary,
             by_place=groups.by_place,
         )
-    else:
-        before, after = (
-            unit_values(measurement, name, column, wells=units.wells, summary=summary)
-            for name in names
-        )
-    return before.to_numpy(np.float64), after.to_numpy(np.float64)
+    before, after = (
+        unit_values(measurement, name, column, wells=units.wells, summary=summary) for name in names
+    )
+    return before, after
+
+
+def _without_partner(
+    measurement: Measurement, groups: Groups, column: str, units: Units, paired: pd.Index
+) -> str:
+    """Say what of paired groups is left out, since the other group has none of its name."""
+    told = []
+    for name in (groups.before, groups.after):
+        every = unit_values(measurement, name, column, wells=units.wells).index
+        # What is called otherwise after may still be paired, by the names of its images.
+        alone = [str(one) for one in every if one not in paired][: len(every) - len(paired)]
+        if alone:
+            of = f"{units.counted if len(alone) > 1 else units.one} of " if not told else "of "
+            told.append(f"{len(alone)} {of}{name} ({quoted(alone, limit=3)})")
+    if not told:
+        return ""
+    one = len(told) == 1 and told[0].startswith("1 ")
+    return f"Left out, since {'it has' if one else 'they have'} no partner: {' and '.join(told)}."
 
 
 def _why_not(
@@ -438,10 +458,17 @@ def _why_not(
     """
     for name, n in zip((groups.before, groups.after), n_units, strict=True):
         images = int(np.isfinite(measurement.values(name, column)).sum())
+        if not n and images and groups.paired:
+            return f"In no pair of {units.counted} were both measured, so there is no p-value."
         if not n:
             return f"No image of {name} could be measured, so there is no p-value."
         if n > 1:
             continue
+        if groups.paired and unit_values(measurement, name, column, wells=units.wells).size > 1:
+            return (
+                f"There is one pair of {units.counted}, which does not tell how pairs vary, so "
+                "there is no p-value."
+            )
         if images == 1:
             given = len(measurement.values(name, column))
             if given > 1:
