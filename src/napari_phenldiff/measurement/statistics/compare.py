@@ -27,6 +27,8 @@ from napari_phenldiff.measurement.statistics.intervals import (
 _SMALL = 8
 # With fewer pairs the signed-rank test cannot give p below 0.05, whatever the images show.
 _FEWEST_PAIRS = 6
+SIGNED_RANK = "Wilcoxon signed-rank"
+"""The test of six and more pairs."""
 # Pairs of images of two groups up to which the test is exact in the absence of ties.
 _EXACT = 625
 # Permutations at a time: memory stays small for thousands of images.
@@ -144,7 +146,7 @@ def compare(
         median_a=float(np.median(a)) if a.size else math.nan,
         median_b=float(np.median(b)) if b.size else math.nan,
         paired=paired,
-        test="Wilcoxon signed-rank" if by_signs else "Mann-Whitney U",
+        test=SIGNED_RANK if by_signs else "Mann-Whitney U",
         p_value=_signed_rank(b - a) if by_signs else _rank_sum(a, b, seed),
         min_p_value=min_p_value(a.size, b.size, paired=paired),
         shift=shift,

@@ -17,10 +17,13 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.statistics.compare import (
+    SIGNED_RANK,
     Comparison,
     Recovery,
     compare,
     holm,
+    min_p_value,
+    number_text,
     recovery,
 )
 from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delta_interval
@@ -40,6 +43,11 @@ if TYPE_CHECKING:
 
 # Columns that hold settings and sizes of a measurement, not results.
 _NOT_RESULTS = ("threshold", "total_px", "total_um2", "label")
+
+_ALPHA = 0.05
+
+OF_INTERVAL = "The interval of the shift"
+"""What the part of a note begins with that tells of the interval; it is the last."""
 
 
 FIRST_COLUMNS = ("measurement", "effect", "compared_with")
@@ -107,8 +115,35 @@ class Tested:
             "test": self.found.test,
             "correction": self.correction,
             "least_p_value": self.found.min_p_value,
-            "note": self.no_p_value or self.caution,
+            "note": self.note,
         }
+
+    @property
+    def note(self) -> str:
+        """What there is to say of the p-value and the interval, in sentences."""
+        return self.no_p_value or " ".join(filter(None, (self.caution, self._about_interval())))
+
+    def _about_interval(self) -> str:
+        """Say why the interval of a shift leaves out 0 where few images cannot show as much."""
+        found = self.found
+        leaves_out_0 = found.shift_low > 0 or found.shift_high < 0
+        by_t = found.test != SIGNED_RANK and (
+            found.paired or min_p_value(found.n_a, found.n_b) > _ALPHA
+        )
+        blind = found.min_p_value > _ALPHA
+        if not leaves_out_0 or not found.p_value >= _ALPHA or not (by_t or blind):
+            return ""
+        told = f"{OF_INTERVAL} leaves out 0, though p is not below 0.05: "
+        least = f"p cannot be below {number_text(found.min_p_value)}"
+        if not by_t:
+            return (
+                f"{told}corrected, {least} with so few {self.counted}; intervals are not corrected."
+            )
+        whose = "Student" if found.paired else "Welch"
+        return (
+            f"{told}with so few {self.counted} it is {whose}'s t interval, which assumes normal "
+            f"distributions{f', and {least}' if blind else ''}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +466,7 @@ def _without_partner(
     measurement: Measurement, groups: Groups, column: str, units: Units, paired: pd.Index
 ) -> str:
     """Say what of paired groups is left out, since the other group has none of its name."""
-    told = []
+    told: list[str] = []
     for name in (groups.before, groups.after):
         every = unit_values(measurement, name, column, wells=units.wells).index
         # What is called otherwise after may still be paired, by the names of its images.
@@ -536,7 +571,8 @@ def effects(
         the ``test``, with the ``correction`` for the number of measurements, ``least_p_value``
         (the least that so many can give, corrected alike), and for the translated effect
         ``recovery`` with ``recovery_low``, ``recovery_high``. ``note`` says why there is no
-        p-value, or no recovery, or that p-values are too good, see `Units`.
+        p-value, or no recovery, that p-values are too good, see `Units`, what has no partner, and
+        where so few images give an interval that leaves out 0 beside a p-value that cannot.
 
     Raises
     ------
@@ -562,7 +598,7 @@ def effects(
                 "recovery": found.value,
                 "recovery_low": found.low,
                 "recovery_high": found.high,
-                "note": made[column].no_p_value or found.reason or made[column].caution,
+                "note": made[column].no_p_value or found.reason or made[column].note,
             }
             rows.append(row)
     table = pd.DataFrame(rows)
