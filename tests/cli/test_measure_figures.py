@@ -72,6 +72,23 @@ def test_wells_and_pairs(discs, tmp_path, phenldiff):
     assert (tmp_path / "s.svg").read_text(encoding="utf-8").count("<svg") == 1
 
 
+def test_as_many_pairs_are_told_as_are_compared(discs, tmp_path, phenldiff):
+    for name in ("B00_0", "B01_2"):
+        Path(discs[0], f"{name}.tif").unlink()
+    Path(discs[1], "B02_5.tif").unlink()
+    code, out, said = phenldiff(
+        *("measure", "area", *discs[:2], "--threshold", "100", "--out", tmp_path / "t.csv"),
+        *("--source", "large", "--target", "small", "--paired", "--wells", "image"),
+        *("--effects", tmp_path / "e.csv"),
+    )
+    assert code == 0
+    assert "counted: images (3 pairs)" in out
+    assert '2 images of large ("B00_0", "B01_2") and 1 of small ("B02_5")' in out + said
+    table = pd.read_csv(tmp_path / "e.csv")
+    assert set(table["n_before"]) == set(table["n_after"]) == {3}
+    assert table["note"].str.contains("no partner").all()
+
+
 def test_what_cannot_be_compared_is_told(discs, tmp_path, phenldiff):
     out = ("--threshold", "100", "--out", tmp_path / "t.csv")
     effects = ("--effects", tmp_path / "e.csv")

@@ -193,4 +193,6 @@ def test_stacks_of_different_depth_are_told(tmp_path):
         for plane in range(1, depth + 1):
             fill(tmp_path / condition, *(f"P_{w}_s1_z{plane}_w1.tif" for w in ("A01", "A02")))
     assert "2 to 3 z planes" in Dataset.find(tmp_path).summary()
+    images = Dataset.find(tmp_path).read(z="sum").images
+    assert {image.projection for image in images} == {("sum", 2), ("sum", 3)}
     assert "· 3 z planes" in Dataset.find(tmp_path / "drug").summary()

@@ -51,6 +51,7 @@ def test_scenes_and_times_are_images(installed, tmp_path, suffix):
     found = Dataset.find(path)
     assert [source.name for source in found.sources] == ["plate_Pos 1", "plate_Pos 2"]
     images = found.sources[1].read(z="max")
+    assert {image.projection for image in images} == {("max", 4)}
     np.testing.assert_array_equal(images[1].data, DATA[1].max(axis=1) + 1)
     assert [image.name for image in images] == ["plate_Pos 2_0000", "plate_Pos 2_0001"]
     assert (images[0].channel_names, images[0].pixel_size) == (("DAPI", "GFP", "Cy5"), (0.5, 0.25))

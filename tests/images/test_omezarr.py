@@ -56,6 +56,7 @@ def test_planes_are_chosen_or_projected(tmp_path):
     (source,) = zarr_sources(tmp_path / "z.zarr")
     np.testing.assert_array_equal(source.read(z=1)[0].data, data[:, 1])
     np.testing.assert_array_equal(source.read(z="max")[0].data, data.max(axis=1))
+    assert [source.read(z=z)[0].projection for z in ("max", 1)] == [("max", 3), None]
     assert len(source.read_planes()[0]) == 3
     for z in (None, 3):
         with pytest.raises(InputError, match=r"z\.zarr: There (are 3 z planes|is no z plane 3)"):

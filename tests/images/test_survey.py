@@ -149,3 +149,47 @@ def test_conditions_of_other_sizes_are_told(pixel_size):
         ("y", sized(30 + k, k)) for k in range(4)
     ]
     assert surveyed(*by_hand) == ()
+
+
+def depths(*projected):
+    """Survey images with the condition, the projection and the number of planes of each."""
+    rows = []
+    for k, (condition, projection, n_planes) in enumerate(projected):
+        told = None if projection is None else (projection, n_planes)
+        rows.append((condition, replace(image(f"a{k}", seed=k), projection=told)))
+    return surveyed(*rows)
+
+
+@pytest.mark.parametrize("projection", ["max", "mean", "sum"])
+def test_projections_of_other_numbers_of_planes_are_told(projection):
+    same = [(name, projection, 5) for name in ("x", "x", "y", "y")]
+    assert depths(*same) == ()
+    (told,) = depths(*same[:2], ("y", projection, 5), ("y", projection, 12))
+    assert "differ between images (x: 5; y: 5 to 12)" in told
+    assert ("sum of more planes is brighter" in told) == (projection == "sum")
+    # Single planes beside stacks; what a model made has no planes, and is not asked.
+    (told,) = depths(("x", None, 0), ("y", projection, 5))
+    assert "(x: 1; y: 5)" in told
+    assert depths(("x", projection, 5), ("translated", None, 0)) == ()
+    assert depths(("x", None, 0), ("y", None, 0)) == ()
+
+
+def test_depths_that_vary_in_all_conditions_alike_are_told_of_a_sum_only():
+    varied = [(name, "max", n) for name in ("x", "y") for n in (11, 12, 13)]
+    assert depths(*varied) == ()
+    assert len(depths(*((name, "sum", n) for name, _, n in varied))) == 1
+
+
+def test_values_that_were_shifted_up_are_told():
+    plain = [("x", image(f"a{k}", seed=k)) for k in range(3)]
+    drug = [("y", image(f"b{k}", seed=9 + k)) for k in range(3)]
+    shifted = [("y", replace(one, data=one.data << 4)) for _, one in drug]
+    (told,) = surveyed(*plain, *shifted)
+    assert told.startswith("In 3 of 3 images of y all values are multiples of 16, in others")
+    assert pickle.loads(pickle.dumps(ImageFacts.of(shifted[0][1]))).step == 16
+    both = [("x", replace(one, data=one.data << 4)) for _, one in plain]
+    assert surveyed(*both, *shifted) == ()
+    # Values of a few levels may be multiples by chance, and floats have no bits.
+    levels = np.where(drug[0][1].data > 100, 192, 64).astype(np.uint16)
+    assert surveyed(*plain, ("y", replace(drug[0][1], data=levels))) == ()
+    assert ImageFacts.of(image("f", dtype=np.float32)).step == 0

@@ -183,6 +183,7 @@ def test_planes_and_projections(path, z, expected, dtype):
     np.testing.assert_allclose(image.data, expected(data), rtol=1e-6)
     # read_tiff(path) would not give these pixels again.
     assert image.path is None
+    assert image.projection == ((z, 4) if isinstance(z, str) else None)
 
 
 def test_z_of_one_plane_needs_no_choice(path):

@@ -320,8 +320,9 @@ def evaluate(
     if np.isnan(recovered.value):
         # The tables say no more than the verdict.
         row = (table["measurement"] == main) & (table["effect"] == "translated")
+        untold = row & table["recovery_low"].notna()
         table.loc[row, ["recovery", "recovery_low", "recovery_high"]] = np.nan
-        table.loc[row & table["note"].isin(["", units.caution]), "note"] = recovered.reason
+        table.loc[untold, "note"] = recovered.reason
     # The images to be translated are the first of the real ones.
     real = measurement.values(names["source"])[: len(sources)]
     null_effect = paired_effect(*measured.by_well(sources, real, measurement.values(names["null"])))

@@ -90,6 +90,11 @@ def to_ncyx(data: np.ndarray, axes: str) -> np.ndarray:
     return data.reshape(images, channels, *data.shape[-2:])
 
 
+def projection_of(depth: int, z: int | Projection | None) -> tuple[Projection, int] | None:
+    """Tell how so many z planes became one, for `Image.projection`; None if one was chosen."""
+    return None if z is None or isinstance(z, int | np.integer) else (z, depth)
+
+
 def reduce_z(data: np.ndarray, axis: int, z: int | Projection | None) -> np.ndarray:
     """Choose one plane or project along z.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.axes import Projection, reduce_z, to_ncyx
+from napari_phenldiff.images.axes import Projection, projection_of, reduce_z, to_ncyx
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.naming import default_channel_names, file_safe
 from napari_phenldiff.images.peek import Peek
@@ -72,12 +72,14 @@ class ForeignSource(ImageSource):
         except Exception as error:
             raise _unreadable(self.file, error) from error
         try:
+            projection = projection_of(data.shape[2], z)
             data = reduce_z(data, 2, z)
         except InputError as error:
             raise InputError(f"{self.file}: {error}") from None
         fields = np.ascontiguousarray(as_storable(to_ncyx(data, "NCYX")))
+        part_of = self.name if len(fields) > 1 else None
         return [
-            Image(field, names, size, name, part_of=self.name if len(fields) > 1 else None)
+            Image(field, names, size, name, part_of=part_of, projection=projection)
             for field, name in zip(fields, self._names(len(fields)), strict=True)
         ]
 

@@ -47,6 +47,9 @@ class Image:
     lacking : str or None
         What of the pixels is not in the file, in a sentence; None if nothing is known to be
         missing. A `Survey` passes it on.
+    projection : tuple of (str, int) or None
+        How z planes were made one, ``"max"``, ``"mean"`` or ``"sum"``, and how many; None of a
+        plane that was chosen, or lay alone.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class Image:
     part_of: str | None = None
     site: Site | None = None
     lacking: str | None = None
+    projection: tuple[str, int] | None = None
     _sha256: str | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -131,7 +131,7 @@ class ImageInFile(Image):
         """Make one of an image that was just read, and need not be kept."""
         made: ImageInFile = object.__new__(cls)
         told = ("channel_names", "pixel_size", "name", "path", "part_of", "site", "lacking")
-        for name in told:
+        for name in (*told, "projection"):
             object.__setattr__(made, name, getattr(image, name))
         object.__setattr__(made, "_sha256", image.sha256)
         object.__setattr__(made, "_reader", reader)
@@ -146,7 +146,8 @@ class ImageInFile(Image):
         # What reads it may exist in this process only.
         whole = self._image()
         told = (whole.channel_names, whole.pixel_size, whole.name, whole.path)
-        return Image, (whole.data, *told, whole.part_of, whole.site, whole.lacking)
+        more = (whole.part_of, whole.site, whole.lacking, whole.projection)
+        return Image, (whole.data, *told, *more)
 
     @property
     def data(self) -> np.ndarray:

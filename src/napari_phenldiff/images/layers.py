@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.axes import Projection
+from napari_phenldiff.images.axes import Projection, projection_of
 from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.layer_axes import LayerAxes, refused
@@ -98,8 +98,11 @@ def _images_of_group(
         layers = sorted(layers, key=lambda layer: _own_metadata(layer).get("channel_index", 0))
     stacks: list[np.ndarray] = []
     channel_names: list[str] = []
+    projection = None
     for layer in layers:
         stack, channels = _channels(layer, z, alone=len(layers) == 1)
+        axes = LayerAxes.of(layer)
+        projection = None if axes is None else projection_of(axes.n_planes, z)
         if stacks and stack[:, 0].shape != stacks[0][:, 0].shape:
             raise InputError(
                 f'Layer "{layer.name}" has the shape {stack[:, 0].shape} but layer '
@@ -134,6 +137,7 @@ def _images_of_group(
             path=_unchanged_file(path, name, field, read_file),
             part_of=part_of,
             site=site,
+            projection=projection,
         )
         for field, name, path, part_of, site in zip(data, names, paths, parts, sites, strict=True)
     ]

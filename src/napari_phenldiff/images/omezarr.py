@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.axes import Projection, reduce_z, to_ncyx
+from napari_phenldiff.images.axes import Projection, projection_of, reduce_z, to_ncyx
 from napari_phenldiff.images.destinations import is_regular_file
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_fits
@@ -124,7 +124,9 @@ class ZarrSource(ImageSource):
         check_fits(shape, opened.array.dtype)
         lacking = opened.lacking(where)
         data = np.asarray(opened.array[tuple(where)])
+        projection = None
         if data.ndim == len(axes) and "Z" in axes:
+            projection = projection_of(data.shape[axes.index("Z")], z)
             data = reduce_z(data, axes.index("Z"), z)
         data = np.ascontiguousarray(as_storable(to_ncyx(data, axes.replace("Z", ""))))
         names = (
@@ -138,6 +140,7 @@ class ZarrSource(ImageSource):
                 name,
                 part_of=self.name if len(data) > 1 else None,
                 lacking=None if lacking is None else f"{self.group}: {lacking}",
+                projection=projection,
             )
             for field, name in zip(data, names, strict=True)
         ]

@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images import tiff
-from napari_phenldiff.images.axes import Projection, reduce_z
+from napari_phenldiff.images.axes import Projection, projection_of, reduce_z
 from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.naming import count, default_channel_names, quoted
@@ -273,6 +273,7 @@ class GroupSource(ImageSource):
             name=self.name,
             # One file alone gives these pixels again.
             path=first.path if len(self.paths) == 1 and z is None else None,
+            projection=first.projection if z is None else projection_of(len(stacks[0]), z),
         )
 
 

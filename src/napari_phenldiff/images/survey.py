@@ -33,6 +33,12 @@ _MOST_LACKING = 3
 _MUCH_LARGER = 1.1
 """Times as many pixels."""
 
+_LEAST_BITS = 6
+"""Bits that differ between the values of an image, or fewer values may be multiples by chance."""
+
+_FAR_COARSER = 4
+"""Times as large a step between values, which is no chance in an image of many values."""
+
 MADE = ("reconstructed", "translated")
 """The groups of images that a model makes: the names of their folders, and of their layers."""
 
@@ -63,6 +69,13 @@ class ImageFacts:
         Whether pixels are as high as they are wide, as far as it is known.
     lacking : str or None
         What of its pixels is not in its file, in a sentence.
+    projection : str
+        How z planes were made one, see `Image.projection`; empty if they were not.
+    n_planes : int
+        How many these were; 1 without a projection, 0 if it is not known.
+    step : int
+        The power of two of which all values are multiples; 0 if they are no whole numbers, or too
+        few to tell.
     """
 
     pixel_size: str
@@ -76,12 +89,16 @@ class ImageFacts:
     blank: bool = False
     square: bool = True
     lacking: str | None = None
+    projection: str = ""
+    n_planes: int = 1
+    step: int = 0
 
     @classmethod
     def of(cls, image: Image) -> ImageFacts:
         """Look at an image."""
         highest = {}
         size = image.pixel_size
+        projection, n_planes = image.projection or ("", 1)
         for name, plane in zip(image.channel_names, image.data, strict=True):
             top = plane.max()
             highest[name] = (float(top), int((plane == top).sum()) if top in _FULL_SCALES else 0)
@@ -97,7 +114,18 @@ class ImageFacts:
             all(plane.min() == plane.max() for plane in image.data),
             size is None or math.isclose(*size, rel_tol=0.01),
             image.lacking,
+            projection,
+            n_planes,
+            _step_of(image.data),
         )
+
+
+def _step_of(data: np.ndarray) -> int:
+    """Return the highest power of two of which all whole numbers are multiples; 0 if unknown."""
+    if data.dtype.kind not in "ui":
+        return 0
+    bits = int(np.bitwise_or.reduce(data, axis=None)) & (2 ** (8 * data.dtype.itemsize) - 1)
+    return bits & -bits if bits.bit_count() >= _LEAST_BITS else 0
 
 
 def facts_of(image: Image) -> ImageFacts:
@@ -118,6 +146,11 @@ def pixel_size_in_words(image: Image) -> str:
     """Tell width and height of the pixels, equal where programs only round differently."""
     size = image.pixel_size
     return "unknown" if size is None else f"{size[1]:.3g} × {size[0]:.3g} µm"
+
+
+def _range(numbers: Iterable[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 @dataclass(slots=True)
@@ -149,6 +182,9 @@ class Survey:
     _clipping: dict[str, _Clipping] = field(default_factory=dict)
     _plates: dict[str, set[str | None]] = field(default_factory=dict)
     _lacking: dict[str, None] = field(default_factory=dict)
+    _projections: set[str] = field(default_factory=set)
+    _planes: dict[str, Counter[int]] = field(default_factory=dict)
+    _steps: dict[str, Counter[int]] = field(default_factory=dict)
 
     def add(self, condition: str, image: Image | ImageFacts) -> None:
         """Take note of an image of a condition, or of the facts about one."""
@@ -165,6 +201,13 @@ class Survey:
         self._plates.setdefault(condition, set()).add(facts.plate)
         if facts.lacking is not None:
             self._lacking[facts.lacking] = None
+        if facts.projection:
+            self._projections.add(facts.projection)
+        if condition not in MADE:
+            if facts.n_planes:
+                self._planes.setdefault(condition, Counter())[facts.n_planes] += 1
+            if facts.step:
+                self._steps.setdefault(condition, Counter())[facts.step] += 1
         for name, (top, number) in facts.highest.items():
             self._clipping.setdefault(name, _Clipping()).add(top, number, facts.n_pixels)
 
@@ -180,13 +223,16 @@ class Survey:
         -------
         tuple of str
             Sentences for the user: pixels that are not in a file, different pixel sizes or data
-            types, few images to learn from, clipped intensities, an image that is there twice,
-            conditions of other sizes or on plates of their own. Empty if all is well.
+            types, other numbers of z planes in a projection, values on another scale, few images
+            to learn from, clipped intensities, an image that is there twice, conditions of other
+            sizes or on plates of their own. Empty if all is well.
         """
         few = (warning_about_number(*item) for item in self._numbers.items() if to_learn)
         return (
             *lacking_in_words(self._lacking),
             *self._about_kinds(),
+            *self._about_planes(),
+            *self._about_scales(),
             *(() if to_learn else self._about_shapes()),
             *(text for text in few if text is not None),
             *self._about_clipping(),
@@ -213,6 +259,48 @@ class Survey:
                 "make sure that their intensities can be compared."
             )
         return found
+
+    def _about_planes(self) -> list[str]:
+        """Tell if other numbers of z planes were projected."""
+        if not self._projections or len(set().union(*self._planes.values())) < 2:
+            return []
+        means = [
+            sum(n * times for n, times in numbers.items()) / numbers.total()
+            for numbers in self._planes.values()
+        ]
+        listed = "; ".join(f"{name}: {_range(numbers)}" for name, numbers in self._planes.items())
+        told = f"The numbers of z planes that were projected differ between images ({listed}): "
+        if "sum" in self._projections:
+            why = (
+                "a sum of more planes is brighter by their number alone, so neither intensities "
+                "nor what a threshold finds can be compared. Take stacks of one depth, or the mean."
+            )
+            return [told + why]
+        if min(means) * _MUCH_LARGER >= max(means):
+            return []
+        why = (
+            "more planes show more of the cells in a maximum, and dim them in a mean, so "
+            "conditions may differ by that alone. Take stacks of one depth."
+        )
+        return [told + why]
+
+    def _about_scales(self) -> list[str]:
+        """Tell if the values of some images are those of others, shifted up."""
+        steps = [step for numbers in self._steps.values() for step in numbers]
+        if not steps or max(steps) < _FAR_COARSER * min(steps):
+            return []
+        coarse = max(steps)
+        listed = " and ".join(
+            f"{numbers[coarse]} of {count(self._numbers[name], 'image')} of {name}"
+            for name, numbers in self._steps.items()
+            if numbers[coarse]
+        )
+        told = (
+            f"In {listed} all values are multiples of {coarse}, in others they are not: these may "
+            "be values of the same camera that were shifted up, so that neither intensities nor "
+            "what a threshold finds can be compared. Bring all images to one scale."
+        )
+        return [told]
 
     def _about_clipping(self) -> list[str]:
         found = []

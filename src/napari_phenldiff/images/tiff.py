@@ -19,6 +19,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.axes import (
     Projection,
     named_axes,
+    projection_of,
     reduce_z,
     to_ncyx,
     without_equal_colors,
@@ -402,7 +403,9 @@ def _images(
     data = grey_values(tif, index) if data is None else data
     # What was chosen along z is not what reading the path alone gives.
     path_again = path if z is None or "Z" not in axes else None
+    projection = None
     if "Z" in axes:
+        projection = projection_of(data.shape[axes.index("Z")], z)
         data = reduce_z(data, axes.index("Z"), z)
     # Interleaved samples are colours. Planar ones may be: tifffile itself writes three or four
     # 8-bit channels that way unless told otherwise.
@@ -425,7 +428,16 @@ def _images(
     provenance = _provenance(tif) or {}
     part_of, site = provenance.get(_PART_OF), Site.told_by(provenance.get(_SITE))
     return [
-        Image(field, names, metadata.pixel_size, path.stem, path_again, part_of, site)
+        Image(
+            field,
+            names,
+            metadata.pixel_size,
+            path.stem,
+            path_again,
+            part_of,
+            site,
+            projection=projection,
+        )
         for field in data
     ]
 

@@ -18,6 +18,7 @@ from napari_phenldiff.images.destinations import (
     check_output_file,
 )
 from napari_phenldiff.images.formats import READERS
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.images.tiff import IMAGE_SUFFIXES
 from napari_phenldiff.jobs.inputs import ImageFiles
 from napari_phenldiff.jobs.measuring import SETTINGS, files_of, is_measured
@@ -244,7 +245,7 @@ def compare_conditions(
     measurement = read_measurement(table)
     pattern = config.wells
     wells = units_of(measurement, wells_by_pattern(measurement, pattern) if pattern else None)
-    _tell_what_is_counted(measurement, names, wells, on_event)
+    _tell_what_is_counted(measurement, names, wells, config.paired, on_event)
     written = []
     found = None
     if config.effects is not None or any(kind == "effects" for kind, _ in config.figures):
@@ -279,24 +280,32 @@ def _holds_effects(path: Path) -> bool:
 
 
 def _tell_what_is_counted(
-    measurement: Measurement, names: Mapping[str, str], units: Units, on_event: OnEvent
+    measurement: Measurement,
+    names: Mapping[str, str],
+    units: Units,
+    paired: bool,
+    on_event: OnEvent,
 ) -> None:
     """Tell what the comparison counts, and why there is no p-value if there is none."""
     from napari_phenldiff.measurement.statistics.effects import Groups, compare_in
 
-    real = compare_in(measurement, Groups(names["source"], names["target"]), units=units)
+    groups = Groups(names["source"], names["target"], paired)
+    real = compare_in(measurement, groups, units=units)
     n_each = f"{real.found.n_a} and {real.found.n_b}"
+    if paired:
+        n_each = count(real.found.n_a, "pair")
     others = "" if units.counted == "images" else ", not images"
     on_event(Noted(f"counted: {units.counted} ({n_each}){others}"))
-    if units.caution:
-        on_event(Warned(units.caution))
+    if real.caution:
+        on_event(Warned(real.caution))
     if real.no_p_value:
         measured = [
             int(np.isfinite(measurement.values(names[role])).sum()) for role in ("source", "target")
         ]
         # Other wells help where images were measured that are taken for those of one.
         advice = "If the images are of several, say how wells are found (--wells)"
-        said = f"{real.no_p_value} {advice}" if min(measured) > 1 else real.no_p_value
+        helps = min(measured) > 1 and units.counted != "images"
+        said = f"{real.no_p_value} {advice}" if helps else real.no_p_value
         on_event(Noted(said))
 
 

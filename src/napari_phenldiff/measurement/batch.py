@@ -241,14 +241,19 @@ def _measure_file(
 
     condition, source = job
     images = read(source)
-    residuals = (read_provenance(source.path) or {}).get("residuals") or [None] * len(images)
+    provenance = read_provenance(source.path) or {}
+    residuals = provenance.get("residuals") or [None] * len(images)
     records = []
     for image, residual in zip(images, residuals, strict=False):
         row = measure_row(find_profile(profile), condition, image, settings, thresholds, labels)
         values = row.values
         if is_large(residual):
             values["reason"] = "; ".join(filter(None, (values["reason"], _not_exact(residual))))
-        records.append(_Record(values, row.cells, row.error, ImageFacts.of(image), residual))
+        facts = ImageFacts.of(image)
+        if "kind" in provenance:
+            # A model made it, perhaps of a projection, and with values of its own.
+            facts = replace(facts, n_planes=0, step=0)
+        records.append(_Record(values, row.cells, row.error, facts, residual))
     return records
 
 

@@ -73,3 +73,16 @@ def test_labels_are_the_pieces(make_plane):
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found > 0, plane > 0)
     assert labels("area", make_plane(np.zeros((9, 9)))).max() == 0
+
+
+def test_a_condition_without_any_area_is_told(make_plane):
+    stained, dim = make_plane(square()), make_plane(square() // 16)
+
+    def told(**groups):
+        found = measure("area", groups, at(100)).outcome.warnings()
+        return [text for text in found if text.startswith("Nothing is above the threshold")]
+
+    (text,) = told(ctrl=[dim, dim], drug=[stained, stained])
+    assert "in any image of ctrl, while" in text
+    assert not told(ctrl=[dim, stained], drug=[stained, stained])
+    assert not told(ctrl=[dim, dim], drug=[dim, dim])

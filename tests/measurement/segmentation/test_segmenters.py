@@ -273,3 +273,23 @@ def test_labels_that_are_kinds_of_pixels_are_told(make_cells):
     found = measure("cells", {"a": [make_cells(2.0)]}, segmenter=kinds)
     assert any("1 of 1 image most labels" in text for text in found.outcome.warnings())
     assert "far apart" in found.images.reason[0]
+
+
+def test_numbers_of_labels_that_begin_anew_after_255_are_told():
+    labels = np.zeros((400, 400), np.int32)
+    for number, (row, column) in enumerate(np.ndindex(15, 20), start=1):
+        labels[row * 26 : row * 26 + 10, column * 20 : column * 20 + 10] = number
+    rng = np.random.default_rng(0)
+    plane = np.where(labels > 0, 1000, 100) + rng.integers(0, 50, labels.shape)
+    image = Image(plane[np.newaxis].astype(np.uint16), ("DNA",), None, "a")
+
+    def told(given):
+        found = measure("cells", {"a": [image]}, segmenter=lambda plane: given)
+        return [text for text in found.outcome.warnings() if "begun anew" in text]
+
+    (text,) = told(labels.astype(np.uint8))
+    assert text.startswith("In 1 of 1 image the numbers of labels go up to the highest")
+    # Of more bits, or without far pieces, it is no sign of that.
+    assert not told(labels)
+    assert not told((labels % 256).astype(np.uint16))
+    assert not told(np.where(labels < 256, labels, 0).astype(np.uint8))

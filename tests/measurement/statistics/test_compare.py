@@ -198,3 +198,11 @@ def test_one_image_against_several_of_equal_values():
 )
 def test_shifts_are_written_without_powers_of_ten(value, digits, text):
     assert signed_text(value, digits) == text
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_infinite_values_are_refused_in_a_sentence(paired):
+    with pytest.raises(InputError, match="2 of 10 values are infinite"):
+        compare([1, 2, 3, 4, math.inf], [5, 6, 7, 8, math.inf], paired=paired)
+    with pytest.raises(InputError, match="1 of 4 values is infinite"):
+        compare([1, -math.inf], [5, 6], paired=paired)

@@ -310,6 +310,31 @@ def test_the_same_fields_before_and_after(measurement):
     assert set(effects(fewer, **ends)["n_before"]) == {10}
 
 
+def test_what_has_no_partner_is_left_out_and_told(measurement):
+    ends = {"source": "a", "target": "b", "paired": True}
+    images = measurement.images
+    # Of the 12 images of each, three of a have no partner, and one of b.
+    fewer = replace(measurement, images=images.drop(index=[0, 13, 14, 15]))
+    table = effects(fewer, **ends, wells="image")
+    assert set(table["n_before"]) == set(table["n_after"]) == {8}
+    first = table["note"].iloc[0]
+    assert first.startswith(
+        "Left out, since they have no partner: 3 images of a "
+        '("A1_f1.tif", "A1_f2.tif", "B1_f0.tif") and 1 of b ("A1_f0.tif").'
+    )
+    assert "though their names tell wells" in first
+    # All wells are in both, with fewer images.
+    assert not effects(fewer, **ends)["note"].str.contains("partner").any()
+    lone = replace(measurement, images=images.drop(index=[0, 1, 2]))
+    note = effects(lone, **ends)["note"].iloc[-1]
+    assert note.startswith("Left out, since it has no partner: 1 well of b (")
+    one = images[(images["condition"] == "a") | (images["image"] == "A1_f0.tif")]
+    table = effects(replace(measurement, images=one), **ends, wells="image")
+    assert set(table["note"]) == {
+        "There is one pair of images, which does not tell how pairs vary, so there is no p-value."
+    }
+
+
 def test_pairs_that_are_none_are_told(measurement):
     a = unit_values(measurement, "a")
     other = a.set_axis([f"x{i}" for i in range(len(a))])
@@ -321,3 +346,30 @@ def test_pairs_that_are_none_are_told(measurement):
         matched(twice, twice)
     with pytest.raises(InputError, match="reconstructed"):
         effects(measurement, source="a", target="b", reconstructed="ra")
+
+
+def test_an_interval_that_few_images_cannot_bear_out_has_a_note(measurement):
+    ends = {"source": "a", "target": "b"}
+    images = measurement.images
+    wells = images["image"].str[0]
+    three = effects(replace(measurement, images=images[wells != "D"]), **ends)
+    main = three.iloc[0]
+    assert main["n_before"] == main["n_after"] == 3
+    assert main["shift_low"] > 0
+    assert main["p_value"] == main["least_p_value"] == pytest.approx(0.3)
+    assert main["note"] == (
+        "The interval of the shift leaves out 0, though p is not below 0.05: with so few wells it "
+        "is Welch's t interval, which assumes normal distributions, and p cannot be below 0.3."
+    )
+    # The perimeter is the same in both: its interval holds 0.
+    assert list(three["note"])[-1] == ""
+    # Four and four wells give p = 0.029 in one measurement, and no less than 0.086 in three.
+    four = effects(measurement, **ends).iloc[0]
+    assert four["note"].endswith(
+        "corrected, p cannot be below 0.086 with so few wells; intervals are not corrected."
+    )
+    pairs = effects(measurement, **ends, paired=True).iloc[0]
+    assert "Student's t interval" in pairs["note"]
+    assert (
+        not effects(measurement, **ends, wells="image")["note"].str.contains("leaves out 0").any()
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
 from napari_phenldiff.measurement.statistics.compare import number_text
-from napari_phenldiff.measurement.statistics.effects import named_test
+from napari_phenldiff.measurement.statistics.effects import OF_INTERVAL, named_test
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,8 +223,10 @@ def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, nar
         said = f"p > 0.05 ({named_test(str(first['test']), str(first['correction']))})"
         marks.append(mark("o", colors.target, colors.target, said, 0.45))
         least = tested["least_p_value"].min()
-        if first["note"]:
-            title = textwrap.fill(str(first["note"]), 48 if narrow else 88)
+        # No shift is shown here.
+        note = str(first["note"]).partition(OF_INTERVAL)[0].strip()
+        if note:
+            title = textwrap.fill(note, 48 if narrow else 88)
         elif least > 0.05:
             title = f"p can't be below {number_text(least)} with so few {first['counted']}"
     figure.legend(

@@ -55,6 +55,21 @@ class Area(Profile[AreaSettings]):
     )
     settings_type = AreaSettings
     parts: Mapping[str, tuple[str, str]] = {"area": ("channel", "segmentation")}
+    watched = ("area_fraction",)
+
+    def doubts(self, seen: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
+        """Say of which condition no image has any area, if others have; see `Profile.doubts`."""
+        known = {name: columns["area_fraction"] for name, columns in seen.items()}
+        known = {name: values[np.isfinite(values)] for name, values in known.items()}
+        empty = [name for name, values in known.items() if values.size > 1 and not values.any()]
+        if not empty or not any(np.median(values) > 0 for values in known.values() if values.size):
+            return []
+        told = (
+            f"Nothing is above the threshold in any image of {' and '.join(empty)}, while there is "
+            "in others: make sure that the marker is absent there, and that these images are not "
+            "on a lower scale of grey values, or too dim for the threshold."
+        )
+        return [told]
 
     def measure_part(
         self,

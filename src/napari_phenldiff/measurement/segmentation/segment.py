@@ -317,6 +317,23 @@ def are_in_pieces(labels: np.ndarray) -> bool:
     labels : numpy.ndarray of shape (Y, X)
         Whole numbers; 0 is background.
     """
+    apart, n_objects = count_in_pieces(labels)
+    return 2 * apart > n_objects
+
+
+def count_in_pieces(labels: np.ndarray) -> tuple[int, int]:
+    """Count the labels that consist of several pieces that lie far apart.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X)
+        Whole numbers; 0 is background.
+
+    Returns
+    -------
+    tuple of int
+        These, and all labels.
+    """
     from skimage.measure import label
 
     places = labels
@@ -329,9 +346,9 @@ def are_in_pieces(labels: np.ndarray) -> bool:
     sizes = np.bincount(pieces)
     own = np.zeros(sizes.size, np.int32)
     own[pieces] = places.ravel()
-    n_objects = np.count_nonzero(np.bincount(own[1:]))
+    n_objects = int(np.count_nonzero(np.bincount(own[1:])))
     if sizes.size - 1 == n_objects:
-        return False
+        return 0, n_objects
     y, x = (
         np.bincount(pieces, place.ravel()) / np.maximum(sizes, 1)
         for place in np.indices(places.shape)
@@ -344,7 +361,7 @@ def are_in_pieces(labels: np.ndarray) -> bool:
     first, second = first[pair], second[pair]
     distances = np.hypot(y[first] - y[second], x[first] - x[second])
     apart = np.count_nonzero(distances > 2 * np.sqrt(4 / np.pi * sizes[first]))
-    return bool(2 * apart > n_objects)
+    return int(apart), n_objects
 
 
 def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:

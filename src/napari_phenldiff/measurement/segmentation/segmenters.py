@@ -17,8 +17,8 @@ from napari_phenldiff.images.tiff import read_provenance
 from napari_phenldiff.measurement.segmentation.segment import (
     SegmentationSettings,
     Segmenter,
-    are_in_pieces,
     as_mask,
+    count_in_pieces,
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
@@ -31,6 +31,9 @@ MASK = "the labels have one number for all objects, so each separate piece is ta
 
 IN_PIECES = "most labels consist of pieces that lie far apart"
 """Reason of an image of which the labels may be kinds of pixels in place of objects."""
+
+BEGUN_ANEW = "the numbers of labels go up to the highest there is, and some lie in pieces far apart"
+"""Reason of an image of which the labels may be more than their data type has numbers for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +82,12 @@ class Numbering:
             mask = as_mask(found)
             if mask is not None:
                 self._doubt, found = MASK, mask
-            elif are_in_pieces(found):
-                self._doubt = IN_PIECES
+            else:
+                apart, n_objects = count_in_pieces(found)
+                if 2 * apart > n_objects:
+                    self._doubt = IN_PIECES
+                elif apart and _reach_the_highest(found):
+                    self._doubt = BEGUN_ANEW
         # A mask has no numbers.
         self._own = None if found.dtype.kind == "b" else np.unique(found[found > 0])
         return found
@@ -102,6 +109,12 @@ class Numbering:
         large = self._own.max(initial=0) > np.iinfo(np.int32).max
         own = np.concatenate([[0], self._own]).astype(np.int64 if large else np.int32)
         return np.asarray(own[objects])
+
+
+def _reach_the_highest(labels: np.ndarray) -> bool:
+    """Tell whether labels have the highest number that 8 or 16 bits hold."""
+    kind = labels.dtype
+    return kind.kind == "u" and kind.itemsize < 4 and bool(labels.max() == np.iinfo(kind).max)
 
 
 NOTHING_YET = Given(np.zeros((0, 0), np.int32))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.statistics import intervals
 from napari_phenldiff.measurement.statistics.intervals import (
     Interval,
@@ -26,6 +27,8 @@ from napari_phenldiff.measurement.statistics.intervals import (
 _SMALL = 8
 # With fewer pairs the signed-rank test cannot give p below 0.05, whatever the images show.
 _FEWEST_PAIRS = 6
+SIGNED_RANK = "Wilcoxon signed-rank"
+"""The test of six and more pairs."""
 # Pairs of images of two groups up to which the test is exact in the absence of ties.
 _EXACT = 625
 # Permutations at a time: memory stays small for thousands of images.
@@ -112,9 +115,16 @@ def compare(
     Raises
     ------
     InputError
-        If paired groups differ in length.
+        If paired groups differ in length, or a value is infinite.
     """
     a, b = as_values(values_a), as_values(values_b)
+    endless = int(np.isinf(a).sum() + np.isinf(b).sum())
+    if endless:
+        # Between them there is no difference, and so no shift and no difference of means.
+        raise InputError(
+            f"{endless} of {count(a.size + b.size, 'value')} {'is' if endless == 1 else 'are'} "
+            "infinite, which cannot be compared: give NaN where there is no value."
+        )
     if paired:
         a, b = complete_pairs(a, b)
     else:
@@ -136,7 +146,7 @@ def compare(
         median_a=float(np.median(a)) if a.size else math.nan,
         median_b=float(np.median(b)) if b.size else math.nan,
         paired=paired,
-        test="Wilcoxon signed-rank" if by_signs else "Mann-Whitney U",
+        test=SIGNED_RANK if by_signs else "Mann-Whitney U",
         p_value=_signed_rank(b - a) if by_signs else _rank_sum(a, b, seed),
         min_p_value=min_p_value(a.size, b.size, paired=paired),
         shift=shift,

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.statistics.compare import (
+    SIGNED_RANK,
     Comparison,
     Recovery,
     compare,
     holm,
+    min_p_value,
+    number_text,
     recovery,
 )
 from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delta_interval
@@ -39,6 +43,11 @@ if TYPE_CHECKING:
 
 # Columns that hold settings and sizes of a measurement, not results.
 _NOT_RESULTS = ("threshold", "total_px", "total_um2", "label")
+
+_ALPHA = 0.05
+
+OF_INTERVAL = "The interval of the shift"
+"""What the part of a note begins with that tells of the interval; it is the last."""
 
 
 FIRST_COLUMNS = ("measurement", "effect", "compared_with")
@@ -88,7 +97,7 @@ class Tested:
     no_p_value : str
         Why there is no p-value, in a sentence; empty if there is one.
     caution : str
-        See `Units`.
+        What of pairs has no partner, and what `Units` say.
     """
 
     found: Comparison
@@ -106,8 +115,35 @@ class Tested:
             "test": self.found.test,
             "correction": self.correction,
             "least_p_value": self.found.min_p_value,
-            "note": self.no_p_value or self.caution,
+            "note": self.note,
         }
+
+    @property
+    def note(self) -> str:
+        """What there is to say of the p-value and the interval, in sentences."""
+        return self.no_p_value or " ".join(filter(None, (self.caution, self._about_interval())))
+
+    def _about_interval(self) -> str:
+        """Say why the interval of a shift leaves out 0 where few images cannot show as much."""
+        found = self.found
+        leaves_out_0 = found.shift_low > 0 or found.shift_high < 0
+        by_t = found.test != SIGNED_RANK and (
+            found.paired or min_p_value(found.n_a, found.n_b) > _ALPHA
+        )
+        blind = found.min_p_value > _ALPHA
+        if not leaves_out_0 or not found.p_value >= _ALPHA or not (by_t or blind):
+            return ""
+        told = f"{OF_INTERVAL} leaves out 0, though p is not below 0.05: "
+        least = f"p cannot be below {number_text(found.min_p_value)}"
+        if not by_t:
+            return (
+                f"{told}corrected, {least} with so few {self.counted}; intervals are not corrected."
+            )
+        whose = "Student" if found.paired else "Welch"
+        return (
+            f"{told}with so few {self.counted} it is {whose}'s t interval, which assumes normal "
+            f"distributions{f', and {least}' if blind else ''}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +414,7 @@ def _tested(
     seed: int,
 ) -> Tested:
     a, b = _values(measurement, groups, column, units, summary)
+    alone = _without_partner(measurement, groups, column, units, a.index) if groups.paired else ""
     # One resample: intervals are computed, and the permutation test is not used.
     found = compare(a, b, paired=groups.paired, seed=seed, n_resamples=1)
     n_units = found.n_a, found.n_b
@@ -388,6 +425,7 @@ def _tested(
         found = replace(
             found, n_a=n_units[0], n_b=n_units[1], p_value=math.nan, min_p_value=math.nan
         )
+    a, b = a.to_numpy(np.float64), b.to_numpy(np.float64)
     if groups.paired:
         complete = np.isfinite(a) & np.isfinite(b)
         a, b = a[complete], b[complete]
@@ -401,15 +439,16 @@ def _tested(
                 cliffs_delta_low=ends[0],
                 cliffs_delta_high=ends[1],
             )
-    return Tested(found, a, b, "none", units.counted, why, units.caution)
+    caution = " ".join(filter(None, (alone, units.caution)))
+    return Tested(found, a, b, "none", units.counted, why, caution)
 
 
 def _values(
     measurement: Measurement, groups: Groups, column: str, units: Units, summary: Summary
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[pd.Series, pd.Series]:
     names = groups.before, groups.after
     if groups.paired:
-        before, after = before_and_after(
+        return before_and_after(
             measurement,
             *names,
             column,
@@ -417,12 +456,28 @@ def _values(
             summary=summary,
             by_place=groups.by_place,
         )
-    else:
-        before, after = (
-            unit_values(measurement, name, column, wells=units.wells, summary=summary)
-            for name in names
-        )
-    return before.to_numpy(np.float64), after.to_numpy(np.float64)
+    before, after = (
+        unit_values(measurement, name, column, wells=units.wells, summary=summary) for name in names
+    )
+    return before, after
+
+
+def _without_partner(
+    measurement: Measurement, groups: Groups, column: str, units: Units, paired: pd.Index
+) -> str:
+    """Say what of paired groups is left out, since the other group has none of its name."""
+    told: list[str] = []
+    for name in (groups.before, groups.after):
+        every = unit_values(measurement, name, column, wells=units.wells).index
+        # What is called otherwise after may still be paired, by the names of its images.
+        alone = [str(one) for one in every if one not in paired][: len(every) - len(paired)]
+        if alone:
+            of = f"{units.counted if len(alone) > 1 else units.one} of " if not told else "of "
+            told.append(f"{len(alone)} {of}{name} ({quoted(alone, limit=3)})")
+    if not told:
+        return ""
+    one = len(told) == 1 and told[0].startswith("1 ")
+    return f"Left out, since {'it has' if one else 'they have'} no partner: {' and '.join(told)}."
 
 
 def _why_not(
@@ -438,10 +493,17 @@ def _why_not(
     """
     for name, n in zip((groups.before, groups.after), n_units, strict=True):
         images = int(np.isfinite(measurement.values(name, column)).sum())
+        if not n and images and groups.paired:
+            return f"In no pair of {units.counted} were both measured, so there is no p-value."
         if not n:
             return f"No image of {name} could be measured, so there is no p-value."
         if n > 1:
             continue
+        if groups.paired and unit_values(measurement, name, column, wells=units.wells).size > 1:
+            return (
+                f"There is one pair of {units.counted}, which does not tell how pairs vary, so "
+                "there is no p-value."
+            )
         if images == 1:
             given = len(measurement.values(name, column))
             if given > 1:
@@ -509,7 +571,8 @@ def effects(
         the ``test``, with the ``correction`` for the number of measurements, ``least_p_value``
         (the least that so many can give, corrected alike), and for the translated effect
         ``recovery`` with ``recovery_low``, ``recovery_high``. ``note`` says why there is no
-        p-value, or no recovery, or that p-values are too good, see `Units`.
+        p-value, or no recovery, that p-values are too good, see `Units`, what has no partner, and
+        where so few images give an interval that leaves out 0 beside a p-value that cannot.
 
     Raises
     ------
@@ -535,7 +598,7 @@ def effects(
                 "recovery": found.value,
                 "recovery_low": found.low,
                 "recovery_high": found.high,
-                "note": made[column].no_p_value or found.reason or made[column].caution,
+                "note": made[column].no_p_value or found.reason or made[column].note,
             }
             rows.append(row)
     table = pd.DataFrame(rows)

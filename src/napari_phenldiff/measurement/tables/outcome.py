@@ -17,7 +17,7 @@ from napari_phenldiff.measurement.profiles.cells import NO_WHOLE, SPECKS, CellsS
 from napari_phenldiff.measurement.profiles.fitting import FEW_PIXELS
 from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
-from napari_phenldiff.measurement.segmentation.segmenters import IN_PIECES, MASK
+from napari_phenldiff.measurement.segmentation.segmenters import BEGUN_ANEW, IN_PIECES, MASK
 from napari_phenldiff.runs.residuals import warning_about_residuals
 from napari_phenldiff.settings import in_message
 
@@ -42,6 +42,9 @@ class _Lacking:
 
     n_in_pieces: int = 0
     """Images whose labels lie in pieces."""
+
+    n_begun_anew: int = 0
+    """Images whose labels may be more than there are numbers for."""
 
     example: tuple[str, str] = ("", "")
 
@@ -95,6 +98,7 @@ class Outcome:
         found.n_few_pixels += FEW_PIXELS in reason
         found.n_masks += MASK in reason
         found.n_in_pieces += IN_PIECES in reason
+        found.n_begun_anew += BEGUN_ANEW in reason
         value = values.get(self.profile.main_column)
         seen = [values.get(name) for name in self.profile.watched]
         self._watched.setdefault(condition, []).append(
@@ -163,6 +167,7 @@ class Outcome:
         total = sum(found.n_images for found in self._lacking.values())
         masks = sum(found.n_masks for found in self._lacking.values())
         pieces = sum(found.n_in_pieces for found in self._lacking.values())
+        anew = sum(found.n_begun_anew for found in self._lacking.values())
         told = []
         if masks:
             told.append(
@@ -175,6 +180,13 @@ class Outcome:
                 f"In {pieces} of {count(total, 'image')} most labels consist of pieces that lie "
                 "far apart, which are measured as one object: they may be kinds of pixels. Give "
                 "labels with a number for each object."
+            )
+        if anew:
+            told.append(
+                f"In {anew} of {count(total, 'image')} the numbers of labels go up to the highest "
+                "that the file can hold (255 with 8 bit), and some labels consist of pieces that "
+                "lie far apart: the numbers may have begun anew, so that several objects are "
+                "counted and measured as one. Save labels with more bits."
             )
         return told
 
