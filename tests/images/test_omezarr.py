@@ -49,6 +49,63 @@ def test_an_image_is_read_in_full_resolution_with_names_and_size(tmp_path, versi
     assert (peek.size, peek.dtype, peek.n_planes) == ((32, 32), "uint16", 1)
 
 
+def _with_axes(path, data, axes, **others):
+    """Write an image with axes of these names and types."""
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    group.create_array("0", data=data, chunks=data.shape)
+    told = [{"name": name, **({} if kind is None else {"type": kind})} for name, kind in axes]
+    scale = {"axes": told, "datasets": [{"path": "0"}]}
+    plates.put(group, "0.4", {"multiscales": [scale], **others})
+    (source,) = zarr_sources(path)
+    return source
+
+
+_YX = (("y", "space"), ("x", "space"))
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        (("ch", "channel"), *_YX),
+        (("wavelength", "channel"), *_YX),
+        (("channel", None), ("y", None), ("x", None)),
+        (("C", "channel"), ("Y", "space"), ("X", "space")),
+        (("c", None), ("row", "space"), ("column", "space")),
+    ],
+)
+def test_axes_are_told_by_their_type_whatever_they_are_called(tmp_path, axes):
+    data = np.arange(96, dtype=np.uint16).reshape(2, 6, 8) + 1
+    omero = {"channels": [{"label": "DAPI"}, {"label": "GFP"}]}
+    (image,) = _with_axes(tmp_path / "a.zarr", data, axes, omero=omero).read()
+    np.testing.assert_array_equal(image.data, data)
+    assert image.channel_names == ("DAPI", "GFP")
+
+
+@pytest.mark.parametrize("name", ["depth", "Z", "plane"])
+def test_a_third_axis_of_space_is_z(tmp_path, name):
+    data = np.arange(96, dtype=np.uint16).reshape(2, 6, 8) + 1
+    source = _with_axes(tmp_path / "d.zarr", data, ((name, "space"), *_YX))
+    with pytest.raises(InputError, match=r"d\.zarr: There are 2 z planes"):
+        source.read()
+    np.testing.assert_array_equal(source.read(z=1)[0].data[0], data[1])
+
+
+def test_an_axis_that_tells_nothing_is_refused_in_a_sentence(tmp_path):
+    data = np.ones((2, 6, 8), np.uint16)
+    for axis in (("angle", None), ("angle", "rotation")):
+        source = _with_axes(tmp_path / "u.zarr", data, (axis, *_YX))
+        with pytest.raises(InputError, match=r'u\.zarr: It has an axis "angle".* not known'):
+            source.read()
+    four = (("a", "space"), ("b", "space"), *_YX)
+    with pytest.raises(InputError, match='It has an axis "a" of the type "space"'):
+        _with_axes(tmp_path / "f.zarr", data[None].repeat(2, 0), four).read(z=0)
+    two = (("z", "space"), ("Z", "space"), *_YX)
+    with pytest.raises(InputError, match="several axes z"):
+        _with_axes(tmp_path / "z.zarr", data[None], two).read(z=0)
+    assert len(_with_axes(tmp_path / "o.zarr", data[:1], (("angle", None), *_YX)).read()) == 1
+    assert len(_with_axes(tmp_path / "t.zarr", data, (("frames", "time"), *_YX)).read()) == 2
+
+
 def test_planes_are_chosen_or_projected(tmp_path):
     data = plates.field("A", 0, side=32, depth=3) + np.arange(3, dtype=np.uint16)[:, None, None]
     group = zarr.open_group(str(tmp_path / "z.zarr"), mode="w", zarr_format=2)

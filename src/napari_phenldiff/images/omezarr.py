@@ -27,7 +27,11 @@ from napari_phenldiff.images.tiff import TOO_LARGE, is_image_file
 ZARR_MARKS = (".zgroup", ".zattrs", "zarr.json")
 """Files that a group of Zarr has."""
 
-_AXES = {"t": "N", "c": "C", "z": "Z", "y": "Y", "x": "X"}
+_OF_TYPES = {"time": "N", "channel": "C"}
+_OF_NAMES = {"t": "N", "time": "N", "c": "C", "ch": "C", "channel": "C"}
+_OF_NAMES |= {letter.lower(): letter for letter in "ZYX"}
+"""Axes whose type is not told."""
+
 _OF_OLD = ("t", "c", "z", "y", "x")
 """Axes of images of versions before 0.4, which do not name them."""
 
@@ -168,14 +172,15 @@ class _Opened:
         _check_chunk(array)
         told = scale.get("axes") or _OF_OLD[-array.ndim :]
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in told]
-        letters = "".join(_AXES.get(str(axis["name"]).lower(), "N") for axis in axes)
-        if len(letters) != array.ndim:
-            raise InputError(f"It names {len(letters)} axes but has {array.ndim}.")
+        if len(axes) != array.ndim:
+            raise InputError(f"It names {len(axes)} axes but has {array.ndim}.")
+        letters = _letters(axes, array.shape)
         n_channels = int(
             np.prod([n for n, a in zip(array.shape, letters, strict=True) if a == "C"])
         )
         names = _channel_names(attributes, n_channels)
-        return cls(array, letters, names, _pixel_size(scale, axes), path / place)
+        size = _pixel_size(scale, axes, letters)
+        return cls(array, letters, names, size, path / place)
 
     def lacking(self, where: Sequence[int | slice]) -> str | None:
         """Tell which chunks of a part are not there; None if all are.
@@ -418,6 +423,45 @@ def _attributes(group: Any) -> Mapping[str, Any]:
     return own if isinstance(own, Mapping) else attributes
 
 
+def _letters(axes: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> str:
+    """Tell what each axis is, by its type and then by its name: N, C, Z, Y or X.
+
+    Axes of space may have any name: those that are not called x, y or z are the last of these that
+    are left, in the order z, y, x.
+
+    Raises
+    ------
+    InputError
+        If it cannot be told.
+    """
+    names = [str(axis.get("name")) for axis in axes]
+    types = [str(axis.get("type") or "").lower() for axis in axes]
+    letters = []
+    for name, kind in zip(names, types, strict=True):
+        by_name = _OF_NAMES.get(name.lower(), "")
+        if kind == "space":
+            letters.append(by_name if by_name and by_name in "ZYX" else "")
+        else:
+            letters.append(_OF_TYPES.get(kind) or by_name)
+    left = [letter for letter in "ZYX" if letter not in letters]
+    for k in reversed(range(len(axes))):
+        if not letters[k] and types[k] == "space" and left:
+            letters[k] = left.pop()
+        elif not letters[k] and shape[k] == 1:
+            letters[k] = "N"
+    for name, kind, letter in zip(names, types, letters, strict=True):
+        if not letter:
+            told = f' of the type "{kind}"' if kind else ""
+            raise InputError(
+                f'It has an axis "{name}"{told}, of which it is not known whether it counts '
+                "channels, planes or images: give it the type channel, space or time, or save what "
+                "lies along it as images of their own."
+            )
+    if letters.count("Z") > 1:
+        raise InputError("It has several axes z: an image has one.")
+    return "".join(letters)
+
+
 def _channel_names(attributes: Mapping[str, Any], n_channels: int) -> tuple[str, ...]:
     channels: Sequence[Any] = (attributes.get("omero") or {}).get("channels") or ()
     told = [str(channel.get("label") or "").strip() for channel in channels]
@@ -428,7 +472,7 @@ def _channel_names(attributes: Mapping[str, Any], n_channels: int) -> tuple[str,
 
 
 def _pixel_size(
-    scale: Mapping[str, Any], axes: Sequence[Mapping[str, Any]]
+    scale: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], letters: str
 ) -> tuple[float, float] | None:
     steps = [1.0] * len(axes)
     known = False
@@ -438,11 +482,11 @@ def _pixel_size(
             steps = [a * float(b) for a, b in zip(steps, change["scale"], strict=True)]
             known = True
     sizes = {}
-    for axis, step in zip(axes, steps, strict=True):
+    for axis, letter, step in zip(axes, letters, steps, strict=True):
         unit = micrometres(str(axis.get("unit") or ""))
         if known and unit is not None and step > 0:
-            sizes[str(axis["name"]).lower()] = step * unit
-    return (sizes["y"], sizes["x"]) if {"x", "y"} <= sizes.keys() else None
+            sizes[letter] = step * unit
+    return (sizes["Y"], sizes["X"]) if {"X", "Y"} <= sizes.keys() else None
 
 
 def _reading(path: Path, read: Any) -> Any:
