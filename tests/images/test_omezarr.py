@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -104,6 +105,27 @@ def test_an_axis_that_tells_nothing_is_refused_in_a_sentence(tmp_path):
         _with_axes(tmp_path / "z.zarr", data[None], two).read(z=0)
     assert len(_with_axes(tmp_path / "o.zarr", data[:1], (("angle", None), *_YX)).read()) == 1
     assert len(_with_axes(tmp_path / "t.zarr", data, (("frames", "time"), *_YX)).read()) == 2
+
+
+@VERSIONS
+def test_the_full_resolution_is_read_wherever_it_is_listed(tmp_path, version):
+    data = plates.field("A", 0, side=32)
+    path = tmp_path / "s.zarr"
+    group = zarr.open_group(str(path), mode="w", zarr_format=2 if version == "0.4" else 3)
+    plates.write_image(group, data, version)
+    told = dict(group.attrs if version == "0.4" else group.attrs["ome"])
+    (scale,) = told["multiscales"]
+    listed = {"multiscales": [{**scale, "datasets": scale["datasets"][::-1]}]}
+    plates.put(group, version, {**told, **listed})
+    (source,) = zarr_sources(path)
+    (image,) = source.read()
+    np.testing.assert_array_equal(image.data, data[:, 0])
+    assert image.pixel_size == (0.5, 0.5)
+    shutil.rmtree(path / "0")  # so that only the smaller copy is there
+    for order in (listed, told):
+        plates.put(group, version, {**told, **order})
+        with pytest.raises(InputError, match=r"s\.zarr cannot be read"):
+            source.read()
 
 
 def test_planes_are_chosen_or_projected(tmp_path):

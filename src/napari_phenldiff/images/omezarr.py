@@ -166,7 +166,8 @@ class _Opened:
         if not scales:
             raise InputError("It has no multiscales, so that it is no image of OME-Zarr.")
         scale = scales[0]
-        place = _within(path, scale["datasets"][0]["path"])
+        dataset = _largest(path, scale["datasets"])
+        place = _within(path, dataset["path"])
         array = _array(group, path, place)
         _check_values(array)
         _check_chunk(array)
@@ -179,7 +180,7 @@ class _Opened:
             np.prod([n for n, a in zip(array.shape, letters, strict=True) if a == "C"])
         )
         names = _channel_names(attributes, n_channels)
-        size = _pixel_size(scale, axes, letters)
+        size = _pixel_size(scale, dataset, axes, letters)
         return cls(array, letters, names, size, path / place)
 
     def lacking(self, where: Sequence[int | slice]) -> str | None:
@@ -358,14 +359,41 @@ def _array(group: Any, folder: Path, place: str) -> Any:
 
 def _codecs_in(folder: Path) -> set[str]:
     """Names of the codecs of an array by the file that tells of it; none if it tells nothing."""
+    return _codecs_told(_told_of_array(folder))
+
+
+def _told_of_array(folder: Path) -> Mapping[str, Any]:
+    """Read the file that tells of an array, without opening it; empty if it tells nothing."""
     for name in (".zarray", "zarr.json"):
         try:
             told = json.loads((folder / name).read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(told, Mapping):
-            return _codecs_told(told)
-    return set()
+            return told
+    return {}
+
+
+def _largest(path: Path, datasets: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the full resolution of an image: it should be the first, but some list it last."""
+
+    def size(dataset: Mapping[str, Any]) -> int:
+        shape = _told_of_array(path / _within(path, dataset["path"])).get("shape")
+        return math.prod(map(int, shape)) if isinstance(shape, Sequence) else 0
+
+    def step(dataset: Mapping[str, Any]) -> float:
+        changes = dataset.get("coordinateTransformations") or []
+        told = [change["scale"] for change in changes if change.get("type") == "scale"]
+        return math.prod(map(float, told[0])) if told else math.inf
+
+    if len(datasets) == 1:
+        return datasets[0]
+    sizes = [size(dataset) for dataset in datasets]
+    largest = datasets[sizes.index(max(sizes))]
+    lost = [one for one, n in zip(datasets, sizes, strict=True) if n == 0]
+    # Without the one that should be it, any other would be a smaller copy.
+    finer = [one for one in lost if one is datasets[0] or step(one) < step(largest)]
+    return finer[0] if finer else largest
 
 
 def _codecs_told(metadata: Mapping[str, Any]) -> set[str]:
@@ -472,12 +500,15 @@ def _channel_names(attributes: Mapping[str, Any], n_channels: int) -> tuple[str,
 
 
 def _pixel_size(
-    scale: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], letters: str
+    scale: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    axes: Sequence[Mapping[str, Any]],
+    letters: str,
 ) -> tuple[float, float] | None:
     steps = [1.0] * len(axes)
     known = False
     of_all = scale.get("coordinateTransformations") or []
-    for change in [*(scale["datasets"][0].get("coordinateTransformations") or []), *of_all]:
+    for change in [*(dataset.get("coordinateTransformations") or []), *of_all]:
         if change.get("type") == "scale" and len(change.get("scale", [])) == len(axes):
             steps = [a * float(b) for a, b in zip(steps, change["scale"], strict=True)]
             known = True
