@@ -107,6 +107,22 @@ def test_an_axis_that_tells_nothing_is_refused_in_a_sentence(tmp_path):
     assert len(_with_axes(tmp_path / "t.zarr", data, (("frames", "time"), *_YX)).read()) == 2
 
 
+def test_labels_of_channels_may_be_numbers_and_must_be_those_of_all(tmp_path):
+    data = np.ones((2, 6, 8), np.uint16)
+
+    def read(*labels):
+        omero = {"channels": [{"label": label} for label in labels]}
+        axes = (("c", "channel"), *_YX)
+        return _with_axes(tmp_path / "l.zarr", data, axes, omero=omero).read()[0]
+
+    assert read(0, 1).channel_names == ("0", "1")
+    assert read(None, " ").channel_names == ("channel 0", "channel 1")
+    assert read(None, " ").lacking is None
+    few = read("DAPI")
+    assert few.channel_names == ("channel 0", "channel 1")
+    assert 'l.zarr: It names 1 channel ("DAPI") but has 2' in (few.lacking or "")
+
+
 @VERSIONS
 def test_the_full_resolution_is_read_wherever_it_is_listed(tmp_path, version):
     data = plates.field("A", 0, side=32)

@@ -126,7 +126,7 @@ class ZarrSource(ImageSource):
             for part, length in zip(where, opened.array.shape, strict=True)
         ]
         check_fits(shape, opened.array.dtype)
-        lacking = opened.lacking(where)
+        told = [text for text in (opened.lacking(where), opened.wrong) if text is not None]
         data = np.asarray(opened.array[tuple(where)])
         if data.ndim == len(axes) and "Z" in axes:
             data = reduce_z(data, axes.index("Z"), z)
@@ -141,7 +141,7 @@ class ZarrSource(ImageSource):
                 opened.pixel_size,
                 name,
                 part_of=self.name if len(data) > 1 else None,
-                lacking=None if lacking is None else f"{self.group}: {lacking}",
+                lacking=f"{self.group}: {' '.join(told)}" if told else None,
             )
             for field, name in zip(data, names, strict=True)
         ]
@@ -157,6 +157,8 @@ class _Opened:
     pixel_size: tuple[float, float] | None
     folder: Path
     """Where the chunks are."""
+    wrong: str | None = None
+    """What its attributes tell that cannot be, in a sentence."""
 
     @classmethod
     def of(cls, path: Path) -> _Opened:
@@ -179,9 +181,9 @@ class _Opened:
         n_channels = int(
             np.prod([n for n, a in zip(array.shape, letters, strict=True) if a == "C"])
         )
-        names = _channel_names(attributes, n_channels)
+        names, wrong = _channel_names(attributes, n_channels)
         size = _pixel_size(scale, dataset, axes, letters)
-        return cls(array, letters, names, size, path / place)
+        return cls(array, letters, names, size, path / place, wrong)
 
     def lacking(self, where: Sequence[int | slice]) -> str | None:
         """Tell which chunks of a part are not there; None if all are.
@@ -490,13 +492,24 @@ def _letters(axes: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> str:
     return "".join(letters)
 
 
-def _channel_names(attributes: Mapping[str, Any], n_channels: int) -> tuple[str, ...]:
+def _channel_names(
+    attributes: Mapping[str, Any], n_channels: int
+) -> tuple[tuple[str, ...], str | None]:
+    """Return names of the channels, and what is wrong with those that are told."""
     channels: Sequence[Any] = (attributes.get("omero") or {}).get("channels") or ()
-    told = [str(channel.get("label") or "").strip() for channel in channels]
+    labels = [channel.get("label") for channel in channels]
+    told = ["" if label is None else str(label).strip() for label in labels]
     default = default_channel_names(n_channels)
-    if len(told) != n_channels:
-        return default
-    return tuple(name or other for name, other in zip(told, default, strict=True))
+    if len(told) == n_channels:
+        names = tuple(name or other for name, other in zip(told, default, strict=True))
+        return names, None
+    if not any(told):
+        return default, None
+    wrong = (
+        f"It names {count(len(told), 'channel')} ({quoted(told)}) but has {n_channels}, so that no "
+        "name is taken, since it is not told whose they are."
+    )
+    return default, wrong
 
 
 def _pixel_size(
