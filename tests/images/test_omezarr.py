@@ -16,7 +16,7 @@ import zarr
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.dataset import Dataset
-from napari_phenldiff.images.omezarr import zarr_sources
+from napari_phenldiff.images.omezarr import zarr_sources as found_in_zarr
 from napari_phenldiff.images.places import Site
 
 _spec = importlib.util.spec_from_file_location(
@@ -27,6 +27,12 @@ assert _spec.loader is not None
 plates = importlib.util.module_from_spec(_spec)
 sys.modules["zarr_plates"] = plates
 _spec.loader.exec_module(plates)
+
+
+def zarr_sources(path):
+    """List the images of an OME-Zarr."""
+    return list(found_in_zarr(path).sources)
+
 
 VERSIONS = pytest.mark.parametrize("version", ["0.4", "0.5"])
 
@@ -168,6 +174,42 @@ def test_a_plate_gives_fields_with_their_wells(tmp_path, version):
     np.testing.assert_array_equal(last.read()[0].data, plates.field("B", 11)[:, 0])
     assert last.read()[0].part_of == "plateP1 well B03"
     assert "12 images" in found.summary()
+    assert "6 wells on 1 plate" in found.summary()
+
+
+def test_a_well_that_is_not_there_is_told_and_costs_no_other(tmp_path):
+    plate = plates.write_plate(tmp_path / "plate.zarr")
+    shutil.rmtree(plate / "A" / "2")
+    found = Dataset.find(plate)
+    assert len(found.sources) == 10
+    (told,) = found.left_out
+    assert told == (
+        "Left out of plate.zarr: 1 well (A02) of 6 that it lists: it is not there, or tells of no "
+        "images; copy it again if it should be."
+    )
+    (plate / "B" / "1" / ".zattrs").write_text('{"well": {')
+    (plate / "B" / "2" / ".zattrs").write_text('{"well": {"images": []}}')
+    assert "3 wells (A02, B01, B02) of 6 that it lists: they" in Dataset.find(plate).left_out[0]
+    for row in "AB":
+        shutil.rmtree(plate / row)
+    with pytest.raises(InputError, match=r"plate\.zarr: It is a plate of 6 wells, none of which"):
+        Dataset.find(plate)
+
+
+def test_acquisitions_are_told_apart(tmp_path):
+    plate = plates.write_plate(tmp_path / "plate.zarr")
+    for path in plate.glob("*/*/.zattrs"):
+        told = json.loads(path.read_text())
+        for k, image in enumerate(told["well"]["images"]):
+            image["acquisition"] = k
+        path.write_text(json.dumps(told))
+    found = Dataset.find(plate)
+    first, second, *_ = found.sources
+    assert (first.name, second.name) == ("A01_acq0_f0", "A01_acq1_f1")
+    assert (first.site, second.site) == (Site("P1", "A01", "0"), Site("P1", "A01", "1"))
+    assert "plate.zarr has images of 2 acquisitions, which stand in" in found.summary()
+    assert "(acq0, acq1)" in found.summary()
+    assert "such as A/1/0, into a folder for each condition" in found.summary()
     assert "6 wells on 1 plate" in found.summary()
 
 

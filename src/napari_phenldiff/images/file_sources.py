@@ -43,6 +43,8 @@ class SourcesFound:
 def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> SourcesFound:
     """Make sources of the images below a folder."""
     sources: list[ImageSource] = []
+    told: list[str] = []
+    left_out: list[str] = []
     plain = [path for path in files if is_image_file(path) or is_png(path)]
     known = set(plain)
     for path in files:
@@ -50,7 +52,10 @@ def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> Sou
             sources += foreign_sources(path)
         elif path not in known:
             plates = {source.site.plate for source in sources if source.site.plate}
-            sources += zarr_sources(path, alone=len(files) == 1, plates=plates)
+            found = zarr_sources(path, alone=len(files) == 1, plates=plates)
+            sources += found.sources
+            told += [found.told] if found.told else []
+            left_out += found.left_out
     sets = members_of_set(plain)
     in_sets = {path for members in sets for path in members}
     for members in sets:
@@ -58,10 +63,11 @@ def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> Sou
     rest = [path for path in plain if path not in in_sets]
     naming = None if how.pattern is None else own_naming(how.pattern)
     grouped = group_files(root, rest, naming) if rest else Grouped(())
-    told = [grouped.told] if grouped.told else []
+    left_out += grouped.left_out
+    of_files = [grouped.told] if grouped.told else []
     if sets:
         n_files = sum(map(len, sets))
-        told.append(
+        of_files.append(
             f"{n_files} OME-TIFFs say of themselves that they are {count(len(sets), 'set')}"
         )
     conditions: list[str | None] = [None] * len(sources)
@@ -73,8 +79,9 @@ def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> Sou
         sources.append(_source_of_group(group, names if same else group.channel_names, index))
         conditions.append(group.condition)
     if groups and names != groups[0].channel_names:
-        told = [f"{text}; they are called {', '.join(names)} there" for text in told]
-    return SourcesFound(tuple(sources), "; ".join(told), grouped.left_out, tuple(conditions))
+        of_files = [f"{text}; they are called {', '.join(names)} there" for text in of_files]
+    told = [*of_files, *told]
+    return SourcesFound(tuple(sources), "; ".join(told), tuple(left_out), tuple(conditions))
 
 
 def _name_of_set(members: Sequence[Path]) -> str:

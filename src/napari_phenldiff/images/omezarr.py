@@ -225,9 +225,16 @@ class _Opened:
         return is_regular_file(self.folder / self.array.metadata.encode_chunk_key(place))
 
 
-def zarr_sources(
-    path: Path, *, alone: bool = True, plates: Collection[str] = ()
-) -> list[ImageSource]:
+@dataclass(frozen=True, slots=True)
+class ZarrFound:
+    """The images of an OME-Zarr; what is told of them and what is left out, in sentences."""
+
+    sources: tuple[ImageSource, ...]
+    told: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+def zarr_sources(path: Path, *, alone: bool = True, plates: Collection[str] = ()) -> ZarrFound:
     """List the images of an OME-Zarr.
 
     Parameters
@@ -240,6 +247,11 @@ def zarr_sources(
     plates : collection of str
         Names that other plates have: one that is called so too is called like its folder.
 
+    Returns
+    -------
+    ZarrFound
+        Without the wells of a plate that are not there.
+
     Raises
     ------
     InputError
@@ -248,45 +260,108 @@ def zarr_sources(
     return _reading(path, lambda: _sources(path, alone, plates))
 
 
-def _sources(path: Path, alone: bool, plates: Collection[str]) -> list[ImageSource]:
+def _sources(path: Path, alone: bool, plates: Collection[str]) -> ZarrFound:
     group = _group(path)
     attributes = _attributes(group)
     stem = file_safe(zarr_stem(path))
     if "multiscales" in attributes:
-        return [ZarrSource(name=stem, group=path)]
+        return ZarrFound((ZarrSource(name=stem, group=path),))
     if "plate" in attributes:
         plate = attributes["plate"]
         name = file_safe(str(plate.get("name") or stem))
-        name = stem if name in plates else name
-        found: list[ImageSource] = []
-        for well in plate.get("wells", []):
-            place = _within(path, well["path"])
-            told = "".join(part.zfill(2) if part.isdigit() else part for part in place.split("/"))
-            found += _fields(path / place, told, name, alone)
-        if not found:
-            raise InputError("It is a plate without wells.")
-        return found
+        return _of_plate(path, plate, stem if name in plates else name, alone)
     if "well" in attributes:
-        return _fields(path, "".join(path.parts[-2:]), None, True)
+        fields = _fields(path, attributes)
+        return _found(path, [("".join(path.parts[-2:]), fields)], None, True)
     if "bioformats2raw.layout" in attributes:
         images = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
         if len(images) == 1:
-            return [ZarrSource(name=stem, group=images[0])]
-        return [ZarrSource(name=f"{stem}_{int(p.name):04d}", group=p) for p in images]
+            return ZarrFound((ZarrSource(name=stem, group=images[0]),))
+        return ZarrFound(
+            tuple(ZarrSource(name=f"{stem}_{int(p.name):04d}", group=p) for p in images)
+        )
     raise InputError("It is a Zarr, but neither an image nor a plate of OME-Zarr.")
 
 
-def _fields(well: Path, told: str, plate: str | None, alone: bool) -> list[ImageSource]:
-    attributes = _attributes(_group(well))
-    found: list[ImageSource] = []
-    images = attributes.get("well", {}).get("images", [])
-    for image in images:
+def _of_plate(path: Path, plate: Mapping[str, Any], name: str, alone: bool) -> ZarrFound:
+    wells: list[tuple[str, list[_Field]]] = []
+    lost: list[str] = []
+    for well in plate.get("wells", []):
+        place = _within(path, well["path"])
+        told = "".join(part.zfill(2) if part.isdigit() else part for part in place.split("/"))
+        try:
+            fields = _fields(path / place, _attributes(_group(path / place)))
+        except InputError:
+            raise
+        except Exception:  # it is not there, or cut short
+            fields = []
+        if fields:
+            wells.append((told, fields))
+        else:
+            lost.append(told)
+    if not wells and not lost:
+        raise InputError("It is a plate without wells.")
+    if not wells:
+        raise InputError(
+            f"It is a plate of {count(len(lost), 'well')}, none of which holds images that can be "
+            "found: copy it again."
+        )
+    found = _found(path, wells, name, alone)
+    if not lost:
+        return found
+    one = len(lost) == 1
+    text = (
+        f"Left out of {path.name}: {count(len(lost), 'well')} ({', '.join(lost[:12])}"
+        f"{', ...' if len(lost) > 12 else ''}) of {len(lost) + len(wells)} that it lists: "
+        f"{'it is' if one else 'they are'} not there, or {'tells' if one else 'tell'} of no "
+        f"images; copy {'it' if one else 'them'} again if {'it' if one else 'they'} should be."
+    )
+    return replace(found, left_out=(text,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """An image of a well: its folder there, and when it was taken, if a plate was so repeatedly."""
+
+    folder: Path
+    place: str
+    acquisition: str | None
+
+
+def _fields(well: Path, attributes: Mapping[str, Any]) -> list[_Field]:
+    found = []
+    for image in attributes.get("well", {}).get("images", []):
         place = _within(well, image["path"])
-        parts = [] if alone or plate is None else [plate]
-        name = "_".join([*parts, told, f"f{place}"])
-        site = Site(plate, told, place)
-        found.append(ZarrSource(name=file_safe(name), site=site, group=well / place))
+        run = image.get("acquisition")
+        found.append(_Field(well / place, place, None if run is None else file_safe(str(run))))
     return found
+
+
+def _found(
+    path: Path, wells: Sequence[tuple[str, Sequence[_Field]]], plate: str | None, alone: bool
+) -> ZarrFound:
+    """Make sources of the fields of wells; tell several acquisitions apart by their names."""
+    runs = list(dict.fromkeys(field.acquisition for _, fields in wells for field in fields))
+    sources = []
+    for told, fields in wells:
+        for field in fields:
+            parts = [] if alone or plate is None else [plate]
+            parts.append(told)
+            if len(runs) > 1:
+                parts.append(f"acq{field.acquisition or ''}")
+            name = "_".join([*parts, f"f{field.place}"])
+            site = Site(plate, told, field.place)
+            sources.append(ZarrSource(name=file_safe(name), site=site, group=field.folder))
+    if len(runs) == 1 or not runs:
+        return ZarrFound(tuple(sources))
+    names = ", ".join(f"acq{run or ''}" for run in runs)
+    example = wells[0][1][0].folder.relative_to(path).as_posix()
+    text = (
+        f"{path.name} has images of {len(runs)} acquisitions, which stand in their names ({names}) "
+        "and count as fields of one well: if they are other times or stains, copy the folders of "
+        f"those that are to be compared, such as {example}, into a folder for each condition"
+    )
+    return ZarrFound(tuple(sources), text)
 
 
 def zarr_stem(path: Path) -> str:
