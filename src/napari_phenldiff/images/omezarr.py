@@ -272,6 +272,8 @@ def _sources(path: Path, alone: bool, plates: Collection[str]) -> ZarrFound:
         return _of_plate(path, plate, stem if name in plates else name, alone)
     if "well" in attributes:
         fields = _fields(path, attributes)
+        if not fields:
+            raise InputError("It is a well without images.")
         return _found(path, [("".join(path.parts[-2:]), fields)], None, True)
     if "bioformats2raw.layout" in attributes:
         images = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
