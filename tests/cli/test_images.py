@@ -52,6 +52,24 @@ def test_what_differs_or_cannot_be_read_is_told(tmp_path: Path, phenldiff):
     assert "1 file could not be read" in err
 
 
+def test_values_that_are_not_finite_are_told_and_not_in_the_range(tmp_path: Path, phenldiff):
+    for name, value in (("nan", np.nan), ("inf", np.inf), ("good", 12.0)):
+        data = np.full((1, 24, 32), 10, np.float32)
+        data[0, 0, 0] = value
+        write_tiff(tmp_path / "x" / f"{name}.tif", Image(data, ("DNA",), (0.5, 0.5), name))
+    _, out, _ = phenldiff("images", tmp_path / "x")
+    assert "channel DNA: grey values from 10 to 12\n" in out
+    assert '2 images ("inf", "nan") have values that are not finite' in out
+
+
+def test_all_sizes_are_told(tmp_path: Path, phenldiff):
+    for k, side in enumerate((24, 24, 16)):
+        data = np.full((1, side, 32), 10 + k, np.uint16)
+        write_tiff(tmp_path / "x" / f"f{k}.tif", Image(data, ("DNA",), (0.5, 0.5), f"f{k}"))
+    _, out, _ = phenldiff("images", tmp_path / "x")
+    assert "sizes of the images that were read: 32 × 24 px in 2, 32 × 16 px in 1\n" in out
+
+
 def test_it_loads_none_of_the_heavy_libraries(tmp_path: Path):
     write(tmp_path / "x" / "a" / "1.tif", 10)
     code = """

@@ -75,6 +75,38 @@ def test_plates_within_conditions_are_kept_apart(tmp_path):
     assert "2 plates" in found.summary()
 
 
+def test_files_of_one_name_and_different_kinds_are_told_apart(tmp_path):
+    for name in ("ctrl", "drug"):
+        fill(tmp_path / name)
+        for k, suffix in enumerate((".tiff", ".TIF"), start=1):
+            write_tiff(
+                tmp_path / name / "aside.tif",
+                Image(np.full((2, 9, 8), 50 * k, np.uint16), ("DAPI", "GFP"), None, "aside"),
+            )
+            (tmp_path / name / "aside.tif").rename(tmp_path / name / f"f0{suffix}")
+    found = Dataset.find(tmp_path)
+    names = sorted(source.name for source in found.conditions["ctrl"])
+    assert names == ["f0_tif_1", "f0_tif_2", "f0_tiff", "f1"]
+    assert len({image.name for image in found.images("ctrl")}) == 4
+    assert "3 images would have the name of another one" in found.summary()
+    assert len(found.read()["drug"].images) == 4  # which refuses those of one name
+
+
+def test_zarrs_of_one_name_in_different_folders_are_told_apart(tmp_path):
+    import zarr
+
+    for place in ("a/f.zarr", "b/f.ome.zarr"):
+        group = zarr.open_group(str(tmp_path / "ctrl" / place), mode="w", zarr_format=2)
+        group.create_array("0", data=np.ones((1, 9, 8), np.uint16), chunks=(1, 9, 8))
+        axes = [{"name": name} for name in "cyx"]
+        group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0"}]}]
+    fill(tmp_path / "ctrl" / "c", 1)
+    (tmp_path / "ctrl" / "c" / "f0.tif").rename(tmp_path / "ctrl" / "c" / "f.tif")
+    fill(tmp_path / "drug")
+    found = Dataset.find(tmp_path, conditions=["ctrl"])
+    assert {source.name for source in found.sources} == {"a_f", "b_f", "c_f"}
+
+
 def test_some_files_are_chosen_at_random_without_reading_any(tmp_path, monkeypatch):
     for condition in ("ctrl", "drug"):
         fill(tmp_path / condition, 12)

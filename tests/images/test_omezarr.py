@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import zarr
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.dataset import Dataset
-from napari_phenldiff.images.omezarr import zarr_sources
+from napari_phenldiff.images.omezarr import zarr_sources as found_in_zarr
 from napari_phenldiff.images.places import Site
 
 _spec = importlib.util.spec_from_file_location(
@@ -26,6 +27,12 @@ assert _spec.loader is not None
 plates = importlib.util.module_from_spec(_spec)
 sys.modules["zarr_plates"] = plates
 _spec.loader.exec_module(plates)
+
+
+def zarr_sources(path):
+    """List the images of an OME-Zarr."""
+    return list(found_in_zarr(path).sources)
+
 
 VERSIONS = pytest.mark.parametrize("version", ["0.4", "0.5"])
 
@@ -47,6 +54,100 @@ def test_an_image_is_read_in_full_resolution_with_names_and_size(tmp_path, versi
     peek = source.peek()
     assert peek is not None
     assert (peek.size, peek.dtype, peek.n_planes) == ((32, 32), "uint16", 1)
+
+
+def _with_axes(path, data, axes, **others):
+    """Write an image with axes of these names and types."""
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    group.create_array("0", data=data, chunks=data.shape)
+    told = [{"name": name, **({} if kind is None else {"type": kind})} for name, kind in axes]
+    scale = {"axes": told, "datasets": [{"path": "0"}]}
+    plates.put(group, "0.4", {"multiscales": [scale], **others})
+    (source,) = zarr_sources(path)
+    return source
+
+
+_YX = (("y", "space"), ("x", "space"))
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        (("ch", "channel"), *_YX),
+        (("wavelength", "channel"), *_YX),
+        (("channel", None), ("y", None), ("x", None)),
+        (("C", "channel"), ("Y", "space"), ("X", "space")),
+        (("c", None), ("row", "space"), ("column", "space")),
+    ],
+)
+def test_axes_are_told_by_their_type_whatever_they_are_called(tmp_path, axes):
+    data = np.arange(96, dtype=np.uint16).reshape(2, 6, 8) + 1
+    omero = {"channels": [{"label": "DAPI"}, {"label": "GFP"}]}
+    (image,) = _with_axes(tmp_path / "a.zarr", data, axes, omero=omero).read()
+    np.testing.assert_array_equal(image.data, data)
+    assert image.channel_names == ("DAPI", "GFP")
+
+
+@pytest.mark.parametrize("name", ["depth", "Z", "plane"])
+def test_a_third_axis_of_space_is_z(tmp_path, name):
+    data = np.arange(96, dtype=np.uint16).reshape(2, 6, 8) + 1
+    source = _with_axes(tmp_path / "d.zarr", data, ((name, "space"), *_YX))
+    with pytest.raises(InputError, match=r"d\.zarr: There are 2 z planes"):
+        source.read()
+    np.testing.assert_array_equal(source.read(z=1)[0].data[0], data[1])
+
+
+def test_an_axis_that_tells_nothing_is_refused_in_a_sentence(tmp_path):
+    data = np.ones((2, 6, 8), np.uint16)
+    for axis in (("angle", None), ("angle", "rotation")):
+        source = _with_axes(tmp_path / "u.zarr", data, (axis, *_YX))
+        with pytest.raises(InputError, match=r'u\.zarr: It has an axis "angle".* not known'):
+            source.read()
+    four = (("a", "space"), ("b", "space"), *_YX)
+    with pytest.raises(InputError, match='It has an axis "a" of the type "space"'):
+        _with_axes(tmp_path / "f.zarr", data[None].repeat(2, 0), four).read(z=0)
+    two = (("z", "space"), ("Z", "space"), *_YX)
+    with pytest.raises(InputError, match="several axes z"):
+        _with_axes(tmp_path / "z.zarr", data[None], two).read(z=0)
+    assert len(_with_axes(tmp_path / "o.zarr", data[:1], (("angle", None), *_YX)).read()) == 1
+    assert len(_with_axes(tmp_path / "t.zarr", data, (("frames", "time"), *_YX)).read()) == 2
+
+
+def test_labels_of_channels_may_be_numbers_and_must_be_those_of_all(tmp_path):
+    data = np.ones((2, 6, 8), np.uint16)
+
+    def read(*labels):
+        omero = {"channels": [{"label": label} for label in labels]}
+        axes = (("c", "channel"), *_YX)
+        return _with_axes(tmp_path / "l.zarr", data, axes, omero=omero).read()[0]
+
+    assert read(0, 1).channel_names == ("0", "1")
+    assert read(None, " ").channel_names == ("channel 0", "channel 1")
+    assert read(None, " ").lacking is None
+    few = read("DAPI")
+    assert few.channel_names == ("channel 0", "channel 1")
+    assert 'l.zarr: It names 1 channel ("DAPI") but has 2' in (few.lacking or "")
+
+
+@VERSIONS
+def test_the_full_resolution_is_read_wherever_it_is_listed(tmp_path, version):
+    data = plates.field("A", 0, side=32)
+    path = tmp_path / "s.zarr"
+    group = zarr.open_group(str(path), mode="w", zarr_format=2 if version == "0.4" else 3)
+    plates.write_image(group, data, version)
+    told = dict(group.attrs if version == "0.4" else group.attrs["ome"])
+    (scale,) = told["multiscales"]
+    listed = {"multiscales": [{**scale, "datasets": scale["datasets"][::-1]}]}
+    plates.put(group, version, {**told, **listed})
+    (source,) = zarr_sources(path)
+    (image,) = source.read()
+    np.testing.assert_array_equal(image.data, data[:, 0])
+    assert image.pixel_size == (0.5, 0.5)
+    shutil.rmtree(path / "0")  # so that only the smaller copy is there
+    for order in (listed, told):
+        plates.put(group, version, {**told, **order})
+        with pytest.raises(InputError, match=r"s\.zarr cannot be read"):
+            source.read()
 
 
 def test_planes_are_chosen_or_projected(tmp_path):
@@ -74,6 +175,42 @@ def test_a_plate_gives_fields_with_their_wells(tmp_path, version):
     np.testing.assert_array_equal(last.read()[0].data, plates.field("B", 11)[:, 0])
     assert last.read()[0].part_of == "plateP1 well B03"
     assert "12 images" in found.summary()
+    assert "6 wells on 1 plate" in found.summary()
+
+
+def test_a_well_that_is_not_there_is_told_and_costs_no_other(tmp_path):
+    plate = plates.write_plate(tmp_path / "plate.zarr")
+    shutil.rmtree(plate / "A" / "2")
+    found = Dataset.find(plate)
+    assert len(found.sources) == 10
+    (told,) = found.left_out
+    assert told == (
+        "Left out of plate.zarr: 1 well (A02) of 6 that it lists: it is not there, or tells of no "
+        "images; copy it again if it should be."
+    )
+    (plate / "B" / "1" / ".zattrs").write_text('{"well": {')
+    (plate / "B" / "2" / ".zattrs").write_text('{"well": {"images": []}}')
+    assert "3 wells (A02, B01, B02) of 6 that it lists: they" in Dataset.find(plate).left_out[0]
+    for row in "AB":
+        shutil.rmtree(plate / row)
+    with pytest.raises(InputError, match=r"plate\.zarr: It is a plate of 6 wells, none of which"):
+        Dataset.find(plate)
+
+
+def test_acquisitions_are_told_apart(tmp_path):
+    plate = plates.write_plate(tmp_path / "plate.zarr")
+    for path in plate.glob("*/*/.zattrs"):
+        told = json.loads(path.read_text())
+        for k, image in enumerate(told["well"]["images"]):
+            image["acquisition"] = k
+        path.write_text(json.dumps(told))
+    found = Dataset.find(plate)
+    first, second, *_ = found.sources
+    assert (first.name, second.name) == ("A01_acq0_f0", "A01_acq1_f1")
+    assert (first.site, second.site) == (Site("P1", "A01", "0"), Site("P1", "A01", "1"))
+    assert "plate.zarr has images of 2 acquisitions, which stand in" in found.summary()
+    assert "(acq0, acq1)" in found.summary()
+    assert "such as A/1/0, into a folder for each condition" in found.summary()
     assert "6 wells on 1 plate" in found.summary()
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from napari_phenldiff.images.exports import own_naming
 from napari_phenldiff.images.formats import INSTALL, foreign_sources, is_foreign
 from napari_phenldiff.images.grouping import FileGroup, Grouped, group_files
 from napari_phenldiff.images.indexes import Index, find_index
-from napari_phenldiff.images.naming import count, default_channel_names
+from napari_phenldiff.images.naming import count, default_channel_names, file_safe
 from napari_phenldiff.images.omezarr import zarr_sources
 from napari_phenldiff.images.png import is_png
 from napari_phenldiff.images.sets import members_of_set
@@ -43,6 +43,8 @@ class SourcesFound:
 def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> SourcesFound:
     """Make sources of the images below a folder."""
     sources: list[ImageSource] = []
+    told: list[str] = []
+    left_out: list[str] = []
     plain = [path for path in files if is_image_file(path) or is_png(path)]
     known = set(plain)
     for path in files:
@@ -50,7 +52,10 @@ def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> Sou
             sources += foreign_sources(path)
         elif path not in known:
             plates = {source.site.plate for source in sources if source.site.plate}
-            sources += zarr_sources(path, alone=len(files) == 1, plates=plates)
+            found = zarr_sources(path, alone=len(files) == 1, plates=plates)
+            sources += found.sources
+            told += [found.told] if found.told else []
+            left_out += found.left_out
     sets = members_of_set(plain)
     in_sets = {path for members in sets for path in members}
     for members in sets:
@@ -58,10 +63,11 @@ def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> Sou
     rest = [path for path in plain if path not in in_sets]
     naming = None if how.pattern is None else own_naming(how.pattern)
     grouped = group_files(root, rest, naming) if rest else Grouped(())
-    told = [grouped.told] if grouped.told else []
+    left_out += grouped.left_out
+    of_files = [grouped.told] if grouped.told else []
     if sets:
         n_files = sum(map(len, sets))
-        told.append(
+        of_files.append(
             f"{n_files} OME-TIFFs say of themselves that they are {count(len(sets), 'set')}"
         )
     conditions: list[str | None] = [None] * len(sources)
@@ -73,8 +79,61 @@ def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> Sou
         sources.append(_source_of_group(group, names if same else group.channel_names, index))
         conditions.append(group.condition)
     if groups and names != groups[0].channel_names:
-        told = [f"{text}; they are called {', '.join(names)} there" for text in told]
-    return SourcesFound(tuple(sources), "; ".join(told), grouped.left_out, tuple(conditions))
+        of_files = [f"{text}; they are called {', '.join(names)} there" for text in of_files]
+    named, renamed = _without_same_names(root, sources, conditions)
+    told = [*of_files, *told, *renamed]
+    return SourcesFound(named, "; ".join(told), tuple(left_out), tuple(conditions))
+
+
+def _without_same_names(
+    root: Path, sources: Sequence[ImageSource], conditions: Sequence[str | None]
+) -> tuple[tuple[ImageSource, ...], list[str]]:
+    """Name images that would have one name after their folders, or after the kind of their file.
+
+    Returns
+    -------
+    tuple of ImageSource
+    list of str
+        What two of them are called now, if there are any.
+    """
+    names = [source.name for source in sources]
+
+    def same() -> list[list[int]]:
+        groups: dict[tuple[str, str | None], list[int]] = {}
+        for k, key in enumerate(zip(names, conditions, strict=True)):
+            groups.setdefault(key, []).append(k)
+        return [group for group in groups.values() if len(group) > 1]
+
+    first = same()
+    for group in first:
+        folders = {k: _folders(root, sources[k].path) for k in group}
+        if len(set(folders.values())) > 1:
+            for k in group:
+                names[k] = file_safe("_".join([*folders[k], names[k]]))
+    for group in same():
+        for k in group:
+            names[k] += f"_{sources[k].path.suffix.lower()[1:] or 'zarr'}"
+    for group in same():  # a.tif beside a.TIF
+        for number, k in enumerate(group, start=1):
+            names[k] += f"_{number}"
+    if not first:
+        return tuple(sources), []
+    found = [
+        source if name == source.name else replace(source, name=name)
+        for source, name in zip(sources, names, strict=True)
+    ]
+    alike = first[0][:2]
+    files = " and ".join(os.path.relpath(sources[k].path, root) for k in alike)
+    text = (
+        f"{sum(map(len, first))} images would have the name of another one: {files}, for example, "
+        f"are called {' and '.join(names[k] for k in alike)} instead; take those out that show the "
+        "same as others"
+    )
+    return tuple(found), [text]
+
+
+def _folders(root: Path, path: Path) -> tuple[str, ...]:
+    return path.relative_to(root).parts[:-1] if path.is_relative_to(root) else ()
 
 
 def _name_of_set(members: Sequence[Path]) -> str:

@@ -27,7 +27,11 @@ from napari_phenldiff.images.tiff import TOO_LARGE, is_image_file
 ZARR_MARKS = (".zgroup", ".zattrs", "zarr.json")
 """Files that a group of Zarr has."""
 
-_AXES = {"t": "N", "c": "C", "z": "Z", "y": "Y", "x": "X"}
+_OF_TYPES = {"time": "N", "channel": "C"}
+_OF_NAMES = {"t": "N", "time": "N", "c": "C", "ch": "C", "channel": "C"}
+_OF_NAMES |= {letter.lower(): letter for letter in "ZYX"}
+"""Axes whose type is not told."""
+
 _OF_OLD = ("t", "c", "z", "y", "x")
 """Axes of images of versions before 0.4, which do not name them."""
 
@@ -122,7 +126,7 @@ class ZarrSource(ImageSource):
             for part, length in zip(where, opened.array.shape, strict=True)
         ]
         check_fits(shape, opened.array.dtype)
-        lacking = opened.lacking(where)
+        told = [text for text in (opened.lacking(where), opened.wrong) if text is not None]
         data = np.asarray(opened.array[tuple(where)])
         projection = None
         if data.ndim == len(axes) and "Z" in axes:
@@ -139,7 +143,7 @@ class ZarrSource(ImageSource):
                 opened.pixel_size,
                 name,
                 part_of=self.name if len(data) > 1 else None,
-                lacking=None if lacking is None else f"{self.group}: {lacking}",
+                lacking=f"{self.group}: {' '.join(told)}" if told else None,
                 projection=projection,
             )
             for field, name in zip(data, names, strict=True)
@@ -156,6 +160,8 @@ class _Opened:
     pixel_size: tuple[float, float] | None
     folder: Path
     """Where the chunks are."""
+    wrong: str | None = None
+    """What its attributes tell that cannot be, in a sentence."""
 
     @classmethod
     def of(cls, path: Path) -> _Opened:
@@ -165,20 +171,22 @@ class _Opened:
         if not scales:
             raise InputError("It has no multiscales, so that it is no image of OME-Zarr.")
         scale = scales[0]
-        place = _within(path, scale["datasets"][0]["path"])
+        dataset = _largest(path, scale["datasets"])
+        place = _within(path, dataset["path"])
         array = _array(group, path, place)
         _check_values(array)
         _check_chunk(array)
         told = scale.get("axes") or _OF_OLD[-array.ndim :]
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in told]
-        letters = "".join(_AXES.get(str(axis["name"]).lower(), "N") for axis in axes)
-        if len(letters) != array.ndim:
-            raise InputError(f"It names {len(letters)} axes but has {array.ndim}.")
+        if len(axes) != array.ndim:
+            raise InputError(f"It names {len(axes)} axes but has {array.ndim}.")
+        letters = _letters(axes, array.shape)
         n_channels = int(
             np.prod([n for n, a in zip(array.shape, letters, strict=True) if a == "C"])
         )
-        names = _channel_names(attributes, n_channels)
-        return cls(array, letters, names, _pixel_size(scale, axes), path / place)
+        names, wrong = _channel_names(attributes, n_channels)
+        size = _pixel_size(scale, dataset, axes, letters)
+        return cls(array, letters, names, size, path / place, wrong)
 
     def lacking(self, where: Sequence[int | slice]) -> str | None:
         """Tell which chunks of a part are not there; None if all are.
@@ -220,9 +228,16 @@ class _Opened:
         return is_regular_file(self.folder / self.array.metadata.encode_chunk_key(place))
 
 
-def zarr_sources(
-    path: Path, *, alone: bool = True, plates: Collection[str] = ()
-) -> list[ImageSource]:
+@dataclass(frozen=True, slots=True)
+class ZarrFound:
+    """The images of an OME-Zarr; what is told of them and what is left out, in sentences."""
+
+    sources: tuple[ImageSource, ...]
+    told: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+def zarr_sources(path: Path, *, alone: bool = True, plates: Collection[str] = ()) -> ZarrFound:
     """List the images of an OME-Zarr.
 
     Parameters
@@ -235,6 +250,11 @@ def zarr_sources(
     plates : collection of str
         Names that other plates have: one that is called so too is called like its folder.
 
+    Returns
+    -------
+    ZarrFound
+        Without the wells of a plate that are not there.
+
     Raises
     ------
     InputError
@@ -243,45 +263,110 @@ def zarr_sources(
     return _reading(path, lambda: _sources(path, alone, plates))
 
 
-def _sources(path: Path, alone: bool, plates: Collection[str]) -> list[ImageSource]:
+def _sources(path: Path, alone: bool, plates: Collection[str]) -> ZarrFound:
     group = _group(path)
     attributes = _attributes(group)
     stem = file_safe(zarr_stem(path))
     if "multiscales" in attributes:
-        return [ZarrSource(name=stem, group=path)]
+        return ZarrFound((ZarrSource(name=stem, group=path),))
     if "plate" in attributes:
         plate = attributes["plate"]
         name = file_safe(str(plate.get("name") or stem))
-        name = stem if name in plates else name
-        found: list[ImageSource] = []
-        for well in plate.get("wells", []):
-            place = _within(path, well["path"])
-            told = "".join(part.zfill(2) if part.isdigit() else part for part in place.split("/"))
-            found += _fields(path / place, told, name, alone)
-        if not found:
-            raise InputError("It is a plate without wells.")
-        return found
+        return _of_plate(path, plate, stem if name in plates else name, alone)
     if "well" in attributes:
-        return _fields(path, "".join(path.parts[-2:]), None, True)
+        fields = _fields(path, attributes)
+        if not fields:
+            raise InputError("It is a well without images.")
+        return _found(path, [("".join(path.parts[-2:]), fields)], None, True)
     if "bioformats2raw.layout" in attributes:
         images = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
         if len(images) == 1:
-            return [ZarrSource(name=stem, group=images[0])]
-        return [ZarrSource(name=f"{stem}_{int(p.name):04d}", group=p) for p in images]
+            return ZarrFound((ZarrSource(name=stem, group=images[0]),))
+        return ZarrFound(
+            tuple(ZarrSource(name=f"{stem}_{int(p.name):04d}", group=p) for p in images)
+        )
     raise InputError("It is a Zarr, but neither an image nor a plate of OME-Zarr.")
 
 
-def _fields(well: Path, told: str, plate: str | None, alone: bool) -> list[ImageSource]:
-    attributes = _attributes(_group(well))
-    found: list[ImageSource] = []
-    images = attributes.get("well", {}).get("images", [])
-    for image in images:
+def _of_plate(path: Path, plate: Mapping[str, Any], name: str, alone: bool) -> ZarrFound:
+    wells: list[tuple[str, list[_Field]]] = []
+    lost: list[str] = []
+    for well in plate.get("wells", []):
+        place = _within(path, well["path"])
+        told = "".join(part.zfill(2) if part.isdigit() else part for part in place.split("/"))
+        try:
+            fields = _fields(path / place, _attributes(_group(path / place)))
+        except InputError:
+            raise
+        except Exception:  # it is not there, or cut short
+            fields = []
+        if fields:
+            wells.append((told, fields))
+        else:
+            lost.append(told)
+    if not wells and not lost:
+        raise InputError("It is a plate without wells.")
+    if not wells:
+        raise InputError(
+            f"It is a plate of {count(len(lost), 'well')}, none of which holds images that can be "
+            "found: copy it again."
+        )
+    found = _found(path, wells, name, alone)
+    if not lost:
+        return found
+    one = len(lost) == 1
+    text = (
+        f"Left out of {path.name}: {count(len(lost), 'well')} ({', '.join(lost[:12])}"
+        f"{', ...' if len(lost) > 12 else ''}) of {len(lost) + len(wells)} that it lists: "
+        f"{'it is' if one else 'they are'} not there, or {'tells' if one else 'tell'} of no "
+        f"images; copy {'it' if one else 'them'} again if {'it' if one else 'they'} should be."
+    )
+    return replace(found, left_out=(text,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """An image of a well: its folder there, and when it was taken, if a plate was so repeatedly."""
+
+    folder: Path
+    place: str
+    acquisition: str | None
+
+
+def _fields(well: Path, attributes: Mapping[str, Any]) -> list[_Field]:
+    found = []
+    for image in attributes.get("well", {}).get("images", []):
         place = _within(well, image["path"])
-        parts = [] if alone or plate is None else [plate]
-        name = "_".join([*parts, told, f"f{place}"])
-        site = Site(plate, told, place)
-        found.append(ZarrSource(name=file_safe(name), site=site, group=well / place))
+        run = image.get("acquisition")
+        found.append(_Field(well / place, place, None if run is None else file_safe(str(run))))
     return found
+
+
+def _found(
+    path: Path, wells: Sequence[tuple[str, Sequence[_Field]]], plate: str | None, alone: bool
+) -> ZarrFound:
+    """Make sources of the fields of wells; tell several acquisitions apart by their names."""
+    runs = list(dict.fromkeys(field.acquisition for _, fields in wells for field in fields))
+    sources = []
+    for told, fields in wells:
+        for field in fields:
+            parts = [] if alone or plate is None else [plate]
+            parts.append(told)
+            if len(runs) > 1:
+                parts.append(f"acq{field.acquisition or ''}")
+            name = "_".join([*parts, f"f{field.place}"])
+            site = Site(plate, told, field.place)
+            sources.append(ZarrSource(name=file_safe(name), site=site, group=field.folder))
+    if len(runs) == 1 or not runs:
+        return ZarrFound(tuple(sources))
+    names = ", ".join(f"acq{run or ''}" for run in runs)
+    example = wells[0][1][0].folder.relative_to(path).as_posix()
+    text = (
+        f"{path.name} has images of {len(runs)} acquisitions, which stand in their names ({names}) "
+        "and count as fields of one well: if they are other times or stains, copy the folders of "
+        f"those that are to be compared, such as {example}, into a folder for each condition"
+    )
+    return ZarrFound(tuple(sources), text)
 
 
 def zarr_stem(path: Path) -> str:
@@ -356,14 +441,41 @@ def _array(group: Any, folder: Path, place: str) -> Any:
 
 def _codecs_in(folder: Path) -> set[str]:
     """Names of the codecs of an array by the file that tells of it; none if it tells nothing."""
+    return _codecs_told(_told_of_array(folder))
+
+
+def _told_of_array(folder: Path) -> Mapping[str, Any]:
+    """Read the file that tells of an array, without opening it; empty if it tells nothing."""
     for name in (".zarray", "zarr.json"):
         try:
             told = json.loads((folder / name).read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(told, Mapping):
-            return _codecs_told(told)
-    return set()
+            return told
+    return {}
+
+
+def _largest(path: Path, datasets: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the full resolution of an image: it should be the first, but some list it last."""
+
+    def size(dataset: Mapping[str, Any]) -> int:
+        shape = _told_of_array(path / _within(path, dataset["path"])).get("shape")
+        return math.prod(map(int, shape)) if isinstance(shape, Sequence) else 0
+
+    def step(dataset: Mapping[str, Any]) -> float:
+        changes = dataset.get("coordinateTransformations") or []
+        told = [change["scale"] for change in changes if change.get("type") == "scale"]
+        return math.prod(map(float, told[0])) if told else math.inf
+
+    if len(datasets) == 1:
+        return datasets[0]
+    sizes = [size(dataset) for dataset in datasets]
+    largest = datasets[sizes.index(max(sizes))]
+    lost = [one for one, n in zip(datasets, sizes, strict=True) if n == 0]
+    # Without the one that should be it, any other would be a smaller copy.
+    finer = [one for one in lost if one is datasets[0] or step(one) < step(largest)]
+    return finer[0] if finer else largest
 
 
 def _codecs_told(metadata: Mapping[str, Any]) -> set[str]:
@@ -421,31 +533,84 @@ def _attributes(group: Any) -> Mapping[str, Any]:
     return own if isinstance(own, Mapping) else attributes
 
 
-def _channel_names(attributes: Mapping[str, Any], n_channels: int) -> tuple[str, ...]:
+def _letters(axes: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> str:
+    """Tell what each axis is, by its type and then by its name: N, C, Z, Y or X.
+
+    Axes of space may have any name: those that are not called x, y or z are the last of these that
+    are left, in the order z, y, x.
+
+    Raises
+    ------
+    InputError
+        If it cannot be told.
+    """
+    names = [str(axis.get("name")) for axis in axes]
+    types = [str(axis.get("type") or "").lower() for axis in axes]
+    letters = []
+    for name, kind in zip(names, types, strict=True):
+        by_name = _OF_NAMES.get(name.lower(), "")
+        if kind == "space":
+            letters.append(by_name if by_name and by_name in "ZYX" else "")
+        else:
+            letters.append(_OF_TYPES.get(kind) or by_name)
+    left = [letter for letter in "ZYX" if letter not in letters]
+    for k in reversed(range(len(axes))):
+        if not letters[k] and types[k] == "space" and left:
+            letters[k] = left.pop()
+        elif not letters[k] and shape[k] == 1:
+            letters[k] = "N"
+    for name, kind, letter in zip(names, types, letters, strict=True):
+        if not letter:
+            told = f' of the type "{kind}"' if kind else ""
+            raise InputError(
+                f'It has an axis "{name}"{told}, of which it is not known whether it counts '
+                "channels, planes or images: give it the type channel, space or time, or save what "
+                "lies along it as images of their own."
+            )
+    if letters.count("Z") > 1:
+        raise InputError("It has several axes z: an image has one.")
+    return "".join(letters)
+
+
+def _channel_names(
+    attributes: Mapping[str, Any], n_channels: int
+) -> tuple[tuple[str, ...], str | None]:
+    """Return names of the channels, and what is wrong with those that are told."""
     channels: Sequence[Any] = (attributes.get("omero") or {}).get("channels") or ()
-    told = [str(channel.get("label") or "").strip() for channel in channels]
+    labels = [channel.get("label") for channel in channels]
+    told = ["" if label is None else str(label).strip() for label in labels]
     default = default_channel_names(n_channels)
-    if len(told) != n_channels:
-        return default
-    return tuple(name or other for name, other in zip(told, default, strict=True))
+    if len(told) == n_channels:
+        names = tuple(name or other for name, other in zip(told, default, strict=True))
+        return names, None
+    if not any(told):
+        return default, None
+    wrong = (
+        f"It names {count(len(told), 'channel')} ({quoted(told)}) but has {n_channels}, so that no "
+        "name is taken, since it is not told whose they are."
+    )
+    return default, wrong
 
 
 def _pixel_size(
-    scale: Mapping[str, Any], axes: Sequence[Mapping[str, Any]]
+    scale: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    axes: Sequence[Mapping[str, Any]],
+    letters: str,
 ) -> tuple[float, float] | None:
     steps = [1.0] * len(axes)
     known = False
     of_all = scale.get("coordinateTransformations") or []
-    for change in [*(scale["datasets"][0].get("coordinateTransformations") or []), *of_all]:
+    for change in [*(dataset.get("coordinateTransformations") or []), *of_all]:
         if change.get("type") == "scale" and len(change.get("scale", [])) == len(axes):
             steps = [a * float(b) for a, b in zip(steps, change["scale"], strict=True)]
             known = True
     sizes = {}
-    for axis, step in zip(axes, steps, strict=True):
+    for axis, letter, step in zip(axes, letters, steps, strict=True):
         unit = micrometres(str(axis.get("unit") or ""))
         if known and unit is not None and step > 0:
-            sizes[str(axis["name"]).lower()] = step * unit
-    return (sizes["y"], sizes["x"]) if {"x", "y"} <= sizes.keys() else None
+            sizes[letter] = step * unit
+    return (sizes["Y"], sizes["X"]) if {"X", "Y"} <= sizes.keys() else None
 
 
 def _reading(path: Path, read: Any) -> Any:
