@@ -80,6 +80,7 @@ def of_whole_plates(where: Path, how: Arrangement) -> ConditionsFound:
         )
     order = sorted(groups)
     remarks = [f"Conditions are told by {by}.", *([f"{here.told}."] if here.told else [])]
+    remarks += () if layout is None else layout.remarks
     return ConditionsFound(
         {name: tuple(groups[name]) for name in order}, tuple(remarks), tuple(left_out)
     )
