@@ -217,6 +217,9 @@ def test_a_layout_sorts_the_files_of_a_plate(tmp_path):
     write(layout, "well,condition\nH12,mock")
     with pytest.raises(InputError, match="condition of none of the 3 images"):
         Dataset.find(tmp_path / "plate", Arrangement(layout=layout))
+    write(layout, "plate,well,condition\n1,B02,mock")
+    with pytest.raises(InputError, match=r"well B02 of plate p\): .* wells, and of the plates"):
+        Dataset.find(tmp_path / "plate", Arrangement(layout=layout))
 
 
 @pytest.mark.parametrize(
@@ -304,8 +307,9 @@ def test_what_is_counted_in_wells_is_no_well(tmp_path):
 
 
 def test_a_plate_and_a_number_that_are_written_in_two_ways_are_one(tmp_path):
-    told, _ = sites(tmp_path, "Plate ID,well", "c,1,1", "c,1.0,01", "d,01,2.0", "d,2,2")
+    told, said = sites(tmp_path, "Plate ID,well", "c,1,1", "c,1.0,01", "d,01,2.0", "d,2,2")
     assert told == [Site("1", "1"), Site("1", "1"), Site("1", "2"), Site("2", "2")]
+    assert "wells are those of well; plates are those of Plate ID" in said
     layout = write(tmp_path / "l.csv", "Plate ID,Well,condition\n1.0,B2,mock\n2.0,B2,drug")
     assert read_layout(layout).condition_of(Site("2", "B02")) == "drug"
 
@@ -351,7 +355,9 @@ def test_wells_are_counted_before_what_was_repeated(tmp_path):
     assert [site.well for site in told] == ["B02", "B03"]
     assert "wells are those of Well ID, and not replicate" in said
     # The same everywhere, it is a kind of animal, or tells nothing.
-    assert sites(tmp_path, "animal", "c,mouse", "d,mouse")[0] == [Site(), Site()]
+    told, said = sites(tmp_path, "animal", "c,mouse", "d,mouse")
+    assert told == [Site(), Site()]
+    assert "animal is the same everywhere, and tells no images apart" in said
     # Donors that are compared are no repeats of each other.
     table = write(tmp_path / "donors.csv", "file,donor\na.tif,1\nb.tif,2")
     found = images_of_table(table, condition_columns=["donor"])

@@ -96,17 +96,20 @@ def plate_columns(sheet: Spreadsheet) -> tuple[str, ...]:
     return tuple(order) or tuple(_with_more(sheet, _PLATE))
 
 
-def culture_columns(sheet: Spreadsheet) -> tuple[tuple[str, str], ...]:
+def culture_columns(sheet: Spreadsheet, *, same: bool = False) -> tuple[tuple[str, str], ...]:
     """Columns that name the animal, donor, replicate or the like, with the word for it.
 
     What is surely repeated comes first. One with the same value everywhere, which may be a kind of
-    animal, is none.
+    animal, is none: with `same`, these are returned.
     """
     found = []
     for pattern, word in _CULTURES:
         named = re.compile(rf"(?:{pattern.pattern})s?{_ID}")
         for column in sheet.columns:
-            if named.fullmatch(plain_name(column)) and len(_values(sheet.lines, column)) > 1:
+            if not named.fullmatch(plain_name(column)):
+                continue
+            different = len(_values(sheet.lines, column))
+            if different == 1 if same else different > 1:
                 found.append((column, word))
     return tuple(found)
 

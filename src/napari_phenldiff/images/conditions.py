@@ -77,10 +77,13 @@ def of_whole_plates(where: Path, how: Arrangement) -> ConditionsFound:
         groups.setdefault(composed(file_safe(condition)), []).append(source)
     by = "the pattern" if layout is None else f"{layout.path.name}"
     if not groups:
+        plate, checked = sources[0].site.plate, "wells"
+        if layout is not None and any(told for told, _ in layout.wells):
+            checked = "wells, and of the plates"
         raise InputError(
             f"{by} names the condition of none of the {count(len(sources), 'image')} in {where} "
-            f"(such as {sources[0].name}, well {sources[0].site.well or 'unknown'}): check the "
-            "names of the wells."
+            f"(such as {sources[0].name}, well {sources[0].site.well or 'unknown'}"
+            f"{'' if plate is None else f' of plate {plate}'}): check the names of the {checked}."
         )
     left_out = list(here.left_out)
     if others:

@@ -97,7 +97,11 @@ def sites_of(
         by_well = _of_cultures([whole(known(line[column])) for line in lines], word)
         told = f"{column} tells what is counted, in place of a well"
     else:
-        used, told = [], ""
+        used = []
+        alike = [name for name, _ in culture_columns(sheet, same=True) if name not in conditions]
+        told = f"{alike[0]} is the same everywhere, and tells no images apart" if alike else ""
+    if any(by_well) and any(by_plate):
+        told += f"; plates are those of {plates[0]}"
     check_filled(sheet, lines, by_well, used)
     check_filled(sheet, lines, by_plate, plates)
     fields = _named(sheet, _FIELD)
