@@ -180,3 +180,49 @@ def test_a_layout_finds_wells_in_names_that_nobody_but_a_person_writes(tmp_path)
 
     assert numbers(found) == {"dmso": 2, "drug": 2}
     assert [source.site.well for source in found.sources] == ["B02", "B02", "C11", "C11"]
+
+
+def nested(folder: Path, *names: str) -> Path:
+    for name in names:
+        for k in range(2):
+            path = folder / name / f"img{k}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(path, np.full((9, 8), k, np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize("plates", [("plate1", "plate2"), ("2024-01-05", "2024-01-06"), ("x", "y")])
+def test_conditions_within_plates_are_told_and_asked_for_by_a_pattern(tmp_path, plates):
+    both = [f"{plate}/{name}" for plate in plates for name in ("ctrl", "drug")]
+    where = nested(tmp_path / "all", *both)
+    found = Dataset.find(where)
+    assert found.names == plates
+    told = f'the folders "{plates[0]}", "{plates[1]}", and not "ctrl", "drug" in each of these'
+    assert told in found.summary()
+    assert f"(ctrl/{plates[0]} in place of {plates[0]}/ctrl)" in found.summary()
+    with pytest.raises(InputError, match="If those within are the conditions"):
+        Dataset.find(where, conditions=("ctrl", "drug"))
+    pattern = "^(?P<plate>[^/]+)/(?P<condition>[^/]+)/"
+    assert pattern in found.summary()
+    again = Dataset.find(where, Arrangement(pattern=pattern))
+    assert {name: len(group) for name, group in again.conditions.items()} == {"ctrl": 4, "drug": 4}
+    assert {source.site.plate for source in again.sources} == set(plates)
+    assert "8 files are 8 images, by their names (your pattern)" in again.summary()
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        (("ctrl", "drug"), ("plate1", "plate2")),
+        (("ctrl", "drug"), ("left", "right")),
+        (("ctrl", "drug"), ("day1", "control scan")),
+        (("plate1", "plate2"), ("B02", "C03")),
+        (("plate1", "plate2"), ("DAPI", "GFP")),
+        (("day1", "day2"), ("pos1", "pos2")),
+    ],
+)
+def test_plates_channels_and_wells_within_conditions_are_no_conditions(tmp_path, outer, inner):
+    where = nested(tmp_path / "all", *(f"{one}/{other}" for one in outer for other in inner))
+    found = Dataset.find(where)
+    assert found.names == outer
+    assert "those within" not in found.summary()

@@ -16,6 +16,7 @@ from napari_phenldiff.images.layout import read_layout
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.spreadsheet import read_spreadsheet
 from napari_phenldiff.images.table import find_columns, images_of_table, lists_images
+from napari_phenldiff.measurement.statistics.units import units_of_named
 
 ROWS = [("compound", "dose"), ("Nocodazol µM", "1"), ("", ""), ("DMSO", "0")]
 
@@ -216,6 +217,9 @@ def test_a_layout_sorts_the_files_of_a_plate(tmp_path):
     write(layout, "well,condition\nH12,mock")
     with pytest.raises(InputError, match="condition of none of the 3 images"):
         Dataset.find(tmp_path / "plate", Arrangement(layout=layout))
+    write(layout, "plate,well,condition\n1,B02,mock")
+    with pytest.raises(InputError, match=r"well B02 of plate p\): .* wells, and of the plates"):
+        Dataset.find(tmp_path / "plate", Arrangement(layout=layout))
 
 
 @pytest.mark.parametrize(
@@ -252,3 +256,141 @@ def test_doses_are_numbers_and_a_control_may_have_none(tmp_path):
     assert set(images_of_table(write(tmp_path / "u.csv", text)).conditions) == {"DMSO", "drug"}
     with pytest.raises(InputError, match="no condition in line 2: fill in the column treatment"):
         images_of_table(write(tmp_path / "v.csv", "treatment;file\n;a.tif\ndrug;b.tif"))
+
+
+def sites(tmp_path: Path, header: str, *rows: str) -> tuple[list[Site], str]:
+    """Return the sites of a table of images that are there, and what is said of it."""
+    names = [f"{chr(ord('a') + k)}.tif" for k in range(len(rows))]
+    images(tmp_path, *names)
+    lines = [f"{name},{row}" for name, row in zip(names, rows, strict=True)]
+    table = write(tmp_path / "t.csv", "\n".join([f"file,condition,{header}", *lines]))
+    found = images_of_table(table)
+    told = [source.site for group in found.conditions.values() for source in group]
+    return told, " ".join(found.remarks)
+
+
+@pytest.mark.parametrize("missing", ["", "NA", "n/a", "nan", "-", "None", "unknown", "empty"])
+@pytest.mark.parametrize("column", ["well", "donor"])
+def test_a_column_that_tells_wells_in_some_lines_only_is_refused(tmp_path, column, missing):
+    rows = ("c,B02", f"c,{missing}", "d,C02", f"d,{missing}")
+    with pytest.raises(
+        InputError, match=rf"nothing of {column} in 2 lines of 4 \(line 3, 5\).*merged ones"
+    ):
+        sites(tmp_path, column, *rows)
+    # One that tells nothing anywhere is none.
+    told, _ = sites(tmp_path, column, f"c,{missing}", "d,")
+    assert told == [Site(), Site()]
+
+
+def test_a_column_that_tells_plates_in_some_lines_only_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nothing of Plate ID in 1 line of 2 \(line 3\)"):
+        sites(tmp_path, "Plate ID,well", "c,P1,B02", "d,,B03")
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["Well ID", "Well No.", "well_no", "Well Position", "Wells", "Metadata_Well", "Well [96]",
+     "WELL.ID", "Well #", "Assay Well", "Well_DAPI"],
+)  # fmt: skip
+def test_columns_of_wells_are_known_however_they_are_written(tmp_path, column):
+    told, said = sites(tmp_path, column, "c,b2", "c,B02", "d,B-03")
+    assert told == [Site(well="B02"), Site(well="B02"), Site(well="B03")]
+    assert f"wells are those of {column.rstrip('.')}." in said
+    layout = write(tmp_path / "layout.csv", f"{column},condition\nB02,mock\nb-3,drug")
+    assert read_layout(layout).condition_of(Site("P1", "B3")) == "drug"
+
+
+def test_what_is_counted_in_wells_is_no_well(tmp_path):
+    told, said = sites(tmp_path, "cells per well,Source Well", "c,100,A01", "d,200,A02")
+    assert told == [Site(), Site()]
+    assert "wells" not in said
+
+
+def test_a_plate_and_a_number_that_are_written_in_two_ways_are_one(tmp_path):
+    told, said = sites(tmp_path, "Plate ID,well", "c,1,1", "c,1.0,01", "d,01,2.0", "d,2,2")
+    assert told == [Site("1", "1"), Site("1", "1"), Site("1", "2"), Site("2", "2")]
+    assert "wells are those of well; plates are those of Plate ID" in said
+    layout = write(tmp_path / "l.csv", "Plate ID,Well,condition\n1.0,B2,mock\n2.0,B2,drug")
+    assert read_layout(layout).condition_of(Site("2", "B02")) == "drug"
+
+
+def test_rows_and_columns_may_have_been_numbers_in_excel(tmp_path):
+    told, said = sites(tmp_path, "Row,Column", "c,2.0,3.0", "d,B,4")
+    assert [site.well for site in told] == ["B03", "B04"]
+    assert "wells are those of Row and Column" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "wells"),
+    [
+        ("replicate", ("1", "1", "2", "3"), ["replicate 1"] * 2 + ["replicate 2", "replicate 3"]),
+        ("Biological replicate", ("1.0", "1", "2", "2"), ["replicate 1"] * 2 + ["replicate 2"] * 2),
+        ("Donor ID", ("7", "7", "8", "8"), ["donor 7"] * 2 + ["donor 8"] * 2),
+        ("mouse", ("mouse1", "mouse1", "mouse2", "mouse2"), ["mouse1"] * 2 + ["mouse2"] * 2),
+        # Signs in names of wells, of which some are left out.
+        (
+            "animal",
+            ("1-1", "1-1", "1-2", "t3"),
+            ["animal 1 (1-1)"] * 2 + ["animal 2 (1-2)", "animal 3 (t3)"],
+        ),
+        (
+            "dish",
+            ("left", "left", "right", "right"),
+            ["dish 1 (left)"] * 2 + ["dish 2 (right)"] * 2,
+        ),
+    ],
+)
+def test_what_was_repeated_stands_for_the_well(tmp_path, column, values, wells):
+    rows = [f"{'ccdd'[k]},{value}" for k, value in enumerate(values)]
+    told, said = sites(tmp_path, column, *rows)
+    assert [site.well for site in told] == wells
+    assert f"{column} tells what is counted, in place of a well" in said
+    units = units_of_named([(f"img{k}", site.part_of) for k, site in enumerate(told)])
+    assert units.counted == "wells"
+    assert len(set(units.wells.values())) == len(set(wells))
+
+
+def test_wells_are_counted_before_what_was_repeated(tmp_path):
+    told, said = sites(tmp_path, "replicate,Well ID", "c,1,B02", "d,2,B03")
+    assert [site.well for site in told] == ["B02", "B03"]
+    assert "wells are those of Well ID, and not replicate" in said
+    # The same everywhere, it is a kind of animal, or tells nothing.
+    told, said = sites(tmp_path, "animal", "c,mouse", "d,mouse")
+    assert told == [Site(), Site()]
+    assert "animal is the same everywhere, and tells no images apart" in said
+    # Donors that are compared are no repeats of each other.
+    table = write(tmp_path / "donors.csv", "file,donor\na.tif,1\nb.tif,2")
+    found = images_of_table(table, condition_columns=["donor"])
+    assert [group[0].site for group in found.conditions.values()] == [Site(), Site()]
+    # Names of files may tell wells, too.
+    images(tmp_path, "x_B02_s1.tif", "x_B03_s1.tif")
+    text = "file,condition,replicate\nx_B02_s1.tif,c,1\nx_B03_s1.tif,d,2"
+    found = images_of_table(write(tmp_path / "named.csv", text))
+    assert "wells are those in the names of the files, and not replicate" in found.remarks[-1]
+    assert all(group[0].site == Site() for group in found.conditions.values())
+
+
+@pytest.mark.parametrize(
+    "dose",
+    ["Dose (uM)", "dose_uM", "Concentration [µM]", "conc_nM", "Conc. µM", "Drug concentration",
+     "dose mg/kg", "Dose", "Concentration_ng_per_ml"],
+)  # fmt: skip
+def test_doses_are_known_with_their_unit(tmp_path, dose):
+    text = f"treatment,{dose},file\nDMSO,NA,a.tif\ndrug,1,b.tif\ndrug,10,c.tif"
+    assert columns(tmp_path, *text.split("\n", 1)).conditions == ("treatment", dose)
+    images(tmp_path, "a.tif", "b.tif", "c.tif")
+    found = images_of_table(write(tmp_path / "t.csv", text))
+    assert list(found.conditions) == ["DMSO", "drug_1", "drug_10"]
+    text = f"well,compound,{dose}\nB02,DMSO,\nB03,drug,1\nB04,drug,1.0\nB05,drug,10"
+    layout = read_layout(write(tmp_path / "layout.csv", text))
+    assert list(layout.wells.values()) == ["DMSO", "drug_1", "drug_1", "drug_10"]
+    assert layout.remarks == (f"layout.csv: conditions are those of compound and {dose}.",)
+    layout = read_layout(write(tmp_path / "other.csv", text.replace("compound", "condition")))
+    assert set(layout.wells.values()) == {"DMSO", "drug"}
+    assert f'{dose} differs within "drug"' in layout.remarks[0]
+
+
+def test_a_layout_that_tells_plates_in_some_lines_only_is_refused(tmp_path):
+    text = "plate,well,condition\nP1,B02,mock\n,B03,drug\nP2,B02,mock"
+    with pytest.raises(InputError, match=r"nothing of plate in 1 line of 3 \(line 3\)"):
+        read_layout(write(tmp_path / "layout.csv", text))

@@ -11,6 +11,7 @@ from pathlib import Path
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.companions import left_out_in_words
+from napari_phenldiff.images.control_names import is_control
 from napari_phenldiff.images.file_sources import is_other_format, nothing_in, sources_of_files
 from napari_phenldiff.images.folders import Folders, is_result_folder
 from napari_phenldiff.images.layout import read_layout
@@ -18,7 +19,16 @@ from napari_phenldiff.images.naming import composed, count, file_safe, quoted
 from napari_phenldiff.images.omezarr import is_omezarr, zarr_stem
 from napari_phenldiff.images.places import well_named
 from napari_phenldiff.images.sources import ImageSource
+from napari_phenldiff.images.stains import WORDS_IN_FILE_NAMES
 from napari_phenldiff.images.table import images_of_table
+
+_REPEATS = re.compile(
+    r"(?:plate|p|batch|rep|repl|replicate|exp|experiment|run|day|donor|patient|animal|mouse|culture"
+    r"|dish|slide)[ _.-]?(?:\d+|[a-z])|[\d _.-]+",
+    re.I,
+)
+"""Folders of what was repeated: plates, days, donors."""
+_CHANNELS = re.compile(rf"{WORDS_IN_FILE_NAMES}|(?:ch?|w|d|channel)[ _-]?\d+", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +77,13 @@ def of_whole_plates(where: Path, how: Arrangement) -> ConditionsFound:
         groups.setdefault(composed(file_safe(condition)), []).append(source)
     by = "the pattern" if layout is None else f"{layout.path.name}"
     if not groups:
+        plate, checked = sources[0].site.plate, "wells"
+        if layout is not None and any(told for told, _ in layout.wells):
+            checked = "wells, and of the plates"
         raise InputError(
             f"{by} names the condition of none of the {count(len(sources), 'image')} in {where} "
-            f"(such as {sources[0].name}, well {sources[0].site.well or 'unknown'}): check the "
-            "names of the wells."
+            f"(such as {sources[0].name}, well {sources[0].site.well or 'unknown'}"
+            f"{'' if plate is None else f' of plate {plate}'}): check the names of the {checked}."
         )
     left_out = list(here.left_out)
     if others:
@@ -80,6 +93,7 @@ def of_whole_plates(where: Path, how: Arrangement) -> ConditionsFound:
         )
     order = sorted(groups)
     remarks = [f"Conditions are told by {by}.", *([f"{here.told}."] if here.told else [])]
+    remarks += () if layout is None else layout.remarks
     return ConditionsFound(
         {name: tuple(groups[name]) for name in order}, tuple(remarks), tuple(left_out)
     )
@@ -145,6 +159,13 @@ def of_folder(
             for folder in aside
         )
         folders = [folder for folder in folders if folder not in aside]
+    inside = _conditions_within(folders, tree)
+    if inside:
+        turned = _turned_round(where, folders, inside)
+        outside = {composed(folder.name) for folder in folders}
+        if wanted is not None and wanted & set(inside) and not wanted & outside:
+            raise InputError(turned)
+        remarks.append(turned)
     for folder in folders:
         name = composed(zarr_stem(folder) if is_omezarr(folder) else folder.name)
         if name in groups:
@@ -161,6 +182,41 @@ def of_folder(
     if not groups:
         raise nothing_in(where)
     return ConditionsFound(groups, tuple(_merged(remarks)), left_out)
+
+
+def _conditions_within(folders: Sequence[Path], tree: Folders) -> list[str]:
+    """Name the conditions that lie in each of several folders of plates, days or donors.
+
+    Nothing, if the folders are rather conditions themselves, in each of which are the same plates,
+    channels or positions.
+    """
+    if len(folders) < 2 or any(is_omezarr(one) or tree.images(one) for one in folders):
+        return []
+    names = [[composed(inner.name) for inner in tree.nested(folder)] for folder in folders]
+    same = names[0]
+    # Names of one kind (pos1, pos2) count parts.
+    kinds = {re.sub(r"\d+", "", name) for name in same}
+    if len(kinds) < 2 or any(set(other) != set(same) for other in names):
+        return []
+    repeated = all(_REPEATS.fullmatch(folder.name) for folder in folders)
+    controls = any(map(is_control, same)) and not any(is_control(one.name) for one in folders)
+    parts = any(
+        _REPEATS.fullmatch(name) or _CHANNELS.fullmatch(name) or well_named(name) == name
+        for name in same
+    )
+    return same if (repeated or controls) and not parts else []
+
+
+def _turned_round(where: Path, folders: Sequence[Path], inside: Sequence[str]) -> str:
+    """Say that the folders taken for conditions may be plates, and what to do then."""
+    outer, inner = folders[0].name, inside[0]
+    return (
+        f"{where.name}: conditions are the folders "
+        f"{quoted([folder.name for folder in folders], limit=3)}, and not "
+        f"{quoted(inside, limit=3)} in each of these. If those within are the conditions, put the "
+        f"others into them ({inner}/{outer} in place of {outer}/{inner}), or say so with a pattern "
+        '(--pattern "^(?P<plate>[^/]+)/(?P<condition>[^/]+)/").'
+    )
 
 
 def _merged(remarks: Sequence[str]) -> list[str]:

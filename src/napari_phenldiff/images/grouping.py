@@ -396,9 +396,9 @@ def _told(groups: Sequence[FileGroup], naming: Naming) -> str:
     if depths != {1}:
         depth = str(max(depths)) if len(depths) == 1 else f"{min(depths)} to {max(depths)}"
         parts.append(f"{depth} planes")
-    what = " and ".join(parts)
+    what = f" of {' and '.join(parts)}" if parts else ""
     return (
-        f"{count(n_files, 'file')} are {count(len(groups), 'image')} of {what}, by their names "
+        f"{count(n_files, 'file')} are {count(len(groups), 'image')}{what}, by their names "
         f"({naming.program})"
     )
 

@@ -8,14 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.column_names import (
+    as_number,
+    check_filled,
+    dose_column,
+    first_known,
+    known,
+    plain_name,
+    plate_columns,
+    several_doses,
+    well_columns,
+    whole,
+)
 from napari_phenldiff.images.exports import well_name
 from napari_phenldiff.images.naming import composed, file_safe, quoted
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.spreadsheet import Spreadsheet, read_spreadsheet
 
 _WELL = re.compile(r"([A-Z]{1,2})[ \-]?0*([1-9]\d?)", re.I)
-_WELL_COLUMN = re.compile(r"(?:.*[ _])?well(?:[ _]?(?:id|name|position))?", re.I)
-_PLATE_COLUMN = re.compile(r"(?:.*[ _])?(?:plate(?:[ _]?(?:id|name|barcode))?|barcode)", re.I)
 _CONDITION = (
     "condition",
     "treatment",
@@ -28,6 +38,8 @@ _CONDITION = (
     "content",
     "sample",
 )
+_SUBSTANCE = ("treatment", "perturbation", "compound", "drug")
+"""What has another dose beside, if it differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +52,20 @@ class Layout:
         The table.
     wells : mapping of (str or None, str) to str
         By plate, None in a layout for all plates, and well (``B03``), the condition.
+    remarks : tuple of str
+        What became of doses, in sentences.
     """
 
     path: Path
     wells: Mapping[tuple[str | None, str], str]
+    remarks: tuple[str, ...] = ()
 
     def condition_of(self, site: Site) -> str | None:
         """Return the condition of the well of an image, None where the layout has none."""
         if site.well is None:
             return None
         well = normal_well(site.well)
-        plates = [site.plate, None]
+        plates = [None if site.plate is None else normal_plate(site.plate), None]
         found = (self.wells.get((plate, well)) for plate in plates)
         return next((condition for condition in found if condition), None)
 
@@ -61,15 +76,21 @@ def normal_well(well: str) -> str:
     return well.strip() if match is None else f"{match[1].upper()}{int(match[2]):02d}"
 
 
+def normal_plate(plate: str) -> str:
+    """Write the number of a plate without decimals, as Excel gives them: ``1.0`` is ``1``."""
+    return whole(plate.strip())
+
+
 def read_layout(path: Path) -> Layout:
     """Read a plate layout.
 
     Parameters
     ----------
     path : Path
-        A table with a column of wells, one of conditions (condition, treatment, compound ...) and
-        perhaps one of plates; or a map of the plate: rows A, B ... in the first column and columns
-        1, 2 ... in the header. Wells without a condition are left out.
+        A table with a column of wells, one of conditions (condition, treatment, compound ..., with
+        the dose of a substance that has several) and perhaps one of plates; or a map of the plate:
+        rows A, B ... in the first column and columns 1, 2 ... in the header. Wells without a
+        condition are left out.
 
     Raises
     ------
@@ -77,13 +98,13 @@ def read_layout(path: Path) -> Layout:
         If it is neither, or names a well twice.
     """
     sheet = read_spreadsheet(path)
-    wells = _map_of_plate(sheet)
+    wells, told = _map_of_plate(sheet), ""
     if wells is None:
-        wells = _list_of_wells(sheet)
+        wells, told = _list_of_wells(sheet)
     named = {place: name for place, name in wells.items() if name}
     if not named:
         raise InputError(f"{path} names no condition for any well: fill it in.")
-    return Layout(path, named)
+    return Layout(path, named, (told,) if told else ())
 
 
 def _map_of_plate(sheet: Spreadsheet) -> dict[tuple[str | None, str], str] | None:
@@ -99,26 +120,45 @@ def _map_of_plate(sheet: Spreadsheet) -> dict[tuple[str | None, str], str] | Non
     }
 
 
-def _list_of_wells(sheet: Spreadsheet) -> dict[tuple[str | None, str], str]:
-    well = next((c for c in sheet.columns if _WELL_COLUMN.fullmatch(c)), None)
-    plate = next((c for c in sheet.columns if _PLATE_COLUMN.fullmatch(c)), None)
-    plain = {column.lower().removeprefix("metadata_"): column for column in sheet.columns}
-    condition = next((plain[name] for name in _CONDITION if name in plain), None)
-    if well is None or condition is None:
+def _list_of_wells(sheet: Spreadsheet) -> tuple[dict[tuple[str | None, str], str], str]:
+    """Return the conditions by plate and well, and what is worth telling of their doses."""
+    wells, plates = well_columns(sheet), plate_columns(sheet)
+    plain = {plain_name(column): column for column in reversed(sheet.columns)}
+    name = next((name for name in _CONDITION if name in plain), None)
+    if not wells or name is None:
         raise InputError(
             f"{sheet.path} is no layout of a plate: it needs the columns well and condition, or "
             f"the rows and columns of a plate; it has {quoted(sheet.columns)}."
         )
+    condition, dose = plain[name], dose_column(sheet)
+    several = [] if dose is None else several_doses(sheet, condition, dose)
+    joined = name in _SUBSTANCE and bool(several)
+    lines = [line for line in sheet.lines if line[condition]]
+    well_of = {line.number: first_known(line, wells) for line in lines}
+    plate_of = {line.number: normal_plate(first_known(line, plates)) for line in lines}
+    check_filled(sheet, lines, list(well_of.values()), wells)
+    check_filled(sheet, lines, list(plate_of.values()), plates)
     found: dict[tuple[str | None, str], str] = {}
-    for line in sheet.lines:
-        place = (line[plate] if plate and line[plate] else None, normal_well(line[well]))
-        name = _condition(line[condition])
+    same_dose: dict[object, str] = {}
+    for line in lines:
+        place = (plate_of[line.number] or None, normal_well(well_of[line.number]))
+        value = known(line[dose]) if dose is not None and joined else ""
+        # 10 and 10.0 are one dose, and a control may have none
+        value = same_dose.setdefault(as_number(value), value)
+        name = _condition("_".join(filter(None, (line[condition], value))))
         if found.setdefault(place, name) != name:
             raise InputError(
                 f'{sheet.path} says in line {line.number} that well {place[1]} had "{name}", and '
                 f'before that it had "{found[place]}": name each well once.'
             )
-    return found
+    if joined:
+        return found, f"{sheet.path.name}: conditions are those of {condition} and {dose}."
+    if several:
+        return found, (
+            f"{sheet.path.name}: {dose} differs within {quoted(several, limit=3)}, whose doses are "
+            f"one condition: to take them apart, write the dose into {condition}."
+        )
+    return found, ""
 
 
 def _condition(text: str) -> str:

@@ -9,24 +9,21 @@ from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.column_names import (
+    as_number,
+    dose_column,
+    known,
+    plain_name,
+    several_doses,
+)
 from napari_phenldiff.images.naming import composed, count, file_safe, quoted
 from napari_phenldiff.images.places import NOWHERE, Site
 from napari_phenldiff.images.sources import FileSource, GroupSource, ImageSource
 from napari_phenldiff.images.spreadsheet import Line, Spreadsheet, read_spreadsheet
+from napari_phenldiff.images.table_sites import sites_of
 
 # As CellProfiler, its descendants and people call them.
 _PREFIX = r"(?:Image_)?(?:Metadata_)?"
-_SITE_COLUMNS = {
-    "plate": re.compile(
-        rf"{_PREFIX}plate(?:_?(?:id|name|barcode|map_?name))?|{_PREFIX}barcode", re.I
-    ),
-    "well": re.compile(rf"{_PREFIX}well(?:_?(?:id|name|position))?", re.I),
-    "field": re.compile(
-        rf"{_PREFIX}(?:field|site|fov|position)(?:_?(?:id|name|number|of_?view))?", re.I
-    ),
-}
-_ROW_COLUMN = re.compile(rf"{_PREFIX}(?:well_?)?row", re.I)
-_COL_COLUMN = re.compile(rf"{_PREFIX}(?:well_?)?col(?:umn)?", re.I)
 _TIME_COLUMN = re.compile(rf"{_PREFIX}(?:time|timepoint|time_?point|frame|t)", re.I)
 _CHANNEL_COLUMN = re.compile(rf"{_PREFIX}(?:channel|stain|dye|wavelength)(?:_?(?:name|id))?", re.I)
 _FILE_COLUMNS = (
@@ -54,7 +51,6 @@ _CONDITION_COLUMNS = (
 )
 _OF_A_SUBSTANCE = ("treatment", "perturbation", "compound", "broad_sample")
 """What conditions are called that have another dose beside, if it differs."""
-_DOSE_COLUMNS = ("concentration", "conc", "dose", "mmoles_per_liter", "concentration_um")
 _IMAGE_NAME = re.compile(r".\.(tiff?|btf|tf[28]|lsm|stk|flex|png|zarr|nd2|czi|lif)$", re.I)
 
 
@@ -136,7 +132,17 @@ def images_of_table(
         if name not in groups:
             raise InputError(f'{path} has no condition "{name}": it has {quoted(tuple(groups))}.')
     finder = _Finder(sheet, path.parent if root is None else root)
-    found = {name: _sources(sheet, columns, groups[name], finder) for name in conditions or groups}
+    wanted = [line for name in conditions or groups for line in groups[name]]
+    first = _column(sheet, next(iter(columns.files.values())))
+    sites = sites_of(
+        sheet, wanted, names=[line[first] for line in wanted], conditions=columns.conditions
+    )
+    if sites.told:
+        remarks.append(sites.told)
+    found = {
+        name: _sources(sheet, columns, groups[name], finder, sites.by_line)
+        for name in conditions or groups
+    }
     remarks += finder.remarks()
     return TableImages(found, tuple(remarks))
 
@@ -172,9 +178,9 @@ def find_columns(
         if folder is not None:
             folders[name] = folder
     told = f"{sheet.path.name}: conditions are those of {' and '.join(names)}"
-    dose = _dose_column(sheet)
+    dose = dose_column(sheet)
     if not given and dose is not None and dose not in names:
-        several = _of_several_doses(sheet, names[0], dose)
+        several = several_doses(sheet, names[0], dose)
         if several:
             told += (
                 f"; {dose} differs within {quoted(several, limit=3)}: to take doses apart, name "
@@ -191,45 +197,20 @@ def find_columns(
 
 
 def _condition_columns(sheet: Spreadsheet) -> tuple[str, ...]:
-    plain = {_plain(column): column for column in reversed(sheet.columns)}
+    plain = {plain_name(column): column for column in reversed(sheet.columns)}
     for candidates in _CONDITION_COLUMNS:
         for candidate in candidates:
             column = plain.get(candidate)
             if column is None or not any(line[column] for line in sheet.lines):
                 continue
-            dose = _dose_column(sheet)
-            if candidates[0] in _OF_A_SUBSTANCE and dose and _of_several_doses(sheet, column, dose):
+            dose = dose_column(sheet)
+            if candidates[0] in _OF_A_SUBSTANCE and dose and several_doses(sheet, column, dose):
                 return (column, dose)
             return (column,)
     raise InputError(
         f"{sheet.path} has no column that is called like a condition (condition, treatment, "
         f"compound ...): name it (--condition-column), one of {quoted(sheet.columns)}."
     )
-
-
-def _dose_column(sheet: Spreadsheet) -> str | None:
-    plain = {_plain(column): column for column in reversed(sheet.columns)}
-    return next((plain[name] for name in _DOSE_COLUMNS if name in plain), None)
-
-
-def _of_several_doses(sheet: Spreadsheet, column: str, dose: str) -> list[str]:
-    """Return the values of a column that have several doses."""
-    doses: dict[str, set[object]] = {}
-    for line in sheet.lines:
-        doses.setdefault(line[column], set()).add(_as_number(line[dose]))
-    return [name for name, values in doses.items() if len(values) > 1]
-
-
-def _as_number(text: str) -> object:
-    """Return what a text is as a number, with a decimal comma or point, else the text itself."""
-    try:
-        return float(text.replace(",", "."))
-    except ValueError:
-        return text
-
-
-def _plain(column: str) -> str:
-    return re.sub(rf"^{_PREFIX}", "", column, flags=re.I).strip().lower().replace(" ", "_")
 
 
 def _file_columns(sheet: Spreadsheet) -> dict[str, str]:
@@ -291,15 +272,16 @@ def _check_columns(sheet: Spreadsheet, columns: TableColumns) -> None:
 def _by_condition(sheet: Spreadsheet, columns: TableColumns) -> dict[str, list[Line]]:
     groups: dict[str, list[Line]] = {}
     written: dict[str, tuple[int, list[str]]] = {}
-    dose = _dose_column(sheet) if len(columns.conditions) > 1 else None
+    dose = dose_column(sheet) if len(columns.conditions) > 1 else None
     same_dose: dict[object, str] = {}
     for line in sheet.lines:
         values = []
         for column in columns.conditions:
             value = line[_column(sheet, column)]
             if column == dose:
+                value = known(value)
                 # 10 and 10.0 are one dose, and a control may have none
-                value = same_dose.setdefault(_as_number(value), value)
+                value = same_dose.setdefault(as_number(value), value)
                 values += [value] if value else []
                 continue
             if not value:
@@ -415,10 +397,14 @@ class _Finder:
 
 
 def _sources(
-    sheet: Spreadsheet, columns: TableColumns, lines: Sequence[Line], finder: _Finder
+    sheet: Spreadsheet,
+    columns: TableColumns,
+    lines: Sequence[Line],
+    finder: _Finder,
+    by_line: Mapping[int, Site],
 ) -> list[ImageSource]:
     if columns.channel is not None:
-        rows = _rows_of_files(sheet, columns, lines, finder)
+        rows = _rows_of_files(sheet, columns, lines, finder, by_line)
     else:
         rows = _rows_of_fields(sheet, columns, lines, finder)
     kept: list[tuple[Line, dict[str, Path]]] = []
@@ -430,7 +416,7 @@ def _sources(
             continue
         seen.add(key)
         kept.append((line, files))
-    sites = [_site(sheet, line) for line, _ in kept]
+    sites = [by_line[line.number] for line, _ in kept]
     names = _image_names([next(iter(files.values())) for _, files in kept], sites)
     found: list[ImageSource] = []
     for (_, files), site, name in zip(kept, sites, names, strict=True):
@@ -471,7 +457,11 @@ def _rows_of_fields(
 
 
 def _rows_of_files(
-    sheet: Spreadsheet, columns: TableColumns, lines: Sequence[Line], finder: _Finder
+    sheet: Spreadsheet,
+    columns: TableColumns,
+    lines: Sequence[Line],
+    finder: _Finder,
+    by_line: Mapping[int, Site],
 ) -> list[tuple[Line, dict[str, Path]]]:
     """Put lines of one image together: those of the same place and time."""
     assert columns.channel is not None
@@ -479,7 +469,7 @@ def _rows_of_files(
     time = next((c for c in sheet.columns if _TIME_COLUMN.fullmatch(c)), None)
     rows: dict[object, tuple[Line, dict[str, Path]]] = {}
     for line in lines:
-        site = _site(sheet, line)
+        site = by_line[line.number]
         if site == NOWHERE:
             raise InputError(
                 f"{sheet.path} has a line for each file but no columns that tell which files are "
@@ -505,23 +495,6 @@ def _rows_of_files(
             )
     order = list(next(iter(rows.values()))[1]) if rows else []
     return [(line, {channel: files[channel] for channel in order}) for line, files in rows.values()]
-
-
-def _site(sheet: Spreadsheet, line: Line) -> Site:
-    """Read plate, well and field from a line."""
-    told: dict[str, str] = {}
-    for name, pattern in _SITE_COLUMNS.items():
-        for column in sheet.columns:
-            if pattern.fullmatch(column) and line[column]:
-                told.setdefault(name, line[column])
-    if "well" not in told:
-        row = next((line[c] for c in sheet.columns if _ROW_COLUMN.fullmatch(c)), "")
-        col = next((line[c] for c in sheet.columns if _COL_COLUMN.fullmatch(c)), "")
-        if row and col.isdigit():
-            from napari_phenldiff.images.exports import well_name
-
-            told["well"] = well_name(row, int(col))
-    return Site(**told)
 
 
 def _path(text: str) -> Path:

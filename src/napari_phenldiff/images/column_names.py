@@ -1,0 +1,188 @@
+"""What the columns of a table are by their names: plates, wells, cultures and doses."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.spreadsheet import Line, Spreadsheet
+from napari_phenldiff.images.stains import WORDS_IN_FILE_NAMES
+
+_OF_METADATA = re.compile(r"(?:image_)?(?:metadata_)?")
+_SIGNS = re.compile(r"[\s_\-./#:]+")
+_BRACKETS = re.compile(r"\(.*?\)|\[.*?\]|\{.*?\}")
+_ID = r"(?:_?(?:id|name|no|nr|num|number|label|position|pos|coordinates?|address))?"
+# Some tables say for each channel where it was taken (Plate_DAPI).
+_WELL = re.compile(rf"wells?(?:{_ID}|_(?:{WORDS_IN_FILE_NAMES}))")
+_PLATE = re.compile(
+    r"plate(?:_?(?:id|name|no|nr|num|number|label))?|(?:plate_?)?barcode|plate_?map_?name"
+    rf"|plate_(?:{WORDS_IN_FILE_NAMES})"
+)
+_ANY_WELL = re.compile(r"[A-Z]{1,2}[ \-]?0*[1-9]\d?", re.I)
+_OTHER = re.compile(r"(?:.*_)?(?:source|library|compound|per|type|format)_.*")
+"""Plates and wells that substances came from, and what is counted in them."""
+_UNIT = (
+    r"(?:in_)?(?:[pnum]?m|[pnum]?molar|[pnum]?mol(?:es)?(?:_(?:per_)?l(?:iter)?)?|percent|pct|%"
+    r"|[pnumk]?g(?:_(?:per_)?(?:[num]?l|k?g))?|[num]?(?:u|iu)(?:_(?:per_)?[num]?l)?|[mc]?gy)"
+)
+_DOSE = re.compile(
+    r"(?:(?:drug|compound|treatment|perturbation|pert|final|nominal)_?)?"
+    rf"(?:concentration|conc|dose|dosage)(?:_{_UNIT})?|mmoles_per_liter"
+)
+_MISSING = frozenset(
+    {"", "na", "n/a", "#n/a", "#na", "nan", "nat", "null", "none", "unknown", "?", "-", "--", "–"}
+    | {"—", "missing", "empty", "not available", "<na>", "(empty)", "n.a.", "nil"}
+)
+_CULTURES = tuple(
+    (re.compile(pattern), word)
+    for pattern, word in (
+        (r"patient", "patient"),
+        (r"donor", "donor"),
+        (r"animal", "animal"),
+        (r"mouse|mice", "mouse"),
+        (r"fish|zebrafish", "fish"),
+        (r"embryo", "embryo"),
+        (r"larvae?", "larva"),
+        (r"worm", "worm"),
+        (r"bio(?:logical)?_?rep(?:l(?:icate)?)?", "replicate"),
+        (r"rep(?:l(?:icate)?)?", "replicate"),
+        (r"(?:cell_?)?culture", "culture"),
+        (r"dish", "dish"),
+        (r"slide", "slide"),
+        (r"coverslip|coverglass", "coverslip"),
+    )
+)
+"""What is repeated in an experiment without wells, the least alike first, with the word for it."""
+
+
+def plain_name(column: str) -> str:
+    """Write the name of a column in one way: ``Metadata_Well ID``, ``well.id`` as ``well_id``.
+
+    Small letters, no prefix of CellProfiler, no unit in brackets, and one sign between words.
+    """
+    text = unicodedata.normalize("NFKC", column).lower().replace("\u03bc", "u")
+    text = _SIGNS.sub("_", _BRACKETS.sub(" ", text)).strip("_")
+    return text[len(found[0]) :] if (found := _OF_METADATA.match(text)) else text
+
+
+def known(value: str) -> str:
+    """Return what a cell says; nothing where it says only that nothing is known."""
+    return "" if value.strip().lower() in _MISSING else value
+
+
+def first_known(line: Line, columns: Sequence[str]) -> str:
+    """Return what the first of some columns says that says anything; else nothing."""
+    return next(filter(None, (known(line[column]) for column in columns)), "")
+
+
+def well_columns(sheet: Spreadsheet) -> tuple[str, ...]:
+    """Columns that name the well, those called so and no more first."""
+    exact = [column for column in sheet.columns if _WELL.fullmatch(plain_name(column))]
+    loose = [
+        column
+        for column in _with_more(sheet, _WELL)
+        if all(_ANY_WELL.fullmatch(text) for text in _values(sheet.lines, column))
+    ]
+    return tuple(sorted(exact, key=lambda column: len(plain_name(column)))) or tuple(loose)
+
+
+def plate_columns(sheet: Spreadsheet) -> tuple[str, ...]:
+    """Columns that name the plate, those called so and no more first."""
+    exact = [column for column in sheet.columns if _PLATE.fullmatch(plain_name(column))]
+    order = sorted(exact, key=lambda column: "map" in plain_name(column))
+    return tuple(order) or tuple(_with_more(sheet, _PLATE))
+
+
+def culture_columns(sheet: Spreadsheet, *, same: bool = False) -> tuple[tuple[str, str], ...]:
+    """Columns that name the animal, donor, replicate or the like, with the word for it.
+
+    What is surely repeated comes first. One with the same value everywhere, which may be a kind of
+    animal, is none: with `same`, these are returned.
+    """
+    found = []
+    for pattern, word in _CULTURES:
+        named = re.compile(rf"(?:{pattern.pattern})s?{_ID}")
+        for column in sheet.columns:
+            if not named.fullmatch(plain_name(column)):
+                continue
+            different = len(_values(sheet.lines, column))
+            if different == 1 if same else different > 1:
+                found.append((column, word))
+    return tuple(found)
+
+
+def dose_column(sheet: Spreadsheet) -> str | None:
+    """Return the column of the doses, in whatever unit; None if there is none."""
+    found = [column for column in sheet.columns if _DOSE.fullmatch(plain_name(column))]
+    filled = [column for column in found if _values(sheet.lines, column)]
+    return next(iter(filled or found), None)
+
+
+def several_doses(sheet: Spreadsheet, column: str, dose: str) -> list[str]:
+    """Return the values of a column that have several doses."""
+    doses: dict[str, set[object]] = {}
+    for line in sheet.lines:
+        doses.setdefault(line[column], set()).add(as_number(known(line[dose])))
+    return [name for name, values in doses.items() if len(values) > 1]
+
+
+def as_number(text: str) -> object:
+    """Return what a text is as a number, with a decimal comma or point, else the text itself."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return text
+
+
+def whole(text: str) -> str:
+    """Write a whole number without decimals, as Excel gives them: ``1.0`` is ``1``."""
+    return re.sub(r"(?<=\d)[.,]0+$", "", text) if re.fullmatch(r"\d+[.,]0+", text) else text
+
+
+def check_filled(
+    sheet: Spreadsheet, lines: Iterable[Line], told: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Refuse a column that tells something in some lines only, as merged cells do.
+
+    Parameters
+    ----------
+    sheet : Spreadsheet
+    lines : iterable of Line
+        Those that are used.
+    told : sequence of str
+        What it says in each of them, empty where nothing.
+    columns : sequence of str
+        Where it is said.
+
+    Raises
+    ------
+    InputError
+        With the lines that say nothing.
+    """
+    lacking = [line.number for line, text in zip(lines, told, strict=True) if not text]
+    if not lacking or len(lacking) == len(told):
+        return
+    shown = ", ".join(map(str, lacking[:5])) + (" ..." if len(lacking) > 5 else "")
+    raise InputError(
+        f"{sheet.path} says nothing of {' and '.join(columns)} in {count(len(lacking), 'line')} "
+        f"of {len(told)} (line {shown}), so that images would be counted for others than they are: "
+        "fill in each cell (merged ones give their value to the first line only), or remove the "
+        "column or these lines."
+    )
+
+
+def _values(lines: Iterable[Line], column: str) -> set[str]:
+    return {known(line[column]) for line in lines} - {""}
+
+
+def _with_more(sheet: Spreadsheet, pattern: re.Pattern[str]) -> list[str]:
+    """Columns whose names end like that, after other words (Assay Plate)."""
+    ending = re.compile(rf"(?:.*_)(?:{pattern.pattern})")
+    return [
+        column
+        for column in sheet.columns
+        if ending.fullmatch(plain_name(column)) and not _OTHER.fullmatch(plain_name(column))
+    ]
