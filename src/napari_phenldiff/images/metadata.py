@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from napari_phenldiff.images.naming import color_names
+from napari_phenldiff.images.ome import pixels_of_series
 from napari_phenldiff.images.programs import Told, told_by_program
 
 _MICROMETRES = {
@@ -78,9 +79,9 @@ def file_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
     """
     if tif.is_ome and tif.ome_metadata:
         try:
-            return _ome_metadata(tif.ome_metadata, series)
+            return _ome_metadata(tif, series)
         except ElementTree.ParseError:
-            return Metadata()  # tifffile too goes on without it
+            pass  # tifffile too goes on without it
     if tif.is_imagej:
         return _imagej_metadata(tif)
     told = told_by_program(tif, micrometres) or Told()
@@ -108,12 +109,9 @@ def ome_descriptions(xml: str) -> list[str]:
     return [element.text or "" for element in found]
 
 
-def _ome_metadata(xml: str, series: int) -> Metadata:
-    """Read one image of OME-XML; tifffile keeps the series in the order of the images."""
-    images = ElementTree.fromstring(xml).findall("{*}Image")
-    if not images:
-        return Metadata()
-    pixels = images[min(series, len(images) - 1)].find("{*}Pixels")
+def _ome_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
+    """Read what OME-XML says of one series."""
+    pixels = pixels_of_series(tif, series)
     if pixels is None:
         return Metadata()
     names: list[str] = []
