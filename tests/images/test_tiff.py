@@ -256,6 +256,15 @@ def test_imagej_units(path, unit, pixel_size):
     assert read_image(path).pixel_size == expected
 
 
+def test_imagej_with_another_unit_along_y(path):
+    metadata = {"unit": "micron", "yunit": "nm"}
+    tifffile.imwrite(path, pixels(), imagej=True, resolution=(2, 0.001), metadata=metadata)
+    assert read_image(path).pixel_size == pytest.approx((1.0, 0.5))
+    metadata["yunit"] = "pixel"
+    tifffile.imwrite(path, pixels(), imagej=True, resolution=(2, 0.001), metadata=metadata)
+    assert read_image(path).pixel_size is None
+
+
 def test_imagej_without_calibration(path):
     tifffile.imwrite(path, pixels(2), imagej=True, metadata={"axes": "CYX"})
     assert read_image(path).pixel_size is None
@@ -283,6 +292,21 @@ def test_ome(path, unit, pixel_size):
     assert images[2].channel_names == ("DNA", "β-tubulin <&>")
     expected = None if pixel_size is None else pytest.approx((2 * pixel_size, pixel_size))
     assert images[2].pixel_size == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "pixel_size"),
+    [
+        ((0.3, None), (300.0, "nm"), (0.3, 0.3)),
+        ((300.0, "nm"), (0.6, None), (0.6, 0.3)),
+        ((300.0, "nm"), (300.0, None), (0.3, 0.3)),  # one number twice, and the unit once
+    ],
+)
+def test_ome_with_the_unit_of_one_axis(path, x, y, pixel_size):
+    metadata = {"axes": "YX", "PhysicalSizeX": x[0], "PhysicalSizeY": y[0]}
+    metadata |= {f"PhysicalSize{a}Unit": unit for a, (_, unit) in (("X", x), ("Y", y)) if unit}
+    tifffile.imwrite(path, pixels(), ome=True, metadata=metadata)
+    assert read_image(path).pixel_size == pytest.approx(pixel_size)
 
 
 def test_ome_with_one_channel_is_squeezed_and_unsqueezed(path):

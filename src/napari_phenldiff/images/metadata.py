@@ -123,11 +123,14 @@ def _ome_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
         names += [f"{name} {color}".strip() for color in colors]
     sizes = []
     units = {axis: pixels.get(f"PhysicalSize{axis}Unit") for axis in "YX"}
-    # Who writes the unit of one axis alone means it for both.
-    usual = next((unit for unit in units.values() if unit), "µm")
+    values = {axis: _positive(pixels.get(f"PhysicalSize{axis}")) for axis in "YX"}
+    # OME means micrometres where no unit is written; only who writes one number twice, and a unit
+    # once, means it for both.
+    same = values["Y"] == values["X"]
+    usual = next((unit for unit in units.values() if unit and same), "µm")
     for axis in "YX":
         factor = micrometres(units[axis] or usual)
-        value = _positive(pixels.get(f"PhysicalSize{axis}"))
+        value = values[axis]
         sizes.append(value * factor if value and factor else None)
     return Metadata(tuple(names) or None, _both(sizes))
 
@@ -140,15 +143,17 @@ def _count(text: str | None) -> int:
 def _imagej_metadata(tif: tifffile.TiffFile) -> Metadata:
     contents = tif.imagej_metadata or {}
     unit = str(contents.get("unit", ""))
+    # It is written only where it is another one than along x.
+    units = (str(contents.get("yunit") or unit), unit)
     # Inches are what a screenshot or a scan came with, not a calibration.
-    factor = None if unit.startswith("in") else micrometres(unit)
+    factors = [None if name.startswith("in") else micrometres(name) for name in units]
     n_channels = int(contents.get("channels", 1))
     labels = contents.get("Labels") or []
     if isinstance(labels, str):
         labels = [labels]
     return Metadata(
         _names_from_labels(labels, n_channels, _stem(tif)),
-        _resolution_tags(tif, factor) if factor else None,
+        _resolution_tags(tif, factors),
     )
 
 
@@ -177,22 +182,25 @@ def _names_from_labels(
     return tuple(names)
 
 
-def _resolution_tags(tif: tifffile.TiffFile, unit: float | None) -> tuple[float, float] | None:
+def _resolution_tags(
+    tif: tifffile.TiffFile, units: Sequence[float | None] | None
+) -> tuple[float, float] | None:
     """Pixel size from the tags that give pixels per unit of length.
 
     Parameters
     ----------
     tif : tifffile.TiffFile
         Open file.
-    unit : float or None
-        Micrometres in the unit of length, or None to go by the tag that says inch or centimetre.
+    units : sequence of float or None
+        Micrometres in the units of length along y and x, or None to go by the tag that says inch
+        or centimetre.
     """
     tags = tif.pages.first.tags
-    if unit is None:
+    if units is None:
         code = tags.valueof("ResolutionUnit", 2)
-        unit = {2: _MICROMETRES["inch"], 3: _MICROMETRES["cm"]}.get(int(code))
+        units = [{2: _MICROMETRES["inch"], 3: _MICROMETRES["cm"]}.get(int(code))] * 2
     sizes = []
-    for name in ("YResolution", "XResolution"):
+    for name, unit in zip(("YResolution", "XResolution"), units, strict=True):
         numerator, denominator = tags.valueof(name, (0, 1))
         value = _positive(denominator / numerator if numerator else None)
         sizes.append(value * unit if value and unit else None)
