@@ -7,8 +7,9 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.peek import peek_tiff
-from napari_phenldiff.images.tiff import read_image, read_tiff
+from napari_phenldiff.images.tiff import read_image, read_tiff, write_tiff
 
 DATA = np.random.default_rng(0).integers(1, 60_000, (3, 48, 64)).astype(np.uint16)
 
@@ -77,3 +78,22 @@ def test_a_narrow_strip_is_no_array_of_channels(path):
     data = DATA[:3, :48, :8]
     tifffile.imwrite(path, data, photometric="minisblack")
     np.testing.assert_array_equal(read_image(path).data, data)
+
+
+@pytest.mark.parametrize("axes", ["CYX", "TYX"])
+def test_axes_that_are_named_are_not_guessed(path, axes):
+    data = np.arange(20 * 20 * 6, dtype=np.uint16).reshape(20, 20, 6)
+    tifffile.imwrite(path, data, photometric="minisblack", metadata={"axes": axes})
+    images = read_tiff(path)
+    np.testing.assert_array_equal(np.concatenate([image.data for image in images]), data)
+
+
+@pytest.mark.parametrize("shape", [(20, 20, 6), (16, 16, 4), (17, 17, 8)])
+def test_many_channels_of_a_narrow_image_are_read_as_they_were_written(path, shape):
+    data = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    names = tuple(f"c{k}" for k in range(shape[0]))
+    write_tiff(path, Image(data, names, (0.5, 0.5), "field"))
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data, data)
+    assert (image.channel_names, image.pixel_size) == (names, (0.5, 0.5))
+    assert peek_tiff(path).channel_names == names
