@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import read_image, read_tiff
 
 NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -85,3 +88,37 @@ def test_images_are_told_by_their_pages_and_not_by_their_order(path):
     np.testing.assert_array_equal(first.data[0], PLANES[1])
     assert (first.channel_names, first.pixel_size) == (("C0",), (0.1, 0.1))
     assert (second.channel_names, second.pixel_size) == (("C1",), (0.7, 0.7))
+
+
+STACK = one(("DNA",), size=square(0.3), Z=3)
+
+
+@pytest.mark.parametrize(("bad", "name"), [("a & b", "a & b"), ("a\x01", "a�")])
+def test_what_makes_xml_unreadable_is_mended_where_that_is_sure(path, bad, name):
+    write(path, PLANES, ome(STACK.replace("DNA", bad)))
+    with pytest.raises(InputError, match="There are 3 z planes"):
+        read_image(path)
+    image = read_image(path, z=1)
+    np.testing.assert_array_equal(image.data[0], PLANES[1])
+    assert (image.channel_names, image.pixel_size) == ((name,), (0.3, 0.3))
+
+
+@pytest.mark.parametrize("how", ["cut off", "unclosed"])
+def test_pages_that_only_unreadable_xml_describes_are_refused(path, how, caplog):
+    """They were read as channels, without the pixel size."""
+    xml = ome(STACK)
+    xml = xml[:-6] if how == "cut off" else xml.replace("</Pixels>", "")
+    write(path, PLANES, xml)
+    with pytest.raises(InputError, match=r"OME-XML cannot be read .* which of its 3 pages"):
+        read_tiff(path)
+    assert peek_tiff(path) is None
+    with caplog.at_level(logging.WARNING, "napari_phenldiff"):
+        write(path, PLANES[:1], xml)
+        np.testing.assert_array_equal(read_image(path).data, PLANES[:1])
+    assert "its OME-XML cannot be read" in caplog.text
+
+
+def test_xml_of_another_image_is_not_passed_over(path):
+    write(path, PLANES, ome(one(("DNA",), Z=3, X=320)))
+    with pytest.raises(InputError, match="tells of other planes than the 3 pages"):
+        read_tiff(path)

@@ -319,14 +319,14 @@ def test_ome_with_one_channel_is_squeezed_and_unsqueezed(path):
 
 
 def test_ome_that_is_no_xml(path, caplog):
-    data = pixels(2)
+    data = pixels()
     xml = "<?xml version='1.0'?><OME><Image></OME>"
     with caplog.at_level(logging.CRITICAL):
         tifffile.imwrite(path, data, description=xml, metadata=None, photometric="minisblack")
         image = read_image(path)
         assert read_provenance(path) is None
-    np.testing.assert_array_equal(image.data, data)
-    assert image.channel_names == ("channel 0", "channel 1")
+    np.testing.assert_array_equal(image.data, data[None])
+    assert image.channel_names == ("channel 0",)
 
 
 def test_ome_without_names(path):

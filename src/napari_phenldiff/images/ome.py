@@ -1,11 +1,57 @@
-"""The OME-XML of a TIFF: which of the images that it describes is which of the file."""
+"""The OME-XML of a TIFF: mended where that is sure, and which of its images a series is."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import tifffile
+
+_START = re.compile(r"[\s\ufeff]*<(?:\?xml|!--|(?:\w+:)?OME[\s>])")
+_ROOT = re.compile(r"<(?:\w+:)?OME[\s>]")
+
+_NO_SAMPLES = re.compile(r"""\sSamplesPerPixel=(?:"(?!\s*\d+\s*")[^"]*"|'(?!\s*\d+\s*')[^']*')""")
+"""A number of samples that is none: tifffile would give the whole file up."""
+
+_LONE_AND = re.compile(r"&(?!(?:\w+|#\d+|#x[0-9a-fA-F]+);)")
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What cannot be in XML at all."""
+
+
+def legal(text: str) -> str:
+    """Return a text as it can be written into XML: what cannot be in it becomes ``�``."""
+    return _ILLEGAL.sub("\ufffd", text)
+
+
+def mended(xml: str) -> str:
+    """Mend what makes OME-XML unreadable and can mean one thing only.
+
+    That is an ``&`` that starts no entity, characters that XML does not know, and numbers of
+    samples that are none.
+    """
+    return _LONE_AND.sub("&amp;", legal(_NO_SAMPLES.sub("", xml.rstrip("\0"))))
+
+
+def begins_ome(description: str) -> bool:
+    """Whether a description is OME-XML, whole or not."""
+    return _START.match(description) is not None and _ROOT.search(description) is not None
+
+
+def fault_of(xml: str) -> str | None:
+    """Tell why OME-XML cannot be read; None if it can."""
+    try:
+        ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        return str(error)
+    return None
+
+
+def counts_planes(xml: str) -> bool:
+    """Whether readable OME-XML tells of several z planes or time points of an image."""
+    found = ElementTree.fromstring(xml).findall("{*}Image/{*}Pixels")
+    return any(_number(pixels.get(f"Size{axis}"), 1) > 1 for pixels in found for axis in "ZT")
 
 
 def pixels_of_series(tif: tifffile.TiffFile, series: int) -> ElementTree.Element | None:
