@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import read_image, read_tiff
 
@@ -122,3 +123,48 @@ def test_xml_of_another_image_is_not_passed_over(path):
     write(path, PLANES, ome(one(("DNA",), Z=3, X=320)))
     with pytest.raises(InputError, match="tells of other planes than the 3 pages"):
         read_tiff(path)
+
+
+def binary_only(name: str, uuid: str = UUID.format(7)) -> str:
+    return ome(f'<BinaryOnly MetadataFile="{name}" UUID="{UUID.format(9)}"/>', uuid=uuid)
+
+
+def test_a_companion_file_tells_what_the_pages_are(path):
+    """Three z planes were read as three channels."""
+    write(path, PLANES, binary_only("x.companion.ome"))
+    with pytest.raises(InputError, match=r"by another file, x\.companion\.ome, .* not beside it"):
+        read_tiff(path)
+    companion = path.parent / "x.companion.ome"
+    companion.write_text(ome(STACK), encoding="utf-8")
+    image = read_image(path, z=2)
+    np.testing.assert_array_equal(image.data[0], PLANES[2])
+    assert (image.channel_names, image.pixel_size) == (("DNA",), (0.3, 0.3))
+    companion.write_text("<OME>", encoding="utf-8")
+    with pytest.raises(InputError, match=r"x\.companion\.ome, which cannot be read"):
+        read_tiff(path)
+
+
+def test_files_of_one_companion_are_one_image(tmp_path):
+    parts = [
+        f'<TiffData IFD="0" FirstC="{k}"><UUID FileName="c{k}.ome.tif">{UUID.format(k)}</UUID>'
+        "</TiffData>"
+        for k in range(3)
+    ]
+    xml = ome(one(("A", "B", "C"), "".join(parts), square(0.3)), uuid=UUID.format(9))
+    (tmp_path / "x.companion.ome").write_text(xml, encoding="utf-8")
+    for k in range(3):
+        xml = binary_only("x.companion.ome", UUID.format(k))
+        write(tmp_path / f"c{k}.ome.tif", PLANES[k : k + 1], xml)
+        # Whichever is opened, its own pages are its own.
+    (source,) = Dataset.find(tmp_path).sources
+    for image in (*source.read(), read_image(tmp_path / "c2.ome.tif")):
+        np.testing.assert_array_equal(image.data, PLANES)
+        assert (image.channel_names, image.pixel_size) == (("A", "B", "C"), (0.3, 0.3))
+
+
+def test_a_companion_in_another_folder_is_not_followed(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "x.companion.ome").write_text(ome(STACK), encoding="utf-8")
+    write(tmp_path / "a" / "a.ome.tif", PLANES, binary_only("../x.companion.ome"))
+    with pytest.raises(InputError, match="not beside it"):
+        read_tiff(tmp_path / "a" / "a.ome.tif")

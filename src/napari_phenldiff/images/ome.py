@@ -8,6 +8,10 @@ from xml.etree import ElementTree
 
 import tifffile
 
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import is_regular_file
+from napari_phenldiff.images.files import read_small
+
 _START = re.compile(r"[\s\ufeff]*<(?:\?xml|!--|(?:\w+:)?OME[\s>])")
 _ROOT = re.compile(r"<(?:\w+:)?OME[\s>]")
 
@@ -18,6 +22,10 @@ _LONE_AND = re.compile(r"&(?!(?:\w+|#\d+|#x[0-9a-fA-F]+);)")
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What cannot be in XML at all."""
+
+
+_MOST_BYTES = 2**28
+"""Of a companion file."""
 
 
 def legal(text: str) -> str:
@@ -32,6 +40,66 @@ def mended(xml: str) -> str:
     samples that are none.
     """
     return _LONE_AND.sub("&amp;", legal(_NO_SAMPLES.sub("", xml.rstrip("\0"))))
+
+
+def complete(path: Path, xml: str) -> str:
+    """Return the OME-XML of a file, from its companion if it only names one.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    xml : str
+        What is in it, mended.
+
+    Raises
+    ------
+    InputError
+        If the companion is not there, is in another folder, or cannot be read.
+    """
+    try:
+        own = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return xml
+    binary_only = own.find("{*}BinaryOnly")
+    if binary_only is None:
+        return xml
+    name = binary_only.get("MetadataFile", "")
+    companion = path.parent / name
+    if not name or Path(name).name != name or not is_regular_file(companion):
+        raise InputError(
+            f"What its pages are is told by another file, {name or 'which it does not name'}, "
+            "which is not beside it: copy both into one folder, under their own names."
+        )
+    try:
+        root = ElementTree.fromstring(mended(_text_of(companion)))
+    except (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError) as error:
+        raise InputError(
+            f"What its pages are is told by {name}, which cannot be read ({error}): copy it again."
+        ) from error
+    # The companion has an identifier of its own, by which tifffile would not know this file.
+    parts = root.findall("{*}Image/{*}Pixels/{*}TiffData/{*}UUID")
+    identity = own.get("UUID")
+    if identity not in {part.text for part in parts}:
+        identity = next((part.text for part in parts if part.get("FileName") == path.name), None)
+    if parts and identity is None:
+        raise InputError(
+            f"What its pages are is told by {name}, which does not tell of it: give the file the "
+            "name that it had."
+        )
+    if identity is not None:
+        root.set("UUID", identity)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _text_of(companion: Path) -> str:
+    """OME-XML in a file of its own, or in another TIFF of the same data set."""
+    with companion.open("rb") as file:
+        is_tiff = file.read(4)[:2] in (b"II", b"MM")
+    if not is_tiff:
+        return read_small(companion, most_bytes=_MOST_BYTES)
+    with tifffile.TiffFile(companion, _multifile=False) as tif:
+        return tif.ome_metadata or ""
 
 
 def begins_ome(description: str) -> bool:

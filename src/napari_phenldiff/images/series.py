@@ -13,7 +13,7 @@ import tifffile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.destinations import is_regular_file, is_there
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.images.ome import begins_ome, counts_planes, fault_of, mended
+from napari_phenldiff.images.ome import begins_ome, complete, counts_planes, fault_of, mended
 
 _log = logging.getLogger(__name__)
 
@@ -25,13 +25,15 @@ _MUCH_SMALLER = 2
 
 
 def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
-    """Open a TIFF, with its OME-XML mended where that is sure, see `ome.mended`.
+    """Open a TIFF, with its OME-XML mended where that is sure, or from its companion.
+
+    See `ome.mended` and `ome.complete`.
 
     Raises
     ------
     InputError
         If it is a pipe or a device, which would be waited for, or names another file that cannot
-        be a part of it.
+        be a part of it, or if the file that tells what its pages are is not beside it.
     Exception
         Whatever tifffile raises where it is no TIFF.
     """
@@ -41,8 +43,8 @@ def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
     xml = tif.ome_metadata if tif.is_ome else None
     if xml is None:
         return tif
-    sound = mended(xml)
     try:
+        sound = complete(Path(path), mended(xml))
         _check_other_files(Path(path).parent, sound)  # before tifffile opens them
     except InputError:
         tif.close()
