@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -109,6 +110,7 @@ def image_series(tif: tifffile.TiffFile) -> list[int]:
     series = list(tif.series)
     if series:
         _check_description(tif)
+        _check_imagej(tif)
     full = [s for s in series if not s.keyframe.is_reduced] or series
     if not full:
         return []
@@ -163,6 +165,36 @@ def _check_description(tif: tifffile.TiffFile) -> None:
             tif,
             f"its OME-XML cannot be read ({fault}), so that names of channels and the pixel size "
             "in it are not known",
+        )
+
+
+def _check_imagej(tif: tifffile.TiffFile) -> None:
+    """Refuse an ImageJ file that holds more or fewer planes than its description tells of."""
+    series = tif.series[0]
+    if not tif.is_imagej or series.kind not in ("imagej", *_UNDESCRIBED):
+        return
+    contents = tif.imagej_metadata or {}
+    lengths = [contents.get(name, 1) for name in ("channels", "slices", "frames")]
+    n_pages = len(tif.pages)
+    page = series.keyframe
+    images = contents.get("images", 1)
+    held = n_pages
+    if series.kind == "imagej":
+        told = series.size // page.size
+    else:  # tifffile has given its description up
+        told = math.prod(n for n in lengths if isinstance(n, int))
+        held *= page.samplesperpixel if told == n_pages * page.samplesperpixel else 1
+    if series.kind == "imagej" and n_pages == 1 and isinstance(images, int):
+        # ImageJ may keep a whole stack behind its first page, as far as the file is long enough.
+        told_samples = told * page.samplesperpixel
+        end = page.dataoffsets[0] + images * page.nbytes
+        held = images if images > told_samples and end <= tif.filehandle.size else told
+    if held != told and max(held, told) > 1:
+        channels, slices, frames = lengths
+        raise InputError(
+            f"It holds {count(held, 'plane')}, but its ImageJ description tells of {told} "
+            f"(channels: {channels}, slices: {slices}, frames: {frames}): it is incomplete, or was "
+            "changed by a program that left the description as it was; save it again with Fiji."
         )
 
 
