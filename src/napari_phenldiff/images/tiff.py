@@ -30,11 +30,11 @@ from napari_phenldiff.images.files import sha256_of_array, write_atomic
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
 from napari_phenldiff.images.metadata import file_metadata, ome_descriptions
-from napari_phenldiff.images.naming import color_names, default_channel_names
+from napari_phenldiff.images.naming import MOST_COLORS, color_names, default_channel_names
 from napari_phenldiff.images.omezarr_write import zarr_provenance
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.series import image_series, open_tiff
-from napari_phenldiff.images.stored import grey_values
+from napari_phenldiff.images.stored import grey_values, says_alpha
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 """Of files that are written."""
@@ -408,10 +408,14 @@ def _images(
     # 8-bit channels that way unless told otherwise.
     color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
     data = to_ncyx(data, axes.replace("Z", ""))
+    n_channels = data.shape[1]
+    # Alpha of each of several channels would not be the last.
+    said = says_alpha(page) and n_channels == page.samplesperpixel
+    if "S" in axes and (said or page.photometric in _COLORS):
+        data = without_opaque_alpha(data, said=said)
     if "S" in axes and page.photometric in _COLORS:
-        data = without_opaque_alpha(data)
         data = without_equal_colors(data)
-        color = color and data.shape[1] > 1
+    color = color and data.shape[1] > 1 and n_channels <= MOST_COLORS
     data = np.ascontiguousarray(as_storable(data))
 
     metadata = file_metadata(tif, index)
