@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -395,6 +396,15 @@ def test_the_smallest_images(path, shape):
     data = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     write_tiff(path, Image(data, tuple("abc"[: shape[0]]), None, "any"))
     np.testing.assert_array_equal(read_image(path).data, data)
+
+
+def test_names_that_xml_cannot_hold_are_written_without_what_it_cannot(path):
+    """The file had neither names nor pixel size when it was read again."""
+    write_tiff(path, Image(pixels(2), ("a\x01\ufffe", "c"), (0.5, 0.5), "x\x1b"))
+    with tifffile.TiffFile(path) as tif:
+        ElementTree.fromstring(tif.pages.first.description)
+    image = read_image(path)
+    assert (image.channel_names, image.pixel_size) == (("a��", "c"), (0.5, 0.5))
 
 
 def test_what_is_written_is_plain_ome(path):

@@ -31,6 +31,7 @@ from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
 from napari_phenldiff.images.metadata import file_metadata, ome_descriptions
 from napari_phenldiff.images.naming import MOST_COLORS, color_names, default_channel_names
+from napari_phenldiff.images.ome import legal
 from napari_phenldiff.images.omezarr_write import zarr_provenance
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.series import image_series, open_tiff
@@ -181,8 +182,9 @@ def write_tiff(
 ) -> None:
     """Write an image as OME-TIFF, deflate-compressed, with channel names and pixel size.
 
-    :func:`read_image` gives the same pixels, dtype, channel names and pixel size. Equal images with
-    equal provenance give equal bytes. The file is complete or absent, never half written.
+    :func:`read_image` gives the same pixels, dtype, channel names and pixel size; of names, what
+    XML cannot hold, such as control characters, becomes ``�``. Equal images with equal provenance
+    give equal bytes. The file is complete or absent, never half written.
 
     Parameters
     ----------
@@ -237,8 +239,8 @@ def _write(
     """Write pixels with the channel names and the pixel size of an image."""
     metadata: dict[str, Any] = {
         "axes": axes,
-        "Name": name,
-        "Channel": {"Name": list(like.channel_names)},
+        "Name": legal(name),
+        "Channel": {"Name": [legal(name) for name in like.channel_names]},
     }
     if like.pixel_size is not None:
         for axis, size in zip("YX", like.pixel_size, strict=True):
