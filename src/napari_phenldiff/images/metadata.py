@@ -14,17 +14,32 @@ from napari_phenldiff.images.naming import color_names
 from napari_phenldiff.images.ome import pixels_of_series
 from napari_phenldiff.images.programs import Told, told_by_program
 
-_MICROMETRES = {
-    "km": 1e9, "m": 1e6, "meter": 1e6, "metre": 1e6,
-    "dm": 1e5, "decimeter": 1e5, "decimetre": 1e5,
-    "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
-    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
-    "um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "micrometer": 1.0, "micrometre": 1.0,
-    "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
-    "a": 1e-4, "å": 1e-4, "angstrom": 1e-4,
-    "pm": 1e-6, "picometer": 1e-6, "picometre": 1e-6,
-    "fm": 1e-9, "in": 25.4e3, "inch": 25.4e3, "thou": 25.4, "mil": 25.4,
+_PREFIXES = {
+    "Y": ("yotta", 24), "Z": ("zetta", 21), "E": ("exa", 18), "P": ("peta", 15), "T": ("tera", 12),
+    "G": ("giga", 9), "M": ("mega", 6), "k": ("kilo", 3), "h": ("hecto", 2), "da": ("deca", 1),
+    "": ("", 0), "d": ("deci", -1), "c": ("centi", -2), "m": ("milli", -3), "µ": ("micro", -6),
+    "n": ("nano", -9), "p": ("pico", -12), "f": ("femto", -15), "a": ("atto", -18),
+    "z": ("zepto", -21), "y": ("yocto", -24),
 }  # fmt: skip
+
+_METRES = {f"{sign}m": float(f"1e{power + 6}") for sign, (_, power) in _PREFIXES.items()}
+"""Micrometres by the signs of OME, in which capitals count: Mm is a million metres."""
+
+_MICROMETRES = {
+    **{
+        f"{word}{metre}": float(f"1e{power + 6}")
+        for word, power in _PREFIXES.values()
+        for metre in ("meter", "metre")
+    },
+    **{sign: value for sign, value in _METRES.items() if sign.islower()},
+    "um": 1.0, "μm": 1.0, "micron": 1.0,
+    "a": 1e-4, "å": 1e-4, "angstrom": 1e-4,
+    "in": 25.4e3, "inch": 25.4e3, "inche": 25.4e3, "thou": 25.4, "mil": 25.4,
+    "li": 25.4e3 / 12, "line": 25.4e3 / 12, "pt": 25.4e3 / 72, "point": 25.4e3 / 72,
+    "ft": 304.8e3, "foot": 304.8e3, "feet": 304.8e3, "yd": 914.4e3, "yard": 914.4e3,
+    "mi": 1609.344e6, "mile": 1609.344e6,
+}  # fmt: skip
+"""Micrometres by names and signs, in small letters."""
 
 # Programs that know no pixel size write the resolution of a screen or a printer, 72 to 600 dots
 # per inch: pixels of 42 micrometres and more.
@@ -63,8 +78,9 @@ def micrometres(unit: str) -> float | None:
         Name or sign, as OME, ImageJ and napari write it, such as ``"µm"`` or ``"nanometer"``.
     """
     # ImageJ escapes what is not ASCII; units in words come in singular and plural.
-    unit = unit.strip().replace("\\u00B5", "µ").lower()
-    return _MICROMETRES.get(unit, _MICROMETRES.get(unit.removesuffix("s")))
+    unit = unit.strip().replace("\\u00B5", "µ")
+    folded = unit.lower()
+    return _METRES.get(unit, _MICROMETRES.get(folded, _MICROMETRES.get(folded.removesuffix("s"))))
 
 
 def file_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
