@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from napari_phenldiff.images.naming import color_names
+from napari_phenldiff.images.naming import color_names, count
 from napari_phenldiff.images.ome import pixels_of_series
 from napari_phenldiff.images.programs import Told, told_by_program
+from napari_phenldiff.images.series import tell_once
 
 _PREFIXES = {
     "Y": ("yotta", 24), "Z": ("zetta", 21), "E": ("exa", 18), "P": ("peta", 15), "T": ("tera", 12),
@@ -137,6 +138,7 @@ def _ome_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
         # Colour is one channel in OME and three here.
         colors = color_names(samples) if samples > 1 and name else ("",) * samples
         names += [f"{name} {color}".strip() for color in colors]
+    names = _of_channels(tif, names, _count(pixels.get("SizeC")))
     sizes = []
     units = {axis: pixels.get(f"PhysicalSize{axis}Unit") for axis in "YX"}
     values = {axis: _positive(pixels.get(f"PhysicalSize{axis}")) for axis in "YX"}
@@ -149,6 +151,19 @@ def _ome_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
         value = values[axis]
         sizes.append(value * factor if value and factor else None)
     return Metadata(tuple(names) or None, _both(sizes))
+
+
+def _of_channels(tif: tifffile.TiffFile, names: list[str], n_channels: int) -> list[str]:
+    """Return one name for each channel, where OME-XML has fewer or more; a note tells it."""
+    if len(names) == n_channels or not any(names) or tif.pages.first.samplesperpixel > 1:
+        return names
+    told = f"its OME-XML names {count(len(names), 'channel')} of {n_channels}: "
+    if len(names) < n_channels:
+        told += "the others, which come last, are numbered"
+    else:
+        told += "names beyond these are left out"
+    tell_once(tif, told)
+    return [*names, *[""] * n_channels][:n_channels]
 
 
 def _count(text: str | None) -> int:
