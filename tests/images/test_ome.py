@@ -168,3 +168,34 @@ def test_a_companion_in_another_folder_is_not_followed(tmp_path):
     write(tmp_path / "a" / "a.ome.tif", PLANES, binary_only("../x.companion.ome"))
     with pytest.raises(InputError, match="not beside it"):
         read_tiff(tmp_path / "a" / "a.ome.tif")
+
+
+@pytest.mark.parametrize(
+    ("names", "read", "told"),
+    [
+        (("DNA",), ("DNA", "channel 1"), "names 1 channel of 2: the others"),
+        (("DNA", "GFP", "RFP"), ("DNA", "GFP"), "names 3 channels of 2: names beyond"),
+    ],
+)
+def test_fewer_or_more_names_than_channels(path, names, read, told, caplog):
+    """All names were dropped, without a word."""
+    write(path, PLANES[:2], ome(one(names, C=2)))
+    with caplog.at_level(logging.WARNING, "napari_phenldiff"):
+        assert read_image(path).channel_names == read
+        assert peek_tiff(path).channel_names == read
+    (record,) = caplog.records
+    assert told in record.getMessage()
+
+
+@pytest.mark.parametrize(("axis", "said"), [("E", "lambda"), ("H", "lifetime"), ("L", "")])
+def test_steps_of_an_unusual_axis_are_images_and_that_is_told(path, axis, said, caplog):
+    """Spectral bands were images of one channel each, without a word."""
+    path = path.with_name("field.tif" if axis == "L" else path.name)
+    metadata = {"axes": f"{axis}YX"}
+    tifffile.imwrite(path, PLANES, photometric="minisblack", metadata=metadata)
+    with caplog.at_level(logging.WARNING, "napari_phenldiff"):
+        assert len(read_tiff(path)) == 3
+        read_tiff(path)
+    (record,) = caplog.records
+    assert f"its axis {axis} ({said}" in record.getMessage()
+    assert "3 steps) is taken for images of their own" in record.getMessage()

@@ -34,7 +34,7 @@ from napari_phenldiff.images.naming import MOST_COLORS, color_names, default_cha
 from napari_phenldiff.images.ome import legal
 from napari_phenldiff.images.omezarr_write import zarr_provenance
 from napari_phenldiff.images.places import Site
-from napari_phenldiff.images.series import image_series, open_tiff
+from napari_phenldiff.images.series import image_series, open_tiff, tell_once
 from napari_phenldiff.images.stored import grey_values, says_alpha
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -51,6 +51,9 @@ _PART_OF = "part_of"
 _SITE = "site"
 
 _COLORS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+
+_USUAL_AXES = "YXZCSTNPQI"
+"""Of images, their channels, planes, times and positions, and those without a name."""
 
 T = TypeVar("T")
 
@@ -402,6 +405,7 @@ def _images(
     page = series.keyframe
     axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
     data = grey_values(tif, index) if data is None else data
+    _tell_unusual_axes(tif, series)
     # What was chosen along z is not what reading the path alone gives.
     path_again = path if z is None or "Z" not in axes else None
     if "Z" in axes:
@@ -434,6 +438,18 @@ def _images(
         Image(field, names, metadata.pixel_size, path.stem, path_again, part_of, site)
         for field in data
     ]
+
+
+def _tell_unusual_axes(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """Say which steps are images that may well be channels, such as the bands of a spectrum."""
+    for axis, length in zip(series.axes, series.shape, strict=True):
+        if axis not in _USUAL_AXES and length > 1:
+            name = tifffile.TIFF.AXES_NAMES.get(axis, "unknown")
+            tell_once(
+                tif,
+                f"its axis {axis} ({name}, {length} steps) is taken for images of their own: if "
+                "they are channels, save it with these as the axis C",
+            )
 
 
 def _plain(value: object) -> object:
