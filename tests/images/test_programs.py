@@ -95,7 +95,28 @@ def test_a_plain_file_tells_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unit", "factor"), [("dm", 1e5), ("thou", 25.4), ("Å", 1e-4), ("pixel", None), ("km", 1e9)]
+    ("unit", "factor"),
+    [
+        ("dm", 1e5),
+        ("thou", 25.4),
+        ("Å", 1e-4),
+        ("pixel", None),
+        ("km", 1e9),
+        ("hm", 1e8),
+        ("ft", 304.8e3),
+        ("yd", 914.4e3),
+        ("pt", 25.4e3 / 72),
+        ("li", 25.4e3 / 12),
+        ("attometer", 1e-12),
+        ("feet", 304.8e3),
+        ("Micrometers", 1.0),
+        # Capitals count in OME only where they are another unit.
+        ("Mm", 1e12),
+        ("MM", 1e3),
+        ("Pm", 1e21),
+        ("pm", 1e-6),
+        ("UM", 1.0),
+    ],
 )
 def test_units_of_length(unit, factor):
     assert micrometres(unit) == factor

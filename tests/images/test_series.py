@@ -7,8 +7,9 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.peek import peek_tiff
-from napari_phenldiff.images.tiff import read_image, read_tiff
+from napari_phenldiff.images.tiff import read_image, read_tiff, write_tiff
 
 DATA = np.random.default_rng(0).integers(1, 60_000, (3, 48, 64)).astype(np.uint16)
 
@@ -63,6 +64,48 @@ def test_a_channel_that_the_description_forgets(path):
         read_tiff(path)
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("images=6\nchannels=2\nslices=3\nhyperstack=true\n", r"3 planes, .* tells of 6 \("),
+        ("images=2\nchannels=2\nmode=composite\n", r"3 planes, .* tells of 2 \("),
+        ("images=2\nframes=2\n", r"3 planes, .* tells of 2 \("),
+    ],
+)
+def test_imagej_files_hold_what_they_tell_of(path, told, said):
+    """What was missing or too much was read as channels, or not at all."""
+    with tifffile.TiffWriter(path) as writer:
+        for k, page in enumerate(DATA):
+            description = f"ImageJ=1.53t\n{told}" if k == 0 else None
+            options = {"photometric": "minisblack", "metadata": None, "contiguous": False}
+            writer.write(page, description=description, **options)
+    with pytest.raises(InputError, match=rf"It holds {said}"):
+        read_tiff(path)
+    assert peek_tiff(path) is None
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_stack_behind_the_first_page_of_an_imagej_file(path, named):
+    """ImageJ writes stacks beyond 4 GB so; three planes were one where nothing names the axis."""
+    told = "channels=3\n" if named else ""
+    tifffile.imwrite(
+        path,
+        DATA[0],
+        description=f"ImageJ=1.53t\nimages=3\n{told}",
+        photometric="minisblack",
+        metadata=None,
+    )
+    with path.open("ab") as file:
+        with tifffile.TiffFile(path) as tif:
+            assert tif.pages.first.dataoffsets[0] + DATA[0].nbytes == tif.filehandle.size
+        file.write(DATA[1:].tobytes())
+    if named:
+        np.testing.assert_array_equal(read_image(path).data, DATA)
+    else:
+        with pytest.raises(InputError, match="It holds 3 planes, but its ImageJ"):
+            read_tiff(path)
+
+
 @pytest.mark.parametrize("leading", [(), (3,)])
 def test_channels_that_were_written_last(path, leading):
     """An array of shape (Y, X, C), page by page: no image has 160 planes of 2 columns."""
@@ -77,3 +120,22 @@ def test_a_narrow_strip_is_no_array_of_channels(path):
     data = DATA[:3, :48, :8]
     tifffile.imwrite(path, data, photometric="minisblack")
     np.testing.assert_array_equal(read_image(path).data, data)
+
+
+@pytest.mark.parametrize("axes", ["CYX", "TYX"])
+def test_axes_that_are_named_are_not_guessed(path, axes):
+    data = np.arange(20 * 20 * 6, dtype=np.uint16).reshape(20, 20, 6)
+    tifffile.imwrite(path, data, photometric="minisblack", metadata={"axes": axes})
+    images = read_tiff(path)
+    np.testing.assert_array_equal(np.concatenate([image.data for image in images]), data)
+
+
+@pytest.mark.parametrize("shape", [(20, 20, 6), (16, 16, 4), (17, 17, 8)])
+def test_many_channels_of_a_narrow_image_are_read_as_they_were_written(path, shape):
+    data = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    names = tuple(f"c{k}" for k in range(shape[0]))
+    write_tiff(path, Image(data, names, (0.5, 0.5), "field"))
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data, data)
+    assert (image.channel_names, image.pixel_size) == (names, (0.5, 0.5))
+    assert peek_tiff(path).channel_names == names

@@ -7,6 +7,8 @@ import pytest
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.naming import default_channel_names
+from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import read_image, read_planes, read_tiff
 
 RNG = np.random.default_rng(0)
@@ -110,3 +112,34 @@ def test_labels_are_taken_as_they_are_stored(path):
     np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)
     tifffile.imwrite(path, BYTES, photometric="miniswhite", metadata=None)
     np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)
+
+
+@pytest.mark.parametrize(("photometric", "n"), [("minisblack", 1), ("minisblack", 2), ("rgb", 4)])
+@pytest.mark.parametrize("planar", [False, True])
+def test_an_opaque_alpha_is_left_out_where_the_file_says_that_it_is_one(
+    path, photometric, n, planar
+):
+    """Of grey values it was a channel without contrast."""
+    data = np.random.default_rng(0).integers(0, 255, (n, 24, 32)).astype(np.uint16)
+    opaque = np.concatenate([data, np.full((1, 24, 32), 65535, np.uint16)])
+    extra = ["unspecified"] * (n - (3 if photometric == "rgb" else 1)) + ["unassalpha"]
+    options = {"photometric": photometric, "extrasamples": extra, "metadata": None}
+    for alpha in (65535, 300):
+        opaque[-1, 0, 0] = alpha
+        if planar:
+            tifffile.imwrite(path, opaque, planarconfig="separate", **options)
+        else:
+            tifffile.imwrite(path, np.moveaxis(opaque, 0, -1), planarconfig="contig", **options)
+        (image,) = read_tiff(path)
+        np.testing.assert_array_equal(image.data, data if alpha == 65535 else opaque)
+        assert image.channel_names == default_channel_names(image.n_channels)
+
+
+def test_more_samples_than_colours_are_channels(path):
+    """The sentence was that five channels had four names."""
+    data = np.random.default_rng(0).integers(0, 255, (5, 24, 32)).astype(np.uint16)
+    options = {"photometric": "rgb", "extrasamples": ["unspecified"] * 2}
+    tifffile.imwrite(path, np.moveaxis(data, 0, -1), **options)
+    (image,) = read_tiff(path)
+    np.testing.assert_array_equal(image.data, data)
+    assert image.channel_names == peek_tiff(path).channel_names == default_channel_names(5)

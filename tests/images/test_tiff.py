@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -257,6 +258,15 @@ def test_imagej_units(path, unit, pixel_size):
     assert read_image(path).pixel_size == expected
 
 
+def test_imagej_with_another_unit_along_y(path):
+    metadata = {"unit": "micron", "yunit": "nm"}
+    tifffile.imwrite(path, pixels(), imagej=True, resolution=(2, 0.001), metadata=metadata)
+    assert read_image(path).pixel_size == pytest.approx((1.0, 0.5))
+    metadata["yunit"] = "pixel"
+    tifffile.imwrite(path, pixels(), imagej=True, resolution=(2, 0.001), metadata=metadata)
+    assert read_image(path).pixel_size is None
+
+
 def test_imagej_without_calibration(path):
     tifffile.imwrite(path, pixels(2), imagej=True, metadata={"axes": "CYX"})
     assert read_image(path).pixel_size is None
@@ -286,6 +296,21 @@ def test_ome(path, unit, pixel_size):
     assert images[2].pixel_size == expected
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "pixel_size"),
+    [
+        ((0.3, None), (300.0, "nm"), (0.3, 0.3)),
+        ((300.0, "nm"), (0.6, None), (0.6, 0.3)),
+        ((300.0, "nm"), (300.0, None), (0.3, 0.3)),  # one number twice, and the unit once
+    ],
+)
+def test_ome_with_the_unit_of_one_axis(path, x, y, pixel_size):
+    metadata = {"axes": "YX", "PhysicalSizeX": x[0], "PhysicalSizeY": y[0]}
+    metadata |= {f"PhysicalSize{a}Unit": unit for a, (_, unit) in (("X", x), ("Y", y)) if unit}
+    tifffile.imwrite(path, pixels(), ome=True, metadata=metadata)
+    assert read_image(path).pixel_size == pytest.approx(pixel_size)
+
+
 def test_ome_with_one_channel_is_squeezed_and_unsqueezed(path):
     data = pixels(1)
     metadata = {"axes": "CYX", "Channel": {"Name": ["marker"]}}
@@ -296,14 +321,14 @@ def test_ome_with_one_channel_is_squeezed_and_unsqueezed(path):
 
 
 def test_ome_that_is_no_xml(path, caplog):
-    data = pixels(2)
+    data = pixels()
     xml = "<?xml version='1.0'?><OME><Image></OME>"
     with caplog.at_level(logging.CRITICAL):
         tifffile.imwrite(path, data, description=xml, metadata=None, photometric="minisblack")
         image = read_image(path)
         assert read_provenance(path) is None
-    np.testing.assert_array_equal(image.data, data)
-    assert image.channel_names == ("channel 0", "channel 1")
+    np.testing.assert_array_equal(image.data, data[None])
+    assert image.channel_names == ("channel 0",)
 
 
 def test_ome_without_names(path):
@@ -372,6 +397,15 @@ def test_the_smallest_images(path, shape):
     data = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     write_tiff(path, Image(data, tuple("abc"[: shape[0]]), None, "any"))
     np.testing.assert_array_equal(read_image(path).data, data)
+
+
+def test_names_that_xml_cannot_hold_are_written_without_what_it_cannot(path):
+    """The file had neither names nor pixel size when it was read again."""
+    write_tiff(path, Image(pixels(2), ("a\x01\ufffe", "c"), (0.5, 0.5), "x\x1b"))
+    with tifffile.TiffFile(path) as tif:
+        ElementTree.fromstring(tif.pages.first.description)
+    image = read_image(path)
+    assert (image.channel_names, image.pixel_size) == (("a��", "c"), (0.5, 0.5))
 
 
 def test_what_is_written_is_plain_ome(path):

@@ -37,7 +37,8 @@ def named_axes(axes: str, shape: Sequence[int], *, samples: int) -> str:
         One letter per axis: Y, X, Z, C for channels, S for colour samples, N for all that counts
         images.
     """
-    if axes.endswith("YX") and "S" not in axes and has_channels_last(shape):
+    # Only where the file does not name the axis before y and x: what it names is so.
+    if axes[-3:] in ("QYX", "IYX") and "S" not in axes and has_channels_last(shape):
         axes = axes[:-3] + "YXC"
     if samples == 1:
         # Without colour, S is somebody's letter for series, scene or site.
@@ -152,7 +153,7 @@ def without_equal_colors(data: np.ndarray) -> np.ndarray:
     return first if (data == first).all() else data
 
 
-def without_opaque_alpha(data: np.ndarray) -> np.ndarray:
+def without_opaque_alpha(data: np.ndarray, *, said: bool = False) -> np.ndarray:
     """Leave out the last channel if it is an alpha that hides nothing.
 
     Parameters
@@ -160,7 +161,10 @@ def without_opaque_alpha(data: np.ndarray) -> np.ndarray:
     data : numpy.ndarray of shape (N, C, Y, X)
         Colour images whose last channel may be alpha. An alpha that is not opaque everywhere may
         well be a fourth fluorescence channel, and is kept.
+    said : bool
+        Whether the file says that it is alpha; else it is taken for one after one or three others.
     """
     alpha = data[:, -1]
     opaque = 1.0 if data.dtype.kind == "f" else np.iinfo(data.dtype).max
-    return data[:, :-1] if data.shape[1] in (2, 4) and (alpha == opaque).all() else data
+    may_be = data.shape[1] in (2, 4) or (said and data.shape[1] > 1)
+    return data[:, :-1] if may_be and (alpha == opaque).all() else data

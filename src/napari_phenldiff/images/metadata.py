@@ -10,20 +10,37 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from napari_phenldiff.images.naming import color_names
+from napari_phenldiff.images.naming import color_names, count
+from napari_phenldiff.images.ome import pixels_of_series
 from napari_phenldiff.images.programs import Told, told_by_program
+from napari_phenldiff.images.series import tell_once
+
+_PREFIXES = {
+    "Y": ("yotta", 24), "Z": ("zetta", 21), "E": ("exa", 18), "P": ("peta", 15), "T": ("tera", 12),
+    "G": ("giga", 9), "M": ("mega", 6), "k": ("kilo", 3), "h": ("hecto", 2), "da": ("deca", 1),
+    "": ("", 0), "d": ("deci", -1), "c": ("centi", -2), "m": ("milli", -3), "µ": ("micro", -6),
+    "n": ("nano", -9), "p": ("pico", -12), "f": ("femto", -15), "a": ("atto", -18),
+    "z": ("zepto", -21), "y": ("yocto", -24),
+}  # fmt: skip
+
+_METRES = {f"{sign}m": float(f"1e{power + 6}") for sign, (_, power) in _PREFIXES.items()}
+"""Micrometres by the signs of OME, in which capitals count: Mm is a million metres."""
 
 _MICROMETRES = {
-    "km": 1e9, "m": 1e6, "meter": 1e6, "metre": 1e6,
-    "dm": 1e5, "decimeter": 1e5, "decimetre": 1e5,
-    "cm": 1e4, "centimeter": 1e4, "centimetre": 1e4,
-    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
-    "um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "micrometer": 1.0, "micrometre": 1.0,
-    "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
+    **{
+        f"{word}{metre}": float(f"1e{power + 6}")
+        for word, power in _PREFIXES.values()
+        for metre in ("meter", "metre")
+    },
+    **{sign: value for sign, value in _METRES.items() if sign.islower()},
+    "um": 1.0, "μm": 1.0, "micron": 1.0,
     "a": 1e-4, "å": 1e-4, "angstrom": 1e-4,
-    "pm": 1e-6, "picometer": 1e-6, "picometre": 1e-6,
-    "fm": 1e-9, "in": 25.4e3, "inch": 25.4e3, "thou": 25.4, "mil": 25.4,
+    "in": 25.4e3, "inch": 25.4e3, "inche": 25.4e3, "thou": 25.4, "mil": 25.4,
+    "li": 25.4e3 / 12, "line": 25.4e3 / 12, "pt": 25.4e3 / 72, "point": 25.4e3 / 72,
+    "ft": 304.8e3, "foot": 304.8e3, "feet": 304.8e3, "yd": 914.4e3, "yard": 914.4e3,
+    "mi": 1609.344e6, "mile": 1609.344e6,
 }  # fmt: skip
+"""Micrometres by names and signs, in small letters."""
 
 # Programs that know no pixel size write the resolution of a screen or a printer, 72 to 600 dots
 # per inch: pixels of 42 micrometres and more.
@@ -62,8 +79,9 @@ def micrometres(unit: str) -> float | None:
         Name or sign, as OME, ImageJ and napari write it, such as ``"µm"`` or ``"nanometer"``.
     """
     # ImageJ escapes what is not ASCII; units in words come in singular and plural.
-    unit = unit.strip().replace("\\u00B5", "µ").lower()
-    return _MICROMETRES.get(unit, _MICROMETRES.get(unit.removesuffix("s")))
+    unit = unit.strip().replace("\\u00B5", "µ")
+    folded = unit.lower()
+    return _METRES.get(unit, _MICROMETRES.get(folded, _MICROMETRES.get(folded.removesuffix("s"))))
 
 
 def file_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
@@ -78,9 +96,9 @@ def file_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
     """
     if tif.is_ome and tif.ome_metadata:
         try:
-            return _ome_metadata(tif.ome_metadata, series)
+            return _ome_metadata(tif, series)
         except ElementTree.ParseError:
-            return Metadata()  # tifffile too goes on without it
+            pass  # tifffile too goes on without it
     if tif.is_imagej:
         return _imagej_metadata(tif)
     told = told_by_program(tif, micrometres) or Told()
@@ -108,12 +126,9 @@ def ome_descriptions(xml: str) -> list[str]:
     return [element.text or "" for element in found]
 
 
-def _ome_metadata(xml: str, series: int) -> Metadata:
-    """Read one image of OME-XML; tifffile keeps the series in the order of the images."""
-    images = ElementTree.fromstring(xml).findall("{*}Image")
-    if not images:
-        return Metadata()
-    pixels = images[min(series, len(images) - 1)].find("{*}Pixels")
+def _ome_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
+    """Read what OME-XML says of one series."""
+    pixels = pixels_of_series(tif, series)
     if pixels is None:
         return Metadata()
     names: list[str] = []
@@ -123,15 +138,32 @@ def _ome_metadata(xml: str, series: int) -> Metadata:
         # Colour is one channel in OME and three here.
         colors = color_names(samples) if samples > 1 and name else ("",) * samples
         names += [f"{name} {color}".strip() for color in colors]
+    names = _of_channels(tif, names, _count(pixels.get("SizeC")))
     sizes = []
     units = {axis: pixels.get(f"PhysicalSize{axis}Unit") for axis in "YX"}
-    # Who writes the unit of one axis alone means it for both.
-    usual = next((unit for unit in units.values() if unit), "µm")
+    values = {axis: _positive(pixels.get(f"PhysicalSize{axis}")) for axis in "YX"}
+    # OME means micrometres where no unit is written; only who writes one number twice, and a unit
+    # once, means it for both.
+    same = values["Y"] == values["X"]
+    usual = next((unit for unit in units.values() if unit and same), "µm")
     for axis in "YX":
         factor = micrometres(units[axis] or usual)
-        value = _positive(pixels.get(f"PhysicalSize{axis}"))
+        value = values[axis]
         sizes.append(value * factor if value and factor else None)
     return Metadata(tuple(names) or None, _both(sizes))
+
+
+def _of_channels(tif: tifffile.TiffFile, names: list[str], n_channels: int) -> list[str]:
+    """Return one name for each channel, where OME-XML has fewer or more; a note tells it."""
+    if len(names) == n_channels or not any(names) or tif.pages.first.samplesperpixel > 1:
+        return names
+    told = f"its OME-XML names {count(len(names), 'channel')} of {n_channels}: "
+    if len(names) < n_channels:
+        told += "the others, which come last, are numbered"
+    else:
+        told += "names beyond these are left out"
+    tell_once(tif, told)
+    return [*names, *[""] * n_channels][:n_channels]
 
 
 def _count(text: str | None) -> int:
@@ -142,15 +174,17 @@ def _count(text: str | None) -> int:
 def _imagej_metadata(tif: tifffile.TiffFile) -> Metadata:
     contents = tif.imagej_metadata or {}
     unit = str(contents.get("unit", ""))
+    # It is written only where it is another one than along x.
+    units = (str(contents.get("yunit") or unit), unit)
     # Inches are what a screenshot or a scan came with, not a calibration.
-    factor = None if unit.startswith("in") else micrometres(unit)
+    factors = [None if name.startswith("in") else micrometres(name) for name in units]
     n_channels = int(contents.get("channels", 1))
     labels = contents.get("Labels") or []
     if isinstance(labels, str):
         labels = [labels]
     return Metadata(
         _names_from_labels(labels, n_channels, _stem(tif)),
-        _resolution_tags(tif, factor) if factor else None,
+        _resolution_tags(tif, factors),
     )
 
 
@@ -179,22 +213,25 @@ def _names_from_labels(
     return tuple(names)
 
 
-def _resolution_tags(tif: tifffile.TiffFile, unit: float | None) -> tuple[float, float] | None:
+def _resolution_tags(
+    tif: tifffile.TiffFile, units: Sequence[float | None] | None
+) -> tuple[float, float] | None:
     """Pixel size from the tags that give pixels per unit of length.
 
     Parameters
     ----------
     tif : tifffile.TiffFile
         Open file.
-    unit : float or None
-        Micrometres in the unit of length, or None to go by the tag that says inch or centimetre.
+    units : sequence of float or None
+        Micrometres in the units of length along y and x, or None to go by the tag that says inch
+        or centimetre.
     """
     tags = tif.pages.first.tags
-    if unit is None:
+    if units is None:
         code = tags.valueof("ResolutionUnit", 2)
-        unit = {2: _MICROMETRES["inch"], 3: _MICROMETRES["cm"]}.get(int(code))
+        units = [{2: _MICROMETRES["inch"], 3: _MICROMETRES["cm"]}.get(int(code))] * 2
     sizes = []
-    for name in ("YResolution", "XResolution"):
+    for name, unit in zip(("YResolution", "XResolution"), units, strict=True):
         numerator, denominator = tags.valueof(name, (0, 1))
         value = _positive(denominator / numerator if numerator else None)
         sizes.append(value * unit if value and unit else None)

@@ -49,9 +49,15 @@ def default_channel_names(n_channels: int) -> tuple[str, ...]:
     return tuple(f"channel {index}" for index in range(n_channels))
 
 
+_COLORS = ("red", "green", "blue", "alpha")
+
+MOST_COLORS = len(_COLORS)
+"""Samples of a colour image. Where there are more, they are channels of some program."""
+
+
 def color_names(n_samples: int) -> tuple[str, ...]:
     """Name the samples of a colour image."""
-    return ("red", "green", "blue", "alpha")[:n_samples]
+    return _COLORS[:n_samples]
 
 
 def file_safe(name: str) -> str:

@@ -9,8 +9,9 @@ import tifffile
 
 from napari_phenldiff.images.axes import named_axes
 from napari_phenldiff.images.metadata import file_metadata
-from napari_phenldiff.images.naming import color_names, default_channel_names
+from napari_phenldiff.images.naming import MOST_COLORS, color_names, default_channel_names
 from napari_phenldiff.images.series import image_series, open_tiff
+from napari_phenldiff.images.stored import says_alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def _peek(tif: tifffile.TiffFile) -> Peek:
         lengths[axis] = max(lengths[axis], 1) * int(length)
     color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
     n_channels = lengths["C"] * lengths["S"]
-    if color and n_channels in (2, 4):
+    color = color and n_channels <= MOST_COLORS
+    if (color and n_channels in (2, 4)) or (says_alpha(page) and n_channels == lengths["S"] > 1):
         n_channels -= 1
     names = color_names(n_channels) if color else default_channel_names(n_channels)
     metadata = file_metadata(tif, chosen[0])

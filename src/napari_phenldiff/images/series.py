@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-import re
 from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,24 +14,27 @@ import tifffile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.destinations import is_regular_file, is_there
 from napari_phenldiff.images.naming import count
+from napari_phenldiff.images.ome import begins_ome, complete, counts_planes, fault_of, mended
 
 _log = logging.getLogger(__name__)
 
-_NO_SAMPLES = re.compile(r"""\sSamplesPerPixel=(?:"(?!\s*\d+\s*")[^"]*"|'(?!\s*\d+\s*')[^']*')""")
-"""A number of samples that is none: tifffile would give the whole file up."""
+_UNDESCRIBED = ("generic", "uniform")
+"""The series of which tifffile took the axes from no description."""
 
 _MUCH_SMALLER = 2
 """A series whose sides are at most one such part of the image's is a thumbnail, or a label."""
 
 
 def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
-    """Open a TIFF; where its OME-XML has numbers that are none, without these.
+    """Open a TIFF, with its OME-XML mended where that is sure, or from its companion.
+
+    See `ome.mended` and `ome.complete`.
 
     Raises
     ------
     InputError
         If it is a pipe or a device, which would be waited for, or names another file that cannot
-        be a part of it.
+        be a part of it, or if the file that tells what its pages are is not beside it.
     Exception
         Whatever tifffile raises where it is no TIFF.
     """
@@ -39,12 +42,14 @@ def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
         raise InputError("It is no file, but a device or a pipe: name a TIFF file.")
     tif = tifffile.TiffFile(path)
     xml = tif.ome_metadata if tif.is_ome else None
+    if xml is None:
+        return tif
     try:
-        _check_other_files(Path(path).parent, xml or "")  # before tifffile opens them
+        sound = complete(Path(path), mended(xml))
+        _check_other_files(Path(path).parent, sound)  # before tifffile opens them
     except InputError:
         tif.close()
         raise
-    sound = None if xml is None else _NO_SAMPLES.sub("", xml)
     if sound == xml:
         return tif
     tif.close()
@@ -99,9 +104,13 @@ def image_series(tif: tifffile.TiffFile) -> list[int]:
     ------
     InputError
         If something that may be part of the image would be left out: a series of another shape,
-        axes or data type, or pages that the file's description does not tell of.
+        axes or data type, or pages that the file's description does not tell of; or if the
+        description cannot be used, so that nothing tells what its pages are.
     """
     series = list(tif.series)
+    if series:
+        _check_description(tif)
+        _check_imagej(tif)
     full = [s for s in series if not s.keyframe.is_reduced] or series
     if not full:
         return []
@@ -111,7 +120,7 @@ def image_series(tif: tifffile.TiffFile) -> list[int]:
         if _alike(main, other) and (other in full):
             chosen.append(index)
         elif other not in full or _is_much_smaller(_size(other), _size(main)):
-            _tell_once(str(tif.filehandle.path), index)
+            tell_once(tif, f"series {index} is much smaller than the image and left out")
         else:
             raise InputError(
                 f"It holds images that are unlike each other ({_told(main)}; {_told(other)}): "
@@ -121,10 +130,72 @@ def image_series(tif: tifffile.TiffFile) -> list[int]:
     return chosen
 
 
+def tell_once(tif: tifffile.TiffFile, told: str) -> None:
+    """Say something about an open file, however often it is looked at."""
+    _tell_once(str(tif.filehandle.path), told)
+
+
 @lru_cache(maxsize=4096)
-def _tell_once(path: str, index: int) -> None:
-    """Say what is left out of a file, however often it is looked at."""
-    _log.warning("%s: series %d is much smaller than the image and left out", path, index)
+def _tell_once(path: str, told: str) -> None:
+    _log.warning("%s: %s", path, told)
+
+
+def _check_description(tif: tifffile.TiffFile) -> None:
+    """Refuse pages of which only a description that is of no use tells what they are."""
+    if tif.series[0].kind not in _UNDESCRIBED:
+        return
+    text = tif.pages.first.description
+    if not begins_ome(text):
+        return
+    n_pages = max(len(series.pages) for series in tif.series)
+    xml = tif.ome_metadata or text
+    fault = fault_of(xml)
+    if fault is None and n_pages > 1 and counts_planes(xml):
+        raise InputError(
+            f"Its OME-XML tells of other planes than the {n_pages} pages that it holds, so that "
+            "it is not known which of them are channels: save it again, for example with Fiji."
+        )
+    if fault is not None and n_pages > 1:
+        raise InputError(
+            f"Its OME-XML cannot be read ({fault}), and nothing else tells which of its {n_pages} "
+            "pages are channels, z planes or fields: save it again, for example with Fiji."
+        )
+    if fault is not None:
+        tell_once(
+            tif,
+            f"its OME-XML cannot be read ({fault}), so that names of channels and the pixel size "
+            "in it are not known",
+        )
+
+
+def _check_imagej(tif: tifffile.TiffFile) -> None:
+    """Refuse an ImageJ file that holds more or fewer planes than its description tells of."""
+    series = tif.series[0]
+    if not tif.is_imagej or series.kind not in ("imagej", *_UNDESCRIBED):
+        return
+    contents = tif.imagej_metadata or {}
+    lengths = [contents.get(name, 1) for name in ("channels", "slices", "frames")]
+    n_pages = len(tif.pages)
+    page = series.keyframe
+    images = contents.get("images", 1)
+    held = n_pages
+    if series.kind == "imagej":
+        told = series.size // page.size
+    else:  # tifffile has given its description up
+        told = math.prod(n for n in lengths if isinstance(n, int))
+        held *= page.samplesperpixel if told == n_pages * page.samplesperpixel else 1
+    if series.kind == "imagej" and n_pages == 1 and isinstance(images, int):
+        # ImageJ may keep a whole stack behind its first page, as far as the file is long enough.
+        told_samples = told * page.samplesperpixel
+        end = page.dataoffsets[0] + images * page.nbytes
+        held = images if images > told_samples and end <= tif.filehandle.size else told
+    if held != told and max(held, told) > 1:
+        channels, slices, frames = lengths
+        raise InputError(
+            f"It holds {count(held, 'plane')}, but its ImageJ description tells of {told} "
+            f"(channels: {channels}, slices: {slices}, frames: {frames}): it is incomplete, or was "
+            "changed by a program that left the description as it was; save it again with Fiji."
+        )
 
 
 def _check_forgotten(tif: tifffile.TiffFile, size: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import tifffile
 
 from napari_phenldiff.images.destinations import is_regular_file
+from napari_phenldiff.images.ome import complete, mended
 
 _FILE_NAME = re.compile(r'<(?:\w+:)?UUID[^>]*\bFileName="([^"]+)"')
 
@@ -21,6 +22,7 @@ def files_of_set(path: Path) -> tuple[str, ...]:
     try:
         with tifffile.TiffFile(path, _multifile=False) as tif:
             xml = tif.ome_metadata if tif.is_ome else None
+            xml = xml and complete(path, mended(xml))
     # Anything may be in a file, absurd sizes too.
     except Exception:
         return ()

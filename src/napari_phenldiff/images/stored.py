@@ -64,6 +64,15 @@ def grey_values(tif: tifffile.TiffFile, index: int) -> np.ndarray:
     return _calibrated(data, tif.imagej_metadata or {}) if tif.is_imagej else data
 
 
+def says_alpha(page: tifffile.TiffPage) -> bool:
+    """Whether a page says that the last of its samples is an alpha, also one of grey values."""
+    extra = page.extrasamples[-1:]
+    return page.samplesperpixel > 1 and extra in (
+        (tifffile.EXTRASAMPLE.ASSOCALPHA,),
+        (tifffile.EXTRASAMPLE.UNASSALPHA,),
+    )
+
+
 def _is_ramp(colormap: np.ndarray | None) -> bool:
     """Whether a palette ``(3, N)`` only colours grey values: none is darker than the one before."""
     if colormap is None:

@@ -250,8 +250,8 @@ class Survey:
         if self._stretched:
             found.append(
                 f"Pixels are not square ({', '.join(sorted(self._stretched))}): areas in µm² are "
-                "right, but shapes and distances are those of stretched cells; scale the images so "
-                "that pixels are square."
+                "right if these sizes are, but shapes and distances are those of stretched cells; "
+                "correct the sizes, or scale the images so that pixels are square."
             )
         if len(self._dtypes) > 1:
             found.append(

@@ -31,11 +31,12 @@ from napari_phenldiff.images.files import sha256_of_array, write_atomic
 from napari_phenldiff.images.image import Image, as_storable
 from napari_phenldiff.images.integrity import check_pixels, check_structure
 from napari_phenldiff.images.metadata import file_metadata, ome_descriptions
-from napari_phenldiff.images.naming import color_names, default_channel_names
+from napari_phenldiff.images.naming import MOST_COLORS, color_names, default_channel_names
+from napari_phenldiff.images.ome import legal
 from napari_phenldiff.images.omezarr_write import zarr_provenance
 from napari_phenldiff.images.places import Site
-from napari_phenldiff.images.series import image_series, open_tiff
-from napari_phenldiff.images.stored import grey_values
+from napari_phenldiff.images.series import image_series, open_tiff, tell_once
+from napari_phenldiff.images.stored import grey_values, says_alpha
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 """Of files that are written."""
@@ -51,6 +52,9 @@ _PART_OF = "part_of"
 _SITE = "site"
 
 _COLORS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+
+_USUAL_AXES = "YXZCSTNPQI"
+"""Of images, their channels, planes, times and positions, and those without a name."""
 
 T = TypeVar("T")
 
@@ -182,8 +186,9 @@ def write_tiff(
 ) -> None:
     """Write an image as OME-TIFF, deflate-compressed, with channel names and pixel size.
 
-    :func:`read_image` gives the same pixels, dtype, channel names and pixel size. Equal images with
-    equal provenance give equal bytes. The file is complete or absent, never half written.
+    :func:`read_image` gives the same pixels, dtype, channel names and pixel size; of names, what
+    XML cannot hold, such as control characters, becomes ``�``. Equal images with equal provenance
+    give equal bytes. The file is complete or absent, never half written.
 
     Parameters
     ----------
@@ -238,8 +243,8 @@ def _write(
     """Write pixels with the channel names and the pixel size of an image."""
     metadata: dict[str, Any] = {
         "axes": axes,
-        "Name": name,
-        "Channel": {"Name": list(like.channel_names)},
+        "Name": legal(name),
+        "Channel": {"Name": [legal(name) for name in like.channel_names]},
     }
     if like.pixel_size is not None:
         for axis, size in zip("YX", like.pixel_size, strict=True):
@@ -401,6 +406,7 @@ def _images(
     page = series.keyframe
     axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
     data = grey_values(tif, index) if data is None else data
+    _tell_unusual_axes(tif, series)
     # What was chosen along z is not what reading the path alone gives.
     path_again = path if z is None or "Z" not in axes else None
     projection = None
@@ -411,10 +417,14 @@ def _images(
     # 8-bit channels that way unless told otherwise.
     color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
     data = to_ncyx(data, axes.replace("Z", ""))
+    n_channels = data.shape[1]
+    # Alpha of each of several channels would not be the last.
+    said = says_alpha(page) and n_channels == page.samplesperpixel
+    if "S" in axes and (said or page.photometric in _COLORS):
+        data = without_opaque_alpha(data, said=said)
     if "S" in axes and page.photometric in _COLORS:
-        data = without_opaque_alpha(data)
         data = without_equal_colors(data)
-        color = color and data.shape[1] > 1
+    color = color and data.shape[1] > 1 and n_channels <= MOST_COLORS
     data = np.ascontiguousarray(as_storable(data))
 
     metadata = file_metadata(tif, index)
@@ -440,6 +450,18 @@ def _images(
         )
         for field in data
     ]
+
+
+def _tell_unusual_axes(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """Say which steps are images that may well be channels, such as the bands of a spectrum."""
+    for axis, length in zip(series.axes, series.shape, strict=True):
+        if axis not in _USUAL_AXES and length > 1:
+            name = tifffile.TIFF.AXES_NAMES.get(axis, "unknown")
+            tell_once(
+                tif,
+                f"its axis {axis} ({name}, {length} steps) is taken for images of their own: if "
+                "they are channels, save it with these as the axis C",
+            )
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,188 @@
+"""The OME-XML of a TIFF: mended where that is sure, and which of its images a series is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import tifffile
+
+from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.destinations import is_regular_file
+from napari_phenldiff.images.files import read_small
+
+_START = re.compile(r"[\s\ufeff]*<(?:\?xml|!--|(?:\w+:)?OME[\s>])")
+_ROOT = re.compile(r"<(?:\w+:)?OME[\s>]")
+
+_NO_SAMPLES = re.compile(r"""\sSamplesPerPixel=(?:"(?!\s*\d+\s*")[^"]*"|'(?!\s*\d+\s*')[^']*')""")
+"""A number of samples that is none: tifffile would give the whole file up."""
+
+_LONE_AND = re.compile(r"&(?!(?:\w+|#\d+|#x[0-9a-fA-F]+);)")
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What cannot be in XML at all."""
+
+
+_MOST_BYTES = 2**28
+"""Of a companion file."""
+
+
+def legal(text: str) -> str:
+    """Return a text as it can be written into XML: what cannot be in it becomes ``�``."""
+    return _ILLEGAL.sub("\ufffd", text)
+
+
+def mended(xml: str) -> str:
+    """Mend what makes OME-XML unreadable and can mean one thing only.
+
+    That is an ``&`` that starts no entity, characters that XML does not know, and numbers of
+    samples that are none.
+    """
+    return _LONE_AND.sub("&amp;", legal(_NO_SAMPLES.sub("", xml.rstrip("\0"))))
+
+
+def complete(path: Path, xml: str) -> str:
+    """Return the OME-XML of a file, from its companion if it only names one.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    xml : str
+        What is in it, mended.
+
+    Raises
+    ------
+    InputError
+        If the companion is not there, is in another folder, or cannot be read.
+    """
+    try:
+        own = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return xml
+    binary_only = own.find("{*}BinaryOnly")
+    if binary_only is None:
+        return xml
+    name = binary_only.get("MetadataFile", "")
+    companion = path.parent / name
+    if not name or Path(name).name != name or not is_regular_file(companion):
+        raise InputError(
+            f"What its pages are is told by another file, {name or 'which it does not name'}, "
+            "which is not beside it: copy both into one folder, under their own names."
+        )
+    try:
+        root = ElementTree.fromstring(mended(_text_of(companion)))
+    except (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError) as error:
+        raise InputError(
+            f"What its pages are is told by {name}, which cannot be read ({error}): copy it again."
+        ) from error
+    # The companion has an identifier of its own, by which tifffile would not know this file.
+    parts = root.findall("{*}Image/{*}Pixels/{*}TiffData/{*}UUID")
+    identity = own.get("UUID")
+    if identity not in {part.text for part in parts}:
+        identity = next((part.text for part in parts if part.get("FileName") == path.name), None)
+    if parts and identity is None:
+        raise InputError(
+            f"What its pages are is told by {name}, which does not tell of it: give the file the "
+            "name that it had."
+        )
+    if identity is not None:
+        root.set("UUID", identity)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _text_of(companion: Path) -> str:
+    """OME-XML in a file of its own, or in another TIFF of the same data set."""
+    with companion.open("rb") as file:
+        is_tiff = file.read(4)[:2] in (b"II", b"MM")
+    if not is_tiff:
+        return read_small(companion, most_bytes=_MOST_BYTES)
+    with tifffile.TiffFile(companion, _multifile=False) as tif:
+        return tif.ome_metadata or ""
+
+
+def begins_ome(description: str) -> bool:
+    """Whether a description is OME-XML, whole or not."""
+    return _START.match(description) is not None and _ROOT.search(description) is not None
+
+
+def fault_of(xml: str) -> str | None:
+    """Tell why OME-XML cannot be read; None if it can."""
+    try:
+        ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        return str(error)
+    return None
+
+
+def counts_planes(xml: str) -> bool:
+    """Whether readable OME-XML tells of several z planes or time points of an image."""
+    found = ElementTree.fromstring(xml).findall("{*}Image/{*}Pixels")
+    return any(_number(pixels.get(f"Size{axis}"), 1) > 1 for pixels in found for axis in "ZT")
+
+
+def pixels_of_series(tif: tifffile.TiffFile, series: int) -> ElementTree.Element | None:
+    """Find the description of one series of an open file, by the pages that it names.
+
+    One description may tell of many files, such as all positions of an acquisition, and each file
+    holds it; what is in other files, and not here, is no series.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file, with OME-XML.
+    series : int
+        Index of the series.
+
+    Returns
+    -------
+    Element or None
+        ``Pixels`` of the image; None if there is none, or several of which nothing tells which
+        it is.
+
+    Raises
+    ------
+    xml.etree.ElementTree.ParseError
+        If the OME-XML cannot be read.
+    """
+    root = ElementTree.fromstring(tif.ome_metadata or "")
+    images = root.findall("{*}Image/{*}Pixels")
+    page = next((page for page in tif.series[series].pages if page is not None), None)
+    if page is not None and isinstance(page.index, int):
+        file = Path(page.parent.filehandle.path)
+        own = Path(tif.filehandle.path)
+        found = [pixels for pixels in images if _has(pixels, page.index, file, own, root)]
+        # Several images may be said to be the same pages: then only their order tells.
+        if len(found) > 1 and series < len(images) and images[series] in found:
+            return images[series]
+        if found:
+            return found[0]
+    return images[0] if len(images) == 1 else None
+
+
+def _has(
+    pixels: ElementTree.Element, index: int, file: Path, own: Path, root: ElementTree.Element
+) -> bool:
+    """Whether an image is said to have a page of a file; `own` is the one that says so."""
+    for data in pixels.findall("{*}TiffData"):
+        part = data.find("{*}UUID")
+        place = own
+        if part is not None and part.text != root.get("UUID"):
+            name = part.get("FileName", "")
+            # Without an identifier of its own, a file is known by its name.
+            if root.get("UUID") is not None or name.lower() != own.name.lower():
+                place = own.parent / name
+        if place != file:
+            continue
+        first = _number(data.get("IFD"), 0)
+        # As tifffile has it: without a number of planes it is one, or all pages of the file.
+        usual = _number(data.get("NumPlanes"), 1 if "IFD" in data.attrib else 0)
+        n_planes = _number(data.get("PlaneCount"), usual)
+        if first <= index and (n_planes == 0 or index < first + n_planes):
+            return True
+    return False
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and text.strip().isdecimal() else otherwise
