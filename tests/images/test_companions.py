@@ -14,6 +14,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.grouping import Grouped, group_files
 from napari_phenldiff.images.tiff import files_left_out, tiff_files
 
+STAINS = ("DAPI", "GFP")
 PLANE = np.random.default_rng(0).integers(0, 255, (20, 16)).astype(np.uint8)
 
 
@@ -133,6 +134,59 @@ def test_most_images_lack_a_channel(tmp_path):
     fill(tmp_path, "f0_w1.tif", "f0_w2.tif", "f1_w1.tif", "f2_w1.tif")
     with pytest.raises(InputError, match="seems to hold one file for each channel"):
         grouped(tmp_path)
+
+
+FORMS = {
+    "stain at the end": ("f{}_{}.tif", ("DAPI", "GFP")),
+    "channel at the end": ("f{}_{}.tif", ("c1", "c2")),
+    "Fiji": ("{1}-f{0}.tif", ("C1", "C2")),
+    "stain at the beginning": ("{1}_f{0}.tif", ("DAPI", "GFP")),
+}
+
+
+@pytest.mark.parametrize("program", FORMS)
+@pytest.mark.parametrize("extra", [False, True])
+def test_a_file_too_few_or_too_many_does_not_make_channels_images(tmp_path, program, extra):
+    form, channels = FORMS[program]
+    for condition in ("ctrl", "drug"):
+        fill(tmp_path / condition, *(form.format(i, c) for i in range(3) for c in channels))
+        if not extra:
+            (tmp_path / condition / form.format(2, channels[1])).unlink()
+    if extra:
+        fill(tmp_path / "ctrl", "overview.tif")
+    found = Dataset.find(tmp_path)
+    n = 3 if extra else 2
+    assert [len(sources) for sources in found.conditions.values()] == [n, n]
+    assert {source.read()[0].channel_names for source in found.sources} == {channels}
+    assert program in found.summary()
+    told = ["overview.tif"] if extra else ["f2", "f2"]
+    for text, name in zip(found.left_out, told, strict=True):
+        assert f'"{name}"' in text
+
+
+def test_one_image_of_each_condition_has_channels_of_stains(tmp_path):
+    for condition in ("ctrl", "drug"):
+        fill(tmp_path / condition, "f0_DAPI.tif", "f0_GFP.tif")
+    found = Dataset.find(tmp_path)
+    assert [s.read()[0].channel_names for s in found.sources] == [("DAPI", "GFP")] * 2
+    for condition in ("ctrl", "drug"):  # these may be crops
+        fill(tmp_path / "crops" / condition, "f0_c1.tif", "f0_c2.tif")
+    assert len(Dataset.find(tmp_path / "crops").sources) == 4
+
+
+def test_a_condition_of_one_channel_alone_says_which(tmp_path):
+    fill(tmp_path / "ctrl", "f0_DAPI.tif", "f1_DAPI.tif")
+    fill(tmp_path / "drug", *(f"f{i}_{c}.tif" for i in range(2) for c in ("DAPI", "GFP")))
+    ctrl, drug = Dataset.find(tmp_path).conditions.values()
+    assert [source.read()[0].channel_names for source in ctrl] == [("DAPI",)] * 2
+    assert [source.read()[0].channel_names for source in drug] == [("DAPI", "GFP")] * 2
+
+
+def test_small_letters_name_the_same_channels(tmp_path):
+    fill(tmp_path, "f0_dapi.tif", "f0_gfp.tif", *(f"f{i}_{c}.tif" for i in (1, 2) for c in STAINS))
+    found = grouped(tmp_path)
+    assert [len(group.files) for group in found.groups] == [2] * 3
+    assert found.left_out == ()
 
 
 def test_two_files_of_one_part_are_refused(tmp_path):

@@ -11,7 +11,12 @@ from pathlib import Path
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.companions import left_out_in_words
-from napari_phenldiff.images.file_sources import is_other_format, nothing_in, sources_of_files
+from napari_phenldiff.images.file_sources import (
+    is_other_format,
+    naming_of_folders,
+    nothing_in,
+    sources_of_files,
+)
 from napari_phenldiff.images.folders import Folders, is_result_folder
 from napari_phenldiff.images.layout import read_layout
 from napari_phenldiff.images.naming import composed, count, file_safe, quoted
@@ -145,22 +150,32 @@ def of_folder(
             for folder in aside
         )
         folders = [folder for folder in folders if folder not in aside]
+    files_of = {
+        folder: tree.images(folder) or tree.below(folder)
+        for folder in folders
+        if wanted is None or _condition_name(folder) in wanted
+    }
+    agreed = naming_of_folders(list(files_of.items()), how)
     for folder in folders:
-        name = composed(zarr_stem(folder) if is_omezarr(folder) else folder.name)
+        name = _condition_name(folder)
         if name in groups:
             raise InputError(f'Condition "{name}" was given twice: name each condition once.')
-        if wanted is not None and name not in wanted:
+        if folder not in files_of:
             groups[name] = ()
             continue
-        files = tree.images(folder)
-        here = sources_of_files(folder, files or tree.below(folder), how)
+        here = sources_of_files(folder, files_of[folder], how, agreed)
         groups[name] = here.sources
-        left_out += (*_left_out_of(folder, tree, nested=bool(files)), *here.left_out)
+        nested = bool(tree.images(folder))
+        left_out += (*_left_out_of(folder, tree, nested=nested), *here.left_out)
         if here.told:
             remarks.append(f"{name}: {here.told}.")
     if not groups:
         raise nothing_in(where)
     return ConditionsFound(groups, tuple(_merged(remarks)), left_out)
+
+
+def _condition_name(folder: Path) -> str:
+    return composed(zarr_stem(folder) if is_omezarr(folder) else folder.name)
 
 
 def _merged(remarks: Sequence[str]) -> list[str]:

@@ -24,6 +24,15 @@ _MOST_CHANNELS = 12
 _ENOUGH_OF_ALL = 0.8
 """Part of the files of a folder that a way of naming must hold for."""
 
+_ENOUGH_IF_AGREED = 0.5
+"""The same, of one condition, where all conditions together have enough."""
+
+_MOST_BROKEN = 1 / 3
+"""Part of the images that may lack a channel, where the names of channels may be other things."""
+
+_CROP = re.compile(r"[cd]?\d+")
+"""What is the name of a channel, and may be that of a part of an image, where there is one alone."""
+
 _LETTERS_AT_THE_END = re.compile(r"(?P<image>.+)[_ .\-](?P<end>[A-Za-z]{1,3})")
 """Of names that may tell channels in a way that no program has."""
 
@@ -80,7 +89,34 @@ class Grouped:
     left_out: tuple[str, ...] = ()
 
 
-def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None) -> Grouped:
+def agreed_naming(folders: Sequence[tuple[Path, Sequence[Path]]]) -> Naming | None:
+    """Find the way of naming that may mean something else and that all conditions have together.
+
+    Parameters
+    ----------
+    folders : sequence of (Path, sequence of Path)
+        The folder of each condition, and all images below it.
+
+    Returns
+    -------
+    Naming or None
+        One of `NAMINGS` that is not sure; None if files have no such names, or names of which too
+        many do not fit.
+    """
+    texts = [[_relative(root, file) for file in files] for root, files in folders]
+    for known in NAMINGS:
+        if not known.sure and _is_believable([[known.read(t) for t in names] for names in texts]):
+            return known
+    return None
+
+
+def group_files(
+    root: Path,
+    files: Sequence[Path],
+    naming: Naming | None = None,
+    *,
+    agreed: Naming | None = None,
+) -> Grouped:
     """Sort the image files below a folder into images.
 
     Names of files are believed in the order of `NAMINGS`. Where each file is an image of its own,
@@ -94,6 +130,8 @@ def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None)
         All images below it, in their order.
     naming : Naming, optional
         The one to go by, in place of all that are known.
+    agreed : Naming, optional
+        What `agreed_naming` has found for this folder and those of the other conditions.
 
     Returns
     -------
@@ -117,13 +155,16 @@ def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None)
     for known in NAMINGS:
         named = [known.read(text) for text in texts]
         if known.sure:
-            if sum(one is not None for one in named) < _ENOUGH_OF_ALL * len(files):
+            if _part_named(named) < _ENOUGH_OF_ALL:
                 continue
-        elif not _is_believable(named):
+        elif known is agreed:
+            if _part_named(named) < _ENOUGH_IF_AGREED:
+                continue
+        elif not _is_believable([named]):
             continue
         if _are_parts(named) and _holds_more(_first(files, named), named):
             continue
-        return _grouped(root, files, texts, named, known)
+        return _grouped(root, files, texts, named, known, as_parts=known is agreed)
     return Grouped(_single(root, files), _doubt(files, texts))
 
 
@@ -172,21 +213,49 @@ def _are_parts(named: Iterable[Named | None]) -> bool:
     return len({one.image for one in known}) < len(known) or len({o.channel for o in known}) > 1
 
 
-def _is_believable(named: Sequence[Named | None]) -> bool:
-    """Whether names that may mean something else are those of channels, the same for all."""
+def _part_named(named: Sequence[Named | None]) -> float:
+    return sum(one is not None for one in named) / len(named) if named else 0.0
+
+
+def _is_believable(folders: Sequence[Sequence[Named | None]]) -> bool:
+    """Whether names that may mean something else are those of channels, the same for nearly all.
+
+    A file that is missing, or one that lies there by chance, is no reason to take each channel for
+    an image.
+    """
+    named = [one for folder in folders for one in folder]
+    if _part_named(named) < _ENOUGH_OF_ALL:
+        return False
+    images = [_channels_of(folder) for folder in folders]
+    every = [frozenset(p for parts in found.values() for p in parts) for found in images]
+    # A condition of which one channel alone was copied has fewer than the others.
+    most = max(every, key=len)
+    parts = [(frozenset(one), every[k]) for k, found in enumerate(images) for one in found.values()]
+    n_broken = sum(one != wanted for one, wanted in parts)
+    channels = {channel or "" for channel, _ in most}
+    return (
+        1 < len(channels) <= _MOST_CHANNELS
+        and all(one <= most for one in every)
+        and n_broken <= _MOST_BROKEN * len(parts)
+        and all(len(set(one)) == len(one) for found in images for one in found.values())
+        and (
+            any(len(found) > 1 for found in images)
+            or (len(parts) > 1 and not any(map(_CROP.fullmatch, channels)))
+            or _is_folder_of_stains(named)
+        )
+    )
+
+
+def _channels_of(
+    named: Iterable[Named | None],
+) -> dict[str, list[tuple[str | None, str | None]]]:
+    """Channels and planes of each image."""
     images: dict[str, list[tuple[str | None, str | None]]] = {}
     for one in named:
-        if one is None:
-            return False
-        images.setdefault(one.image, []).append((one.channel and one.channel.lower(), one.z))
-    first, *others = (frozenset(parts) for parts in images.values())
-    n_channels = len({channel for channel, _ in first})
-    return (
-        1 < n_channels <= _MOST_CHANNELS
-        and all(parts == first for parts in others)
-        and all(len(parts) == len(first) for parts in images.values())
-        and (len(images) > 1 or _is_folder_of_stains(named))
-    )
+        if one is not None:
+            part = (one.channel and one.channel.casefold(), one.z)
+            images.setdefault(one.image, []).append(part)
+    return images
 
 
 def _is_folder_of_stains(named: Sequence[Named | None]) -> bool:
@@ -251,7 +320,10 @@ def _grouped(
     texts: Sequence[str],
     named: Sequence[Named | None],
     naming: Naming,
+    *,
+    as_parts: bool = False,
 ) -> Grouped:
+    """Put files together that are named so; `as_parts` where other conditions say that they are."""
     others = [file for file, one in zip(files, named, strict=True) if one is None]
     left_out = []
     if others:
@@ -260,15 +332,18 @@ def _grouped(
             f"{'is' if len(others) == 1 else 'are'} not named like the others ({naming.program})."
         )
     known = [(f, t, one) for f, t, one in zip(files, texts, named, strict=True) if one is not None]
-    if not _are_parts(named):
+    if not as_parts and not _are_parts(named):
         kept = [file for file, *_ in known]
         alone = _single(root, kept, [one for *_, one in known])
         return Grouped(alone, "", tuple(left_out))
     images: dict[_Key, dict[tuple[str, str], Path]] = {}
     firsts: dict[_Key, Named] = {}
+    spelled: dict[str, str] = {}
     for file, _, one in known:
         key = (one.image, one.condition)
-        part = (one.channel or "", one.z or "")
+        channel = one.channel or ""
+        # "dapi" beside "DAPI" is the same channel.
+        part = (spelled.setdefault(channel.casefold(), channel), one.z or "")
         before = images.setdefault(key, {}).setdefault(part, file)
         firsts.setdefault(key, one)
         if before != file:
