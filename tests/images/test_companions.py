@@ -164,6 +164,47 @@ def test_a_file_too_few_or_too_many_does_not_make_channels_images(tmp_path, prog
         assert f'"{name}"' in text
 
 
+@pytest.mark.parametrize(
+    ("parts", "overlay"),
+    [
+        (("Image_000{}_CH1", "Image_000{}_CH2"), "Image_000{}_Overlay"),
+        (("XY0{}_00001_Z001_CH1", "XY0{}_00001_Z001_CH2"), "XY0{}_00001_Z001_Overlay"),
+        (("P_Series00{}_ch00", "P_Series00{}_ch01"), "P_Series00{}_overlay"),
+        (("Exp{}_c1_ORG", "Exp{}_c2_ORG"), "Exp{}_c1+2_ORG"),
+        (("Exp{}_c1_ORG", "Exp{}_c2_ORG"), "Exp{}_c1-2_ORG"),
+        (("f{}_DAPI", "f{}_GFP"), "f{}_merge"),
+        (("f{}_DAPI", "f{}_GFP"), "Composite_f{}"),
+        (("f{}_c1", "f{}_c2"), "f{}_RGB"),
+    ],
+)
+def test_pictures_of_all_channels_beside_these_are_left_out(tmp_path, parts, overlay):
+    for condition in ("ctrl", "drug"):
+        fill(
+            tmp_path / condition, *(f"{p.format(i)}.tif" for i in (1, 2) for p in (*parts, overlay))
+        )
+    found = Dataset.find(tmp_path)
+    assert [len(sources) for sources in found.conditions.values()] == [2, 2]
+    assert all(source.read()[0].n_channels == 2 for source in found.sources)
+    assert len(found.left_out) == 2
+    assert (
+        f'"{overlay.format(1)}.tif", "{overlay.format(2)}.tif", by their names' in found.left_out[0]
+    )
+
+
+@pytest.mark.parametrize("names", [("f0_merge", "f1_merge"), ("f0", "f0_merge"), ("a_c1-2", "b")])
+def test_merged_images_without_channels_beside_are_images(tmp_path, names):
+    fill(tmp_path, *(f"{name}.tif" for name in names))
+    assert [group.name for group in grouped(tmp_path).groups] == list(names)
+
+
+def test_an_overview_beside_few_images_is_none_of_them(tmp_path):
+    fill(tmp_path, *(f"p_A0{i}_s1_w{k}.tif" for i in (1, 2) for k in (1, 2)))
+    fill(tmp_path, "map.tif", "overview.tif")
+    found = grouped(tmp_path)
+    assert [group.channel_names for group in found.groups] == [("w1", "w2")] * 2
+    assert '"map.tif", "overview.tif"' in found.left_out[0]
+
+
 def test_one_image_of_each_condition_has_channels_of_stains(tmp_path):
     for condition in ("ctrl", "drug"):
         fill(tmp_path / condition, "f0_DAPI.tif", "f0_GFP.tif")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +31,15 @@ _ENOUGH_IF_AGREED = 0.5
 _MOST_BROKEN = 1 / 3
 """Part of the images that may lack a channel, where the names of channels may be other things."""
 
+_OVERLAY = re.compile(
+    r"(?:^|(?<=[ _.\-(\[/]))(?:overlays?|merged?|composite|rgb|c\d+(?:[+\-]c?\d+)+)"
+    r"(?=[ _.\-)\]]|$)",
+    re.I,
+)
+"""What programs call the picture of all channels that they write beside these."""
+
 _CROP = re.compile(r"[cd]?\d+")
-"""What is the name of a channel, and may be that of a part of an image, where there is one alone."""
+"""A channel, or a part of an image, where there is one image alone."""
 
 _LETTERS_AT_THE_END = re.compile(r"(?P<image>.+)[_ .\-](?P<end>[A-Za-z]{1,3})")
 """Of names that may tell channels in a way that no program has."""
@@ -104,8 +112,15 @@ def agreed_naming(folders: Sequence[tuple[Path, Sequence[Path]]]) -> Naming | No
         many do not fit.
     """
     texts = [[_relative(root, file) for file in files] for root, files in folders]
+    overlays = [_overlays(names) for names in texts]
+    texts = [
+        [text for text in names if text not in taken]
+        for names, taken in zip(texts, overlays, strict=True)
+    ]
     for known in NAMINGS:
-        if not known.sure and _is_believable([[known.read(t) for t in names] for names in texts]):
+        if known.sure:
+            continue
+        if _is_believable([[known.read(text) for text in names] for names in texts], known.among):
             return known
     return None
 
@@ -152,20 +167,65 @@ def group_files(
                 f"as {texts[0]}: it is looked for in such paths."
             )
         return _grouped(root, files, texts, named, naming)
+    overlays = _overlays(texts)
+    beside = [file for file, text in zip(files, texts, strict=True) if text in overlays]
+    if beside:
+        found = _by_known_names(root, [file for file in files if file not in beside], agreed)
+        if found is not None and found.groups[0].channel_names:
+            one = len(beside) == 1
+            told = (
+                f"Left out of {root.name}: {quoted([file.name for file in beside], limit=3)}, by "
+                f"{'its name a picture' if one else 'their names pictures'} of several channels "
+                "that lie beside."
+            )
+            return replace(found, left_out=(told, *found.left_out))
+    found = _by_known_names(root, files, agreed)
+    return Grouped(_single(root, files), _doubt(files, texts)) if found is None else found
+
+
+def _overlays(texts: Sequence[str]) -> set[str]:
+    """Names of pictures of all channels that lie beside these: the rest stands in other names."""
+    candidates = [(text, match) for text in texts for match in _OVERLAY.finditer(text)]
+    if not candidates:
+        return set()
+    overlays = {text for text, _ in candidates}
+    others = [text for text in texts if text not in overlays]
+    begins, ends = sorted(others), sorted(text[::-1] for text in others)
+    found = set()
+    for text, match in candidates:
+        before, after = text[: match.start()], text[match.end() :]
+        after = after.lstrip(" _.-")
+        if before.rsplit("/")[-1].strip(" _.-"):
+            beside = _one_begins_with(before, begins)
+        else:
+            beside = _one_begins_with(after[::-1], ends) or _one_begins_with(before + after, begins)
+        if beside:
+            found.add(text)
+    return found
+
+
+def _one_begins_with(text: str, ordered: Sequence[str]) -> bool:
+    place = bisect_left(ordered, text)
+    return bool(text) and place < len(ordered) and ordered[place].startswith(text)
+
+
+def _by_known_names(root: Path, files: Sequence[Path], agreed: Naming | None) -> Grouped | None:
+    """Sort files into images by the names that are known; None if they have none."""
+    texts = [_relative(root, file) for file in files]
     for known in NAMINGS:
         named = [known.read(text) for text in texts]
         if known.sure:
-            if _part_named(named) < _ENOUGH_OF_ALL:
+            if _part_named(named) < _ENOUGH_OF_ALL and not _are_whole(named):
                 continue
         elif known is agreed:
             if _part_named(named) < _ENOUGH_IF_AGREED:
                 continue
-        elif not _is_believable([named]):
+        elif not _is_believable([named], known.among):
             continue
         if _are_parts(named) and _holds_more(_first(files, named), named):
             continue
         return _grouped(root, files, texts, named, known, as_parts=known is agreed)
-    return Grouped(_single(root, files), _doubt(files, texts))
+    return None
 
 
 def _doubt(files: Sequence[Path], texts: Sequence[str]) -> str:
@@ -217,7 +277,9 @@ def _part_named(named: Sequence[Named | None]) -> float:
     return sum(one is not None for one in named) / len(named) if named else 0.0
 
 
-def _is_believable(folders: Sequence[Sequence[Named | None]]) -> bool:
+def _is_believable(
+    folders: Sequence[Sequence[Named | None]], among: re.Pattern[str] | None = None
+) -> bool:
     """Whether names that may mean something else are those of channels, the same for nearly all.
 
     A file that is missing, or one that lies there by chance, is no reason to take each channel for
@@ -235,6 +297,7 @@ def _is_believable(folders: Sequence[Sequence[Named | None]]) -> bool:
     channels = {channel or "" for channel, _ in most}
     return (
         1 < len(channels) <= _MOST_CHANNELS
+        and (among is None or any(map(among.fullmatch, channels)))
         and all(one <= most for one in every)
         and n_broken <= _MOST_BROKEN * len(parts)
         and all(len(set(one)) == len(one) for found in images for one in found.values())
@@ -243,6 +306,20 @@ def _is_believable(folders: Sequence[Sequence[Named | None]]) -> bool:
             or (len(parts) > 1 and not any(map(_CROP.fullmatch, channels)))
             or _is_folder_of_stains(named)
         )
+    )
+
+
+def _are_whole(named: Sequence[Named | None]) -> bool:
+    """Whether most files are the channels of images that all have the same ones.
+
+    Beside so many images that are whole, other files are what lies there by chance: an overview.
+    """
+    images = [frozenset(parts) for parts in _channels_of(named).values()]
+    return (
+        _part_named(named) > _ENOUGH_IF_AGREED
+        and len(images) > 1
+        and len(set(images)) == 1
+        and len({channel for channel, _ in images[0]}) > 1
     )
 
 
