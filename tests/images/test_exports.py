@@ -206,3 +206,17 @@ def test_an_export_drawn_in_colours_is_read_as_its_channels(tmp_path):
     (source,) = Dataset.find(tmp_path).sources
     (image,) = source.read()
     np.testing.assert_array_equal(image.data[:, 0, 0], [12, 11])
+
+
+@pytest.mark.parametrize("bar", [False, True])
+def test_an_export_in_mixed_colours_or_with_a_scale_bar_is_told(tmp_path, bar):
+    for i in range(2):
+        for channel in (1, 2):
+            data = np.zeros((9, 8, 3), np.uint8)
+            data[..., 1] = 10
+            data[0] = 255 if bar else 0
+            data[..., 2] += 0 if bar else 10
+            data[3, 3] = 7, 8, 9
+            tifffile.imwrite(tmp_path / f"f{i}_c{channel}_ORG.tif", data, photometric="rgb")
+    with pytest.raises(InputError, match="export each channel in grey values"):
+        Dataset.find(tmp_path).sources[0].read()
