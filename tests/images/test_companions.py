@@ -37,6 +37,14 @@ def fill(folder: Path, *names: str, n_channels: int = 1) -> Path:
         ("f0_mask.tif", "segmentation"),
         ("f0-labels.tif", "segmentation"),
         ("f0_Probabilities.tiff", "segmentation"),
+        ("f0_Simple Segmentation.tif", "segmentation"),
+        ("f0_binary.tif", "segmentation"),
+        ("Mask of f0.tif", "segmentation"),
+        ("Result of f1.tif", "result of a calculation"),
+        ("MAX_f0.tif", "projection of an image beside"),
+        ("STD_f1.tif", "projection of an image beside"),
+        ("flatfield.tif", "calibration image"),
+        ("Illum_DAPI.tif", "calibration image"),
     ],
 )
 def test_what_is_no_image_is_left_out_and_named(tmp_path, name, what):
@@ -47,12 +55,30 @@ def test_what_is_no_image_is_left_out_and_named(tmp_path, name, what):
     assert what in told
 
 
-@pytest.mark.parametrize("name", ["unmasked.tif", "k_mask.tif", "thumbelina.tif", "label.tif"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unmasked.tif",
+        "k_mask.tif",
+        "thumbelina.tif",
+        "label.tif",
+        "MAX_f7.tif",
+        "Result of f7.tif",
+        "f0-1.tif",
+        "background2.tif",
+        "darkfield.tif",
+    ],
+)
 def test_names_that_only_sound_like_it(tmp_path, name):
     """A mask has the name of an image; where there is none, it is an image of that name."""
     fill(tmp_path, "f0.tif", name)
     assert name in [path.name for path in tiff_files(tmp_path)]
     assert files_left_out(tmp_path) == []
+
+
+def test_calibration_images_alone_are_images(tmp_path):
+    fill(tmp_path, "background.tif", "dark.tif")
+    assert len(tiff_files(tmp_path)) == 2
 
 
 def test_links_that_lead_nowhere_are_named(tmp_path):
