@@ -61,7 +61,10 @@ def names() -> str:
     """Return which programs' names of files are known."""
     sure = dict.fromkeys(naming.program for naming in NAMINGS if naming.sure)
     unsure = dict.fromkeys(naming.program for naming in NAMINGS if not naming.sure)
-    return f"Known: {'; '.join(sure)}. If all files of a folder agree, also: {'; '.join(unsure)}."
+    return (
+        f"Known: {'; '.join(sure)}. If nearly all files of all conditions agree, also: "
+        f"{'; '.join(unsure)}."
+    )
 
 
 def _tests() -> ModuleType:

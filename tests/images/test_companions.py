@@ -14,6 +14,7 @@ from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.grouping import Grouped, group_files
 from napari_phenldiff.images.tiff import files_left_out, tiff_files
 
+STAINS = ("DAPI", "GFP")
 PLANE = np.random.default_rng(0).integers(0, 255, (20, 16)).astype(np.uint8)
 
 
@@ -36,6 +37,14 @@ def fill(folder: Path, *names: str, n_channels: int = 1) -> Path:
         ("f0_mask.tif", "segmentation"),
         ("f0-labels.tif", "segmentation"),
         ("f0_Probabilities.tiff", "segmentation"),
+        ("f0_Simple Segmentation.tif", "segmentation"),
+        ("f0_binary.tif", "segmentation"),
+        ("Mask of f0.tif", "segmentation"),
+        ("Result of f1.tif", "result of a calculation"),
+        ("MAX_f0.tif", "projection of an image beside"),
+        ("STD_f1.tif", "projection of an image beside"),
+        ("flatfield.tif", "calibration image"),
+        ("Illum_DAPI.tif", "calibration image"),
     ],
 )
 def test_what_is_no_image_is_left_out_and_named(tmp_path, name, what):
@@ -46,12 +55,30 @@ def test_what_is_no_image_is_left_out_and_named(tmp_path, name, what):
     assert what in told
 
 
-@pytest.mark.parametrize("name", ["unmasked.tif", "k_mask.tif", "thumbelina.tif", "label.tif"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unmasked.tif",
+        "k_mask.tif",
+        "thumbelina.tif",
+        "label.tif",
+        "MAX_f7.tif",
+        "Result of f7.tif",
+        "f0-1.tif",
+        "background2.tif",
+        "darkfield.tif",
+    ],
+)
 def test_names_that_only_sound_like_it(tmp_path, name):
     """A mask has the name of an image; where there is none, it is an image of that name."""
     fill(tmp_path, "f0.tif", name)
     assert name in [path.name for path in tiff_files(tmp_path)]
     assert files_left_out(tmp_path) == []
+
+
+def test_calibration_images_alone_are_images(tmp_path):
+    fill(tmp_path, "background.tif", "dark.tif")
+    assert len(tiff_files(tmp_path)) == 2
 
 
 def test_links_that_lead_nowhere_are_named(tmp_path):
@@ -133,6 +160,100 @@ def test_most_images_lack_a_channel(tmp_path):
     fill(tmp_path, "f0_w1.tif", "f0_w2.tif", "f1_w1.tif", "f2_w1.tif")
     with pytest.raises(InputError, match="seems to hold one file for each channel"):
         grouped(tmp_path)
+
+
+FORMS = {
+    "stain at the end": ("f{}_{}.tif", ("DAPI", "GFP")),
+    "channel at the end": ("f{}_{}.tif", ("c1", "c2")),
+    "Fiji": ("{1}-f{0}.tif", ("C1", "C2")),
+    "stain at the beginning": ("{1}_f{0}.tif", ("DAPI", "GFP")),
+}
+
+
+@pytest.mark.parametrize("program", FORMS)
+@pytest.mark.parametrize("extra", [False, True])
+def test_a_file_too_few_or_too_many_does_not_make_channels_images(tmp_path, program, extra):
+    form, channels = FORMS[program]
+    for condition in ("ctrl", "drug"):
+        fill(tmp_path / condition, *(form.format(i, c) for i in range(3) for c in channels))
+        if not extra:
+            (tmp_path / condition / form.format(2, channels[1])).unlink()
+    if extra:
+        fill(tmp_path / "ctrl", "overview.tif")
+    found = Dataset.find(tmp_path)
+    n = 3 if extra else 2
+    assert [len(sources) for sources in found.conditions.values()] == [n, n]
+    assert {source.read()[0].channel_names for source in found.sources} == {channels}
+    assert program in found.summary()
+    told = ["overview.tif"] if extra else ["f2", "f2"]
+    for text, name in zip(found.left_out, told, strict=True):
+        assert f'"{name}"' in text
+
+
+@pytest.mark.parametrize(
+    ("parts", "overlay"),
+    [
+        (("Image_000{}_CH1", "Image_000{}_CH2"), "Image_000{}_Overlay"),
+        (("XY0{}_00001_Z001_CH1", "XY0{}_00001_Z001_CH2"), "XY0{}_00001_Z001_Overlay"),
+        (("P_Series00{}_ch00", "P_Series00{}_ch01"), "P_Series00{}_overlay"),
+        (("Exp{}_c1_ORG", "Exp{}_c2_ORG"), "Exp{}_c1+2_ORG"),
+        (("Exp{}_c1_ORG", "Exp{}_c2_ORG"), "Exp{}_c1-2_ORG"),
+        (("f{}_DAPI", "f{}_GFP"), "f{}_merge"),
+        (("f{}_DAPI", "f{}_GFP"), "Composite_f{}"),
+        (("f{}_c1", "f{}_c2"), "f{}_RGB"),
+    ],
+)
+def test_pictures_of_all_channels_beside_these_are_left_out(tmp_path, parts, overlay):
+    for condition in ("ctrl", "drug"):
+        fill(
+            tmp_path / condition, *(f"{p.format(i)}.tif" for i in (1, 2) for p in (*parts, overlay))
+        )
+    found = Dataset.find(tmp_path)
+    assert [len(sources) for sources in found.conditions.values()] == [2, 2]
+    assert all(source.read()[0].n_channels == 2 for source in found.sources)
+    assert len(found.left_out) == 2
+    assert (
+        f'"{overlay.format(1)}.tif", "{overlay.format(2)}.tif", by their names' in found.left_out[0]
+    )
+
+
+@pytest.mark.parametrize("names", [("f0_merge", "f1_merge"), ("f0", "f0_merge"), ("a_c1-2", "b")])
+def test_merged_images_without_channels_beside_are_images(tmp_path, names):
+    fill(tmp_path, *(f"{name}.tif" for name in names))
+    assert [group.name for group in grouped(tmp_path).groups] == list(names)
+
+
+def test_an_overview_beside_few_images_is_none_of_them(tmp_path):
+    fill(tmp_path, *(f"p_A0{i}_s1_w{k}.tif" for i in (1, 2) for k in (1, 2)))
+    fill(tmp_path, "map.tif", "overview.tif")
+    found = grouped(tmp_path)
+    assert [group.channel_names for group in found.groups] == [("w1", "w2")] * 2
+    assert '"map.tif", "overview.tif"' in found.left_out[0]
+
+
+def test_one_image_of_each_condition_has_channels_of_stains(tmp_path):
+    for condition in ("ctrl", "drug"):
+        fill(tmp_path / condition, "f0_DAPI.tif", "f0_GFP.tif")
+    found = Dataset.find(tmp_path)
+    assert [s.read()[0].channel_names for s in found.sources] == [("DAPI", "GFP")] * 2
+    for condition in ("ctrl", "drug"):  # these may be crops
+        fill(tmp_path / "crops" / condition, "f0_c1.tif", "f0_c2.tif")
+    assert len(Dataset.find(tmp_path / "crops").sources) == 4
+
+
+def test_a_condition_of_one_channel_alone_says_which(tmp_path):
+    fill(tmp_path / "ctrl", "f0_DAPI.tif", "f1_DAPI.tif")
+    fill(tmp_path / "drug", *(f"f{i}_{c}.tif" for i in range(2) for c in ("DAPI", "GFP")))
+    ctrl, drug = Dataset.find(tmp_path).conditions.values()
+    assert [source.read()[0].channel_names for source in ctrl] == [("DAPI",)] * 2
+    assert [source.read()[0].channel_names for source in drug] == [("DAPI", "GFP")] * 2
+
+
+def test_small_letters_name_the_same_channels(tmp_path):
+    fill(tmp_path, "f0_dapi.tif", "f0_gfp.tif", *(f"f{i}_{c}.tif" for i in (1, 2) for c in STAINS))
+    found = grouped(tmp_path)
+    assert [len(group.files) for group in found.groups] == [2] * 3
+    assert found.left_out == ()
 
 
 def test_two_files_of_one_part_are_refused(tmp_path):

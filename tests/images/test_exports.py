@@ -59,6 +59,28 @@ def read(path: str) -> tuple[str, Named]:
         ("f0_DAPI", "stain at the end", "f0", "DAPI", None, None, None),
         ("Hoechst_f0", "stain at the beginning", "f0", "Hoechst", None, None, None),
         ("field1/GFP", "a folder for each image", "field1/", "GFP", None, None, None),
+        ("expt1xy02c1", "NIS-Elements", "expt1xy02", "c1", None, None, "02"),
+        ("cell0_z3c2", "NIS-Elements", "cell0", "c2", "3", None, None),
+        ("s1_C001Z002", "Olympus", "s1", "C001", "002", None, None),
+        ("s1_C002", "channel at the end", "s1", "C002", None, None, None),
+        ("im1_t0001_z0002_c0001", "channel at the end", "im1_t0001", "c0001", "0002", None, None),
+        ("im1_Z0_C1_T0", "channel at the end", "im1_T0", "C1", "0", None, None),
+        ("exp_w1405_s2_t1", "MetaMorph", "exp_s2_t1", "w1405", None, None, "2"),
+        ("p_B03_s1_w10", "ImageXpress", "p_B03_s1", "w10", None, "B03", "1"),
+        ("x_B02_s1_w123456789-1234-1234-1234-ABCDEF012345", "ImageXpress", "x_B02_s1", "w1", None,
+         "B02", "1"),
+        ("A1_0_2_3_Fluorescence_405_nm_Ex", "Squid", "A1_0_2", "Fluorescence_405_nm_Ex", "3", "A1",
+         "0_2"),
+        ("f0_488", "wavelength at the end", "f0", "488", None, None, None),
+        ("f0_405nm", "wavelength at the end", "f0", "405nm", None, None, None),
+        ("img_ch1_001", "channel in the middle", "img_001", "ch1", None, None, None),
+        ("B03_DAPI_s1", "channel in the middle", "B03_s1", "DAPI", None, None, None),
+        ("f0 (DAPI)", "stain in brackets", "f0", "DAPI", None, None, None),
+        ("DAPI001", "stain at the beginning", "001", "DAPI", None, None, None),
+        ("f0_Vinculin", "a stain among words at the end", "f0", "Vinculin", None, None, None),
+        ("cell0z3", "plane at the end", "cell0", None, "3", None, None),
+        ("cell0_Z03_T00", "plane at the end", "cell0_T00", None, "03", None, None),
+        ("cell0/z03", "a folder of planes", "cell0/", None, "03", None, None),
         ("mCherry/f0", "a folder for each channel", "f0", "mCherry", None, None, None),
     ],
 )  # fmt: skip
@@ -72,6 +94,16 @@ def test_names_of_files_tell_channel_plane_and_place(path, program, image, chann
 @pytest.mark.parametrize("name", ["image01", "treated_f0", "experiment", "A01", "t00"])
 def test_plain_names_tell_nothing(name):
     assert all(naming.read(name) is None for naming in NAMINGS)
+
+
+@pytest.mark.parametrize(
+    ("words", "n_images"), [(("DAPI", "Vinculin"), 2), (("before", "after"), 4)]
+)
+def test_words_are_channels_where_one_is_a_stain(tmp_path, words, n_images):
+    for i in range(2):
+        for word in words:
+            tifffile.imwrite(tmp_path / f"f{i}_{word}.tif", np.zeros((9, 8), np.uint8))
+    assert len(Dataset.find(tmp_path).sources) == n_images
 
 
 @pytest.mark.parametrize(("row", "col", "name"), [(1, 1, "A01"), ("b", 12, "B12"), (27, 3, "AA03")])
@@ -174,3 +206,17 @@ def test_an_export_drawn_in_colours_is_read_as_its_channels(tmp_path):
     (source,) = Dataset.find(tmp_path).sources
     (image,) = source.read()
     np.testing.assert_array_equal(image.data[:, 0, 0], [12, 11])
+
+
+@pytest.mark.parametrize("bar", [False, True])
+def test_an_export_in_mixed_colours_or_with_a_scale_bar_is_told(tmp_path, bar):
+    for i in range(2):
+        for channel in (1, 2):
+            data = np.zeros((9, 8, 3), np.uint8)
+            data[..., 1] = 10
+            data[0] = 255 if bar else 0
+            data[..., 2] += 0 if bar else 10
+            data[3, 3] = 7, 8, 9
+            tifffile.imwrite(tmp_path / f"f{i}_c{channel}_ORG.tif", data, photometric="rgb")
+    with pytest.raises(InputError, match="export each channel in grey values"):
+        Dataset.find(tmp_path).sources[0].read()

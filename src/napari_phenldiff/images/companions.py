@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from napari_phenldiff.images.naming import quoted
+from napari_phenldiff.images.stains import WORDS_IN_FILE_NAMES
 
 _THUMBNAIL = re.compile(r"_thumb(nail)?s?[0-9a-f-]*$", re.I)
 # What Cellpose writes beside an image; it is never an image.
@@ -14,7 +15,21 @@ _CELLPOSE = re.compile(r"_cp_(masks|outlines|flows)(_\w+)?$|_(masks|outlines|flo
 # What may be the name of an image where no image has the name without it.
 _RESULT = re.compile(
     r"[ _.-](masks?|labels?|labeled|outlines?|contours?|flows?|seg|segmented|segmentation|"
-    r"prob(abilities|s)?|probability|rois?|overlay|stardist)$",
+    r"prob(abilities|s)?|probability|rois?|overlay|stardist|binary|thresholded|"
+    r"(simple|object)[ _](segmentation|predictions|identities)|uncertainty)$",
+    re.I,
+)
+# What Fiji calls what it makes of an image; the name of the image follows.
+_MADE = (
+    (re.compile(r"(max|avg|sum|std|med|min)_", re.I), "projection of an image beside"),
+    (re.compile(r"result of ", re.I), "result of a calculation"),
+    (re.compile(r"mask of ", re.I), "result of a segmentation"),
+)
+# Images that others are corrected with.
+_CALIBRATION = re.compile(
+    r"(flat[ _-]?fields?|ffc|background|dark([ _-]?(frame|current|image))?|illum(ination)?"
+    r"|shading)"
+    rf"([ _-](({WORDS_IN_FILE_NAMES})|(w|ch?|channel)\d{{1,2}}))?",
     re.I,
 )
 
@@ -30,7 +45,7 @@ def companions(files: Iterable[Path]) -> dict[Path, str]:
     Returns
     -------
     dict of Path to str
-        What each such file is: "thumbnail" or "result of a segmentation".
+        What each such file is, such as "thumbnail" or "result of a segmentation".
     """
     files = list(files)
     names = {file.stem.lower() for file in files}
@@ -42,6 +57,21 @@ def companions(files: Iterable[Path]) -> dict[Path, str]:
             found[file] = "thumbnail"
         elif _CELLPOSE.search(stem) or (result and stem[: result.start()].lower() in names):
             found[file] = "result of a segmentation"
+        else:
+            made = next(
+                (
+                    what
+                    for pattern, what in _MADE
+                    if (match := pattern.match(stem)) and stem[match.end() :].lower() in names
+                ),
+                None,
+            )
+            if made is not None:
+                found[file] = made
+    calibration = [file for file in files if _CALIBRATION.fullmatch(file.stem)]
+    # Where there is nothing else, they are what somebody wants to see.
+    if len(calibration) < len([file for file in files if file not in found]):
+        found |= dict.fromkeys(calibration, "calibration image")
     return found
 
 

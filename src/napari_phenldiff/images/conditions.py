@@ -12,7 +12,12 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.companions import left_out_in_words
 from napari_phenldiff.images.control_names import is_control
-from napari_phenldiff.images.file_sources import is_other_format, nothing_in, sources_of_files
+from napari_phenldiff.images.file_sources import (
+    is_other_format,
+    naming_of_folders,
+    nothing_in,
+    sources_of_files,
+)
 from napari_phenldiff.images.folders import Folders, is_result_folder
 from napari_phenldiff.images.layout import read_layout
 from napari_phenldiff.images.naming import composed, count, file_safe, quoted
@@ -166,17 +171,23 @@ def of_folder(
         if wanted is not None and wanted & set(inside) and not wanted & outside:
             raise InputError(turned)
         remarks.append(turned)
+    files_of = {
+        folder: tree.images(folder) or tree.below(folder)
+        for folder in folders
+        if wanted is None or _condition_name(folder) in wanted
+    }
+    agreed = naming_of_folders(list(files_of.items()), how)
     for folder in folders:
-        name = composed(zarr_stem(folder) if is_omezarr(folder) else folder.name)
+        name = _condition_name(folder)
         if name in groups:
             raise InputError(f'Condition "{name}" was given twice: name each condition once.')
-        if wanted is not None and name not in wanted:
+        if folder not in files_of:
             groups[name] = ()
             continue
-        files = tree.images(folder)
-        here = sources_of_files(folder, files or tree.below(folder), how)
+        here = sources_of_files(folder, files_of[folder], how, agreed)
         groups[name] = here.sources
-        left_out += (*_left_out_of(folder, tree, nested=bool(files)), *here.left_out)
+        nested = bool(tree.images(folder))
+        left_out += (*_left_out_of(folder, tree, nested=nested), *here.left_out)
         if here.told:
             remarks.append(f"{name}: {here.told}.")
     if not groups:
@@ -217,6 +228,10 @@ def _turned_round(where: Path, folders: Sequence[Path], inside: Sequence[str]) -
         f"others into them ({inner}/{outer} in place of {outer}/{inner}), or say so with a pattern "
         '(--pattern "^(?P<plate>[^/]+)/(?P<condition>[^/]+)/").'
     )
+
+
+def _condition_name(folder: Path) -> str:
+    return composed(zarr_stem(folder) if is_omezarr(folder) else folder.name)
 
 
 def _merged(remarks: Sequence[str]) -> list[str]:

@@ -32,6 +32,12 @@ _WELL = r"[A-P](?:0[1-9]|[1-4]\d)(?!\d)"
 _SHORT_WELL = r"[A-P](?:[1-9]|0[1-9]|[1-4]\d)(?!\d)"
 _Z = rf"{_SIGN}z[ _-]?"
 _T = rf"{_SIGN}t\d+"
+# Two digits only where it is sure that the second is none of a GUID that follows.
+_WAVE = r"1\d(?=[_.\ \-]|$|[0-9a-f]{8}-)|\d"
+_LINES = (
+    r"365|385|395|40[57]|44[05]|458|47[058]|48[58]|49[01]|51[45]|53[2]|546|55[0-9]|56[0-9]|59[0-9]"
+    r"|61[0-7]|63[0-9]|64[0-9]|65[0-9]|660|685|730|750|785"
+)
 _INCUCYTE = r"(?:hd-?)?phase|green|red|nir|orange|blue"
 _INCUCYTE_TIME = r"\d{4}y\d+m\d+d_\d+h\d+m|\d+d\d+h\d+m"
 
@@ -71,12 +77,15 @@ class Naming:
         See the module.
     sure : bool
         Whether the name alone is believed. "c1" may be a crop and "green" a mouse, so that other
-        names are believed only where all files have them, with the same ones for every image.
+        names are believed only where nearly all files have them, with the same for every image.
+    among : re.Pattern or None
+        What one of the channels must be called, if others may be called anything.
     """
 
     program: str
     pattern: re.Pattern[str]
     sure: bool = True
+    among: re.Pattern[str] | None = None
 
     def read(self, path: str) -> Named | None:
         """Read the path of a file, without suffix; None if it has another form."""
@@ -166,7 +175,7 @@ NAMINGS: tuple[Naming, ...] = (
     _naming(
         "ImageXpress",
         rf"(?:^|/)(?P<x4>ZStep_(?P<z2>\d+)/)?(?:(?P<plate>[^/]+?)_)?(?P<well>{_WELL})"
-        rf"(?:_s(?P<field>\d+))?(?P<x1>_z(?P<z>\d+))?(?P<x2>_w(?P<channel>\d))(?P<x3>{_GUID})?$",
+        rf"(?:_s(?P<field>\d+))?(?P<x1>_z(?P<z>\d+))?(?P<x2>_w(?P<channel>{_WAVE}))(?P<x3>{_GUID})?$",
     ),
     _naming(
         "ImageXpress",
@@ -174,8 +183,12 @@ NAMINGS: tuple[Naming, ...] = (
     ),
     _naming(
         "ImageXpress, MetaMorph",
-        rf"(?:{_SIGN}s(?P<field>\d+))?(?P<x1>{_Z}(?P<z>\d+))?(?P<x2>{_SIGN}w(?P<channel>\d))"
+        rf"(?:{_SIGN}s(?P<field>\d+))?(?P<x1>{_Z}(?P<z>\d+))?(?P<x2>{_SIGN}w(?P<channel>{_WAVE}))"
         rf"(?P<x3>{_GUID})?(?:{_SIGN}s\d+)?(?P<time>{_T})?$",
+    ),
+    _naming(
+        "MetaMorph",
+        r"(?P<x2>_w\d(?P<channel>[3-8]\d\d))(?:_s(?P<field>\d+))?(?:_t(?P<time>\d+))?$",
     ),
     _naming(
         "MetaMorph",
@@ -197,8 +210,31 @@ NAMINGS: tuple[Naming, ...] = (
         r"(?P<x3>x\d+-\d+y\d+-\d+)$",
     ),
     _naming(
+        "NIS-Elements",
+        r"xy(?P<field>\d+)(?P<x1>z(?P<z>\d+))?(?P<x2>c(?P<channel>\d{1,2}))$",
+    ),
+    _naming(
+        "NIS-Elements",
+        r"(?<![a-z])(?P<x1>[ _.\-]?z(?P<z>\d+))(?P<x2>c(?P<channel>\d{1,2}))$",
+    ),
+    _naming(
+        "Olympus",
+        rf"(?P<x2>{_SIGN}C(?P<channel>\d{{3}}))(?P<x1>Z(?P<z>\d{{3}}))(?P<time>T\d{{3}})?$",
+    ),
+    _naming(
+        "Squid",
+        rf"(?:^|/)(?:(?P<well>{_SHORT_WELL})_)?(?P<field>\d+(?:_\d+)?)(?P<x1>_(?P<z>\d+))"
+        r"(?P<x2>_(?P<channel>Fluorescence_\d{3}_nm_Ex|BF_LED_matrix_[a-z_]+))$",
+    ),
+    _naming(
         "channel at the end",
-        rf"(?P<x1>{_Z}(?P<z>\d{{1,4}}))?(?P<x2>{_SIGN}[cd](?P<channel>\d{{1,2}}))"
+        rf"(?P<x1>{_Z}(?P<z>\d{{1,4}}))?(?P<x2>{_SIGN}(?:c|d(?!\d{{3}}))(?P<channel>\d{{1,4}}))"
+        rf"(?:{_T})?(?P<x3>{_Z}(?P<z2>\d{{1,4}}))?$",
+        sure=False,
+    ),
+    _naming(
+        "wavelength at the end",
+        rf"(?P<x1>{_Z}(?P<z>\d{{1,4}}))?(?P<x2>{_SIGN}(?P<channel>(?:{_LINES})(?:[ ]?nm)?))"
         rf"(?P<x3>{_Z}(?P<z2>\d{{1,4}}))?$",
         sure=False,
     ),
@@ -214,9 +250,25 @@ NAMINGS: tuple[Naming, ...] = (
         sure=False,
     ),
     _naming(
-        "stain at the beginning",
-        rf"(?:^|/)(?P<x2>(?P<channel>{WORDS_IN_FILE_NAMES}){_SIGN})",
+        "stain in brackets",
+        rf"(?P<x2>[ _]?[(\[](?P<channel>{WORDS_IN_FILE_NAMES})[)\]])$",
         sure=False,
+    ),
+    _naming(
+        "stain at the beginning",
+        rf"(?:^|/)(?P<x2>(?P<channel>{WORDS_IN_FILE_NAMES})(?:{_SIGN}|(?=\d+$)))",
+        sure=False,
+    ),
+    _naming(
+        "channel in the middle",
+        rf"(?P<x2>{_SIGN}(?P<channel>{WORDS_IN_FILE_NAMES}|(?:ch|channel)\d{{1,2}}))(?={_SIGN})",
+        sure=False,
+    ),
+    Naming(
+        "a stain among words at the end",
+        re.compile(rf"(?P<x2>{_SIGN}(?P<channel>[a-z][a-z0-9+]*[a-z][a-z0-9+]*))$", re.I),
+        sure=False,
+        among=re.compile(WORDS_IN_FILE_NAMES, re.I | re.X),
     ),
     _naming(
         "a folder for each image",
@@ -229,7 +281,8 @@ NAMINGS: tuple[Naming, ...] = (
         r"(?=[^/]+$)",
         sure=False,
     ),
-    _naming("plane at the end", rf"(?P<x1>{_Z}(?P<z>\d{{1,3}}))$"),
+    _naming("plane at the end", rf"(?P<x1>(?:{_Z}|(?<=\d)z)(?P<z>\d{{1,3}}))(?P<time>{_T})?$"),
+    _naming("a folder of planes", r"(?<=/)(?P<x1>z[ _-]?(?P<z>\d{1,4}))$"),
 )
 """All that are known, those that tell more before those that tell less."""
 

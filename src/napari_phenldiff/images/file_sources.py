@@ -12,9 +12,9 @@ from pathlib import Path
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
-from napari_phenldiff.images.exports import own_naming
+from napari_phenldiff.images.exports import Naming, own_naming
 from napari_phenldiff.images.formats import INSTALL, foreign_sources, is_foreign
-from napari_phenldiff.images.grouping import FileGroup, Grouped, group_files
+from napari_phenldiff.images.grouping import FileGroup, Grouped, agreed_naming, group_files
 from napari_phenldiff.images.indexes import Index, find_index
 from napari_phenldiff.images.naming import count, default_channel_names, file_safe
 from napari_phenldiff.images.omezarr import zarr_sources
@@ -40,8 +40,21 @@ class SourcesFound:
     conditions: tuple[str | None, ...]
 
 
-def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> SourcesFound:
-    """Make sources of the images below a folder."""
+def naming_of_folders(
+    folders: Sequence[tuple[Path, Sequence[Path]]], how: Arrangement
+) -> Naming | None:
+    """Find how files of all conditions are named, as far as one condition alone does not tell."""
+    if how.pattern is not None:
+        return None
+    return agreed_naming(
+        [(root, [p for p in files if is_image_file(p) or is_png(p)]) for root, files in folders]
+    )
+
+
+def sources_of_files(
+    root: Path, files: Sequence[Path], how: Arrangement, agreed: Naming | None = None
+) -> SourcesFound:
+    """Make sources of the images below a folder; `agreed` is what `naming_of_folders` returns."""
     sources: list[ImageSource] = []
     told: list[str] = []
     left_out: list[str] = []
@@ -62,7 +75,7 @@ def sources_of_files(root: Path, files: Sequence[Path], how: Arrangement) -> Sou
         sources.append(FileSource(name=_name_of_set(members), file=members[0], members=members))
     rest = [path for path in plain if path not in in_sets]
     naming = None if how.pattern is None else own_naming(how.pattern)
-    grouped = group_files(root, rest, naming) if rest else Grouped(())
+    grouped = group_files(root, rest, naming, agreed=agreed) if rest else Grouped(())
     left_out += grouped.left_out
     of_files = [grouped.told] if grouped.told else []
     if sets:

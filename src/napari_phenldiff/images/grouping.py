@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,22 @@ _MOST_CHANNELS = 12
 
 _ENOUGH_OF_ALL = 0.8
 """Part of the files of a folder that a way of naming must hold for."""
+
+_ENOUGH_IF_AGREED = 0.5
+"""The same, of one condition, where all conditions together have enough."""
+
+_MOST_BROKEN = 1 / 3
+"""Part of the images that may lack a channel, where the names of channels may be other things."""
+
+_OVERLAY = re.compile(
+    r"(?:^|(?<=[ _.\-(\[/]))(?:overlays?|merged?|composite|rgb|c\d+(?:[+\-]c?\d+)+)"
+    r"(?=[ _.\-)\]]|$)",
+    re.I,
+)
+"""What programs call the picture of all channels that they write beside these."""
+
+_CROP = re.compile(r"[cd]?\d+")
+"""A channel, or a part of an image, where there is one image alone."""
 
 _LETTERS_AT_THE_END = re.compile(r"(?P<image>.+)[_ .\-](?P<end>[A-Za-z]{1,3})")
 """Of names that may tell channels in a way that no program has."""
@@ -80,7 +97,41 @@ class Grouped:
     left_out: tuple[str, ...] = ()
 
 
-def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None) -> Grouped:
+def agreed_naming(folders: Sequence[tuple[Path, Sequence[Path]]]) -> Naming | None:
+    """Find the way of naming that may mean something else and that all conditions have together.
+
+    Parameters
+    ----------
+    folders : sequence of (Path, sequence of Path)
+        The folder of each condition, and all images below it.
+
+    Returns
+    -------
+    Naming or None
+        One of `NAMINGS` that is not sure; None if files have no such names, or names of which too
+        many do not fit.
+    """
+    texts = [[_relative(root, file) for file in files] for root, files in folders]
+    overlays = [_overlays(names) for names in texts]
+    texts = [
+        [text for text in names if text not in taken]
+        for names, taken in zip(texts, overlays, strict=True)
+    ]
+    for known in NAMINGS:
+        if known.sure:
+            continue
+        if _is_believable([[known.read(text) for text in names] for names in texts], known.among):
+            return known
+    return None
+
+
+def group_files(
+    root: Path,
+    files: Sequence[Path],
+    naming: Naming | None = None,
+    *,
+    agreed: Naming | None = None,
+) -> Grouped:
     """Sort the image files below a folder into images.
 
     Names of files are believed in the order of `NAMINGS`. Where each file is an image of its own,
@@ -94,6 +145,8 @@ def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None)
         All images below it, in their order.
     naming : Naming, optional
         The one to go by, in place of all that are known.
+    agreed : Naming, optional
+        What `agreed_naming` has found for this folder and those of the other conditions.
 
     Returns
     -------
@@ -114,17 +167,65 @@ def group_files(root: Path, files: Sequence[Path], naming: Naming | None = None)
                 f"as {texts[0]}: it is looked for in such paths."
             )
         return _grouped(root, files, texts, named, naming)
+    overlays = _overlays(texts)
+    beside = [file for file, text in zip(files, texts, strict=True) if text in overlays]
+    if beside:
+        found = _by_known_names(root, [file for file in files if file not in beside], agreed)
+        if found is not None and found.groups[0].channel_names:
+            one = len(beside) == 1
+            told = (
+                f"Left out of {root.name}: {quoted([file.name for file in beside], limit=3)}, by "
+                f"{'its name a picture' if one else 'their names pictures'} of several channels "
+                "that lie beside."
+            )
+            return replace(found, left_out=(told, *found.left_out))
+    found = _by_known_names(root, files, agreed)
+    return Grouped(_single(root, files), _doubt(files, texts)) if found is None else found
+
+
+def _overlays(texts: Sequence[str]) -> set[str]:
+    """Names of pictures of all channels that lie beside these: the rest stands in other names."""
+    candidates = [(text, match) for text in texts for match in _OVERLAY.finditer(text)]
+    if not candidates:
+        return set()
+    overlays = {text for text, _ in candidates}
+    others = [text for text in texts if text not in overlays]
+    begins, ends = sorted(others), sorted(text[::-1] for text in others)
+    found = set()
+    for text, match in candidates:
+        before, after = text[: match.start()], text[match.end() :]
+        after = after.lstrip(" _.-")
+        if before.rsplit("/")[-1].strip(" _.-"):
+            beside = _one_begins_with(before, begins)
+        else:
+            beside = _one_begins_with(after[::-1], ends) or _one_begins_with(before + after, begins)
+        if beside:
+            found.add(text)
+    return found
+
+
+def _one_begins_with(text: str, ordered: Sequence[str]) -> bool:
+    place = bisect_left(ordered, text)
+    return bool(text) and place < len(ordered) and ordered[place].startswith(text)
+
+
+def _by_known_names(root: Path, files: Sequence[Path], agreed: Naming | None) -> Grouped | None:
+    """Sort files into images by the names that are known; None if they have none."""
+    texts = [_relative(root, file) for file in files]
     for known in NAMINGS:
         named = [known.read(text) for text in texts]
         if known.sure:
-            if sum(one is not None for one in named) < _ENOUGH_OF_ALL * len(files):
+            if _part_named(named) < _ENOUGH_OF_ALL and not _are_whole(named):
                 continue
-        elif not _is_believable(named):
+        elif known is agreed:
+            if _part_named(named) < _ENOUGH_IF_AGREED:
+                continue
+        elif not _is_believable([named], known.among):
             continue
         if _are_parts(named) and _holds_more(_first(files, named), named):
             continue
-        return _grouped(root, files, texts, named, known)
-    return Grouped(_single(root, files), _doubt(files, texts))
+        return _grouped(root, files, texts, named, known, as_parts=known is agreed)
+    return None
 
 
 def _doubt(files: Sequence[Path], texts: Sequence[str]) -> str:
@@ -172,21 +273,66 @@ def _are_parts(named: Iterable[Named | None]) -> bool:
     return len({one.image for one in known}) < len(known) or len({o.channel for o in known}) > 1
 
 
-def _is_believable(named: Sequence[Named | None]) -> bool:
-    """Whether names that may mean something else are those of channels, the same for all."""
+def _part_named(named: Sequence[Named | None]) -> float:
+    return sum(one is not None for one in named) / len(named) if named else 0.0
+
+
+def _is_believable(
+    folders: Sequence[Sequence[Named | None]], among: re.Pattern[str] | None = None
+) -> bool:
+    """Whether names that may mean something else are those of channels, the same for nearly all.
+
+    A file that is missing, or one that lies there by chance, is no reason to take each channel for
+    an image.
+    """
+    named = [one for folder in folders for one in folder]
+    if _part_named(named) < _ENOUGH_OF_ALL:
+        return False
+    images = [_channels_of(folder) for folder in folders]
+    every = [frozenset(p for parts in found.values() for p in parts) for found in images]
+    # A condition of which one channel alone was copied has fewer than the others.
+    most = max(every, key=len)
+    parts = [(frozenset(one), every[k]) for k, found in enumerate(images) for one in found.values()]
+    n_broken = sum(one != wanted for one, wanted in parts)
+    channels = {channel or "" for channel, _ in most}
+    return (
+        1 < len(channels) <= _MOST_CHANNELS
+        and (among is None or any(map(among.fullmatch, channels)))
+        and all(one <= most for one in every)
+        and n_broken <= _MOST_BROKEN * len(parts)
+        and all(len(set(one)) == len(one) for found in images for one in found.values())
+        and (
+            any(len(found) > 1 for found in images)
+            or (len(parts) > 1 and not any(map(_CROP.fullmatch, channels)))
+            or _is_folder_of_stains(named)
+        )
+    )
+
+
+def _are_whole(named: Sequence[Named | None]) -> bool:
+    """Whether most files are the channels of images that all have the same ones.
+
+    Beside so many images that are whole, other files are what lies there by chance: an overview.
+    """
+    images = [frozenset(parts) for parts in _channels_of(named).values()]
+    return (
+        _part_named(named) > _ENOUGH_IF_AGREED
+        and len(images) > 1
+        and len(set(images)) == 1
+        and len({channel for channel, _ in images[0]}) > 1
+    )
+
+
+def _channels_of(
+    named: Iterable[Named | None],
+) -> dict[str, list[tuple[str | None, str | None]]]:
+    """Channels and planes of each image."""
     images: dict[str, list[tuple[str | None, str | None]]] = {}
     for one in named:
-        if one is None:
-            return False
-        images.setdefault(one.image, []).append((one.channel and one.channel.lower(), one.z))
-    first, *others = (frozenset(parts) for parts in images.values())
-    n_channels = len({channel for channel, _ in first})
-    return (
-        1 < n_channels <= _MOST_CHANNELS
-        and all(parts == first for parts in others)
-        and all(len(parts) == len(first) for parts in images.values())
-        and (len(images) > 1 or _is_folder_of_stains(named))
-    )
+        if one is not None:
+            part = (one.channel and one.channel.casefold(), one.z)
+            images.setdefault(one.image, []).append(part)
+    return images
 
 
 def _is_folder_of_stains(named: Sequence[Named | None]) -> bool:
@@ -251,7 +397,10 @@ def _grouped(
     texts: Sequence[str],
     named: Sequence[Named | None],
     naming: Naming,
+    *,
+    as_parts: bool = False,
 ) -> Grouped:
+    """Put files together that are named so; `as_parts` where other conditions say that they are."""
     others = [file for file, one in zip(files, named, strict=True) if one is None]
     left_out = []
     if others:
@@ -260,15 +409,18 @@ def _grouped(
             f"{'is' if len(others) == 1 else 'are'} not named like the others ({naming.program})."
         )
     known = [(f, t, one) for f, t, one in zip(files, texts, named, strict=True) if one is not None]
-    if not _are_parts(named):
+    if not as_parts and not _are_parts(named):
         kept = [file for file, *_ in known]
         alone = _single(root, kept, [one for *_, one in known])
         return Grouped(alone, "", tuple(left_out))
     images: dict[_Key, dict[tuple[str, str], Path]] = {}
     firsts: dict[_Key, Named] = {}
+    spelled: dict[str, str] = {}
     for file, _, one in known:
         key = (one.image, one.condition)
-        part = (one.channel or "", one.z or "")
+        channel = one.channel or ""
+        # "dapi" beside "DAPI" is the same channel.
+        part = (spelled.setdefault(channel.casefold(), channel), one.z or "")
         before = images.setdefault(key, {}).setdefault(part, file)
         firsts.setdefault(key, one)
         if before != file:

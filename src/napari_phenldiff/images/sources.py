@@ -20,7 +20,7 @@ from napari_phenldiff.images import tiff
 from napari_phenldiff.images.axes import Projection, projection_of, reduce_z
 from napari_phenldiff.images.channel_names import find_channel
 from napari_phenldiff.images.image import Image
-from napari_phenldiff.images.naming import count, default_channel_names, quoted
+from napari_phenldiff.images.naming import color_names, count, default_channel_names, quoted
 from napari_phenldiff.images.peek import Peek, peek_tiff
 from napari_phenldiff.images.places import NOWHERE, Site
 from napari_phenldiff.images.png import is_png, peek_png, read_png
@@ -311,6 +311,12 @@ def _one_color(image: Image, path: Path, by: str) -> Image:
                 data=image.data[k : k + 1],
                 channel_names=image.channel_names[k : k + 1],
                 path=None,
+            )
+        if image.channel_names == color_names(3):
+            raise InputError(
+                f"{path} is one channel drawn in several colours, or with a scale bar, as images "
+                "are exported to be looked at: export each channel in grey values, without a scale "
+                "bar."
             )
     raise InputError(
         f"{path} has {count(image.n_channels, 'channel')}: {by} needs one file per channel."
