@@ -151,6 +151,24 @@ def test_conditions_of_other_sizes_are_told(pixel_size):
     assert surveyed(*by_hand) == ()
 
 
+def test_conditions_of_mixed_sizes_are_told_if_one_has_larger_images():
+    sides = {"ctrl": (64, 128, 64, 256, 64, 128), "drug": (64, 256, 256, 64, 128, 512)}
+
+    def told(**sides):
+        survey = Survey()
+        for name, given in sides.items():
+            for k, side in enumerate(given):
+                digest = f"{name}{k}".encode()
+                facts = ImageFacts("unknown", "uint8", digest, {}, side**2, shape=(side, side))
+                survey.add(name, facts)
+        return survey.warnings()
+
+    (text,) = told(**sides)
+    assert text.startswith("Images have 4 sizes, and those of drug have 3.8 times as many pixels")
+    assert told(ctrl=sides["ctrl"], drug=sides["ctrl"]) == ()
+    assert told(ctrl=sides["ctrl"], translated=sides["drug"]) == ()
+
+
 def depths(*projected):
     """Survey images with the condition, the projection and the number of planes of each."""
     rows = []

@@ -31,6 +31,8 @@ class Summary:
         How many are known; 0 where names do not tell.
     channel_names : tuple of str
         Of the first image.
+    of_first : bool
+        Whether what follows is of the first image of each condition, and there are more.
     sizes : tuple of (int, int)
         Heights and widths that there are.
     dtypes, pixel_sizes : tuple of str
@@ -45,6 +47,7 @@ class Summary:
     wells: int = 0
     plates: int = 0
     channel_names: tuple[str, ...] = ()
+    of_first: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
     dtypes: tuple[str, ...] = ()
     pixel_sizes: tuple[str, ...] = ()
@@ -74,6 +77,7 @@ class Summary:
             wells=wells,
             plates=plates,
             channel_names=peeks[0].channel_names if peeks else (),
+            of_first=any(len(sources) > 1 for sources in dataset.conditions.values()),
             sizes=tuple(dict.fromkeys(peek.size for peek in peeks)),
             dtypes=tuple(dict.fromkeys(peek.dtype for peek in peeks)),
             pixel_sizes=tuple(dict.fromkeys(_pixels(peek.pixel_size) for peek in peeks)),
@@ -120,6 +124,13 @@ class Summary:
         if self.channel_names:
             names = ", ".join(self.channel_names)
             parts.append(f"{count(len(self.channel_names), 'channel')} ({names})")
+        line = " · ".join([*parts, *self._about_pixels()])
+        told = (*self.remarks, *(self.left_out if left_out else ()))
+        return " ".join([f"{line}.", *told])
+
+    def _about_pixels(self) -> list[str]:
+        """Say of which size, data type and depth images are, and of how many of them that is."""
+        parts = []
         if len(self.sizes) == 1:
             (height, width), *_ = self.sizes
             parts.append(f"{width} × {height} px")
@@ -131,9 +142,9 @@ class Summary:
             parts.append(f"{most} z planes" if least == most else f"{least} to {most} z planes")
         if self.pixel_sizes:
             parts.append(f"pixel size {' and '.join(self.pixel_sizes)}")
-        line = " · ".join(parts)
-        told = (*self.remarks, *(self.left_out if left_out else ()))
-        return " ".join([f"{line}.", *told])
+        if parts and self.of_first:
+            parts[0] = f"first images: {parts[0]}"
+        return parts
 
     def _about_images(self) -> str:
         numbers = list(self.images.values())

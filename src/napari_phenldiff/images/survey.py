@@ -317,7 +317,7 @@ class Survey:
     def _about_shapes(self) -> list[str]:
         """Tell if images of one condition are larger than those of another.
 
-        Only where most images of each have one size: cut by hand, each may have another.
+        Not where nearly each has a size of its own: they were cut by hand, around what they show.
         """
         usual = {}
         for name, shapes in self._shapes.items():
@@ -325,7 +325,9 @@ class Survey:
             if name not in MADE and all(shape) and 2 * number > self._numbers[name]:
                 usual[name] = shape
         pixels = {name: height * width for name, (height, width) in usual.items()}
-        if len(pixels) < 2 or min(pixels.values()) * _MUCH_LARGER >= max(pixels.values()):
+        if len(pixels) < 2:
+            return self._about_mixed_shapes()
+        if min(pixels.values()) * _MUCH_LARGER >= max(pixels.values()):
             return []
         largest, smallest = max(pixels, key=pixels.__getitem__), min(pixels, key=pixels.__getitem__)
         (height, width), (low, narrow) = usual[largest], usual[smallest]
@@ -336,6 +338,31 @@ class Survey:
         if "unknown" in self._sizes and height % low == width % narrow == 0:
             return [f"{told}, and if they were binned, nothing in pixels can be."]
         return [f"{told}."]
+
+    def _about_mixed_shapes(self) -> list[str]:
+        """Tell if images of a few sizes are larger on average in one condition."""
+        shapes = {
+            name: found
+            for name, found in self._shapes.items()
+            if name not in MADE and (0, 0) not in found
+        }
+        n_images = sum(found.total() for found in shapes.values())
+        every = set().union(*shapes.values())
+        if len(shapes) < 2 or 2 * len(every) > n_images:
+            return []
+        means = {
+            name: sum(y * x * times for (y, x), times in found.items()) / found.total()
+            for name, found in shapes.items()
+        }
+        largest, smallest = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+        if means[smallest] * _MUCH_LARGER >= means[largest]:
+            return []
+        told = (
+            f"Images have {len(every)} sizes, and those of {largest} have "
+            f"{means[largest] / means[smallest]:.2g} times as many pixels as those of {smallest}, "
+            "on average: numbers and areas per image cannot be compared."
+        )
+        return [told]
 
     def _about_copies(self) -> list[str]:
         found = []

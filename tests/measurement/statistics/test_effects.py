@@ -328,8 +328,10 @@ def test_what_has_no_partner_is_left_out_and_told(measurement):
     lone = replace(measurement, images=images.drop(index=[0, 1, 2]))
     note = effects(lone, **ends)["note"].iloc[-1]
     assert note.startswith("Left out, since it has no partner: 1 well of b (")
-    one = images[(images["condition"] == "a") | (images["image"] == "A1_f0.tif")]
-    table = effects(replace(measurement, images=one), **ends, wells="image")
+    # Two of each, of which one is in both.
+    wells = {"a": ["A1_f0.tif", "A1_f1.tif"], "b": ["A1_f0.tif", "A1_f2.tif"]}
+    keep = [one in wells.get(c, []) for one, c in zip(images.image, images.condition, strict=True)]
+    table = effects(replace(measurement, images=images[keep]), **ends, wells="image")
     assert set(table["note"]) == {
         "There is one pair of images, which does not tell how pairs vary, so there is no p-value."
     }

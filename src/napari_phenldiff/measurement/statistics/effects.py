@@ -499,11 +499,6 @@ def _why_not(
             return f"No image of {name} could be measured, so there is no p-value."
         if n > 1:
             continue
-        if groups.paired and unit_values(measurement, name, column, wells=units.wells).size > 1:
-            return (
-                f"There is one pair of {units.counted}, which does not tell how pairs vary, so "
-                "there is no p-value."
-            )
         if images == 1:
             given = len(measurement.values(name, column))
             if given > 1:
@@ -515,11 +510,19 @@ def _why_not(
                 f"Of {name} there is one image, which does not tell how images vary, so there is "
                 "no p-value."
             )
-        unit = unit_values(measurement, name, column, wells=units.wells).dropna().index[0]
+        values = unit_values(measurement, name, column, wells=units.wells).dropna()
+        if groups.paired and values.size > 1:
+            continue  # the other group may tell why there is one pair
+        unit = values.index[0]
         which = f"one {units.one}" + ("" if unit == UNNAMED else f" ({unit})")
         return (
             f"All {images} images of {name} come from {which}, which does not tell how "
             f"{units.counted} vary, so there is no p-value."
+        )
+    if groups.paired and n_units[0] == 1:
+        return (
+            f"There is one pair of {units.counted}, which does not tell how pairs vary, so there "
+            "is no p-value."
         )
     return ""
 
