@@ -225,8 +225,8 @@ def _turned_round(where: Path, folders: Sequence[Path], inside: Sequence[str]) -
         f"{where.name}: conditions are the folders "
         f"{quoted([folder.name for folder in folders], limit=3)}, and not "
         f"{quoted(inside, limit=3)} in each of these. If those within are the conditions, put the "
-        f"others into them ({inner}/{outer} in place of {outer}/{inner}), or say so with a pattern "
-        '(--pattern "^(?P<plate>[^/]+)/(?P<condition>[^/]+)/").'
+        f"others into them ({inner}/{outer} in place of {outer}/{inner}), or give the "
+        'pattern "^(?P<plate>[^/]+)/(?P<condition>[^/]+)/" (--pattern).'
     )
 
 
