@@ -258,6 +258,23 @@ def test_doses_are_numbers_and_a_control_may_have_none(tmp_path):
         images_of_table(write(tmp_path / "v.csv", "treatment;file\n;a.tif\ndrug;b.tif"))
 
 
+def test_doses_of_several_units_are_different_doses(tmp_path):
+    images(tmp_path, "a.tif", "b.tif", "c.tif", "d.tif")
+    text = (
+        "compound,concentration,unit,file\nDMSO,,,a.tif\nA,1,nM,b.tif\nA,1,uM,c.tif\nA,1.0,uM,d.tif"
+    )
+    found = images_of_table(write(tmp_path / "t.csv", text)).conditions
+    assert {name: len(group) for name, group in found.items()} == {
+        "DMSO": 1,
+        "A_1nM": 1,
+        "A_1uM": 2,
+    }
+    text = "well,compound,conc,units\nA1,DMSO,0,nM\nB1,A,5,nM\nB2,A,5,uM"
+    assert set(read_layout(write(tmp_path / "l.csv", text)).wells.values()) == {
+        "DMSO_0nM", "A_5nM", "A_5uM"
+    }  # fmt: skip
+
+
 def sites(tmp_path: Path, header: str, *rows: str) -> tuple[list[Site], str]:
     """Return the sites of a table of images that are there, and what is said of it."""
     names = [f"{chr(ord('a') + k)}.tif" for k in range(len(rows))]

@@ -32,6 +32,7 @@ _DOSE = re.compile(
     r"(?:(?:drug|compound|treatment|perturbation|pert|final|nominal)_?)?"
     rf"(?:concentration|conc|dose|dosage)(?:_{_UNIT})?|mmoles_per_liter"
 )
+_UNITS = re.compile(r"(?:(?:concentration|conc|dose|dosage)_?)?units?")
 _MISSING = frozenset(
     {"", "na", "n/a", "#n/a", "#na", "nan", "nat", "null", "none", "unknown", "?", "-", "--", "–"}
     | {"—", "missing", "empty", "not available", "<na>", "(empty)", "n.a.", "nil"}
@@ -121,11 +122,28 @@ def dose_column(sheet: Spreadsheet) -> str | None:
     return next(iter(filled or found), None)
 
 
+def doses_of(sheet: Spreadsheet, column: str) -> dict[int, str]:
+    """Return the dose of each line, by its number, with the unit where a column names several.
+
+    10 and 10.0 are written as the first of them is; a control may have none.
+    """
+    units = [one for one in sheet.columns if _UNITS.fullmatch(plain_name(one))]
+    unit = next((one for one in units if len(_values(sheet.lines, one)) > 1), None)
+    same: dict[tuple[object, str], str] = {}
+    found = {}
+    for line in sheet.lines:
+        value = known(line[column])
+        of = known(line[unit]) if unit is not None and value else ""
+        found[line.number] = same.setdefault((as_number(value), of), value + of)
+    return found
+
+
 def several_doses(sheet: Spreadsheet, column: str, dose: str) -> list[str]:
     """Return the values of a column that have several doses."""
-    doses: dict[str, set[object]] = {}
+    doses: dict[str, set[str]] = {}
+    dose_of = doses_of(sheet, dose)
     for line in sheet.lines:
-        doses.setdefault(line[column], set()).add(as_number(known(line[dose])))
+        doses.setdefault(line[column], set()).add(dose_of[line.number])
     return [name for name, values in doses.items() if len(values) > 1]
 
 

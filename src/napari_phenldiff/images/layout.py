@@ -9,11 +9,10 @@ from pathlib import Path
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.column_names import (
-    as_number,
     check_filled,
     dose_column,
+    doses_of,
     first_known,
-    known,
     plain_name,
     plate_columns,
     several_doses,
@@ -139,13 +138,10 @@ def _list_of_wells(sheet: Spreadsheet) -> tuple[dict[tuple[str | None, str], str
     check_filled(sheet, lines, list(well_of.values()), wells)
     check_filled(sheet, lines, list(plate_of.values()), plates)
     found: dict[tuple[str | None, str], str] = {}
-    same_dose: dict[object, str] = {}
+    dose_of = {} if dose is None or not joined else doses_of(sheet, dose)
     for line in lines:
         place = (plate_of[line.number] or None, normal_well(well_of[line.number]))
-        value = known(line[dose]) if dose is not None and joined else ""
-        # 10 and 10.0 are one dose, and a control may have none
-        value = same_dose.setdefault(as_number(value), value)
-        name = _condition("_".join(filter(None, (line[condition], value))))
+        name = _condition("_".join(filter(None, (line[condition], dose_of.get(line.number)))))
         if found.setdefault(place, name) != name:
             raise InputError(
                 f'{sheet.path} says in line {line.number} that well {place[1]} had "{name}", and '

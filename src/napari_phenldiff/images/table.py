@@ -10,9 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.column_names import (
-    as_number,
     dose_column,
-    known,
+    doses_of,
     plain_name,
     several_doses,
 )
@@ -273,16 +272,13 @@ def _by_condition(sheet: Spreadsheet, columns: TableColumns) -> dict[str, list[L
     groups: dict[str, list[Line]] = {}
     written: dict[str, tuple[int, list[str]]] = {}
     dose = dose_column(sheet) if len(columns.conditions) > 1 else None
-    same_dose: dict[object, str] = {}
+    dose_of = {} if dose is None else doses_of(sheet, dose)
     for line in sheet.lines:
-        values = []
+        values: list[str] = []
         for column in columns.conditions:
             value = line[_column(sheet, column)]
             if column == dose:
-                value = known(value)
-                # 10 and 10.0 are one dose, and a control may have none
-                value = same_dose.setdefault(as_number(value), value)
-                values += [value] if value else []
+                values += filter(None, [dose_of[line.number]])
                 continue
             if not value:
                 raise InputError(
