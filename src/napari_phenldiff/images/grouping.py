@@ -43,7 +43,7 @@ _CROP = re.compile(r"[cd]?\d+")
 """A channel, or a part of an image, where there is one image alone."""
 
 _PLANE = re.compile(r"(?:z|slice|sl|plane|stack|zstep|layer|section|focus)(\d+)", re.I)
-_NUMBERED_CHANNEL = re.compile(r"c\d|(?:ch|channel|w|wv|lambda|filter)\d{1,2}", re.I)
+_NUMBERED_CHANNEL = re.compile(r"c\d|(?:ch|channel|wv|lambda|filter)\d{1,2}", re.I)
 _STAIN = re.compile(WORDS_IN_FILE_NAMES, re.I)
 _PROJECTION = re.compile(r"max|avg|sum|std|med|min", re.I)
 _WORD = re.compile(r"(?![A-P]\d{1,2}$)([A-Za-z][A-Za-z0-9+]*?)\d*")
@@ -320,6 +320,7 @@ def _channels_that_do_not_fit(texts: Sequence[str]) -> str:
             _part_named(named) < _ENOUGH_IF_AGREED
             or not 1 < len(channels) <= _MOST_CHANNELS
             or 2 * several < len(images)
+            or _are_days_or_wells(channels)
             # These may be crops, and wells.
             or (counted and (len(images) == 1 or any(len(text) > 2 for text in channels)))
         ):
@@ -386,6 +387,7 @@ def _is_believable(
     return (
         1 < len(channels) <= _MOST_CHANNELS
         and (among is None or any(map(among.fullmatch, channels)))
+        and not _are_days_or_wells(channels)
         and all(one <= most for one in every)
         and n_broken <= _MOST_BROKEN * len(parts)
         and all(len(set(one)) == len(one) for found in images for one in found.values())
@@ -409,6 +411,17 @@ def _are_whole(named: Sequence[Named | None]) -> bool:
         and len(set(images)) == 1
         and len({channel for channel, _ in images[0]}) > 1
     )
+
+
+def _are_days_or_wells(channels: Iterable[str]) -> bool:
+    """Whether "d1", "d3" are rather days, and "C02", "C03" rather wells: channels count on."""
+    signs = sorted(channels)
+    numbers = sorted(int(sign[1:]) for sign in signs if re.fullmatch(r"[cd]\d+", sign))
+    if len(numbers) < len(signs):
+        return False
+    if signs[0][0] == "d":
+        return numbers != list(range(len(numbers)))
+    return all(len(sign) == 3 for sign in signs) and numbers[0] > 1
 
 
 def _channels_of(
