@@ -136,6 +136,9 @@ def test_channels_by_the_names_of_dyes(tmp_path, form):
         (("A01.tif", "A02.tif", "B01.tif", "B02.tif"), 1),
         (("day1_DAPI.tif",), 1),
         (("t00.tif", "t01.tif"), 1),
+        (("p1_C02.tif", "p1_C03.tif", "p2_C02.tif", "p2_C03.tif"), 1),  # wells of two plates
+        (("a_d1.tif", "a_d3.tif", "b_d1.tif", "b_d3.tif"), 1),  # days
+        (("w1_f0.tif", "w1_f1.tif", "w2_f0.tif", "w2_f1.tif"), 1),  # wells
         (tuple(f"f_c{i}.tif" for i in range(20)) + tuple(f"g_c{i}.tif" for i in range(20)), 1),
     ],
 )

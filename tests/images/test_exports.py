@@ -131,6 +131,71 @@ def test_names_that_may_tell_channels_are_told(tmp_path, names, doubtful):
     assert (r"(?P<channel>D|F)$" in found.summary()) == doubtful
 
 
+@pytest.mark.parametrize(
+    ("forms", "told", "pattern"),
+    [
+        (("img_c1_{}", "img_c2_{}"), 'have "c1", "c2" in turn', "[_ .-](?P<channel>c1|c2)[_ .-]"),
+        (("f{}_Lamin", "f{}_pERK"), 'end in "Lamin", "pERK" in turn', "(?P<channel>Lamin|pERK)$"),
+        (("f{}_slice0", "f{}_slice1"), "a file for each z plane", r"[_ .-]slice(?P<z>\d+)$"),
+        (("AVG_f{}", "SUM_f{}"), "as if they were projections of the same stacks", ""),
+        (("f{}_f0", "f{}_f1"), "", ""),  # fields
+        (("f{}_A01", "f{}_B01"), "", ""),  # wells
+        (("f{}_t0", "f{}_t1"), "", ""),  # times
+        (("f{}_before", "f{}_after"), "", ""),
+        (("rep1_{}", "rep2_{}"), "", ""),
+        (("WT_{}", "KO_{}"), "", ""),
+    ],
+)
+def test_names_that_differ_in_one_piece_are_told(tmp_path, forms, told, pattern):
+    for condition in ("ctrl", "drug"):
+        (tmp_path / condition).mkdir()
+        for i in range(3):
+            for form in forms:
+                path = tmp_path / condition / f"{form.format(i)}.tif"
+                tifffile.imwrite(path, np.zeros((9, 8), np.uint8))
+    found = Dataset.find(tmp_path)
+    assert len(found.sources) == 12
+    assert len(found.remarks) == bool(told)  # once for all conditions
+    assert told in found.summary()
+    assert pattern in found.summary()
+    if "channel" in pattern:
+        from napari_phenldiff.images.arrangement import Arrangement
+
+        given = pattern if pattern.startswith("[") else f"_{pattern}"
+        assert len(Dataset.find(tmp_path, Arrangement(pattern=given)).sources) == 6
+
+
+@pytest.mark.parametrize(
+    ("names", "doubtful"),
+    [
+        (["0_DAPI", "0_GFP", "1_Hoechst", "1_GFP"], True),
+        (["0_DAPI", "0_GFP"], True),
+        (["0_DAPI", "1_GFP", "2_GFP"], False),
+        (["x_C01", "x_C02", "y_C01"], False),  # wells
+    ],
+)
+def test_channels_that_do_not_fit_are_told(tmp_path, names, doubtful):
+    for name in names:
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((9, 8), np.uint8))
+    found = Dataset.find(tmp_path)
+    assert len(found.sources) == len(names)
+    assert ("look like those of one file for each channel" in found.summary()) == doubtful
+
+
+@pytest.mark.parametrize("folder", ["Well {}0{}", "{}0{}", "plate/{}0{}"])
+def test_a_folder_that_is_a_well_is_no_plate(tmp_path, folder):
+    for row, condition in (("A", "ctrl"), ("B", "drug")):
+        for col in (1, 2):
+            for stain in ("DAPI", "FITC"):
+                path = tmp_path / condition / folder.format(row, col) / f"{stain} - n000000.tif"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                tifffile.imwrite(path, np.zeros((9, 8), np.uint8))
+    found = Dataset.find(tmp_path)
+    assert [source.site.well for source in found.sources] == ["A01", "A02", "B01", "B02"]
+    assert {source.site.plate for source in found.sources} == {None}
+    assert "4 wells ·" in found.summary()
+
+
 def test_a_pattern_of_ones_own(tmp_path):
     for condition in ("mock", "drug"):
         for well in ("B02", "B03"):

@@ -247,6 +247,10 @@ def _merged(remarks: Sequence[str]) -> list[str]:
             continue
         numbers = [re.search(r"(\d+) files? are (\d+) images?", text) for text in texts]
         if not all(numbers):
+            if len({text.partition(": ")[2] for text in texts}) == 1:
+                names = ", ".join(text.partition(": ")[0] for text in texts[:3])
+                more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+                texts = [f"{names}{more}: {texts[0].partition(': ')[2]}"]
             merged += texts
             continue
         n_files, n_images = (sum(int(m[k]) for m in numbers if m) for k in (1, 2))

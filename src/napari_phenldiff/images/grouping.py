@@ -15,6 +15,7 @@ from napari_phenldiff.images.naming import count, file_safe, quoted
 from napari_phenldiff.images.peek import Peek
 from napari_phenldiff.images.places import NOWHERE, Site, with_well_of
 from napari_phenldiff.images.sources import peek_file
+from napari_phenldiff.images.stains import WORDS_IN_FILE_NAMES
 
 _Key = tuple[str, str | None]
 """Of an image: what the names of its files share, and its condition where they tell one."""
@@ -41,8 +42,22 @@ _OVERLAY = re.compile(
 _CROP = re.compile(r"[cd]?\d+")
 """A channel, or a part of an image, where there is one image alone."""
 
-_LETTERS_AT_THE_END = re.compile(r"(?P<image>.+)[_ .\-](?P<end>[A-Za-z]{1,3})")
-"""Of names that may tell channels in a way that no program has."""
+_PLANE = re.compile(r"(?:z|slice|sl|plane|stack|zstep|layer|section|focus)(\d+)", re.I)
+_NUMBERED_CHANNEL = re.compile(r"c\d|(?:ch|channel|wv|lambda|filter)\d{1,2}", re.I)
+_STAIN = re.compile(WORDS_IN_FILE_NAMES, re.I)
+_PROJECTION = re.compile(r"max|avg|sum|std|med|min", re.I)
+_WORD = re.compile(r"(?![A-P]\d{1,2}$)([A-Za-z][A-Za-z0-9+]*?)\d*")
+"""At the end of a name it may tell a channel in a way that no program has; wells do not."""
+
+_NO_CHANNEL = re.compile(
+    r"before|after|pre|post|left|right|top|bottom|first|last|old|new|upper|lower|center|centre"
+    r"|middle|edge|start|end|am|pm|day|night|early|late",
+    re.I,
+)
+"""Words that tell times and places of images."""
+
+_WELL_FOLDER = re.compile(r"(?i:well)[ _-]?([A-Pa-p]\d{1,2})|([A-O](?:0[1-9]|1\d|2[0-4]))")
+"""A folder of the images of one well. P01 is rather a plate."""
 
 _NO_PLATE = re.compile(
     r"(images?|tiffs?|raw|data|timepoint_?\d*|zstep_?\d*|pos_?\d.*|position_?\d*|field_?\d*"
@@ -229,26 +244,100 @@ def _by_known_names(root: Path, files: Sequence[Path], agreed: Naming | None) ->
 
 
 def _doubt(files: Sequence[Path], texts: Sequence[str]) -> str:
-    """Say so where files that are each taken for an image may be the channels of images."""
-    ends: dict[str, set[str]] = {}
-    for text in texts:
-        match = _LETTERS_AT_THE_END.fullmatch(text)
-        if match is None:
+    """Say so where files that are each taken for an image may be parts of images."""
+    told = _parts_in_turn(texts) or _channels_that_do_not_fit(texts)
+    peek = peek_file(files[0]) if told else None
+    if peek is None or (len(peek.channel_names) > 1 and not is_colour(peek)) or peek.n_planes > 1:
+        return ""
+    return told
+
+
+def _parts_in_turn(texts: Sequence[str]) -> str:
+    """Say that names differ in one piece alone, and have the same ones there for each image."""
+    pieces = [re.split(r"([ _.\-/]+)", text) for text in texts]
+    shortest = min(map(len, pieces))
+    same_form = len({len(names) for names in pieces}) == 1
+    for place in [-1, 0, *(range(-3, -shortest, -2) if same_form else ())]:
+        if shortest < 3:
             return ""
-        ends.setdefault(match["image"], set()).add(match["end"])
-    first, *others = ends.values()
-    if not others or any(end != first for end in others) or not 1 < len(first) <= _MOST_CHANNELS:
-        return ""
-    peek = peek_file(files[0])
-    if peek is None or (len(peek.channel_names) > 1 and not is_colour(peek)):
-        return ""
-    letters = sorted(first)
+        sets: dict[tuple[str, ...], set[str]] = {}
+        for names in pieces:
+            k = place % len(names)
+            sets.setdefault((*names[:k], *names[k + 1 :]), set()).add(names[k])
+        first, *others = sets.values()
+        if not others or any(one != first for one in others) or not len(first) > 1:
+            continue
+        words = sorted(first, key=_natural)
+        where = {-1: "end in", 0: "begin with"}.get(place, "have")
+        in_turn = f"All names {where} {quoted(words)} in turn, as if"
+        if place == 0 and all(map(_PROJECTION.fullmatch, words)):
+            return (
+                f"{in_turn} they were projections of the same stacks; each file is taken for an "
+                "image of its own. If they are, keep one for each stack"
+            )
+        before = "^" if place == 0 else "[_ .-]"
+        after = "$" if place == -1 else "[_ .-]"
+        if all(map(_PLANE.fullmatch, words)):
+            what, sign = "z plane", re.match(r"\D*", words[0])
+            pattern = rf"{'' if sign is None else sign[0]}(?P<z>\d+)"
+        elif len(words) <= _MOST_CHANNELS and _may_be_channels(words, at_the_end=place == -1):
+            what = "channel"
+            pattern = f"(?P<channel>{'|'.join(map(re.escape, words))})"
+        else:
+            continue
+        return (
+            f"{in_turn} each image had a file for each {what}; each file is taken for an image of "
+            f"its own. If they are {what}s, say so with the pattern {before}{pattern}{after}"
+        )
+    return ""
+
+
+def _may_be_channels(words: Sequence[str], *, at_the_end: bool) -> bool:
+    """Whether pieces of names may be channels, and no wells, fields, repeats or times."""
+    if all(map(_NUMBERED_CHANNEL.fullmatch, words)) or all(map(_STAIN.fullmatch, words)):
+        return True
+    matches = [_WORD.fullmatch(word) for word in words]
     return (
-        f"All names end in {quoted(letters)} in turn, as if each image had a file for each "
-        "channel; each file is taken for an image of its own. If they are channels, say so with "
-        "the pattern "
-        f"[_ .-](?P<channel>{'|'.join(letters)})$"
+        at_the_end
+        and all(matches)
+        and not any(map(_NO_CHANNEL.fullmatch, words))
+        # What differs in a number alone is counted.
+        and len({match[1].casefold() for match in matches if match}) == len(words)
     )
+
+
+def _channels_that_do_not_fit(texts: Sequence[str]) -> str:
+    """Say that names look like those of channels, but are not the same ones for each image."""
+    for known in NAMINGS:
+        if known.sure or known.among is not None:
+            continue
+        named = [known.read(text) for text in texts]
+        images = list(_channels_of(named).values())
+        channels = {channel or "" for parts in images for channel, _ in parts}
+        several = sum(len({channel for channel, _ in parts}) > 1 for parts in images)
+        counted = any(map(_CROP.fullmatch, channels))
+        if (
+            _part_named(named) < _ENOUGH_IF_AGREED
+            or not 1 < len(channels) <= _MOST_CHANNELS
+            or 2 * several < len(images)
+            or _are_days_or_wells(channels)
+            # These may be crops, and wells.
+            or (counted and (len(images) == 1 or any(len(text) > 2 for text in channels)))
+        ):
+            continue
+        examples = [text for text, one in zip(texts, named, strict=True) if one is not None][:2]
+        why = (
+            "there is no second image that has them"
+            if len(images) == 1
+            else "too many files do not fit, or not all images have the same ones"
+        )
+        return (
+            f"Names such as {quoted(examples)} look like those of one file for each channel "
+            f"({known.program}), but {why}; each file is taken for an image of its own. If they "
+            "are channels, rename what does not fit, say so with a pattern, or list the files in a "
+            "table with a column for each channel"
+        )
+    return ""
 
 
 def _relative(root: Path, file: Path) -> str:
@@ -298,6 +387,7 @@ def _is_believable(
     return (
         1 < len(channels) <= _MOST_CHANNELS
         and (among is None or any(map(among.fullmatch, channels)))
+        and not _are_days_or_wells(channels)
         and all(one <= most for one in every)
         and n_broken <= _MOST_BROKEN * len(parts)
         and all(len(set(one)) == len(one) for found in images for one in found.values())
@@ -321,6 +411,17 @@ def _are_whole(named: Sequence[Named | None]) -> bool:
         and len(set(images)) == 1
         and len({channel for channel, _ in images[0]}) > 1
     )
+
+
+def _are_days_or_wells(channels: Iterable[str]) -> bool:
+    """Whether "d1", "d3" are rather days, and "C02", "C03" rather wells: channels count on."""
+    signs = sorted(channels)
+    numbers = sorted(int(sign[1:]) for sign in signs if re.fullmatch(r"[cd]\d+", sign))
+    if len(numbers) < len(signs):
+        return False
+    if signs[0][0] == "d":
+        return numbers != list(range(len(numbers)))
+    return all(len(sign) == 3 for sign in signs) and numbers[0] > 1
 
 
 def _channels_of(
@@ -364,9 +465,8 @@ def _single(
     groups = []
     for index, file in enumerate(files):
         one = None if named is None else named[index]
-        plate = _plate(folders[file])
-        site = NOWHERE if one is None else one.site
-        site = with_well_of(replace(site, plate=site.plate or plate), file.stem)
+        site = _site(NOWHERE if one is None else one.site, folders[file])
+        site = with_well_of(site, file.stem)
         name = file.stem
         if folders[file]:
             name = file_safe("_".join([*folders[file], name]))
@@ -387,8 +487,19 @@ def _telling_folders(root: Path, files: Iterable[Path]) -> dict[Path, tuple[str,
 
 
 def _plate(folders: Sequence[str]) -> str | None:
-    told = [name for name in folders if not _NO_PLATE.fullmatch(name)]
+    told = [
+        name
+        for name in folders
+        if not _NO_PLATE.fullmatch(name) and not _WELL_FOLDER.fullmatch(name)
+    ]
     return " ".join(told) or None
+
+
+def _site(site: Site, folders: Sequence[str]) -> Site:
+    """Add the plate and the well that folders are called after."""
+    wells = [match[1] or match[2] for match in map(_WELL_FOLDER.fullmatch, folders) if match]
+    well = site.well or (wells[-1].upper() if wells else None)
+    return replace(site, plate=site.plate or _plate(folders), well=well)
 
 
 def _grouped(
@@ -502,7 +613,7 @@ def _groups_of(
         name = file_safe("_".join(filter(None, [*inside, stem])) or _last(one.image) or root.name)
         # A folder of one image is no plate.
         plates = inside[:-1] if one.image.endswith("/") else inside
-        site = with_well_of(replace(one.site, plate=one.site.plate or _plate(plates)), stem)
+        site = with_well_of(_site(one.site, plates), stem)
         names = tuple(channels) if channels != [""] else ()
         groups.append(FileGroup(name, grid, names, site, one.condition))
     return groups
