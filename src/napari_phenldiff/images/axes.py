@@ -37,8 +37,9 @@ def named_axes(axes: str, shape: Sequence[int], *, samples: int) -> str:
         One letter per axis: Y, X, Z, C for channels, S for colour samples, N for all that counts
         images.
     """
-    # Only where the file does not name the axis before y and x: what it names is so.
-    if axes[-3:] in ("QYX", "IYX") and "S" not in axes and has_channels_last(shape):
+    # What the file names is so, unless its last axis is stored as the samples of a pixel.
+    open_to_doubt = axes[-3:] in ("QYX", "IYX") or samples == shape[-1] > 1
+    if axes.endswith("YX") and "S" not in axes and open_to_doubt and has_channels_last(shape):
         axes = axes[:-3] + "YXC"
     if samples == 1:
         # Without colour, S is somebody's letter for series, scene or site.
