@@ -271,10 +271,6 @@ def _truncate(data: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
 
 
-def _same_name(data: Path) -> None:
-    shutil.copy(data / "untreated" / "u3.tif", data / "untreated" / "u3.tiff")
-
-
 def _no_source(data: Path) -> None:
     shutil.rmtree(data / "untreated")
 
@@ -354,11 +350,18 @@ def _all_truncated(data: Path) -> None:
         path.write_bytes(path.read_bytes()[:300])
 
 
+def test_files_of_one_name_are_translated_under_two(data, trained, tmp_path, phenldiff):
+    shutil.copy(data / "untreated" / "u3.tif", data / "untreated" / "u3.tiff")
+    code, _, err = phenldiff("translate", trained, data, *NAMES, "--out", tmp_path / "out")
+    assert code == 0, err
+    names = {path.name for path in (tmp_path / "out" / "translated").glob("u3*")}
+    assert names == {"u3_tif.tif", "u3_tiff.tif"}
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
         (_all_truncated, "u0.tif"),
-        (_same_name, "u3"),
         (_empty, "holds no TIFFs"),
         (shutil.rmtree, "does not exist"),
         (_no_source, 'no TIFF files for condition "untreated": there are some for "treated"'),

@@ -139,7 +139,7 @@ def test_tiles_know_their_image():
     assert names == ["one"] * 2
     np.testing.assert_array_equal(tiles[1], data[:, 5:10, :5])
     assert well_of("B07_f3", None) == "B07_f3"
-    assert well_of("r1_B07", r"(r\d)_([A-Z])") == "r1B"
+    assert well_of("r1_B07", r"(r\d)_([A-Z])") == "r1 B"
     assert well_of("nothing", r"^[A-H]\d+") == "nothing"
 
 
