@@ -19,6 +19,10 @@ _MOST_UNNAMED_CHANNELS = 8
 _FEW_COLUMNS, _MANY_ROWS = 8, 16
 
 
+_MOST_CHANNELS = 32
+"""Of narrow images: more are rather rows."""
+
+
 def named_axes(axes: str, shape: Sequence[int], *, samples: int) -> str:
     """Settle what each axis of a TIFF is.
 
@@ -39,6 +43,8 @@ def named_axes(axes: str, shape: Sequence[int], *, samples: int) -> str:
     """
     # What the file names is so, unless its last axis is stored as the samples of a pixel.
     open_to_doubt = axes[-3:] in ("QYX", "IYX") or samples == shape[-1] > 1
+    # tifffile calls the first of three axes C where it writes OME or ImageJ and is told none.
+    open_to_doubt |= axes.endswith("CYX") and shape[-3] > _MOST_CHANNELS
     if axes.endswith("YX") and "S" not in axes and open_to_doubt and has_channels_last(shape):
         axes = axes[:-3] + "YXC"
     if samples == 1:

@@ -76,7 +76,8 @@ def check_pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
             "which must be saved as a single file or lie in one folder, under their own names."
         )
     check_fits(series.shape, series.dtype)
-    if series.is_multifile:
+    # All may lie in one file, which is another one.
+    if series.is_multifile or any(page is not None and page.parent is not tif for page in pages):
         for page in pages:
             _check_in_its_own_file(page)
         return

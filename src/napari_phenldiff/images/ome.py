@@ -28,6 +28,10 @@ _MOST_BYTES = 2**28
 """Of a companion file."""
 
 
+class NoCompanion(InputError):
+    """The file that tells what the pages of another are is not there."""
+
+
 def legal(text: str) -> str:
     """Return a text as it can be written into XML: what cannot be in it becomes ``�``."""
     return _ILLEGAL.sub("\ufffd", text)
@@ -39,7 +43,9 @@ def mended(xml: str) -> str:
     That is an ``&`` that starts no entity, characters that XML does not know, and numbers of
     samples that are none.
     """
-    return _LONE_AND.sub("&amp;", legal(_NO_SAMPLES.sub("", xml.rstrip("\0"))))
+    text = _NO_SAMPLES.sub("", xml.rstrip("\0"))
+    # In what can be read, such as a comment, an & may stand alone.
+    return text if fault_of(text) is None else _LONE_AND.sub("&amp;", legal(text))
 
 
 def complete(path: Path, xml: str) -> str:
@@ -67,7 +73,7 @@ def complete(path: Path, xml: str) -> str:
     name = binary_only.get("MetadataFile", "")
     companion = path.parent / name
     if not name or Path(name).name != name or not is_regular_file(companion):
-        raise InputError(
+        raise NoCompanion(
             f"What its pages are is told by another file, {name or 'which it does not name'}, "
             "which is not beside it: copy both into one folder, under their own names."
         )
@@ -89,7 +95,23 @@ def complete(path: Path, xml: str) -> str:
         )
     if identity is not None:
         root.set("UUID", identity)
+        _leave_out_others(root, identity)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _leave_out_others(root: ElementTree.Element, identity: str) -> None:
+    """Remove the images of other files, if those of this file lie in it alone.
+
+    A companion may tell of all fields of a plate, each of which is a file and an image for itself.
+    """
+    files = {
+        image: {part.text for part in image.iterfind("{*}Pixels/{*}TiffData/{*}UUID")}
+        for image in root.findall("{*}Image")
+    }
+    if all(parts == {identity} for parts in files.values() if identity in parts):
+        for image, parts in files.items():
+            if identity not in parts:
+                root.remove(image)
 
 
 def _text_of(companion: Path) -> str:
@@ -158,7 +180,14 @@ def pixels_of_series(tif: tifffile.TiffFile, series: int) -> ElementTree.Element
             return images[series]
         if found:
             return found[0]
-    return images[0] if len(images) == 1 else None
+    told = {
+        (
+            frozenset(pixels.items()) - {("ID", pixels.get("ID", ""))},
+            tuple(channel.get("Name") for channel in pixels.iterfind("{*}Channel")),
+        )
+        for pixels in images
+    }
+    return images[0] if len(told) == 1 else None
 
 
 def _has(

@@ -71,7 +71,8 @@ def _peek(tif: tifffile.TiffFile) -> Peek:
     color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
     n_channels = lengths["C"] * lengths["S"]
     color = color and n_channels <= MOST_COLORS
-    if (color and n_channels in (2, 4)) or (says_alpha(page) and n_channels == lengths["S"] > 1):
+    of_samples = axes.endswith("S") and n_channels == lengths["S"] > 1
+    if (color and n_channels in (2, 4)) or (of_samples and says_alpha(page)):
         n_channels -= 1
     names = color_names(n_channels) if color else default_channel_names(n_channels)
     metadata = file_metadata(tif, chosen[0])

@@ -14,7 +14,14 @@ import tifffile
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.destinations import is_regular_file, is_there
 from napari_phenldiff.images.naming import count
-from napari_phenldiff.images.ome import begins_ome, complete, counts_planes, fault_of, mended
+from napari_phenldiff.images.ome import (
+    NoCompanion,
+    begins_ome,
+    complete,
+    counts_planes,
+    fault_of,
+    mended,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +54,12 @@ def open_tiff(path: str | os.PathLike[str]) -> tifffile.TiffFile:
     try:
         sound = complete(Path(path), mended(xml))
         _check_other_files(Path(path).parent, sound)  # before tifffile opens them
+    except NoCompanion as error:
+        if len(tif.pages) == 1:  # is one plane, whatever it is of
+            tell_once(tif, f"{error} Until then its channel and the pixel size are not known.")
+            return tif
+        tif.close()
+        raise
     except InputError:
         tif.close()
         raise

@@ -36,6 +36,9 @@ _MUCH_LARGER = 1.1
 _LEAST_BITS = 6
 """Bits that differ between the values of an image, or fewer values may be multiples by chance."""
 
+_LOOKED_AT, _LEAST_VALUES = 2**16, 32
+"""Pixels that are looked at for different values, and how many of these there must be."""
+
 _FAR_COARSER = 4
 """Times as large a step between values, which is no chance in an image of many values."""
 
@@ -125,7 +128,12 @@ def _step_of(data: np.ndarray) -> int:
     if data.dtype.kind not in "ui":
         return 0
     bits = int(np.bitwise_or.reduce(data, axis=None)) & (2 ** (8 * data.dtype.itemsize) - 1)
-    return bits & -bits if bits.bit_count() >= _LEAST_BITS else 0
+    step = bits & -bits
+    if bits.bit_count() < _LEAST_BITS:
+        return 0
+    # Of a mask of two values, or a plane of few, it says nothing.
+    some = data.ravel()[:: 1 + data.size // _LOOKED_AT]
+    return step if step == 1 or np.unique(some).size >= _LEAST_VALUES else 0
 
 
 def facts_of(image: Image) -> ImageFacts:

@@ -53,8 +53,8 @@ _SITE = "site"
 
 _COLORS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 
-_USUAL_AXES = "YXZCSTNPQI"
-"""Of images, their channels, planes, times and positions, and those without a name."""
+_USUAL_AXES = "YXZCSTNPRMQI"
+"""Of images, their channels, planes, times, positions and tiles, and those without a name."""
 
 T = TypeVar("T")
 
