@@ -162,6 +162,38 @@ def test_files_of_one_companion_are_one_image(tmp_path):
         assert (image.channel_names, image.pixel_size) == (("A", "B", "C"), (0.3, 0.3))
 
 
+@pytest.mark.parametrize("here", [range(3), range(1, 3)])
+def test_files_of_one_companion_that_are_images_each_stay_so(tmp_path, here):
+    """All fields of a plate were those of one well, named after the first."""
+    images = [
+        one(
+            ("A",),
+            f'<TiffData IFD="0"><UUID FileName="B0{k + 1}_f1.ome.tif">{UUID.format(k)}</UUID>'
+            "</TiffData>",
+            square(0.3),
+        )
+        for k in range(3)
+    ]
+    xml = ome(*images, uuid=UUID.format(9))
+    (tmp_path / "x.companion.ome").write_text(xml, encoding="utf-8")
+    for k in here:
+        xml = binary_only("x.companion.ome", UUID.format(k))
+        write(tmp_path / f"B0{k + 1}_f1.ome.tif", PLANES[k : k + 1], xml)
+    sources = Dataset.find(tmp_path).sources
+    assert [source.name for source in sources] == [f"B0{k + 1}_f1.ome" for k in here]
+    for k, source in zip(here, sources, strict=True):
+        (image,) = source.read()
+        np.testing.assert_array_equal(image.data, PLANES[k : k + 1])
+        assert image.pixel_size == (0.3, 0.3)
+
+
+def test_a_single_plane_is_read_without_its_companion(path, caplog):
+    write(path, PLANES[:1], binary_only("x.companion.ome"))
+    with caplog.at_level(logging.WARNING, "napari_phenldiff"):
+        np.testing.assert_array_equal(read_image(path).data, PLANES[:1])
+    assert "x.companion.ome, which is not beside it" in caplog.records[0].getMessage()
+
+
 def test_a_companion_in_another_folder_is_not_followed(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "x.companion.ome").write_text(ome(STACK), encoding="utf-8")

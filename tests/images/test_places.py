@@ -47,8 +47,6 @@ from napari_phenldiff.measurement.statistics.units import units_of_images, units
         ("1-2-2024_A01_1", "A01"),
         ("24h_A01_1", "A01"),
         ("scan2_A01_s0", "A01"),
-        ("animal_A_1", "animalA"),
-        ("dish B 1", "dishB"),
         ("Mouse#2_1", "Mouse2"),
         ("mouse_id2_1", "mouseid2"),
         ("biorep2_1", "biorep2"),
@@ -109,6 +107,13 @@ def test_what_a_name_does_not_tell_is_not_guessed(name):
         # A well that is written in several ways, and what may be anything.
         (["A1_f1", "A01_f2", "a01_f3", "B2_f1", "B02_f2"], 2),
         (["A01_c01_1", "A01_c02_1"], 1),
+        # Animals called by letters; but not their sides, or regions.
+        ([f"animal_{a}_{i}" for a in "ABC" for i in (1, 2)], 3),
+        ([f"dish {a} {i}" for a in "AB" for i in (1, 2)], 2),
+        ([f"mouse_{a}_{i}" for a in "LR" for i in (1, 2)], 0),
+        ([f"rat_{a}_{i}" for a in "CH" for i in (1, 2)], 0),
+        # A way to grow cells, and no time.
+        ([f"{a}_B0{i}_1" for a in ("2D", "3D") for i in (1, 2)], 4),
         ([f"{100201 + 10 * i}_A0{1 + i % 2}" for i in range(8)], 8),
         ([f"20240115_1430{i:02d}_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
         ([f"20240115T1{i}30{i:02d}_{w}01_f{i}" for w in "AB" for i in range(4)], 2),
@@ -185,6 +190,7 @@ def test_equal_wells_of_plates_in_folders_are_different_wells(stem, image, tmp_p
         ([f"ctl{i}" for i in range(9)], []),
         (["exp1_1", "exp1_2", "exp2_1"], []),
         (["one", "two"], []),
+        ([f"{side}_{i}" for side in ("left", "right") for i in (1, 2)], []),
     ],
 )
 def test_names_that_look_like_groups_of_images(names, groups):

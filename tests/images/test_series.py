@@ -139,3 +139,11 @@ def test_many_channels_of_a_narrow_image_are_read_as_they_were_written(path, sha
     np.testing.assert_array_equal(image.data, data)
     assert (image.channel_names, image.pixel_size) == (names, (0.5, 0.5))
     assert peek_tiff(path).channel_names == names
+
+
+@pytest.mark.parametrize(("name", "imagej"), [("a.ome.tif", False), ("a.tif", True)])
+def test_channels_last_that_are_written_without_axes_are_channels(tmp_path, name, imagej):
+    """tifffile calls the first axis C then, and 128 rows were channels."""
+    data = np.random.default_rng(0).integers(0, 4000, (128, 128, 2), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / name, data, imagej=imagej)
+    np.testing.assert_array_equal(read_image(tmp_path / name).data, np.moveaxis(data, -1, 0))

@@ -210,4 +210,6 @@ def test_values_that_were_shifted_up_are_told():
     # Values of a few levels may be multiples by chance, and floats have no bits.
     levels = np.where(drug[0][1].data > 100, 192, 64).astype(np.uint16)
     assert surveyed(*plain, ("y", replace(drug[0][1], data=levels))) == ()
+    mask = np.where(drug[0][1].data > 100, 0xFF00, 0).astype(np.uint16)
+    assert ImageFacts.of(replace(drug[0][1], data=mask)).step == 0
     assert ImageFacts.of(image("f", dtype=np.float32)).step == 0

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
-from napari_phenldiff.images.places import Site, is_moment
+from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.stains import WORDS_IN_FILE_NAMES
 
 GROUPS = ("condition", "plate", "well", "row", "col", "field", "time", "channel", "z")
@@ -320,14 +320,11 @@ def _named(match: re.Match[str]) -> Named:
     cut = [match.span(name) for name in found if re.fullmatch(r"x\d", name)]
     if not any(name.startswith("x") for name in match.re.groupindex):
         cut = [match.span(name) for name in ("channel", "z", "condition") if name in found]
-    plate = found.get("plate")
-    if plate is not None and is_moment(plate):
-        plate = None  # before the well stands when it was taken
     return Named(
         _without(match.string, cut),
         _channel(match, found),
         found.get("z", found.get("z2")),
-        Site(plate, _well(found), found.get("field")),
+        Site(found.get("plate"), _well(found), found.get("field")),
         found.get("condition"),
     )
 

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise, zip_longest
 from typing import Literal
 
 Kind = Literal["well", "field", "stack", "image"]
@@ -58,7 +59,7 @@ _PART = re.compile(
 )
 # How long after something, or which time the same well was scanned.
 _MOMENT = re.compile(
-    r"\d+(?:[.,]\d+)?(?:h|hrs?|hours?|mins?|minutes?|s|secs?|d|days?|wks?|weeks?)"
+    r"\d+(?:[.,]\d+)?(?:h|hrs?|hours?|mins?|minutes?|secs?|days?|wks?|weeks?)"
     r"|(?:re)?(?:scan|acq|acquisition)\d*",
     re.I,
 )
@@ -78,8 +79,11 @@ _REPEAT = re.compile(
     r"|animal|donor|patient|fish|embryo|larva|worm)\d*[a-z]?",
     re.I,
 )
-# A name whose last part counts: a number, with a word before it or not, or a letter.
-_COUNTED = re.compile(r"(.*[^\s_\-.,#])(?:[\s_\-.,#]+(?:[A-Za-z]*\d+|[A-Za-z])|(?<=\d)[a-z])")
+# A name whose last part counts, behind another that does: a number, with a word before it or not,
+# or a letter.
+_COUNTED = re.compile(
+    r"(.*\d|(?:.*[\s_\-.,#])?[A-Za-z])(?:[\s_\-.,#]+(?:[A-Za-z]*\d+|[A-Za-z])|(?<=\d)[a-z])"
+)
 _LEAST_NAMES, _NEARLY = 4, 0.9
 """How many names, and which part of all, are different where a number counts images."""
 _MOST_PLATES = 4
@@ -89,8 +93,8 @@ _CULTURE = re.compile(
     r"|rabbit|pig|animal|donor|patient|subject|fish|embryo|larva|worm)(\d*)[a-z]?",
     re.I,
 )
-_NUMBER = re.compile(r"(?:id|no|nr)?\d+|[A-Z]", re.I)
-"""What may follow that word, as a part of its own; a small letter alone may be anything."""
+_NUMBER = re.compile(r"(?:id|no|nr)?\d+", re.I)
+"""What may follow that word, as a part of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Site:
         """The well with its plate, in words that `place_of` reads; None where no well is known."""
         if self.well is None:
             return None
-        if self.plate is None:
+        if self.plate is None or is_moment(self.plate):
             return f"well {self.well}"
         # In one word, of which no part is taken for a field or a counter.
         return f"plate{re.sub(r'[^A-Za-z0-9]', '', self.plate)} well {self.well}"
@@ -167,6 +171,8 @@ class Habits:
         Long numbers before the well that count images, and so differ between those of one well.
     times : bool
         Whether what can be a time, after a day, is one; otherwise it may be the number of a plate.
+    letters : bool
+        Whether a capital letter after the word for an animal or the like (mouse A) counts them.
     spelled : mapping of str to str
         Wells that are written in several ways (B1, B01, b01), and the one that stands for all.
     """
@@ -174,13 +180,15 @@ class Habits:
     small: bool = False
     counters: frozenset[str] = frozenset()
     times: bool = True
+    letters: bool = False
     spelled: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Habits:
         """Look at the names of all images that are counted together."""
         names = list(dict.fromkeys(names))
-        habits = cls(_in_small_letters(names), spelled=_spelled(names))
+        letters = _letters_count(names)
+        habits = cls(_in_small_letters(names), letters=letters, spelled=_spelled(names))
         habits = replace(habits, times=_have_times(names, habits))
         return replace(habits, counters=_counters(names, habits))
 
@@ -212,9 +220,9 @@ def place_of(name: str, *, unsure: bool = True, habits: Habits = NO_HABITS) -> P
         well = habits.spelled.get(well, well.upper() if found.re is _SMALL else well)
         after = _tokens(name[found.end() :])
         kept = _before(_tokens(name[: found.start()]), after, habits)
-        return Place(" ".join([*kept, well, *_repeats(after)]), "well")
+        return Place(" ".join([*kept, well, *_repeats(after, habits)]), "well")
     tokens = _tokens(name)
-    cultures = _repeats(tokens, _CULTURE)
+    cultures = _repeats(tokens, habits, _CULTURE)
     if cultures:
         return Place(" ".join(cultures), "well")
     return _field(name, tokens)
@@ -258,6 +266,13 @@ def groups_in(names: Iterable[str]) -> list[str]:
             return []
         begun[found[1]] += 1
     return list(begun) if len(begun) > 1 and min(begun.values()) > 1 else []
+
+
+def moments_before_well(name: str) -> list[str]:
+    """Return what stands before the well in a name and tells when an image was taken."""
+    found = _well_in(name)
+    before = [] if found is None else _tokens(name[: found.start()])
+    return [token for token in before if _MOMENT.fullmatch(token)]
 
 
 def is_moment(text: str) -> bool:
@@ -350,15 +365,24 @@ def _in_small_letters(names: list[str]) -> bool:
 
 def _spelled(names: list[str]) -> dict[str, str]:
     """Find wells that are written in several ways, and choose one for each."""
+    found = [_well_in(name) or _SMALL.match(name) for name in names]
+    if None in found:  # small letters may be anything
+        found = [_well_in(name) for name in names]
     ways: dict[tuple[str, int], set[str]] = {}
-    for name in names:
-        for found in (_well_in(name), _SMALL.search(name)):
-            parts = None if found is None else _ROW_AND_COLUMN.fullmatch(found.group(1))
-            if found is not None and parts is not None:
-                ways.setdefault((parts[1].upper(), int(parts[2])), set()).add(found.group(1))
-    # Small letters alone may be anything.
-    several = [ws for ws in ways.values() if len(ws) > 1 and not all(map(str.islower, ws))]
-    return {way: max(ways, key=lambda w: (w.isupper(), len(w))) for ways in several for way in ways}
+    for well in found:
+        parts = None if well is None else _ROW_AND_COLUMN.fullmatch(well.group(1))
+        if parts is not None:
+            ways.setdefault((parts[1].upper(), int(parts[2])), set()).add(parts[0])
+    one = {
+        ways: max(ways, key=lambda way: (way.isupper(), len(way)))
+        for ways in map(frozenset, ways.values())
+    }
+    return {
+        way: chosen
+        for ways, chosen in one.items()
+        if len(ways) > 1 and chosen.isupper()
+        for way in ways
+    }
 
 
 def _tokens_around_well(name: str, habits: Habits) -> tuple[list[str], list[str]]:
@@ -449,22 +473,32 @@ def _is_field(token: str) -> bool:
     return _FIELD.fullmatch(token) is not None and _REPEAT.fullmatch(token) is None
 
 
-def _repeats(tokens: list[str], wanted: re.Pattern[str] = _REPEAT) -> list[str]:
-    """Return what names a repeat, each with the number that may follow it."""
+def _repeats(tokens: list[str], habits: Habits, wanted: re.Pattern[str] = _REPEAT) -> list[str]:
+    """Return what names a repeat, each with the number, or letter, that may follow it."""
     kept = []
-    for i, token in enumerate(tokens):
+    for token, after in zip_longest(tokens, tokens[1:], fillvalue=""):
         if not wanted.fullmatch(token):
             continue
         if any(sign.isdigit() for sign in token):
             kept.append(token)
-        elif i + 1 < len(tokens) and _numbers(tokens[i + 1]):
-            kept.append(f"{token}{tokens[i + 1]}")
+        elif _NUMBER.fullmatch(after) or (habits.letters and _is_capital(after)):
+            kept.append(f"{token}{after}")
     return kept
 
 
-def _numbers(token: str) -> bool:
-    """Whether a token is the number, or letter, of the word before it."""
-    return _NUMBER.fullmatch(token) is not None and not (len(token) == 1 and token.islower())
+def _is_capital(token: str) -> bool:
+    return len(token) == 1 and token.isascii() and token.isupper()
+
+
+def _letters_count(names: list[str]) -> bool:
+    """Whether the capitals after words for animals and the like are A, B, C ..., and no sides."""
+    found = {
+        after
+        for tokens in map(_tokens, names)
+        for word, after in pairwise(tokens)
+        if _CULTURE.fullmatch(word) and _is_capital(after)
+    }
+    return len(found) > 1 and sorted(found) == [chr(ord("A") + k) for k in range(len(found))]
 
 
 def _field(name: str, tokens: list[str]) -> Place:

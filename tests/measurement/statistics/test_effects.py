@@ -226,6 +226,14 @@ def test_images_without_a_well_among_others_carry_a_caution(measurement):
     assert "each of them counts as one well" in units.caution
 
 
+def test_wells_at_several_times_are_counted_once_and_that_is_told(measurement):
+    number = measurement.images.groupby("condition").cumcount()
+    names = [f"{24 + 24 * (n // 6)}h_B{1 + n % 6:02d}" for n in number]
+    units = units_of(replace(measurement, images=measurement.images.assign(image=names)))
+    assert len(set(units.wells.values())) == 6
+    assert 'at several times ("24h", "48h")' in units.caution
+
+
 def test_equal_wells_of_two_plates_are_two_wells_in_a_column_too(measurement):
     number = measurement.images.groupby("condition").cumcount()
     images = measurement.images.assign(

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
-from napari_phenldiff.images.places import Habits, Place, groups_in, place_of
+from napari_phenldiff.images.places import Habits, Place, groups_in, moments_before_well, place_of
 from napari_phenldiff.images.wells import EACH_IMAGE, Named, Wells, check_wells, well_of, wells_by
 from napari_phenldiff.measurement.tables.measurement import Measurement
 
@@ -61,6 +61,11 @@ _LOOSE = (
     "The names of {0} tell no {1}, unlike those of the others: each of them counts as one {1}, "
     "which is too many if they are of these. Name the {1} of each image, in a table or by a "
     "pattern with “Wells” (--wells), or leave them out."
+)
+
+_MOMENTS = (
+    "Images of one well that were taken at several times ({0}) are of one well, which is counted "
+    "once. If these are plates of their own, say so: with “Wells” (--wells), or a table."
 )
 
 _LONE, _PADDED = re.compile(r"[tz]\d+", re.I), re.compile(r"[tz]0\d+", re.I)
@@ -166,11 +171,21 @@ def units_of_named(images: Iterable[tuple[str, str | None]], *, each: bool = Fal
         wells[(name, part) if several else name] = place.name or UNNAMED
     if not lost:
         loose = sorted({name for (name, _), place in places.items() if place.kind == "image"})
-        caution = _LOOSE.format(quoted(loose, limit=3), kind) if loose else ""
-        return Units(wells, f"{kind}s", caution)
+        told = [_LOOSE.format(quoted(loose, limit=3), kind)] if loose else []
+        told += _about_moments(places)
+        return Units(wells, f"{kind}s", " ".join(told))
     # Which of them it was made of nothing tells; more than one might be too many.
     wells |= dict.fromkeys(lost, UNNAMED)
     return Units(wells, f"{kind}s", _LOST.format(quoted(lost, limit=3), kind))
+
+
+def _about_moments(places: Mapping[tuple[str, str | None], Place]) -> list[str]:
+    """Say which wells have images of several times before their names, in a sentence or none."""
+    moments: dict[str, dict[str, None]] = {}
+    for (name, _), place in places.items():
+        moments.setdefault(place.name, {}).update(dict.fromkeys(moments_before_well(name)))
+    most = max(moments.values(), key=len, default={})
+    return [_MOMENTS.format(quoted(list(most), limit=3))] if len(most) > 1 else []
 
 
 def _about_plates(images: pd.DataFrame) -> str:
