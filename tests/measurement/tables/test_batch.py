@@ -64,8 +64,11 @@ def test_tables_are_those_of_a_measurement_in_memory(profile, fields, tmp_path):
     assert done == list(range(1, 16))
     table = pd.read_csv(here.written[-1])
     assert list(table.image[-3:]) == ["black", "two_0000", "two_0001"]
-    np.testing.assert_array_equal(
-        here.main_values["treated"], table[table.condition == "treated"][here.main_column]
+    # Older versions of pandas read the last digit of some numbers as another.
+    np.testing.assert_allclose(
+        here.main_values["treated"],
+        table[table.condition == "treated"][here.main_column],
+        rtol=1e-15,
     )
 
 
