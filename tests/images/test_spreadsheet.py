@@ -411,3 +411,15 @@ def test_a_layout_that_tells_plates_in_some_lines_only_is_refused(tmp_path):
     text = "plate,well,condition\nP1,B02,mock\n,B03,drug\nP2,B02,mock"
     with pytest.raises(InputError, match=r"nothing of plate in 1 line of 3 \(line 3\)"):
         read_layout(write(tmp_path / "layout.csv", text))
+
+
+@pytest.mark.parametrize("other", ["Treatment (h)", "Condition [h]", "Group #", "Image condition"])
+def test_columns_with_a_unit_or_a_number_are_no_conditions(tmp_path, other):
+    header = f"File,Compound,{other}"
+    assert columns(tmp_path, header, "a.tif,ctrl,24").conditions == ("Compound",)
+    with pytest.raises(InputError, match="no column that is called like a condition"):
+        columns(tmp_path, "File,Condition [h]", "a.tif,24")
+    text = f"Well,Drug,{other},Sample #\nB2,mock,24,7"
+    assert read_layout(write(tmp_path / "layout.csv", text)).wells == {(None, "B02"): "mock"}
+    with pytest.raises(InputError, match="is no layout of a plate"):
+        read_layout(write(tmp_path / "other.csv", "Well,Genotype,Sample #\nB2,WT,1"))

@@ -21,7 +21,8 @@ _PLATE = re.compile(
     r"plate(?:_?(?:id|name|no|nr|num|number|label))?|(?:plate_?)?barcode|plate_?map_?name"
     rf"|plate_(?:{WORDS_IN_FILE_NAMES})"
 )
-_ANY_WELL = re.compile(r"[A-Z]{1,2}[ \-]?0*[1-9]\d?", re.I)
+ANY_WELL = re.compile(r"([A-Z]{1,2})[ \-]?0*([1-9]\d?)", re.I)
+"""A well by its row and column: ``b3``, ``B-03``, ``B003``."""
 _OTHER = re.compile(r"(?:.*_)?(?:source|library|compound|per|type|format)_.*")
 """Plates and wells that substances came from, and what is counted in them."""
 _UNIT = (
@@ -69,6 +70,21 @@ def plain_name(column: str) -> str:
     return text[len(found[0]) :] if (found := _OF_METADATA.match(text)) else text
 
 
+def names_of_conditions(sheet: Spreadsheet) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the columns by the names that may be those of the condition, the surest first.
+
+    First those called so to the letter, then those that are written with other signs. A unit or a
+    number sign (``Treatment (h)``, ``Sample #``) tells that the column is of something else.
+    """
+    exact, loose = {}, {}
+    for column in reversed(sheet.columns):
+        name = re.sub(r"^(?:Image_)?(?:Metadata_)?", "", column, flags=re.I)
+        exact[name.strip().lower().replace(" ", "_")] = column
+        if not re.search(r"[()\[\]{}#]", column):
+            loose[plain_name(column)] = column
+    return exact, loose
+
+
 def known(value: str) -> str:
     """Return what a cell says; nothing where it says only that nothing is known."""
     return "" if value.strip().lower() in _MISSING else value
@@ -85,7 +101,7 @@ def well_columns(sheet: Spreadsheet) -> tuple[str, ...]:
     loose = [
         column
         for column in _with_more(sheet, _WELL)
-        if all(_ANY_WELL.fullmatch(text) for text in _values(sheet.lines, column))
+        if all(ANY_WELL.fullmatch(text) for text in _values(sheet.lines, column))
     ]
     return tuple(sorted(exact, key=lambda column: len(plain_name(column)))) or tuple(loose)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.column_names import (
+    ANY_WELL,
     check_filled,
     dose_column,
     doses_of,
     first_known,
-    plain_name,
+    names_of_conditions,
     plate_columns,
     several_doses,
     well_columns,
@@ -24,7 +26,6 @@ from napari_phenldiff.images.naming import composed, file_safe, quoted
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.spreadsheet import Spreadsheet, read_spreadsheet
 
-_WELL = re.compile(r"([A-Z]{1,2})[ \-]?0*([1-9]\d?)", re.I)
 _CONDITION = (
     "condition",
     "treatment",
@@ -71,7 +72,7 @@ class Layout:
 
 def normal_well(well: str) -> str:
     """Write a well as a letter and two digits: ``b3``, ``B-03`` and ``B003`` are ``B03``."""
-    match = _WELL.fullmatch(well.strip())
+    match = ANY_WELL.fullmatch(well.strip())
     return well.strip() if match is None else f"{match[1].upper()}{int(match[2]):02d}"
 
 
@@ -122,14 +123,14 @@ def _map_of_plate(sheet: Spreadsheet) -> dict[tuple[str | None, str], str] | Non
 def _list_of_wells(sheet: Spreadsheet) -> tuple[dict[tuple[str | None, str], str], str]:
     """Return the conditions by plate and well, and what is worth telling of their doses."""
     wells, plates = well_columns(sheet), plate_columns(sheet)
-    plain = {plain_name(column): column for column in reversed(sheet.columns)}
-    name = next((name for name in _CONDITION if name in plain), None)
-    if not wells or name is None:
+    named = product(names_of_conditions(sheet), _CONDITION)
+    name, condition = next(((one, of[one]) for of, one in named if one in of), ("", ""))
+    if not wells or not name:
         raise InputError(
             f"{sheet.path} is no layout of a plate: it needs the columns well and condition, or "
             f"the rows and columns of a plate; it has {quoted(sheet.columns)}."
         )
-    condition, dose = plain[name], dose_column(sheet)
+    dose = dose_column(sheet)
     several = [] if dose is None else several_doses(sheet, condition, dose)
     joined = name in _SUBSTANCE and bool(several)
     lines = [line for line in sheet.lines if line[condition]]
