@@ -407,10 +407,32 @@ def test_doses_are_known_with_their_unit(tmp_path, dose):
     assert f'{dose} differs within "drug"' in layout.remarks[0]
 
 
-def test_a_layout_that_tells_plates_in_some_lines_only_is_refused(tmp_path):
-    text = "plate,well,condition\nP1,B02,mock\n,B03,drug\nP2,B02,mock"
-    with pytest.raises(InputError, match=r"nothing of plate in 1 line of 3 \(line 3\)"):
-        read_layout(write(tmp_path / "layout.csv", text))
+def test_a_layout_may_have_exceptions_for_a_plate_and_a_legend(tmp_path):
+    text = "plate,well,condition\n,B02,mock\n,B03,drug\nP2,B03,mock\n,,*edge wells"
+    layout = read_layout(write(tmp_path / "layout.csv", text))
+    assert [layout.condition_of(Site(plate, "B03")) for plate in ("P1", "P2")] == ["drug", "mock"]
+    assert layout.condition_of(Site("P2", "B02")) == "mock"
+    assert layout.remarks == (
+        "layout.csv: no well is told in 1 line of 4 (line 5), left out.",
+        "layout.csv: what is told in 2 lines of 3 (line 2, 3) without a plate is so on each.",
+    )
+
+
+@pytest.mark.parametrize("column", ["Plate map name", "Platemap_name", "Plate no."])
+def test_the_name_of_a_map_of_plates_in_a_layout_is_no_plate(tmp_path, column):
+    text = f"{column},well,condition\nmap1,B02,mock\nmap1,B03,drug"
+    layout = read_layout(write(tmp_path / "layout.csv", text))
+    assert layout.condition_of(Site("P1", "B03")) == "drug"
+
+
+def test_wells_are_told_by_row_and_column_before_numbers_and_not_by_labels(tmp_path):
+    text = "Well number,Well position,condition\n1,A1,mock\n2,A2,drug"
+    layout = read_layout(write(tmp_path / "layout.csv", text))
+    assert layout.condition_of(Site("P1", "A02")) == "drug"
+    told, _ = sites(tmp_path, "Well label", "c,ctrl", "d,drug")
+    assert told == [Site(), Site()]
+    told, _ = sites(tmp_path, "Well label", "c,A1", "d,A2")
+    assert told == [Site(well="A01"), Site(well="A02")]
 
 
 @pytest.mark.parametrize("other", ["Treatment (h)", "Condition [h]", "Group #", "Image condition"])

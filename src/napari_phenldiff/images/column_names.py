@@ -15,6 +15,10 @@ _OF_METADATA = re.compile(r"(?:image_)?(?:metadata_)?")
 _SIGNS = re.compile(r"[\s_\-./#:]+")
 _BRACKETS = re.compile(r"\(.*?\)|\[.*?\]|\{.*?\}")
 _ID = r"(?:_?(?:id|name|no|nr|num|number|label|position|pos|coordinates?|address))?"
+# Names that are of the well, or plate, whatever stands there; others may be of something else.
+_SURE_WELL = re.compile(r"wells?(?:_?(?:id|name|position))?")
+_SURE_PLATE = re.compile(r"(?:.*_)?(?:plate(?:_?(?:id|name|barcode))?|barcode)")
+_LIKE_A_WELL = re.compile(r"(?:wells?[ _\-]?)?(?:[A-Z]{1,2}[ \-]?0*[1-9]\d?|\d+(?:[.,]0+)?)", re.I)
 # Some tables say for each channel where it was taken (Plate_DAPI).
 _WELL = re.compile(rf"wells?(?:{_ID}|_(?:{WORDS_IN_FILE_NAMES}))")
 _PLATE = re.compile(
@@ -96,14 +100,42 @@ def first_known(line: Line, columns: Sequence[str]) -> str:
 
 
 def well_columns(sheet: Spreadsheet) -> tuple[str, ...]:
-    """Columns that name the well, those called so and no more first."""
-    exact = [column for column in sheet.columns if _WELL.fullmatch(plain_name(column))]
+    """Columns that name the well, those with a row and column (A1) and called so alone first."""
+    exact = [
+        column
+        for column in sheet.columns
+        if _WELL.fullmatch(plain_name(column))
+        and (
+            _SURE_WELL.fullmatch(plain_name(column))
+            or all(map(_LIKE_A_WELL.fullmatch, _values(sheet.lines, column)))
+        )
+    ]
     loose = [
         column
         for column in _with_more(sheet, _WELL)
         if all(ANY_WELL.fullmatch(text) for text in _values(sheet.lines, column))
     ]
-    return tuple(sorted(exact, key=lambda column: len(plain_name(column)))) or tuple(loose)
+    return tuple(sorted(exact, key=lambda column: _order(sheet, column))) or tuple(loose)
+
+
+def _order(sheet: Spreadsheet, column: str) -> tuple[bool, int]:
+    """Put numbers of wells after their rows and columns, which names of files have, too."""
+    values = _values(sheet.lines, column)
+    return not (values and all(map(ANY_WELL.fullmatch, values))), len(plain_name(column))
+
+
+def plates_of_layout(sheet: Spreadsheet) -> tuple[str, ...]:
+    """Columns of a layout that name the plates that it is for.
+
+    The name of a map of plates is none of a plate. What is called otherwise than plate or barcode
+    and is the same everywhere need not be one either.
+    """
+    return tuple(
+        column
+        for column in plate_columns(sheet)
+        if "map" not in plain_name(column)
+        and (_SURE_PLATE.fullmatch(plain_name(column)) or len(_values(sheet.lines, column)) > 1)
+    )
 
 
 def plate_columns(sheet: Spreadsheet) -> tuple[str, ...]:
@@ -176,6 +208,18 @@ def whole(text: str) -> str:
     return re.sub(r"(?<=\d)[.,]0+$", "", text) if re.fullmatch(r"\d+[.,]0+", text) else text
 
 
+def in_some(lines: Iterable[Line], told: Sequence[str]) -> str:
+    """Say in which lines nothing is told, as ``in 2 lines of 9 (line 3, 4)``.
+
+    Empty where all lines tell something, or none does.
+    """
+    lacking = [line.number for line, text in zip(lines, told, strict=True) if not text]
+    if not lacking or len(lacking) == len(told):
+        return ""
+    shown = ", ".join(map(str, lacking[:5])) + (" ..." if len(lacking) > 5 else "")
+    return f"in {count(len(lacking), 'line')} of {len(told)} (line {shown})"
+
+
 def check_filled(
     sheet: Spreadsheet, lines: Iterable[Line], told: Sequence[str], columns: Sequence[str]
 ) -> None:
@@ -196,14 +240,12 @@ def check_filled(
     InputError
         With the lines that say nothing.
     """
-    lacking = [line.number for line, text in zip(lines, told, strict=True) if not text]
-    if not lacking or len(lacking) == len(told):
+    lacking = in_some(lines, told)
+    if not lacking:
         return
-    shown = ", ".join(map(str, lacking[:5])) + (" ..." if len(lacking) > 5 else "")
     raise InputError(
-        f"{sheet.path} says nothing of {' and '.join(columns)} in {count(len(lacking), 'line')} "
-        f"of {len(told)} (line {shown}), so that images would be counted for others than they are: "
-        "fill in each cell (merged ones give their value to the first line only), or remove the "
+        f"{sheet.path} says nothing of {' and '.join(columns)} {lacking}, so that images would be "
+        "counted for others than they are: fill in each cell (merged ones give their value to the first line only), or remove the "
         "column or these lines."
     )
 
