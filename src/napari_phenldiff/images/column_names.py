@@ -62,6 +62,12 @@ _CULTURES = tuple(
     )
 )
 """What is repeated in an experiment without wells, the least alike first, with the word for it."""
+_MAY_BE_KINDS = frozenset({"animal", "mouse", "fish", "embryo", "larva", "worm", "culture"})
+_KIND = re.compile(
+    r"[^\d]{2,}|[234][ \-]?d|c57\W?bl.*|c3h.*|dba\W?[12].*|129\W?s.*|n2|cb4856", re.I
+)
+"""What is a kind of animal or culture, and no single one: ``BALB``, ``3D``."""
+_CONCENTRATIONS = ("concentration", "conc", "dose", "mmoles_per_liter", "concentration_um")
 
 
 def plain_name(column: str) -> str:
@@ -148,8 +154,8 @@ def plate_columns(sheet: Spreadsheet) -> tuple[str, ...]:
 def culture_columns(sheet: Spreadsheet, *, same: bool = False) -> tuple[tuple[str, str], ...]:
     """Columns that name the animal, donor, replicate or the like, with the word for it.
 
-    What is surely repeated comes first. One with the same value everywhere, which may be a kind of
-    animal, is none: with `same`, these are returned.
+    What is surely repeated comes first. One with the same value everywhere, or whose values are
+    kinds of animals or cultures, is none: with `same`, these are returned.
     """
     found = []
     for pattern, word in _CULTURES:
@@ -157,17 +163,24 @@ def culture_columns(sheet: Spreadsheet, *, same: bool = False) -> tuple[tuple[st
         for column in sheet.columns:
             if not named.fullmatch(plain_name(column)):
                 continue
-            different = len(_values(sheet.lines, column))
-            if different == 1 if same else different > 1:
+            values = _values(sheet.lines, column)
+            kinds = word in _MAY_BE_KINDS and any(map(_KIND.fullmatch, values))
+            if values and (len(values) == 1 or kinds) == same:
                 found.append((column, word))
     return tuple(found)
 
 
 def dose_column(sheet: Spreadsheet) -> str | None:
-    """Return the column of the doses, in whatever unit; None if there is none."""
+    """Return the column of the doses, in whatever unit, of numbers first; None if there is none."""
+
+    def order(column: str) -> tuple[bool, bool, int]:
+        values, name = _values(sheet.lines, column), plain_name(column)
+        numbers = all(isinstance(as_number(value), float) for value in values)
+        known_as = _CONCENTRATIONS.index(name) if name in _CONCENTRATIONS else len(_CONCENTRATIONS)
+        return not values, not numbers, known_as
+
     found = [column for column in sheet.columns if _DOSE.fullmatch(plain_name(column))]
-    filled = [column for column in found if _values(sheet.lines, column)]
-    return next(iter(filled or found), None)
+    return min(found, key=order, default=None)
 
 
 def doses_of(sheet: Spreadsheet, column: str) -> dict[int, str]:
@@ -245,8 +258,8 @@ def check_filled(
         return
     raise InputError(
         f"{sheet.path} says nothing of {' and '.join(columns)} {lacking}, so that images would be "
-        "counted for others than they are: fill in each cell (merged ones give their value to the first line only), or remove the "
-        "column or these lines."
+        "counted for others than they are: fill in each cell (merged ones give their value to the "
+        "first line only), or remove the column or these lines."
     )
 
 
