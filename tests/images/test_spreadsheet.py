@@ -469,6 +469,9 @@ def test_a_replicate_in_some_lines_only_does_not_matter_where_wells_are_known(tm
     found, said = sites(tmp_path, "Well,Replicate", "c,B2,1", "d,B3,")
     assert [site.well for site in found] == ["B02", "B03"]
     assert "nothing" not in said
+    found, said = sites(tmp_path, "Donor,Replicate", "c,A,1", "c,,2", "d,B,1", "d,B,2")
+    assert [site.well for site in found] == ["replicate 1", "replicate 2"] * 2
+    assert "Donor says nothing in 1 line of 4 (line 3), and is not used" in said
     images(tmp_path, "x_B02_s1.tif", "x_B03_s1.tif", "x_B04_s1.tif")
     text = "file,condition,replicate\nx_B02_s1.tif,c,1\nx_B03_s1.tif,d,\nx_B04_s1.tif,d,2"
     said = images_of_table(write(tmp_path / "named.csv", text)).remarks[-1]

@@ -100,6 +100,7 @@ def sites_of(
         used, told = [], f"wells are those in the names of the files, and not {cultures[0][0]}"
     elif full:
         column, word = full[0]
+        remarks += _of_some(lines, cultures[: cultures.index(full[0])])
         used = [column]
         by_well = _of_cultures([whole(known(line[column])) for line in lines], word)
         told = f"{column} tells what is counted, in place of a well"
@@ -111,9 +112,7 @@ def sites_of(
             told = f"{alike[0]} is the same everywhere, and tells no images apart"
         elif alike:
             told = f"{alike[0]} names kinds, and tells not what is counted"
-        for column, _ in cultures:
-            if lacking := in_some(lines, [known(line[column]) for line in lines]):
-                remarks.append(_not_used([column], lacking))
+        remarks += _of_some(lines, cultures)
     lacking = in_some(lines, by_plate)
     if lacking and (not any(by_well) or (full and used == [full[0][0]])):
         remarks.append(_not_used(plates, lacking))
@@ -130,6 +129,12 @@ def sites_of(
     }
     told = "; ".join(filter(None, (told.rstrip("."), *remarks)))
     return TableSites(found, f"{sheet.path.name}: {told}." if told else "")
+
+
+def _of_some(lines: Sequence[Line], cultures: Sequence[tuple[str, str]]) -> list[str]:
+    """Say which columns of what was repeated tell something in some lines only."""
+    told = [(name, in_some(lines, [known(line[name]) for line in lines])) for name, _ in cultures]
+    return [_not_used([name], lacking) for name, lacking in told if lacking]
 
 
 def _not_used(columns: Sequence[str], lacking: str) -> str:
