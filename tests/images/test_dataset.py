@@ -192,7 +192,10 @@ def nested(folder: Path, *names: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("plates", [("plate1", "plate2"), ("2024-01-05", "2024-01-06"), ("x", "y")])
+@pytest.mark.parametrize(
+    "plates",
+    [("plate1", "plate2"), ("2024-01-05", "2024-01-06"), ("day1", "day2"), ("1", "2"), ("x", "y")],
+)
 def test_conditions_within_plates_are_told_and_asked_for_by_a_pattern(tmp_path, plates):
     both = [f"{plate}/{name}" for plate in plates for name in ("ctrl", "drug")]
     where = nested(tmp_path / "all", *both)
@@ -220,6 +223,10 @@ def test_conditions_within_plates_are_told_and_asked_for_by_a_pattern(tmp_path, 
         (("plate1", "plate2"), ("B02", "C03")),
         (("plate1", "plate2"), ("DAPI", "GFP")),
         (("day1", "day2"), ("pos1", "pos2")),
+        (("0", "10", "100"), ("cortex", "hippocampus")),
+        (("day0", "day7"), ("HeLa", "U2OS")),
+        (("p21", "p53"), ("treated", "untreated")),
+        (("run1", "run2"), ("images", "raw")),
     ],
 )
 def test_plates_channels_and_wells_within_conditions_are_no_conditions(tmp_path, outer, inner):

@@ -287,15 +287,14 @@ def sites(tmp_path: Path, header: str, *rows: str) -> tuple[list[Site], str]:
 
 
 @pytest.mark.parametrize("missing", ["", "NA", "n/a", "nan", "-", "None", "unknown", "empty"])
-@pytest.mark.parametrize("column", ["well", "donor"])
-def test_a_column_that_tells_wells_in_some_lines_only_is_refused(tmp_path, column, missing):
+def test_a_column_that_tells_wells_in_some_lines_only_is_refused(tmp_path, missing):
     rows = ("c,B02", f"c,{missing}", "d,C02", f"d,{missing}")
     with pytest.raises(
-        InputError, match=rf"nothing of {column} in 2 lines of 4 \(line 3, 5\).*merged ones"
+        InputError, match=r"nothing of well in 2 lines of 4 \(line 3, 5\).*merged ones"
     ):
-        sites(tmp_path, column, *rows)
+        sites(tmp_path, "well", *rows)
     # One that tells nothing anywhere is none.
-    told, _ = sites(tmp_path, column, f"c,{missing}", "d,")
+    told, _ = sites(tmp_path, "well", f"c,{missing}", "d,")
     assert told == [Site(), Site()]
 
 
@@ -407,7 +406,78 @@ def test_doses_are_known_with_their_unit(tmp_path, dose):
     assert f'{dose} differs within "drug"' in layout.remarks[0]
 
 
-def test_a_layout_that_tells_plates_in_some_lines_only_is_refused(tmp_path):
-    text = "plate,well,condition\nP1,B02,mock\n,B03,drug\nP2,B02,mock"
-    with pytest.raises(InputError, match=r"nothing of plate in 1 line of 3 \(line 3\)"):
-        read_layout(write(tmp_path / "layout.csv", text))
+def test_a_layout_may_have_exceptions_for_a_plate_and_a_legend(tmp_path):
+    text = "plate,well,condition\n,B02,mock\n,B03,drug\nP2,B03,mock\n,,*edge wells"
+    layout = read_layout(write(tmp_path / "layout.csv", text))
+    assert [layout.condition_of(Site(plate, "B03")) for plate in ("P1", "P2")] == ["drug", "mock"]
+    assert layout.condition_of(Site("P2", "B02")) == "mock"
+    assert layout.remarks == (
+        "layout.csv: no well is told in 1 line of 4 (line 5), left out.",
+        "layout.csv: what is told in 2 lines of 3 (line 2, 3) without a plate is so on each.",
+    )
+
+
+@pytest.mark.parametrize("column", ["Plate map name", "Platemap_name", "Plate no."])
+def test_the_name_of_a_map_of_plates_in_a_layout_is_no_plate(tmp_path, column):
+    text = f"{column},well,condition\nmap1,B02,mock\nmap1,B03,drug"
+    layout = read_layout(write(tmp_path / "layout.csv", text))
+    assert layout.condition_of(Site("P1", "B03")) == "drug"
+
+
+def test_wells_are_told_by_row_and_column_before_numbers_and_not_by_labels(tmp_path):
+    text = "Well number,Well position,condition\n1,A1,mock\n2,A2,drug"
+    layout = read_layout(write(tmp_path / "layout.csv", text))
+    assert layout.condition_of(Site("P1", "A02")) == "drug"
+    told, _ = sites(tmp_path, "Well label", "c,ctrl", "d,drug")
+    assert told == [Site(), Site()]
+    told, _ = sites(tmp_path, "Well label", "c,A1", "d,A2")
+    assert told == [Site(well="A01"), Site(well="A02")]
+
+
+@pytest.mark.parametrize("other", ["Treatment (h)", "Condition [h]", "Group #", "Image condition"])
+def test_columns_with_a_unit_or_a_number_are_no_conditions(tmp_path, other):
+    header = f"File,Compound,{other}"
+    assert columns(tmp_path, header, "a.tif,ctrl,24").conditions == ("Compound",)
+    with pytest.raises(InputError, match="no column that is called like a condition"):
+        columns(tmp_path, "File,Condition [h]", "a.tif,24")
+    text = f"Well,Drug,{other},Sample #\nB2,mock,24,7"
+    assert read_layout(write(tmp_path / "layout.csv", text)).wells == {(None, "B02"): "mock"}
+    with pytest.raises(InputError, match="is no layout of a plate"):
+        read_layout(write(tmp_path / "other.csv", "Well,Genotype,Sample #\nB2,WT,1"))
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "told"),
+    [
+        ("Replicate", ("c,1", "c,2", "d,1", "d,"), "Replicate says nothing in 1 line of 4"),
+        ("Patient", ("c,NA", "c,NA", "d,7", "d,8"), "Patient says nothing in 2 lines of 4"),
+        ("Barcode", ("c,1", "c,", "d,2", "d,"), "Barcode says nothing in 2 lines of 4"),
+        ("Row,Column", ("c,A,1", "c,,", "d,B,2", "d,,"), "Row and Column say nothing in 2 lines"),
+        ("Well", ("c,", "c,", "d,B2", "d,B3"), "Well says nothing in 2 lines of 4 (line 2, 3)"),
+        ("Mouse", ("c,C57", "c,BALB", "d,C57", "d,BALB"), "Mouse names kinds"),
+        ("Culture", ("c,mono", "c,co", "d,mono", "d,co"), "Culture names kinds"),
+        ("Cell culture", ("c,2D", "c,3D", "d,2D", "d,3D"), "Cell culture names kinds"),
+    ],
+)
+def test_what_is_not_sure_to_be_counted_is_told_and_not_used(tmp_path, header, rows, told):
+    found, said = sites(tmp_path, header, *rows)
+    assert found == [Site()] * 4
+    assert told in said
+
+
+def test_a_replicate_in_some_lines_only_does_not_matter_where_wells_are_known(tmp_path):
+    found, said = sites(tmp_path, "Well,Replicate", "c,B2,1", "d,B3,")
+    assert [site.well for site in found] == ["B02", "B03"]
+    assert "nothing" not in said
+    found, said = sites(tmp_path, "Donor,Replicate", "c,A,1", "c,,2", "d,B,1", "d,B,2")
+    assert [site.well for site in found] == ["replicate 1", "replicate 2"] * 2
+    assert "Donor says nothing in 1 line of 4 (line 3), and is not used" in said
+    images(tmp_path, "x_B02_s1.tif", "x_B03_s1.tif", "x_B04_s1.tif")
+    text = "file,condition,replicate\nx_B02_s1.tif,c,1\nx_B03_s1.tif,d,\nx_B04_s1.tif,d,2"
+    said = images_of_table(write(tmp_path / "named.csv", text)).remarks[-1]
+    assert "wells are those in the names of the files" in said
+
+
+def test_of_several_columns_of_doses_that_of_numbers_is_taken(tmp_path):
+    text = "compound,Dose,Concentration,file\nA,low,0,a.tif\nA,low,10,b.tif\nA,high,20,c.tif"
+    assert columns(tmp_path, *text.split("\n", 1)).conditions == ("compound", "Concentration")

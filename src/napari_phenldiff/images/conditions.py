@@ -28,12 +28,20 @@ from napari_phenldiff.images.stains import WORDS_IN_FILE_NAMES
 from napari_phenldiff.images.table import images_of_table
 
 _REPEATS = re.compile(
-    r"(?:plate|p|batch|rep|repl|replicate|exp|experiment|run|day|donor|patient|animal|mouse|culture"
-    r"|dish|slide)[ _.-]?(?:\d+|[a-z])|[\d _.-]+",
+    r"(?:plate|batch|rep|repl|replicate|exp|experiment|run|donor|patient|animal|mouse|culture"
+    r"|dish|slide)[ _.-]?(?:\d+|[a-z])|p[ _.-]?\d|(?:19|20)\d\d[ _.-]?\d\d[ _.-]?\d\d.*",
     re.I,
 )
-"""Folders of what was repeated: plates, days, donors."""
+"""Folders of what was repeated: plates, dates, donors. Bare numbers may be doses."""
+_DAYS = re.compile(r"day[ _.-]?(\d+)", re.I)
+_GENES = re.compile(r"p\d\d", re.I)
+"""What genes are called (p53), and no plates."""
 _CHANNELS = re.compile(rf"{WORDS_IN_FILE_NAMES}|(?:ch?|w|d|channel)[ _-]?\d+", re.I)
+_FILES = re.compile(
+    r"(?:ome[ _-]?)?(?:images?|raw(?:[ _-]?(?:data|images?))?|tiffs?|tifs?|data|originals?)",
+    re.I,
+)
+"""Folders named after the files in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +217,23 @@ def _conditions_within(folders: Sequence[Path], tree: Folders) -> list[str]:
     kinds = {re.sub(r"\d+", "", name) for name in same}
     if len(kinds) < 2 or any(set(other) != set(same) for other in names):
         return []
-    repeated = all(_REPEATS.fullmatch(folder.name) for folder in folders)
+    if all(_GENES.fullmatch(folder.name) for folder in folders):
+        return []
+    repeated = all(_REPEATS.fullmatch(folder.name) for folder in folders) or _in_turn(folders)
     controls = any(map(is_control, same)) and not any(is_control(one.name) for one in folders)
     parts = any(
-        _REPEATS.fullmatch(name) or _CHANNELS.fullmatch(name) or well_named(name) == name
+        well_named(name) == name
+        or any(kind.fullmatch(name) for kind in (_REPEATS, _DAYS, _CHANNELS, _FILES))
         for name in same
     )
     return same if (repeated or controls) and not parts else []
+
+
+def _in_turn(folders: Sequence[Path]) -> bool:
+    """Whether folders are of days one after the other: others (0, 7) are compared."""
+    found = [_DAYS.fullmatch(folder.name) for folder in folders]
+    days = sorted(int(day[1]) for day in found if day is not None)
+    return days == list(range(1, len(folders) + 1))
 
 
 def _turned_round(where: Path, folders: Sequence[Path], inside: Sequence[str]) -> str:

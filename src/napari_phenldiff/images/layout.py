@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.column_names import (
-    check_filled,
+    ANY_WELL,
     dose_column,
     doses_of,
     first_known,
-    plain_name,
-    plate_columns,
+    in_some,
+    names_of_conditions,
+    plates_of_layout,
     several_doses,
     well_columns,
     whole,
@@ -24,7 +26,6 @@ from napari_phenldiff.images.naming import composed, file_safe, quoted
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.spreadsheet import Spreadsheet, read_spreadsheet
 
-_WELL = re.compile(r"([A-Z]{1,2})[ \-]?0*([1-9]\d?)", re.I)
 _CONDITION = (
     "condition",
     "treatment",
@@ -52,7 +53,7 @@ class Layout:
     wells : mapping of (str or None, str) to str
         By plate, None in a layout for all plates, and well (``B03``), the condition.
     remarks : tuple of str
-        What became of doses, in sentences.
+        What became of doses, and of lines that lack something, in sentences.
     """
 
     path: Path
@@ -71,7 +72,7 @@ class Layout:
 
 def normal_well(well: str) -> str:
     """Write a well as a letter and two digits: ``b3``, ``B-03`` and ``B003`` are ``B03``."""
-    match = _WELL.fullmatch(well.strip())
+    match = ANY_WELL.fullmatch(well.strip())
     return well.strip() if match is None else f"{match[1].upper()}{int(match[2]):02d}"
 
 
@@ -97,13 +98,13 @@ def read_layout(path: Path) -> Layout:
         If it is neither, or names a well twice.
     """
     sheet = read_spreadsheet(path)
-    wells, told = _map_of_plate(sheet), ""
+    wells, told = _map_of_plate(sheet), list[str]()
     if wells is None:
         wells, told = _list_of_wells(sheet)
     named = {place: name for place, name in wells.items() if name}
     if not named:
         raise InputError(f"{path} names no condition for any well: fill it in.")
-    return Layout(path, named, (told,) if told else ())
+    return Layout(path, named, tuple(told))
 
 
 def _map_of_plate(sheet: Spreadsheet) -> dict[tuple[str | None, str], str] | None:
@@ -119,24 +120,28 @@ def _map_of_plate(sheet: Spreadsheet) -> dict[tuple[str | None, str], str] | Non
     }
 
 
-def _list_of_wells(sheet: Spreadsheet) -> tuple[dict[tuple[str | None, str], str], str]:
-    """Return the conditions by plate and well, and what is worth telling of their doses."""
-    wells, plates = well_columns(sheet), plate_columns(sheet)
-    plain = {plain_name(column): column for column in reversed(sheet.columns)}
-    name = next((name for name in _CONDITION if name in plain), None)
-    if not wells or name is None:
+def _list_of_wells(sheet: Spreadsheet) -> tuple[dict[tuple[str | None, str], str], list[str]]:
+    """Return the conditions by plate and well, and what is worth telling of them."""
+    wells, plates = well_columns(sheet), plates_of_layout(sheet)
+    named = product(names_of_conditions(sheet), _CONDITION)
+    name, condition = next(((one, of[one]) for of, one in named if one in of), ("", ""))
+    if not wells or not name:
         raise InputError(
             f"{sheet.path} is no layout of a plate: it needs the columns well and condition, or "
             f"the rows and columns of a plate; it has {quoted(sheet.columns)}."
         )
-    condition, dose = plain[name], dose_column(sheet)
+    dose = dose_column(sheet)
     several = [] if dose is None else several_doses(sheet, condition, dose)
     joined = name in _SUBSTANCE and bool(several)
-    lines = [line for line in sheet.lines if line[condition]]
-    well_of = {line.number: first_known(line, wells) for line in lines}
+    filled = [line for line in sheet.lines if line[condition]]
+    well_of = {line.number: first_known(line, wells) for line in filled}
+    lines = [line for line in filled if well_of[line.number]]
     plate_of = {line.number: normal_plate(first_known(line, plates)) for line in lines}
-    check_filled(sheet, lines, list(well_of.values()), wells)
-    check_filled(sheet, lines, list(plate_of.values()), plates)
+    told = []
+    if lacking := in_some(filled, list(well_of.values())):
+        told.append(f"{sheet.path.name}: no well is told {lacking}, left out.")
+    if lacking := in_some(lines, list(plate_of.values())):
+        told.append(f"{sheet.path.name}: what is told {lacking} without a plate is so on each.")
     found: dict[tuple[str | None, str], str] = {}
     dose_of = {} if dose is None or not joined else doses_of(sheet, dose)
     for line in lines:
@@ -148,13 +153,13 @@ def _list_of_wells(sheet: Spreadsheet) -> tuple[dict[tuple[str | None, str], str
                 f'before that it had "{found[place]}": name each well once.'
             )
     if joined:
-        return found, f"{sheet.path.name}: conditions are those of {condition} and {dose}."
-    if several:
-        return found, (
+        told.append(f"{sheet.path.name}: conditions are those of {condition} and {dose}.")
+    elif several:
+        told.append(
             f"{sheet.path.name}: {dose} differs within {quoted(several, limit=3)}, whose doses are "
             f"one condition: to take them apart, write the dose into {condition}."
         )
-    return found, ""
+    return found, told
 
 
 def _condition(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
@@ -12,7 +13,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.column_names import (
     dose_column,
     doses_of,
-    plain_name,
+    names_of_conditions,
     several_doses,
 )
 from napari_phenldiff.images.naming import composed, count, file_safe, quoted
@@ -196,10 +197,9 @@ def find_columns(
 
 
 def _condition_columns(sheet: Spreadsheet) -> tuple[str, ...]:
-    plain = {plain_name(column): column for column in reversed(sheet.columns)}
-    for candidates in _CONDITION_COLUMNS:
+    for names, candidates in product(names_of_conditions(sheet), _CONDITION_COLUMNS):
         for candidate in candidates:
-            column = plain.get(candidate)
+            column = names.get(candidate)
             if column is None or not any(line[column] for line in sheet.lines):
                 continue
             dose = dose_column(sheet)

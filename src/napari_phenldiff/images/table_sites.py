@@ -11,6 +11,7 @@ from napari_phenldiff.images.column_names import (
     check_filled,
     culture_columns,
     first_known,
+    in_some,
     known,
     plain_name,
     plate_columns,
@@ -70,7 +71,7 @@ def sites_of(
     Raises
     ------
     InputError
-        If some lines tell the well, or the plate, and others do not.
+        If some lines of a condition tell the well, or the plate of a well, and others do not.
     """
     plates = plate_columns(sheet)
     wells = well_columns(sheet)
@@ -82,24 +83,40 @@ def sites_of(
     of_grid = [
         _of_row_and_column(first_known(line, rows), first_known(line, cols)) for line in lines
     ]
+    remarks = []
     by_well = [well or other for well, other in zip(by_well, of_grid, strict=True)]
+    used = [column for column in wells if any(known(line[column]) for line in lines)]
+    lacking = in_some(lines, by_well)
+    if lacking and (not used or _of_whole_conditions(lines, by_well, conditions)):
+        remarks.append(_not_used(used or [*rows[:1], *cols[:1]], lacking))
+        by_well = [""] * len(lines)
+    full = [one for one in cultures if all(known(line[one[0]]) for line in lines)]
     if any(by_well):
-        used = [column for column in wells if any(known(line[column]) for line in lines)]
         used = used or [*rows[:1], *cols[:1]]
         told = f"wells are those of {' and '.join(used[:2])}"
         if cultures:
             told += f", and not {cultures[0][0]}"
     elif cultures and names and all(map(_tells_well, names)):
         used, told = [], f"wells are those in the names of the files, and not {cultures[0][0]}"
-    elif cultures:
-        column, word = cultures[0]
+    elif full:
+        column, word = full[0]
+        remarks += _of_some(lines, cultures[: cultures.index(full[0])])
         used = [column]
         by_well = _of_cultures([whole(known(line[column])) for line in lines], word)
         told = f"{column} tells what is counted, in place of a well"
     else:
         used = []
         alike = [name for name, _ in culture_columns(sheet, same=True) if name not in conditions]
-        told = f"{alike[0]} is the same everywhere, and tells no images apart" if alike else ""
+        told = ""
+        if alike and len({known(line[alike[0]]) for line in lines} - {""}) == 1:
+            told = f"{alike[0]} is the same everywhere, and tells no images apart"
+        elif alike:
+            told = f"{alike[0]} names kinds, and tells not what is counted"
+        remarks += _of_some(lines, cultures)
+    lacking = in_some(lines, by_plate)
+    if lacking and (not any(by_well) or (full and used == [full[0][0]])):
+        remarks.append(_not_used(plates, lacking))
+        by_plate = [""] * len(lines)
     if any(by_well) and any(by_plate):
         told += f"; plates are those of {plates[0]}"
     check_filled(sheet, lines, by_well, used)
@@ -110,7 +127,33 @@ def sites_of(
         line.number: Site(plate or None, well or None, first_known(line, fields) or None)
         for line, plate, well in zip(lines, by_plate, by_well, strict=True)
     }
-    return TableSites(found, f"{sheet.path.name}: {told.rstrip('.')}." if told else "")
+    told = "; ".join(filter(None, (told.rstrip("."), *remarks)))
+    return TableSites(found, f"{sheet.path.name}: {told}." if told else "")
+
+
+def _of_some(lines: Sequence[Line], cultures: Sequence[tuple[str, str]]) -> list[str]:
+    """Say which columns of what was repeated tell something in some lines only."""
+    told = [(name, in_some(lines, [known(line[name]) for line in lines])) for name, _ in cultures]
+    return [_not_used([name], lacking) for name, lacking in told if lacking]
+
+
+def _not_used(columns: Sequence[str], lacking: str) -> str:
+    says, is_not = ("say", "are not") if len(columns) > 1 else ("says", "is not")
+    return (
+        f"{' and '.join(columns)} {says} nothing {lacking}, and {is_not} used to tell what is "
+        "counted: fill in each cell to have it used"
+    )
+
+
+def _of_whole_conditions(
+    lines: Sequence[Line], told: Sequence[str], conditions: Sequence[str]
+) -> bool:
+    """Whether each condition tells something in all of its lines, or in none."""
+    by_condition: dict[tuple[str, ...], set[bool]] = {}
+    for line, text in zip(lines, told, strict=True):
+        name = tuple(line[column] for column in conditions)
+        by_condition.setdefault(name, set()).add(bool(text))
+    return all(len(some) == 1 for some in by_condition.values())
 
 
 def _named(sheet: Spreadsheet, pattern: re.Pattern[str]) -> list[str]:
