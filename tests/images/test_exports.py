@@ -134,6 +134,8 @@ def test_words_are_channels_where_one_is_a_stain(tmp_path, words, n_images):
         ("n1_merge", "n1_dapi"),
         ("n1_rgb", "n1_red"),
         ("mouse_green", "mouse_red", "mouse_blue"),
+        ("red1", "red2", "green1", "green2"),
+        ("m1 (red)", "m1 (green)", "m2 (red)", "m2 (green)"),
         tuple(f"mouse_{colour}_{i}" for colour in ("green", "red", "blue") for i in (1, 2)),
         (*(f"B0{i}_w{k}" for i in (2, 3, 4) for k in (1, 2)), "x1", "x2", "y1", "z"),
     ],
@@ -156,6 +158,7 @@ def test_ordinary_names_are_those_of_images(tmp_path, names):
         ("405", "488", "561"),
         tuple(f"w{k}" for k in range(1, 11)),
         ("DAPI_1", "GFP_1"),
+        ("(DAPI)", "(green)"),
     ],
 )
 def test_names_that_surely_tell_channels_still_do(tmp_path, words):

@@ -264,11 +264,18 @@ NAMINGS: tuple[Naming, ...] = (
         "stain in brackets",
         rf"(?P<x2>[ _]?[(\[](?P<channel>{WORDS_IN_FILE_NAMES})[)\]])$",
         sure=False,
+        among=FLUOROPHORES,
     ),
     _naming(
         "stain at the beginning",
-        rf"(?:^|/)(?P<x2>(?P<channel>{WORDS_IN_FILE_NAMES})(?:{_SIGN}|(?=\d+$)))",
+        rf"(?:^|/)(?P<x2>(?P<channel>{WORDS_IN_FILE_NAMES}){_SIGN})",
         sure=False,
+    ),
+    _naming(
+        "stain at the beginning",
+        rf"(?:^|/)(?P<x2>(?P<channel>{WORDS_IN_FILE_NAMES}))(?=\d+$)",
+        sure=False,
+        among=FLUOROPHORES,
     ),
     _naming(
         "channel in the middle",
