@@ -62,7 +62,6 @@ def read(path: str) -> tuple[str, Named]:
         ("expt1xy02c1", "NIS-Elements", "expt1xy02", "c1", None, None, "02"),
         ("cell0_z3c2", "NIS-Elements", "cell0", "c2", "3", None, None),
         ("s1_C001Z002", "Olympus", "s1", "C001", "002", None, None),
-        ("s1_C002", "channel at the end", "s1", "C002", None, None, None),
         ("im1_t0001_z0002_c0001", "channel at the end", "im1_t0001", "c0001", "0002", None, None),
         ("im1_Z0_C1_T0", "channel at the end", "im1_T0", "C1", "0", None, None),
         ("exp_w1405_s2_t1", "MetaMorph", "exp_s2_t1", "w1405", None, None, "2"),
@@ -73,7 +72,6 @@ def read(path: str) -> tuple[str, Named]:
          "0_2"),
         ("f0_488", "wavelength at the end", "f0", "488", None, None, None),
         ("f0_405nm", "wavelength at the end", "f0", "405nm", None, None, None),
-        ("img_ch1_001", "channel in the middle", "img_001", "ch1", None, None, None),
         ("B03_DAPI_s1", "channel in the middle", "B03_s1", "DAPI", None, None, None),
         ("f0 (DAPI)", "stain in brackets", "f0", "DAPI", None, None, None),
         ("DAPI001", "stain at the beginning", "001", "DAPI", None, None, None),
@@ -106,6 +104,73 @@ def test_words_are_channels_where_one_is_a_stain(tmp_path, words, n_images):
     assert len(Dataset.find(tmp_path).sources) == n_images
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(
+            tuple(f"p{i}_{word}" for i in (1, 2, 3) for word in words.split())
+            for words in (
+                "er ctrl",
+                "blue dark",
+                "blue red dark",
+                "red white",
+                "gfp nonTg",
+                "bf ctx hc",
+                "red ctrl drug",
+                "bf treated",
+                "ER PR HER2",
+                "merge dapi",
+                "rgb red",
+                "w12 w16",  # weeks
+                "w4 w8 w12",
+                "c001 c002 c003 c004",  # cells
+                "ch1_1 ch2_1 ch3_1",  # chambers
+                "551 552 553 554 555 556",
+                "405 407 440",
+            )
+        ),
+        tuple(f"f{i}_c{k}" for i in range(4) for k in (1, 2, 3))[:-1],
+        (*(f"f{i}_c{k}" for i in range(4) for k in (1, 2, 3)), "f5_c1", "f5_c2"),
+        ("n1_merge", "n1_dapi"),
+        ("n1_rgb", "n1_red"),
+        ("mouse_green", "mouse_red", "mouse_blue"),
+        ("red1", "red2", "green1", "green2"),
+        ("m1 (red)", "m1 (green)", "m2 (red)", "m2 (green)"),
+        tuple(f"mouse_{colour}_{i}" for colour in ("green", "red", "blue") for i in (1, 2)),
+        (*(f"B0{i}_w{k}" for i in (2, 3, 4) for k in (1, 2)), "x1", "x2", "y1", "z"),
+    ],
+)
+def test_ordinary_names_are_those_of_images(tmp_path, names):
+    for condition in ("A", "B"):
+        (tmp_path / condition).mkdir()
+        for name in names:
+            tifffile.imwrite(tmp_path / condition / f"{name}.tif", np.zeros((9, 8), np.uint8))
+    found = Dataset.find(tmp_path)
+    assert [len(sources) for sources in found.conditions.values()] == [len(names)] * 2
+    assert found.left_out == ()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("DAPI", "Vinculin"),
+        ("AF647", "pERK"),
+        ("405", "488", "561"),
+        tuple(f"w{k}" for k in range(1, 11)),
+        ("DAPI_1", "GFP_1"),
+        ("(DAPI)", "(green)"),
+    ],
+)
+def test_names_that_surely_tell_channels_still_do(tmp_path, words):
+    for condition in ("A", "B"):
+        (tmp_path / condition).mkdir()
+        for name in (f"p{i}_{word}" for i in (1, 2, 3) for word in words):
+            tifffile.imwrite(tmp_path / condition / f"{name}.tif", np.zeros((9, 8), np.uint8))
+    found = Dataset.find(tmp_path)
+    assert [len(sources) for sources in found.conditions.values()] == [3, 3]
+    assert found.sources[0].read()[0].n_channels == len(words)
+
+
 @pytest.mark.parametrize(("row", "col", "name"), [(1, 1, "A01"), ("b", 12, "B12"), (27, 3, "AA03")])
 def test_wells_are_named_by_row_and_column(row, col, name):
     assert well_name(row, col) == name
@@ -134,14 +199,25 @@ def test_names_that_may_tell_channels_are_told(tmp_path, names, doubtful):
 @pytest.mark.parametrize(
     ("forms", "told", "pattern"),
     [
-        (("img_c1_{}", "img_c2_{}"), 'have "c1", "c2" in turn', "[_ .-](?P<channel>c1|c2)[_ .-]"),
-        (("f{}_Lamin", "f{}_pERK"), 'end in "Lamin", "pERK" in turn', "(?P<channel>Lamin|pERK)$"),
-        (("f{}_slice0", "f{}_slice1"), "a file for each z plane", r"[_ .-]slice(?P<z>\d+)$"),
+        (("i_ch1_{}", "i_ch2_{}"), 'have "ch1", "ch2" in turn', "[_ .-](?P<channel>ch1|ch2)[_ .-]"),
+        (("f{}_ER", "f{}_HER2"), 'end in "ER", "HER2" in turn', "(?P<channel>ER|HER2)$"),
+        (("f{}_plane0", "f{}_plane1"), "a file for each z plane", r"[_ .-]plane(?P<z>\d+)$"),
         (("AVG_f{}", "SUM_f{}"), "as if they were projections of the same stacks", ""),
         (("f{}_f0", "f{}_f1"), "", ""),  # fields
         (("f{}_A01", "f{}_B01"), "", ""),  # wells
         (("f{}_t0", "f{}_t1"), "", ""),  # times
         (("f{}_before", "f{}_after"), "", ""),
+        (("f{}_male", "f{}_female"), "", ""),
+        (("f{}_cortex", "f{}_hippocampus"), "", ""),
+        (("f{}_apical", "f{}_basal"), "", ""),
+        (("f{}_baseline", "f{}_recovery"), "", ""),
+        (("f{}_slice1", "f{}_slice2"), "", ""),
+        (("f{}_section1", "f{}_section2"), "", ""),
+        (("f{}_layer1", "f{}_layer2"), "", ""),
+        (("e{}_C1-1", "e{}_C1-2"), "", ""),
+        (("e_C1-{}", "e_C2-{}"), "", ""),
+        (("plane1_{}", "plane2_{}"), "", ""),
+        (("channel1_{}", "channel2_{}"), "", ""),
         (("rep1_{}", "rep2_{}"), "", ""),
         (("WT_{}", "KO_{}"), "", ""),
     ],

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from napari_phenldiff.images.exports import FLUOROPHORES
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.stains import WORDS_IN_FILE_NAMES
 
@@ -19,19 +20,23 @@ _RESULT = re.compile(
     r"(simple|object)[ _](segmentation|predictions|identities)|uncertainty)$",
     re.I,
 )
-# What Fiji calls what it makes of an image; the name of the image follows.
+# What Fiji calls what it makes of an image, in capitals; the name of the image follows. "std_1"
+# beside "1" is a standard.
 _MADE = (
-    (re.compile(r"(max|avg|sum|std|med|min)_", re.I), "projection of an image beside"),
+    (re.compile(r"(MAX|AVG|SUM|STD|MED|MIN)_"), "projection of an image beside"),
     (re.compile(r"result of ", re.I), "result of a calculation"),
     (re.compile(r"mask of ", re.I), "result of a segmentation"),
 )
 # Images that others are corrected with.
 _CALIBRATION = re.compile(
-    r"(flat[ _-]?fields?|ffc|background|dark([ _-]?(frame|current|image))?|illum(ination)?"
-    r"|shading)"
-    rf"([ _-](({WORDS_IN_FILE_NAMES})|(w|ch?|channel)\d{{1,2}}))?",
+    r"(?P<what>flat[ _-]?fields?|ffc|dark[ _-]?field[ _-]?ref(erence)?|dark[ _-]?(frame|current))"
+    rf"([ _-](({WORDS_IN_FILE_NAMES})|(w|ch?|channel)\d{{1,2}}))?"
+    # Written by CellProfiler; plants in light of a colour are called so too.
+    rf"|(?P<illum>illum)[ _-]({FLUOROPHORES.pattern})",
     re.I,
 )
+# Plants and flies are kept in the dark, so that these are believed only beside one of the above.
+_MAY_BE_CALIBRATION = re.compile(r"(?P<what>dark|background|blank)([ _-]?image)?", re.I)
 
 
 def companions(files: Iterable[Path]) -> dict[Path, str]:
@@ -68,11 +73,22 @@ def companions(files: Iterable[Path]) -> dict[Path, str]:
             )
             if made is not None:
                 found[file] = made
-    calibration = [file for file in files if _CALIBRATION.fullmatch(file.stem)]
+    calibration = [file for file in files if _is_called(_CALIBRATION, file)]
+    if calibration and not any("light" in name for name in names):
+        calibration += [file for file in files if _is_called(_MAY_BE_CALIBRATION, file)]
     # Where there is nothing else, they are what somebody wants to see.
     if len(calibration) < len([file for file in files if file not in found]):
         found |= dict.fromkeys(calibration, "calibration image")
     return found
+
+
+def _is_called(pattern: re.Pattern[str], file: Path) -> bool:
+    """Whether a file is called so, and not its folder too: that is what cells were treated with."""
+    match = pattern.fullmatch(file.stem)
+    if match is None:
+        return False
+    what = next(filter(None, map(match.groupdict().get, ("what", "illum"))))
+    return what.lower() not in file.parent.name.lower()
 
 
 def left_out_in_words(folder: Path, files: Sequence[Path]) -> list[str]:

@@ -34,10 +34,17 @@ _Z = rf"{_SIGN}z[ _-]?"
 _T = rf"{_SIGN}t\d+"
 # Two digits only where it is sure that the second is none of a GUID that follows.
 _WAVE = r"1\d(?=[_.\ \-]|$|[0-9a-f]{8}-)|\d"
+# Of usual lasers and filters alone: other numbers count animals and images.
 _LINES = (
-    r"365|385|395|40[57]|44[05]|458|47[058]|48[58]|49[01]|51[45]|53[2]|546|55[0-9]|56[0-9]|59[0-9]"
-    r"|61[0-7]|63[0-9]|64[0-9]|65[0-9]|660|685|730|750|785"
+    r"365|385|405|445|458|470|488|491|514|532|546|555|561|568|594|633|638|640|642|647|660|730|750"
 )
+FLUOROPHORES = re.compile(
+    r"dapi|hoechst(?:[ _-]?33342)?|draq5|e?gfp|yfp|cfp|rfp|m?cherry|dsred|td-?tomato|cy[2357]|fitc"
+    r"|tritc|texas[ _]?red|txred|alexa[ _]?(?:fluor[ _]?)?\d{3}|af\d{3}"
+    r"|a(?:405|488|546|555|568|594|633|647)|phalloidin|mitotracker",
+    re.I,
+)
+"""What nothing but a channel is called; mice are green, and plants stand in blue light."""
 _INCUCYTE = r"(?:hd-?)?phase|green|red|nir|orange|blue"
 _INCUCYTE_TIME = r"\d{4}y\d+m\d+d_\d+h\d+m|\d+d\d+h\d+m"
 
@@ -79,7 +86,7 @@ class Naming:
         Whether the name alone is believed. "c1" may be a crop and "green" a mouse, so that other
         names are believed only where nearly all files have them, with the same for every image.
     among : re.Pattern or None
-        What one of the channels must be called, if others may be called anything.
+        What one of the channels must be called, if others may be called anything, or like colours.
     """
 
     program: str
@@ -93,8 +100,10 @@ class Naming:
         return None if match is None else _named(match)
 
 
-def _naming(program: str, pattern: str, *, sure: bool = True) -> Naming:
-    return Naming(program, re.compile(pattern, re.I | re.X), sure)
+def _naming(
+    program: str, pattern: str, *, sure: bool = True, among: re.Pattern[str] | None = None
+) -> Naming:
+    return Naming(program, re.compile(pattern, re.I | re.X), sure, among)
 
 
 NAMINGS: tuple[Naming, ...] = (
@@ -228,7 +237,9 @@ NAMINGS: tuple[Naming, ...] = (
     ),
     _naming(
         "channel at the end",
-        rf"(?P<x1>{_Z}(?P<z>\d{{1,4}}))?(?P<x2>{_SIGN}(?:c|d(?!\d{{3}}))(?P<channel>\d{{1,4}}))"
+        rf"(?P<x1>{_Z}(?P<z>\d{{1,4}}))?"
+        # More digits count cells and crops, but where the plane stands before.
+        rf"(?P<x2>{_SIGN}(?:c|d(?!\d{{3}}))(?P<channel>(?(x1)\d{{1,4}}|\d{{1,2}})))"
         rf"(?:{_T})?(?P<x3>{_Z}(?P<z2>\d{{1,4}}))?$",
         sure=False,
     ),
@@ -253,22 +264,30 @@ NAMINGS: tuple[Naming, ...] = (
         "stain in brackets",
         rf"(?P<x2>[ _]?[(\[](?P<channel>{WORDS_IN_FILE_NAMES})[)\]])$",
         sure=False,
+        among=FLUOROPHORES,
     ),
     _naming(
         "stain at the beginning",
-        rf"(?:^|/)(?P<x2>(?P<channel>{WORDS_IN_FILE_NAMES})(?:{_SIGN}|(?=\d+$)))",
+        rf"(?:^|/)(?P<x2>(?P<channel>{WORDS_IN_FILE_NAMES}){_SIGN})",
         sure=False,
     ),
     _naming(
-        "channel in the middle",
-        rf"(?P<x2>{_SIGN}(?P<channel>{WORDS_IN_FILE_NAMES}|(?:ch|channel)\d{{1,2}}))(?={_SIGN})",
+        "stain at the beginning",
+        rf"(?:^|/)(?P<x2>(?P<channel>{WORDS_IN_FILE_NAMES}))(?=\d+$)",
         sure=False,
+        among=FLUOROPHORES,
+    ),
+    _naming(
+        "channel in the middle",
+        rf"(?P<x2>{_SIGN}(?P<channel>{WORDS_IN_FILE_NAMES}))(?={_SIGN})",
+        sure=False,
+        among=FLUOROPHORES,
     ),
     Naming(
         "a stain among words at the end",
         re.compile(rf"(?P<x2>{_SIGN}(?P<channel>[a-z][a-z0-9+]*[a-z][a-z0-9+]*))$", re.I),
         sure=False,
-        among=re.compile(WORDS_IN_FILE_NAMES, re.I | re.X),
+        among=FLUOROPHORES,
     ),
     _naming(
         "a folder for each image",

@@ -7,10 +7,12 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.exports import NAMINGS, Named, Naming
+from napari_phenldiff.images.control_names import is_control
+from napari_phenldiff.images.exports import FLUOROPHORES, NAMINGS, Named, Naming
 from napari_phenldiff.images.naming import count, file_safe, quoted
 from napari_phenldiff.images.peek import Peek
 from napari_phenldiff.images.places import NOWHERE, Site, with_well_of
@@ -26,8 +28,11 @@ _MOST_CHANNELS = 12
 _ENOUGH_OF_ALL = 0.8
 """Part of the files of a folder that a way of naming must hold for."""
 
-_ENOUGH_IF_AGREED = 0.5
-"""The same, of one condition, where all conditions together have enough."""
+_ENOUGH_FOR_DOUBT = 0.5
+"""The same, where names are only said to look like those of channels."""
+
+_LEAST_BETWEEN_LINES = 10
+"""Nanometers between the wavelengths of two channels."""
 
 _MOST_BROKEN = 1 / 3
 """Part of the images that may lack a channel, where the names of channels may be other things."""
@@ -42,19 +47,22 @@ _OVERLAY = re.compile(
 _CROP = re.compile(r"[cd]?\d+")
 """A channel, or a part of an image, where there is one image alone."""
 
-_PLANE = re.compile(r"(?:z|slice|sl|plane|stack|zstep|layer|section|focus)(\d+)", re.I)
+_PLANE = re.compile(r"(?:z|plane|stack|zstep|focus)(\d+)", re.I)
 _NUMBERED_CHANNEL = re.compile(r"c\d|(?:ch|channel|wv|lambda|filter)\d{1,2}", re.I)
 _STAIN = re.compile(WORDS_IN_FILE_NAMES, re.I)
+_WAVELENGTH = re.compile(r"\d{3}(?=\D|$)")
 _PROJECTION = re.compile(r"max|avg|sum|std|med|min", re.I)
-_WORD = re.compile(r"(?![A-P]\d{1,2}$)([A-Za-z][A-Za-z0-9+]*?)\d*")
-"""At the end of a name it may tell a channel in a way that no program has; wells do not."""
+_NUMBERED_IN_THE_MIDDLE = re.compile(r"(?:ch|channel)\d{1,2}", re.I)
+_LETTERS = re.compile(r"[A-Za-z]{1,3}")
+"""At the end of a name they may tell a channel in a way that no program has."""
 
 _NO_CHANNEL = re.compile(
     r"before|after|pre|post|left|right|top|bottom|first|last|old|new|upper|lower|center|centre"
-    r"|middle|edge|start|end|am|pm|day|night|early|late",
+    r"|middle|edge|start|end|am|pm|day|night|early|late|dark|light|white|black|(?:un|non)?treat(?:ed)?"
+    r"|drug|treatment|stim\w*|unstim\w*|ko|kd|oe|het|homo?|mut\w*|(?:non)?tg|(?:fe)?male",
     re.I,
 )
-"""Words that tell times and places of images."""
+"""Words that tell times, places, treatments and animals of images."""
 
 _WELL_FOLDER = re.compile(r"(?i:well)[ _-]?([A-Pa-p]\d{1,2})|([A-O](?:0[1-9]|1\d|2[0-4]))")
 """A folder of the images of one well. P01 is rather a plate."""
@@ -229,11 +237,9 @@ def _by_known_names(root: Path, files: Sequence[Path], agreed: Naming | None) ->
     texts = [_relative(root, file) for file in files]
     for known in NAMINGS:
         named = [known.read(text) for text in texts]
-        if known.sure:
-            if _part_named(named) < _ENOUGH_OF_ALL and not _are_whole(named):
-                continue
-        elif known is agreed:
-            if _part_named(named) < _ENOUGH_IF_AGREED:
+        if known.sure or known is agreed:
+            # Where more files have other names, channels may be told by something else.
+            if _part_named(named) < _ENOUGH_OF_ALL or _are_weeks(texts, named):
                 continue
         elif not _is_believable([named], known.among):
             continue
@@ -277,10 +283,12 @@ def _parts_in_turn(texts: Sequence[str]) -> str:
             )
         before = "^" if place == 0 else "[_ .-]"
         after = "$" if place == -1 else "[_ .-]"
-        if all(map(_PLANE.fullmatch, words)):
+        if place == -1 and all(map(_PLANE.fullmatch, words)):
             what, sign = "z plane", re.match(r"\D*", words[0])
             pattern = rf"{'' if sign is None else sign[0]}(?P<z>\d+)"
-        elif len(words) <= _MOST_CHANNELS and _may_be_channels(words, at_the_end=place == -1):
+        elif len(words) <= _MOST_CHANNELS and _may_be_channels(
+            words, at_the_end=place == -1, in_the_middle=place < -1
+        ):
             what = "channel"
             pattern = f"(?P<channel>{'|'.join(map(re.escape, words))})"
         else:
@@ -292,18 +300,22 @@ def _parts_in_turn(texts: Sequence[str]) -> str:
     return ""
 
 
-def _may_be_channels(words: Sequence[str], *, at_the_end: bool) -> bool:
+def _may_be_channels(words: Sequence[str], *, at_the_end: bool, in_the_middle: bool) -> bool:
     """Whether pieces of names may be channels, and no wells, fields, repeats or times."""
-    if all(map(_NUMBERED_CHANNEL.fullmatch, words)) or all(map(_STAIN.fullmatch, words)):
+    if all(map(_STAIN.fullmatch, words)):
         return True
-    matches = [_WORD.fullmatch(word) for word in words]
-    return (
-        at_the_end
-        and all(matches)
-        and not any(map(_NO_CHANNEL.fullmatch, words))
-        # What differs in a number alone is counted.
-        and len({match[1].casefold() for match in matches if match}) == len(words)
+    if not at_the_end:
+        return in_the_middle and all(map(_NUMBERED_IN_THE_MIDDLE.fullmatch, words))
+    if all(map(_NUMBERED_CHANNEL.fullmatch, words)):
+        return True
+    return not any(map(_is_no_channel, words)) and (
+        all(map(_LETTERS.fullmatch, words)) or any(map(_STAIN.fullmatch, words))
     )
+
+
+def _is_no_channel(word: str) -> bool:
+    """Whether a word tells how cells were treated, or when and where an image was taken."""
+    return _NO_CHANNEL.fullmatch(word) is not None or is_control(word)
 
 
 def _channels_that_do_not_fit(texts: Sequence[str]) -> str:
@@ -317,7 +329,7 @@ def _channels_that_do_not_fit(texts: Sequence[str]) -> str:
         several = sum(len({channel for channel, _ in parts}) > 1 for parts in images)
         counted = any(map(_CROP.fullmatch, channels))
         if (
-            _part_named(named) < _ENOUGH_IF_AGREED
+            _part_named(named) < _ENOUGH_FOR_DOUBT
             or not 1 < len(channels) <= _MOST_CHANNELS
             or 2 * several < len(images)
             or _are_days_or_wells(channels)
@@ -386,31 +398,50 @@ def _is_believable(
     channels = {channel or "" for channel, _ in most}
     return (
         1 < len(channels) <= _MOST_CHANNELS
-        and (among is None or any(map(among.fullmatch, channels)))
+        and (among is None or _are_stains(channels, among))
         and not _are_days_or_wells(channels)
+        and not _are_numbers(channels)
         and all(one <= most for one in every)
-        and n_broken <= _MOST_BROKEN * len(parts)
+        # Crops are counted so too, and not all images have as many.
+        and n_broken <= (0 if all(map(_CROP.fullmatch, channels)) else _MOST_BROKEN * len(parts))
         and all(len(set(one)) == len(one) for found in images for one in found.values())
         and (
             any(len(found) > 1 for found in images)
-            or (len(parts) > 1 and not any(map(_CROP.fullmatch, channels)))
+            or (len(parts) > 1 and any(map(FLUOROPHORES.fullmatch, channels)))
             or _is_folder_of_stains(named)
         )
     )
 
 
-def _are_whole(named: Sequence[Named | None]) -> bool:
-    """Whether most files are the channels of images that all have the same ones.
-
-    Beside so many images that are whole, other files are what lies there by chance: an overview.
-    """
-    images = [frozenset(parts) for parts in _channels_of(named).values()]
+def _are_stains(channels: Sequence[str] | set[str], among: re.Pattern[str]) -> bool:
+    """Whether words are those of channels: half of them stains, one surely, and no treatments."""
     return (
-        _part_named(named) > _ENOUGH_IF_AGREED
-        and len(images) > 1
-        and len(set(images)) == 1
-        and len({channel for channel, _ in images[0]}) > 1
+        any(map(among.fullmatch, channels))
+        and 2 * sum(_STAIN.fullmatch(channel) is not None for channel in channels) >= len(channels)
+        and not any(_is_no_channel(word) or _OVERLAY.fullmatch(word) for word in channels)
     )
+
+
+def _are_numbers(channels: Iterable[str]) -> bool:
+    """Whether numbers are too close to each other for wavelengths."""
+    numbers = sorted(int(match[0]) for match in map(_WAVELENGTH.match, channels) if match)
+    return any(b - a < _LEAST_BETWEEN_LINES for a, b in pairwise(numbers))
+
+
+def _are_weeks(texts: Sequence[str], named: Sequence[Named | None]) -> bool:
+    """Whether "w12" and "w16" are rather weeks: channels count on from w1."""
+    signs = {one.channel.casefold() for one in named if one is not None and one.channel}
+    unsure = [
+        one.channel
+        for text, one in zip(texts, named, strict=True)
+        if one is not None
+        and one.channel
+        and re.fullmatch(r"w1\d", one.channel, re.I)
+        and one.site.well is None
+        and not re.search(rf"{one.channel}[0-9a-f]{{8}}-", text, re.I)
+    ]
+    most = max((int(sign[1:]) for sign in unsure), default=0)
+    return not {f"w{k}" for k in range(1, most + 1)} <= signs
 
 
 def _are_days_or_wells(channels: Iterable[str]) -> bool:
