@@ -82,7 +82,7 @@ def test_an_adapter_is_the_same_in_peft_and_diffusers(base, layers, experiment, 
     assert not torch.allclose(expected, output(plain(base)), atol=1e-4)
 
     def same(found: torch.Tensor) -> None:
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
     same(output(PeftModel.from_pretrained(plain(base), folder)))
     unet = plain(base)

@@ -373,7 +373,7 @@ def test_diffusers_loads_what_lora_has_learned(tiny_base, tmp_path, experiment):
     )
     loader.load_lora_into_unet(weights, alphas, plain.unet, metadata=metadata)
     assert not torch.allclose(output(plain), before, atol=1e-6)
-    torch.testing.assert_close(output(plain), output(ours), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(output(plain), output(ours), rtol=1e-4, atol=1e-5)
     # and without a pipeline
     alone = BaseModel.load(str(tiny_base)).unet
     alone.load_lora_adapter(
