@@ -68,7 +68,7 @@ def test_tables_are_those_of_a_measurement_in_memory(profile, fields, tmp_path):
     np.testing.assert_allclose(
         here.main_values["treated"],
         table[table.condition == "treated"][here.main_column],
-        rtol=1e-15,
+        rtol=1e-14,
     )
 
 

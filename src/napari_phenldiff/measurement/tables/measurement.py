@@ -250,13 +250,7 @@ def _read(path: Path) -> pd.DataFrame:
         # An image, a condition or a channel may be called 07 or NA.
         words = ("image", "condition", "reason", "channel", "part_of", *SITE_COLUMNS)
         names = dict.fromkeys(words, "string")
-        table = pd.read_csv(
-            path,
-            dtype=names,
-            keep_default_na=False,
-            na_values=[""],
-            float_precision="round_trip",
-        )
+        table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
         table = without_apostrophes(table)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a table: {error}.") from error
