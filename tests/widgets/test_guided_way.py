@@ -159,13 +159,17 @@ def test_the_walk_finds_what_can_be_pressed(qtbot, viewer):
     _, tuning = viewer.window.add_plugin_dock_widget(NAME, "Fine-tune")
     button = tuning.job_foot.button
     qtbot.waitUntil(lambda: not button.visibleRegion().isEmpty())
+
+    def is_where_it_is_said() -> bool:
+        found = {one["name"]: one["rect"] for one in walk.seen(viewer)}
+        left, top, width, height = found["Start fine-tuning"]
+        return QApplication.widgetAt(QPoint(left + width // 2, top + height // 2)) is button
+
+    # a window manager may still be at it, and move things
+    qtbot.waitUntil(is_where_it_is_said)
     seen = list(walk.seen(viewer))
     shown = {one["name"]: one for one in seen}
     assert shown["Start fine-tuning"]["enabled"]
-    left, top, width, height = shown["Start fine-tuning"]["rect"]
-    middle = QPoint(left + width // 2, top + height // 2)
-    # a window manager may still be at it
-    qtbot.waitUntil(lambda: QApplication.widgetAt(middle) is button)
     assert "Plugins" in shown
     assert not shown["Translate with it"]["enabled"], "there is no run yet"
     assert ("Steps", "field") in {(one["name"], one["kind"]) for one in seen}
