@@ -193,7 +193,8 @@ def group_files(
     overlays = _overlays(texts)
     beside = [file for file, text in zip(files, texts, strict=True) if text in overlays]
     if beside:
-        found = _by_known_names(root, [file for file in files if file not in beside], agreed)
+        others = [file for file, text in zip(files, texts, strict=True) if text not in overlays]
+        found = _by_known_names(root, others, agreed)
         if found is not None and found.groups[0].channel_names:
             one = len(beside) == 1
             told = (

@@ -130,8 +130,8 @@ class ImageInFile(Image):
     ) -> ImageInFile:
         """Make one of an image that was just read, and need not be kept."""
         made: ImageInFile = object.__new__(cls)
-        told = ("channel_names", "pixel_size", "name", "path", "part_of", "site", "lacking")
-        for name in (*told, "projection"):
+        told = ("channel_names", "pixel_size", "name", "path", "part_of", "site")
+        for name in (*told, "lacking", "projection"):
             object.__setattr__(made, name, getattr(image, name))
         object.__setattr__(made, "_sha256", image.sha256)
         object.__setattr__(made, "_reader", reader)

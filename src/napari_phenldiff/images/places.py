@@ -373,15 +373,13 @@ def _spelled(names: list[str]) -> dict[str, str]:
         parts = None if well is None else _ROW_AND_COLUMN.fullmatch(well.group(1))
         if parts is not None:
             ways.setdefault((parts[1].upper(), int(parts[2])), set()).add(parts[0])
-    one = {
-        ways: max(ways, key=lambda way: (way.isupper(), len(way)))
-        for ways in map(frozenset, ways.values())
-    }
     return {
         way: chosen
-        for ways, chosen in one.items()
-        if len(ways) > 1 and chosen.isupper()
-        for way in ways
+        for spellings in ways.values()
+        if len(spellings) > 1
+        # A capital one, with as many digits as any of these.
+        and (chosen := max(spellings, key=lambda way: (way.isupper(), len(way)))).isupper()
+        for way in spellings
     }
 
 

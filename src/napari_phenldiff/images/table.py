@@ -278,7 +278,8 @@ def _by_condition(sheet: Spreadsheet, columns: TableColumns) -> dict[str, list[L
         for column in columns.conditions:
             value = line[_column(sheet, column)]
             if column == dose:
-                values += filter(None, [dose_of[line.number]])
+                if dose_of[line.number]:
+                    values.append(dose_of[line.number])
                 continue
             if not value:
                 raise InputError(

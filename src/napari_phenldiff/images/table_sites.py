@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from napari_phenldiff.images.column_names import (
     as_number,
@@ -178,7 +178,7 @@ def _of_cultures(values: Sequence[str], word: str) -> list[str]:
     plain = {
         value: value if value.lower().startswith(word) else f"{word} {value}" for value in different
     }
-    places = {place_of(replace(Site(), well=name).part_of or "") for name in plain.values()}
+    places = {place_of(Site(well=name).part_of or "") for name in plain.values()}
     kinds = {place.kind for place in places}
     if len(places) < len(different) or kinds != {"well"}:
         # Some of what they are called would be left out of the name of a well.
