@@ -16,7 +16,7 @@ from napari_phenldiff.baselines.translating import TileTranslator, TranslatedTil
 from napari_phenldiff.diffusion.device import autocast, choose_device, choose_precision
 from napari_phenldiff.diffusion.ema import MovingAverage
 from napari_phenldiff.diffusion.guidance import Cancelled
-from napari_phenldiff.diffusion.streams import stream
+from napari_phenldiff.diffusion.streams import seeded, stream
 from napari_phenldiff.runs.baseline_config import CycleGANConfig
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
@@ -34,11 +34,12 @@ class CycleGANTraining(BaselineTraining):
 
     def __init__(self, tiles: Tiles, config: CycleGANConfig, device: torch.device) -> None:
         super().__init__(tiles, config, device)
-        self.generators = _generators(tiles.channels, config).to(device)
-        self.discriminators = torch.nn.ModuleList(
-            PatchDiscriminator(tiles.channels, config.discriminator_filters)
-            for _ in config.conditions
-        ).to(device)
+        with seeded(config.seed):
+            self.generators = _generators(tiles.channels, config).to(device)
+            self.discriminators = torch.nn.ModuleList(
+                PatchDiscriminator(tiles.channels, config.discriminator_filters)
+                for _ in config.conditions
+            ).to(device)
         self.pools = [ImagePool(config.pool_size) for _ in config.conditions]
         self.trained = []
         for networks, ema in ((self.generators, config.ema), (self.discriminators, 0.0)):

@@ -25,7 +25,7 @@ from napari_phenldiff.diffusion.guidance import Cancelled
 from napari_phenldiff.diffusion.learning_rate import warmed_cosine
 from napari_phenldiff.diffusion.noising import add_noise, noise_loss
 from napari_phenldiff.diffusion.schedule import Schedule
-from napari_phenldiff.diffusion.streams import stream
+from napari_phenldiff.diffusion.streams import seeded, stream
 from napari_phenldiff.runs.baseline_config import PhenDiffConfig
 from napari_phenldiff.runs.config import TranslationConfig
 from napari_phenldiff.runs.folder import Run
@@ -40,7 +40,8 @@ class PhenDiffTraining(BaselineTraining):
 
     def __init__(self, tiles: Tiles, config: PhenDiffConfig, device: torch.device) -> None:
         super().__init__(tiles, config, device)
-        self.network = build_network(tiles.channels, config).to(device)
+        with seeded(config.seed):
+            self.network = build_network(tiles.channels, config).to(device)
         self._alphas = torch.from_numpy(signal_left(config.train_timesteps)).float()
         self._given = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=device)
         optimizer = torch.optim.AdamW(

@@ -58,7 +58,6 @@ class BaselineTraining(ABC):
     def __init__(self, tiles: Tiles, config: AnyBaselineConfig, device: torch.device) -> None:
         self.tiles, self.config, self.device = tiles, config, device
         self.dtype = choose_precision(config.precision, device)
-        torch.manual_seed(config.seed)  # initial weights are drawn from the global generator
 
     @property
     @abstractmethod

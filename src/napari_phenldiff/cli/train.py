@@ -16,7 +16,7 @@ from napari_phenldiff.diffusion.processes import are_several
 from napari_phenldiff.errors import InputError, LostProcess
 from napari_phenldiff.images.naming import composed
 from napari_phenldiff.jobs import training
-from napari_phenldiff.jobs.interruption import Interruption
+from napari_phenldiff.jobs.interruption import Ended, Interruption
 from napari_phenldiff.jobs.taking_part import (
     LAUNCHER,
     SCRATCH,
@@ -34,6 +34,9 @@ from napari_phenldiff.settings import option_of, settings_in
 if TYPE_CHECKING:
     from napari_phenldiff.images.axes import Projection
     from napari_phenldiff.images.dataset import Dataset
+
+_SIGNALLED = 128
+"""Exit codes above this are of processes that a signal has ended."""
 
 _EPILOG = """\
 DATA is a folder with one sub-folder of TIFFs per condition:
@@ -140,6 +143,8 @@ def run(args: argparse.Namespace) -> int:
         return _carry_out(args)
     except LostProcess:
         return 1  # who has started the processes tells which one was ended
+    except Ended as ended:
+        return ended.exit_code  # and what has ended all of them
     finally:
         # It is ending, and need not be asked to.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -156,7 +161,10 @@ def _launch(args: argparse.Namespace) -> int:
     resume = f"phenldiff train --resume {folder} --processes {args.processes}"
     with scratch("processes") as aside:
         os.environ[SCRATCH] = str(aside)
-        return launch(args.processes, args.given, resume=resume, scratch=aside)
+        code = launch(args.processes, args.given, resume=resume, scratch=aside)
+    if code > _SIGNALLED:
+        raise Ended(code - _SIGNALLED)  # which none of the processes tells
+    return code
 
 
 def _take_part(args: argparse.Namespace) -> int:

@@ -69,7 +69,9 @@ def launch(processes: int, arguments: Sequence[str], *, resume: str, scratch: Pa
         ended = error.failures.values()
         killed = [one for one in ended if one.exitcode < 0 and one.exitcode != -signal.SIGTERM]
         if not killed:
-            return max(one.exitcode for one in ended) or 1  # it has told why
+            # Each has told why, or was asked to end before it could.
+            codes = (one.exitcode for one in ended)
+            return max(code if code >= 0 else 128 - code for code in codes) or 1
         first = killed[0]
         raise LostProcess(
             f"Process {first.local_rank + 1} of {processes} was ended (by signal "

@@ -36,7 +36,7 @@ from napari_phenldiff.diffusion.pretraining_folder import PretrainingFolder
 from napari_phenldiff.diffusion.preview_sheet import PREVIEW_IMAGES, generate, write_sheet
 from napari_phenldiff.diffusion.processes import Processes
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
-from napari_phenldiff.diffusion.streams import stream
+from napari_phenldiff.diffusion.streams import seeded, stream
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.runs.events import Event, Finished, Preview, Saved, Step
@@ -169,7 +169,9 @@ class _Training:
     ) -> None:
         self.sample, self.config, self.device = sample, config, processes.device
         self.processes = processes
-        self.networks = self._networks(folder).for_channels(config.image_channels).to(self.device)
+        with seeded(config.seed):
+            networks = self._networks(folder).for_channels(config.image_channels)
+        self.networks = networks.to(self.device)
         use_fast_attention(self.networks.unet, self.device)
         self.alphas = self.networks.scheduler.alphas_cumprod.to(self.device)
         weights = self.networks.learned
@@ -185,7 +187,6 @@ class _Training:
 
     def _networks(self, folder: PretrainingFolder) -> Networks:
         config = self.config
-        torch.manual_seed(config.seed)  # initial weights are drawn from the global generator
         if folder.latest_checkpoint() is not None:
             return Networks.load(folder.path)
         if config.start != "random":

@@ -47,6 +47,7 @@ from napari_phenldiff.diffusion.separation import Separation, separation, tile_w
 from napari_phenldiff.diffusion.start import Start, read_start
 from napari_phenldiff.diffusion.state import pack_state, unpack_state
 from napari_phenldiff.diffusion.strategies import Lora, strategy_of
+from napari_phenldiff.diffusion.streams import seeded
 from napari_phenldiff.diffusion.structure import dark_noise
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.brightness import brightness_in_words, with_common_brightness
@@ -77,7 +78,6 @@ class Training:
     def __init__(self, base: BaseModel, config: TrainingConfig) -> None:
         self.base, self.config = base, config
         self.dtype = choose_precision(config.precision, base.device)
-        torch.manual_seed(config.seed)  # peft draws initial weights from the global generator
         self.strategy = strategy_of(config)
         self._parameters_of_base = sum(p.numel() for p in base.unet.parameters())
         self.start: Start | None = None
@@ -85,10 +85,10 @@ class Training:
             self.start = read_start(Path(config.from_adapter), base.unet)
         if self.start is not None and isinstance(self.strategy, Lora):
             self.strategy = self.start.widen(self.strategy)
+        with seeded(config.seed):  # peft draws the initial weights
             self.groups = self.strategy.add_to(base.unet)
+        if self.start is not None and isinstance(self.strategy, Lora):
             self.start.put_into(base.unet, self.strategy)
-        else:
-            self.groups = self.strategy.add_to(base.unet)
         prepare_passes(base.unet, base.device, self.dtype)
         use_fast_updates(base.unet)
         self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)
