@@ -156,6 +156,7 @@ def test_the_walk_finds_what_can_be_pressed(qtbot, viewer):
     finally:
         del sys.modules["walk"]
     viewer.window.resize(1280, 960)
+    viewer.window._qt_window.raise_()  # above what is left of other tests' windows
     _, tuning = viewer.window.add_plugin_dock_widget(NAME, "Fine-tune")
     button = tuning.job_foot.button
     qtbot.waitUntil(lambda: not button.visibleRegion().isEmpty())
