@@ -137,3 +137,27 @@ def test_what_is_prepared_is_not_said_any_longer_once_steps_are_done():
     job.apply(Saved(2, "adapter"))
     job.apply(Step(3, 10, 0.5))
     assert job.message == "saved at step 2"
+
+
+class _Listener:
+    def __init__(self, heard: list[Job], forgets: list[_Listener] | None = None) -> None:
+        self.heard, self.forgets = heard, forgets
+
+    def hear(self, job: Job) -> None:
+        self.heard.append(job)
+        if self.forgets is not None:
+            self.forgets.clear()
+
+
+def test_a_listener_that_goes_while_another_one_hears_keeps_no_third_one_from_hearing():
+    registry, first, third = Jobs(), list[Job](), list[Job]()
+    gone = [_Listener([])]
+    one, three = _Listener(first, forgets=gone), _Listener(third)
+    for listener in (one, gone[0], three):
+        registry.listen(listener.hear)
+    del listener
+    jobs = [Job("train", "Fine-tuning") for _ in range(2)]
+    for job in jobs:
+        registry.add(job, ViewerModel())
+    assert gone == []
+    assert first == third == jobs

@@ -217,12 +217,19 @@ class Job:
 
 
 class Jobs:
-    """The latest job of each kind, per viewer; `added` tells of each one that begins."""
-
-    added: ClassVar[Signal] = Signal(Job)
+    """The latest job of each kind, per viewer; tells listeners of each one that begins."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[weakref.ref[Any], Job]] = []
+        self._listeners: list[weakref.WeakMethod[Callable[[Job], None]]] = []
+
+    def listen(self, listener: Callable[[Job], None]) -> None:
+        """Call a bound method with each job that begins, as long as its object lives.
+
+        A signal would end with an error, and reach no further listener, if the object of one of
+        them were taken by the garbage collector while it is emitted.
+        """
+        self._listeners.append(weakref.WeakMethod(listener))
 
     def add(self, job: Job, viewer: object) -> None:
         """Remember a job as the latest of its kind in this viewer."""
@@ -232,7 +239,11 @@ class Jobs:
             if ref() is not None and not (ref() is viewer and old.kind == job.kind)
         ]
         self._entries.append((weakref.ref(viewer), job))
-        self.added.emit(job)
+        self._listeners = [ref for ref in self._listeners if ref() is not None]
+        for ref in tuple(self._listeners):
+            listener = ref()
+            if listener is not None:
+                listener(job)
 
     def latest(self, kind: str, viewer: object) -> Job | None:
         """Return the latest job of a kind in this viewer, running or ended."""

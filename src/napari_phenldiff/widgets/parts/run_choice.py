@@ -66,7 +66,7 @@ class RunChoice(QObject):
         self.folder.changed.connect(self._on_folder)
         self._watch = run_watch()
         self._watch.changed.connect(self._on_runs)
-        jobs.added.connect(self._on_job)
+        jobs.listen(self._on_job)
         training = jobs.latest("train", viewer)
         if training is not None and training.state.live:
             training.ended.connect(self._on_trained)

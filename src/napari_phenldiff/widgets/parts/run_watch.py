@@ -45,7 +45,7 @@ class RunWatch(QObject):
         self._timer.setInterval(_EVERY_MS)
         self._timer.timeout.connect(self.look)
         self._timer.start()
-        jobs.added.connect(self._on_job)
+        jobs.listen(self._on_job)
         for job in jobs.live():
             self._on_job(job)
 
