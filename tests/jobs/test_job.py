@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import gc
 import math
+import threading
+import weakref
+from collections.abc import Callable
 
 import pytest
 from napari.components import ViewerModel
@@ -140,24 +144,44 @@ def test_what_is_prepared_is_not_said_any_longer_once_steps_are_done():
 
 
 class _Listener:
-    def __init__(self, heard: list[Job], forgets: list[_Listener] | None = None) -> None:
-        self.heard, self.forgets = heard, forgets
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        self.heard: list[Job] = []
+        self.then = then
+        self.itself = self  # so that only the garbage collector takes it
 
     def hear(self, job: Job) -> None:
         self.heard.append(job)
-        if self.forgets is not None:
-            self.forgets.clear()
+        self.then()
 
 
-def test_a_listener_that_goes_while_another_one_hears_keeps_no_third_one_from_hearing():
-    registry, first, third = Jobs(), list[Job](), list[Job]()
-    gone = [_Listener([])]
-    one, three = _Listener(first, forgets=gone), _Listener(third)
-    for listener in (one, gone[0], three):
+def test_a_listener_that_is_collected_in_another_thread_keeps_none_from_hearing():
+    begun, heard = threading.Event(), threading.Event()
+
+    def hold_up(_: object) -> None:
+        begun.set()
+        heard.wait(10)
+
+    def collect() -> None:
+        going.clear()
+        collecting.start()
+        assert begun.wait(10)
+
+    registry = Jobs()
+    first, last = _Listener(collect), _Listener()
+    # Their references die together; what is called for the first holds up the other's.
+    going = [_Listener(), _Listener()]
+    watched = weakref.ref(going[0], hold_up)
+    for listener in (first, going[1], last):
         registry.listen(listener.hear)
     del listener
-    jobs = [Job("train", "Fine-tuning") for _ in range(2)]
-    for job in jobs:
+    collecting = threading.Thread(target=gc.collect)
+    gc.disable()
+    try:
+        job = Job("train", "Fine-tuning")
         registry.add(job, ViewerModel())
-    assert gone == []
-    assert first == third == jobs
+    finally:
+        gc.enable()
+        heard.set()
+    collecting.join(10)
+    assert watched() is None
+    assert first.heard == last.heard == [job]

@@ -83,12 +83,13 @@ class Training:
         self.start: Start | None = None
         if config.from_adapter is not None:
             self.start = read_start(Path(config.from_adapter), base.unet)
-        if self.start is not None and isinstance(self.strategy, Lora):
-            self.strategy = self.start.widen(self.strategy)
         with seeded(config.seed):  # peft draws the initial weights
-            self.groups = self.strategy.add_to(base.unet)
-        if self.start is not None and isinstance(self.strategy, Lora):
-            self.start.put_into(base.unet, self.strategy)
+            if self.start is not None and isinstance(self.strategy, Lora):
+                self.strategy = self.start.widen(self.strategy)
+                self.groups = self.strategy.add_to(base.unet)
+                self.start.put_into(base.unet, self.strategy)
+            else:
+                self.groups = self.strategy.add_to(base.unet)
         prepare_passes(base.unet, base.device, self.dtype)
         use_fast_updates(base.unet)
         self.alphas = torch.from_numpy(base.alphas_cumprod).float().to(base.device)

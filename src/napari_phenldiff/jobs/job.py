@@ -226,8 +226,8 @@ class Jobs:
     def listen(self, listener: Callable[[Job], None]) -> None:
         """Call a bound method with each job that begins, as long as its object lives.
 
-        A signal would end with an error, and reach no further listener, if the object of one of
-        them were taken by the garbage collector while it is emitted.
+        A signal of psygnal ends with an error, and reaches no further listener, if the garbage
+        collector takes the object of one of them in another thread while it is emitted.
         """
         self._listeners.append(weakref.WeakMethod(listener))
 
