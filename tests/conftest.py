@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xdist
 
 _ROOT = Path(__file__).resolve().parents[1]
 CANNED_EVALUATION = Path(__file__).with_name("canned_evaluation.py")
@@ -29,9 +30,12 @@ def _has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     # pytest-xvfb has set DISPLAY by now if it could. Without a screen Qt's default platform
-    # aborts the whole process; widgets alone, without a viewer, work offscreen.
+    # aborts the whole process; widgets alone, without a viewer, work offscreen. With `-n` this
+    # process has no display and runs no test, but its workers take its environment over.
+    if xdist.is_xdist_controller(session):
+        return
     if not _has_display():
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 

@@ -156,9 +156,6 @@ def test_the_walk_finds_what_can_be_pressed(qtbot, viewer):
     finally:
         del sys.modules["walk"]
     viewer.window.resize(1280, 960)
-    for window in QApplication.topLevelWidgets():
-        if window is not viewer.window._qt_window:
-            window.hide()  # what is left of other tests, with buttons of the same names
     _, tuning = viewer.window.add_plugin_dock_widget(NAME, "Fine-tune")
     button = tuning.job_foot.button
     qtbot.waitUntil(lambda: not button.visibleRegion().isEmpty())
