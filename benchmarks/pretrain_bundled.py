@@ -1,6 +1,6 @@
 """Train the base model that ships with the package.
 
-    python benchmarks/pretrain_bundled.py DATA --out DIR [--start BASE] [--steps N]
+    python benchmarks/pretrain_bundled.py DATA --out DIR [--start BASE] [--steps N] [--course cosine]
 
 DATA holds ``pretrain_microscopy_gray128`` and ``pretrain_fluorescence128`` (see the model card for
 their sources). Goes on from BASE, the bundled one by default. A stopped training goes on where it
@@ -108,6 +108,12 @@ def main() -> int:
     parser.add_argument("--channels", type=int, default=6)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument(
+        "--course",
+        choices=("constant", "cosine"),
+        default="constant",
+        help="of the learning rate; cosine falls to nearly 0 at --steps",
+    )
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     arguments = parser.parse_args()
     values = {"image_channels": arguments.channels}
@@ -120,7 +126,7 @@ def main() -> int:
         batch_size=arguments.batch_size,
         learning_rate=arguments.learning_rate,
         ema=0.9995,
-        course="constant",
+        course=arguments.course,
         crops=sum(SHARES.values()),
         checkpoint_every=arguments.every,
         preview_every=arguments.every,

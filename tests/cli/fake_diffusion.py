@@ -13,8 +13,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 
 from napari_phenldiff.errors import InputError
@@ -112,6 +113,15 @@ class Dial:
             yield Rendering(image, exact)
 
 
+def _wait(should_stop: Callable[[], bool]) -> None:
+    """Wait until it is asked to stop, or, where that is not told, until FAKE_DIFFUSION_GATE exists."""
+    gate, waiting = os.environ.get("FAKE_DIFFUSION_GATE"), time.monotonic()
+    while not should_stop() and time.monotonic() - waiting < 60:
+        if gate is not None and Path(gate).exists():
+            return
+        time.sleep(0.02)
+
+
 class Translator:
     should_stop = staticmethod(lambda: False)
     on_part = staticmethod(lambda images, step, steps: None)
@@ -137,9 +147,7 @@ class Translator:
             if how == "slow":
                 time.sleep(0.2)
             if how.startswith("wait") and image.name in how.split():
-                waiting = time.monotonic()
-                while not self.should_stop() and time.monotonic() - waiting < 10:
-                    time.sleep(0.02)
+                _wait(self.should_stop)
             if how.startswith("die") and image.name == how.removeprefix("die "):
                 os._exit(9)
             if self.should_stop():

@@ -83,7 +83,10 @@ def test_an_image_that_ends_its_process_is_a_row(
 def test_a_translation_of_two_processes_goes_on(
     data, trained, tmp_path, whole, start, how, monkeypatch
 ):
-    monkeypatch.setenv("FAKE_DIFFUSION", "wait u2 u3")  # so that u4 is not begun yet
+    # Two are worked on and one more is handed out ahead, so u4 is not begun before the signal.
+    gate = tmp_path / "gate"
+    monkeypatch.setenv("FAKE_DIFFUSION", "wait u1 u2")
+    monkeypatch.setenv("FAKE_DIFFUSION_GATE", str(gate))
     out = tmp_path / "out"
     command = ("translate", trained, data, *NAMES, "--out", out, "--workers", 2)
     process = start(*command)
@@ -92,6 +95,7 @@ def test_a_translation_of_two_processes_goes_on(
     assert wait_until(lambda: journal.exists() and len(journal.read_text().splitlines()) > 1)
     children = parent.children(recursive=True)
     process.send_signal(how)
+    gate.touch()
     _, err = process.communicate(timeout=90)
     assert process.returncode == (-9 if how == signal.SIGKILL else 143), err
     assert "Traceback" not in err
