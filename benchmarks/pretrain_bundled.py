@@ -1,6 +1,6 @@
 """Train the base model that ships with the package.
 
-    python benchmarks/pretrain_bundled.py DATA --out DIR [--start BASE] [--steps N] [--course cosine]
+    python benchmarks/pretrain_bundled.py DATA --out DIR [--start BASE] [--steps N] [--course WORD]
 
 DATA holds ``pretrain_microscopy_gray128`` and ``pretrain_fluorescence128`` (see the model card for
 their sources). Goes on from BASE, the bundled one by default. A stopped training goes on where it

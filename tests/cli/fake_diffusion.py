@@ -114,7 +114,7 @@ class Dial:
 
 
 def _wait(should_stop: Callable[[], bool]) -> None:
-    """Wait until it is asked to stop, or, where that is not told, until FAKE_DIFFUSION_GATE exists."""
+    """Wait until it shall stop, or, where that is not told, until FAKE_DIFFUSION_GATE exists."""
     gate, waiting = os.environ.get("FAKE_DIFFUSION_GATE"), time.monotonic()
     while not should_stop() and time.monotonic() - waiting < 60:
         if gate is not None and Path(gate).exists():
