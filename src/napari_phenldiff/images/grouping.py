@@ -3,66 +3,30 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.images.control_names import is_control
-from napari_phenldiff.images.exports import FLUOROPHORES, NAMINGS, Named, Naming
-from napari_phenldiff.images.naming import count, file_safe, quoted
+from napari_phenldiff.images.channels_in_names import (
+    ENOUGH_OF_ALL,
+    are_parts,
+    are_weeks,
+    is_believable,
+    overlay_names,
+    part_named,
+)
+from napari_phenldiff.images.doubtful_names import channels_that_do_not_fit, parts_in_turn
+from napari_phenldiff.images.exports import NAMINGS, Named, Naming
+from napari_phenldiff.images.naming import count, file_safe, natural_order, quoted
 from napari_phenldiff.images.peek import Peek
 from napari_phenldiff.images.places import NOWHERE, Site, with_well_of
 from napari_phenldiff.images.sources import peek_file
-from napari_phenldiff.images.stains import WORDS_IN_FILE_NAMES
 
 _Key = tuple[str, str | None]
 """Of an image: what the names of its files share, and its condition where they tell one."""
 
-_MOST_CHANNELS = 12
-"""Of an image whose channels are told by signs that may mean something else."""
-
-_ENOUGH_OF_ALL = 0.8
-"""Part of the files of a folder that a way of naming must hold for."""
-
-_ENOUGH_FOR_DOUBT = 0.5
-"""The same, where names are only said to look like those of channels."""
-
-_LEAST_BETWEEN_LINES = 10
-"""Nanometers between the wavelengths of two channels."""
-
-_MOST_BROKEN = 1 / 3
-"""Part of the images that may lack a channel, where the names of channels may be other things."""
-
-_OVERLAY = re.compile(
-    r"(?:^|(?<=[ _.\-(\[/]))(?:overlays?|merged?|composite|rgb|c\d+(?:[+\-]c?\d+)+)"
-    r"(?=[ _.\-)\]]|$)",
-    re.I,
-)
-"""What programs call the picture of all channels that they write beside these."""
-
-_CROP = re.compile(r"[cd]?\d+")
-"""A channel, or a part of an image, where there is one image alone."""
-
-_PLANE = re.compile(r"(?:z|plane|stack|zstep|focus)(\d+)", re.I)
-_NUMBERED_CHANNEL = re.compile(r"c\d|(?:ch|channel|wv|lambda|filter)\d{1,2}", re.I)
-_STAIN = re.compile(WORDS_IN_FILE_NAMES, re.I)
-_WAVELENGTH = re.compile(r"\d{3}(?=\D|$)")
-_PROJECTION = re.compile(r"max|avg|sum|std|med|min", re.I)
-_NUMBERED_IN_THE_MIDDLE = re.compile(r"(?:ch|channel)\d{1,2}", re.I)
-_LETTERS = re.compile(r"[A-Za-z]{1,3}")
-"""At the end of a name they may tell a channel in a way that no program has."""
-
-_NO_CHANNEL = re.compile(
-    r"before|after|pre|post|left|right|top|bottom|first|last|old|new|upper|lower|center|centre"
-    r"|middle|edge|start|end|am|pm|day|night|early|late|dark|light|white|black|(?:un|non)?treat(?:ed)?"
-    r"|drug|treatment|stim\w*|unstim\w*|ko|kd|oe|het|homo?|mut\w*|(?:non)?tg|(?:fe)?male",
-    re.I,
-)
-"""Words that tell times, places, treatments and animals of images."""
 
 _WELL_FOLDER = re.compile(r"(?i:well)[ _-]?([A-Pa-p]\d{1,2})|([A-O](?:0[1-9]|1\d|2[0-4]))")
 """A folder of the images of one well. P01 is rather a plate."""
@@ -135,7 +99,7 @@ def agreed_naming(folders: Sequence[tuple[Path, Sequence[Path]]]) -> Naming | No
         many do not fit.
     """
     texts = [[_relative(root, file) for file in files] for root, files in folders]
-    overlays = [_overlays(names) for names in texts]
+    overlays = [overlay_names(names) for names in texts]
     texts = [
         [text for text in names if text not in taken]
         for names, taken in zip(texts, overlays, strict=True)
@@ -143,7 +107,7 @@ def agreed_naming(folders: Sequence[tuple[Path, Sequence[Path]]]) -> Naming | No
     for known in NAMINGS:
         if known.sure:
             continue
-        if _is_believable([[known.read(text) for text in names] for names in texts], known.among):
+        if is_believable([[known.read(text) for text in names] for names in texts], known.among):
             return known
     return None
 
@@ -190,7 +154,7 @@ def group_files(
                 f"as {texts[0]}: it is looked for in such paths."
             )
         return _grouped(root, files, texts, named, naming)
-    overlays = _overlays(texts)
+    overlays = overlay_names(texts)
     beside = [file for file, text in zip(files, texts, strict=True) if text in overlays]
     if beside:
         others = [file for file, text in zip(files, texts, strict=True) if text not in overlays]
@@ -207,32 +171,6 @@ def group_files(
     return Grouped(_single(root, files), _doubt(files, texts)) if found is None else found
 
 
-def _overlays(texts: Sequence[str]) -> set[str]:
-    """Names of pictures of all channels that lie beside these: the rest stands in other names."""
-    candidates = [(text, match) for text in texts for match in _OVERLAY.finditer(text)]
-    if not candidates:
-        return set()
-    overlays = {text for text, _ in candidates}
-    others = [text for text in texts if text not in overlays]
-    begins, ends = sorted(others), sorted(text[::-1] for text in others)
-    found = set()
-    for text, match in candidates:
-        before, after = text[: match.start()], text[match.end() :]
-        after = after.lstrip(" _.-")
-        if before.rsplit("/")[-1].strip(" _.-"):
-            beside = _one_begins_with(before, begins)
-        else:
-            beside = _one_begins_with(after[::-1], ends) or _one_begins_with(before + after, begins)
-        if beside:
-            found.add(text)
-    return found
-
-
-def _one_begins_with(text: str, ordered: Sequence[str]) -> bool:
-    place = bisect_left(ordered, text)
-    return bool(text) and place < len(ordered) and ordered[place].startswith(text)
-
-
 def _by_known_names(root: Path, files: Sequence[Path], agreed: Naming | None) -> Grouped | None:
     """Sort files into images by the names that are known; None if they have none."""
     texts = [_relative(root, file) for file in files]
@@ -240,11 +178,11 @@ def _by_known_names(root: Path, files: Sequence[Path], agreed: Naming | None) ->
         named = [known.read(text) for text in texts]
         if known.sure or known is agreed:
             # Where more files have other names, channels may be told by something else.
-            if _part_named(named) < _ENOUGH_OF_ALL or _are_weeks(texts, named):
+            if part_named(named) < ENOUGH_OF_ALL or are_weeks(texts, named):
                 continue
-        elif not _is_believable([named], known.among):
+        elif not is_believable([named], known.among):
             continue
-        if _are_parts(named) and _holds_more(_first(files, named), named):
+        if are_parts(named) and _holds_more(_first(files, named), named):
             continue
         return _grouped(root, files, texts, named, known, as_parts=known is agreed)
     return None
@@ -252,105 +190,11 @@ def _by_known_names(root: Path, files: Sequence[Path], agreed: Naming | None) ->
 
 def _doubt(files: Sequence[Path], texts: Sequence[str]) -> str:
     """Say so where files that are each taken for an image may be parts of images."""
-    told = _parts_in_turn(texts) or _channels_that_do_not_fit(texts)
+    told = parts_in_turn(texts) or channels_that_do_not_fit(texts)
     peek = peek_file(files[0]) if told else None
     if peek is None or (len(peek.channel_names) > 1 and not is_colour(peek)) or peek.n_planes > 1:
         return ""
     return told
-
-
-def _parts_in_turn(texts: Sequence[str]) -> str:
-    """Say that names differ in one piece alone, and have the same ones there for each image."""
-    pieces = [re.split(r"([ _.\-/]+)", text) for text in texts]
-    shortest = min(map(len, pieces))
-    same_form = len({len(names) for names in pieces}) == 1
-    for place in [-1, 0, *(range(-3, -shortest, -2) if same_form else ())]:
-        if shortest < 3:
-            return ""
-        sets: dict[tuple[str, ...], set[str]] = {}
-        for names in pieces:
-            k = place % len(names)
-            sets.setdefault((*names[:k], *names[k + 1 :]), set()).add(names[k])
-        first, *others = sets.values()
-        if not others or any(one != first for one in others) or not len(first) > 1:
-            continue
-        words = sorted(first, key=_natural)
-        where = {-1: "end in", 0: "begin with"}.get(place, "have")
-        in_turn = f"All names {where} {quoted(words)} in turn, as if"
-        if place == 0 and all(map(_PROJECTION.fullmatch, words)):
-            return (
-                f"{in_turn} they were projections of the same stacks; each file is taken for an "
-                "image of its own. If they are, keep one for each stack"
-            )
-        before = "^" if place == 0 else "[_ .-]"
-        after = "$" if place == -1 else "[_ .-]"
-        if place == -1 and all(map(_PLANE.fullmatch, words)):
-            what, sign = "z plane", re.match(r"\D*", words[0])
-            pattern = rf"{'' if sign is None else sign[0]}(?P<z>\d+)"
-        elif len(words) <= _MOST_CHANNELS and _may_be_channels(
-            words, at_the_end=place == -1, in_the_middle=place < -1
-        ):
-            what = "channel"
-            pattern = f"(?P<channel>{'|'.join(map(re.escape, words))})"
-        else:
-            continue
-        return (
-            f"{in_turn} each image had a file for each {what}; each file is taken for an image of "
-            f"its own. If they are {what}s, say so with the pattern {before}{pattern}{after}"
-        )
-    return ""
-
-
-def _may_be_channels(words: Sequence[str], *, at_the_end: bool, in_the_middle: bool) -> bool:
-    """Whether pieces of names may be channels, and no wells, fields, repeats or times."""
-    if all(map(_STAIN.fullmatch, words)):
-        return True
-    if not at_the_end:
-        return in_the_middle and all(map(_NUMBERED_IN_THE_MIDDLE.fullmatch, words))
-    if all(map(_NUMBERED_CHANNEL.fullmatch, words)):
-        return True
-    return not any(map(_is_no_channel, words)) and (
-        all(map(_LETTERS.fullmatch, words)) or any(map(_STAIN.fullmatch, words))
-    )
-
-
-def _is_no_channel(word: str) -> bool:
-    """Whether a word tells how cells were treated, or when and where an image was taken."""
-    return _NO_CHANNEL.fullmatch(word) is not None or is_control(word)
-
-
-def _channels_that_do_not_fit(texts: Sequence[str]) -> str:
-    """Say that names look like those of channels, but are not the same ones for each image."""
-    for known in NAMINGS:
-        if known.sure or known.among is not None:
-            continue
-        named = [known.read(text) for text in texts]
-        images = list(_channels_of(named).values())
-        channels = {channel or "" for parts in images for channel, _ in parts}
-        several = sum(len({channel for channel, _ in parts}) > 1 for parts in images)
-        counted = any(map(_CROP.fullmatch, channels))
-        if (
-            _part_named(named) < _ENOUGH_FOR_DOUBT
-            or not 1 < len(channels) <= _MOST_CHANNELS
-            or 2 * several < len(images)
-            or _are_days_or_wells(channels)
-            # These may be crops, and wells.
-            or (counted and (len(images) == 1 or any(len(text) > 2 for text in channels)))
-        ):
-            continue
-        examples = [text for text, one in zip(texts, named, strict=True) if one is not None][:2]
-        why = (
-            "there is no second image that has them"
-            if len(images) == 1
-            else "too many files do not fit, or not all images have the same ones"
-        )
-        return (
-            f"Names such as {quoted(examples)} look like those of one file for each channel "
-            f"({known.program}), but {why}; each file is taken for an image of its own. If they "
-            "are channels, rename what does not fit, say so with a pattern, or list the files in a "
-            "table with a column for each channel"
-        )
-    return ""
 
 
 def _relative(root: Path, file: Path) -> str:
@@ -367,110 +211,6 @@ def _parts_below(root: Path, file: Path) -> tuple[str, ...]:
 
 def _first(files: Sequence[Path], named: Sequence[Named | None]) -> Path:
     return next(file for file, one in zip(files, named, strict=True) if one is not None)
-
-
-def _are_parts(named: Iterable[Named | None]) -> bool:
-    """Whether files are parts of images: some image has several, or they hold several channels."""
-    known = [one for one in named if one is not None]
-    return len({one.image for one in known}) < len(known) or len({o.channel for o in known}) > 1
-
-
-def _part_named(named: Sequence[Named | None]) -> float:
-    return sum(one is not None for one in named) / len(named) if named else 0.0
-
-
-def _is_believable(
-    folders: Sequence[Sequence[Named | None]], among: re.Pattern[str] | None = None
-) -> bool:
-    """Whether names that may mean something else are those of channels, the same for nearly all.
-
-    A file that is missing, or one that lies there by chance, is no reason to take each channel for
-    an image.
-    """
-    named = [one for folder in folders for one in folder]
-    if _part_named(named) < _ENOUGH_OF_ALL:
-        return False
-    images = [_channels_of(folder) for folder in folders]
-    every = [frozenset(p for parts in found.values() for p in parts) for found in images]
-    # A condition of which one channel alone was copied has fewer than the others.
-    most = max(every, key=len)
-    parts = [(frozenset(one), every[k]) for k, found in enumerate(images) for one in found.values()]
-    n_broken = sum(one != wanted for one, wanted in parts)
-    channels = {channel or "" for channel, _ in most}
-    return (
-        1 < len(channels) <= _MOST_CHANNELS
-        and (among is None or _are_stains(channels, among))
-        and not _are_days_or_wells(channels)
-        and not _are_numbers(channels)
-        and all(one <= most for one in every)
-        # Crops are counted so too, and not all images have as many.
-        and n_broken <= (0 if all(map(_CROP.fullmatch, channels)) else _MOST_BROKEN * len(parts))
-        and all(len(set(one)) == len(one) for found in images for one in found.values())
-        and (
-            any(len(found) > 1 for found in images)
-            or (len(parts) > 1 and any(map(FLUOROPHORES.fullmatch, channels)))
-            or _is_folder_of_stains(named)
-        )
-    )
-
-
-def _are_stains(channels: Sequence[str] | set[str], among: re.Pattern[str]) -> bool:
-    """Whether words are those of channels: half of them stains, one surely, and no treatments."""
-    return (
-        any(map(among.fullmatch, channels))
-        and 2 * sum(_STAIN.fullmatch(channel) is not None for channel in channels) >= len(channels)
-        and not any(_is_no_channel(word) or _OVERLAY.fullmatch(word) for word in channels)
-    )
-
-
-def _are_numbers(channels: Iterable[str]) -> bool:
-    """Whether numbers are too close to each other for wavelengths."""
-    numbers = sorted(int(match[0]) for match in map(_WAVELENGTH.match, channels) if match)
-    return any(b - a < _LEAST_BETWEEN_LINES for a, b in pairwise(numbers))
-
-
-def _are_weeks(texts: Sequence[str], named: Sequence[Named | None]) -> bool:
-    """Whether "w12" and "w16" are rather weeks: channels count on from w1."""
-    signs = {one.channel.casefold() for one in named if one is not None and one.channel}
-    unsure = [
-        one.channel
-        for text, one in zip(texts, named, strict=True)
-        if one is not None
-        and one.channel
-        and re.fullmatch(r"w1\d", one.channel, re.I)
-        and one.site.well is None
-        and not re.search(rf"{one.channel}[0-9a-f]{{8}}-", text, re.I)
-    ]
-    most = max((int(sign[1:]) for sign in unsure), default=0)
-    return not {f"w{k}" for k in range(1, most + 1)} <= signs
-
-
-def _are_days_or_wells(channels: Iterable[str]) -> bool:
-    """Whether "d1", "d3" are rather days, and "C02", "C03" rather wells: channels count on."""
-    signs = sorted(channels)
-    numbers = sorted(int(sign[1:]) for sign in signs if re.fullmatch(r"[cd]\d+", sign))
-    if len(numbers) < len(signs):
-        return False
-    if signs[0][0] == "d":
-        return numbers != list(range(len(numbers)))
-    return all(len(sign) == 3 for sign in signs) and numbers[0] > 1
-
-
-def _channels_of(
-    named: Iterable[Named | None],
-) -> dict[str, list[tuple[str | None, str | None]]]:
-    """Channels and planes of each image."""
-    images: dict[str, list[tuple[str | None, str | None]]] = {}
-    for one in named:
-        if one is not None:
-            part = (one.channel and one.channel.casefold(), one.z)
-            images.setdefault(one.image, []).append(part)
-    return images
-
-
-def _is_folder_of_stains(named: Sequence[Named | None]) -> bool:
-    """Whether files are called like stains and nothing else: a folder for each image."""
-    return all(one is not None and one.image.endswith("/") for one in named)
 
 
 def _holds_more(file: Path, named: Sequence[Named | None]) -> bool:
@@ -552,7 +292,7 @@ def _grouped(
             f"{'is' if len(others) == 1 else 'are'} not named like the others ({naming.program})."
         )
     known = [(f, t, one) for f, t, one in zip(files, texts, named, strict=True) if one is not None]
-    if not as_parts and not _are_parts(named):
+    if not as_parts and not are_parts(named):
         kept = [file for file, *_ in known]
         alone = _single(root, kept, [one for *_, one in known])
         return Grouped(alone, "", tuple(left_out))
@@ -631,8 +371,8 @@ def _groups_of(
     groups = []
     for key in whole:
         parts = images[key]
-        channels = sorted({channel for channel, _ in parts}, key=_natural)
-        planes = sorted({z for _, z in parts}, key=_natural)
+        channels = sorted({channel for channel, _ in parts}, key=natural_order)
+        planes = sorted({z for _, z in parts}, key=natural_order)
         grid = tuple(tuple(parts[channel, z] for z in planes) for channel in channels)
         one = firsts[key]
         first = next(iter(parts.values()))
@@ -710,9 +450,3 @@ def _parts_in_words(images: Mapping[_Key, Mapping[tuple[str, str], Path]]) -> st
     if with_channels and with_planes:
         return "channel and z plane"
     return "channel" if with_channels else "z plane"
-
-
-def _natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that puts w2 before w10."""
-    pieces = re.findall(r"\d+|\D+", text)
-    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p.lower()) for p in pieces)

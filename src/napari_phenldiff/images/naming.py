@@ -106,3 +106,9 @@ def quoted(names: Sequence[str], limit: int = 12) -> str:
     """List names for a message, only the first ones if there are many."""
     shown = ", ".join(f'"{name}"' for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts w2 before w10."""
+    pieces = re.findall(r"\d+|\D+", text)
+    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p.lower()) for p in pieces)
