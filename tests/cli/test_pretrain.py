@@ -230,13 +230,14 @@ def test_a_killed_process_costs_no_more_than_the_steps_since_the_checkpoint(
     images, tmp_path, phenldiff
 ):
     base, whole = tmp_path / "base", tmp_path / "whole"
-    ask = (*TINY, "--steps", 120, "--checkpoint-every", 7)
+    # Many more steps than are waited for, so that it is not done before the signal.
+    ask = (*TINY, "--steps", 200, "--checkpoint-every", 7)
     process = subprocess.Popen(command(images, "--out", base, *ask), stdout=subprocess.DEVNULL)
     wait_for_step(base, 30, process)
     process.kill()
     process.wait()
     stopped = subprocess.Popen(command("--resume", base), stdout=subprocess.DEVNULL)
-    wait_for_step(base, 60, stopped)
+    wait_for_step(base, 45, stopped)
     if os.name == "posix":
         stopped.send_signal(signal.SIGINT)
         assert stopped.wait(60) == 130

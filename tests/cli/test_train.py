@@ -382,7 +382,9 @@ def test_a_second_trainer_is_refused_and_a_killed_one_is_replaced(
     data, tmp_path, start, phenldiff, fake_diffusion, monkeypatch
 ):
     path = tmp_path / "run"
-    process = start("train", data, *NAMES, "--out", path, "--steps", 60, "--checkpoint-every", 1)
+    steps = 400  # so that it is not done before the other one is refused
+    ask = ("--steps", steps, "--checkpoint-every", 1)
+    process = start("train", data, *NAMES, "--out", path, *ask)
     wait_for_step(path, 3, process)
     run = Run.open(path)
     code, _, err = phenldiff("train", "--resume", path)
@@ -399,9 +401,9 @@ def test_a_second_trainer_is_refused_and_a_killed_one_is_replaced(
     code, _, _ = phenldiff("train", "--resume", path)
     assert code == 0
     assert run.state == "finished"
-    steps = [e.step for e in run.events()[0] if isinstance(e, Step)]
-    assert steps[-1] == 60
-    assert steps.index(reached + 1, reached) >= reached
+    done = [e.step for e in run.events()[0] if isinstance(e, Step)]
+    assert done[-1] == steps
+    assert done.index(reached + 1, reached) >= reached
 
 
 def test_nobody_needs_to_read_what_is_printed(data, tmp_path, start):

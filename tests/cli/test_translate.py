@@ -517,9 +517,11 @@ def test_a_killed_translation_goes_on_where_it_was(
 ):
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert phenldiff("translate", trained, data, *NAMES, "--out", whole)[0] == 0
+    monkeypatch.setenv("FAKE_DIFFUSION", "wait u3")  # so that it is not done before it is killed
     process = start("translate", trained, data, *NAMES, "--out", out)
     wait_for(out / "translated" / "u1.tif")
     process.kill()
+    monkeypatch.delenv("FAKE_DIFFUSION")
     process.communicate()
     assert (out / "run.lock").exists()
     leftover = out / "translated" / ".u4.tif.part"
