@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     # process has no display and runs no test, but its workers take its environment over.
     if xdist.is_xdist_controller(session):
         return
+    # Shells start what runs in the background with Ctrl-C ignored, and commands leave that so;
+    # those that tests start shall hear it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _has_display():
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
