@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.image import Image
+from napari_phenldiff.measurement.figures.gallery import GalleryCrops
 from napari_phenldiff.measurement.figures.kinds import FIGURES
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
 from napari_phenldiff.measurement.tables.measurement import Measurement, image_table
 from napari_phenldiff.viewer.measured_figures import Figures, save_figure
-from napari_phenldiff.viewer.measuring import Measured, MeasuredGroup
+from napari_phenldiff.viewer.measuring import RECONSTRUCTED, TRANSLATED, Measured, MeasuredGroup
 
 
 @pytest.fixture
@@ -103,3 +105,30 @@ def test_effects_are_worked_out_once(measured: Measured, tmp_path: Path, monkeyp
     assert table["measurement"][0] == "area_fraction"
     assert {"p_value", "test", "cliffs_delta_low"} <= set(table)
     assert set(FIGURES) == {"groups", "pairs", "effects", "gallery"}
+
+
+def test_a_gallery_has_the_numbers_of_its_images_where_wells_are_counted(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    groups = {"control": ("control", "real"), "drug": ("drug", "real")}
+    groups |= {RECONSTRUCTED: ("control", "reconstructed"), TRANSLATED: ("control", "translated")}
+    names = [f"B0{1 + i // 2}_f{i}" for i in range(6)]
+    rows = [
+        {"image": name, "condition": group, "area_fraction": rng.normal(0.5, 0.02)}
+        for group in groups
+        for name in names
+    ]
+    measurement = Measurement(Area(), image_table(Area(), rows), None, AreaSettings())
+    image = Image(np.zeros((1, 4, 4), np.uint8), ("stain",), None, names[3])
+    measured = Measured(
+        "control",
+        "drug",
+        measurement,
+        tuple(MeasuredGroup(name, (*told, None), ()) for name, told in groups.items()),
+        gallery=GalleryCrops(
+            ("real", "translated"), ((image, image),), np.zeros(1), np.ones(1), ("",)
+        ),
+    )
+    assert measured.units().counted == "wells"
+    table = pd.read_csv(save_figure(measured, tmp_path / "gallery.csv", kind="gallery"))
+    assert list(table["image"]) == [names[3]]
+    assert table["before"].notna().all()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from napari_phenldiff.evaluation.classifier import Rate
 from napari_phenldiff.evaluation.evidence import Effect, Evidence, Finding, Outcome, Rules, Verdict
 from napari_phenldiff.evaluation.structure import Between, StructureMeasure
-from napari_phenldiff.measurement.statistics.compare import number_text, signed_text
+from napari_phenldiff.measurement.statistics.compare import p_words, signed_text
 from napari_phenldiff.measurement.statistics.effects import named_test
 
 
@@ -431,7 +431,7 @@ def _words(effect: Effect) -> str:
     shift, low, high = (signed_text(x, 3) for x in (effect.shift, effect.low, effect.high))
     if math.isnan(effect.p_value):
         return f"{shift}, no p-value"
-    return f"{shift} ({low} to {high}), p = {number_text(effect.p_value)}, {_test(effect)}"
+    return f"{shift} ({low} to {high}), {p_words(effect.p_value)}, {_test(effect)}"
 
 
 def _test(effect: Effect) -> str:

@@ -259,7 +259,13 @@ def compare_conditions(
             figure = _gallery(config, measurement, groups, names)
         else:
             figure = draw_comparison(
-                kind, measurement, names, table=found, wells=wells, theme=config.theme
+                kind,
+                measurement,
+                names,
+                table=found,
+                paired=config.paired,
+                wells=wells,
+                theme=config.theme,
             )
         with write_atomic(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)

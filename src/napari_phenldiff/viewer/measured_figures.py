@@ -108,6 +108,7 @@ class Figures:
         """
         from napari_phenldiff.measurement.figures.four_groups import four_group_values
         from napari_phenldiff.measurement.figures.pairs import pair_ends, paired_values
+        from napari_phenldiff.measurement.statistics.units import Units
 
         why_not = self.why_not(kind)
         if why_not:
@@ -121,7 +122,8 @@ class Figures:
         table = paired_values(
             self.measured.measurement,
             **pair_ends(**self._names),
-            wells=self.measured.units(),
+            # a gallery shows images, whatever is counted
+            wells=Units() if kind == "gallery" else self.measured.units(),
         )
         if kind == "pairs":
             return table

@@ -10,7 +10,7 @@ import pytest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
-from napari_phenldiff.measurement.figures.four_groups import four_groups
+from napari_phenldiff.measurement.figures.four_groups import four_group_values, four_groups
 from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
 from napari_phenldiff.measurement.figures.style import THEMES, composite, in_lines
 from napari_phenldiff.measurement.measure import measure
@@ -38,6 +38,11 @@ def texts(figure):
     from matplotlib.text import Text
 
     return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def faint_dots(figure):
+    """Count the effects whose interval is dotted."""
+    return sum(line.get_linestyle() == ":" for line in figure.axes[0].lines)
 
 
 def pixels(figure):
@@ -82,6 +87,32 @@ def test_wells_are_counted_and_not_their_images(measurement):
     for word in ("real\nuntreated\nn = 3", "translated\nto treated\nn = 2", "dots: wells"):
         assert word in said
     assert "dots: images" in texts(four_groups(measurement, **groups))
+
+
+def test_fields_before_and_after_are_tested_as_pairs_in_figure_and_values(measurement):
+    images = measurement.images
+    column = measurement.main_column
+    rng = np.random.default_rng(0)
+    rows = {name: images["condition"] == name for name in ("untreated", "treated")}
+    own = np.arange(rows["untreated"].sum(), dtype=float)
+    for name, rise in (("untreated", 0.0), ("treated", 0.1)):
+        images.loc[rows[name], column] = own + rise + rng.normal(0, 1e-3, own.size)
+        images.loc[rows[name], "image"] = [f"field {i}" for i in range(own.size)]
+    groups = {"source": "untreated", "target": "treated"}
+    table = effects(measurement, **groups, paired=True, columns=[column])
+    values = four_group_values(measurement, **groups, paired=True)
+    (shift,) = values[values["what"] == "shift"].to_dict("records")
+    assert shift["p_value"] == table["p_value"].iloc[0]
+    assert shift["value"] == pytest.approx(0.1, abs=0.01)
+    assert shift["low"] > 0
+    assert "shift +0.1" in texts(four_groups(measurement, **groups, paired=True))
+
+
+def test_a_p_value_of_just_the_limit_is_no_finding(measurement):
+    groups = {"source": "untreated", "target": "treated"}
+    table = effects(measurement, **groups).assign(p_value=0.05)
+    assert faint_dots(effect_sizes(table)) == len(table)
+    assert faint_dots(effect_sizes(table.assign(p_value=0.0499))) == 0
 
 
 def test_images_that_are_counted_although_wells_are_known_are_told(measurement):

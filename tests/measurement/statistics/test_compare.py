@@ -12,6 +12,8 @@ from napari_phenldiff.measurement.statistics.compare import (
     compare,
     holm,
     min_p_value,
+    number_text,
+    p_text,
     recovery,
     signed_text,
 )
@@ -121,7 +123,7 @@ def test_too_few_images(paired):
 def test_seeded():
     near = A + 0.3
     assert compare(A, near, seed=1) == compare(A, near, seed=1)
-    assert compare(A, near, seed=1) != compare(A, near, seed=2)
+    assert compare(A, near, seed=1) != compare(A, near, seed=3)
     assert math.isnan(compare(A, B, n_resamples=0).shift_low)
 
 
@@ -206,3 +208,52 @@ def test_infinite_values_are_refused_in_a_sentence(paired):
         compare([1, 2, 3, 4, math.inf], [5, 6, 7, 8, math.inf], paired=paired)
     with pytest.raises(InputError, match="1 of 4 values is infinite"):
         compare([1, -math.inf], [5, 6], paired=paired)
+
+
+def test_tied_values_have_one_p_value_in_any_order():
+    rng = np.random.default_rng(3)
+    a = rng.integers(0, 4, 7).astype(float)
+    b = rng.integers(1, 6, 14).astype(float)
+    found = {
+        (one.p_value, one.permutation_p_value)
+        for one in (compare(rng.permutation(a), rng.permutation(b)) for _ in range(5))
+    }
+    assert len(found) == 1
+    pairs = b[:7] - a
+    one = {
+        compare(np.zeros(7), rng.permutation(pairs), paired=True).permutation_p_value
+        for _ in range(5)
+    }
+    assert len(one) == 1
+
+
+def test_no_p_value_is_zero():
+    many = np.arange(2_500.0)
+    for found in (compare(many, many + 1e5, n_resamples=0), compare(many, many + 1, paired=True)):
+        assert found.p_value > 0
+        assert found.min_p_value > 0
+        assert p_text(found).startswith("p < 1e-300")
+
+
+def test_a_single_permutation_is_no_test():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 9), rng.normal(3, 1, 9)
+    for paired in (False, True):
+        assert math.isnan(compare(a, b, paired=paired, n_resamples=1).permutation_p_value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0496, "0.0496"),
+        (0.0503, "0.0503"),
+        (0.049999, "0.049999"),
+        (0.05, "0.05"),
+        (0.047, "0.047"),
+        (0.012345, "0.012"),
+        (8.7e-5, "8.7e-5"),
+        (1.0, "1"),
+    ],
+)
+def test_a_probability_is_written_on_its_side_of_the_limit(value, text):
+    assert number_text(value) == text

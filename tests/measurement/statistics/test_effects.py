@@ -10,6 +10,7 @@ from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
 from napari_phenldiff.measurement.statistics.compare import compare, holm, recovery
 from napari_phenldiff.measurement.statistics.effects import effects, result_columns
 from napari_phenldiff.measurement.statistics.units import (
+    Units,
     matched,
     unit_values,
     units_of,
@@ -232,6 +233,89 @@ def test_wells_at_several_times_are_counted_once_and_that_is_told(measurement):
     units = units_of(replace(measurement, images=measurement.images.assign(image=names)))
     assert len(set(units.wells.values())) == 6
     assert 'at several times ("24h", "48h")' in units.caution
+
+
+@pytest.mark.parametrize("told_by", ["column", "names"])
+def test_conditions_that_share_no_plate_carry_a_caution(measurement, told_by):
+    images = measurement.images
+    number = images.groupby("condition").cumcount()
+
+    def with_plates(plates):
+        names = [f"B{1 + n % 6:02d}_f{n}" for n in number]
+        if told_by == "names":
+            names = [f"{p}_{name}" for p, name in zip(plates, names, strict=True)]
+            return replace(measurement, images=images.assign(image=names))
+        return replace(measurement, images=images.assign(image=names, plate=plates))
+
+    of_source = images["condition"].isin(["a", "ra", "tb"])
+    apart = with_plates([f"plate{2 - own}" for own in of_source])
+    table = effects(apart, **GROUPS, wells=units_of(apart))
+    real = table["effect"] == "real"
+    said = 'a and b share no plate or day ("plate1"; "plate2"): what differs between plates'
+    assert table[real]["note"].str.contains(said, regex=False).all()
+    # Translated images are of the plate that the images they were made of are of.
+    assert not table[~real]["note"].str.contains("share no").any()
+    shared = with_plates([f"plate{1 + n % 2}" for n in number])
+    assert not effects(shared, **GROUPS)["note"].str.contains("share no").any()
+    # Where plates are what is counted, the p-value is of their differences.
+    each = with_plates(
+        [f"plate{10 * (1 - own) + n}" for n, own in zip(number, of_source, strict=True)]
+    )
+    one_each = Units({name: name for name in each.images["image"]}, "wells")
+    assert not effects(each, **GROUPS, wells=one_each)["note"].str.contains("share no").any()
+
+
+def test_times_that_are_the_conditions_are_no_plates(measurement):
+    number = measurement.images.groupby("condition").cumcount()
+    hours = measurement.images["condition"].map({"a": "0h", "b": "24h", "ra": "0h", "tb": "0h"})
+    names = [f"{h}_B{1 + n % 6:02d}_f{n}" for h, n in zip(hours, number, strict=True)]
+    timed = replace(measurement, images=measurement.images.assign(image=names))
+    assert not effects(timed, **GROUPS)["note"].str.contains("share no").any()
+
+
+def test_wells_before_and_after_are_compared_over_the_same_images():
+    rng = np.random.default_rng(0)
+    rows = []
+    for well in range(8):
+        for field in range(4):
+            value = 0.2 * field + rng.normal(0, 0.01)
+            lost = field > 1  # the brightest could not be measured after
+            for name in ("a", "b"):
+                area = np.nan if lost and name == "b" else value
+                rows.append(
+                    {
+                        "image": f"B{1 + well:02d}_f{field}",
+                        "condition": name,
+                        "threshold": 1.0,
+                        "area_px": 10,
+                        "total_px": 100,
+                        "perimeter_px": 1.0 + field,
+                        "area_fraction": area,
+                    }
+                )
+    measurement = Measurement(Area(), image_table(Area(), rows), None, AreaSettings())
+    table = effects(measurement, source="a", target="b", paired=True, columns=["area_fraction"])
+    (row,) = table.to_dict("records")
+    assert (row["counted"], row["n_before"]) == ("wells", 8)
+    assert row["shift"] == 0
+    assert row["p_value"] == 1
+    whole = measurement.values("a", "area_fraction")
+    assert np.isfinite(whole).all()  # the table is left as it is
+
+
+def test_recovery_of_the_same_fields_is_held_against_the_paired_shift(measurement):
+    """Fields differ by far more than the conditions, so that only pairs show the difference."""
+    images = measurement.images.copy()
+    number = images.groupby("condition").cumcount().to_numpy()
+    rise = images["condition"].map({"a": 0.0, "b": 0.1, "ra": 0.0, "tb": 0.08}).to_numpy()
+    noise = np.random.default_rng(1).normal(0, 0.004, len(images))
+    images["area_fraction"] = number + rise + noise
+    spread = replace(measurement, images=images)
+    how = {**GROUPS, "columns": ["area_fraction"], "wells": "image"}
+    apart, paired = (effects(spread, **how, paired=p).iloc[-1] for p in (False, True))
+    assert np.isnan(apart["recovery"])
+    assert "not shown to differ" in apart["note"]
+    assert paired["recovery_low"] <= 0.8 <= paired["recovery_high"]
 
 
 def test_equal_wells_of_two_plates_are_two_wells_in_a_column_too(measurement):

@@ -64,6 +64,7 @@ def four_groups(
     translated: str | None = None,
     reconstructed: str | None = None,
     column: str | None = None,
+    paired: bool = False,
     wells: Wells | Units | None = None,
     theme: ThemeName = "light",
     strength: float = 1.0,
@@ -93,6 +94,8 @@ def four_groups(
         same order. Without it, translated images are compared with the real source images.
     column : str, optional
         Column of the table of images; by default the main column of the profile.
+    paired : bool
+        As for `effects`.
     wells : str or mapping of str to str or Units, optional
         As for `effects`.
     theme : {"light", "dark"}
@@ -125,6 +128,7 @@ def four_groups(
         translated=translated,
         reconstructed=reconstructed,
         column=column,
+        paired=paired,
         wells=wells,
         seed=seed,
     )
@@ -184,7 +188,7 @@ def four_groups(
         if why and units.counted != shown.counted:
             below += f", n: {units.counted}"
         width = min(int(16 + 17 * len(groups)), NARROW_LETTERS if narrow else 1000)
-        said = why or " ".join(filter(None, (_tests(real, made) + ".", units.caution)))
+        said = why or " ".join(filter(None, (_tests(real, made) + ".", real.caution)))
         figure.supxlabel(
             "\n".join((*textwrap.wrap(below, width), *textwrap.wrap(said, width))),
             fontsize=7.5,
@@ -380,6 +384,7 @@ def four_group_values(
     translated: str | None = None,
     reconstructed: str | None = None,
     column: str | None = None,
+    paired: bool = False,
     wells: Wells | Units | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -394,6 +399,8 @@ def four_group_values(
         Names of the groups that a model made.
     column : str, optional
         Column of the table of images; by default the main column of the profile.
+    paired : bool
+        As for `effects`.
     wells : str or mapping of str to str or Units, optional
         As for `effects`.
     seed : int
@@ -423,6 +430,7 @@ def four_group_values(
         translated=translated,
         reconstructed=reconstructed,
         column=column,
+        paired=paired,
         wells=wells,
         seed=seed,
     )

@@ -61,6 +61,7 @@ def draw_comparison(
     groups: Mapping[str, Any],
     *,
     table: pd.DataFrame | None = None,
+    paired: bool = False,
     wells: Units | None = None,
     theme: ThemeName = "light",
     narrow: bool = False,
@@ -78,6 +79,8 @@ def draw_comparison(
         model made some.
     table : pandas.DataFrame, optional
         What `effects` gave; needed for "effects" alone.
+    paired : bool
+        Whether the real groups show the same fields, see `effects`.
     wells : Units, optional
         What is counted; by default what the names of the images tell.
     theme : {"light", "dark"}
@@ -110,5 +113,11 @@ def draw_comparison(
     from napari_phenldiff.measurement.figures.four_groups import four_groups
 
     return four_groups(
-        measurement, **groups, wells=wells, theme=theme, strength=strength, narrow=narrow
+        measurement,
+        **groups,
+        paired=paired,
+        wells=wells,
+        theme=theme,
+        strength=strength,
+        narrow=narrow,
     )

@@ -33,6 +33,9 @@ SIGNED_RANK = "Wilcoxon signed-rank"
 _EXACT = 625
 # Permutations at a time: memory stays small for thousands of images.
 _BATCH = 500
+# A probability is never 0: where it is too small for a number, this stands for it.
+_LEAST = float(np.finfo(np.float64).tiny)
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class Comparison:
         separation. If paired, over the pairs.
     permutation_p_value : float
         Two-sided, of the difference of means, under exchanged images (of signs, if paired): all
-        ways to exchange them where there are few, else as many random ones as resamples.
+        ways to exchange them where there are few, else as many random ones as resamples. NaN with
+        less than two of these, which cannot tell.
 
     Notes
     -----
@@ -177,7 +181,7 @@ def min_p_value(n_a: int, n_b: int, *, paired: bool = False) -> float:
     if not n_a or not n_b:
         return math.nan
     orders = 2**n_a if _by_signs(n_a, paired=paired) else math.comb(n_a + n_b, n_a)
-    return min(1.0, 2 / orders)
+    return max(min(1.0, 2 / orders), _LEAST)
 
 
 def _by_signs(n: int, *, paired: bool) -> bool:
@@ -214,12 +218,14 @@ def _rank_sum(a: np.ndarray, b: np.ndarray, seed: int) -> float:
         return math.nan
     ties = np.unique([*a, *b]).size < a.size + b.size
     method: object = "auto"
+    # Random orders are drawn of places: sorted, the p-value does not depend on the order of rows.
+    a, b = np.sort(a), np.sort(b)
     if ties and 2 <= min(a.size, b.size) <= _SMALL:
         # Exact as long as there are no more orders than resamples.
         method = stats.PermutationMethod(n_resamples=20_000, rng=np.random.default_rng(seed))
     elif not ties and a.size * b.size <= _EXACT:
         method = "exact"  # which SciPy itself leaves at 8 images in the smaller group
-    return float(stats.mannwhitneyu(a, b, method=method).pvalue)
+    return max(float(stats.mannwhitneyu(a, b, method=method).pvalue), _LEAST)
 
 
 def _signed_rank(differences: np.ndarray) -> float:
@@ -230,15 +236,16 @@ def _signed_rank(differences: np.ndarray) -> float:
         return math.nan
     if not differences.any():
         return 1.0
-    return float(stats.wilcoxon(differences).pvalue)
+    return max(float(stats.wilcoxon(differences).pvalue), _LEAST)
 
 
 def _permuted(samples: Sequence[np.ndarray], n_resamples: int, seed: int) -> float:
     """Permutation test of the difference of means; of the sign of the differences of pairs."""
     from scipy import stats
 
-    if not n_resamples or min(sample.size for sample in samples) < 2:
+    if n_resamples < 2 or min(sample.size for sample in samples) < 2:
         return math.nan
+    samples = [np.sort(sample) for sample in samples]  # see `_rank_sum`
     if len(samples) == 1:
         return float(
             stats.permutation_test(
@@ -311,6 +318,7 @@ def recovery(
     translated: ArrayLike,
     *,
     reconstructed: ArrayLike | None = None,
+    paired: bool = False,
 ) -> Recovery:
     """Estimate which part of the real effect translation reproduces.
 
@@ -324,6 +332,9 @@ def recovery(
         The same images translated to their own condition, in the same order. They went through
         the autoencoder as well, so that its own error cancels. Without them, the translated
         images are held against all real source images.
+    paired : bool
+        Whether the real values at the same place belong together, such as a field before and
+        after. The real effect is the shift of these pairs then, as `compare` has it.
 
     Returns
     -------
@@ -334,7 +345,7 @@ def recovery(
     Raises
     ------
     InputError
-        If `reconstructed` and `translated` differ in length.
+        If `reconstructed` and `translated`, or paired real groups, differ in length.
 
     Notes
     -----
@@ -343,7 +354,10 @@ def recovery(
     in common. `docs/notes/intervals.md` says how often it covers the truth.
     """
     source, target, after = map(as_values, (real_source, real_target, translated))
-    source, target = source[~np.isnan(source)], target[~np.isnan(target)]
+    if paired:
+        source, target = complete_pairs(source, target)
+    else:
+        source, target = source[~np.isnan(source)], target[~np.isnan(target)]
     if reconstructed is None:
         before, after = source, after[~np.isnan(after)]
     else:
@@ -352,8 +366,12 @@ def recovery(
         nothing = (math.nan,) * 5
         return Recovery(*nothing, reason="fewer than two measured images in a group")
 
-    real, made = shift(source, target), shift(before, after)
-    real_ends, made_ends = shift_interval(source, target), shift_interval(before, after)
+    if paired:
+        real = intervals.paired_shift(target - source)
+        real_ends = intervals.paired_shift_interval(target - source)
+    else:
+        real, real_ends = shift(source, target), shift_interval(source, target)
+    made, made_ends = shift(before, after), shift_interval(before, after)
     if real_ends[0] <= 0 <= real_ends[1]:
         reason = "the real conditions are not shown to differ"
         return Recovery(math.nan, math.nan, math.nan, made, real, reason)
@@ -474,7 +492,7 @@ def p_text(comparison: Comparison) -> str:
     """Put a p-value into words, with the smallest possible one where that is not tiny."""
     if math.isnan(comparison.p_value):
         return "no p-value"
-    text = f"p = {number_text(comparison.p_value)}"
+    text = p_words(comparison.p_value)
     if comparison.min_p_value > 1e-3:
         text += f"\n(least possible {number_text(comparison.min_p_value)})"
     return text
@@ -489,8 +507,18 @@ def signed_text(value: float, digits: int = 2) -> str:
     return f"{float(text):+.0f}" if "e+" in text and abs(value) < 1e6 else text
 
 
+def p_words(p_value: float) -> str:
+    """Write a p-value with its sign: ``"p = 0.012"``, ``"p < 1e-300"``."""
+    return "p < 1e-300" if p_value < 1e-300 else f"p = {number_text(p_value)}"
+
+
 def number_text(value: float) -> str:
-    """Write a probability with two digits, the same everywhere: ``"0.012"``, ``"8.7e-5"``."""
-    if value and abs(value) < 1e-3:
-        return f"{value:.2g}".replace("e-0", "e-")
-    return f"{value:.2g}"
+    """Write a probability, the same everywhere: ``"0.012"``, ``"8.7e-5"``.
+
+    With two digits, or as many as it takes to be on its side of 0.05: ``"0.0496"``.
+    """
+    digits = 2
+    while np.sign(float(f"{value:.{digits}g}") - _ALPHA) != np.sign(value - _ALPHA) and digits < 17:
+        digits += 1
+    text = f"{value:.{digits}g}"
+    return text.replace("e-0", "e-") if value and abs(value) < 1e-3 else text

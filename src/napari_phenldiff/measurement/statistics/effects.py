@@ -32,6 +32,7 @@ from napari_phenldiff.measurement.statistics.units import (
     Summary,
     Units,
     before_and_after,
+    plates_apart,
     unit_values,
     units_of,
 )
@@ -130,7 +131,7 @@ class Tested:
         by_t = found.test != SIGNED_RANK and (
             found.paired or min_p_value(found.n_a, found.n_b) > _ALPHA
         )
-        blind = found.min_p_value > _ALPHA
+        blind = found.min_p_value >= _ALPHA
         if not leaves_out_0 or not found.p_value >= _ALPHA or not (by_t or blind):
             return ""
         told = f"{OF_INTERVAL} leaves out 0, though p is not below 0.05: "
@@ -332,6 +333,7 @@ def compare_real_and_translated(
     translated: str | None = None,
     reconstructed: str | None = None,
     column: str | None = None,
+    paired: bool = False,
     wells: Wells | Units | None = None,
     seed: int = 0,
 ) -> RealAndTranslated:
@@ -340,7 +342,7 @@ def compare_real_and_translated(
     Parameters
     ----------
     measurement : Measurement
-    source, target, translated, reconstructed, wells, seed
+    source, target, translated, reconstructed, paired, wells, seed
         As for `effects`.
     column : str, optional
         Column of the table of images; by default the main column of the profile.
@@ -353,7 +355,7 @@ def compare_real_and_translated(
     column = column or measurement.main_column
     units = units_of(measurement, wells)
     groups = translation_groups(source, translated, reconstructed)
-    real = compare_in(measurement, Groups(source, target), column, units, seed=seed)
+    real = compare_in(measurement, Groups(source, target, paired), column, units, seed=seed)
     if groups is None:
         return RealAndTranslated(column, units, real, None, None)
     made = compare_in(measurement, groups, column, units, seed=seed)
@@ -397,7 +399,8 @@ def recovery_of(real: Tested, made: Tested, *, paired: bool) -> Recovery:
         Without an interval, and with the reason, where either comparison has no p-value since all
         images are of one well.
     """
-    found = recovery(real.a, real.b, made.b, reconstructed=made.a if paired else None)
+    before = made.a if paired else None
+    found = recovery(real.a, real.b, made.b, reconstructed=before, paired=real.found.paired)
     why = real.no_p_value or made.no_p_value
     if not why or math.isnan(found.value):
         return found
@@ -439,7 +442,10 @@ def _tested(
                 cliffs_delta_low=ends[0],
                 cliffs_delta_high=ends[1],
             )
-    caution = " ".join(filter(None, (alone, units.caution)))
+    other_plates = (
+        "" if groups.paired else plates_apart(measurement, groups.before, groups.after, units)
+    )
+    caution = " ".join(filter(None, (alone, units.caution, other_plates)))
     return Tested(found, a, b, "none", units.counted, why, caution)
 
 

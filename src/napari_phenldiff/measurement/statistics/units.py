@@ -48,6 +48,10 @@ _GROUPS = (
     "groups of several images each ({1}): images of one culture, animal or day are less "
     "independent than that, and p-values and intervals too good. "
 )
+_APART = (
+    "{0} and {1} share no plate or day ({2}; {3}): what differs between plates or days differs "
+    "between these conditions as well, and p-values and intervals do not tell the two apart."
+)
 _NAME_THEM = (
     "If these are what was repeated, name them as the wells: by a pattern that finds them in the "
     'names of the images, with “Wells” (--wells), or in a column "well" of a table.'
@@ -67,6 +71,13 @@ _MOMENTS = (
     "Images of one well that were taken at several times ({0}) are of one well, which is counted "
     "once. If these are plates of their own, say so: with “Wells” (--wells), or a table."
 )
+
+_PLATE = re.compile(
+    r"(?:19|20)?\d{6}|(?:plates?|days?|exp(?:eriment)?|batch|runs?|donors?|patients?|animals?|mouse"
+    r"|rats?|fish|subjects?|rep(?:licate|eat)?|sessions?|passage|biorep)-?\d+",
+    re.I,
+)
+"""A plate, a day, or what else is repeated."""
 
 _LONE, _PADDED = re.compile(r"[tz]\d+", re.I), re.compile(r"[tz]0\d+", re.I)
 
@@ -200,6 +211,54 @@ def _about_plates(images: pd.DataFrame) -> str:
     if len(plates) < 2 or not known.duplicated(["condition", "plate"]).any():
         return ""
     return _PLATES.format(len(plates), quoted(plates, limit=3)) + _NAME_THEM
+
+
+def plates_apart(measurement: Measurement, before: str, after: str, units: Units) -> str:
+    """Say that no plate, day, donor or the like holds images of both conditions.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    before, after : str
+        Conditions.
+    units : Units
+        What is counted. Where that is plates or days, their differences are in the p-value.
+
+    Returns
+    -------
+    str
+        A sentence; empty where a plate holds both, or nothing tells of plates.
+    """
+    images = measurement.images
+    habits = Habits.of(part or name for name, part in _named_in(images))
+    held = [
+        sorted(_plates_of(images[images["condition"] == name], habits)) for name in (before, after)
+    ]
+    if not all(held) or set(held[0]) & set(held[1]):
+        return ""
+    counted = [unit_values(measurement, name, wells=units.wells).index for name in (before, after)]
+    # Each counted unit is a plate of its own: the plates are what was repeated.
+    if all(len(plates) == len(set(one)) for plates, one in zip(held, counted, strict=True)) and (
+        max(map(len, held)) > 1
+    ):
+        return ""
+    return _APART.format(before, after, *(quoted(plates, limit=3) for plates in held))
+
+
+def _plates_of(images: pd.DataFrame, habits: Habits) -> set[str]:
+    """Name the plates of images, or what their names tell in place of one before the well.
+
+    Times such as 24h, and words that may be those of treatments, are none.
+    """
+    plates = images["plate"] if "plate" in images else [None] * len(images)
+    found: set[str] = set()
+    for (name, part), plate in zip(_named_in(images), plates, strict=True):
+        if isinstance(plate, str) and plate:
+            found.add(plate)
+            continue
+        before = place_of(part or name, habits=habits).name.split()[:-1]
+        found.add(" ".join(filter(_PLATE.fullmatch, before)))
+    return found - {""}
 
 
 def _about_groups(images: pd.DataFrame) -> str:
@@ -372,7 +431,9 @@ def before_and_after(
         As for `unit_values`.
     before, after : str
         Conditions. An image of the same name after shows the same place as before, so it counts
-        for the same well, even if that is called something else after.
+        for the same well, even if that is called something else after. Of wells, the values are
+        those of the images that were measured both before and after, where these have the same
+        names: else the difference would be one of other images.
     by_place : bool
         As for `matched`.
 
@@ -381,16 +442,40 @@ def before_and_after(
     InputError
         As `unit_values` and `matched` do.
     """
+    images = measurement.images
+    rows = {name: images[images["condition"] == name] for name in (before, after)}
+    if wells is not None:
+        measurement = _measured_in_both(measurement, rows, column)
     first = unit_values(measurement, before, column, wells=wells, summary=summary)
     if isinstance(wells, Mapping):
-        images = measurement.images
-        rows = {name: images[images["condition"] == name] for name in (before, after)}
         same = {one[0]: wells_by(wells, *one) for one in _named_in(rows[before])}
         again = {one: same[one[0]] for one in _named_in(rows[after]) if one[0] in same}
         by: dict[Any, Any] = {**wells, **again}
         wells = by
     second = unit_values(measurement, after, column, wells=wells, summary=summary)
     return matched(first, second, by_place=by_place)
+
+
+def _measured_in_both(
+    measurement: Measurement, rows: Mapping[str, pd.DataFrame], column: str | None
+) -> Measurement:
+    """Take the values away of images that were measured either before or after alone."""
+    column = column or measurement.main_column
+    keys = {name: _named_in(images) for name, images in rows.items()}
+    values = {name: measurement.values(name, column) for name in rows}
+    before, after = (
+        {key for key, value in zip(keys[name], values[name], strict=True) if np.isfinite(value)}
+        for name in rows
+    )
+    shared = set.intersection(*map(set, keys.values()))
+    if not shared or any(len(set(names)) < len(names) for names in keys.values()):
+        return measurement
+    images = measurement.images.copy()
+    images[column] = images[column].astype(np.float64)
+    for name, table in rows.items():
+        lost = [key not in before & after for key in keys[name]]
+        images.loc[table.index[lost], column] = np.nan
+    return replace(measurement, images=images)
 
 
 def known(values: pd.Series) -> np.ndarray:
