@@ -10,6 +10,8 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import read_image, read_planes, read_tiff
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, segment_objects
+from napari_phenldiff.measurement.segmentation.segmenters import Given
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (24, 32)).astype(np.uint8)
@@ -112,6 +114,21 @@ def test_labels_are_taken_as_they_are_stored(path):
     np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)
     tifffile.imwrite(path, BYTES, photometric="miniswhite", metadata=None)
     np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_labels_of_one_bit_are_a_mask_as_it_is_shown(path, photometric):
+    """Under the number 1, two nuclei that lie near each other would be one object."""
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 10:20] = mask[12:22, 30:40] = True
+    stored = ~mask if photometric == "miniswhite" else mask
+    tifffile.imwrite(path, stored, photometric=photometric, metadata=None)
+    (labels,) = read_tiff(path, as_stored=True)
+    np.testing.assert_array_equal(labels.data[0], np.where(mask, 255, 0))
+    objects = segment_objects(
+        np.ones(mask.shape), SegmentationSettings().with_segmenter(Given(labels.data[0])), np.inf
+    )
+    assert objects.max() == 2
 
 
 @pytest.mark.parametrize(("photometric", "n"), [("minisblack", 1), ("minisblack", 2), ("rgb", 4)])

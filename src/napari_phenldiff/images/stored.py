@@ -64,6 +64,30 @@ def grey_values(tif: tifffile.TiffFile, index: int) -> np.ndarray:
     return _calibrated(data, tif.imagej_metadata or {}) if tif.is_imagej else data
 
 
+def numbers(tif: tifffile.TiffFile, index: int) -> np.ndarray:
+    """Read one series of an open file as it is stored, for labels.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file.
+    index : int
+        Of the series.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the axes of the series. One of one bit is a mask, as viewers show it, and holds 0 and
+        255 as masks of 8 bit do: 1 would be the number of one object.
+    """
+    series = tif.series[index]
+    data = series.asarray()
+    if data.dtype.kind != "b":
+        return data
+    white_is_0 = series.keyframe.photometric == _PHOTOMETRIC.MINISWHITE
+    return np.where(data != white_is_0, np.uint8(255), np.uint8(0))
+
+
 def says_alpha(page: tifffile.TiffPage) -> bool:
     """Whether a page says that the last of its samples is an alpha, also one of grey values."""
     extra = page.extrasamples[-1:]

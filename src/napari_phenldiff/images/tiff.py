@@ -36,7 +36,7 @@ from napari_phenldiff.images.ome import legal
 from napari_phenldiff.images.omezarr_write import zarr_provenance
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.series import image_series, open_tiff, tell_once
-from napari_phenldiff.images.stored import grey_values, says_alpha
+from napari_phenldiff.images.stored import grey_values, numbers, says_alpha
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 """Of files that are written."""
@@ -87,7 +87,7 @@ def read_tiff(
         float32. Files without a z axis are read as they are.
     as_stored : bool
         Take the numbers as they are stored, for labels: they are no light, so that palettes and
-        calibrations say nothing about them.
+        calibrations say nothing about them. See :func:`napari_phenldiff.images.stored.numbers`.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def read_tiff(
     path = Path(path)
 
     def read(tif: tifffile.TiffFile, index: int) -> list[Image]:
-        return _images(tif, index, z, path, tif.series[index].asarray() if as_stored else None)
+        return _images(tif, index, z, path, numbers(tif, index) if as_stored else None)
 
     images = _of_each_series(path, read)
     if len(images) == 1:

@@ -17,7 +17,12 @@ from napari_phenldiff.measurement.profiles.cells import NO_WHOLE, SPECKS, CellsS
 from napari_phenldiff.measurement.profiles.fitting import FEW_PIXELS
 from napari_phenldiff.measurement.profiles.profile import Profile
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
-from napari_phenldiff.measurement.segmentation.segmenters import BEGUN_ANEW, IN_PIECES, MASK
+from napari_phenldiff.measurement.segmentation.segmenters import (
+    BEGUN_ANEW,
+    IN_PIECES,
+    IN_TWO,
+    MASK,
+)
 from napari_phenldiff.runs.residuals import warning_about_residuals
 from napari_phenldiff.settings import in_message
 
@@ -42,6 +47,9 @@ class _Lacking:
 
     n_in_pieces: int = 0
     """Images whose labels lie in pieces."""
+
+    n_in_two: int = 0
+    """Images with one label that lies in two pieces."""
 
     n_begun_anew: int = 0
     """Images whose labels may be more than there are numbers for."""
@@ -98,6 +106,7 @@ class Outcome:
         found.n_few_pixels += FEW_PIXELS in reason
         found.n_masks += MASK in reason
         found.n_in_pieces += IN_PIECES in reason
+        found.n_in_two += IN_TWO in reason
         found.n_begun_anew += BEGUN_ANEW in reason
         value = values.get(self.profile.main_column)
         seen = [values.get(name) for name in self.profile.watched]
@@ -167,6 +176,7 @@ class Outcome:
         total = sum(found.n_images for found in self._lacking.values())
         masks = sum(found.n_masks for found in self._lacking.values())
         pieces = sum(found.n_in_pieces for found in self._lacking.values())
+        two = sum(found.n_in_two for found in self._lacking.values())
         anew = sum(found.n_begun_anew for found in self._lacking.values())
         told = []
         if masks:
@@ -180,6 +190,12 @@ class Outcome:
                 f"In {pieces} of {count(total, 'image')} most labels consist of pieces that lie "
                 "far apart, which are measured as one object: they may be kinds of pixels. Give "
                 "labels with a number for each object."
+            )
+        if two:
+            told.append(
+                f"In {two} of {count(total, 'image')} the only label consists of two separate "
+                "pieces, which are measured as one object. If the labels are a mask, of 0 and 1, "
+                "give one of 0 and 255, or labels with a number for each object."
             )
         if anew:
             told.append(
