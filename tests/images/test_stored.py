@@ -68,6 +68,58 @@ def test_other_colours_are_refused(path, photometric, samples):
         read_tiff(path)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_luminance_and_chrominance_are_no_channels(path, compression):
+    data = np.repeat(BYTES[..., None], 3, -1)
+    tifffile.imwrite(path, data, photometric="ycbcr", compression=compression, metadata=None)
+    with pytest.raises(InputError, match="stored as YCbCr, which are no grey values"):
+        read_tiff(path)
+
+
+def test_colours_in_jpeg_are_read_as_rgb(path):
+    data = np.stack([np.full((32, 32), value, np.uint8) for value in (200, 100, 20)], -1)
+    options = {"photometric": "rgb", "compression": "jpeg", "metadata": None}
+    tifffile.imwrite(path, data, **options)
+    np.testing.assert_allclose(read_image(path).data.mean((1, 2)), (200, 100, 20), atol=3)
+
+
+def flex(path, planes, factors, end=""):
+    arrays = "".join(f'<Array Name="1_{k}" Factor="{f}"/>' for k, f in enumerate(factors))
+    xml = f"<Root><FLEX><Arrays>{arrays}</Arrays></FLEX></Root>{end}"
+    with tifffile.TiffWriter(path) as writer:
+        for k, plane in enumerate(planes):
+            tags = [(65200, "s", len(xml) + 1, xml, True)] if k == 0 else []
+            writer.write(plane, extratags=tags, metadata=None, photometric="minisblack")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factors", "expected"),
+    [
+        (np.uint8, (1.0, 3.7), np.uint16),
+        (np.uint8, (1.0, 300.5), np.uint32),
+        (np.uint8, (1.0, 1.0), np.uint16),  # as other files of the plate
+        (np.uint16, (2.5, 1.5), np.uint32),
+        (np.uint16, (1.0, 1.0), np.uint16),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "%"])
+def test_planes_of_a_flex_are_multiplied(tmp_path, dtype, factors, expected, end):
+    path = tmp_path / "001001000.flex"
+    planes = np.stack([BYTES, BYTES // 2]).astype(dtype)
+    flex(path, planes, factors, end)
+    image = read_image(path)
+    assert image.dtype == expected
+    for plane, factor, found in zip(planes, factors, image.data, strict=True):
+        np.testing.assert_array_equal(found, np.floor(plane * factor))
+
+
+def test_factors_of_a_flex_that_are_not_one_for_each_plane(tmp_path):
+    path = tmp_path / "001001000.flex"
+    flex(path, [BYTES, BYTES], (2.0, 3.0, 4.0))
+    with pytest.raises(InputError, match=r"tells of 3 factors .* holds 2 planes"):
+        read_tiff(path)
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_three_equal_colours_are_one_channel(path, planar):
     data = np.repeat(BYTES[None], 3, 0)
