@@ -68,6 +68,25 @@ def test_other_colours_are_refused(path, photometric, samples):
         read_tiff(path)
 
 
+def test_planes_of_a_stack_in_colours_have_the_same_channels(path):
+    data = RNG.integers(0, 256, (3, 24, 32, 3)).astype(np.uint8)
+    data[1] = BYTES[..., None]  # by chance, a plane is grey
+    tifffile.imwrite(path, data, photometric="rgb", metadata={"axes": "ZYXS"})
+    ((*planes,),) = read_planes(path)
+    for z, plane in enumerate(planes):
+        np.testing.assert_array_equal(plane.data, np.moveaxis(data[z], -1, 0))
+        np.testing.assert_array_equal(read_image(path, z=z).data, plane.data)
+
+
+@pytest.mark.parametrize("z", ["mean", "sum", "max", 1])
+def test_an_opaque_alpha_is_left_out_of_a_projection(path, z):
+    data = RNG.integers(0, 200, (3, 24, 32, 4)).astype(np.uint8)
+    data[..., 3] = 255
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(path, data, metadata={"axes": "ZYXS"}, **options)
+    assert read_image(path, z=z).channel_names == ("red", "green", "blue")
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_luminance_and_chrominance_are_no_channels(path, compression):
     data = np.repeat(BYTES[..., None], 3, -1)

@@ -407,6 +407,9 @@ def _images(
     axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
     data = grey_values(tif, index) if data is None else data
     _tell_unusual_axes(tif, series)
+    # All planes decide, whichever is read: in one alone, colours may be equal by chance, and a mean
+    # does not tell an opaque alpha.
+    whole = to_ncyx(data, axes.replace("Z", "N")) if "S" in axes else None
     # What was chosen along z is not what reading the path alone gives.
     path_again = path if z is None or "Z" not in axes else None
     projection = None
@@ -418,12 +421,14 @@ def _images(
     color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
     data = to_ncyx(data, axes.replace("Z", ""))
     n_channels = data.shape[1]
-    # Alpha of each of several channels would not be the last.
-    said = says_alpha(page) and n_channels == page.samplesperpixel
-    if "S" in axes and (said or page.photometric in _COLORS):
-        data = without_opaque_alpha(data, said=said)
-    if "S" in axes and page.photometric in _COLORS:
-        data = without_equal_colors(data)
+    if whole is not None:
+        # Alpha of each of several channels would not be the last.
+        said = says_alpha(page) and n_channels == page.samplesperpixel
+        if said or page.photometric in _COLORS:
+            whole = without_opaque_alpha(whole, said=said)
+        if page.photometric in _COLORS:
+            whole = without_equal_colors(whole)
+        data = data[:, : whole.shape[1]]
     color = color and data.shape[1] > 1 and n_channels <= MOST_COLORS
     data = np.ascontiguousarray(as_storable(data))
 
