@@ -12,6 +12,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.arrangement import Arrangement
 from napari_phenldiff.images.dataset import Dataset
 from napari_phenldiff.images.image import Image
+from napari_phenldiff.images.survey import Survey
 from napari_phenldiff.images.tiff import read_tiff, write_tiff
 
 
@@ -149,6 +150,28 @@ def test_files_that_are_named_one_by_one_are_put_together(tmp_path):
     found = Dataset.of_files(sorted(tmp_path.iterdir()), name="x")
     assert numbers(found) == {"x": 1}
     assert found.channel_names == ("w1", "w2")
+
+
+@pytest.mark.parametrize(("other", "n_told"), [(0.6, 1), (0.3004, 0), (None, 0)])
+def test_channels_that_tell_other_pixel_sizes_are_told(tmp_path, other, n_told):
+    """Areas in micrometres would come from whichever file is the first."""
+    for field in (1, 2):
+        for channel, size in ((1, 0.3), (2, other)):
+            options = {} if size is None else {"resolution": (1e4 / size,) * 2}
+            tifffile.imwrite(
+                tmp_path / f"A01_s{field}_w{channel}.tif",
+                np.full((9, 8), field, np.uint8),
+                resolutionunit="centimeter",
+                **options,
+            )
+    images = [image for source in Dataset.find(tmp_path).sources for image in source.read()]
+    assert [image.pixel_size for image in images] == [pytest.approx((0.3, 0.3), rel=1e-4)] * 2
+    survey = Survey()
+    for image in images:
+        survey.add("a", image)
+    told = [text for text in survey.warnings() if "A01_s1_w2.tif says that its pixels" in text]
+    assert len(told) == n_told
+    assert all("0.6 × 0.6 µm" in text and "0.3 × 0.3 µm" in text for text in told)
 
 
 def test_a_summary_tells_all_there_is_in_one_line(tmp_path):

@@ -16,8 +16,15 @@ from napari_phenldiff.images.dataset import Dataset
 DATA = np.random.default_rng(0).integers(0, 4000, (2, 3, 4, 9, 8)).astype(np.uint16)  # TCZYX
 
 
+def dims(**lengths: int) -> SimpleNamespace:
+    return SimpleNamespace(order="".join(lengths), shape=tuple(lengths.values()))
+
+
 class BioImage:
     """Two scenes of two times, three channels and four planes."""
+
+    dims = dims(T=2, C=3, Z=4, Y=9, X=8)
+    reader = SimpleNamespace(dims=dims)
 
     def __init__(self, path) -> None:
         if path.read_bytes() == b"damaged":
@@ -71,6 +78,32 @@ def test_folders_of_such_files_are_conditions(installed, tmp_path):
     assert "Left out of ctrl: 1 .czi" in found.summary()
 
 
+@pytest.mark.parametrize(
+    ("own", "given", "told"),
+    [
+        ({"S": 3}, {"S": 3}, "colours, an axis S of 3 steps"),
+        ({"R": 2}, {}, "an axis R of 2 steps"),
+        ({"M": 2}, {}, "tiles, an axis M, of 2 steps"),
+        ({"M": 2}, {"X": 16}, None),
+        ({"R": 1}, {}, None),
+    ],
+)
+def test_axes_of_which_the_first_step_alone_would_be_read(
+    installed, tmp_path, monkeypatch, own, given, told
+):
+    yx = {"Y": 9, "X": 8}
+    monkeypatch.setattr(BioImage, "reader", SimpleNamespace(dims=dims(**(yx | own))))
+    monkeypatch.setattr(BioImage, "dims", dims(**(yx | given)))
+    path = tmp_path / "a.czi"
+    path.write_bytes(b"x")
+    source = Dataset.find(path).sources[0]
+    if told is None:
+        assert len(source.read(z=0)) == 2
+        return
+    with pytest.raises(InputError, match=rf"a\.czi has {told}, of which only the first"):
+        source.read(z=0)
+
+
 def test_damaged_files_are_told(installed, tmp_path):
     (tmp_path / "a.lif").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"a\.lif cannot be read \(no such segment\)"):
@@ -102,6 +135,16 @@ def test_a_czi_is_read_to_the_pixels_and_names_that_were_written(tmp_path):
     np.testing.assert_array_equal(image.data, DATA[0, :2, 0])
     assert image.channel_names == ("DAPI", "GFP")
     assert image.pixel_size == pytest.approx((0.5, 0.5))
+
+
+def test_colours_in_a_czi_are_refused(tmp_path):
+    pytest.importorskip("bioio_czi", reason="the extra `formats` is not installed")
+    czi = pytest.importorskip("pylibCZIrw.czi", reason="what writes CZI is not installed")
+    path = tmp_path / "a.czi"
+    with czi.create_czi(str(path)) as document:
+        document.write(np.zeros((9, 8, 3), np.uint8), plane={"C": 0})
+    with pytest.raises(InputError, match="colours, an axis S of 3 steps"):
+        Dataset.find(path).sources[0].read()
 
 
 def test_png_is_read_where_there_is_nothing_else(tmp_path):

@@ -226,3 +226,40 @@ def test_channels_that_come_last_are_no_columns(labels):
 def test_channels_last_by_their_label_alone():
     with pytest.raises(InputError, match="label its axes"):
         images_from_layers("x", [layer(pixels(8, 9, 3), axis_labels=("y", "x", "channel"))])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"translate": (-3, 0), "scale": (0.5, 0.5)},
+        {"scale": (0.25, 0.25)},
+        {"scale": (-0.5, 0.5)},
+        {"scale": (0.5, 0.5), "rotate": 10},
+        {"scale": (0.5, 0.5), "units": ("nm", "nm")},
+    ],
+)
+def test_channels_that_lie_apart_in_the_viewer_are_refused(options):
+    """They are read pixel by pixel, so that what lies beside a nucleus would be measured in it."""
+    napari_layers = pytest.importorskip("napari.layers")
+    units = options.pop("units", ("um", "um"))
+    dna = napari_layers.Image(pixels(30, 40), name="DNA", scale=(0.5, 0.5), units=("um", "um"))
+    actin = napari_layers.Image(pixels(30, 40), name="actin", units=units, **options)
+    with pytest.raises(InputError, match=r'"actin" lies elsewhere in the viewer than layer "DNA"'):
+        images_from_layers("x", [dna, actin])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},  # as plugins return what they made of another layer
+        {"scale": (500, 500), "units": ("nm", "nm")},
+        {"scale": (0.501, 0.5), "units": ("um", "um")},  # rounded
+        {"scale": (0.5, 0.5), "translate": (0.1, 0.1), "units": ("um", "um")},
+    ],
+)
+def test_channels_that_lie_upon_each_other(options):
+    napari_layers = pytest.importorskip("napari.layers")
+    dna = napari_layers.Image(pixels(30, 40), name="DNA", scale=(0.5, 0.5), units=("um", "um"))
+    actin = napari_layers.Image(pixels(30, 40), name="actin", **options)
+    (image,) = images_from_layers("x", [dna, actin])
+    assert image.pixel_size == pytest.approx((0.5, 0.5))

@@ -147,3 +147,21 @@ def test_channels_last_that_are_written_without_axes_are_channels(tmp_path, name
     data = np.random.default_rng(0).integers(0, 4000, (128, 128, 2), dtype=np.uint16)
     tifffile.imwrite(tmp_path / name, data, imagej=imagej)
     np.testing.assert_array_equal(read_image(tmp_path / name).data, np.moveaxis(data, -1, 0))
+
+
+def test_the_pixel_size_is_that_of_the_image_and_not_of_a_thumbnail_before_it(tmp_path):
+    path = tmp_path / "a.tif"
+    data = np.random.default_rng(0).integers(0, 60000, (64, 80)).astype(np.uint16)
+    with tifffile.TiffWriter(path) as writer:
+        for step, options in ((4, {"subfiletype": 1}), (1, {})):
+            writer.write(
+                data[::step, ::step],
+                resolution=(1e4 / step, 1e4 / step),
+                resolutionunit="centimeter",
+                metadata=None,
+                **options,
+            )
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data[0], data)
+    assert image.pixel_size == pytest.approx((1, 1))
+    assert peek_tiff(path).pixel_size == image.pixel_size

@@ -10,6 +10,8 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import default_channel_names
 from napari_phenldiff.images.peek import peek_tiff
 from napari_phenldiff.images.tiff import read_image, read_planes, read_tiff
+from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, segment_objects
+from napari_phenldiff.measurement.segmentation.segmenters import Given
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (24, 32)).astype(np.uint8)
@@ -66,6 +68,77 @@ def test_other_colours_are_refused(path, photometric, samples):
         read_tiff(path)
 
 
+def test_planes_of_a_stack_in_colours_have_the_same_channels(path):
+    data = RNG.integers(0, 256, (3, 24, 32, 3)).astype(np.uint8)
+    data[1] = BYTES[..., None]  # by chance, a plane is grey
+    tifffile.imwrite(path, data, photometric="rgb", metadata={"axes": "ZYXS"})
+    ((*planes,),) = read_planes(path)
+    for z, plane in enumerate(planes):
+        np.testing.assert_array_equal(plane.data, np.moveaxis(data[z], -1, 0))
+        np.testing.assert_array_equal(read_image(path, z=z).data, plane.data)
+
+
+@pytest.mark.parametrize("z", ["mean", "sum", "max", 1])
+def test_an_opaque_alpha_is_left_out_of_a_projection(path, z):
+    data = RNG.integers(0, 200, (3, 24, 32, 4)).astype(np.uint8)
+    data[..., 3] = 255
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(path, data, metadata={"axes": "ZYXS"}, **options)
+    assert read_image(path, z=z).channel_names == ("red", "green", "blue")
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_luminance_and_chrominance_are_no_channels(path, compression):
+    data = np.repeat(BYTES[..., None], 3, -1)
+    tifffile.imwrite(path, data, photometric="ycbcr", compression=compression, metadata=None)
+    with pytest.raises(InputError, match="stored as YCbCr, which are no grey values"):
+        read_tiff(path)
+
+
+def test_colours_in_jpeg_are_read_as_rgb(path):
+    data = np.stack([np.full((32, 32), value, np.uint8) for value in (200, 100, 20)], -1)
+    options = {"photometric": "rgb", "compression": "jpeg", "metadata": None}
+    tifffile.imwrite(path, data, **options)
+    np.testing.assert_allclose(read_image(path).data.mean((1, 2)), (200, 100, 20), atol=3)
+
+
+def flex(path, planes, factors, end=""):
+    arrays = "".join(f'<Array Name="1_{k}" Factor="{f}"/>' for k, f in enumerate(factors))
+    xml = f"<Root><FLEX><Arrays>{arrays}</Arrays></FLEX></Root>{end}"
+    with tifffile.TiffWriter(path) as writer:
+        for k, plane in enumerate(planes):
+            tags = [(65200, "s", len(xml) + 1, xml, True)] if k == 0 else []
+            writer.write(plane, extratags=tags, metadata=None, photometric="minisblack")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factors", "expected"),
+    [
+        (np.uint8, (1.0, 3.7), np.uint16),
+        (np.uint8, (1.0, 300.5), np.uint32),
+        (np.uint8, (1.0, 1.0), np.uint16),  # as other files of the plate
+        (np.uint16, (2.5, 1.5), np.uint32),
+        (np.uint16, (1.0, 1.0), np.uint16),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "%"])
+def test_planes_of_a_flex_are_multiplied(tmp_path, dtype, factors, expected, end):
+    path = tmp_path / "001001000.flex"
+    planes = np.stack([BYTES, BYTES // 2]).astype(dtype)
+    flex(path, planes, factors, end)
+    image = read_image(path)
+    assert image.dtype == expected
+    for plane, factor, found in zip(planes, factors, image.data, strict=True):
+        np.testing.assert_array_equal(found, np.floor(plane * factor))
+
+
+def test_factors_of_a_flex_that_are_not_one_for_each_plane(tmp_path):
+    path = tmp_path / "001001000.flex"
+    flex(path, [BYTES, BYTES], (2.0, 3.0, 4.0))
+    with pytest.raises(InputError, match=r"tells of 3 factors .* holds 2 planes"):
+        read_tiff(path)
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_three_equal_colours_are_one_channel(path, planar):
     data = np.repeat(BYTES[None], 3, 0)
@@ -112,6 +185,21 @@ def test_labels_are_taken_as_they_are_stored(path):
     np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)
     tifffile.imwrite(path, BYTES, photometric="miniswhite", metadata=None)
     np.testing.assert_array_equal(read_tiff(path, as_stored=True)[0].data[0], BYTES)
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_labels_of_one_bit_are_a_mask_as_it_is_shown(path, photometric):
+    """Under the number 1, two nuclei that lie near each other would be one object."""
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 10:20] = mask[12:22, 30:40] = True
+    stored = ~mask if photometric == "miniswhite" else mask
+    tifffile.imwrite(path, stored, photometric=photometric, metadata=None)
+    (labels,) = read_tiff(path, as_stored=True)
+    np.testing.assert_array_equal(labels.data[0], np.where(mask, 255, 0))
+    objects = segment_objects(
+        np.ones(mask.shape), SegmentationSettings().with_segmenter(Given(labels.data[0])), np.inf
+    )
+    assert objects.max() == 2
 
 
 @pytest.mark.parametrize(("photometric", "n"), [("minisblack", 1), ("minisblack", 2), ("rgb", 4)])

@@ -24,6 +24,9 @@ READERS = {
 }
 """The package that reads a format, by suffix."""
 
+_AXES = {"S": "colours, an axis S", "M": "tiles, an axis M,"}
+"""Axes of bioio that are no images, channels or planes, in words."""
+
 INSTALL = 'pip install "napari-phenldiff[formats]"'
 
 
@@ -67,8 +70,11 @@ class ForeignSource(ImageSource):
     def _read(self, z: int | Projection | None) -> list[Image]:
         opened = _opened(self.file, self.scene)
         try:
+            _check_axes(self.file, opened)
             data = np.asarray(opened.get_image_data("TCZYX"))
             names, size = _channels(opened, data.shape[1]), _pixel_size(opened)
+        except InputError:
+            raise
         except Exception as error:
             raise _unreadable(self.file, error) from error
         try:
@@ -143,6 +149,23 @@ def _opened(path: Path, scene: int = 0) -> Any:
     except Exception as error:
         raise _unreadable(path, error) from error
     return image
+
+
+def _check_axes(path: Path, image: Any) -> None:
+    """Refuse axes of which bioio would give the first step only, without a word.
+
+    Tiles of a mosaic are put together; where that makes no more of them than one is, they lie upon
+    each other, and are something else.
+    """
+    own, given = (dict(zip(d.order, d.shape, strict=True)) for d in (image.reader.dims, image.dims))
+    for axis, length in (own | given).items():
+        told = _AXES.get(axis, f"an axis {axis}")
+        stitched = axis == "M" and (own["Y"], own["X"]) != (given["Y"], given["X"])
+        if axis not in "TCZYX" and length > 1 and not stitched:
+            raise InputError(
+                f"{path} has {told} of {length} steps, of which only the first would be read: save "
+                "it as OME-TIFF, with one channel or image for each."
+            )
 
 
 def _channels(image: Any, n: int) -> tuple[str, ...]:

@@ -45,8 +45,8 @@ class Image:
         Plate, well and field, where something else than the name alone tells; they stand in every
         table that is written.
     lacking : str or None
-        What of the pixels, or of the names of channels, is not in the file, in a sentence; None if
-        nothing is known to be missing. A `Survey` passes it on.
+        What of the pixels, or of the names of channels, is not in the file, or what its files tell
+        differently, in a sentence; None if nothing is known to be missing. A `Survey` passes it on.
     projection : tuple of (str, int) or None
         How z planes were made one, ``"max"``, ``"mean"`` or ``"sum"``, and how many; None of a
         plane that was chosen, or lay alone.

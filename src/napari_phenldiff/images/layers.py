@@ -27,6 +27,9 @@ ReadFile = Callable[[Path], Sequence[Image]]
 _RIGHT_ANGLE = 0.01
 """Largest cosine between y and x that is still taken for a right angle."""
 
+_MOST_APART = 0.5
+"""Pixels that the same pixel of two channels may lie apart in the viewer."""
+
 
 def images_from_layers(
     condition: str,
@@ -67,8 +70,9 @@ def images_from_layers(
     Raises
     ------
     InputError
-        If there is no layer, if layers that belong together differ in shape or hold the same
-        channel, or if a layer has too many axes, or a z axis and `z` doesn't say what to do.
+        If there is no layer, if layers that belong together differ in shape, lie at different
+        places in the viewer or hold the same channel, or if a layer has too many axes, or a z axis
+        and `z` doesn't say what to do.
     """
     if not layers:
         raise InputError(f'Condition "{condition}" has no layers: choose at least one.')
@@ -117,6 +121,7 @@ def _images_of_group(
                 )
         stacks.append(stack)
         channel_names += channels
+    _check_places(layers, stacks[0].shape[-2:])
     data = np.ascontiguousarray(as_storable(np.concatenate(stacks, axis=1)))
 
     named = len(names) == len(data)
@@ -222,10 +227,9 @@ def pixel_size_of(layer: Any) -> tuple[float, float] | None:
     What the layer is turned, stretched or sheared by counts, too. Where that leaves no right angle
     between y and x, a pixel has no height and width.
     """
-    units = [micrometres(str(unit)) for unit in (getattr(layer, "units", None) or ())][-2:]
-    if len(units) != 2 or None in units:
+    factors = _units_in_plane(layer)
+    if factors is None:
         return None
-    factors = np.array([unit or 0 for unit in units])
     steps = _steps_in_plane(layer) * factors[:, np.newaxis]
     y, x = (float(length) for length in np.linalg.norm(steps, axis=0))
     if not y or not x or abs(float(steps[:, 0] @ steps[:, 1])) > _RIGHT_ANGLE * y * x:
@@ -236,15 +240,74 @@ def pixel_size_of(layer: Any) -> tuple[float, float] | None:
 def _steps_in_plane(layer: Any) -> np.ndarray:
     """Return what one pixel along y, and one along x, is in the world: (2, 2), as columns."""
     steps = np.diag([float(step) for step in layer.scale][-2:])
-    to_world = getattr(layer, "data_to_world", None)
-    if to_world is None:
-        return steps
-    n_axes = len(layer.scale)
-    places = np.eye(n_axes)[-2:]
-    origin = np.asarray(to_world(np.zeros(n_axes)))
-    moved = np.array([np.asarray(to_world(place)) - origin for place in places]).T[-2:]
+    _, moved = _place_in_plane(layer)
     # A layer that is only scaled has its scale to the last digit.
     return steps if np.allclose(np.abs(moved), np.abs(steps), rtol=1e-6, atol=0) else moved
+
+
+def _place_in_plane(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in the world, along y and x, the first pixel lies, and its steps (2, 2)."""
+    to_world = getattr(layer, "data_to_world", None)
+    if to_world is None:
+        return np.zeros(2), np.diag([float(step) for step in layer.scale][-2:])
+    n_axes = len(layer.scale)
+    origin = np.asarray(to_world(np.zeros(n_axes)))
+    places = np.eye(n_axes)[-2:]
+    steps = np.array([np.asarray(to_world(place)) - origin for place in places]).T[-2:]
+    return origin[-2:], steps
+
+
+def _check_places(layers: Sequence[Any], shape: tuple[int, ...]) -> None:
+    """Refuse channels that the viewer shows at different places: they are read pixel by pixel.
+
+    Who has laid one upon the other there, by a translation or a scale, would have what lies beside
+    it measured. A layer that was never placed, as plugins return them, is taken for what it is a
+    channel of.
+    """
+    first, *others = layers
+    units = [_units_in_plane(layer) for layer in layers]
+    known = all(unit is not None for unit in units)
+    height, width = shape
+    corners = np.array([(0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1)]).T
+
+    def corners_of(layer: Any, unit: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        origin, steps = _place_in_plane(layer)
+        factor = np.ones(2) if unit is None or not known else unit
+        steps = steps * factor[:, np.newaxis]
+        return (origin * factor)[:, np.newaxis] + steps @ corners, steps
+
+    places, steps = corners_of(first, units[0])
+    for layer, unit in zip(others, units[1:], strict=True):
+        moved, _ = corners_of(layer, unit)
+        pair = (layer, first)
+        if _never_placed(*pair) or _never_placed(*reversed(pair)):
+            continue
+        apart = float(np.abs(np.linalg.solve(steps, moved - places)).max())
+        if apart > _MOST_APART:
+            raise InputError(
+                f'Layer "{layer.name}" lies elsewhere in the viewer than layer "{first.name}", up '
+                f"to {apart:.3g} pixels apart, but channels are read pixel by pixel: give both "
+                "the same scale, translation and rotation, and shift the pixels themselves where "
+                "channels have to be aligned."
+            )
+
+
+def _never_placed(layer: Any, other: Any) -> bool:
+    """Whether a layer lies as if nothing was said of it, and the other is only scaled."""
+    (origin, steps), (start, scale) = _place_in_plane(layer), _place_in_plane(other)
+    plain = not origin.any() and np.array_equal(steps, np.eye(2))
+    return bool(
+        plain
+        and not start.any()
+        and np.array_equal(scale, np.diag(np.diag(scale)))
+        and (np.diag(scale) > 0).all()
+    )
+
+
+def _units_in_plane(layer: Any) -> np.ndarray | None:
+    """Return the micrometres in a unit along y and x; None where they are no lengths."""
+    units = [micrometres(str(unit)) for unit in (getattr(layer, "units", None) or ())][-2:]
+    return None if len(units) != 2 or None in units else np.array(units, float)
 
 
 def _unchanged_file(

@@ -99,10 +99,12 @@ def file_metadata(tif: tifffile.TiffFile, series: int) -> Metadata:
             return _ome_metadata(tif, series)
         except ElementTree.ParseError:
             pass  # tifffile too goes on without it
+    # The first page of the file may be a thumbnail.
+    page = tif.series[series].keyframe
     if tif.is_imagej:
-        return _imagej_metadata(tif)
+        return _imagej_metadata(tif, page)
     told = told_by_program(tif, micrometres) or Told()
-    pixel_size = told.pixel_size or _resolution_tags(tif, None)
+    pixel_size = told.pixel_size or _resolution_tags(page, None)
     if pixel_size and max(pixel_size) > _LARGEST_PLAUSIBLE_PIXEL:
         pixel_size = None
     return Metadata(told.channel_names or _page_names(tif, series), pixel_size)
@@ -171,7 +173,7 @@ def _count(text: str | None) -> int:
     return int(text) if text is not None and text.strip().isdecimal() and int(text) > 0 else 1
 
 
-def _imagej_metadata(tif: tifffile.TiffFile) -> Metadata:
+def _imagej_metadata(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Metadata:
     contents = tif.imagej_metadata or {}
     unit = str(contents.get("unit", ""))
     # It is written only where it is another one than along x.
@@ -184,7 +186,7 @@ def _imagej_metadata(tif: tifffile.TiffFile) -> Metadata:
         labels = [labels]
     return Metadata(
         _names_from_labels(labels, n_channels, _stem(tif)),
-        _resolution_tags(tif, factors),
+        _resolution_tags(page, factors),
     )
 
 
@@ -214,19 +216,19 @@ def _names_from_labels(
 
 
 def _resolution_tags(
-    tif: tifffile.TiffFile, units: Sequence[float | None] | None
+    page: tifffile.TiffPage, units: Sequence[float | None] | None
 ) -> tuple[float, float] | None:
     """Pixel size from the tags that give pixels per unit of length.
 
     Parameters
     ----------
-    tif : tifffile.TiffFile
-        Open file.
+    page : tifffile.TiffPage
+        Of the image.
     units : sequence of float or None
         Micrometres in the units of length along y and x, or None to go by the tag that says inch
         or centimetre.
     """
-    tags = tif.pages.first.tags
+    tags = page.tags
     if units is None:
         code = tags.valueof("ResolutionUnit", 2)
         units = [{2: _MICROMETRES["inch"], 3: _MICROMETRES["cm"]}.get(int(code))] * 2

@@ -27,6 +27,9 @@ from napari_phenldiff.images.png import is_png, peek_png, read_png
 
 T = TypeVar("T")
 
+_ROUNDED = 0.01
+"""Part of a pixel size by which programs round it differently."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSource(ABC):
@@ -262,19 +265,40 @@ class GroupSource(ImageSource):
         for stack in stacks:
             data = np.concatenate([image.data for image in stack])
             planes.append(data[0] if z is None else reduce_z(data, 0, z))
-        sizes = [image.pixel_size for stack in stacks for image in stack if image.pixel_size]
+        sized = [
+            (image.path or file, image.pixel_size)
+            for files, stack in zip(self.files, stacks, strict=True)
+            for file, image in zip(files, stack, strict=False)
+            if image.pixel_size is not None
+        ]
         names = self.channel_names or first.channel_names
         return Image(
             data=np.stack(planes),
             channel_names=names
             if len(names) == len(planes)
             else default_channel_names(len(planes)),
-            pixel_size=sizes[0] if sizes else self.pixel_size,
+            pixel_size=sized[0][1] if sized else self.pixel_size,
             name=self.name,
             # One file alone gives these pixels again.
             path=first.path if len(self.paths) == 1 and z is None else None,
+            lacking=_other_sizes(sized),
             projection=first.projection if z is None else projection_of(len(stacks[0]), z),
         )
+
+
+def _other_sizes(sized: Sequence[tuple[Path, tuple[float, float]]]) -> str | None:
+    """Tell that files of one image, which have equal numbers of pixels, tell other sizes."""
+    if not sized:
+        return None
+    first, (height, width) = sized[0]
+    for file, size in sized[1:]:
+        if not np.allclose(size, (height, width), rtol=_ROUNDED, atol=0):
+            return (
+                f"{file} says that its pixels have {size[1]:.3g} × {size[0]:.3g} µm, but {first}, "
+                f"which is of the same image, {width:.3g} × {height:.3g} µm: these are taken, and "
+                "micrometres are wrong if they are; correct what is wrong."
+            )
+    return None
 
 
 def _read_file(path: Path, z: int | Projection | None) -> list[Image]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import tifffile
 
@@ -17,6 +19,23 @@ _COLOR_SPACES = {
     _PHOTOMETRIC.LOGLUV: "LogLuv",
     _PHOTOMETRIC.CFA: "a colour filter array",
 }
+
+_BYTES = {
+    tifffile.COMPRESSION.NONE,
+    tifffile.COMPRESSION.LZW,
+    tifffile.COMPRESSION.ADOBE_DEFLATE,
+    tifffile.COMPRESSION.DEFLATE,
+    tifffile.COMPRESSION.PACKBITS,
+    tifffile.COMPRESSION.ZSTD,
+    tifffile.COMPRESSION.LZMA,
+}
+"""Compressions that leave luminance and chrominance as they are; JPEG's decoder gives RGB."""
+
+_FLEX = 65200
+"""Tag of the XML that Opera writes into the first page of a FLEX."""
+
+_ARRAY, _FACTOR = re.compile(r"<Array\b[^>]*>"), re.compile(r'\sFactor="\s*(\d+(?:\.\d*)?)\s*"')
+"""A plane in it, and what it has to be multiplied by."""
 
 _SIGNED_16 = (-32768.0, 1.0)
 """ImageJ's way of storing signed 16-bit integers: an offset and a slope."""
@@ -37,18 +56,23 @@ def grey_values(tif: tifffile.TiffFile, index: int) -> np.ndarray:
     numpy.ndarray
         In the axes of the series. Values that are stored with white as 0 are turned round, as
         viewers show them; values that ImageJ has calibrated by a straight line are those that
-        ImageJ shows: int16 for its signed integers, float32 else.
+        ImageJ shows: int16 for its signed integers, float32 else. Planes of a FLEX are multiplied
+        by the factors that it tells, as Bio-Formats does.
 
     Raises
     ------
     InputError
-        If the numbers are no grey values: those of CMYK or CIELab, entries of a palette that does
-        not go from dark to bright, or values calibrated by a curve.
+        If the numbers are no grey values: those of CMYK, CIELab or YCbCr, entries of a palette
+        that does not go from dark to bright, or values calibrated by a curve; or if it is not known
+        which factors belong to which planes of a FLEX.
     """
     series = tif.series[index]
     page = series.keyframe
-    if page.photometric in _COLOR_SPACES:
-        color_space = _COLOR_SPACES[_PHOTOMETRIC(page.photometric)]
+    told = [name for kind, name in _COLOR_SPACES.items() if kind == page.photometric]
+    color_space = told[0] if told else None
+    if page.photometric == _PHOTOMETRIC.YCBCR and page.compression in _BYTES:
+        color_space = "YCbCr"
+    if color_space is not None:
         raise InputError(
             f"Its colours are stored as {color_space}, which are no grey "
             "values: save it as grey values or RGB."
@@ -61,7 +85,33 @@ def grey_values(tif: tifffile.TiffFile, index: int) -> np.ndarray:
     data = series.asarray()
     if page.photometric == _PHOTOMETRIC.MINISWHITE:
         return _turned_round(data, page.bitspersample)
+    if _FLEX in tif.pages.first.tags:
+        return _multiplied(data, tif, series)
     return _calibrated(data, tif.imagej_metadata or {}) if tif.is_imagej else data
+
+
+def numbers(tif: tifffile.TiffFile, index: int) -> np.ndarray:
+    """Read one series of an open file as it is stored, for labels.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+        Open file.
+    index : int
+        Of the series.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the axes of the series. One of one bit is a mask, as viewers show it, and holds 0 and
+        255 as masks of 8 bit do: 1 would be the number of one object.
+    """
+    series = tif.series[index]
+    data = series.asarray()
+    if data.dtype.kind != "b":
+        return data
+    white_is_0 = series.keyframe.photometric == _PHOTOMETRIC.MINISWHITE
+    return np.where(data != white_is_0, np.uint8(255), np.uint8(0))
 
 
 def says_alpha(page: tifffile.TiffPage) -> bool:
@@ -92,6 +142,38 @@ def _turned_round(data: np.ndarray, bits: int) -> np.ndarray:
             "black: save it with black as 0."
         )
     return np.asarray((2**bits - 1) - data.astype(np.uint64), dtype=data.dtype)
+
+
+def _multiplied(
+    data: np.ndarray, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> np.ndarray:
+    """Multiply the planes of a FLEX by their factors, which stretch each to the bits stored.
+
+    Source: ``FlexReader`` of Bio-Formats, which cuts the products to whole numbers as well.
+    """
+    text = tif.pages.first.tags.valueof(_FLEX, "")
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    # Not as XML, which some are not to the last sign.
+    told = (_FACTOR.search(array) for array in _ARRAY.findall(text))
+    factors = [1.0 if factor is None else float(factor[1]) for factor in told]
+    if not factors or data.dtype.kind != "u":
+        return data
+    wide = data.dtype.itemsize > 1 and max(factors) > 1
+    dtype = np.dtype(np.uint32 if wide or max(factors) > 256 else np.uint16)
+    dtype = max(dtype, data.dtype, key=lambda kind: kind.itemsize)
+    if all(factor == 1 for factor in factors):
+        return data.astype(dtype)
+    places = [None if page is None else page.index for page in series.pages]
+    planes = data.reshape(-1, *series.keyframe.shape)
+    if len(factors) != len(tif.pages) or len(places) != len(planes) or None in places:
+        raise InputError(
+            f"It tells of {len(factors)} factors by which planes have to be multiplied and holds "
+            f"{len(tif.pages)} planes, so that it is not known which belong together: save it as "
+            "OME-TIFF, for example with Fiji."
+        )
+    own = np.array([factors[place] for place in places if place is not None])
+    product = planes * own.reshape(-1, *[1] * (planes.ndim - 1))
+    return product.astype(dtype).reshape(data.shape)
 
 
 def _calibrated(data: np.ndarray, imagej: dict[str, object]) -> np.ndarray:

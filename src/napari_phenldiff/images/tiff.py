@@ -36,7 +36,7 @@ from napari_phenldiff.images.ome import legal
 from napari_phenldiff.images.omezarr_write import zarr_provenance
 from napari_phenldiff.images.places import Site
 from napari_phenldiff.images.series import image_series, open_tiff, tell_once
-from napari_phenldiff.images.stored import grey_values, says_alpha
+from napari_phenldiff.images.stored import grey_values, numbers, says_alpha
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 """Of files that are written."""
@@ -87,7 +87,7 @@ def read_tiff(
         float32. Files without a z axis are read as they are.
     as_stored : bool
         Take the numbers as they are stored, for labels: they are no light, so that palettes and
-        calibrations say nothing about them.
+        calibrations say nothing about them. See :func:`napari_phenldiff.images.stored.numbers`.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def read_tiff(
     path = Path(path)
 
     def read(tif: tifffile.TiffFile, index: int) -> list[Image]:
-        return _images(tif, index, z, path, tif.series[index].asarray() if as_stored else None)
+        return _images(tif, index, z, path, numbers(tif, index) if as_stored else None)
 
     images = _of_each_series(path, read)
     if len(images) == 1:
@@ -407,6 +407,9 @@ def _images(
     axes = named_axes(series.axes, series.shape, samples=page.samplesperpixel)
     data = grey_values(tif, index) if data is None else data
     _tell_unusual_axes(tif, series)
+    # All planes decide, whichever is read: in one alone, colours may be equal by chance, and a mean
+    # does not tell an opaque alpha.
+    whole = to_ncyx(data, axes.replace("Z", "N")) if "S" in axes else None
     # What was chosen along z is not what reading the path alone gives.
     path_again = path if z is None or "Z" not in axes else None
     projection = None
@@ -418,12 +421,14 @@ def _images(
     color = axes.endswith("S") and page.photometric == tifffile.PHOTOMETRIC.RGB
     data = to_ncyx(data, axes.replace("Z", ""))
     n_channels = data.shape[1]
-    # Alpha of each of several channels would not be the last.
-    said = says_alpha(page) and n_channels == page.samplesperpixel
-    if "S" in axes and (said or page.photometric in _COLORS):
-        data = without_opaque_alpha(data, said=said)
-    if "S" in axes and page.photometric in _COLORS:
-        data = without_equal_colors(data)
+    if whole is not None:
+        # Alpha of each of several channels would not be the last.
+        said = says_alpha(page) and n_channels == page.samplesperpixel
+        if said or page.photometric in _COLORS:
+            whole = without_opaque_alpha(whole, said=said)
+        if page.photometric in _COLORS:
+            whole = without_equal_colors(whole)
+        data = data[:, : whole.shape[1]]
     color = color and data.shape[1] > 1 and n_channels <= MOST_COLORS
     data = np.ascontiguousarray(as_storable(data))
 

@@ -9,7 +9,11 @@ import pytest
 from napari_phenldiff.measurement.figures.four_groups import four_groups
 from napari_phenldiff.measurement.measure import labels, measure
 from napari_phenldiff.measurement.profiles.profile import doubts_about_background
-from napari_phenldiff.measurement.profiles.translocation import TranslocationSettings, ring_labels
+from napari_phenldiff.measurement.profiles.translocation import (
+    TranslocationSettings,
+    noise_of,
+    ring_labels,
+)
 from napari_phenldiff.measurement.statistics.effects import Groups, compare_groups
 from napari_phenldiff.measurement.tables.measurement import read_measurement
 
@@ -73,6 +77,37 @@ def test_marker_without_signal_is_told(make_cells):
     assert (row.n_cells, row.n_measured) == (4, 0)
     assert math.isnan(row.ratio)
     assert "signal" in row.reason
+
+
+@pytest.mark.parametrize(
+    ("nucleus", "ring", "where"),
+    [(0, 0, "nuclei and rings"), (300, 0, "rings"), (0, 300, "nuclei"), (300, 100, "")],
+)
+def test_ratios_of_noise_are_told(make_cells, nucleus, ring, where):
+    """The background is a low percentile, so that even nothing is above it."""
+    image = make_cells(1.0)
+    objects = labels("translocation", image)
+    rings = ring_labels(objects, 5, 1) > 0
+    light = np.where(objects > 0, nucleus, np.where(rings, ring, 0))
+    rng = np.random.default_rng(0)
+    marker = 200 + light + rng.normal(0, 10, light.shape)
+    data = np.stack([image.data[0].astype(np.float64), marker])
+    found = measure("translocation", {"a": [replace(image, data=data)]})
+    row = found.images.iloc[0]
+    assert row.n_measured == 4
+    assert np.isfinite(row.ratio)
+    expected = f"what is above the background in the {where} is within its noise" if where else ""
+    assert row.reason == expected
+    told = [text for text in found.outcome.warnings() if "no more above the background" in text]
+    assert len(told) == bool(where)
+    assert all(text.startswith("In 1 of 1 image of a the marker") for text in told)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+def test_noise_is_estimated_beside_edges(dtype):
+    plane = np.random.default_rng(0).normal(500, 7, (100, 120))
+    plane[20:60, 30:70] += 4000
+    assert noise_of(plane.astype(dtype)) == pytest.approx(7, rel=0.05)
 
 
 def fields_without_background(make_cells, n, only_nucleus, only_ring):
@@ -148,7 +183,7 @@ def test_a_background_that_is_cytoplasm_is_told(make_cells):
     sparse = [make_cells(1.5, seed=seed, name=f"{seed}") for seed in range(4)]
     dense = [confluent(image) for image in sparse]
     told = measure("translocation", {"a": sparse, "b": [*dense, sparse[0]]}).outcome.warnings()
-    about = [text for text in told if "background" in text]
+    about = [text for text in told if "the background of the marker (median" in text]
     assert len(about) == 1
     assert "In 4 of 5 images of b the background" in about[0]
     assert "background_percentile" in about[0]

@@ -14,6 +14,7 @@ from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import PROFILES
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings, are_in_pieces
 from napari_phenldiff.measurement.segmentation.segmenters import (
+    IN_TWO,
     LabelFolder,
     objects_field,
     with_segmenter,
@@ -230,14 +231,20 @@ def test_a_speck_beside_the_only_object_is_no_mask(make_cells):
     assert speck.images.n_cells[0] == 2
 
 
-def test_two_lobes_are_one_object(make_cells):
+def test_two_lobes_are_one_object_which_is_told(make_cells):
+    """They may as well be two objects of a mask of 0 and 1."""
+
     def lobes(plane):
         labels = np.zeros(plane.shape, np.uint8)
         labels[30:50, 30:44] = labels[30:50, 46:58] = 1
         return labels
 
     found = measure("cells", {"a": [make_cells(2.0)]}, segmenter=lobes)
-    assert (found.images.n_cells[0], found.images.reason[0]) == (1, "")
+    assert (found.images.n_cells[0], found.images.reason[0]) == (1, IN_TWO)
+    told = [text for text in found.outcome.warnings() if "In 1 of 1 image the only label" in text]
+    assert len(told) == 1
+    area = measure("area", {"a": [make_cells(2.0)]}, AREA, segmenter=lobes)
+    assert area.images.reason[0] == ""
     assert measure("cells", {"a": [make_cells(2.0)]}, segmenter=lambda p: lobes(p) * 255).images[
         "n_cells"
     ].tolist() == [2]

@@ -29,6 +29,23 @@ _NO_LOGARITHM = (
     "no logarithm: compare fraction_translocated if it differs, since what is left of log2_ratio "
     "are the images in which fewer cells have moved"
 )
+IN_NOISE = "what is above the background in the {} is within its noise"
+"""Reason of an image whose ratio is one of noise; the gap says where."""
+
+IN_NOISE_WHERE = {
+    (True, True): "nuclei and rings",
+    (False, True): "rings",
+    (True, False): "nuclei",
+}
+"""By whether it is so in the nuclei and in the rings."""
+
+_NOISE = 2.5
+"""Standard deviations of the noise that a mean has to lie above the background, which is a low
+percentile: of nothing but noise, 5 % are 1.6 below its mean."""
+
+_DEVIATION = 1.4826
+"""From the median absolute deviation to the standard deviation of a normal distribution."""
+
 _MANY_WITHOUT = 0.05
 """Part of the cells of a condition that may be without a ratio before it is said."""
 
@@ -70,7 +87,8 @@ class Translocation(Profile[TranslocationSettings]):
     over its cells and ``fraction_translocated`` the fraction of cells with a ratio above
     `TranslocationSettings.translocated_above`; ``n_cells`` counts the nuclei, ``n_measured`` those
     with a ratio. Effects are compared in ``log2_ratio``, where twice and half are equally far from
-    1; an image whose median is 0 or infinite has none, and a reason.
+    1; an image whose median is 0 or infinite has none, and a reason. One of which nuclei or rings
+    are no more above the background than its noise has a reason as well: its ratio says nothing.
     """
 
     name = "translocation"
@@ -139,6 +157,10 @@ class Translocation(Profile[TranslocationSettings]):
             del values["ratio"]
         else:
             values["log2_ratio"] = math.log2(values["ratio"])
+            least = background + _NOISE * noise_of(marker)
+            dim = values["nucleus_mean"] < least, values["ring_mean"] < least
+            if any(dim):
+                reason = IN_NOISE.format(IN_NOISE_WHERE[dim])
         return ImageResult(values, cells, reason, objects)
 
     def doubts(self, seen: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
@@ -166,6 +188,28 @@ class Translocation(Profile[TranslocationSettings]):
     def surroundings(self, objects: np.ndarray, settings: TranslocationSettings) -> np.ndarray:
         """Give the rings; see `Profile.surroundings`."""
         return ring_labels(objects, settings.ring_width, settings.ring_gap)
+
+
+def noise_of(plane: np.ndarray) -> float:
+    """Estimate the standard deviation of the noise between neighbouring pixels.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray of shape (Y, X)
+        At least 3 x 3 pixels, in grey values.
+
+    Returns
+    -------
+    float
+        In grey values; too low where an image was smoothed.
+
+    References
+    ----------
+    J. Immerkaer (1996), Fast noise variance estimation, CVIU 64, 300-302; here with the median
+    absolute deviation, so that edges do not count.
+    """
+    rough = np.diff(np.diff(plane.astype(np.float64), 2, axis=0), 2, axis=1) / 6
+    return float(_DEVIATION * np.median(np.abs(rough - np.median(rough))))
 
 
 def ring_labels(labels: np.ndarray, width: int, gap: int) -> np.ndarray:

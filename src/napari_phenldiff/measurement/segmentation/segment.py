@@ -293,13 +293,10 @@ def as_mask(labels: np.ndarray) -> np.ndarray | None:
     numpy.ndarray of shape (Y, X), bool, or None
         None for labels with a number for each object.
     """
-    top = labels.max()
-    mask = labels > 0
-    if top <= 0 or (labels[mask] != top).any():
-        return None
-    sizes = np.sort(np.bincount(components(mask).ravel())[1:])
+    sizes = _pieces_of_only_label(labels)
     if sizes.size < 2:
         return None
+    top, mask = labels.max(), labels > 0
     # The highest value of a file is no number of an object. Under another number, the only object
     # of an image may have a speck beside it, or two lobes; three pieces are several objects, and so
     # are two that lie far apart.
@@ -307,6 +304,29 @@ def as_mask(labels: np.ndarray) -> np.ndarray | None:
         return mask
     several = np.count_nonzero(sizes >= _SPECK * sizes[-1]) > _MOST_LOBES
     return mask if several or are_in_pieces(labels) else None
+
+
+def is_in_two(labels: np.ndarray) -> bool:
+    """Tell whether there is one number only, and its pixels are two pieces that are no specks.
+
+    Such labels are not taken for a mask (see `as_mask`), but may be one.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of shape (Y, X)
+        Whole numbers; 0 is background.
+    """
+    sizes = _pieces_of_only_label(labels)
+    return sizes.size > 1 and np.count_nonzero(sizes >= _SPECK * sizes[-1]) == _MOST_LOBES
+
+
+def _pieces_of_only_label(labels: np.ndarray) -> np.ndarray:
+    """Return the sizes of the pieces of an only label, ascending; none if there are more."""
+    top = labels.max()
+    mask = labels > 0
+    if top <= 0 or (labels[mask] != top).any():
+        return np.empty(0, int)
+    return np.sort(np.bincount(components(mask).ravel())[1:])
 
 
 def are_in_pieces(labels: np.ndarray) -> bool:

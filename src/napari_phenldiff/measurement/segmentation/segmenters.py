@@ -19,6 +19,7 @@ from napari_phenldiff.measurement.segmentation.segment import (
     Segmenter,
     as_mask,
     count_in_pieces,
+    is_in_two,
 )
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
 
@@ -28,6 +29,9 @@ GivenLabels = Callable[[str, Image], np.ndarray]
 
 MASK = "the labels have one number for all objects, so each separate piece is taken for one"
 """Reason of an image of which the labels are a mask, whose pieces are measured."""
+
+IN_TWO = "the only label consists of two separate pieces, which are measured as one object"
+"""Reason of an image of which the labels may be a mask of two objects."""
 
 IN_PIECES = "most labels consist of pieces that lie far apart"
 """Reason of an image of which the labels may be kinds of pixels in place of objects."""
@@ -88,6 +92,8 @@ class Numbering:
                     self._doubt = IN_PIECES
                 elif apart and _reach_the_highest(found):
                     self._doubt = BEGUN_ANEW
+                elif is_in_two(found):
+                    self._doubt = IN_TWO
         # A mask has no numbers.
         self._own = None if found.dtype.kind == "b" else np.unique(found[found > 0])
         return found

@@ -16,8 +16,14 @@ from napari_phenldiff.images.survey import ImageFacts, Survey
 from napari_phenldiff.measurement.profiles.cells import NO_WHOLE, SPECKS, CellsSettings
 from napari_phenldiff.measurement.profiles.fitting import FEW_PIXELS
 from napari_phenldiff.measurement.profiles.profile import Profile
+from napari_phenldiff.measurement.profiles.translocation import IN_NOISE, IN_NOISE_WHERE
 from napari_phenldiff.measurement.segmentation.segment import SegmentationSettings
-from napari_phenldiff.measurement.segmentation.segmenters import BEGUN_ANEW, IN_PIECES, MASK
+from napari_phenldiff.measurement.segmentation.segmenters import (
+    BEGUN_ANEW,
+    IN_PIECES,
+    IN_TWO,
+    MASK,
+)
 from napari_phenldiff.runs.residuals import warning_about_residuals
 from napari_phenldiff.settings import in_message
 
@@ -43,6 +49,12 @@ class _Lacking:
     n_in_pieces: int = 0
     """Images whose labels lie in pieces."""
 
+    n_in_noise: int = 0
+    """Images whose ratios are those of noise."""
+
+    n_in_two: int = 0
+    """Images with one label that lies in two pieces."""
+
     n_begun_anew: int = 0
     """Images whose labels may be more than there are numbers for."""
 
@@ -53,6 +65,8 @@ class _Lacking:
         """Whether most images are measured without the nuclei that are in them."""
         return 2 * (self.n_cut + self.n_specks) > self.n_images
 
+
+_IN_NOISE = tuple(map(IN_NOISE.format, IN_NOISE_WHERE.values()))
 
 _TO_MEASURE_THEM = (
     f"To measure them as well, untick {in_message(CellsSettings, 'exclude_border', off=True)}, or "
@@ -98,6 +112,8 @@ class Outcome:
         found.n_few_pixels += FEW_PIXELS in reason
         found.n_masks += MASK in reason
         found.n_in_pieces += IN_PIECES in reason
+        found.n_in_noise += any(text in reason for text in _IN_NOISE)
+        found.n_in_two += IN_TWO in reason
         found.n_begun_anew += BEGUN_ANEW in reason
         value = values.get(self.profile.main_column)
         seen = [values.get(name) for name in self.profile.watched]
@@ -148,6 +164,7 @@ class Outcome:
             *self._about_thresholds(),
             *self._about_specks(),
             *self._about_labels(),
+            *self._about_noise(),
             *self.profile.doubts(seen),
         ]
 
@@ -162,11 +179,23 @@ class Outcome:
         )
         return [told] if few else []
 
+    def _about_noise(self) -> list[str]:
+        """Say in how many images of a condition the ratio is one of noise."""
+        return [
+            f"In {found.n_in_noise} of {count(found.n_images, 'image')} of {condition} the marker "
+            "in the nuclei, the rings or both is no more above the background than its noise, so "
+            "that the ratio says nothing of where it is: it is near 1 where there is none at all, "
+            "and large where only the rings have none. The column reason says which images."
+            for condition, found in self._lacking.items()
+            if found.n_in_noise
+        ]
+
     def _about_labels(self) -> list[str]:
         """Say that labels are a mask, or no objects."""
         total = sum(found.n_images for found in self._lacking.values())
         masks = sum(found.n_masks for found in self._lacking.values())
         pieces = sum(found.n_in_pieces for found in self._lacking.values())
+        two = sum(found.n_in_two for found in self._lacking.values())
         anew = sum(found.n_begun_anew for found in self._lacking.values())
         told = []
         if masks:
@@ -180,6 +209,12 @@ class Outcome:
                 f"In {pieces} of {count(total, 'image')} most labels consist of pieces that lie "
                 "far apart, which are measured as one object: they may be kinds of pixels. Give "
                 "labels with a number for each object."
+            )
+        if two:
+            told.append(
+                f"In {two} of {count(total, 'image')} the only label consists of two separate "
+                "pieces, which are measured as one object. If the labels are a mask, of 0 and 1, "
+                "give one of 0 and 255, or labels with a number for each object."
             )
         if anew:
             told.append(
