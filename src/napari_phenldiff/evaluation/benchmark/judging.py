@@ -224,7 +224,7 @@ def judge_method(
             data.scaling,
             notes,
             given=reference_channels,
-        ),  # fmt: skip
+        ),
         seconds_per_image=made.seconds,
         minutes=how.minutes,
         steps=how.steps,

@@ -196,12 +196,12 @@ def noise_of(plane: np.ndarray) -> float:
     Parameters
     ----------
     plane : numpy.ndarray of shape (Y, X)
-        At least 3 x 3 pixels, in grey values.
+        In grey values.
 
     Returns
     -------
     float
-        In grey values; too low where an image was smoothed.
+        In grey values; too low where an image was smoothed, and 0 of less than 3 x 3 pixels.
 
     References
     ----------
@@ -209,6 +209,8 @@ def noise_of(plane: np.ndarray) -> float:
     absolute deviation, so that edges do not count.
     """
     rough = np.diff(np.diff(plane.astype(np.float64), 2, axis=0), 2, axis=1) / 6
+    if not rough.size:
+        return 0.0
     return float(_DEVIATION * np.median(np.abs(rough - np.median(rough))))
 
 
