@@ -423,23 +423,6 @@ def test_images_of_several_days_are_told_beside_the_verdict(model, honest, data,
     assert 'they are of 3 plates or days ("day ' in told
 
 
-def test_conditions_on_plates_of_their_own_are_told_beside_the_verdict(model, honest, data, fast):
-    plates = Experiment.from_images(
-        {
-            condition.name: [
-                replace(image, name=f"plate{k}_B{1 + i % 6:02d}_f{i}")
-                for i, image in enumerate(condition.images)
-            ]
-            for k, condition in enumerate(data.conditions)
-        }
-    )
-    m = evaluate(model(honest), plates, TRANSLATION, CONFIG, "golgi").metrics
-    assert m.counted == "wells"
-    (told,) = cautions(m)
-    assert told.startswith('control and scattered share no plate or day ("plate0"; "plate1")')
-    assert told in m.notes
-
-
 def test_four_wells_of_eight_that_were_not_trained_on_are_enough(model, honest, data, fast):
     named = renamed(data, {"control": 8, "scattered": 8})
     trained = [image for image in named.images if int(image.name[1:3]) < 6]

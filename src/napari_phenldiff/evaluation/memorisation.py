@@ -12,7 +12,7 @@ same number for real images that were not trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -189,7 +189,7 @@ class Memorisation(Kept):
     """Similarity with the nearest training image, see `NearestTraining`.
 
     `copies` is the fraction of translated tiles that are as good as copies, less that of real tiles
-    that were not trained on. Reference channels do not count.
+    that were not trained on.
     """
 
     n_training: int
@@ -208,13 +208,10 @@ def find_copies(
     scaling: IntensityScaling,
     notes: list[str],
     source: str | None = None,
-    given: Collection[str] = (),
 ) -> Memorisation | None:
     """Look for translated images among the training images of the target condition.
 
-    All but these are in the grey values of the condition `source`, where one is named. Channels
-    that were `given` to the model show the source whatever it draws in the others, and so would
-    hide a copy: they are left out.
+    All but these are in the grey values of the condition `source`, where one is named.
     """
     if training is None:
         notes.append("Whether images were memorised is not known: no training images are known.")
@@ -232,11 +229,6 @@ def find_copies(
         np.stack([scaling.apply(tile) for tile in cut_tiles(group, side)[0]])
         for group in (images, translated, chosen.real_target)
     )
-    drawn = [i for i, name in enumerate(translated[0].channel_names) if name not in given]
-    if not drawn:
-        notes.append("Whether images were memorised is not known: all channels are references.")
-        return None
-    known, made, other = (tiles[:, drawn] for tiles in (known, made, other))
     found, real = nearest_training(made, known), nearest_training(other, known)
     copies = float((found.centred > AS_GOOD_AS_A_COPY).mean())
     # Training images are copies of themselves and tell nothing.

@@ -42,8 +42,7 @@ class Controls(Kept):
 class Metrics(Kept):
     """All that an evaluation found.
 
-    What could not be computed is None (or null for NaN), and `notes` says why. `cautions` are those
-    of the notes that say what may be wrong with what is counted.
+    What could not be computed is None (or null for NaN), and `notes` says why.
     """
 
     format: int = FORMAT
@@ -67,7 +66,6 @@ class Metrics(Kept):
     memorisation: Memorisation | None
     controls: Controls
     notes: tuple[str, ...]
-    cautions: tuple[str, ...] = ()
     provenance: dict[str, Any]
 
     def write(self, path: str | os.PathLike[str]) -> None:

@@ -31,9 +31,7 @@ TRAINED_WELLS = "Other images of"
 def cautions(metrics: Metrics) -> tuple[str, ...]:
     """Return the notes that say how far images count as repeats: they belong to the verdict."""
     begins = (ONE_WELL, NO_WELLS, EACH, TRAINED_WELLS)
-    return tuple(
-        note for note in metrics.notes if note in metrics.cautions or note.startswith(begins)
-    )
+    return tuple(note for note in metrics.notes if note.startswith(begins))
 
 
 def headline(verdict: Verdict) -> str:

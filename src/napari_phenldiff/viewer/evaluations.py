@@ -238,15 +238,12 @@ def _looks(m: Metrics) -> _Rows:
     c = m.classifier
     if c is None:
         return
-    # images and wells count, not the tiles that they are cut into
-    rates = c.by_group or c
     for what, rate in (
-        ("Classifier: real images told right", rates.real),
-        (f"Classifier: translated taken for {m.target}", rates.translated),
-        (f"Classifier: reconstructed taken for {m.target}", rates.reconstructed),
+        ("Classifier: real images told right", c.real),
+        (f"Classifier: translated taken for {m.target}", c.translated),
+        (f"Classifier: reconstructed taken for {m.target}", c.reconstructed),
     ):
-        ends = f"{_percent(rate.low)} to {_percent(rate.high)}"
-        yield what, f"{_percent(rate.value)} of {rate.n} ({ends})"
+        yield what, f"{_percent(rate.value)} ({_percent(rate.low)} to {_percent(rate.high)})"
 
 
 def _distances(m: Metrics) -> _Rows:
