@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation.benchmark.folder import how_trained
+from napari_phenldiff.evaluation.benchmark import judging
+from napari_phenldiff.evaluation.benchmark.config import BenchmarkConfig, BenchmarkRecord
+from napari_phenldiff.evaluation.benchmark.folder import Made, how_trained
 from napari_phenldiff.evaluation.benchmark.split import middle, prepare_data, split
+from napari_phenldiff.evaluation.benchmark.table import markdown
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
@@ -119,3 +123,41 @@ def test_time_between_sessions_is_not_trained(tmp_path):
     assert found.minutes == 1
     assert (found.steps, found.parameters) == (2, 7)
     assert found.machine == "CPU, 1 core, float32"
+
+
+def test_whose_cells_and_copies_are_judged_in_what_a_method_draws(monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def some(prefix):
+        return [
+            Image(rng.integers(0, 200, (2, 32, 32)).astype(np.uint8), ("DNA", "GFP"), None, f"{n}")
+            for n in (f"{prefix}{k}" for k in range(8))
+        ]
+
+    groups = {"a": some("a"), "b": some("b")}
+    data = prepare_data(Experiment.from_images(groups), images_per_condition=4, test_images=4)
+    sources, trained = data.test.sources, data.training["b"].images
+    # the source's DNA beside what a training image has in the other channel
+    copied = tuple(
+        replace(one, data=np.stack([one.data[0], other.data[1]]))
+        for one, other in zip(sources, trained, strict=True)
+    )
+    monkeypatch.setattr(judging, "_appearance", lambda *args: judging._Seen([]))
+    config = BenchmarkConfig(
+        source="a", target="b", profile="area", settings={"channel": "GFP"}, steps=1
+    )
+    made = Made(sources, copied, sources, 0.0, 0.0)
+    found, every = (
+        judging.judge_method("phenldiff", config, data, made, reference_channels=given)[0]
+        for given in (("DNA",), ())
+    )
+    assert every.identity.own_source == 1
+    assert found.identity.own_source < 1
+    assert (found.memorisation.copies, every.memorisation.copies) == (1, 0)
+    record = BenchmarkRecord(config=config, data="x", digest="", training=data_names(data), test={})
+    assert "DNA is given to phenldiff" in markdown(record, {"phenldiff": found})
+    assert "is given to" not in markdown(record, {"phenldiff": every})
+
+
+def data_names(data):
+    return {c.name: tuple(image.name for image in c.images) for c in data.training.conditions}

@@ -226,6 +226,23 @@ def test_copies_of_training_images_are_caught(model, data, training, fast):
     assert "What should not change" in against(named)
 
 
+def test_copies_beside_a_reference_of_the_source_are_caught(model, data, training, fast):
+    k = data.channel_names.index("DNA")
+
+    def remembered(image, config, number):
+        if config.source == config.target:
+            return image
+        images = training[config.target].images
+        copied = images[number % len(images)].data.copy()
+        copied[k] = image.data[k]
+        return replace(image, data=copied)
+
+    found = evaluate(model(remembered), data, TRANSLATION, CONFIG, "golgi")
+    assert found.metrics.identity.given == ("DNA",)
+    assert found.metrics.memorisation.copies == 1
+    assert "Copies of training images" in against(found)
+
+
 def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fast):
     leaking = (Translator(honest), TRANSLATION)
     quiet = (Translator(lambda image, *_: image), TRANSLATION)

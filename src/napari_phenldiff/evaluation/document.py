@@ -420,9 +420,20 @@ def _memorised(m: Metrics) -> Section | None:
 
     return Section(
         "Memorisation",
-        f"Each image and the nearest of {found.n_training} {m.target} training images, over flips "
-        f"and rotations. {found.copies:.0%} of the translated images are as good as copies.",
+        f"Each tile and the nearest of {found.n_training} tiles of {m.target} training images, "
+        f"over flips and rotations, in {_drawn(m)}. {found.copies:.0%} of the translated tiles are "
+        "as good as copies.",
         (Picture(draw, "Real images that were not trained on show how alike images are anyway."),),
+    )
+
+
+def _drawn(m: Metrics) -> str:
+    """Name the channels in which copies are looked for."""
+    given = m.identity.given
+    return (
+        f"all channels but {', '.join(given)}, which the model is given"
+        if given
+        else ("all channels")
     )
 
 

@@ -362,7 +362,7 @@ def evaluate(
     course.stage("looking for training images")
     memorised = find_copies(
         model.training, translation.target, chosen, translated, model.scaling, notes,
-        translation.source,
+        translation.source, identity.given,
     )  # fmt: skip
     latent = None
     if n_latent:

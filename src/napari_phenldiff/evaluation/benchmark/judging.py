@@ -195,7 +195,14 @@ def judge_method(
     # the images that are translated are the first of the real ones
     before = values["source"][: len(sources)]
     keep = kept_channels(config, sources[0].channel_names)
-    identity, _, _ = measure_identity(chosen, made.reconstructed, made.translated, keep, notes)
+    identity, _, _ = measure_identity(
+        chosen,
+        made.reconstructed,
+        made.translated,
+        keep,
+        notes,
+        references=reference_channels,
+    )
     seen = _appearance(config, data, made, notes)
     how = trained or Trained(0.0, 0, 0, "")
     metrics = MethodMetrics(
@@ -215,7 +222,13 @@ def judge_method(
         classifier=seen.classified,
         identity=identity,
         memorisation=find_copies(
-            lambda: data.training, config.target, chosen, made.translated, data.scaling, notes
+            lambda: data.training,
+            config.target,
+            chosen,
+            made.translated,
+            data.scaling,
+            notes,
+            given=identity.given,
         ),
         seconds_per_image=made.seconds,
         minutes=how.minutes,

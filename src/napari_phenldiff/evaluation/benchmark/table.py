@@ -274,6 +274,12 @@ def _told(
         "Cycle: medians over images; L2 over all pixels and channels at 0 to 255, RMSE as part of "
         "the range."
     )
+    for one in methods.values():
+        if one.identity.given:
+            yield (
+                f"{', '.join(one.identity.given)} is given to {one.method} and left as it is: *own "
+                "source* and *nearest training image* are over its other channels."
+            )
     yield (
         "Bold is the best of the trained methods: recovery the nearest to 1. *copy* is the source "
         f"image itself, *{REAL}* other real images of {config.target}."
