@@ -42,7 +42,8 @@ class Controls(Kept):
 class Metrics(Kept):
     """All that an evaluation found.
 
-    What could not be computed is None (or null for NaN), and `notes` says why.
+    What could not be computed is None (or null for NaN), and `notes` says why. Those notes that
+    `cautions` repeats belong to the verdict: they say how far what is counted are repeats.
     """
 
     format: int = FORMAT
@@ -66,6 +67,7 @@ class Metrics(Kept):
     memorisation: Memorisation | None
     controls: Controls
     notes: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
     provenance: dict[str, Any]
 
     def write(self, path: str | os.PathLike[str]) -> None:
