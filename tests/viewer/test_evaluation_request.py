@@ -208,7 +208,9 @@ def test_an_evaluation_is_read_back(tmp_path: Path, write_evaluation):
     assert numbers["Error per pixel, there and back"] == "20 (15 to 25) % of the range"
     assert numbers["Kernel distance, real vs real"] == "+0.01 (+0 to unknown), 4 images"
     assert numbers["Kernel distance, copy of the source"].startswith("+0.5")
-    assert numbers["Classifier: translated taken for treated"] == "90 % (60 % to 98 %)"
+    assert numbers["Classifier: translated tiles taken for treated"] == (
+        "90 % (60 % to 98 %), 10 tiles"
+    )
     assert numbers["Coherence of marker (0: real untreated, 1: real treated)"] == (
         "0.90 (0.80 to 1.00)"
     )

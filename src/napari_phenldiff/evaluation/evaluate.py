@@ -357,7 +357,7 @@ def evaluate(
     course.stage("comparing features and training a classifier")
     seen = compare_appearance(
         chosen, reconstructed, translated, scaling, wells, config.fid, config.seed,
-        notes,
+        notes, units.counted,
     )  # fmt: skip
     course.stage("looking for training images")
     memorised = find_copies(

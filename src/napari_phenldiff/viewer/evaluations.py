@@ -239,11 +239,12 @@ def _looks(m: Metrics) -> _Rows:
     if c is None:
         return
     for what, rate in (
-        ("Classifier: real images told right", c.real),
-        (f"Classifier: translated taken for {m.target}", c.translated),
-        (f"Classifier: reconstructed taken for {m.target}", c.reconstructed),
+        (f"Classifier: real {c.over} told right", c.judged.real),
+        (f"Classifier: translated {c.over} taken for {m.target}", c.judged.translated),
+        (f"Classifier: reconstructed {c.over} taken for {m.target}", c.judged.reconstructed),
     ):
-        yield what, f"{_percent(rate.value)} ({_percent(rate.low)} to {_percent(rate.high)})"
+        interval = f"{_percent(rate.low)} to {_percent(rate.high)}"
+        yield what, f"{_percent(rate.value)} ({interval}), {rate.n} {c.over}"
 
 
 def _distances(m: Metrics) -> _Rows:

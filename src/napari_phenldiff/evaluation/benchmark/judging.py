@@ -37,7 +37,7 @@ from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.stains import nuclei_channel
-from napari_phenldiff.images.wells import well_of
+from napari_phenldiff.images.wells import EACH_IMAGE, well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.statistics.compare import recovery
@@ -309,6 +309,7 @@ def _appearance(config: BenchmarkConfig, data: Data, made: Made, notes: list[str
             features[TRANSLATED].composite,
             features[RECONSTRUCTED].composite,
             groups[TRANSLATED],
+            counted="images" if config.wells in (None, EACH_IMAGE) else "wells",
             seed=config.seed,
         )
         seen = replace(seen, classified=classified)

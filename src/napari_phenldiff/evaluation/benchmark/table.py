@@ -97,7 +97,7 @@ def _of_method(one: MethodMetrics) -> Row:
     if one.identity.nuclei_kept is not None:
         line["nuclei_kept"] = one.identity.nuclei_kept.median
     if one.classifier is not None:
-        rate = one.classifier.translated
+        rate = one.classifier.judged.translated
         line |= {"classified": rate.value, "classified_low": rate.low, "classified_high": rate.high}
     if one.memorisation is not None:
         line["nearest_training"] = one.memorisation.translated.median
@@ -111,7 +111,7 @@ def _of_real(one: MethodMetrics) -> Row:
         **_recovery("recovery_from_real", one.recovery_of_real),
     }
     if one.classifier is not None:
-        rate = one.classifier.real
+        rate = one.classifier.judged.real
         line |= {"classified": rate.value, "classified_low": rate.low, "classified_high": rate.high}
     if one.memorisation is not None:
         line["nearest_training"] = one.memorisation.held_out.median
