@@ -18,6 +18,7 @@ from napari_phenldiff.evaluation.choice import LARGEST_TILE, cut_tiles
 from napari_phenldiff.evaluation.classifier import Classified, classify
 from napari_phenldiff.evaluation.cycle import Cycle, measure_cycle
 from napari_phenldiff.evaluation.distance_table import (
+    ALL_CHANNELS,
     COPY,
     REAL,
     RECONSTRUCTED,
@@ -120,12 +121,32 @@ def read_method(folder: Path) -> MethodMetrics | None:
     if not path.is_file():
         return None
     try:
-        return MethodMetrics.model_validate_json(path.read_text(encoding="utf-8"))
+        found = MethodMetrics.model_validate_json(path.read_text(encoding="utf-8"))
+        _check_whole(found)
+        return found
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is damaged or of another version: delete it, and only what is missing is "
             "done again."
         ) from error
+
+
+def _check_whole(found: MethodMetrics) -> None:
+    """Refuse metrics that lack what the table shows.
+
+    Raises
+    ------
+    ValueError
+        If a cycle or the correlation of a channel is missing.
+    """
+    missing = {"there and back", RECONSTRUCTED} - {part.what for part in found.cycle}
+    channels = {row.channel for row in found.distances if row.images == TRANSLATED}
+    kept = (found.identity.kept_channel or "").split(", ")[0]
+    asked = (channels - {ALL_CHANNELS}) | ({kept} if kept else set())
+    for known in (found.identity.correlation, found.identity.correlation_with_real):
+        missing |= asked - set(known)
+    if missing:
+        raise ValueError(f"no {', '.join(sorted(missing))}")
 
 
 def kept_channels(config: BenchmarkConfig, names: Sequence[str]) -> tuple[str, ...]:
