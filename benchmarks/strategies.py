@@ -161,7 +161,7 @@ def judge(trial: Trial, arguments: argparse.Namespace) -> dict[str, Any]:
         source=task.source, target=task.target, inference_steps=arguments.inference_steps
     )
     results = list(translator.translate(tiles[task.source], config))
-    shown = row(task, tiles, results)
+    shown = row(task, translator, tiles, results)
     line = {
         "data set": trial.set,
         "images": trial.images,

@@ -239,7 +239,7 @@ def run(task: Task, data: Path, n: int, seed: int) -> None:
           "| open |\n|---|---|---|---|---|---|---|")  # fmt: skip
     for name, m, said, against, unsure in rows:
         assert m.structure is not None
-        rate = "" if m.classifier is None else f"{m.classifier.translated.value:.0%}"
+        rate = "" if m.classifier is None else f"{m.classifier.judged.translated.value:.0%}"
         layout = list(m.structure.layout.values())[task.channel].median
         print(
             f"| {name} | {m.recovery.value:.2f} | {rate} | "

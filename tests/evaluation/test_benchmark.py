@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
-from napari_phenldiff.evaluation.benchmark.folder import how_trained
+from napari_phenldiff.evaluation.benchmark import judging
+from napari_phenldiff.evaluation.benchmark.config import BenchmarkConfig, BenchmarkRecord
+from napari_phenldiff.evaluation.benchmark.folder import Made, how_trained
 from napari_phenldiff.evaluation.benchmark.split import middle, prepare_data, split
+from napari_phenldiff.evaluation.benchmark.table import markdown
+from napari_phenldiff.evaluation.cycle import Cycle
+from napari_phenldiff.evaluation.identity import Identity
+from napari_phenldiff.evaluation.numbers import Spread
+from napari_phenldiff.evaluation.schema import Recovered
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.files import sha256_of_array
 from napari_phenldiff.images.image import Image
@@ -119,3 +127,77 @@ def test_time_between_sessions_is_not_trained(tmp_path):
     assert found.minutes == 1
     assert (found.steps, found.parameters) == (2, 7)
     assert found.machine == "CPU, 1 core, float32"
+
+
+def test_whose_cells_and_copies_are_judged_in_what_a_method_draws(monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def some(prefix):
+        return [
+            Image(rng.integers(0, 200, (2, 32, 32)).astype(np.uint8), ("DNA", "GFP"), None, f"{n}")
+            for n in (f"{prefix}{k}" for k in range(8))
+        ]
+
+    groups = {"a": some("a"), "b": some("b")}
+    data = prepare_data(Experiment.from_images(groups), images_per_condition=4, test_images=4)
+    sources, trained = data.test.sources, data.training["b"].images
+    # the source's DNA beside what a training image has in the other channel
+    copied = tuple(
+        replace(one, data=np.stack([one.data[0], other.data[1]]))
+        for one, other in zip(sources, trained, strict=True)
+    )
+    monkeypatch.setattr(judging, "_appearance", lambda *args: judging._Seen([]))
+    config = BenchmarkConfig(
+        source="a", target="b", profile="area", settings={"channel": "GFP"}, steps=1
+    )
+    made = Made(sources, copied, sources, 0.0, 0.0)
+    found, every = (
+        judging.judge_method("phenldiff", config, data, made, reference_channels=given)[0]
+        for given in (("DNA",), ())
+    )
+    assert every.identity.own_source == 1
+    assert found.identity.own_source < 1
+    assert (found.memorisation.copies, every.memorisation.copies) == (1, 0)
+    record = BenchmarkRecord(config=config, data="x", digest="", training=data_names(data), test={})
+    assert "DNA is given to phenldiff" in markdown(record, {"phenldiff": found})
+    assert "is given to" not in markdown(record, {"phenldiff": every})
+
+
+@pytest.mark.parametrize("lost", ["cycle", "correlation", "correlation_with_real"])
+def test_numbers_of_a_method_that_lack_something_are_damaged(tmp_path, lost):
+    found = method()
+    found.write(tmp_path)
+    assert judging.read_method(tmp_path) is not None
+    kept = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    if lost == "cycle":
+        del kept["cycle"][0]
+    else:
+        del kept["identity"][lost]["DNA"]
+    (tmp_path / "metrics.json").write_text(json.dumps(kept), encoding="utf-8")
+    with pytest.raises(InputError, match="is damaged or of another version"):
+        judging.read_method(tmp_path)
+
+
+def method():
+    some = Spread.of([1.0])
+    nothing = Recovered(value=0, low=0, high=0, reason="")
+    return judging.MethodMetrics(
+        method="copy", preset="", n_translated=2, measurement="area", recovery=nothing,
+        recovery_from_real=nothing, recovery_of_real=nothing, distances=(), fid=None,
+        cycle=tuple(
+            Cycle(what=what, image_shape=(8, 8), norm=some, rmse=some, rmse_grey={"DNA": some})
+            for what in ("there and back", "reconstructed")
+        ),
+        classifier=None,
+        identity=Identity(
+            kept_channel="DNA", correlation={"DNA": some}, correlation_with_real={"DNA": some},
+            nuclei_channel=None, nuclei_kept=None, nuclei_overlap=None, nuclei_distance_px=None,
+            own_source=1.0,
+        ),
+        memorisation=None, seconds_per_image=0, minutes=0, steps=0, parameters=0, machine="",
+        largest_residual=0, reference_channels=(), notes=(), provenance={},
+    )  # fmt: skip
+
+
+def data_names(data):
+    return {c.name: tuple(image.name for image in c.images) for c in data.training.conditions}

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.classifier import Logistic, Rate, classify
+from napari_phenldiff.evaluation.document import _looks
+from napari_phenldiff.viewer import evaluations
 
 D = 200
 
@@ -102,3 +105,36 @@ def test_one_well_is_too_few():
     x = features(rng, 4)
     with pytest.raises(InputError, match="at least two wells"):
         classify(x, x, ["a"] * 4, names("t", 4), x, x, ["a"] * 4)
+
+
+def test_intervals_are_over_wells_and_not_over_their_tiles():
+    """Ten tiles of each of six wells, all of which look alike, are six answers and not sixty."""
+    rng = np.random.default_rng(0)
+    wells = [f"w{k}" for k in range(6) for _ in range(10)]
+    own = np.repeat(rng.normal(0, 1, (6, 8)), 10, axis=0)
+    source, target = (own + shift + rng.normal(0, 0.01, own.shape) for shift in (0, 6))
+    translated = target.copy()
+    translated[:30] = source[:30]
+    found = classify(
+        source, target, wells, [f"t{w}" for w in wells], translated, source, wells, counted="wells"
+    )
+    assert (found.translated.n, found.judged.translated.n) == (60, 6)
+    assert found.judged.translated.value == found.translated.value == 0.5
+    low, high = wilson(3, 6)
+    assert (found.judged.translated.low, found.judged.translated.high) == pytest.approx((low, high))
+    assert found.over == "wells"
+    metrics = SimpleNamespace(classifier=found, source="a", target="b")
+    section = _looks(metrics)
+    rows = section.table.to_dict("records")
+    assert rows[1]["question"] == "translated wells taken for b"
+    assert rows[1]["part (95 %)"] == f"50% ({low:.0%} to {high:.0%})"
+    assert rows[1]["n (wells)"] == 6
+    assert "intervals are over wells" in section.text
+    shown = dict(evaluations._looks(metrics))
+    assert shown["Classifier: translated wells taken for b"].endswith("%), 6 wells")
+
+
+def wilson(hits, n, z=1.959963984540054):
+    centre = (hits / n + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(hits / n * (1 - hits / n) / n + z**2 / (4 * n**2))
+    return centre - half, centre + half

@@ -226,6 +226,23 @@ def test_copies_of_training_images_are_caught(model, data, training, fast):
     assert "What should not change" in against(named)
 
 
+def test_copies_beside_a_reference_of_the_source_are_caught(model, data, training, fast):
+    k = data.channel_names.index("DNA")
+
+    def remembered(image, config, number):
+        if config.source == config.target:
+            return image
+        images = training[config.target].images
+        copied = images[number % len(images)].data.copy()
+        copied[k] = image.data[k]
+        return replace(image, data=copied)
+
+    found = evaluate(model(remembered), data, TRANSLATION, CONFIG, "golgi")
+    assert found.metrics.identity.given == ("DNA",)
+    assert found.metrics.memorisation.copies == 1
+    assert "Copies of training images" in against(found)
+
+
 def test_labels_that_leak_into_a_shuffled_run_are_caught(model, honest, data, fast):
     leaking = (Translator(honest), TRANSLATION)
     quiet = (Translator(lambda image, *_: image), TRANSLATION)
@@ -421,6 +438,39 @@ def test_images_of_several_days_are_told_beside_the_verdict(model, honest, data,
     assert m.counted == "images"
     (told,) = cautions(m)
     assert 'they are of 3 plates or days ("day ' in told
+
+
+def test_what_is_not_sure_of_wells_is_told_beside_the_verdict(model, honest, data, fast):
+    """What `measure` says of the same images: names that tell no well, and too few wells."""
+    named = renamed(data, {"control": 4, "scattered": 4})
+    loose = named["control"].images[0]
+    groups = {
+        condition.name: [
+            replace(image, name="overview") if image is loose else image
+            for image in condition.images
+        ]
+        for condition in named.conditions
+    }
+    m = evaluate(
+        model(honest), Experiment.from_images(groups), TRANSLATION, CONFIG, "golgi"
+    ).metrics
+    assert m.counted == "wells"
+    told = cautions(m)
+    assert any('The names of "overview" tell no well' in text for text in told)
+    assert set(m.cautions) <= set(told) <= set(m.notes)
+    few = renamed(data, {"control": 3, "scattered": 3})
+    m = evaluate(model(honest), few, TRANSLATION, CONFIG, "golgi").metrics
+    rows = {row["effect"]: row for row in m.effects if row["measurement"] == m.measurement}
+    assert rows["real"]["shift_low"] > 0 or rows["real"]["shift_high"] < 0
+    assert rows["real"]["p_value"] > 0.05
+    told = cautions(m)
+    assert any(text.startswith("Real effect: the interval of the shift leaves") for text in told)
+
+
+def test_conditions_that_share_no_plate_are_told_beside_the_verdict(model, honest, data, fast):
+    told = "No plate has images of both control and scattered (control: 1; scattered: 2): what"
+    m = evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi", warnings=[told]).metrics
+    assert told in cautions(m)
 
 
 def test_four_wells_of_eight_that_were_not_trained_on_are_enough(model, honest, data, fast):

@@ -150,3 +150,29 @@ def test_real_images_that_were_trained_on_under_another_name_hide_no_copies(leak
     assert len(notes) == bool(leaked)
     assert all(f"{leaked} tile" in text for text in notes)
     assert copies_of(fields(12, 5)) == 0
+
+
+def test_a_copy_is_found_where_the_reference_of_the_source_stands_beside_it():
+    rng = np.random.default_rng(0)
+    source, trained, held = (rng.integers(0, 200, (8, 2, 32, 32)) for _ in range(3))
+    names = ("DNA", "GFP")
+    groups = [
+        tuple(Image(p.astype(np.uint8), names, None, f"i{k}") for k, p in enumerate(planes))
+        for planes in (source, trained, held)
+    ]
+    experiment = Experiment.from_images({"a": groups[0], "b": groups[1]})
+    scaling = IntensityScaling.fit([*groups[0], *groups[1]])
+    chosen = Chosen(groups[0], groups[0], groups[2], None, 0, 0)
+    copied = np.stack([source[:, 0], trained[:, 1]], 1).astype(np.uint8)
+    made = [Image(p, names, None, f"i{k}") for k, p in enumerate(copied)]
+    notes: list[str] = []
+
+    def found(given):
+        return find_copies(lambda: experiment, "b", chosen, made, scaling, notes, given=given)
+
+    assert found(()).copies == 0
+    assert found(("DNA",)).copies == 1
+    assert found(("DNA",)).translated.median == pytest.approx(1, abs=1e-5)
+    assert notes == []
+    assert found(names) is None
+    assert "draws no channel" in notes[0]

@@ -241,7 +241,12 @@ def test_what_a_classifier_says(change, outcome):
 def test_images_and_wells_count_not_their_tiles():
     few = GroupRates(CLASSIFIED.real, rate(0.2, 0.1, 0.4), CLASSIFIED.reconstructed)
     asked = replace(EVIDENCE, classifier=replace(CLASSIFIED, by_group=few))
-    assert taken_for_target(asked, Rules()).outcome == "against"
+    said = taken_for_target(asked, Rules())
+    assert said.outcome == "against"
+    assert "20% (10% to 40%, over 24 images or wells)" in said.text
+    by_wells = replace(CLASSIFIED, by_group=few, counted="wells")
+    said = taken_for_target(replace(EVIDENCE, classifier=by_wells), Rules())
+    assert "over 24 wells)" in said.text
 
 
 def test_these_rules_take_claims_away_and_never_make_one():

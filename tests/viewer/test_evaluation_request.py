@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -208,7 +209,9 @@ def test_an_evaluation_is_read_back(tmp_path: Path, write_evaluation):
     assert numbers["Error per pixel, there and back"] == "20 (15 to 25) % of the range"
     assert numbers["Kernel distance, real vs real"] == "+0.01 (+0 to unknown), 4 images"
     assert numbers["Kernel distance, copy of the source"].startswith("+0.5")
-    assert numbers["Classifier: translated taken for treated"] == "90 % (60 % to 98 %)"
+    assert numbers["Classifier: translated tiles taken for treated"] == (
+        "90 % (60 % to 98 %), 10 tiles"
+    )
     assert numbers["Coherence of marker (0: real untreated, 1: real treated)"] == (
         "0.90 (0.80 to 1.00)"
     )
@@ -256,3 +259,34 @@ def test_a_damaged_evaluation_is_told(tmp_path: Path, write_evaluation):
     (tmp_path / "one" / "metrics.json").write_text("{}")
     with pytest.raises(InputError, match="evaluate again"):
         FoundEvaluation.read(tmp_path / "one")
+
+
+@pytest.mark.parametrize("lost", ["measurement", "effect", "shift", "shift_low", "shift_high"])
+def test_a_table_of_effects_that_lacks_something_is_damaged(
+    tmp_path: Path, write_evaluation, lost: str
+):
+    write_evaluation(tmp_path / "one")
+    path = tmp_path / "one" / "metrics.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    row = kept["effects"][1]
+    wrong = "a word" if isinstance(row.pop(lost), float) else 3
+    for other in ({}, {lost: wrong}):
+        row.update(other)
+        path.write_text(json.dumps(kept), encoding="utf-8")
+        with pytest.raises(InputError, match="holds no metrics that can be read"):
+            FoundEvaluation.read(tmp_path / "one")
+
+
+@pytest.mark.parametrize("lost", ["translated", "treated", "own condition"])
+def test_no_other_group_is_shown_in_place_of_one_that_is_lost(
+    tmp_path: Path, write_evaluation, lost: str
+):
+    write_evaluation(tmp_path / "one")
+    path = tmp_path / "one" / "measured.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    column = lines[0].split(",").index("condition")
+    left = [line for line in lines if line.split(",")[column] != lost]
+    assert len(left) < len(lines)
+    path.write_text("\n".join(left) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has not the 5 groups of this evaluation"):
+        FoundEvaluation.read(tmp_path / "one").draw(theme="light")

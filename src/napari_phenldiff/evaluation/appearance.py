@@ -45,8 +45,12 @@ def compare_appearance(
     fid: bool,
     seed: int,
     notes: list[str],
+    counted: str = "images",
 ) -> Appearance:
-    """Measure distances to real target images, and ask a classifier."""
+    """Measure distances to real target images, and ask a classifier.
+
+    `counted` is what `wells` name.
+    """
     side = tile_side((*chosen.real_source, *chosen.real_target))
     sets = {
         "source": chosen.real_source,
@@ -68,6 +72,7 @@ def compare_appearance(
         )
         for name, images in sets.items():
             groups[name] = cut_tiles(images, side)[1]
+        counted = "images"
     n_made = len(tiles[TRANSLATED])
     tiles[COPY] = tiles["source"][:n_made]
     rows: list[DistanceRow] = []
@@ -101,6 +106,7 @@ def compare_appearance(
             features[TRANSLATED].composite,
             features[RECONSTRUCTED].composite,
             groups[TRANSLATED],
+            counted=counted,
             seed=seed,
         )
     except InputError as error:

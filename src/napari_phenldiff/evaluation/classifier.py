@@ -24,6 +24,8 @@ FOLDS = 5
 class Rate:
     """How often something is the case, with Wilson's 95 % interval.
 
+    The interval takes what was counted for independent, which tiles of one image are not.
+
     Attributes
     ----------
     value, low, high : float
@@ -71,15 +73,20 @@ class Classified:
     Attributes
     ----------
     real : Rate
-        Real images of both conditions that it told right, none of which it was trained on.
+        Tiles of real images of both conditions that it told right, none of which it was trained on.
+        A tile is a whole image where that is small enough.
     translated : Rate
-        Translated images that it takes for the target condition.
+        Tiles of translated images that it takes for the target condition.
     reconstructed : Rate
-        Reconstructed images that it takes for the target condition: best 0.
+        Tiles of reconstructed images that it takes for the target condition: best 0.
     n_groups : int
         Images or wells; what is of one was never in training and test at once.
     by_group : GroupRates, optional
-        The same with each image or well counted once. None in files of earlier versions.
+        The same with each image or well counted once: these have a say, and are shown. None in
+        files of earlier versions.
+    counted : str
+        What they are: ``"wells"``, ``"fields"``, ``"stacks"`` or ``"images"``; empty in files of
+        earlier versions.
     """
 
     real: Rate
@@ -87,6 +94,17 @@ class Classified:
     reconstructed: Rate
     n_groups: int
     by_group: GroupRates | None = None
+    counted: str = ""
+
+    @property
+    def judged(self) -> Classified | GroupRates:
+        """The rates that count: of wells or images, and not of the tiles that they are cut into."""
+        return self.by_group or self
+
+    @property
+    def over(self) -> str:
+        """What the intervals of these rates are over, in a word or two."""
+        return (self.counted or "images or wells") if self.by_group else "tiles"
 
 
 def classify(
@@ -98,6 +116,7 @@ def classify(
     reconstructed: np.ndarray,
     made_of: Sequence[str],
     *,
+    counted: str = "images",
     seed: int = 0,
 ) -> Classified:
     """Ask which condition translated images look like.
@@ -113,6 +132,8 @@ def classify(
     made_of : sequence of str
         Group of the source image of each of these: it is judged by a classifier that has not seen
         that group.
+    counted : str
+        What the groups are.
     seed : int
         Of the sharing out of groups.
 
@@ -151,6 +172,7 @@ def classify(
             Rate.of(_by_group(answers["translated"], made_of) > 0.5),
             Rate.of(_by_group(answers["reconstructed"], made_of) > 0.5),
         ),
+        counted,
     )
 
 

@@ -338,19 +338,20 @@ def _looks(m: Metrics) -> Section | None:
     if c is None:
         return None
     rows = (
-        (f"real images told right ({m.source} or {m.target})", c.real),
-        (f"translated images taken for {m.target}", c.translated),
-        (f"reconstructed images taken for {m.target}", c.reconstructed),
+        (f"real {c.over} told right ({m.source} or {m.target})", c.judged.real),
+        (f"translated {c.over} taken for {m.target}", c.judged.translated),
+        (f"reconstructed {c.over} taken for {m.target}", c.judged.reconstructed),
     )
     return Section(
         "A classifier",
         "Trained on features of real images only. What is of one image or well was never in "
-        f"training and test at once; there are {c.n_groups} of them.",
+        f"training and test at once; there are {c.n_groups} of them. Each is judged by the mean of "
+        f"what is said of its tiles; intervals are over {c.over}.",
         table=_table(
             {
                 "question": name,
-                "part": f"{rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%})",
-                "n": rate.n,
+                "part (95 %)": f"{rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%})",
+                f"n ({c.over})": rate.n,
             }
             for name, rate in rows
         ),
@@ -420,9 +421,20 @@ def _memorised(m: Metrics) -> Section | None:
 
     return Section(
         "Memorisation",
-        f"Each image and the nearest of {found.n_training} {m.target} training images, over flips "
-        f"and rotations. {found.copies:.0%} of the translated images are as good as copies.",
+        f"Each tile and the nearest of {found.n_training} tiles of {m.target} training images, "
+        f"over flips and rotations, in {_drawn(m)}. {found.copies:.0%} of the translated tiles are "
+        "as good as copies.",
         (Picture(draw, "Real images that were not trained on show how alike images are anyway."),),
+    )
+
+
+def _drawn(m: Metrics) -> str:
+    """Name the channels in which copies are looked for."""
+    given = m.identity.given
+    return (
+        f"all channels but {', '.join(given)}, which the model is given"
+        if given
+        else ("all channels")
     )
 
 

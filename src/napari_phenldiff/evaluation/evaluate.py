@@ -44,7 +44,7 @@ from napari_phenldiff.images.naming import count, some_of
 from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of_image
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.measurement.statistics.effects import effects
+from napari_phenldiff.measurement.statistics.effects import OF_INTERVAL, effects
 from napari_phenldiff.measurement.statistics.units import (
     Units,
     units_of,
@@ -357,12 +357,12 @@ def evaluate(
     course.stage("comparing features and training a classifier")
     seen = compare_appearance(
         chosen, reconstructed, translated, scaling, wells, config.fid, config.seed,
-        notes,
+        notes, units.counted,
     )  # fmt: skip
     course.stage("looking for training images")
     memorised = find_copies(
         model.training, translation.target, chosen, translated, model.scaling, notes,
-        translation.source,
+        translation.source, identity.given,
     )  # fmt: skip
     latent = None
     if n_latent:
@@ -375,6 +375,8 @@ def evaluate(
         )
     course.end()
     _warn_about_wells(model, chosen, config.wells, units, notes)
+    cautions = _cautions(rows, units)
+    notes += [text for text in cautions if text not in notes]
 
     verdict = judge(
         Evidence(
@@ -425,6 +427,7 @@ def evaluate(
             truth=truth,
         ),
         notes=tuple(notes),
+        cautions=cautions,
         provenance={
             **(model.provenance or {}),
             "data_digest": data.digest(),
@@ -524,6 +527,16 @@ def _warn_about_wells(
             f"{TRAINED_WELLS} {some_of(len(known & used), len(used), units.one)} were trained on: "
             f"what a {units.one} has of its own, the run may know."
         )
+
+
+def _cautions(rows: Mapping[str, Mapping[str, Any]], units: Units) -> tuple[str, ...]:
+    """Say of the main measurement what tables of `measure` say of what is counted."""
+    told = [units.caution] if units.caution else []
+    for name, row in rows.items():
+        _, begins, rest = str(row["note"]).partition(OF_INTERVAL)
+        if begins:
+            told.append(f"{name.capitalize()} effect: {begins[0].lower()}{begins[1:]}{rest}")
+    return tuple(told)
 
 
 def _plain(value: Any) -> Any:

@@ -188,8 +188,8 @@ def _views(images: np.ndarray) -> Iterator[np.ndarray]:
 class Memorisation(Kept):
     """Similarity with the nearest training image, see `NearestTraining`.
 
-    `copies` is the fraction of translated tiles that are as good as copies, less that of real tiles
-    that were not trained on.
+    Of the channels that the model draws. `copies` is the fraction of translated tiles that are as
+    good as copies, less that of real tiles that were not trained on.
     """
 
     n_training: int
@@ -208,10 +208,13 @@ def find_copies(
     scaling: IntensityScaling,
     notes: list[str],
     source: str | None = None,
+    given: Sequence[str] = (),
 ) -> Memorisation | None:
     """Look for translated images among the training images of the target condition.
 
-    All but these are in the grey values of the condition `source`, where one is named.
+    All but these are in the grey values of the condition `source`, where one is named. Channels
+    that are `given` to the model and left as they are take no part: they are the source's, unlike
+    those of any training image, and would hide a copy in the others.
     """
     if training is None:
         notes.append("Whether images were memorised is not known: no training images are known.")
@@ -221,12 +224,17 @@ def find_copies(
     except InputError as error:
         notes.append(f"Whether images were memorised is not known: {error}")
         return None
+    names = chosen.sources[0].channel_names
+    drawn = [index for index, name in enumerate(names) if name not in given]
+    if not drawn:
+        notes.append("Whether images were memorised is not known: the model draws no channel.")
+        return None
     if source is not None:
         images = tuple(scaling.regrade(image, target, source) for image in images)
         scaling = scaling.of(source)
     side = tile_side((*images, *translated, *chosen.real_target))
     known, made, other = (
-        np.stack([scaling.apply(tile) for tile in cut_tiles(group, side)[0]])
+        np.stack([scaling.apply(tile)[drawn] for tile in cut_tiles(group, side)[0]])
         for group in (images, translated, chosen.real_target)
     )
     found, real = nearest_training(made, known), nearest_training(other, known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from napari_phenldiff.errors import InputError
@@ -42,7 +43,8 @@ class Controls(Kept):
 class Metrics(Kept):
     """All that an evaluation found.
 
-    What could not be computed is None (or null for NaN), and `notes` says why.
+    What could not be computed is None (or null for NaN), and `notes` says why. Those notes that
+    `cautions` repeats belong to the verdict: they say how far what is counted are repeats.
     """
 
     format: int = FORMAT
@@ -66,6 +68,7 @@ class Metrics(Kept):
     memorisation: Memorisation | None
     controls: Controls
     notes: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
     provenance: dict[str, Any]
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -86,6 +89,8 @@ def read_metrics(path: str | os.PathLike[str]) -> Metrics:
 
     try:
         metrics = Metrics.model_validate_json(Path(path).read_text(encoding="utf-8"))
+        for row in metrics.effects:
+            _check_effect(row)
         for value in (value for row in metrics.effects for value in row.values()):
             if not isinstance(value, float | int | str | None):
                 raise ValueError(f"{value!r} in the table of effects")
@@ -93,3 +98,19 @@ def read_metrics(path: str | os.PathLike[str]) -> Metrics:
         return metrics
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"{path} holds no metrics that can be read: evaluate again.") from error
+
+
+def _check_effect(row: Mapping[str, Any]) -> None:
+    """Refuse a row of the table of effects that lacks what is shown of it.
+
+    Raises
+    ------
+    ValueError
+        If a name or a number is missing, or is something else.
+    """
+    names = [row.get(name) for name in ("measurement", "effect")]
+    numbers = [row.get(name, "missing") for name in ("shift", "shift_low", "shift_high")]
+    if not all(isinstance(name, str) for name in names) or any(
+        isinstance(number, str) for number in numbers
+    ):
+        raise ValueError(f"{dict(row)!r} in the table of effects")

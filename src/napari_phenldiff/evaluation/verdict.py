@@ -347,25 +347,24 @@ def taken_for_target(e: Evidence, rules: Rules) -> Finding:
     rule = "What a classifier takes them for"
     if e.classifier is None:
         return Finding(rule, "not tried", "No classifier could be asked.")
-    # images and wells count, not the tiles that they are cut into
-    rates = e.classifier.by_group or e.classifier
+    rates, over = e.classifier.judged, e.classifier.over
     real, translated, reconstructed = rates.real, rates.translated, rates.reconstructed
     if not real.low > rules.apart:
         return Finding(
             rule,
             "not tried",
-            f"A classifier does not tell the real conditions apart well enough ({_rate(real)} "
-            "right) to have a say.",
+            f"A classifier does not tell the real conditions apart well enough "
+            f"({_rate(real, over)} right) to have a say.",
         )
-    said = f"{_rate(translated)} of the translated images are taken for the target"
+    said = f"{_rate(translated, over)} of what was translated is taken for the target"
     if translated.high < rules.midway:
         return Finding(rule, "against", f"Only {said}.")
     if reconstructed.low > rules.midway:
         return Finding(
             rule,
             "against",
-            f"{said}, but so are {_rate(reconstructed)} of the reconstructed ones, which show the "
-            "source.",
+            f"{said}, but so is {_rate(reconstructed, over)} of what was reconstructed, which "
+            "shows the source.",
         )
     if translated.value > rules.midway and translated.low > rules.least_recovery:
         return Finding(rule, "for", f"{said}.")
@@ -375,7 +374,7 @@ def taken_for_target(e: Evidence, rules: Rules) -> Finding:
         rule,
         "not tried",
         f"{said}, which may be few; but the classifier does not tell the real conditions apart "
-        f"so well ({_rate(real)} right) that this would count.",
+        f"so well ({_rate(real, over)} right) that this would count.",
     )
 
 
@@ -392,8 +391,8 @@ def _between(where: Between) -> str:
     return f"{where.value:.2f} ({where.low:.2f} to {where.high:.2f})"
 
 
-def _rate(rate: Rate) -> str:
-    return f"{rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%})"
+def _rate(rate: Rate, over: str) -> str:
+    return f"{rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%}, over {rate.n} {over})"
 
 
 _RULES: tuple[Callable[[Evidence, Rules], Finding], ...] = (

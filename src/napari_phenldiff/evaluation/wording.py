@@ -25,13 +25,16 @@ ONE_WELL = "All images of a condition come from one well or field"
 NO_WELLS = "Each image is counted, since the names of the images tell no wells"
 EACH = "Each image is counted, as asked"
 TRAINED_WELLS = "Other images of"
-"""How notes begin that say how far images count as repeats."""
+NO_PLATE = "No plate has images of both"
+"""How notes begin that say how far images count as repeats, or that plates are conditions."""
 
 
 def cautions(metrics: Metrics) -> tuple[str, ...]:
     """Return the notes that say how far images count as repeats: they belong to the verdict."""
-    begins = (ONE_WELL, NO_WELLS, EACH, TRAINED_WELLS)
-    return tuple(note for note in metrics.notes if note.startswith(begins))
+    begins = (ONE_WELL, NO_WELLS, EACH, TRAINED_WELLS, NO_PLATE)
+    return tuple(
+        note for note in metrics.notes if note in metrics.cautions or note.startswith(begins)
+    )
 
 
 def headline(verdict: Verdict) -> str:

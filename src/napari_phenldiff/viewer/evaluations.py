@@ -29,6 +29,9 @@ _FOLDER, _METRICS, _MEASURED, _REPORT = (
     "evaluations", "metrics.json", "measured.csv", "report.html",
 )  # fmt: skip
 
+_GROUPS = 5
+"""Source, target, reconstructed, translated, and translated to the own condition."""
+
 MARKS = {"for": "✓", "against": "✗", "open": "?", "not tried": "–", "by construction": "–"}
 """What a rule said, as a sign beside it."""
 
@@ -139,12 +142,16 @@ class FoundEvaluation:
         told = self.metrics.provenance.get("evaluation")
         pattern = told.get("wells") if isinstance(told, dict) else None
         # In the order in which `evaluate` measured them; a condition may have any name.
-        if len(measurement.conditions) < 4:
+        conditions = tuple(measurement.conditions)
+        if len(conditions) != _GROUPS or conditions[:2] != (
+            self.metrics.source,
+            self.metrics.target,
+        ):
             raise InputError(
-                f"{self.folder / _MEASURED} has fewer than the four groups of an evaluation; "
+                f"{self.folder / _MEASURED} has not the {_GROUPS} groups of this evaluation; "
                 "evaluate again."
             )
-        source, target, reconstructed, translated, *_ = measurement.conditions
+        source, target, reconstructed, translated, _ = conditions
         with DRAWING:
             return four_groups(
                 measurement,
@@ -239,11 +246,12 @@ def _looks(m: Metrics) -> _Rows:
     if c is None:
         return
     for what, rate in (
-        ("Classifier: real images told right", c.real),
-        (f"Classifier: translated taken for {m.target}", c.translated),
-        (f"Classifier: reconstructed taken for {m.target}", c.reconstructed),
+        (f"Classifier: real {c.over} told right", c.judged.real),
+        (f"Classifier: translated {c.over} taken for {m.target}", c.judged.translated),
+        (f"Classifier: reconstructed {c.over} taken for {m.target}", c.judged.reconstructed),
     ):
-        yield what, f"{_percent(rate.value)} ({_percent(rate.low)} to {_percent(rate.high)})"
+        interval = f"{_percent(rate.low)} to {_percent(rate.high)}"
+        yield what, f"{_percent(rate.value)} ({interval}), {rate.n} {c.over}"
 
 
 def _distances(m: Metrics) -> _Rows:

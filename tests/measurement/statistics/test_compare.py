@@ -180,6 +180,20 @@ def test_no_recovery_of_what_is_not_there():
     assert "fewer than two" in few.reason
 
 
+def test_recovery_is_as_sure_as_the_source_that_both_effects_start_from():
+    """What enlarges differences between images changes with the source that it is of."""
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(800):
+        source, target = rng.normal(0, 1, 20), rng.normal(2, 1, 20)
+        made = 1.6 + 2 * source + rng.normal(0, 0.1, 20)
+        found = recovery(source, target, made, reconstructed=source)
+        if np.isfinite(found.value):
+            inside.append(found.low <= 0.8 <= found.high)
+    assert len(inside) > 700
+    assert 0.93 < np.mean(inside) < 0.98
+
+
 def test_recovery_pairs_by_place():
     with pytest.raises(InputError, match="39 and 40"):
         recovery(A, B, A, reconstructed=A[1:])

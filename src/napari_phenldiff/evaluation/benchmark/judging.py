@@ -18,6 +18,7 @@ from napari_phenldiff.evaluation.choice import LARGEST_TILE, cut_tiles
 from napari_phenldiff.evaluation.classifier import Classified, classify
 from napari_phenldiff.evaluation.cycle import Cycle, measure_cycle
 from napari_phenldiff.evaluation.distance_table import (
+    ALL_CHANNELS,
     COPY,
     REAL,
     RECONSTRUCTED,
@@ -37,7 +38,7 @@ from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.images.stains import nuclei_channel
-from napari_phenldiff.images.wells import well_of
+from napari_phenldiff.images.wells import EACH_IMAGE, well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import find_profile
 from napari_phenldiff.measurement.statistics.compare import recovery
@@ -120,12 +121,32 @@ def read_method(folder: Path) -> MethodMetrics | None:
     if not path.is_file():
         return None
     try:
-        return MethodMetrics.model_validate_json(path.read_text(encoding="utf-8"))
+        found = MethodMetrics.model_validate_json(path.read_text(encoding="utf-8"))
+        _check_whole(found)
+        return found
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is damaged or of another version: delete it, and only what is missing is "
             "done again."
         ) from error
+
+
+def _check_whole(found: MethodMetrics) -> None:
+    """Refuse metrics that lack what the table shows.
+
+    Raises
+    ------
+    ValueError
+        If a cycle or the correlation of a channel is missing.
+    """
+    missing = {"there and back", RECONSTRUCTED} - {part.what for part in found.cycle}
+    channels = {row.channel for row in found.distances if row.images == TRANSLATED}
+    kept = (found.identity.kept_channel or "").split(", ")[0]
+    asked = (channels - {ALL_CHANNELS}) | ({kept} if kept else set())
+    for known in (found.identity.correlation, found.identity.correlation_with_real):
+        missing |= asked - set(known)
+    if missing:
+        raise ValueError(f"no {', '.join(sorted(missing))}")
 
 
 def kept_channels(config: BenchmarkConfig, names: Sequence[str]) -> tuple[str, ...]:
@@ -195,7 +216,14 @@ def judge_method(
     # the images that are translated are the first of the real ones
     before = values["source"][: len(sources)]
     keep = kept_channels(config, sources[0].channel_names)
-    identity, _, _ = measure_identity(chosen, made.reconstructed, made.translated, keep, notes)
+    identity, _, _ = measure_identity(
+        chosen,
+        made.reconstructed,
+        made.translated,
+        keep,
+        notes,
+        references=reference_channels,
+    )
     seen = _appearance(config, data, made, notes)
     how = trained or Trained(0.0, 0, 0, "")
     metrics = MethodMetrics(
@@ -215,7 +243,13 @@ def judge_method(
         classifier=seen.classified,
         identity=identity,
         memorisation=find_copies(
-            lambda: data.training, config.target, chosen, made.translated, data.scaling, notes
+            lambda: data.training,
+            config.target,
+            chosen,
+            made.translated,
+            data.scaling,
+            notes,
+            given=identity.given,
         ),
         seconds_per_image=made.seconds,
         minutes=how.minutes,
@@ -296,6 +330,7 @@ def _appearance(config: BenchmarkConfig, data: Data, made: Made, notes: list[str
             features[TRANSLATED].composite,
             features[RECONSTRUCTED].composite,
             groups[TRANSLATED],
+            counted="images" if config.wells in (None, EACH_IMAGE) else "wells",
             seed=config.seed,
         )
         seen = replace(seen, classified=classified)

@@ -97,7 +97,7 @@ def _of_method(one: MethodMetrics) -> Row:
     if one.identity.nuclei_kept is not None:
         line["nuclei_kept"] = one.identity.nuclei_kept.median
     if one.classifier is not None:
-        rate = one.classifier.translated
+        rate = one.classifier.judged.translated
         line |= {"classified": rate.value, "classified_low": rate.low, "classified_high": rate.high}
     if one.memorisation is not None:
         line["nearest_training"] = one.memorisation.translated.median
@@ -111,7 +111,7 @@ def _of_real(one: MethodMetrics) -> Row:
         **_recovery("recovery_from_real", one.recovery_of_real),
     }
     if one.classifier is not None:
-        rate = one.classifier.real
+        rate = one.classifier.judged.real
         line |= {"classified": rate.value, "classified_low": rate.low, "classified_high": rate.high}
     if one.memorisation is not None:
         line["nearest_training"] = one.memorisation.held_out.median
@@ -274,6 +274,12 @@ def _told(
         "Cycle: medians over images; L2 over all pixels and channels at 0 to 255, RMSE as part of "
         "the range."
     )
+    for one in methods.values():
+        if one.identity.given:
+            yield (
+                f"{', '.join(one.identity.given)} is given to {one.method} and left as it is: *own "
+                "source* and *nearest training image* are over its other channels."
+            )
     yield (
         "Bold is the best of the trained methods: recovery the nearest to 1. *copy* is the source "
         f"image itself, *{REAL}* other real images of {config.target}."

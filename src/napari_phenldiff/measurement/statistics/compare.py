@@ -351,7 +351,9 @@ def recovery(
     -----
     The interval of the ratio comes from those of the two shifts (MOVER: Donner and Zou, Stat
     Methods Med Res 2012, 21:347). That of the translated shift is narrowed by what the pairs have
-    in common. `docs/notes/intervals.md` says how often it covers the truth.
+    in common. The pairs are taken to be of the source images, which the real shift starts from as
+    well: where those that have more of it change more, the two vary against each other, and the
+    interval is wider. `docs/notes/intervals.md` says how often it covers the truth.
     """
     source, target, after = map(as_values, (real_source, real_target, translated))
     if paired:
@@ -378,7 +380,7 @@ def recovery(
     if reconstructed is None:
         correlation = _common(source, target, after)
     else:
-        correlation = 0.0
+        correlation = _of_pairs(source, target, before, after)
         narrower = _narrowing(before, after)
         made_ends = made - narrower * (made - made_ends[0]), made + narrower * (made_ends[1] - made)
     low, high = ratio_interval(made, made_ends, real, real_ends, correlation)
@@ -474,6 +476,28 @@ def _common(source: np.ndarray, target: np.ndarray, after: np.ndarray) -> float:
         return 0.0
     covariance = np.cov(first, second)[0, 1] / source.size
     return float(np.clip(covariance / math.sqrt(first_variance * second_variance), -1, 1))
+
+
+def _of_pairs(
+    source: np.ndarray, target: np.ndarray, before: np.ndarray, after: np.ndarray
+) -> float:
+    """Correlation of the shift of pairs with that from the source that they are of, at most 0.
+
+    A correlation above 0 would make the interval narrower, and wrong if the pairs are of other
+    images than the source is known by.
+    """
+    aligned = target - shift(source, target)
+    own, others = 1 - placements(source, aligned), placements(aligned, source)
+    real = own.var(ddof=1) / own.size + others.var(ddof=1) / others.size
+    risen = after - shift(before, after)
+    changes = placements(risen, before) + 1 - placements(before, risen)
+    made = changes.var(ddof=1) / changes.size
+    if not real or not made:
+        return 0.0
+    # what the same images add to the real shift, as they came through the autoencoder
+    added = 1 - placements(before + shift(before, source), aligned)
+    covariance = np.cov(added, changes)[0, 1] / source.size
+    return float(np.clip(covariance / math.sqrt(real * made), -1, 0))
 
 
 def recovery_text(recovered: Recovery) -> str:
