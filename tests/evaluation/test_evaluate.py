@@ -473,6 +473,25 @@ def test_conditions_that_share_no_plate_are_told_beside_the_verdict(model, hones
     assert told in cautions(m)
 
 
+def test_conditions_whose_names_tell_other_plates_are_told(model, honest, data, fast):
+    plates = Experiment.from_images(
+        {
+            condition.name: [
+                replace(image, name=f"plate{k}_B{1 + i % 6:02d}_f{i}")
+                for i, image in enumerate(condition.images)
+            ]
+            for k, condition in enumerate(data.conditions)
+        }
+    )
+    m = evaluate(model(honest), plates, TRANSLATION, CONFIG, "golgi").metrics
+    assert m.counted == "wells"
+    (told,) = [text for text in cautions(m) if "plate" in text]
+    assert told.startswith(
+        'No plate or day has images of both control and scattered ("plate0"; "plate1")'
+    )
+    assert told in m.notes
+
+
 def test_four_wells_of_eight_that_were_not_trained_on_are_enough(model, honest, data, fast):
     named = renamed(data, {"control": 8, "scattered": 8})
     trained = [image for image in named.images if int(image.name[1:3]) < 6]

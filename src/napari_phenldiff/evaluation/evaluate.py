@@ -35,7 +35,7 @@ from napari_phenldiff.evaluation.schema import Controls, Metrics, Recovered
 from napari_phenldiff.evaluation.structure import structure_and_layout
 from napari_phenldiff.evaluation.truth import against_truth
 from napari_phenldiff.evaluation.verdict import judge, why_no_recovery
-from napari_phenldiff.evaluation.wording import NO_WELLS, TRAINED_WELLS
+from napari_phenldiff.evaluation.wording import NO_PLATE, NO_WELLS, TRAINED_WELLS
 from napari_phenldiff.images.channel_names import named_channels
 from napari_phenldiff.images.experiment import Experiment
 from napari_phenldiff.images.image import Image
@@ -47,6 +47,7 @@ from napari_phenldiff.measurement.segmentation.thresholds import Settings
 from napari_phenldiff.measurement.statistics.effects import OF_INTERVAL, effects
 from napari_phenldiff.measurement.statistics.units import (
     Units,
+    plates_apart,
     units_of,
     units_of_images,
     wells_by_pattern,
@@ -376,6 +377,9 @@ def evaluate(
     course.end()
     _warn_about_wells(model, chosen, config.wells, units, notes)
     cautions = _cautions(rows, units)
+    if not any(note.startswith(NO_PLATE) for note in notes):
+        apart = plates_apart(measurement, names["source"], names["target"], units)
+        cautions += (apart,) if apart else ()
     notes += [text for text in cautions if text not in notes]
 
     verdict = judge(

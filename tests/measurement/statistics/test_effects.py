@@ -251,18 +251,18 @@ def test_conditions_that_share_no_plate_carry_a_caution(measurement, told_by):
     apart = with_plates([f"plate{2 - own}" for own in of_source])
     table = effects(apart, **GROUPS, wells=units_of(apart))
     real = table["effect"] == "real"
-    said = 'a and b share no plate or day ("plate1"; "plate2"): what differs between plates'
+    said = 'No plate or day has images of both a and b ("plate1"; "plate2"): what differs'
     assert table[real]["note"].str.contains(said, regex=False).all()
     # Translated images are of the plate that the images they were made of are of.
-    assert not table[~real]["note"].str.contains("share no").any()
+    assert not table[~real]["note"].str.contains("No plate").any()
     shared = with_plates([f"plate{1 + n % 2}" for n in number])
-    assert not effects(shared, **GROUPS)["note"].str.contains("share no").any()
+    assert not effects(shared, **GROUPS)["note"].str.contains("No plate").any()
     # Where plates are what is counted, the p-value is of their differences.
     each = with_plates(
         [f"plate{10 * (1 - own) + n}" for n, own in zip(number, of_source, strict=True)]
     )
     one_each = Units({name: name for name in each.images["image"]}, "wells")
-    assert not effects(each, **GROUPS, wells=one_each)["note"].str.contains("share no").any()
+    assert not effects(each, **GROUPS, wells=one_each)["note"].str.contains("No plate").any()
 
 
 def test_times_that_are_the_conditions_are_no_plates(measurement):
@@ -270,7 +270,7 @@ def test_times_that_are_the_conditions_are_no_plates(measurement):
     hours = measurement.images["condition"].map({"a": "0h", "b": "24h", "ra": "0h", "tb": "0h"})
     names = [f"{h}_B{1 + n % 6:02d}_f{n}" for h, n in zip(hours, number, strict=True)]
     timed = replace(measurement, images=measurement.images.assign(image=names))
-    assert not effects(timed, **GROUPS)["note"].str.contains("share no").any()
+    assert not effects(timed, **GROUPS)["note"].str.contains("No plate").any()
 
 
 def test_wells_before_and_after_are_compared_over_the_same_images():

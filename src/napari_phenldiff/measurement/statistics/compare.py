@@ -380,7 +380,7 @@ def recovery(
     if reconstructed is None:
         correlation = _common(source, target, after)
     else:
-        correlation = _of_pairs(source, target, before, after)
+        correlation = 0.0 if paired else _of_pairs(source, target, before, after)
         narrower = _narrowing(before, after)
         made_ends = made - narrower * (made - made_ends[0]), made + narrower * (made_ends[1] - made)
     low, high = ratio_interval(made, made_ends, real, real_ends, correlation)

@@ -49,7 +49,7 @@ _GROUPS = (
     "independent than that, and p-values and intervals too good. "
 )
 _APART = (
-    "{0} and {1} share no plate or day ({2}; {3}): what differs between plates or days differs "
+    "No plate or day has images of both {0} and {1} ({2}; {3}): what differs between plates or days differs "
     "between these conditions as well, and p-values and intervals do not tell the two apart."
 )
 _NAME_THEM = (
