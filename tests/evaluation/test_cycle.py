@@ -8,14 +8,19 @@ import pytest
 import torch
 
 from napari_phenldiff.evaluation.cycle import (
+    Cycle,
+    LatentCycles,
     back_again,
     cycle_error,
     is_latent,
     latent_cycle,
 )
+from napari_phenldiff.evaluation.document import _cycle
+from napari_phenldiff.evaluation.numbers import Spread
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.intensity import IntensityScaling, OwnRange
 from napari_phenldiff.runs.config import TranslationConfig
+from napari_phenldiff.viewer import evaluations
 
 CONFIG = TranslationConfig(source="a", target="b")
 
@@ -136,3 +141,30 @@ def test_on_the_way_back_an_image_has_the_grey_values_of_its_condition():
     (back,) = back_again(Copying(), [image], config)
     assert seen == [("treated", pytest.approx(20))]
     np.testing.assert_allclose(back.data, image.data, rtol=1e-6)
+
+
+def test_the_report_says_what_an_error_is_over_and_of_what_it_is_the_median():
+    one, three = Spread.of([0.02]), Spread.of([0.01, 0.02, 0.03])
+    part = Cycle(
+        what="there and back",
+        image_shape=(512, 512),
+        norm=Spread.of([100, 200, 300]),
+        rmse=three,
+        rmse_grey={"DNA": three},
+    )
+    latent = LatentCycles(rmse=one, relative=one, floor=one, floor_norm=Spread.of([50]))
+    metrics = SimpleNamespace(cycle=(part,), latent_cycle=latent)
+    section = _cycle(metrics)
+    whole, floor = section.table.to_dict("records")
+    assert whole["N"] == "3 images"
+    assert whole["L2 norm over all pixels and channels, at 0 to 255"] == "200 (150 to 250)"
+    assert whole["RMSE over pixels and channels, of the range"] == "2 (1.5 to 2.5) %"
+    assert "medians over images, with quartiles" in section.text
+    # of an image of 512 pixels, the first tile
+    assert floor["N"] == "1 tile"
+    assert floor["L2 norm over all pixels and channels, at 0 to 255"].endswith("of a tile")
+    shown = dict(evaluations._cycle(metrics))
+    assert shown == {
+        "RMSE over pixels and channels, of the range, there and back": "2 (1.5 to 2.5) %, "
+        "median of 3 images"
+    }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from napari_phenldiff.errors import InputError
@@ -13,6 +15,7 @@ from napari_phenldiff.evaluation import evaluate as module
 from napari_phenldiff.evaluation.config import EvaluationConfig
 from napari_phenldiff.evaluation.document import write_document
 from napari_phenldiff.evaluation.evaluate import Model, evaluate
+from napari_phenldiff.evaluation.evidence import Rules
 from napari_phenldiff.evaluation.schema import read_metrics
 from napari_phenldiff.evaluation.wording import cautions
 from napari_phenldiff.images.brightness import with_common_brightness
@@ -343,6 +346,29 @@ def test_what_cannot_be_had_is_told(model, honest, data, monkeypatch):
     assert found.metrics.distances == ()
     assert found.metrics.memorisation is None
     assert sum("not here." in note for note in found.metrics.notes) == 2
+
+
+def test_no_recovery_is_told_of_what_real_images_do_not_show(model, honest, data, fast, tmp_path):
+    """In the table as in the verdict, though the interval of one of many may leave out 0."""
+    found = evaluate(model(honest), data, TRANSLATION, CONFIG, "golgi")
+    real = found.table[found.table["effect"] == "real"].copy()
+    made = found.table[found.table["effect"] == "translated"].copy()
+    assert made["recovery"].notna().any()
+    names = list(made[made["recovery"].notna()]["measurement"])
+    shy = names[-1]
+    real.loc[real["measurement"] == shy, "p_value"] = 0.08
+    table = module._as_the_verdict(pd.concat([real, made]), Rules())
+    rows = {r["measurement"]: r for r in table[table["effect"] == "translated"].to_dict("records")}
+    assert math.isnan(rows[shy]["recovery"])
+    assert math.isnan(rows[shy]["recovery_low"])
+    assert rows[shy]["note"] == "real images are not shown to differ"
+    for name in names[:-1]:
+        assert not math.isnan(rows[name]["recovery"])
+    # and so in what `evaluate` gives
+    effects = {row["measurement"]: row for row in found.metrics.effects if row["effect"] == "real"}
+    for row in found.metrics.effects:
+        if row["effect"] == "translated" and not math.isnan(row["recovery"]):
+            assert effects[row["measurement"]]["p_value"] < 0.05
 
 
 def test_groups_are_called_apart_from_conditions():

@@ -204,9 +204,11 @@ def test_an_evaluation_is_read_back(tmp_path: Path, write_evaluation):
     assert {outcome for _, outcome, _ in good.rules()} == {"for", "not tried"}
     assert good.what() == "untreated → treated · area fraction (area) · 4 images"
     numbers = dict(good.numbers())
-    assert numbers["Recovery"] == "80 % (70 % to 90 %)"
+    assert numbers["Recovery, of the change between groups"] == "80 % (70 % to 90 %)"
     assert numbers["Null translation, to the own condition"] == "+0.01 (+0.005 to +0.015)"
-    assert numbers["Error per pixel, there and back"] == "20 (15 to 25) % of the range"
+    assert numbers["RMSE over pixels and channels, of the range, there and back"] == (
+        "20 (15 to 25) %, median of 3 images"
+    )
     assert numbers["Kernel distance, real vs real"] == "+0.01 (+0 to unknown), 4 images"
     assert numbers["Kernel distance, copy of the source"].startswith("+0.5")
     assert numbers["Classifier: translated tiles taken for treated"] == (
@@ -243,7 +245,10 @@ def test_a_recovery_that_is_not_defined_is_none_in_the_figure_either(
     found = FoundEvaluation.read(tmp_path / "one")
     none = Recovered(value=math.nan, low=math.nan, high=math.nan, reason="there is no test")
     found = replace(found, metrics=found.metrics.model_copy(update={"recovery": none}))
-    assert dict(found.numbers())["Recovery"] == "not defined: there is no test"
+    assert (
+        dict(found.numbers())["Recovery, of the change between groups"]
+        == "not defined: there is no test"
+    )
     (axes,) = found.draw(theme="light").axes
     assert axes.get_title(loc="left").replace("\n", " ") == (
         "recovery not defined: there is no test"

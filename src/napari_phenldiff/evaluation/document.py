@@ -16,7 +16,9 @@ from napari_phenldiff.evaluation.schema import Metrics
 from napari_phenldiff.evaluation.structure import MEASURES, Between, StructureMeasure
 from napari_phenldiff.evaluation.verdict import has_say, structure_outcome
 from napari_phenldiff.evaluation.wording import (
+    NORM_WORDS,
     OUTCOMES,
+    RMSE_WORDS,
     cautions,
     column_words,
     control_effects,
@@ -24,6 +26,7 @@ from napari_phenldiff.evaluation.wording import (
     interval_text,
     quartiles_text,
 )
+from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.figures.style import ThemeName
 from napari_phenldiff.measurement.statistics.compare import number_text
 from napari_phenldiff.measurement.statistics.effects import named_test
@@ -34,6 +37,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PICTURES = 6
+_SHIFT_AND_RECOVERY = (
+    "The shift of a translated effect is that of pairs, each image or well before and after; "
+    "recovery is the shift between the two groups over that between the real groups, which are no "
+    "pairs, and so need not be the one shift over the other."
+)
 _MOODS: dict[str, Literal["", "good", "bad"]] = {"supported": "good", "not supported": "bad"}
 
 
@@ -148,6 +156,7 @@ def _measured(evaluation: Evaluation) -> Iterable[Section]:
         " ".join(
             (
                 f"{measurement.profile.title}, all images with the same settings and thresholds.",
+                _SHIFT_AND_RECOVERY,
                 *dict.fromkeys(untested["note"]),
             )
         ),
@@ -212,7 +221,9 @@ def _truth(m: Metrics) -> Section | None:
             "images": t.n,
             f"true change of {column_words(m.measurement)} (median)": t.true_effect,
             "change shown": t.shown_effect,
-            "error of the effect": f"{t.effect_error:+.0%}",
+            "error of the effect": "not defined: the true change is 0"
+            if math.isnan(t.effect_error)
+            else f"{t.effect_error:+.0%}",
             "correlation over images (95 %)": interval_text(
                 t.correlation, t.correlation_low, t.correlation_high
             ),
@@ -442,33 +453,36 @@ def _cycle(m: Metrics) -> Section:
     rows: list[dict[str, Any]] = [
         {
             "what": f"pixels, {c.what}",
-            "N": c.rmse.n,
-            "L2 norm at 0-255": quartiles_text(c.norm),
-            "RMSE per pixel, of the range": quartiles_text(c.rmse),
-            "RMSE in grey values": "; ".join(
+            "N": count(c.rmse.n, "image"),
+            NORM_WORDS: quartiles_text(c.norm),
+            RMSE_WORDS: f"{quartiles_text(c.rmse, factor=100)} %",
+            "RMSE in grey values, per channel": "; ".join(
                 f"{name} {spread.median:.3g}" for name, spread in c.rmse_grey.items()
             ),
         }
         for c in m.cycle
     ]
     text = (
-        "The norm is the paper's cycle loss and grows with the size of images "
-        f"({m.cycle[0].image_shape[0]} x {m.cycle[0].image_shape[1]} pixels here)."
+        "Each error is of one image; medians over images, with quartiles in brackets. The norm is "
+        "the paper's cycle loss and grows with the size of images "
+        f"({m.cycle[0].image_shape[0]} x {m.cycle[0].image_shape[1]} pixels here); the root mean "
+        "square error (RMSE) does not."
     )
     if m.latent_cycle is not None:
         lat = m.latent_cycle
         rows.append(
             {
                 "what": "pixels, autoencoder alone (the floor)",
-                "N": lat.floor.n,
-                "L2 norm at 0-255": quartiles_text(lat.floor_norm),
-                "RMSE per pixel, of the range": quartiles_text(lat.floor),
-                "RMSE in grey values": "",
+                "N": count(lat.floor.n, "tile"),
+                NORM_WORDS: f"{quartiles_text(lat.floor_norm)}, of a tile",
+                RMSE_WORDS: f"{quartiles_text(lat.floor, factor=100)} %",
+                "RMSE in grey values, per channel": "",
             }
         )
         text += (
             f" Without the way through pixels, latents come back with an error of "
-            f"{quartiles_text(lat.relative)} of their standard deviation ({lat.relative.n} tiles)."
+            f"{quartiles_text(lat.relative)} of their standard deviation "
+            f"({count(lat.relative.n, 'tile')}, the first of each image)."
         )
     return Section("There and back", text, table=_table(rows))
 

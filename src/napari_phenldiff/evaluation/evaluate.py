@@ -318,12 +318,7 @@ def evaluate(
     real_effect, made_effect = (Effect.from_row(rows[name]) for name in ("real", "translated"))
     rules = rules or Rules()
     recovered = _recovered(rows["translated"], real_effect, rules)
-    if np.isnan(recovered.value):
-        # The tables say no more than the verdict.
-        row = (table["measurement"] == main) & (table["effect"] == "translated")
-        untold = row & table["recovery_low"].notna()
-        table.loc[row, ["recovery", "recovery_low", "recovery_high"]] = np.nan
-        table.loc[untold, "note"] = recovered.reason
+    table = _as_the_verdict(table, rules)
     # The images to be translated are the first of the real ones.
     real = measurement.values(names["source"])[: len(sources)]
     null_effect = paired_effect(*measured.by_well(sources, real, measurement.values(names["null"])))
@@ -496,6 +491,22 @@ def _recovered(row: Mapping[str, Any], real: Effect, rules: Rules) -> Recovered:
     if why:
         value = low = high = np.nan
     return Recovered(value=value, low=low, high=high, reason=why)
+
+
+def _as_the_verdict(table: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    """Leave out of a table of effects the recoveries that the verdict would not speak of."""
+    table = table.copy()
+    real = {str(r["measurement"]): r for r in table.to_dict("records") if r["effect"] == "real"}
+    for at, row in table[table["effect"] == "translated"].iterrows():
+        effect = Effect.from_row(real[str(row["measurement"])])
+        found = _recovered(row, effect, rules)
+        if not np.isnan(found.value):
+            continue
+        # what the note says already is why there is no interval
+        if not np.isnan(row["recovery_low"]):
+            table.loc[at, "note"] = found.reason
+        table.loc[at, ["recovery", "recovery_low", "recovery_high"]] = np.nan
+    return table
 
 
 def _warn_about_wells(

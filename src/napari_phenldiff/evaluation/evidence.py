@@ -146,8 +146,9 @@ class Evidence:
     translated : Effect
         From reconstructed to translated images of the same cells (paired).
     recovery : tuple of float
-        Translated effect divided by real effect, and its interval: value, low, high. NaN where the
-        real images show no effect.
+        Shift from the reconstructed to the translated group divided by that from the real source to
+        the real target, and its interval: value, low, high. Not `translated.shift`, which is of
+        pairs, over `real.shift`. NaN where the real images show no effect.
     null : Effect, optional
         From real source images to the same, translated to their own condition (paired).
     shuffled, half_split : tuple of Effect

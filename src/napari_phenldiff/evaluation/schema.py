@@ -23,7 +23,10 @@ FORMAT = 1
 
 
 class Recovered(Kept):
-    """Translated effect over real effect."""
+    """Shift between reconstructed and translated groups over that between the real groups.
+
+    Both are Hodges-Lehmann shifts between groups; the shift of the translated effect is of pairs.
+    """
 
     value: Number
     low: Number

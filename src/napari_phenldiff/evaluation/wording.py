@@ -29,6 +29,11 @@ NO_PLATE = "No plate has images of both"
 """How notes begin that say how far images count as repeats, or that plates are conditions."""
 
 
+NORM_WORDS = "L2 norm over all pixels and channels, at 0 to 255"
+RMSE_WORDS = "RMSE over pixels and channels, of the range"
+"""What errors of images that came back are called; the range is that of the run's training."""
+
+
 def cautions(metrics: Metrics) -> tuple[str, ...]:
     """Return the notes that say how far images count as repeats: they belong to the verdict."""
     begins = (ONE_WELL, NO_WELLS, EACH, TRAINED_WELLS, NO_PLATE)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.evaluation.wording import (
+    RMSE_WORDS,
     column_words,
     control_effects,
     interval_text,
@@ -175,11 +176,14 @@ _Rows = Iterable[tuple[str, str]]
 def _effects(m: Metrics) -> _Rows:
     """Give the real change, the translated one, and the part of it that is recovered."""
     rows = {str(r["effect"]): r for r in m.effects if r["measurement"] == m.measurement}
-    for name, what in (("real", "Real change"), ("translated", "Translated change")):
+    for name, what, how in (
+        ("real", "Real change", "between groups"),
+        ("translated", "Translated change", "of pairs"),
+    ):
         if name in rows:
             row = rows[name]
             yield (
-                f"{what} of {column_words(m.measurement)}",
+                f"{what} of {column_words(m.measurement)}, {how}",
                 interval_text(row["shift"], row["shift_low"], row["shift_high"]),
             )
     r = m.recovery
@@ -188,7 +192,7 @@ def _effects(m: Metrics) -> _Rows:
         value = f"not defined: {r.reason}"
     elif math.isnan(r.low):
         value = f"{_percent(r.value)}, {r.reason}"
-    yield "Recovery", value
+    yield "Recovery, of the change between groups", value
 
 
 def _controls(m: Metrics) -> _Rows:
@@ -206,8 +210,8 @@ def _controls(m: Metrics) -> _Rows:
 def _cycle(m: Metrics) -> _Rows:
     for cycle in m.cycle:
         yield (
-            f"Error per pixel, {cycle.what}",
-            f"{quartiles_text(cycle.rmse, factor=100)} % of the range",
+            f"{RMSE_WORDS}, {cycle.what}",
+            f"{quartiles_text(cycle.rmse, factor=100)} %, median of {cycle.rmse.n} images",
         )
 
 

@@ -13,6 +13,7 @@ from napari_phenldiff.evaluation.benchmark.config import METHODS, BenchmarkRecor
 from napari_phenldiff.evaluation.benchmark.judging import MethodMetrics
 from napari_phenldiff.evaluation.distance_table import ALL_CHANNELS, REAL, TRANSLATED
 from napari_phenldiff.evaluation.schema import Recovered
+from napari_phenldiff.evaluation.wording import NORM_WORDS, RMSE_WORDS
 from napari_phenldiff.images.files import write_atomic
 from napari_phenldiff.measurement.tables.csv_files import Rows
 
@@ -270,10 +271,7 @@ def _told(
         f"Recovery of `{some.measurement}` (profile {config.profile}), 95 % intervals; images are "
         "counted, so those of few wells are too narrow."
     )
-    yield (
-        "Cycle: medians over images; L2 over all pixels and channels at 0 to 255, RMSE as part of "
-        "the range."
-    )
+    yield (f"Cycle: medians over test images; {NORM_WORDS}; {RMSE_WORDS}, 1 is all of it.")
     for one in methods.values():
         if one.identity.given:
             yield (
