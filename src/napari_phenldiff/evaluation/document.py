@@ -218,7 +218,9 @@ def _truth(m: Metrics) -> Section | None:
         "The same cells are known under the other condition. A correlation of 1 would tell of each "
         "image how much it changes, 0 only how much they change on average.",
         facts={
-            "images": t.n,
+            "images": t.n
+            if t.n_measured in (None, t.n)
+            else f"{t.n}, of which {t.n_measured} could be measured",
             f"true change of {column_words(m.measurement)} (median)": t.true_effect,
             "change shown": t.shown_effect,
             "error of the effect": "not defined: the true change is 0"

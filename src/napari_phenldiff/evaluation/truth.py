@@ -23,7 +23,10 @@ class Truth:
     Attributes
     ----------
     n : int
-        Images.
+        Images that are compared pixel by pixel.
+    n_measured : int or None
+        Those of them that could be measured in all four states, of which effects and correlation
+        are; None in files of earlier versions.
     rmse, rmse_copy, rmse_reconstructed : float
         Root mean square per pixel, as a fraction of the range, of the translated image, of the
         untouched source and of the reconstruction less the true counterpart.
@@ -50,6 +53,7 @@ class Truth:
     correlation_low: Number
     correlation_high: Number
     pixel_correlation: tuple[Number, ...]
+    n_measured: int | None = None
 
 
 def against_truth(
@@ -106,6 +110,7 @@ def against_truth(
         correlation_low=low,
         correlation_high=high,
         pixel_correlation=tuple(_median(column) for column in np.array(pixels).T),
+        n_measured=int(true.size),
     )
 
 

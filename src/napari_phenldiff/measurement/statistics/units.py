@@ -49,8 +49,9 @@ _GROUPS = (
     "independent than that, and p-values and intervals too good. "
 )
 _APART = (
-    "No plate or day has images of both {0} and {1} ({2}; {3}): what differs between plates or days differs "
-    "between these conditions as well, and p-values and intervals do not tell the two apart."
+    "No plate or day has images of both {0} and {1} ({2}; {3}): what differs between plates or "
+    "days differs between these conditions as well, and p-values and intervals do not tell the two "
+    "apart."
 )
 _NAME_THEM = (
     "If these are what was repeated, name them as the wells: by a pattern that finds them in the "
