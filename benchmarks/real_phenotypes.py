@@ -10,8 +10,10 @@ tiles, and what changed). A run that is there already is not trained again.
 
 recovery
     effect of the translation (translated against reconstructed) over the real effect (target
-    against source), both as Hodges-Lehmann shifts over tiles, with a bootstrap interval. The other
-    columns are medians over tiles.
+    against source), both as Hodges-Lehmann shifts over tiles, with an interval over tiles (MOVER).
+    Tiles of one well or field are counted as if they were independent, as in the interval of the
+    distance: both are too narrow for wells or another day. The other columns are medians over
+    tiles.
 identity
     correlation of translated and reconstructed tile per channel, median over tiles; 1 for reference
     channels.
@@ -35,7 +37,7 @@ With --judge also
 
 distance
     kernel distance of the translated tiles to the real target tiles, of all channels together; in
-    the first row, of the untouched source tiles.
+    the first row, of the untouched source tiles. Its interval is a bootstrap over tiles.
 cycle
     root mean square error of the tiles translated to the target and back, in per cent of the range,
     median over tiles. Takes as long again.

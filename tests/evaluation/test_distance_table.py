@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +11,12 @@ from napari_phenldiff.evaluation.distance_table import (
     ALL_CHANNELS,
     REAL,
     TRANSLATED,
+    DistanceRow,
     distance_table,
     inception_distance,
     split_target,
 )
+from napari_phenldiff.evaluation.document import _distances
 from napari_phenldiff.evaluation.features import Features
 
 
@@ -79,3 +81,11 @@ def test_torch_fidelity_is_given_bytes_in_colour(monkeypatch, channels):
     assert given["input2"][0].max() == 0
     # two channels are red and green
     assert bool(picture[2].max()) is (channels != 2)
+
+
+def test_a_report_says_that_intervals_are_over_tiles():
+    row = DistanceRow("translated", "all channels", 24, 0.1, 0.05, 0.2, 1.0, False, "a network")
+    section = _distances(SimpleNamespace(distances=(row,), fid=None, target="treated"))
+    assert "24 tiles on each side" in section.text
+    assert "Intervals are over tiles" in section.text
+    assert section.table["N (tiles)"].tolist() == [24]

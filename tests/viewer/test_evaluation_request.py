@@ -209,7 +209,7 @@ def test_an_evaluation_is_read_back(tmp_path: Path, write_evaluation):
     assert numbers["RMSE over pixels and channels, of the range, there and back"] == (
         "20 (15 to 25) %, median of 3 images"
     )
-    assert numbers["Kernel distance, real vs real"] == "+0.01 (+0 to unknown), 4 images"
+    assert numbers["Kernel distance, real vs real"] == "+0.01 (+0 to unknown), 4 tiles"
     assert numbers["Kernel distance, copy of the source"].startswith("+0.5")
     assert numbers["Classifier: translated tiles taken for treated"] == (
         "90 % (60 % to 98 %), 10 tiles"

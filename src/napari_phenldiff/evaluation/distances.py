@@ -27,8 +27,8 @@ class KernelDistance:
         Unbiased estimate, so its expectation does not depend on the numbers of images, and
         it is negative about half of the time where the sets do not differ.
     low, high : float
-        95 % bootstrap interval over images; NaN without resamples. Images of one well are not
-        independent, so with several of each it is too narrow.
+        95 % bootstrap interval over images, or the tiles that they are cut into; NaN without
+        resamples. Those of one well are not independent, so with several of each it is too narrow.
     n_a, n_b : int
         Numbers of images.
     features : str

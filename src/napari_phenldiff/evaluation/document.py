@@ -381,7 +381,7 @@ def _distances(m: Metrics) -> Section | None:
         {
             "images": row.images,
             "channel": row.channel,
-            "N": row.n,
+            "N (tiles)": row.n,
             "kernel distance (95 %)": interval_text(row.kernel, row.kernel_low, row.kernel_high),
             "Fréchet distance": f"{row.frechet:.3g}",
         }
@@ -393,12 +393,14 @@ def _distances(m: Metrics) -> Section | None:
             for row in m.distances
         ]
     text = (
-        f"To real {m.target} images, over {first.features} (not FID or KID), {first.n} images on "
-        "each side of every row. Real vs real is the floor, the copy what an untouched image gets."
+        f"To real {m.target} images, over {first.features} (not FID or KID), {first.n} tiles on "
+        "each side of every row. Real vs real is the floor, the copy what an untouched image gets. "
+        "Intervals are over tiles, counted as if those of one image or well were independent, so "
+        "they are too narrow where there are several."
     )
     if first.rank_deficient:
         text += (
-            " So few images do not span the features: Fréchet distances are mostly about their "
+            " So few tiles do not span the features: Fréchet distances are mostly about their "
             "number."
         )
     return Section(

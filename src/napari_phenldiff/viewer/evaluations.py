@@ -264,7 +264,7 @@ def _distances(m: Metrics) -> _Rows:
         if row.channel == m.distances[0].channel:
             yield (
                 f"Kernel distance, {row.images}",
-                f"{interval_text(row.kernel, row.kernel_low, row.kernel_high)}, {row.n} images",
+                f"{interval_text(row.kernel, row.kernel_low, row.kernel_high)}, {row.n} tiles",
             )
 
 

@@ -264,8 +264,9 @@ def _told(
     yield (
         "No distances."
         if n is None
-        else f"Distances over {_features(some)}, at N = {n} on each side, to the same real test "
-        f"images of {config.target}."
+        else f"Distances over {_features(some)}, at N = {n} tiles on each side, to the same real "
+        f"test images of {config.target}; intervals are over tiles, counted as if those of one "
+        "image or well were independent, so they are too narrow."
     )
     yield (
         f"Recovery of `{some.measurement}` (profile {config.profile}), 95 % intervals; images are "
