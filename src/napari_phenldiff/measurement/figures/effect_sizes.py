@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
-from napari_phenldiff.measurement.statistics.compare import number_text
+from napari_phenldiff.measurement.statistics.compare import ALPHA, number_text
 from napari_phenldiff.measurement.statistics.effects import OF_INTERVAL, named_test
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _draw_delta(axes: Axes, row: dict[str, Any], place: float, both: bool, color
     made = row["effect"] == "translated"
     color = colors.translated if made else colors.target
     height = place + (0.17 if made else -0.17) * both
-    sure = row["p_value"] < 0.05
+    sure = row["p_value"] < ALPHA
     alpha = 1.0 if sure else 0.45
     ends = [row["cliffs_delta_low"], row["cliffs_delta_high"]]
     style = "-" if sure else ":"
@@ -219,14 +219,14 @@ def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, nar
         title = textwrap.fill(str(real["note"].iloc[0]), 48 if narrow else 88)
     else:
         first = tested.iloc[0]
-        said = f"p ≥ 0.05 ({named_test(str(first['test']), str(first['correction']))})"
+        said = f"p ≥ {ALPHA:g} ({named_test(str(first['test']), str(first['correction']))})"
         marks.append(mark("o", colors.target, colors.target, said, 0.45))
         least = tested["least_p_value"].min()
         # No shift is shown here.
         note = str(first["note"]).partition(OF_INTERVAL)[0].strip()
         if note:
             title = textwrap.fill(note, 48 if narrow else 88)
-        elif least >= 0.05:
+        elif least >= ALPHA:
             title = f"p can't be below {number_text(least)} with so few {first['counted']}"
     figure.legend(
         handles=marks,

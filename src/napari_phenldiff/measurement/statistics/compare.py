@@ -35,7 +35,8 @@ _EXACT = 625
 _BATCH = 500
 # A probability is never 0: where it is too small for a number, this stands for it.
 _LEAST = float(np.finfo(np.float64).tiny)
-_ALPHA = 0.05
+ALPHA = 0.05
+"""A p-value below it counts as a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -542,7 +543,7 @@ def number_text(value: float) -> str:
     With two digits, or as many as it takes to be on its side of 0.05: ``"0.0496"``.
     """
     digits = 2
-    while np.sign(float(f"{value:.{digits}g}") - _ALPHA) != np.sign(value - _ALPHA) and digits < 17:
+    while np.sign(float(f"{value:.{digits}g}") - ALPHA) != np.sign(value - ALPHA) and digits < 17:
         digits += 1
     text = f"{value:.{digits}g}"
     return text.replace("e-0", "e-") if value and abs(value) < 1e-3 else text

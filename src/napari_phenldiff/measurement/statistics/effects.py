@@ -17,6 +17,7 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
 from napari_phenldiff.images.wells import Wells
 from napari_phenldiff.measurement.statistics.compare import (
+    ALPHA,
     SIGNED_RANK,
     Comparison,
     Recovery,
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 # Columns that hold settings and sizes of a measurement, not results.
 _NOT_RESULTS = ("threshold", "total_px", "total_um2", "label")
-
-_ALPHA = 0.05
 
 OF_INTERVAL = "The interval of the shift"
 """What the part of a note begins with that tells of the interval; it is the last."""
@@ -129,10 +128,10 @@ class Tested:
         found = self.found
         leaves_out_0 = found.shift_low > 0 or found.shift_high < 0
         by_t = found.test != SIGNED_RANK and (
-            found.paired or min_p_value(found.n_a, found.n_b) > _ALPHA
+            found.paired or min_p_value(found.n_a, found.n_b) > ALPHA
         )
-        blind = found.min_p_value >= _ALPHA
-        if not leaves_out_0 or not found.p_value >= _ALPHA or not (by_t or blind):
+        blind = found.min_p_value >= ALPHA
+        if not leaves_out_0 or not found.p_value >= ALPHA or not (by_t or blind):
             return ""
         told = f"{OF_INTERVAL} leaves out 0, though p is not below 0.05: "
         least = f"p cannot be below {number_text(found.min_p_value)}"
