@@ -11,6 +11,7 @@ import pytest
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.effect_sizes import effect_sizes
 from napari_phenldiff.measurement.figures.four_groups import four_group_values, four_groups
+from napari_phenldiff.measurement.figures.pairs import paired_lines
 from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
 from napari_phenldiff.measurement.figures.style import THEMES, composite, in_lines
 from napari_phenldiff.measurement.measure import measure
@@ -106,6 +107,25 @@ def test_fields_before_and_after_are_tested_as_pairs_in_figure_and_values(measur
     assert shift["value"] == pytest.approx(0.1, abs=0.01)
     assert shift["low"] > 0
     assert "shift +0.1" in texts(four_groups(measurement, **groups, paired=True))
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_figures_say_what_their_bars_and_bands_are(measurement, narrow):
+    groups = {"source": "untreated", "target": "treated"}
+    made = {"reconstructed": "reconstructed", "translated": "translated"}
+    said = texts(effect_sizes(effects(measurement, **groups, **made), narrow=narrow))
+    assert "95 %" in said
+    pairs = paired_lines(
+        measurement,
+        before="reconstructed",
+        after="translated",
+        target="treated",
+        wells="image",
+        narrow=narrow,
+    )
+    told = " ".join(texts(pairs).split())
+    assert "bar: 95 % interval of the shift" in told
+    assert "band: quartiles of real treated" in told
 
 
 def test_a_p_value_of_just_the_limit_is_no_finding(measurement):

@@ -93,12 +93,13 @@ def effect_sizes(
         left.axvline(0, color=colors.faint, linewidth=1, zorder=0)
         real = table[table["effect"] == "real"].iloc[0]
         ends = f"{real['compared_with']} to {real['group']}"
-        said = "Cliff's delta" if narrow else f"Cliff's delta,\n{textwrap.fill(ends, 44)}"
+        said = "Cliff's delta" if narrow else f"Cliff's delta (95 %),\n{textwrap.fill(ends, 44)}"
         left.set_xlabel(said, color=colors.text)
         if both:
             _draw_recoveries(grid[0, 1], table, names, colors, narrow)
         if narrow:
-            said = f"from {ends}" + ("; recovery 1: all of the real shift" if both else "")
+            said = f"from {ends}; lines: 95 % intervals"
+            said += "\nrecovery 1: all of the real shift" if both else ""
             figure.supxlabel(said, fontsize=7.5, color=colors.faint)
         for axes in grid[0]:
             axes.grid(axis="x", color=colors.faint, alpha=0.2, linewidth=0.6)
@@ -186,7 +187,7 @@ def _draw_recoveries(
                 axes.plot(end, place, mark, color=colors.text, markersize=5, clip_on=False)
         if low <= row["recovery"] <= high:
             axes.plot(row["recovery"], place, "s", color=colors.text, markersize=5, zorder=3)
-    said = "recovery" if narrow else "recovery\n(1: all of the real shift)"
+    said = "recovery" if narrow else "recovery (95 %)\n1: all of the real shift"
     axes.set_xlabel(said, color=colors.text)
 
 
@@ -220,6 +221,7 @@ def _add_key(figure: Figure, table: pd.DataFrame, both: bool, colors: Theme, nar
     else:
         first = tested.iloc[0]
         said = f"p ≥ {ALPHA:g} ({named_test(str(first['test']), str(first['correction']))})"
+        said = textwrap.fill(said, 28) if narrow else said
         marks.append(mark("o", colors.target, colors.target, said, 0.45))
         least = tested["least_p_value"].min()
         # No shift is shown here.

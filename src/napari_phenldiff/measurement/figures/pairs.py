@@ -144,10 +144,15 @@ def paired_lines(
             axes.tick_params(color=colors.faint, labelcolor=colors.text, labelsize=8)
             axes.tick_params(axis="x", length=0)
         said = f"lines: the same {shown.counted} (n = {a.size}), thick: medians"
+        if math.isfinite(tested.found.shift_low):
+            said += "; bar: 95 % interval of the shift"
+        if target is not None:
+            said += f"; band: quartiles of real {target}"
+        width = NARROW_LETTERS if narrow else 76
         test = f"p: {named_test(tested.found.test, tested.correction)}"
         why = tested.no_p_value or ". ".join(filter(None, (test, tested.caution)))
         figure.supxlabel(
-            "\n".join((said, *textwrap.wrap(why, NARROW_LETTERS if narrow else 76))),
+            "\n".join(line for text in (said, why) for line in textwrap.wrap(text, width)),
             fontsize=7.5,
             color=colors.faint,
         )
