@@ -429,6 +429,19 @@ def test_what_has_no_partner_is_left_out_and_told(measurement):
     }
 
 
+@pytest.mark.parametrize("opposite", [False, True])
+def test_few_pairs_that_are_opposite_carry_a_caution(measurement, opposite):
+    images = measurement.images[measurement.images["image"].str.contains("f0|A1_f1")].copy()
+    number = images.groupby("condition").cumcount().to_numpy()
+    after = images["condition"].to_numpy() == "b"
+    images["area_fraction"] = np.where(after & opposite, -1, 1) * number + 0.3 * after
+    few = replace(measurement, images=images)
+    ends = {"source": "a", "target": "b", "paired": True, "wells": "image"}
+    (row,) = effects(few, **ends, columns=["area_fraction"]).to_dict("records")
+    assert row["n_before"] == 5
+    assert ("high before are low after" in row["note"]) == opposite
+
+
 def test_pairs_that_are_none_are_told(measurement):
     a = unit_values(measurement, "a")
     other = a.set_axis([f"x{i}" for i in range(len(a))])

@@ -69,10 +69,10 @@ class Comparison:
     -----
     What cannot be computed is NaN. Five pairs or fewer are tested as two groups, since the
     signed-rank test cannot give p below 0.05 then: Mann and Whitney's test can from four pairs on.
-    The values of a pair resemble each other, which makes it conservative: it then only finds
-    changes by which the groups come apart. Intervals need two images per group. They are those of
-    `statistics.intervals`, not of the bootstrap, which covers the truth too seldom with few images;
-    ``docs/notes/intervals.md`` has the figures.
+    Where the values of a pair resemble each other, that is conservative: it then only finds
+    changes by which the groups come apart. Where they are opposite, it is not. Intervals need two
+    images per group. They are those of `statistics.intervals`, not of the bootstrap, which covers
+    the truth too seldom with few images; ``docs/notes/intervals.md`` has the figures.
     """
 
     n_a: int

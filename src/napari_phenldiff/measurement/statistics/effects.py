@@ -46,6 +46,14 @@ if TYPE_CHECKING:
 # Columns that hold settings and sizes of a measurement, not results.
 _NOT_RESULTS = ("threshold", "total_px", "total_um2", "label")
 
+_MOST_APART = 0.7
+"""Of five pairs that have nothing in common, one in ten have less than minus this by chance."""
+
+_GO_APART = (
+    "The {0} of pairs that are high before are low after. So few pairs are tested as two groups, "
+    "which then finds a change in up to 11 of 100 experiments without one."
+)
+
 OF_INTERVAL = "The interval of the shift"
 """What the part of a note begins with that tells of the interval; it is the last."""
 
@@ -441,11 +449,21 @@ def _tested(
                 cliffs_delta_low=ends[0],
                 cliffs_delta_high=ends[1],
             )
+    against = ""
+    if groups.paired and not why and found.test != SIGNED_RANK and _go_apart(a, b):
+        against = _GO_APART.format(units.counted)
     other_plates = (
         "" if groups.paired else plates_apart(measurement, groups.before, groups.after, units)
     )
-    caution = " ".join(filter(None, (alone, units.caution, other_plates)))
+    caution = " ".join(filter(None, (alone, units.caution, other_plates, against)))
     return Tested(found, a, b, "none", units.counted, why, caution)
+
+
+def _go_apart(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether values of pairs rise where those of their partners fall."""
+    return bool(
+        a.size > 2 and np.ptp(a) > 0 and np.ptp(b) > 0 and np.corrcoef(a, b)[0, 1] < -_MOST_APART
+    )
 
 
 def _values(
