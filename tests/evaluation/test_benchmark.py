@@ -159,7 +159,9 @@ def test_whose_cells_and_copies_are_judged_in_what_a_method_draws(monkeypatch):
     assert found.identity.own_source < 1
     assert (found.memorisation.copies, every.memorisation.copies) == (1, 0)
     record = BenchmarkRecord(config=config, data="x", digest="", training=data_names(data), test={})
-    assert "DNA is given to phenldiff" in markdown(record, {"phenldiff": found})
+    told = markdown(record, {"phenldiff": found})
+    assert "DNA is given to phenldiff" in told
+    assert "it counts with an error of 0" in told
     assert "is given to" not in markdown(record, {"phenldiff": every})
 
 

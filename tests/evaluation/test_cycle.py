@@ -153,13 +153,15 @@ def test_the_report_says_what_an_error_is_over_and_of_what_it_is_the_median():
         rmse_grey={"DNA": three},
     )
     latent = LatentCycles(rmse=one, relative=one, floor=one, floor_norm=Spread.of([50]))
-    metrics = SimpleNamespace(cycle=(part,), latent_cycle=latent)
+    given = SimpleNamespace(given=("DNA",))
+    metrics = SimpleNamespace(cycle=(part,), latent_cycle=latent, identity=given)
     section = _cycle(metrics)
     whole, floor = section.table.to_dict("records")
     assert whole["N"] == "3 images"
     assert whole["L2 norm over all pixels and channels, at 0 to 255"] == "200 (150 to 250)"
     assert whole["RMSE over pixels and channels, of the range"] == "2 (1.5 to 2.5) %"
     assert "medians over images, with quartiles" in section.text
+    assert "DNA, which the model is given and leaves as it is, counts" in section.text
     # of an image of 512 pixels, the first tile
     assert floor["N"] == "1 tile"
     assert floor["L2 norm over all pixels and channels, at 0 to 255"].endswith("of a tile")

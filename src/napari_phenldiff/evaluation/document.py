@@ -472,6 +472,11 @@ def _cycle(m: Metrics) -> Section:
         f"({m.cycle[0].image_shape[0]} x {m.cycle[0].image_shape[1]} pixels here); the root mean "
         "square error (RMSE) does not."
     )
+    if m.identity.given:
+        text += (
+            f" {', '.join(m.identity.given)}, which the model is given and leaves as it is, counts "
+            "with an error of 0."
+        )
     if m.latent_cycle is not None:
         lat = m.latent_cycle
         rows.append(

@@ -277,7 +277,8 @@ def _told(
         if one.identity.given:
             yield (
                 f"{', '.join(one.identity.given)} is given to {one.method} and left as it is: *own "
-                "source* and *nearest training image* are over its other channels."
+                "source* and *nearest training image* are over its other channels; in cycle "
+                "errors, which are over all channels, it counts with an error of 0."
             )
     yield (
         "Bold is the best of the trained methods: recovery the nearest to 1. *copy* is the source "
