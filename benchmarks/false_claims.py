@@ -18,7 +18,8 @@ import numpy as np
 
 from napari_phenldiff.evaluation.evidence import Effect, Evidence
 from napari_phenldiff.evaluation.verdict import judge
-from napari_phenldiff.measurement.statistics.compare import compare, recovery
+from napari_phenldiff.measurement.statistics.compare import compare
+from napari_phenldiff.measurement.statistics.recovery import recovery
 
 # real effect, effect shown by the translation
 NULLS = ((0, 0), (0, 1), (2, 0), (2, -2))

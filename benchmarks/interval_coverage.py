@@ -22,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 from napari_phenldiff.measurement.statistics import intervals
-from napari_phenldiff.measurement.statistics.compare import recovery
+from napari_phenldiff.measurement.statistics.recovery import recovery
 
 RESAMPLES = 400
 Interval = tuple[float, float]

@@ -75,7 +75,8 @@ from napari_phenldiff.images.intensity import IntensityScaling
 from napari_phenldiff.measurement.figures.panel import translation_panel
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import PROFILES
-from napari_phenldiff.measurement.statistics.compare import compare, recovery
+from napari_phenldiff.measurement.statistics.compare import compare
+from napari_phenldiff.measurement.statistics.recovery import recovery
 from napari_phenldiff.measurement.structure import coherence, layout_correlation, spot_energy
 from napari_phenldiff.measurement.tables.measurement import Measurement
 from napari_phenldiff.runs.config import TrainingConfig, TranslationConfig

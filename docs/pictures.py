@@ -18,7 +18,7 @@ from napari_phenldiff.images.tiff import read_image, tiff_files
 from napari_phenldiff.measurement.figures.four_groups import four_groups
 from napari_phenldiff.measurement.figures.panel import translation_panel
 from napari_phenldiff.measurement.measure import measure
-from napari_phenldiff.measurement.statistics.compare import recovery
+from napari_phenldiff.measurement.statistics.recovery import recovery
 
 HERE = Path(__file__).resolve().parent
 

@@ -30,9 +30,9 @@ from .jobs.translation import translate as translate
 from .jobs.translation_figure import translation_figure as translation_figure
 from .measurement.figures.panel import Inset as Inset
 from .measurement.statistics.compare import Comparison as Comparison
-from .measurement.statistics.compare import Recovery as Recovery
 from .measurement.statistics.compare import compare as compare
-from .measurement.statistics.compare import recovery as recovery
+from .measurement.statistics.recovery import Recovery as Recovery
+from .measurement.statistics.recovery import recovery as recovery
 from .measurement.structure import coherence as coherence
 from .measurement.structure import granularity as granularity
 from .measurement.structure import layout_correlation as layout_correlation

@@ -9,7 +9,8 @@ import pytest
 
 from napari_phenldiff.evaluation.evidence import Cells, Effect, Evidence
 from napari_phenldiff.evaluation.verdict import judge
-from napari_phenldiff.measurement.statistics.compare import compare, recovery
+from napari_phenldiff.measurement.statistics.compare import compare
+from napari_phenldiff.measurement.statistics.recovery import recovery
 
 GOOD = Effect(2.0, 1.8, 2.2, 1e-6, 1e-8, 12, 12)
 NOTHING = Effect(0.0, -0.1, 0.1, 0.8, 1e-4, 12, 12)

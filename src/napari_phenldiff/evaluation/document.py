@@ -29,7 +29,7 @@ from napari_phenldiff.evaluation.wording import (
 from napari_phenldiff.images.naming import count
 from napari_phenldiff.measurement.figures.style import ThemeName
 from napari_phenldiff.measurement.statistics.compare import number_text
-from napari_phenldiff.measurement.statistics.effects import named_test
+from napari_phenldiff.measurement.statistics.two_groups import named_test
 from napari_phenldiff.measurement.tables.measurement import column_text
 
 if TYPE_CHECKING:

@@ -44,7 +44,8 @@ from napari_phenldiff.images.naming import count, some_of
 from napari_phenldiff.images.wells import EACH_IMAGE, check_wells, well_of_image
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.segmentation.thresholds import Settings
-from napari_phenldiff.measurement.statistics.effects import OF_INTERVAL, effects
+from napari_phenldiff.measurement.statistics.effects import effects
+from napari_phenldiff.measurement.statistics.two_groups import OF_INTERVAL
 from napari_phenldiff.measurement.statistics.units import (
     Units,
     plates_apart,

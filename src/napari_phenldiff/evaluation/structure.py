@@ -22,8 +22,9 @@ from napari_phenldiff.evaluation.classifier import share_out
 from napari_phenldiff.evaluation.numbers import Kept, Number, Spread
 from napari_phenldiff.images.image import Image
 from napari_phenldiff.images.wells import Wells, well_of_image
-from napari_phenldiff.measurement.statistics.compare import compare, holm, recovery
+from napari_phenldiff.measurement.statistics.compare import compare, holm
 from napari_phenldiff.measurement.statistics.intervals import cliffs_delta, delta_interval
+from napari_phenldiff.measurement.statistics.recovery import recovery
 from napari_phenldiff.measurement.structure import (
     SCALES,
     coherence,

@@ -13,7 +13,7 @@ from napari_phenldiff.evaluation.classifier import Rate
 from napari_phenldiff.evaluation.evidence import Effect, Evidence, Finding, Outcome, Rules, Verdict
 from napari_phenldiff.evaluation.structure import Between, StructureMeasure
 from napari_phenldiff.measurement.statistics.compare import p_words, signed_text
-from napari_phenldiff.measurement.statistics.effects import named_test
+from napari_phenldiff.measurement.statistics.two_groups import named_test
 
 
 def judge(evidence: Evidence, rules: Rules | None = None) -> Verdict:

@@ -293,7 +293,8 @@ def _tell_what_is_counted(
     on_event: OnEvent,
 ) -> None:
     """Tell what the comparison counts, and why there is no p-value if there is none."""
-    from napari_phenldiff.measurement.statistics.effects import Groups, compare_in
+    from napari_phenldiff.measurement.statistics.effects import compare_in
+    from napari_phenldiff.measurement.statistics.two_groups import Groups
 
     groups = Groups(names["source"], names["target"], paired)
     real = compare_in(measurement, groups, units=units)

@@ -8,7 +8,8 @@ from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.four_groups import four_group_values
 from napari_phenldiff.measurement.figures.pairs import paired_values
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
-from napari_phenldiff.measurement.statistics.compare import compare, recovery
+from napari_phenldiff.measurement.statistics.compare import compare
+from napari_phenldiff.measurement.statistics.recovery import recovery
 from napari_phenldiff.measurement.tables.measurement import Measurement, image_table
 
 GROUPS = {"source": "a", "target": "b", "reconstructed": "ra", "translated": "tb"}

@@ -15,8 +15,9 @@ from napari_phenldiff.measurement.figures.pairs import paired_lines
 from napari_phenldiff.measurement.figures.panel import Inset, translation_panel
 from napari_phenldiff.measurement.figures.style import THEMES, composite, in_lines
 from napari_phenldiff.measurement.measure import measure
-from napari_phenldiff.measurement.statistics.compare import Recovery, compare, p_text, recovery_text
+from napari_phenldiff.measurement.statistics.compare import compare, p_text
 from napari_phenldiff.measurement.statistics.effects import effects
+from napari_phenldiff.measurement.statistics.recovery import Recovery, recovery_text
 
 
 @pytest.fixture

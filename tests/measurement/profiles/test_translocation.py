@@ -14,7 +14,8 @@ from napari_phenldiff.measurement.profiles.translocation import (
     noise_of,
     ring_labels,
 )
-from napari_phenldiff.measurement.statistics.effects import Groups, compare_groups
+from napari_phenldiff.measurement.statistics.effects import compare_groups
+from napari_phenldiff.measurement.statistics.two_groups import Groups
 from napari_phenldiff.measurement.tables.measurement import read_measurement
 
 

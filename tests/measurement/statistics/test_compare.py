@@ -14,9 +14,9 @@ from napari_phenldiff.measurement.statistics.compare import (
     min_p_value,
     number_text,
     p_text,
-    recovery,
     signed_text,
 )
+from napari_phenldiff.measurement.statistics.recovery import recovery
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(0, 1, 40), RNG.normal(1, 1, 50)

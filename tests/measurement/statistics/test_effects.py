@@ -7,8 +7,9 @@ import pytest
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.profiles.area import Area, AreaSettings
-from napari_phenldiff.measurement.statistics.compare import compare, holm, recovery
+from napari_phenldiff.measurement.statistics.compare import compare, holm
 from napari_phenldiff.measurement.statistics.effects import effects, result_columns
+from napari_phenldiff.measurement.statistics.recovery import recovery
 from napari_phenldiff.measurement.statistics.units import (
     Units,
     matched,

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from napari_phenldiff.measurement.statistics import intervals
-from napari_phenldiff.measurement.statistics.compare import ratio_interval, recovery
+from napari_phenldiff.measurement.statistics.recovery import ratio_interval, recovery
 
 RNG = np.random.default_rng(0)
 

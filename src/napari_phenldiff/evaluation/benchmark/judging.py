@@ -41,7 +41,7 @@ from napari_phenldiff.images.stains import nuclei_channel
 from napari_phenldiff.images.wells import EACH_IMAGE, well_of
 from napari_phenldiff.measurement.measure import measure
 from napari_phenldiff.measurement.profiles import find_profile
-from napari_phenldiff.measurement.statistics.compare import recovery
+from napari_phenldiff.measurement.statistics.recovery import recovery
 from napari_phenldiff.measurement.tables.measurement import Measurement
 
 FILE = "metrics.json"

@@ -12,7 +12,7 @@ import numpy as np
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.measurement.figures.style import Theme, ThemeName, themed
 from napari_phenldiff.measurement.statistics.compare import ALPHA, number_text
-from napari_phenldiff.measurement.statistics.effects import OF_INTERVAL, named_test
+from napari_phenldiff.measurement.statistics.two_groups import OF_INTERVAL, named_test
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,18 +18,10 @@ from napari_phenldiff.measurement.figures.style import (
     themed,
     up_an_axis,
 )
-from napari_phenldiff.measurement.statistics.compare import (
-    Comparison,
-    Recovery,
-    p_text,
-    recovery_text,
-    signed_text,
-)
-from napari_phenldiff.measurement.statistics.effects import (
-    Tested,
-    compare_real_and_translated,
-    named_test,
-)
+from napari_phenldiff.measurement.statistics.compare import Comparison, p_text, signed_text
+from napari_phenldiff.measurement.statistics.effects import compare_real_and_translated
+from napari_phenldiff.measurement.statistics.recovery import Recovery, recovery_text
+from napari_phenldiff.measurement.statistics.two_groups import Tested, named_test
 from napari_phenldiff.measurement.statistics.units import Units, known, matched, unit_values
 from napari_phenldiff.measurement.tables.measurement import Measurement, column_text
 

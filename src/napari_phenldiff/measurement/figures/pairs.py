@@ -19,7 +19,8 @@ from napari_phenldiff.measurement.figures.style import (
     up_an_axis,
 )
 from napari_phenldiff.measurement.statistics.compare import Comparison, p_text, signed_text
-from napari_phenldiff.measurement.statistics.effects import Groups, Tested, compare_in, named_test
+from napari_phenldiff.measurement.statistics.effects import compare_in
+from napari_phenldiff.measurement.statistics.two_groups import Groups, Tested, named_test
 from napari_phenldiff.measurement.statistics.units import (
     Summary,
     Units,
