@@ -569,6 +569,11 @@ def test_what_is_found_in_a_reference_that_is_copied_is_no_evidence(model, hones
     assert outcomes["What should not change"] == "by construction"
     assert outcomes["Cells lost or invented"] == "by construction"
     assert m.verdict.answer == "supported"
+    # of it nothing can be said against the translation either, whichever channels should stay
+    (other,) = [name for name in data.channel_names if name not in ("DNA", "Golgi")][:1]
+    config = CONFIG.model_copy(update={"keep": (other,)})
+    named = evaluate(model(copying), data, TRANSLATION, config, "golgi").metrics
+    assert {one.channel for one in named.structure.measures if one.kept} == {"DNA", other}
     not_named = evaluate(model(copying, ()), data, TRANSLATION, CONFIG, "golgi").metrics
     assert not_named.identity.given == ()
 

@@ -348,8 +348,10 @@ def evaluate(
         [name for name in channels if name in model.reference_channels],
     )
     course.stage("measuring structure")
+    # What the model is given it leaves as it is, whichever channels the user named.
+    fixed = tuple(dict.fromkeys((*kept, *identity.given)))
     structure = structure_and_layout(
-        chosen, reconstructed, translated, kept, wells, config.seed, notes
+        chosen, reconstructed, translated, fixed, wells, config.seed, notes
     )
     course.stage("comparing features and training a classifier")
     seen = compare_appearance(

@@ -163,7 +163,8 @@ class Evidence:
         How often a translated image is more like its own source image than like another one: 0.5
         is chance.
     copies : float, optional
-        Part of the translated images that are as good as copies of training images.
+        Part of the tiles of translated images that are as good as copies of training images, in
+        the channels that the model draws.
     trained_on : int
         Images among those evaluated that the run was trained on.
     structure : tuple of StructureMeasure

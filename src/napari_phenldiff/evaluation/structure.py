@@ -72,7 +72,7 @@ class StructureMeasure:
     measure : str
         One of `MEASURES`.
     kept : bool
-        Whether the channel is one that should stay as it is: it has no say then.
+        Whether the channel should stay as it is, or is given to the model: it has no say then.
     values : dict of str to tuple of float
         Of each image, or of each well, by group (`GROUPS`); granularity as a mean size in pixels.
     auc, auc_low, auc_high : float

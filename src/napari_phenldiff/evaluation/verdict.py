@@ -275,7 +275,10 @@ def _copies(e: Evidence, rules: Rules) -> Finding:
     rule = "Copies of training images"
     if e.copies is None or math.isnan(e.copies):
         return Finding(rule, "not tried", "There were no training images to compare with.")
-    text = f"{e.copies:.0%} of the translated images are as good as copies of training images."
+    text = (
+        f"{e.copies:.0%} of the tiles of translated images are as good as copies of training images"
+        f"{', in what the model has drawn' if e.given else ''}."
+    )
     return Finding(rule, "against" if e.copies > rules.copies else "for", text)
 
 

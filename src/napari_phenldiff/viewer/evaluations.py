@@ -270,7 +270,7 @@ def _distances(m: Metrics) -> _Rows:
 
 def _memorised(m: Metrics) -> _Rows:
     if m.memorisation is not None:
-        yield "Copies of training images", _percent(m.memorisation.copies)
+        yield "Tiles that are copies of training images", _percent(m.memorisation.copies)
 
 
 _PARTS = (
