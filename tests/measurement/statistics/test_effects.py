@@ -274,7 +274,8 @@ def test_times_that_are_the_conditions_are_no_plates(measurement):
     assert not effects(timed, **GROUPS)["note"].str.contains("No plate").any()
 
 
-def test_wells_before_and_after_are_compared_over_the_same_images():
+@pytest.mark.parametrize("named_by", ["names", "columns"])
+def test_wells_before_and_after_are_compared_over_the_same_images(named_by):
     rng = np.random.default_rng(0)
     rows = []
     for well in range(8):
@@ -287,6 +288,7 @@ def test_wells_before_and_after_are_compared_over_the_same_images():
                     {
                         "image": f"B{1 + well:02d}_f{field}",
                         "condition": name,
+                        "well": f"B{1 + well:02d}",
                         "threshold": 1.0,
                         "area_px": 10,
                         "total_px": 100,
@@ -295,7 +297,12 @@ def test_wells_before_and_after_are_compared_over_the_same_images():
                     }
                 )
     measurement = Measurement(Area(), image_table(Area(), rows), None, AreaSettings())
-    table = effects(measurement, source="a", target="b", paired=True, columns=["area_fraction"])
+    ends = {"source": "a", "target": "b", "paired": True}
+    if named_by == "columns":
+        names = measurement.images["image"].str.partition("_")[2]
+        measurement = replace(measurement, images=measurement.images.assign(image=names))
+        ends["wells"] = "well"
+    table = effects(measurement, **ends, columns=["area_fraction"])
     (row,) = table.to_dict("records")
     assert (row["counted"], row["n_before"]) == ("wells", 8)
     assert row["shift"] == 0

@@ -15,7 +15,14 @@ import numpy as np
 
 from napari_phenldiff.errors import InputError
 from napari_phenldiff.images.naming import quoted
-from napari_phenldiff.images.places import Habits, Place, groups_in, moments_before_well, place_of
+from napari_phenldiff.images.places import (
+    SITE_COLUMNS,
+    Habits,
+    Place,
+    groups_in,
+    moments_before_well,
+    place_of,
+)
 from napari_phenldiff.images.wells import EACH_IMAGE, Named, Wells, check_wells, well_of, wells_by
 from napari_phenldiff.measurement.tables.measurement import Measurement
 
@@ -280,6 +287,12 @@ def _named_in(images: pd.DataFrame) -> list[tuple[str, str | None]]:
     ]
 
 
+def _placed_in(images: pd.DataFrame) -> list[tuple[str | None, ...]]:
+    """Name each row of a table of images, with the plate, well and field that columns tell."""
+    told = images.reindex(columns=["image", "part_of", *SITE_COLUMNS]).astype(object)
+    return [tuple(map(str, row)) for row in told.itertuples(index=False)]
+
+
 def _place(name: str, part_of: str | None, unsure: bool, habits: Habits) -> Place:
     if part_of is None:
         return place_of(name, unsure=unsure, habits=habits)
@@ -462,7 +475,11 @@ def _measured_in_both(
 ) -> Measurement:
     """Take the values away of images that were measured either before or after alone."""
     column = column or measurement.main_column
-    keys = {name: _named_in(images) for name, images in rows.items()}
+    keys: dict[str, list[tuple[str | None, ...]]]
+    keys = {name: [*_named_in(images)] for name, images in rows.items()}
+    if any(len(set(names)) < len(names) for names in keys.values()):
+        # Images of different wells may have the same name.
+        keys = {name: _placed_in(images) for name, images in rows.items()}
     values = {name: measurement.values(name, column) for name in rows}
     before, after = (
         {key for key, value in zip(keys[name], values[name], strict=True) if np.isfinite(value)}
