@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 from napari_phenldiff import __version__
 from napari_phenldiff.cli import (
@@ -155,8 +156,25 @@ def _take_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Keeps its exit code where what it says cannot be written, as newer versions of Python do."""
+
+    def print_usage(self, file: Any = None) -> None:
+        with suppress(OSError, ValueError):
+            super().print_usage(file)
+
+    def print_help(self, file: Any = None) -> None:
+        with suppress(OSError, ValueError):
+            super().print_help(file)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(message or "")
+        sys.exit(status)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="phenldiff",
         description=_DESCRIPTION,
         epilog=_EPILOG,
