@@ -301,6 +301,7 @@ def test_the_truth_is_compared_with_where_it_is_known(model, honest, pairs, fast
     assert truth.rmse_copy > 0
     page = write_document(tmp_path / "report.html", found).read_text(encoding="utf-8")
     assert "Against the truth" in page
+    assert "Golgi 1.00; tubulin has no change; DNA has no change" in page
     # the cells that are compared with are others
     shown = {image.name for image in found.chosen.sources}
     assert not shown & {image.name for image in found.chosen.real_target}

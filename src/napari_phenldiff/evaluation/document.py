@@ -229,7 +229,10 @@ def _truth(m: Metrics) -> Section | None:
             "correlation over images (95 %)": interval_text(
                 t.correlation, t.correlation_low, t.correlation_high
             ),
-            "correlation of pixels' change, per channel": list(t.pixel_correlation),
+            "correlation of pixels' change, median over images": "; ".join(
+                f"{name} {'has no change' if math.isnan(value) else f'{value:.2f}'}"
+                for name, value in zip(m.identity.correlation, t.pixel_correlation, strict=False)
+            ),
             "error per pixel, of the range: translated": t.rmse,
             "untouched source": t.rmse_copy,
             "reconstructed": t.rmse_reconstructed,
