@@ -297,7 +297,7 @@ def _structure(m: Metrics) -> Iterable[Section]:
             "reconstructed": _short(one.median("reconstructed")),
             "translated": _short(one.median("translated")),
             "AUC of the real (95 %)": f"{one.auc:.2f} ({one.auc_low:.2f} to {one.auc_high:.2f})",
-            "p (Holm)": "" if one.kept else f"{one.p_value:.2g}",
+            "p (Holm)": "" if one.kept else number_text(one.p_value),
             "reconstructed lies at": _place(one.reconstructed),
             "translated lies at": _place(one.translated),
             "speaks": "should stay" if one.kept else _say(one, m.rules),

@@ -271,3 +271,10 @@ def test_a_single_permutation_is_no_test():
 )
 def test_a_probability_is_written_on_its_side_of_the_limit(value, text):
     assert number_text(value) == text
+
+
+def test_one_image_among_equal_ones_has_no_p_value_below_the_least_possible():
+    for a, b in (([5.0], [1.0] * 9), ([1.0] * 9, [5.0])):
+        found = compare(a, b)
+        assert found.p_value == pytest.approx(found.min_p_value) == pytest.approx(0.2)
+    assert compare([1.0], [1.0] * 9).p_value == 1
