@@ -19,7 +19,7 @@ _DESCRIPTIVE_TAGS = {270, 50839}
 _VALUE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1}
 
 # Compressions whose decoder gives back the bytes of a strip, and not an image.
-_TO_BYTES = {
+TO_BYTES = {
     tifffile.COMPRESSION.LZW,
     tifffile.COMPRESSION.ADOBE_DEFLATE,
     tifffile.COMPRESSION.DEFLATE,
@@ -161,7 +161,7 @@ def _ends_early(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, page: A
     if key.compression == tifffile.COMPRESSION.NONE:
         return bool(length < wanted)
     compression = tifffile.COMPRESSION(key.compression)
-    if compression not in _TO_BYTES:
+    if compression not in TO_BYTES:
         return False
     tif.filehandle.seek(start)
     packed = tif.filehandle.read(length)

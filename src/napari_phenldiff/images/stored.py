@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 
 from napari_phenldiff.errors import InputError
+from napari_phenldiff.images.integrity import TO_BYTES
 
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 
@@ -20,15 +21,7 @@ _COLOR_SPACES = {
     _PHOTOMETRIC.CFA: "a colour filter array",
 }
 
-_BYTES = {
-    tifffile.COMPRESSION.NONE,
-    tifffile.COMPRESSION.LZW,
-    tifffile.COMPRESSION.ADOBE_DEFLATE,
-    tifffile.COMPRESSION.DEFLATE,
-    tifffile.COMPRESSION.PACKBITS,
-    tifffile.COMPRESSION.ZSTD,
-    tifffile.COMPRESSION.LZMA,
-}
+_BYTES = TO_BYTES | {tifffile.COMPRESSION.NONE}
 """Compressions that leave luminance and chrominance as they are; JPEG's decoder gives RGB."""
 
 _FLEX = 65200
