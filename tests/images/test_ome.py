@@ -231,3 +231,66 @@ def test_steps_of_an_unusual_axis_are_images_and_that_is_told(path, axis, said, 
     (record,) = caplog.records
     assert f"its axis {axis} ({said}" in record.getMessage()
     assert "3 steps) is taken for images of their own" in record.getMessage()
+
+
+def position(*pages: tuple[int, int], names: tuple[str, ...] = ("DNA", "GFP")) -> str:
+    """Describe one image, whose channels are pages `(file, index)`."""
+    return one(
+        names,
+        "".join(
+            f'<TiffData FirstC="{c}" IFD="{index}" PlaneCount="1">'
+            f'<UUID FileName="p{file}.ome.tif">{UUID.format(file)}</UUID></TiffData>'
+            for c, (file, index) in enumerate(pages)
+        ),
+    )
+
+
+FOUR = [PLANES[:2] // 2 + 5000 * k for k in range(4)]
+
+
+@pytest.mark.parametrize("identified", [True, False])
+@pytest.mark.parametrize("folders", ["aabb", "aaab", "abcd", "aaaa"])
+def test_positions_are_read_once_from_whatever_folder_they_were_sorted_into(
+    tmp_path, folders, identified
+):
+    """Each file tells of all: those beside it were read as images of it, each with its pixels."""
+    images = [position((k, 0), (k, 1)) for k in range(4)]
+    for k, folder in enumerate(folders):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        xml = ome(*images, uuid=UUID.format(k) if identified else "")
+        tifffile.imwrite(
+            tmp_path / folder / f"p{k}.ome.tif",
+            FOUR[k],
+            photometric="minisblack",
+            metadata=None,
+            description=xml,
+        )
+    found = {}
+    for name, sources in Dataset.find(tmp_path).conditions.items():
+        assert len(sources) == folders.count(name[0])
+        for source in sources:
+            (image,) = source.read()
+            found[image.name.removesuffix(".ome")] = image
+    assert sorted(found) == ["p0", "p1", "p2", "p3"]
+    for k in range(4):
+        np.testing.assert_array_equal(found[f"p{k}"].data, FOUR[k])
+
+
+def test_an_image_that_lies_in_another_file_alone_is_read_from_there(tmp_path):
+    """Its planes follow each other: those at their place in the file that was opened were read."""
+    images = [position((0, 0), (1, 0)), position((1, 1), (1, 2)), position((2, 0), (2, 1))]
+    pixels = [PLANES[:2], PLANES[[2, 0, 1]], FOUR[3]]
+    for k in range(3):
+        xml = ome(*images, uuid=UUID.format(k))
+        tifffile.imwrite(
+            tmp_path / f"p{k}.ome.tif",
+            pixels[k],
+            photometric="minisblack",
+            metadata=None,
+            description=xml,
+        )
+    read = [image.data for image in Dataset.find(tmp_path).read().images]
+    wanted = [np.stack([PLANES[0], PLANES[2]]), PLANES[:2], FOUR[3]]
+    assert len(read) == 3
+    for data, expected in zip(read, wanted, strict=True):
+        np.testing.assert_array_equal(data, expected)

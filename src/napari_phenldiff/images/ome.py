@@ -49,7 +49,10 @@ def mended(xml: str) -> str:
 
 
 def complete(path: Path, xml: str) -> str:
-    """Return the OME-XML of a file, from its companion if it only names one.
+    """Return the OME-XML of a file: from its companion if it only names one, and of its own images.
+
+    One description may tell of all fields of a plate, or all positions of an acquisition. The
+    images of other files are left out, unless some image lies in these and in this one.
 
     Parameters
     ----------
@@ -67,9 +70,30 @@ def complete(path: Path, xml: str) -> str:
         own = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return xml
+    root = _whole(path, own)
+    left_out = _leave_out_others(root, own.get("UUID"), path, unnamed=root is own)
+    return ElementTree.tostring(root, encoding="unicode") if left_out or root is not own else xml
+
+
+def lies_in_several_files(path: Path, xml: str) -> bool:
+    """Whether the OME-XML of a file, or of its companion, tells of an image in several files.
+
+    Raises
+    ------
+    InputError
+        As by `complete`.
+    xml.etree.ElementTree.ParseError
+        If it cannot be read.
+    """
+    root = _whole(path, ElementTree.fromstring(xml))
+    return any(len(_files(image)) > 1 for image in root.findall("{*}Image"))
+
+
+def _whole(path: Path, own: ElementTree.Element) -> ElementTree.Element:
+    """Return the OME-XML of a file, or that of the companion that it names."""
     binary_only = own.find("{*}BinaryOnly")
     if binary_only is None:
-        return xml
+        return own
     name = binary_only.get("MetadataFile", "")
     companion = path.parent / name
     if not name or Path(name).name != name or not is_regular_file(companion):
@@ -83,35 +107,58 @@ def complete(path: Path, xml: str) -> str:
         raise InputError(
             f"What its pages are is told by {name}, which cannot be read ({error}): copy it again."
         ) from error
-    # The companion has an identifier of its own, by which tifffile would not know this file.
-    parts = root.findall("{*}Image/{*}Pixels/{*}TiffData/{*}UUID")
-    identity = own.get("UUID")
-    if identity not in {part.text for part in parts}:
-        identity = next((part.text for part in parts if part.get("FileName") == path.name), None)
-    if parts and identity is None:
+    parts = _parts(root)
+    if parts and _identity(parts, own.get("UUID"), path) is None:
         raise InputError(
             f"What its pages are is told by {name}, which does not tell of it: give the file the "
             "name that it had."
         )
-    if identity is not None:
-        root.set("UUID", identity)
-        _leave_out_others(root, identity)
-    return ElementTree.tostring(root, encoding="unicode")
+    return root
 
 
-def _leave_out_others(root: ElementTree.Element, identity: str) -> None:
-    """Remove the images of other files, if those of this file lie in it alone.
+def _parts(element: ElementTree.Element) -> list[ElementTree.Element]:
+    """Where an image, or all of a description, says that its planes are."""
+    return element.findall(".//{*}Pixels/{*}TiffData/{*}UUID")
 
-    A companion may tell of all fields of a plate, each of which is a file and an image for itself.
+
+def _identity(parts: list[ElementTree.Element], own: str | None, path: Path) -> str | None:
+    """By what a description calls a file: by its identifier, or else by its name."""
+    if own in {part.text for part in parts}:
+        return own
+    return next((part.text for part in parts if part.get("FileName") == path.name), None)
+
+
+def _leave_out_others(
+    root: ElementTree.Element, own: str | None, path: Path, *, unnamed: bool
+) -> bool:
+    """Leave out the images of other files, and let a description call a file by its identifier.
+
+    Those are left out that lie in files with which this one has no image in common, not even by
+    way of a third. Planes of which no file is named lie in this one if `unnamed`. Returns whether
+    any image was left out.
     """
-    files = {
-        image: {part.text for part in image.iterfind("{*}Pixels/{*}TiffData/{*}UUID")}
-        for image in root.findall("{*}Image")
-    }
-    if all(parts == {identity} for parts in files.values() if identity in parts):
-        for image, parts in files.items():
-            if identity not in parts:
-                root.remove(image)
+    # A companion has an identifier of its own, by which tifffile would not know this file.
+    identity = _identity(_parts(root), own, path)
+    if identity is None:
+        return False
+    root.set("UUID", identity)
+    images = root.findall("{*}Image")
+    left = {image: _files(image, *([identity] if unnamed else [])) for image in images}
+    together = {identity}
+    while own_images := [image for image, files in left.items() if files & together]:
+        together.update(*(left.pop(image) for image in own_images))
+    for image in left:
+        root.remove(image)
+    return bool(left)
+
+
+def _files(image: ElementTree.Element, *unnamed: str) -> set[str]:
+    """Return the identifiers of the files that hold an image; `unnamed` where a plane has none."""
+    found: set[str] = set()
+    for data in image.iterfind("{*}Pixels/{*}TiffData"):
+        part = data.find("{*}UUID")
+        found.update(unnamed if part is None else [part.text or ""])
+    return found
 
 
 def _text_of(companion: Path) -> str:

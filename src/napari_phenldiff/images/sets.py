@@ -9,25 +9,35 @@ from pathlib import Path
 import tifffile
 
 from napari_phenldiff.images.destinations import is_regular_file
-from napari_phenldiff.images.ome import complete, mended
+from napari_phenldiff.images.ome import complete, lies_in_several_files, mended
 
 _FILE_NAME = re.compile(r'<(?:\w+:)?UUID[^>]*\bFileName="([^"]+)"')
 
 
 def files_of_set(path: Path) -> tuple[str, ...]:
-    """Names of the files that the description of an OME-TIFF tells of; empty if it is alone.
+    """Names of the files that hold the images of an OME-TIFF; empty if it is alone.
 
     Files that cannot be read are alone, too: reading them tells what is wrong.
     """
     try:
-        with tifffile.TiffFile(path, _multifile=False) as tif:
-            xml = tif.ome_metadata if tif.is_ome else None
-            xml = xml and complete(path, mended(xml))
+        names = tuple(dict.fromkeys(_FILE_NAME.findall(complete(path, _description(path)))))
     # Anything may be in a file, absurd sizes too.
     except Exception:
         return ()
-    names = tuple(dict.fromkeys(_FILE_NAME.findall(xml or "")))
     return names if len(names) > 1 else ()
+
+
+def _tells_of_sets(path: Path) -> bool:
+    """Whether a file of a folder tells of images in several files, its own or others."""
+    try:
+        return lies_in_several_files(path, _description(path))
+    except Exception:
+        return False
+
+
+def _description(path: Path) -> str:
+    with tifffile.TiffFile(path, _multifile=False) as tif:
+        return mended(tif.ome_metadata or "") if tif.is_ome else ""
 
 
 def members_of_set(files: Sequence[Path]) -> list[tuple[Path, ...]]:
@@ -49,7 +59,7 @@ def members_of_set(files: Sequence[Path]) -> list[tuple[Path, ...]]:
         folders.setdefault(file.parent, []).append(file)
     found: list[tuple[Path, ...]] = []
     for folder, members in folders.items():
-        if len(members) < 2 or not files_of_set(members[0]):
+        if len(members) < 2 or not _tells_of_sets(members[0]):
             continue
         left = list(members)
         while left:

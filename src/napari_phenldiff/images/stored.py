@@ -75,7 +75,7 @@ def grey_values(tif: tifffile.TiffFile, index: int) -> np.ndarray:
             "Its pixels are entries of a palette of colours, which are no grey values: convert it "
             "to grey values or RGB."
         )
-    data = series.asarray()
+    data = _pixels(tif, series)
     if page.photometric == _PHOTOMETRIC.MINISWHITE:
         return _turned_round(data, page.bitspersample)
     if _FLEX in tif.pages.first.tags:
@@ -100,11 +100,28 @@ def numbers(tif: tifffile.TiffFile, index: int) -> np.ndarray:
         255 as masks of 8 bit do: 1 would be the number of one object.
     """
     series = tif.series[index]
-    data = series.asarray()
+    data = _pixels(tif, series)
     if data.dtype.kind != "b":
         return data
     white_is_0 = series.keyframe.photometric == _PHOTOMETRIC.MINISWHITE
     return np.where(data != white_is_0, np.uint8(255), np.uint8(0))
+
+
+def _pixels(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> np.ndarray:
+    """Read a series from the file that it lies in.
+
+    Planes of one series may lie in another file than the one that tells of them. Where they follow
+    each other there, tifffile would read the bytes at the same place of the open file.
+    """
+    others = {page.parent for page in series.pages if page is not None} - {tif}
+    if len(others) != 1 or series.is_multifile:
+        return np.asarray(series.asarray())
+    (other,) = others
+    other.filehandle.open()
+    try:
+        return np.asarray(other.asarray(series=series))
+    finally:
+        other.close()
 
 
 def says_alpha(page: tifffile.TiffPage) -> bool:
