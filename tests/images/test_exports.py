@@ -202,6 +202,19 @@ def test_names_that_may_tell_channels_are_told(tmp_path, names, doubtful):
         (("i_ch1_{}", "i_ch2_{}"), 'have "ch1", "ch2" in turn', "[_ .-](?P<channel>ch1|ch2)[_ .-]"),
         (("f{}_ER", "f{}_HER2"), 'end in "ER", "HER2" in turn', "(?P<channel>ER|HER2)$"),
         (("f{}_plane0", "f{}_plane1"), "a file for each z plane", r"[_ .-]plane(?P<z>\d+)$"),
+        (("f{}_p62", "f{}_nuc"), 'end in "nuc", "p62" in turn', "(?P<channel>nuc|p62)$"),
+        (
+            ("f{}_ex405", "f{}_ex488"),
+            'end in "ex405", "ex488" in turn',
+            "(?P<channel>ex405|ex488)$",
+        ),
+        (("f{}", "f{}_D3D"), 'with and without "_D3D", such as "f0", "f0_D3D"', ""),
+        (("f{}", "f{}-Airyscan Processing"), 'with and without "-Airyscan Processing"', ""),
+        (("f{}", "denoised f{}"), 'with and without "denoised "', ""),
+        (("f{}", "f{}_2"), "", ""),  # fields
+        (("f{}", "f{} (2)"), "", ""),
+        (("f{}", "f{}_t2"), "", ""),
+        (("f{}", "f{}_treated"), "", ""),
         (("AVG_f{}", "SUM_f{}"), "as if they were projections of the same stacks", ""),
         (("f{}_f0", "f{}_f1"), "", ""),  # fields
         (("f{}_A01", "f{}_B01"), "", ""),  # wells
@@ -270,6 +283,19 @@ def test_a_folder_that_is_a_well_is_no_plate(tmp_path, folder):
     assert [source.site.well for source in found.sources] == ["A01", "A02", "B01", "B02"]
     assert {source.site.plate for source in found.sources} == {None}
     assert "4 wells ·" in found.summary()
+
+
+def test_a_folder_of_a_position_is_no_plate(tmp_path):
+    """Those of a Keyence were six plates, with one image of each condition."""
+    for condition in ("ctrl", "drug"):
+        for k in (1, 2, 3):
+            for channel in ("CH1", "CH4"):
+                path = tmp_path / condition / f"XY0{k}" / f"Image_XY0{k}_{channel}.tif"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                tifffile.imwrite(path, np.zeros((9, 8), np.uint8))
+    found = Dataset.find(tmp_path)
+    assert len(found.sources) == 6
+    assert {source.site.plate for source in found.sources} == {None}
 
 
 def test_a_pattern_of_ones_own(tmp_path):

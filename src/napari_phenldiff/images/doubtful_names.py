@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from napari_phenldiff.images.channels_in_names import (
     CROP,
@@ -21,12 +21,20 @@ _ENOUGH_FOR_DOUBT = 0.5
 """Part of the files of a folder whose names must look like those of channels for it to be said."""
 
 _PLANE = re.compile(r"(?:z|plane|stack|zstep|focus)(\d+)", re.I)
-_NUMBERED_CHANNEL = re.compile(r"c\d|(?:ch|channel|wv|lambda|filter)\d{1,2}", re.I)
+_NUMBERED_CHANNEL = re.compile(
+    r"c\d|(?:ch|channel|wv|lambda|filter)\d{1,2}|(?:ex|em)[ _-]?\d{3}", re.I
+)
 _PROJECTION = re.compile(r"max|avg|sum|std|med|min", re.I)
 _NUMBERED_IN_THE_MIDDLE = re.compile(r"(?:ch|channel)\d{1,2}", re.I)
 
 _LETTERS = re.compile(r"[A-Za-z]{1,3}")
 """At the end of a name they may tell a channel in a way that no program has."""
+
+_PROTEIN = re.compile(r"[A-Za-z]{1,4}\d{1,3}")
+"""p62 or GM130, where another word beside is no number of this kind."""
+
+_COUNTED = re.compile(r"[ _.\-(]*[A-Za-z]{0,5}[ _.\-(]*\d+[ _.\-)]*")
+"""What tells the second field, plane or copy rather than another version of an image."""
 
 
 def parts_in_turn(texts: Sequence[str]) -> str:
@@ -71,6 +79,41 @@ def parts_in_turn(texts: Sequence[str]) -> str:
     return ""
 
 
+def versions_of_images(texts: Sequence[str]) -> str:
+    """Say that most names are there twice: as they are, and with something before or behind."""
+    names = set(texts)
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for text in texts:
+        for base, more in _without_an_end(text):
+            if (
+                base in names
+                and not _COUNTED.fullmatch(more)
+                and not is_no_channel(more.strip(" _.-()"))
+            ):
+                pairs.setdefault(more, []).append((base, text))
+    if not pairs:
+        return ""
+    more, found = max(pairs.items(), key=lambda item: len(item[1]))
+    others = len(names) - len(found)
+    if len(found) < max(2, _ENOUGH_FOR_DOUBT * others):
+        return ""
+    return (
+        f"{len(found)} names are there with and without {quoted([more])}, such as "
+        f"{quoted(found[0])}, as if each image had been saved in two versions; each file is taken "
+        "for an image of its own. If they are versions, keep one of each: they count twice, and "
+        "one may be trained on and the other judged by"
+    )
+
+
+def _without_an_end(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what is left of the name of a file without its beginning or its end, and that."""
+    folder, slash, name = text.rpartition("/")
+    for match in re.finditer(r"[ _.\-(]+", name):
+        if match.start() > 0:
+            yield folder + slash + name[: match.start()], name[match.start() :]
+            yield folder + slash + name[match.end() :], name[: match.end()]
+
+
 def _may_be_channels(words: Sequence[str], *, at_the_end: bool, in_the_middle: bool) -> bool:
     """Whether pieces of names may be channels, and no wells, fields, repeats or times."""
     if all(map(STAIN.fullmatch, words)):
@@ -79,8 +122,10 @@ def _may_be_channels(words: Sequence[str], *, at_the_end: bool, in_the_middle: b
         return in_the_middle and all(map(_NUMBERED_IN_THE_MIDDLE.fullmatch, words))
     if all(map(_NUMBERED_CHANNEL.fullmatch, words)):
         return True
-    return not any(map(is_no_channel, words)) and (
-        all(map(_LETTERS.fullmatch, words)) or any(map(STAIN.fullmatch, words))
+    return any(map(STAIN.fullmatch, words)) or (
+        not any(map(is_no_channel, words))
+        and any(map(_LETTERS.fullmatch, words))
+        and all(_LETTERS.fullmatch(word) or _PROTEIN.fullmatch(word) for word in words)
     )
 
 

@@ -17,7 +17,11 @@ from napari_phenldiff.images.channels_in_names import (
     overlay_names,
     part_named,
 )
-from napari_phenldiff.images.doubtful_names import channels_that_do_not_fit, parts_in_turn
+from napari_phenldiff.images.doubtful_names import (
+    channels_that_do_not_fit,
+    parts_in_turn,
+    versions_of_images,
+)
 from napari_phenldiff.images.exports import NAMINGS, Named, Naming
 from napari_phenldiff.images.naming import count, file_safe, natural_order, quoted
 from napari_phenldiff.images.peek import Peek
@@ -33,7 +37,7 @@ _WELL_FOLDER = re.compile(r"(?i:well)[ _-]?([A-Pa-p]\d{1,2})|([A-O](?:0[1-9]|1\d
 
 _NO_PLATE = re.compile(
     r"(images?|tiffs?|raw|data|timepoint_?\d*|zstep_?\d*|pos_?\d.*|position_?\d*|field_?\d*"
-    r"|site_?\d*|series_?\d*)",
+    r"|site_?\d*|series_?\d*|xy_?\d*|fov_?\d*|scene_?\d*|view_?\d*|tile_?\d*|im(?:g|age)_?\d+)",
     re.I,
 )
 """Folders that programs make for each plate, time or position."""
@@ -193,7 +197,7 @@ def _doubt(files: Sequence[Path], texts: Sequence[str]) -> str:
     told = parts_in_turn(texts) or channels_that_do_not_fit(texts)
     peek = peek_file(files[0]) if told else None
     if peek is None or (len(peek.channel_names) > 1 and not is_colour(peek)) or peek.n_planes > 1:
-        return ""
+        return versions_of_images(texts)
     return told
 
 
